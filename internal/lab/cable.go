@@ -1,0 +1,161 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// PowerOff is a power cut: the host is off the network at once, without a farewell, all its processes are killed,
+// and addresses, routes and firewall rules are gone, as are the files in /run. Those in /etc and /var/lib stay.
+func (h *Host) PowerOff() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on {
+		return nil
+	}
+	h.on = false
+	var lines []string
+	for nic := range h.nics {
+		lines = append(lines, "link del "+h.port(nic)) // with it goes the other end, and all that hangs on it
+	}
+	if err := h.lab.bridge.ip(lines...); err != nil {
+		return h.err(err)
+	}
+	if err := h.keeper.sweep(); err != nil {
+		return h.err(err)
+	}
+	_, err := h.keeper.run(nil, "sh", "-c", "find /run -mindepth 1 -delete; if command -v nft; then nft flush ruleset; fi")
+	return h.err(err)
+}
+
+// PowerOn brings a host up as Add did: plugged in, with those addresses and the routes of Usual, and with a new
+// boot id.
+func (h *Host) PowerOn() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.on {
+		return nil
+	}
+	if err := h.SetBootID(newBootID()); err != nil {
+		return err
+	}
+	var cables []string
+	lines := []string{"link set lo up"}
+	for nic := range h.nics {
+		cables = append(cables, h.cable(nic)...)
+		lines = append(lines, fmt.Sprintf("link set eth%d up", nic))
+	}
+	for _, a := range h.addrs {
+		lines = append(lines, fmt.Sprintf("addr add %s dev eth0", a))
+	}
+	if err := h.lab.bridge.ip(cables...); err != nil {
+		return h.err(err)
+	}
+	if err := h.keeper.ip(append(lines, h.routes...)...); err != nil {
+		return h.err(err)
+	}
+	h.on = true
+	for nic := range h.nics {
+		if err := h.await(nic, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cable is what the switch runs to lay a cable from a new port to a new interface of the host.
+func (h *Host) cable(nic int) []string {
+	port := h.port(nic)
+	return []string{
+		fmt.Sprintf("link add %s type veth peer name eth%d address %s netns %d", port, nic, h.mac(nic), h.keeper.cmd.Process.Pid),
+		fmt.Sprintf("link set %s up master br0", port),
+	}
+}
+
+// port is the name of the switch's end of the cable.
+func (h *Host) port(nic int) string { return fmt.Sprintf("p%d-%d", h.number, nic) }
+
+// NIC adds a further interface on the same switch, up, with no address of its own but a link-local one.
+func (h *Host) NIC() (name string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on {
+		return "", h.off()
+	}
+	nic := h.nics
+	h.nics++
+	name = fmt.Sprintf("eth%d", nic)
+	if err := h.lab.bridge.ip(h.cable(nic)...); err != nil {
+		return "", h.err(err)
+	}
+	if err := h.keeper.ip("link set " + name + " up"); err != nil {
+		return "", h.err(err)
+	}
+	return name, h.await(nic, true)
+}
+
+// Unplug takes the host off the switch. With carrier true its interfaces do not notice (a fault behind the port);
+// else they lose the carrier (a pulled cable).
+func (h *Host) Unplug(carrier bool) error {
+	if carrier {
+		return h.ports("up nomaster", true)
+	}
+	return h.ports("down", false)
+}
+
+// Plug undoes Unplug.
+func (h *Host) Plug() error { return h.ports("up master br0", true) }
+
+// ports changes the state of the host's ports and waits until the host has noticed.
+func (h *Host) ports(state string, carrier bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on {
+		return h.off()
+	}
+	var lines []string
+	for nic := range h.nics {
+		lines = append(lines, fmt.Sprintf("link set %s %s", h.port(nic), state))
+	}
+	if err := h.lab.bridge.ip(lines...); err != nil {
+		return h.err(err)
+	}
+	for nic := range h.nics {
+		if err := h.await(nic, carrier); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits until both ends of a cable have the carrier that is wanted: the kernel may take a second over it.
+func (h *Host) await(nic int, carrier bool) error {
+	eth := fmt.Sprintf("eth%d", nic)
+	return h.err(errors.Join(h.keeper.await(eth, carrier), h.lab.bridge.await(h.port(nic), carrier)))
+}
+
+func (k *keeper) await(name string, carrier bool) error {
+	return k.do(func() error {
+		for range 1000 {
+			link, err := net.InterfaceByName(name)
+			if err != nil {
+				return err
+			}
+			if link.Flags&net.FlagRunning != 0 == carrier {
+				return nil
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		return fmt.Errorf("%s: the carrier did not change in 5s", name)
+	})
+}
+
+// route adds lines for ip(8) that are repeated at each PowerOn.
+func (h *Host) route(lines ...string) error {
+	h.mu.Lock()
+	h.routes = append(h.routes, lines...)
+	h.mu.Unlock()
+	return h.err(h.keeper.ip(lines...))
+}

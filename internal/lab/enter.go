@@ -1,0 +1,99 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Available says why no lab can be made here; nil when it can: as root, or where the kernel lets users make
+// namespaces and the program has called, or will call, Enter.
+func Available() error {
+	privileged, err := privileged()
+	if err != nil {
+		return err
+	}
+	for tool, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "mount": "mount", "hostname": "hostname"} {
+		cmd := exec.Command("sh", "-c", "command -v "+tool)
+		cmd.Env = environment()
+		if cmd.Run() != nil {
+			return fmt.Errorf("%s is missing: install the package %s", tool, pkg)
+		}
+	}
+	if !privileged {
+		// Some kernels allow the namespaces and then refuse everything in them.
+		trial := exec.Command("sh", "-c", "ip link set lo up")
+		trial.Env = environment()
+		trial.SysProcAttr = newUser()
+		if out, err := trial.CombinedOutput(); err != nil {
+			return fmt.Errorf("neither root nor user namespaces: %v: %s", err, bytes.TrimSpace(out))
+		}
+		return nil
+	}
+	l, err := New()
+	if err != nil {
+		return err
+	}
+	_, err = l.Add("trial")
+	return errors.Join(err, l.Close())
+}
+
+// Enter is called first thing in main or TestMain. With the rights to make a lab it does nothing: inside is true.
+// Otherwise it runs this very program again, with the same arguments, as root of new user, network and mount
+// namespaces, and returns its exit code (128 plus the number of the signal that killed it): the caller exits with
+// that. The error says that the kernel does not allow it.
+func Enter() (inside bool, code int, err error) {
+	inside, err = privileged()
+	if inside || err != nil {
+		return inside, 0, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return false, 0, err
+	}
+	again := exec.Command("sh", append([]string{"-c", `ip link set lo up; exec "$0" "$@"`, program}, os.Args[1:]...)...)
+	again.Env = environment()
+	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
+	again.SysProcAttr = newUser()
+	again.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	// Pdeathsig comes when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = again.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		status := exit.Sys().(syscall.WaitStatus)
+		if status.Signaled() {
+			return false, 128 + int(status.Signal()), nil
+		}
+		return false, status.ExitStatus(), nil
+	}
+	if err != nil {
+		return false, 0, fmt.Errorf("neither root nor user namespaces: %v", err)
+	}
+	return false, 0, nil
+}
+
+// privileged tells whether this process has CAP_SYS_ADMIN, be it of its own user namespace.
+func privileged() (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // 64 capabilities
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return false, fmt.Errorf("capget: %v", err)
+	}
+	return sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0, nil
+}
+
+// newUser makes a child root of new namespaces, and nobody else outside of them.
+func newUser() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+}

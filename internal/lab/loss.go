@@ -1,0 +1,46 @@
+package lab
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FilterICMP makes the host drop every ICMP and ICMPv6 echo request that arrives. It still answers ARP and
+// neighbour solicitations. A power cut does not end that.
+func (h *Host) FilterICMP(on bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.filter = on
+	return h.rules()
+}
+
+// Lose loses so many percent of the frames that arrive at the host, ARP included, before anything on the host can
+// see them. 0 ends it, a power cut does not.
+func (h *Host) Lose(percent int) error {
+	if percent < 0 || percent > 100 {
+		return fmt.Errorf("host %s: lose %d: must be 0 to 100", h.name, percent)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lose = percent
+	return h.rules()
+}
+
+// rules puts the losses into the switch, in place of those that were there for this host. Not on the host: what
+// reads packets there sees even those that its own firewall drops.
+func (h *Host) rules() error {
+	table := fmt.Sprintf("table bridge host%d", h.number)
+	lines := []string{table, "delete " + table, table + " {", "chain leaving {", "type filter hook forward priority 0"}
+	port := fmt.Sprintf(`oifname "p%d-*" `, h.number)
+	if h.filter {
+		lines = append(lines, port+"icmp type echo-request drop", port+"icmpv6 type echo-request drop")
+	}
+	if h.lose > 0 {
+		lines = append(lines, fmt.Sprintf("%snumgen random mod 100 <= %d drop", port, h.lose-1))
+	}
+	_, err := h.lab.bridge.run(append(lines, "}", "}"), "nft", "-f", "-")
+	if err != nil && strings.Contains(err.Error(), "exit status 127") {
+		return fmt.Errorf("host %s: nft is missing: install the package nftables", h.name)
+	}
+	return h.err(err)
+}

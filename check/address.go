@@ -1,0 +1,58 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// oneHost refuses an address that is not one host's: anybody could answer for
+// it, or nobody, and neither says anything about the primary.
+func oneHost(a netip.Addr) error {
+	switch {
+	case a.IsUnspecified():
+		return errors.New("is the unspecified address")
+	case a.IsMulticast():
+		return errors.New("is a multicast address")
+	case a.Is4() && isBroadcast(a):
+		return errors.New("is a broadcast address")
+	}
+	return nil
+}
+
+// isBroadcast asks the kernel's routes, which alone know the broadcast address
+// of a network. An error there (no route) is left to the first ping to report.
+func isBroadcast(a netip.Addr) bool {
+	if a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	routes, err := netlink.RouteGet(a.AsSlice())
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_BROADCAST
+}
+
+// scope finds the interface that a zone names, nil where the address needs
+// none. The kernel must not be left to it: a raw socket sends a link-local ping
+// without a zone, or with one that is not there, out of any interface.
+func scope(a netip.Addr) (*net.Interface, error) {
+	zone := a.Zone()
+	if zone == "" {
+		if a.IsLinkLocalUnicast() && a.Is6() {
+			return nil, fmt.Errorf("a link-local address needs its interface, such as %s%%eth0", a)
+		}
+		return nil, nil
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return ifi, nil
+	}
+	if index, err := strconv.Atoi(zone); err == nil {
+		if ifi, err := net.InterfaceByIndex(index); err == nil {
+			return ifi, nil
+		}
+	}
+	return nil, fmt.Errorf("no interface %q", zone)
+}

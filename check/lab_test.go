@@ -1,0 +1,759 @@
+package check
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"pingover/internal/lab"
+)
+
+// The library opens its sockets in a goroutine, and so on any thread: a test
+// cannot enter a namespace for it. So the test program is started again on a
+// host of the lab, where this variable says what to do there.
+const labTask = "PINGOVER_TEST_CHECK"
+
+func TestMain(m *testing.M) {
+	if task := os.Getenv(labTask); task != "" {
+		if err := perform(task); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if inside, code, err := lab.Enter(); err == nil && !inside {
+		os.Exit(code)
+	}
+	flag.Set("test.parallel", "6") // these tests wait more than they work; a flag of the command line goes first
+	os.Exit(m.Run())
+}
+
+// task is what to do on a host: rounds at the same time, a permission or a name.
+type task struct {
+	Rounds         []pings
+	Cancel         time.Duration // end the context so long after the first ping was sent
+	Load           int           // goroutines that keep the processors busy
+	Permission     bool
+	Resolve        string
+	ResolveTimeout time.Duration
+}
+
+// pings is what JSON can say of Pings.
+type pings struct {
+	Address, Source   netip.Addr
+	Count             int
+	Interval, Timeout time.Duration
+}
+
+// answer is what came of it.
+type answer struct {
+	Rounds     []outcome
+	Canceled   bool
+	Permission string
+	Denied     bool
+	Address    string
+	Err        string
+	Took       time.Duration
+}
+
+// perform is the part of the test that runs on a host. It prints a line for
+// each ping sent, and its answer last.
+func perform(text string) error {
+	var do task
+	if err := json.Unmarshal([]byte(text), &do); err != nil {
+		return err
+	}
+	for range do.Load {
+		go func() {
+			for n := 0; ; n++ {
+			}
+		}()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	got := answer{Rounds: make([]outcome, len(do.Rounds))}
+	var rounds sync.WaitGroup
+	var canceled sync.Once
+	start := time.Now()
+	for i, r := range do.Rounds {
+		rounds.Go(func() {
+			var heard told
+			p := Pings{Address: r.Address, Source: r.Source, Count: r.Count, Interval: r.Interval, Timeout: r.Timeout}
+			p.OnSend = func(seq int) {
+				heard.Sent = append(heard.Sent, seq)
+				fmt.Println("sent", seq)
+				if do.Cancel > 0 {
+					canceled.Do(func() { time.AfterFunc(do.Cancel, cancel) })
+				}
+			}
+			p.OnReply = func(seq int, _ time.Duration) { heard.Replies = append(heard.Replies, seq) }
+			start := time.Now()
+			r := Ping(ctx, p)
+			got.Rounds[i] = report(r, heard, time.Since(start))
+			if do.Cancel > 0 {
+				got.Canceled = errors.Is(r.Err, context.Canceled)
+			}
+		})
+	}
+	rounds.Wait()
+	if do.Permission {
+		if err := Permission(); err != nil {
+			got.Permission, got.Denied = err.Error(), errors.Is(err, fs.ErrPermission)
+		}
+	}
+	if do.Resolve != "" {
+		a, err := Resolve(ctx, do.Resolve, do.ResolveTimeout)
+		got.Address = a.String()
+		if err != nil {
+			got.Err = err.Error()
+		}
+	}
+	got.Took = time.Since(start)
+	return json.NewEncoder(os.Stdout).Encode(got)
+}
+
+// on has a task done on a host. What the host's processes have as rights is
+// what the wrapper, such as setpriv, leaves them. sent is called for each ping.
+func on(t *testing.T, h *lab.Host, do task, sent func(seq int), wrapper ...string) answer {
+	t.Helper()
+	text, err := json.Marshal(do)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := h.Command(t.Context(), append(wrapper, self)...)
+	cmd.Env = append(cmd.Env, labTask+"="+string(text), "GORACE=atexit_sleep_ms=0")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var got answer
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var seq int
+		if _, err := fmt.Sscanf(lines.Text(), "sent %d", &seq); err == nil {
+			if sent != nil {
+				sent(seq)
+			}
+			continue
+		}
+		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+			t.Errorf("%s: %s", lines.Text(), err)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%s: %s", err, stderr.String())
+	}
+	if stderr.Len() > 0 { // the library's log is cron's mail
+		t.Errorf("on stderr: %s", stderr.String())
+	}
+	return got
+}
+
+var available = sync.OnceValue(lab.Available)
+
+// needLab makes a lab, or skips with the reason.
+func needLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	if err := available(); err != nil {
+		skip(t, err)
+	}
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// pair makes a lab with a standby at .3 and a primary at .2.
+func pair(t *testing.T) (standby, primary *lab.Host) {
+	t.Helper()
+	l := needLab(t)
+	standby, err := l.Add("standby", "172.16.0.3/16", "2001:db8::3/64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	primary, err = l.Add("primary", "172.16.0.2/16", "2001:db8::2/64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return standby, primary
+}
+
+func must(t *testing.T, h *lab.Host, argv ...string) {
+	t.Helper()
+	if _, err := h.Run(argv...); err != nil {
+		t.Error(err)
+	}
+}
+
+// shell runs lines of a shell on a host before a round.
+func shell(lines string) func(*testing.T, *lab.Host, *lab.Host) {
+	return func(t *testing.T, standby, _ *lab.Host) { must(t, standby, "sh", "-ec", lines) }
+}
+
+func nothing(*testing.T, *lab.Host, *lab.Host) {}
+
+func muted(t *testing.T, _, primary *lab.Host) {
+	if err := primary.FilterICMP(true); err != nil {
+		t.Error(err)
+	}
+}
+
+const (
+	// Without the right to raw sockets, to be used with openRange.
+	noRaw     = "setpriv --bounding-set=-net_raw --inh-caps=-net_raw"
+	openRange = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range\n"
+
+	dropOutput = `nft 'table inet t { chain c { type filter hook output priority 0; icmp type echo-request drop; icmpv6 type echo-request drop; }; }'`
+)
+
+// up, down and unknown are the outcomes of a round of three pings.
+var (
+	up   = outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{[]int{1}, []int{1}}}
+	down = outcome{Verdict: "down", Sent: 3, Told: told{Sent: []int{1, 2, 3}}}
+)
+
+func unknown(sent int, err string) outcome {
+	o := outcome{Verdict: "unknown", Sent: sent, Err: err}
+	for seq := range sent {
+		o.Told.Sent = append(o.Told.Sent, seq+1)
+	}
+	return o
+}
+
+func TestPingOnANetwork(t *testing.T) {
+	t.Parallel()
+	type hosts = func(t *testing.T, standby, primary *lab.Host)
+	for _, c := range []struct {
+		name    string
+		before  hosts
+		address string
+		source  string
+		after1  hosts  // when the first ping has been sent
+		wrapper string // takes rights away
+		want    outcome
+	}{
+		{"up", nothing, "172.16.0.2", "", nil, "", up},
+		{"up, IPv6", nothing, "2001:db8::2", "", nil, "", up},
+		{"up, link-local with its zone", nothing, "fe80::ff:fe00:2%eth0", "", nil, "", up},
+		{"up, link-local with the interface's number", nothing, "fe80::ff:fe00:2%INDEX", "", nil, "", up},
+		{"up, link-local to link-local, whose zone goes without saying", nothing, "fe80::ff:fe00:2%eth0", "fe80::ff:fe00:1", nil, "", up},
+		{"up, unprivileged", shell(openRange), "172.16.0.2", "", nil, noRaw, up},
+		{"up, unprivileged, IPv6", shell(openRange), "2001:db8::2", "", nil, noRaw, up},
+		{"up, unprivileged, link-local to link-local", shell(openRange), "fe80::ff:fe00:2%eth0", "fe80::ff:fe00:1", nil, noRaw, up},
+
+		{"down: it answers ARP and is mute", muted, "172.16.0.2", "", nil, "", down},
+		{"down: it answers ND and is mute", muted, "2001:db8::2", "", nil, "", down},
+		{"down: it answers ND and is mute, link-local", muted, "fe80::ff:fe00:2%eth0", "", nil, "", down},
+		{"down: it answers ARP and is mute, unprivileged", func(t *testing.T, standby, primary *lab.Host) {
+			shell(openRange)(t, standby, primary)
+			muted(t, standby, primary)
+		}, "172.16.0.2", "", nil, noRaw, down},
+		{
+			"down: the neighbour is known and gone",
+			shell("ip neigh replace 172.16.0.99 lladdr 02:00:00:00:00:99 dev eth0"),
+			"172.16.0.99", "", nil, "", down,
+		},
+		{"down: it loses its power", muted, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+			if err := primary.PowerOff(); err != nil {
+				t.Error(err)
+			}
+		}, "", down},
+		{
+			"down: an error message came back, which anybody may have sent",
+			func(t *testing.T, _, primary *lab.Host) {
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
+			},
+			"172.16.0.2", "", nil, "", down,
+		},
+		{
+			"down: a router says that there is no such host",
+			func(t *testing.T, standby, primary *lab.Host) {
+				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
+				must(t, primary, "sh", "-ec", "sysctl -qw net.ipv4.ip_forward=1; ip route add unreachable 10.0.0.0/8")
+			},
+			"10.0.0.1", "", nil, "", down,
+		},
+		{
+			"down, not unknown: the carrier is lost, so look at it afterwards",
+			muted, "172.16.0.2", "",
+			func(t *testing.T, standby, _ *lab.Host) {
+				if err := standby.Unplug(false); err != nil {
+					t.Error(err)
+				}
+			}, "", down,
+		},
+		{
+			"down, not unknown: the interface's queue drops it and the kernel does not say so",
+			shell("tc qdisc add dev eth0 root tbf rate 8bit burst 10b limit 1"), "172.16.0.2", "", nil, "", down,
+		},
+
+		{"unknown: no route", nothing, "198.51.100.1", "", nil, "", unknown(0, "ping 198.51.100.1: network is unreachable")},
+		{"unknown: no route, IPv6", nothing, "2001:db8:ffff::1", "", nil, "", unknown(0, "ping 2001:db8:ffff::1: network is unreachable")},
+		{
+			"unknown: unreachable route",
+			shell("ip route add unreachable 172.16.0.2"), "172.16.0.2", "", nil, "",
+			unknown(0, "ping 172.16.0.2: no route to host"),
+		},
+		{
+			"unknown: prohibit route",
+			shell("ip route add prohibit 172.16.0.2"), "172.16.0.2", "", nil, "",
+			unknown(0, "ping 172.16.0.2: permission denied (by a prohibit route?)"),
+		},
+		{
+			"unknown: blackhole route",
+			shell("ip route add blackhole 172.16.0.2"), "172.16.0.2", "", nil, "",
+			unknown(0, "ping 172.16.0.2: invalid argument (a blackhole route?)"),
+		},
+		{
+			"unknown: blackhole route, IPv6",
+			shell("ip route add blackhole 2001:db8::2"), "2001:db8::2", "", nil, "",
+			unknown(0, "ping 2001:db8::2: invalid argument (a blackhole route?)"),
+		},
+		{
+			"unknown: our own firewall drops it",
+			shell(dropOutput), "172.16.0.2", "", nil, "",
+			unknown(0, "ping 172.16.0.2: operation not permitted (by a firewall rule of this machine?)"),
+		},
+		{
+			"unknown: our own firewall drops it, IPv6",
+			shell(dropOutput), "2001:db8::2", "", nil, "",
+			unknown(0, "ping 2001:db8::2: operation not permitted (by a firewall rule of this machine?)"),
+		},
+		{
+			"unknown: our own firewall drops it from the second ping on",
+			muted, "172.16.0.2", "", shell(dropOutput), "",
+			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
+		},
+		{
+			"unknown: our own firewall drops it from the second ping on, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				muted(t, standby, primary)
+			}, "172.16.0.2", "", shell(dropOutput), noRaw,
+			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
+		},
+		{
+			"down, not unknown: our own firewall drops it, IPv6, unprivileged, and the kernel does not say so",
+			shell(openRange + dropOutput), "2001:db8::2", "", nil, noRaw, down,
+		},
+		{
+			"unknown: the interface goes down in the middle",
+			muted, "172.16.0.2", "", shell("ip link set eth0 down"), "",
+			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: network is unreachable"),
+		},
+		{
+			"unknown: the interface goes down in the middle, link-local",
+			muted, "fe80::ff:fe00:2%eth0", "", shell("ip link set eth0 down"), "",
+			unknown(1, "ping fe80::ff:fe00:2%eth0: 2 of 3 pings could not be sent: network is unreachable"),
+		},
+		{
+			"unknown: the interface vanishes in the middle, and another one is there",
+			func(t *testing.T, standby, primary *lab.Host) {
+				if _, err := standby.NIC(); err != nil {
+					t.Error(err)
+				}
+				muted(t, standby, primary)
+			}, "fe80::ff:fe00:2%eth0", "", shell("ip link delete eth0"), "",
+			unknown(1, "ping fe80::ff:fe00:2%eth0: 2 of 3 pings could not be sent: network is unreachable"),
+		},
+		{
+			"unknown: the source is not here",
+			nothing, "172.16.0.2", "172.16.0.77", nil, "",
+			unknown(0, "ping 172.16.0.2: source 172.16.0.77: cannot assign requested address"),
+		},
+		{
+			"unknown: the source is not here, unprivileged",
+			shell(openRange), "2001:db8::2", "2001:db8::77", nil, noRaw,
+			unknown(0, "ping 2001:db8::2: source 2001:db8::77: cannot assign requested address"),
+		},
+		{
+			"unknown: no right to ping, and a group range that forbids it even to root",
+			nothing, "172.16.0.2", "", nil, noRaw,
+			unknown(0, "ping 172.16.0.2: "+noPermission),
+		},
+		{
+			"unknown: broadcast address of the network",
+			nothing, "172.16.255.255", "", nil, "",
+			unknown(0, "ping 172.16.255.255: is a broadcast address"),
+		},
+
+		{
+			"a reply to the second ping after the first was lost",
+			muted, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+				if err := primary.FilterICMP(false); err != nil {
+					t.Error(err)
+				}
+			}, "",
+			outcome{Verdict: "up", Sent: 2, Received: 1, Told: told{[]int{1, 2}, []int{2}}},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			standby, primary := pair(t)
+			c.before(t, standby, primary)
+			if strings.Contains(c.address, "INDEX") {
+				if err := standby.Do(func() error {
+					eth0, err := net.InterfaceByName("eth0")
+					if err == nil {
+						c.address = strings.Replace(c.address, "INDEX", strconv.Itoa(eth0.Index), 1)
+					}
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := pings{Address: addr(c.address), Count: 3, Interval: 100 * ms, Timeout: 300 * ms}
+			if c.after1 != nil {
+				p.Interval = time.Second // for it to be done before the next ping
+			}
+			if c.source != "" {
+				p.Source = addr(c.source)
+			}
+			got := on(t, standby, task{Rounds: []pings{p}}, func(seq int) {
+				if seq == 1 && c.after1 != nil {
+					c.after1(t, standby, primary)
+				}
+			}, strings.Fields(c.wrapper)...).Rounds[0]
+			checkTime(t, p, got)
+			got.RTT, got.Took = 0, 0
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// checkTime compares the time a round took with the contract, generously.
+func checkTime(t *testing.T, p pings, got outcome) {
+	t.Helper()
+	const late = 5 * time.Second
+	full := time.Duration(p.Count-1)*p.Interval + p.Timeout
+	if got.Verdict == "down" && got.Took < full {
+		t.Errorf("a silent round took %s, want at least %s", got.Took, full)
+	}
+	if got.Took > full+late {
+		t.Errorf("a round took %s, want no more than %s", got.Took, full)
+	}
+	if (got.RTT > 0) != (got.Verdict == "up") {
+		t.Errorf("a round trip of %s, and the host is %s", got.RTT, got.Verdict)
+	}
+}
+
+const noPermission = "no permission to ping: be root, or have the capability cap_net_raw, " +
+	"or a group within net.ipv4.ping_group_range: permission denied"
+
+// Nobody answers ARP or ND: the kernel gives up after 3 s and drops what waits,
+// but it goes on accepting pings, before and after, and also in the next round,
+// when it knows that the neighbour has failed. So a dead host is down.
+func TestDeadHostOnTheLinkIsDown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, wrapper string }{{"raw", ""}, {"unprivileged", noRaw}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			standby, _ := pair(t)
+			must(t, standby, "sh", "-ec", openRange)
+			for _, p := range []pings{
+				{Count: 5, Interval: time.Second, Timeout: time.Second},
+				{Count: 3, Interval: 50 * ms, Timeout: 50 * ms},
+			} {
+				p4, p6 := p, p
+				p4.Address, p6.Address = addr("172.16.0.99"), addr("2001:db8::99")
+				for _, got := range on(t, standby, task{Rounds: []pings{p4, p6}}, nil, strings.Fields(c.wrapper)...).Rounds {
+					checkTime(t, p, got)
+					if got.Verdict != "down" || got.Sent != p.Count || got.Err != "" {
+						t.Errorf("%+v", got)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The primary answers nobody but one of the standby's addresses.
+func TestSourceIsUsed(t *testing.T) {
+	t.Parallel()
+	standby, primary := pair(t)
+	must(t, standby, "sh", "-ec", "ip addr add 172.16.0.33/16 dev eth0; ip addr add 2001:db8::33/64 dev eth0")
+	must(t, primary, "nft", `table inet t { chain c { type filter hook input priority 0;
+		ip saddr != 172.16.0.33 icmp type echo-request drop
+		ip6 saddr != 2001:db8::33 icmpv6 type echo-request drop; }; }`)
+	for _, c := range []struct{ address, source, want string }{
+		{"172.16.0.2", "172.16.0.3", "down"},
+		{"172.16.0.2", "172.16.0.33", "up"},
+		{"2001:db8::2", "2001:db8::3", "down"},
+		{"2001:db8::2", "2001:db8::33", "up"},
+	} {
+		p := pings{Address: addr(c.address), Source: addr(c.source), Count: 2, Interval: 200 * ms, Timeout: 500 * ms}
+		if got := on(t, standby, task{Rounds: []pings{p}}, nil).Rounds[0]; got.Verdict != c.want || got.Err != "" {
+			t.Errorf("%s from %s: %+v", c.address, c.source, got)
+		}
+	}
+}
+
+// 25 living and 25 dead addresses at once: none is taken for another, though
+// each raw socket hears the replies of all.
+func TestFiftyPingsAtOnce(t *testing.T) {
+	t.Parallel()
+	standby, primary := pair(t)
+	must(t, primary, "sh", "-ec", "for n in $(seq 25); do ip addr add 172.16.1.$n/32 dev eth0; done")
+	var do task
+	var want []string
+	for n := 1; n <= 50; n++ {
+		do.Rounds = append(do.Rounds, pings{
+			Address: netip.AddrFrom4([4]byte{172, 16, 1, byte(n)}), Count: 3, Interval: 500 * ms, Timeout: time.Second,
+		})
+		if n <= 25 {
+			want = append(want, "up")
+		} else {
+			want = append(want, "down")
+		}
+	}
+	var got []string
+	for _, r := range on(t, standby, do, nil).Rounds {
+		got = append(got, r.Verdict)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// On a machine that has too much to do a round is late, but not unknown.
+func TestTinyTimeoutsOnALoadedMachine(t *testing.T) {
+	t.Parallel()
+	standby, primary := pair(t)
+	muted(t, standby, primary)
+	do := task{Load: 8}
+	for range 5 {
+		do.Rounds = append(do.Rounds, pings{Address: addr("172.16.0.2"), Count: 5, Interval: 10 * ms, Timeout: 10 * ms})
+	}
+	for _, r := range on(t, standby, do, nil).Rounds {
+		if r.Verdict != "down" || r.Sent != 5 || r.Err != "" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestOnePing(t *testing.T) {
+	t.Parallel()
+	standby, primary := pair(t)
+	one := task{Rounds: []pings{{Address: addr("172.16.0.2"), Count: 1, Interval: time.Second, Timeout: 200 * ms}}}
+	for _, c := range []struct {
+		mute bool
+		want outcome
+	}{
+		{false, up},
+		{true, outcome{Verdict: "down", Sent: 1, Told: told{Sent: []int{1}}}},
+	} {
+		if err := primary.FilterICMP(c.mute); err != nil {
+			t.Fatal(err)
+		}
+		got := on(t, standby, one, nil).Rounds[0]
+		checkTime(t, one.Rounds[0], got)
+		got.RTT, got.Took = 0, 0
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	}
+}
+
+func TestContextEndsPingOnANetwork(t *testing.T) {
+	t.Parallel()
+	standby, primary := pair(t)
+	muted(t, standby, primary)
+	got := on(t, standby, task{
+		Rounds: []pings{{Address: addr("172.16.0.2"), Count: 2, Interval: time.Minute, Timeout: time.Minute}},
+		Cancel: 100 * ms,
+	}, nil)
+	r := got.Rounds[0]
+	if !got.Canceled || r.Took > 10*time.Second {
+		t.Errorf("%+v", got)
+	}
+	r.Took = 0
+	if diff := cmp.Diff(unknown(1, "ping 172.16.0.2: context canceled"), r); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestPermission(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, before, wrapper, want string
+	}{
+		{"raw", "", "", ""},
+		{"raw, no IPv6", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "", ""},
+		{"unprivileged", openRange, noRaw, ""},
+		{"neither", "", noRaw, noPermission},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h, err := needLab(t).Add("standby")
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t, h, "sh", "-ec", c.before)
+			got := on(t, h, task{Permission: true}, nil, strings.Fields(c.wrapper)...)
+			if got.Permission != c.want || got.Denied != (c.want != "") {
+				t.Errorf("got %q, want %q; is fs.ErrPermission: %t", got.Permission, c.want, got.Denied)
+			}
+		})
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	const hosts = `cat >>/etc/hosts <<-E
+		2001:db8::5 both
+		172.16.0.5 both
+		2001:db8::6 six
+		fe80::7%lo linklocal
+	E
+	`
+	for _, c := range []struct {
+		name, before, host string
+		dns                func([]byte) []byte // the name server's answer; nil: it is silent
+		want, err          string
+	}{
+		{name: "an address asks nobody", host: "172.16.0.2", want: "172.16.0.2"},
+		{name: "a zone stays", host: "fe80::1%eth0", want: "fe80::1%eth0"},
+		{name: "IPv4 written as IPv6", host: "::ffff:172.16.0.2", want: "172.16.0.2"},
+		{name: "hosts file, IPv4 first", before: hosts, host: "both", want: "172.16.0.5"},
+		{name: "hosts file, IPv6 alone", before: hosts, host: "six", want: "2001:db8::6"},
+		{name: "hosts file, with a zone", before: hosts, host: "linklocal", want: "fe80::7%lo"},
+		{name: "the host's own name", host: "localhost", want: "127.0.0.1"},
+		{name: "DNS", host: "db.example.org", dns: answerA, want: "172.16.0.8"},
+		{
+			name: "no such name", host: "db.example.org", dns: answerNone,
+			err: `resolve "db.example.org": no such host (name server 127.0.0.1:53)`,
+		},
+		{
+			name: "a name without an address", host: "db.example.org", dns: answerNothing,
+			err: `resolve "db.example.org": no such host (name server 127.0.0.1:53)`,
+		},
+		{
+			name: "a name server that says nothing", host: "db.example.org",
+			err: `resolve "db.example.org": no answer from the name servers within 300ms`,
+		},
+		{
+			name: "no name server", before: "echo nameserver 127.0.0.2 >/etc/resolv.conf", host: "db.example.org",
+			err: `resolve "db.example.org": connection refused (name server 127.0.0.2:53)`,
+		},
+		{
+			name: "a name server that cannot be reached", before: "echo nameserver 192.0.2.1 >/etc/resolv.conf", host: "db.example.org",
+			err: `resolve "db.example.org": network is unreachable (name server 192.0.2.1:53)`,
+		},
+		{name: "not a name", host: "two words", err: `resolve "two words": no such host`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h, err := needLab(t).Add("standby")
+			if err != nil {
+				t.Fatal(err)
+			}
+			nameServer(t, h, c.dns)
+			must(t, h, "sh", "-ec", "echo nameserver 127.0.0.1 >/etc/resolv.conf\n"+c.before)
+			got := on(t, h, task{Resolve: c.host, ResolveTimeout: 300 * ms}, nil)
+			if c.err == "" && got.Address != c.want || got.Err != c.err {
+				t.Errorf("%s, %q, want %s, %q", got.Address, got.Err, c.want, c.err)
+			}
+			if got.Took > 5*time.Second {
+				t.Errorf("took %s", got.Took)
+			}
+		})
+	}
+}
+
+// nameServer answers on port 53 of a host's loopback; nil answers nothing.
+func nameServer(t *testing.T, h *lab.Host, answer func([]byte) []byte) {
+	t.Helper()
+	var conn net.PacketConn
+	if err := h.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp4", "127.0.0.1:53")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for question := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFrom(question)
+			if err != nil {
+				return
+			}
+			if answer != nil {
+				conn.WriteTo(answer(question[:n]), from)
+			}
+		}
+	}()
+}
+
+// answerA knows an IPv4 address of every name.
+func answerA(question []byte) []byte {
+	return reply(question, func(m *dnsmessage.Message) {
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60},
+				Body:   &dnsmessage.AResource{A: [4]byte{172, 16, 0, 8}},
+			}}
+		}
+	})
+}
+
+// answerNone knows no name.
+func answerNone(question []byte) []byte {
+	return reply(question, func(m *dnsmessage.Message) { m.RCode = dnsmessage.RCodeNameError })
+}
+
+// answerNothing knows every name, and no address of it.
+func answerNothing(question []byte) []byte {
+	return reply(question, func(*dnsmessage.Message) {})
+}
+
+func reply(question []byte, fill func(*dnsmessage.Message)) []byte {
+	var m dnsmessage.Message
+	if m.Unpack(question) != nil {
+		return nil
+	}
+	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
+	fill(&m)
+	packed, _ := m.Pack()
+	return packed
+}
+
+func TestResolveEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Resolve(ctx, "primary.invalid", time.Minute)
+	if err == nil || err.Error() != `resolve "primary.invalid": context canceled` || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,144 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	//lint:ignore SA1019 no longer maintained, and pinned; what it does not do right is put right in this file
+	"github.com/go-ping/ping"
+)
+
+// goPing is the library. This file alone knows github.com/go-ping/ping v1.2.0,
+// which is no longer maintained; what it does not do right is put right here
+// and in watch:
+//
+//   - Timeout and Interval of 0 or less panic in a goroutine of its own: Pings
+//     are validated before.
+//   - Its Timeout runs from the start, not from the last ping, and Count alone
+//     never ends a silent run: Timeout is never, and watch ends the run.
+//   - It knows no context, and Stop before Run still sends one ping: watch does
+//     not start it for a context that has ended.
+//   - Run comes back up to 100 ms after Stop, and never if a send hangs: watch
+//     does not wait for it.
+//   - Its Statistics race with Run: events are counted here.
+//   - Only the first send that fails ends Run. A later one is told to the log
+//     and neither counted nor left out: one more is sent at the end. See refusals.
+//   - It takes round trip times from the wall clock: watch has its own.
+//   - It resolves names without a limit of time: it gets an address.
+//   - It looks up a zone by name and goes on without one where there is none:
+//     it gets the number of the interface.
+//   - It sends to any address and takes a reply from anybody: see oneHost.
+func goPing(ctx context.Context, p Pings, tell func(event)) error {
+	raw, err := socketKind(p.Address.Is6())
+	if err != nil {
+		return err
+	}
+	lib := ping.New("")
+	if err := address(lib, p); err != nil {
+		return err
+	}
+	lib.SetPrivileged(raw)
+	lib.Count = p.Count
+	lib.Interval = p.Interval
+	lib.Timeout = math.MaxInt64
+	lib.OnSend = func(sending *ping.Packet) { tell(event{kind: sent, seq: sending.Seq}) }
+	lib.OnRecv = func(reply *ping.Packet) { tell(event{kind: answered, seq: reply.Seq}) }
+	lib.SetLogger(refusals(func(err error) {
+		// A later ping shall not make up for it. The library logs and reads
+		// Count in one goroutine; the first ping was accepted, so Count stays
+		// above 0, which would mean for ever.
+		lib.Count--
+		tell(event{kind: refused, err: plain(err, p)})
+	}))
+	defer context.AfterFunc(ctx, lib.Stop)()
+	if err := lib.Run(); err != nil {
+		return plain(err, p)
+	}
+	return nil
+}
+
+// address sets where the library sends to and from.
+func address(lib *ping.Pinger, p Pings) error {
+	ifi, err := scope(p.Address)
+	if err != nil {
+		return err
+	}
+	to := &net.IPAddr{IP: p.Address.AsSlice()}
+	if ifi != nil {
+		to.Zone = strconv.Itoa(ifi.Index)
+	}
+	lib.SetIPAddr(to)
+	if p.Source.IsValid() {
+		from := p.Source
+		if from.Is6() && from.IsLinkLocalUnicast() && ifi != nil {
+			from = from.WithZone(ifi.Name)
+		}
+		lib.Source = from.String()
+	}
+	return nil
+}
+
+// refusals is a logger that keeps silent and passes on why a ping was not sent:
+// the library says that nowhere else.
+type refusals func(error)
+
+// Fatalf is called, despite its name, for a ping that could not be sent, and
+// for a packet that could not be understood, which is not for us.
+func (refuse refusals) Fatalf(format string, v ...any) {
+	if !strings.HasPrefix(format, "sending packet") {
+		return
+	}
+	for _, arg := range v {
+		if err, ok := arg.(error); ok {
+			refuse(err)
+		}
+	}
+}
+
+// Errorf says nothing.
+func (refusals) Errorf(string, ...any) {}
+
+// Warnf says nothing.
+func (refusals) Warnf(string, ...any) {}
+
+// Infof says nothing.
+func (refusals) Infof(string, ...any) {}
+
+// Debugf says nothing.
+func (refusals) Debugf(string, ...any) {}
+
+// plain puts an error of the library into the kernel's words and says where to
+// look. It wraps nothing: a prohibit route has the same errno as a missing
+// permission, and is none.
+func plain(err error, p Pings) error {
+	var call *os.SyscallError
+	var errno syscall.Errno
+	if !errors.As(err, &call) || !errors.As(err, &errno) {
+		return err
+	}
+	if call.Syscall == "bind" {
+		return fmt.Errorf("source %s: %s", p.Source, errno.Error())
+	}
+	return errors.New(errno.Error() + hint(errno))
+}
+
+// hint explains errors of a send whose name does not.
+func hint(errno syscall.Errno) string {
+	switch errno {
+	case syscall.EPERM:
+		return " (by a firewall rule of this machine?)"
+	case syscall.EACCES:
+		return " (by a prohibit route?)"
+	case syscall.EINVAL:
+		return " (a blackhole route?)"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,59 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Resolve finds the address of host. An address stands for itself, zone
+// included, and asks nobody. A name is looked up in the hosts file and the DNS,
+// for at most timeout; IPv4 addresses come first.
+func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap(), nil
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	// Go's own resolver heeds the context and is the same in every build.
+	resolver := net.Resolver{PreferGo: true}
+	found, err := resolver.LookupIPAddr(limited, host) // LookupNetIP would lose the zones
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return netip.Addr{}, fmt.Errorf("resolve %q: %w", host, ctx.Err())
+	case limited.Err() != nil:
+		return netip.Addr{}, fmt.Errorf("resolve %q: no answer from the name servers within %s", host, timeout)
+	default:
+		return netip.Addr{}, fmt.Errorf("resolve %q: %s", host, lookupReason(err))
+	}
+	var addrs []netip.Addr
+	for _, f := range found {
+		if a, ok := netip.AddrFromSlice(f.IP); ok {
+			addrs = append(addrs, a.Unmap().WithZone(f.Zone))
+		}
+	}
+	v4 := slices.IndexFunc(addrs, netip.Addr.Is4)
+	return addrs[max(v4, 0)], nil
+}
+
+// lookupReason leaves out the name, which the message has already, and our own
+// port, which is another one each time; it keeps the name server, which tells
+// which one to look at.
+func lookupReason(err error) string {
+	var dns *net.DNSError
+	switch {
+	case !errors.As(err, &dns):
+		return err.Error()
+	case dns.Server == "":
+		return dns.Err
+	default:
+		why := dns.Err[strings.LastIndex(dns.Err, ": ")+1:]
+		return fmt.Sprintf("%s (name server %s)", strings.TrimSpace(why), dns.Server)
+	}
+}

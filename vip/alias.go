@@ -1,0 +1,286 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pingover/internal/proc"
+)
+
+// The kernel's duplicate address detection takes 1 to 2 s with its default of one question.
+const (
+	dadTimeout = 3 * time.Second
+	dadPoll    = 50 * time.Millisecond
+)
+
+// Alias is one virtual IP as it shall stand.
+type Alias struct {
+	Prefix    netip.Prefix // not masked: its Addr is the virtual IP
+	Interface string
+	Label     string // IPv4 only; "": the first free one
+}
+
+// addr is the virtual IP; a link-local one means that of its interface.
+func (a Alias) addr() netip.Addr {
+	return zoned(a.Prefix.Addr(), a.Interface)
+}
+
+// RaisePlan is the command that Raise would run, with the tool's bare name; nil where the address
+// stands already.
+func (t Tool) RaisePlan(k *Kernel, a Alias) ([]string, error) {
+	if k.Holds(a.addr()) {
+		return nil, nil
+	}
+	ways, err := t.ways(k, a)
+	if err != nil {
+		return nil, fmt.Errorf("raise %s on %s: %w", a.Prefix, a.Interface, err)
+	}
+	return ways[0], nil
+}
+
+// Raise makes the alias stand: nothing is run where the address is on this machine already, on
+// whatever interface. A nil error means that the kernel has the address in use; label is the one it
+// stands under. An address that duplicate address detection found on another machine is removed.
+//
+// Choosing a label and using it are two steps: the caller holds the machine-wide lock.
+func (t Tool) Raise(ctx context.Context, a Alias) (label string, ran []proc.Result, err error) {
+	label, ran, err = t.raise(ctx, a)
+	if err != nil {
+		return "", ran, fmt.Errorf("raise %s on %s: %w", a.Prefix, a.Interface, err)
+	}
+	return label, ran, nil
+}
+
+func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Result, err error) {
+	k, err := Look()
+	if err != nil {
+		return "", nil, err
+	}
+	if !k.Holds(a.addr()) {
+		if ran, err = t.add(ctx, k, a); err != nil {
+			return "", ran, err
+		}
+	}
+	p, err := settled(ctx, a.addr())
+	if errors.Is(err, errDuplicate) {
+		removed, leftover := t.removeFailed(ctx, a.addr())
+		return "", append(ran, removed...), errors.Join(err, leftover)
+	}
+	return p.Address.Label, ran, err
+}
+
+// add runs what is needed for the kernel to show the address, in use or not yet.
+func (t Tool) add(ctx context.Context, before *Kernel, a Alias) (ran []proc.Result, err error) {
+	ways, err := t.ways(before, a)
+	if err != nil {
+		return nil, err
+	}
+	if ran, err = t.removeFailed(ctx, a.addr()); err != nil {
+		return ran, err
+	}
+	for _, way := range ways {
+		r := t.run(ctx, way)
+		ran = append(ran, r)
+		now, err := Look()
+		if err != nil {
+			return ran, err
+		}
+		if len(now.copies(a.addr())) > 0 {
+			return ran, missing(before, now, a.Interface, a.addr())
+		}
+		if !misunderstood(r) {
+			break
+		}
+	}
+	return ran, futile(ran[len(ran)-1], "does not show the address")
+}
+
+// ways are the commands that would raise the alias, the best first.
+func (t Tool) ways(k *Kernel, a Alias) ([][]string, error) {
+	if _, ok := k.Link(a.Interface); !ok {
+		return nil, fmt.Errorf("there is no interface %q", a.Interface)
+	}
+	label, err := t.label(k, a)
+	if err != nil {
+		return nil, err
+	}
+	return t.additions(a.Prefix, a.Interface, label), nil
+}
+
+// label chooses the alias's label: "" is none.
+func (t Tool) label(k *Kernel, a Alias) (string, error) {
+	if a.Prefix.Addr().Is6() {
+		return "", nil
+	}
+	if a.Label == "" {
+		label, ok := FreeLabel(k, a.Interface)
+		if !ok && t.Name == "ifconfig" {
+			return "", fmt.Errorf("ifconfig needs a label such as %q, and that is longer than %d characters: use ip (Debian package iproute2)", a.Interface+":1", labelMax)
+		}
+		return label, nil
+	}
+	if len(a.Label) > labelMax {
+		return "", fmt.Errorf("label %q: %d characters, at most %d", a.Label, len(a.Label), labelMax)
+	}
+	if under := k.labelled(a.Label); len(under) > 0 {
+		return "", fmt.Errorf("label %q is in use by %s", a.Label, under[0])
+	}
+	if alias := a.Interface + ":"; t.Name == "ifconfig" && (!strings.HasPrefix(a.Label, alias) || a.Label == alias) {
+		return "", fmt.Errorf("label %q: ifconfig needs one like %q", a.Label, alias+"1")
+	}
+	return a.Label, nil
+}
+
+var errDuplicate = errors.New("another machine has the address, the kernel's duplicate address detection says")
+
+// settled waits until the kernel has a in use: at once for IPv4.
+func settled(ctx context.Context, a netip.Addr) (Place, error) {
+	for deadline := time.Now().Add(dadTimeout); ; {
+		k, err := Look()
+		if err != nil {
+			return Place{}, err
+		}
+		places := k.Places(a)
+		inUse := slices.IndexFunc(places, func(p Place) bool { return !p.Address.Tentative })
+		switch {
+		case inUse >= 0:
+			return places[inUse], nil
+		case len(places) == 0 && len(k.copies(a)) > 0:
+			return Place{}, errDuplicate
+		case len(places) == 0:
+			return Place{}, errors.New("the kernel had the address, and has lost it again")
+		case time.Now().After(deadline):
+			return Place{}, fmt.Errorf("the kernel's duplicate address detection has not ended after %v: the address is not in use yet", dadTimeout)
+		}
+		select {
+		case <-ctx.Done():
+			return Place{}, context.Cause(ctx)
+		case <-time.After(dadPoll):
+		}
+	}
+}
+
+// LowerPlan is what Lower would run, with the tools' bare names; nothing where the address does not stand.
+func (t Tool) LowerPlan(k *Kernel, addr netip.Addr) ([][]string, error) {
+	var plan [][]string
+	for _, p := range k.copies(addr) {
+		r, err := t.removal(k, p)
+		if err != nil {
+			return nil, lowering(p, err)
+		}
+		if r.protect {
+			plan = append(plan, promoteCommand(p.Interface, "1"), r.argv, promoteCommand(p.Interface, "0"))
+		} else {
+			plan = append(plan, r.argv)
+		}
+	}
+	return plan, nil
+}
+
+// Lower removes addr from every place on this machine, and nothing else: where the kernel would take
+// other addresses of its network along, that is prevented, or nothing is removed. A nil error means
+// that the kernel shows the address nowhere and the others still. It stops at the first failure.
+//
+// Preventing that is a setting of the interface for the moment: the caller holds the machine-wide lock.
+func (t Tool) Lower(ctx context.Context, addr netip.Addr) (ran []proc.Result, err error) {
+	k, err := Look()
+	if err != nil {
+		return nil, fmt.Errorf("lower %s: %w", addr, err)
+	}
+	return t.removeAll(ctx, k.copies(addr))
+}
+
+// removeFailed removes what duplicate address detection has left of addr.
+func (t Tool) removeFailed(ctx context.Context, addr netip.Addr) (ran []proc.Result, err error) {
+	k, err := Look()
+	if err != nil {
+		return nil, err
+	}
+	return t.removeAll(ctx, slices.DeleteFunc(k.copies(addr), func(p Place) bool { return !p.Address.DADFailed }))
+}
+
+func (t Tool) removeAll(ctx context.Context, places []Place) (ran []proc.Result, err error) {
+	for _, p := range places {
+		did, err := t.remove(ctx, p)
+		ran = append(ran, did...)
+		if err != nil {
+			return ran, lowering(p, err)
+		}
+	}
+	return ran, nil
+}
+
+func lowering(p Place, err error) error {
+	return fmt.Errorf("lower %s on %s: %w", p.Address.Prefix, p.Interface, err)
+}
+
+// remove removes an address from one place.
+func (t Tool) remove(ctx context.Context, p Place) (ran []proc.Result, err error) {
+	before, err := Look()
+	if err != nil {
+		return nil, err
+	}
+	p, stands := before.again(p)
+	if !stands {
+		return nil, nil
+	}
+	r, err := t.removal(before, p)
+	if err != nil {
+		return nil, err
+	}
+	if r.protect {
+		on := promote(p.Interface, "1")
+		ran = append(ran, on)
+		if on.Err != nil {
+			return ran, fmt.Errorf("it would take %s along, and that cannot be prevented: %w", before.dependents(p)[0], on.Err)
+		}
+	}
+	result := r.tool.run(ctx, r.argv)
+	ran = append(ran, result)
+	if r.protect {
+		ran = append(ran, promote(p.Interface, "0"))
+	}
+	after, err := Look()
+	if err != nil {
+		return ran, err
+	}
+	if _, stands := after.again(p); stands {
+		return ran, futile(result, "still shows the address")
+	}
+	return ran, missing(before, after, p.Interface, p.Address.Prefix.Addr())
+}
+
+// again finds a place of an earlier snapshot in this one: other addresses may have made it primary.
+func (k *Kernel) again(p Place) (Place, bool) {
+	l, _ := k.Link(p.Interface)
+	for _, a := range l.Addresses {
+		if a.Prefix == p.Address.Prefix && a.Peer == p.Address.Peer {
+			return Place{Interface: p.Interface, Address: a}, true
+		}
+	}
+	return Place{}, false
+}
+
+// futile explains a command that has not done its work, whatever it says itself.
+func futile(r proc.Result, kernel string) error {
+	if r.Err != nil {
+		return r.Err
+	}
+	return fmt.Errorf("%s: exit code 0, but the kernel %s", proc.Line(r.Argv), kernel)
+}
+
+// missing is an error where other addresses than ours have gone from the interface.
+func missing(before, after *Kernel, link string, ours netip.Addr) error {
+	l, _ := before.Link(link)
+	for _, a := range l.Addresses {
+		if _, stands := after.again(Place{Interface: link, Address: a}); !stands && a.Prefix.Addr() != bare(ours) {
+			return fmt.Errorf("the address %s has gone from %s with it", a.Prefix, link)
+		}
+	}
+	return nil
+}

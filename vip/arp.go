@@ -1,0 +1,77 @@
+package vip
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+)
+
+// noMAC stands where ARP knows no hardware address.
+var noMAC = net.HardwareAddr{0, 0, 0, 0, 0, 0}
+
+// arpQuestion asks everybody who has target; the zero from makes it an
+// RFC 5227 §2.1.1 probe, whose sender is 0.0.0.0.
+func arpQuestion(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
+	if !from.IsValid() {
+		from = netip.IPv4Unspecified()
+	}
+	return arpBroadcast(us, arp.OperationRequest, us, from, noMAC, target)
+}
+
+// arpAnnouncement says as request and as reply that addr is at mac (sender
+// address = target address, RFC 5227 §3). The target MAC means nothing in a
+// request and is zero. In the reply it is mac again, as RFC 5944 §4.6 has it:
+// Linux takes a reply for gratuitous, and believes it at once, only if both
+// are the same (arp_is_garp).
+func arpAnnouncement(us, mac net.HardwareAddr, addr netip.Addr) ([][]byte, error) {
+	request, err := arpBroadcast(us, arp.OperationRequest, mac, addr, noMAC, addr)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := arpBroadcast(us, arp.OperationReply, mac, addr, mac, addr)
+	if err != nil {
+		return nil, err
+	}
+	return [][]byte{request, reply}, nil
+}
+
+func arpBroadcast(us net.HardwareAddr, op arp.Operation, sender net.HardwareAddr, senderIP netip.Addr, target net.HardwareAddr, targetIP netip.Addr) ([]byte, error) {
+	p, err := arp.NewPacket(op, sender, senderIP, target, targetIP)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := p.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: us, EtherType: ethernet.EtherTypeARP, Payload: payload}
+	return f.MarshalBinary()
+}
+
+// hearARP finds out what an ARP packet lets us know: whoever sends one from an
+// address has it, be it a reply, an announcement or a question about another
+// address; a request from 0.0.0.0 is a probe for its target.
+func hearARP(b []byte) (Heard, bool) {
+	const (
+		hardwareEthernet = 1
+		protocolIPv4     = uint16(ethernet.EtherTypeIPv4)
+	)
+	var p arp.Packet
+	if err := p.UnmarshalBinary(b); err != nil {
+		return Heard{}, false
+	}
+	if p.HardwareType != hardwareEthernet || p.HardwareAddrLength != 6 || p.ProtocolType != protocolIPv4 || p.IPLength != 4 {
+		return Heard{}, false
+	}
+	switch {
+	case p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply:
+		return Heard{}, false
+	case !p.SenderIP.IsUnspecified():
+		return Heard{Address: p.SenderIP, MAC: p.SenderHardwareAddr}, true
+	case p.Operation == arp.OperationRequest:
+		return Heard{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
+	}
+	return Heard{}, false
+}

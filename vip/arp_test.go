@@ -1,0 +1,203 @@
+package vip
+
+import (
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	us      = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0a}
+	them    = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0b}
+	someone = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0c}
+
+	ours4 = netip.MustParseAddr("172.16.0.3")
+	vip4  = netip.MustParseAddr("172.16.0.1")
+)
+
+var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// frame reads a frame written out in hexadecimal, with blanks and // comments.
+func frame(t testing.TB, text string) []byte {
+	t.Helper()
+	var digits strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "//")
+		digits.WriteString(strings.Join(strings.Fields(line), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const arpPadding = "000000000000000000000000000000000000" // to 60 bytes
+
+const goldenARPQuestion = `
+	ffffffffffff 02000000000a 0806   // to all, from us
+	0001 0800 06 04 0001             // Ethernet, IPv4, request
+	02000000000a ac100003            // our MAC and address
+	000000000000 ac100001            // who has 172.16.0.1?
+` + arpPadding
+
+const goldenARPProbe = `
+	ffffffffffff 02000000000a 0806
+	0001 0800 06 04 0001
+	02000000000a 00000000            // no address of ours
+	000000000000 ac100001
+` + arpPadding
+
+const goldenARPAnnouncement = `
+	ffffffffffff 02000000000a 0806
+	0001 0800 06 04 0001             // request
+	02000000000a ac100001            // it is here
+	000000000000 ac100001
+` + arpPadding
+
+const goldenARPAnnouncementReply = `
+	ffffffffffff 02000000000a 0806
+	0001 0800 06 04 0002             // reply
+	02000000000a ac100001
+	02000000000a ac100001            // the same again
+` + arpPadding
+
+const goldenARPOnBehalf = `
+	ffffffffffff 02000000000a 0806   // the frame is ours
+	0001 0800 06 04 0001
+	02000000000b ac100001            // what it says is of another
+	000000000000 ac100001
+` + arpPadding
+
+const goldenARPOnBehalfReply = `
+	ffffffffffff 02000000000a 0806
+	0001 0800 06 04 0002
+	02000000000b ac100001
+	02000000000b ac100001
+` + arpPadding
+
+func TestARPQuestion(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		from netip.Addr
+		want string
+	}{
+		{"ordinary request", ours4, goldenARPQuestion},
+		{"probe", netip.Addr{}, goldenARPProbe},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := arpQuestion(us, vip4, tt.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(frame(t, tt.want), got); diff != "" {
+				t.Errorf("frame (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestARPAnnouncement(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		mac            net.HardwareAddr
+		request, reply string
+	}{
+		{"of ours", us, goldenARPAnnouncement, goldenARPAnnouncementReply},
+		{"on another's behalf", them, goldenARPOnBehalf, goldenARPOnBehalfReply},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := arpAnnouncement(us, tt.mac, vip4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := [][]byte{frame(t, tt.request), frame(t, tt.reply)}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("frames (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// heardCase is a frame and what it lets us know; nothing when Heard is zero.
+type heardCase struct {
+	name  string
+	frame string
+	want  Heard
+}
+
+func testHear(t *testing.T, cases []heardCase) {
+	t.Helper()
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _, ok := hear(frame(t, tt.frame))
+			if ok != tt.want.Address.IsValid() {
+				t.Fatalf("heard: %v, %+v; want %+v", ok, got, tt.want)
+			}
+			if !ok {
+				return
+			}
+			if diff := cmp.Diff(tt.want, got, compareAddrs); diff != "" {
+				t.Errorf("heard (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+const (
+	arpToUs  = "02000000000a 02000000000b 0806 "
+	arpToAll = "ffffffffffff 02000000000b 0806 "
+)
+
+var arpCases = []heardCase{
+	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them}},
+	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Heard{Address: vip4, MAC: them}},
+	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Heard{Address: vip4, MAC: them}},
+	{"a gratuitous request", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100001", Heard{Address: vip4, MAC: them}},
+	{"a gratuitous reply", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 ffffffffffff ac100001", Heard{Address: vip4, MAC: them}},
+	{"the holder asks for somebody else", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Heard{Address: vip4, MAC: them}},
+	{"announced on another's behalf", arpToAll + "0001 0800 06 04 0001 02000000000c ac100001 000000000000 ac100001", Heard{Address: vip4, MAC: someone}},
+	{"a probe", arpToAll + "0001 0800 06 04 0001 02000000000b 00000000 000000000000 ac100001", Heard{Address: vip4, MAC: them, Probe: true}},
+	{"somebody asks for it: speaks of the asker only", arpToAll + "0001 0800 06 04 0001 02000000000b ac100003 000000000000 ac100001", Heard{Address: ours4, MAC: them}},
+
+	{"a reply from 0.0.0.0", arpToUs + "0001 0800 06 04 0002 02000000000b 00000000 02000000000a ac100001", Heard{}},
+	{"an operation that is neither", arpToUs + "0001 0800 06 04 0003 02000000000b ac100001 02000000000a ac100003", Heard{}},
+	{"hardware other than Ethernet", arpToUs + "0006 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
+	{"a protocol other than IPv4", arpToUs + "0001 0806 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
+	{"IPv6 addresses", arpToUs + "0001 0800 06 10 0002 02000000000b 20010db8000000000000000000000001 02000000000a 20010db8000000000000000000000003", Heard{}},
+	{"MACs of 8 bytes", arpToUs + "0001 0800 08 04 0002 02000000000b0000 ac100001 02000000000a0000 ac100003", Heard{}},
+	{"MACs of no bytes", arpToUs + "0001 0800 00 04 0002 ac100001 ac100003", Heard{}},
+	{"lengths beyond the end", arpToUs + "0001 0800 ff ff 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
+	{"cut off in the target", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac10", Heard{}},
+	{"cut off in the header", arpToUs + "0001 0800 06", Heard{}},
+	{"no payload", arpToUs, Heard{}},
+	{"cut off in the Ethernet header", "02000000000a 02000000", Heard{}},
+	{"empty", "", Heard{}},
+	{"of another VLAN, tag not taken off", "02000000000a 02000000000b 8100 0005 0806 0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
+	{"a VLAN tag cut off", "02000000000a 02000000000b 8100 00", Heard{}},
+	{"a service VLAN tag without a second one", "02000000000a 02000000000b 88a8 0005 0806 0001 0800 06 04", Heard{}},
+	{"another protocol", "02000000000a 02000000000b 0800 45000000", Heard{}},
+}
+
+func TestHearARP(t *testing.T) { testHear(t, arpCases) }
+
+func FuzzHearARP(f *testing.F) {
+	for _, c := range arpCases {
+		f.Add(frame(f, c.frame))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { hearOrNot(t, b) })
+}
+
+// hearOrNot checks what must be true of anything heard.
+func hearOrNot(t *testing.T, b []byte) (Heard, bool) {
+	h, source, ok := hear(b)
+	if ok && (!h.Address.IsValid() || len(h.MAC) != 6 || !slices.Equal(source, b[6:12])) {
+		t.Errorf("heard %+v from %s", h, source)
+	}
+	return h, ok
+}

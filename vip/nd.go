@@ -1,0 +1,226 @@
+package vip
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// The numbers of RFC 4861 §4.3, §4.4 and §4.6.1, and where they stand.
+const (
+	icmpv6            = 58
+	ndHopLimit        = 255 // no router has touched it: it is from this link
+	ndSolicitation    = 135
+	ndAdvertisement   = 136
+	ndFlags           = 4 // type, code and checksum are before them
+	ndTarget          = 8
+	ndOptions         = 24
+	ndSolicited       = 0x40
+	ndSourceLinkLayer = 1
+	ndTargetLinkLayer = 2
+)
+
+// solicitedNodes are the groups of RFC 4291 §2.7.1.
+var solicitedNodes = netip.MustParsePrefix("ff02::1:ff00:0/104")
+
+// linkLayerOption is the option in which a message of that type tells a MAC.
+var linkLayerOption = map[byte]byte{ndSolicitation: ndSourceLinkLayer, ndAdvertisement: ndTargetLinkLayer}
+
+// ndFilter spares us waking up for all the other IPv6 traffic of the machine.
+var ndFilter = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 14 + 6, Size: 2}, // next header and hop limit
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpv6<<8 | ndHopLimit, SkipFalse: 3},
+	bpf.LoadAbsolute{Off: 14 + ipv6.HeaderLen, Size: 1}, // ICMPv6 type
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: ndSolicitation, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: ndAdvertisement, SkipTrue: 1},
+	bpf.RetConstant{Val: 0},
+}
+
+// joinSolicitedNodes joins the groups to which questions about addrs are sent
+// until the socket is closed. The socket is bound to nothing, so it opens no
+// port.
+func joinSolicitedNodes(l Link, addrs []netip.Addr) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listening for neighbour discovery: IPv6 socket: %w", l.Name, err)
+	}
+	socket := os.NewFile(uintptr(fd), "solicited-node groups")
+	var joined []netip.Addr
+	for _, a := range addrs {
+		group, err := ndp.SolicitedNodeMulticast(a)
+		if err == nil && !slices.Contains(joined, group) {
+			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
+				&unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(l.Index)})
+		}
+		if err != nil {
+			_ = socket.Close()
+			return nil, fmt.Errorf("%s: joining the solicited-node group of %s (is IPv6 on there?): %w", l.Name, a, err)
+		}
+		joined = append(joined, group)
+	}
+	return socket, nil
+}
+
+// ndQuestion asks the solicited-node group of target who has it. From an
+// address of ours it carries our MAC; the zero from makes it the solicitation
+// of duplicate address detection, from :: and without that option (RFC 4862
+// §5.4.2).
+func ndQuestion(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
+	group, err := ndp.SolicitedNodeMulticast(target)
+	if err != nil {
+		return nil, err
+	}
+	ns := &ndp.NeighborSolicitation{TargetAddress: target}
+	if from.IsValid() {
+		ns.Options = []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: us}}
+	} else {
+		from = netip.IPv6Unspecified()
+	}
+	return ndMulticast(us, from, group, ns)
+}
+
+// ndAnnouncement tells all nodes, unasked and overriding what they knew, that
+// addr is at mac (RFC 4861 §7.2.6).
+func ndAnnouncement(us, mac net.HardwareAddr, addr, from netip.Addr) ([]byte, error) {
+	return ndMulticast(us, from, netip.IPv6LinkLocalAllNodes(), &ndp.NeighborAdvertisement{
+		Override:      true,
+		TargetAddress: addr,
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
+	})
+}
+
+// spokesman chooses the IPv6 source of an announcement of addr on another
+// machine's behalf: an address that is ours, link-local if there is one. From
+// addr itself it would look like a duplicate to its holder, and bind addr to
+// our port in switches that snoop neighbour discovery. Where l has no other
+// address, addr must do: neighbours believe the target, not the source.
+func spokesman(l Link, addr netip.Addr) netip.Addr {
+	source := addr
+	for _, a := range l.Addresses {
+		ip := a.Prefix.Addr()
+		switch {
+		case !ip.Is6() || ip == addr || a.Tentative || a.DADFailed:
+		case ip.IsLinkLocalUnicast():
+			return ip
+		case source == addr:
+			source = ip
+		}
+	}
+	return source
+}
+
+// ndMulticast wraps a message for a multicast address into IPv6 and Ethernet
+// (RFC 2464 §7: 33:33 and the last four bytes of the address).
+func ndMulticast(us net.HardwareAddr, from, to netip.Addr, m ndp.Message) ([]byte, error) {
+	message, err := ndp.MarshalMessageChecksum(m, from, to)
+	if err != nil {
+		return nil, err
+	}
+	payload := make([]byte, 0, ipv6.HeaderLen+len(message))
+	payload = append(payload, ipv6.Version<<4, 0, 0, 0)
+	payload = binary.BigEndian.AppendUint16(payload, uint16(len(message)))
+	payload = append(payload, icmpv6, ndHopLimit)
+	payload = append(payload, from.AsSlice()...)
+	payload = append(payload, to.AsSlice()...)
+	payload = append(payload, message...)
+
+	group := to.As16()
+	f := ethernet.Frame{
+		Destination: append(net.HardwareAddr{0x33, 0x33}, group[12:]...),
+		Source:      us,
+		EtherType:   ethernet.EtherTypeIPv6,
+		Payload:     payload,
+	}
+	return f.MarshalBinary()
+}
+
+// hearND finds out what an IPv6 packet in a frame from source lets us know:
+// who advertises an address has it, and so has who solicits from it; a
+// solicitation from :: is a probe for its target. What fails the checks of
+// RFC 4861 §7.1 is not heard.
+//
+// The options are walked here rather than by ndp.ParseMessage, which refuses a
+// message for any option it knows and finds wrong, while §7.1 says to ignore
+// what is not meant for it: a holder must not go unheard for that.
+func hearND(b []byte, source net.HardwareAddr) (Heard, bool) {
+	if len(b) < ipv6.HeaderLen || b[0]>>4 != ipv6.Version || b[6] != icmpv6 || b[7] != ndHopLimit {
+		return Heard{}, false
+	}
+	length := int(binary.BigEndian.Uint16(b[4:]))
+	from, to := netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	message := b[ipv6.HeaderLen:]
+	if length < ndOptions || length > len(message) {
+		return Heard{}, false
+	}
+	message = message[:length] // the rest is padding
+	if message[1] != 0 || checksum(from, to, message) != 0 {
+		return Heard{}, false
+	}
+	target := netip.AddrFrom16([16]byte(message[ndTarget:]))
+	mac, ok := linkLayer(message[ndOptions:], linkLayerOption[message[0]])
+	if !ok || target.IsMulticast() {
+		return Heard{}, false
+	}
+	given := mac != nil
+	if !given {
+		mac = source
+	}
+	switch {
+	case message[0] == ndAdvertisement:
+		valid := !to.IsMulticast() || message[ndFlags]&ndSolicited == 0
+		return Heard{Address: target, MAC: mac}, valid
+	case message[0] == ndSolicitation && from.IsUnspecified():
+		valid := solicitedNodes.Contains(to) && !given
+		return Heard{Address: target, MAC: mac, Probe: true}, valid
+	case message[0] == ndSolicitation:
+		return Heard{Address: from, MAC: mac}, true
+	}
+	return Heard{}, false
+}
+
+// linkLayer returns the MAC in the first link-layer address option of that
+// kind, nil if there is none. It is false for options of length zero or beyond
+// the end, for which the whole message is to be discarded.
+func linkLayer(options []byte, kind byte) (mac net.HardwareAddr, ok bool) {
+	for len(options) > 0 {
+		if len(options) < 8 {
+			return nil, false
+		}
+		length := int(options[1]) * 8
+		if length == 0 || length > len(options) {
+			return nil, false
+		}
+		if options[0] == kind && length == 8 && mac == nil {
+			mac = slices.Clone(options[2:8])
+		}
+		options = options[length:]
+	}
+	return mac, true
+}
+
+// checksum is that of RFC 4443 §2.3 over a message: to be put into it while its
+// checksum field is zero, and zero once the right one is there.
+func checksum(from, to netip.Addr, message []byte) uint16 {
+	sum := uint32(len(message) + icmpv6)
+	for _, b := range [][]byte{from.AsSlice(), to.AsSlice(), message} {
+		for ; len(b) > 1; b = b[2:] {
+			sum += uint32(b[0])<<8 | uint32(b[1])
+		}
+		if len(b) == 1 {
+			sum += uint32(b[0]) << 8
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}

@@ -1,0 +1,276 @@
+package vip
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/ndp"
+)
+
+var (
+	ours6 = netip.MustParseAddr("2001:db8::3")
+	vip6  = netip.MustParseAddr("2001:db8::1")
+)
+
+const goldenNDQuestion = `
+	3333ff000001 02000000000a 86dd
+	60000000 0020 3a ff                          // IPv6, 32 bytes, ICMPv6, hop limit 255
+	20010db8000000000000000000000003             // from us
+	ff0200000000000000000001ff000001             // to the solicited-node group
+	87 00 1c1e 00000000                          // neighbour solicitation
+	20010db8000000000000000000000001             // who has 2001:db8::1?
+	01 01 02000000000a                           // source link-layer address: ours
+`
+
+const goldenNDProbe = `
+	3333ff000001 02000000000a 86dd
+	60000000 0018 3a ff
+	00000000000000000000000000000000             // from ::
+	ff0200000000000000000001ff000001
+	87 00 4ced 00000000
+	20010db8000000000000000000000001
+`
+
+const goldenNDAnnouncement = `
+	333300000001 02000000000a 86dd
+	60000000 0020 3a ff
+	20010db8000000000000000000000001             // from the address itself
+	ff020000000000000000000000000001             // to all nodes
+	88 00 f921 20000000                          // neighbour advertisement: override
+	20010db8000000000000000000000001
+	02 01 02000000000a                           // target link-layer address: here
+`
+
+const goldenNDOnBehalf = `
+	333300000001 02000000000a 86dd               // the frame is ours
+	60000000 0020 3a ff
+	fe80000000000000000000fffe00000a             // and so is the source
+	ff020000000000000000000000000001
+	88 00 2950 20000000
+	20010db8000000000000000000000001
+	02 01 02000000000b                           // what it says is of another
+`
+
+func TestNDQuestion(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		from netip.Addr
+		want string
+	}{
+		{"ordinary solicitation", ours6, goldenNDQuestion},
+		{"probe", netip.Addr{}, goldenNDProbe},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ndQuestion(us, vip6, tt.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(frame(t, tt.want), got); diff != "" {
+				t.Errorf("frame (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNDAnnouncement(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		mac  net.HardwareAddr
+		from netip.Addr
+		want string
+	}{
+		{"of ours", us, vip6, goldenNDAnnouncement},
+		{"on another's behalf", them, netip.MustParseAddr("fe80::ff:fe00:a"), goldenNDOnBehalf},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ndAnnouncement(us, tt.mac, vip6, tt.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(frame(t, tt.want), got); diff != "" {
+				t.Errorf("frame (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSpokesman(t *testing.T) {
+	address := func(prefix string) Address { return Address{Prefix: netip.MustParsePrefix(prefix)} }
+	tentative, failed := address("fe80::1/64"), address("fe80::2/64")
+	tentative.Tentative, failed.DADFailed = true, true
+
+	for _, tt := range []struct {
+		name      string
+		addresses []Address
+		want      string
+	}{
+		{"link-local before global", []Address{address("172.16.0.3/16"), address("2001:db8::3/64"), address("fe80::3/64")}, "fe80::3"},
+		{"global where link-local cannot be used", []Address{tentative, failed, address("2001:db8::3/64"), address("2001:db8::4/64")}, "2001:db8::3"},
+		{"never the address itself", []Address{address("2001:db8::1/128"), address("2001:db8::3/64")}, "2001:db8::3"},
+		{"the address itself where there is no other", []Address{address("172.16.0.3/16")}, "2001:db8::1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := spokesman(Link{Addresses: tt.addresses}, vip6); got.String() != tt.want {
+				t.Errorf("from %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+const (
+	vip6hex       = "20010db8000000000000000000000001"
+	ours6hex      = "20010db8000000000000000000000003"
+	linkLocalHex  = "fe80000000000000000000fffe00000b"
+	nobodyHex     = "00000000000000000000000000000000"
+	allNodesHex   = "ff020000000000000000000000000001"
+	groupHex      = "ff0200000000000000000001ff000001"
+	solicitation  = "8700 0000 00000000" + vip6hex
+	advertisement = "8800 0000 20000000" + vip6hex
+	sourceOption  = "0101 02000000000c"
+	targetOption  = "0201 02000000000c"
+)
+
+// ndPacket completes a message from them with its headers and its checksum.
+func ndPacket(t testing.TB, from, to, message string) []byte {
+	t.Helper()
+	m := frame(t, message)
+	b := frame(t, "02000000000a 02000000000b 86dd 60000000 0000 3aff"+from+to)
+	binary.BigEndian.PutUint16(b[14+4:], uint16(len(m)))
+	if len(m) >= 4 {
+		sum := checksum(netip.AddrFrom16([16]byte(b[22:])), netip.AddrFrom16([16]byte(b[38:])), m)
+		binary.BigEndian.PutUint16(m[2:], sum)
+	}
+	return append(b, m...)
+}
+
+type ndCase struct {
+	name              string
+	from, to, message string
+	want              Heard
+}
+
+var ndCases = []ndCase{
+	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement to all", vip6hex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement from another address of the holder", linkLocalHex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement without a MAC: the frame's", vip6hex, ours6hex, advertisement, Heard{Address: vip6, MAC: them}},
+	{"an advertisement with only a source option: the frame's", vip6hex, ours6hex, advertisement + sourceOption, Heard{Address: vip6, MAC: them}},
+	{"an advertisement with options unknown before its MAC", vip6hex, ours6hex, advertisement + "fe02 0000000000000000000000000000" + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement with an option that has no business there and is wrong", vip6hex, ours6hex, advertisement + "0502 0000000005dc0000000000000000" + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement with a MAC option of another size: the frame's", vip6hex, ours6hex, advertisement + "0202 0000000000000000000000000000", Heard{Address: vip6, MAC: them}},
+	{"an advertisement with two MACs: the first", vip6hex, ours6hex, advertisement + targetOption + "0201 02000000000d", Heard{Address: vip6, MAC: someone}},
+	{"the holder solicits somebody else", vip6hex, allNodesHex, "8700 0000 00000000" + ours6hex + sourceOption, Heard{Address: vip6, MAC: someone}},
+	{"the holder solicits without its MAC: the frame's", vip6hex, ours6hex, "8700 0000 00000000" + ours6hex, Heard{Address: vip6, MAC: them}},
+	{"somebody solicits it: speaks of the asker only", ours6hex, groupHex, solicitation + sourceOption, Heard{Address: ours6, MAC: someone}},
+	{"a probe", nobodyHex, groupHex, solicitation, Heard{Address: vip6, MAC: them, Probe: true}},
+	{"a probe with a nonce, as Linux sends", nobodyHex, groupHex, solicitation + "0e01 010203040506", Heard{Address: vip6, MAC: them, Probe: true}},
+
+	{"a probe with a MAC", nobodyHex, groupHex, solicitation + sourceOption, Heard{}},
+	{"a probe to another group than solicited nodes", nobodyHex, allNodesHex, solicitation, Heard{}},
+	{"an advertisement solicited, yet to all", vip6hex, allNodesHex, "8800 0000 60000000" + vip6hex + targetOption, Heard{}},
+	{"a multicast target", vip6hex, ours6hex, "8800 0000 20000000" + allNodesHex + targetOption, Heard{}},
+	{"a code that is not 0", vip6hex, ours6hex, "8801 0000 20000000" + vip6hex + targetOption, Heard{}},
+	{"another ICMPv6 message", vip6hex, ours6hex, "8600 0000 20000000" + vip6hex + targetOption, Heard{}},
+	{"shorter than a target", vip6hex, ours6hex, "8800 0000 20000000 20010db800000000000000000000", Heard{}},
+	{"no message", vip6hex, ours6hex, "", Heard{}},
+	{"an option of length zero", vip6hex, ours6hex, advertisement + "0200 02000000000c", Heard{}},
+	{"an option beyond the end", vip6hex, ours6hex, advertisement + "02ff 02000000000c", Heard{}},
+	{"half an option", vip6hex, ours6hex, advertisement + "0201", Heard{}},
+	{"one byte of an option", vip6hex, ours6hex, advertisement + "02", Heard{}},
+}
+
+func TestHearND(t *testing.T) {
+	for _, c := range ndCases {
+		t.Run(c.name, func(t *testing.T) {
+			got, _, ok := hear(ndPacket(t, c.from, c.to, c.message))
+			if want := c.want.Address.IsValid(); ok != want {
+				t.Fatalf("heard: %v, %+v; want %v, %+v", ok, got, want, c.want)
+			}
+			if !ok {
+				return
+			}
+			if diff := cmp.Diff(c.want, got, compareAddrs); diff != "" {
+				t.Errorf("heard (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A message that is heard as it stands is not heard with any of its headers
+// spoilt.
+func TestHearNDChecksHeaders(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func([]byte) []byte
+		heard bool
+	}{
+		{"as it stands", func(b []byte) []byte { return b }, true},
+		{"padded", func(b []byte) []byte { return append(b, 1, 2, 3) }, true},
+		{"hop limit 254: through a router", func(b []byte) []byte { b[14+7]--; return b }, false},
+		{"wrong checksum", func(b []byte) []byte { b[54+2]++; return b }, false},
+		{"a flipped bit in the target", func(b []byte) []byte { b[54+ndTarget+15] ^= 1; return b }, false},
+		{"a flipped bit in the source", func(b []byte) []byte { b[14+8] ^= 1; return b }, false},
+		{"another next header", func(b []byte) []byte { b[14+6] = 17; return b }, false},
+		{"IPv4's version", func(b []byte) []byte { b[14] = 0x45; return b }, false},
+		{"a payload length beyond the end", func(b []byte) []byte { b[14+5]++; return b }, false},
+		{"a payload length too short", func(b []byte) []byte { b[14+5] = 8; return b }, false},
+		{"cut off in the message", func(b []byte) []byte { return b[:len(b)-1] }, false},
+		{"cut off in the IPv6 header", func(b []byte) []byte { return b[:14+39] }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := tt.spoil(ndPacket(t, vip6hex, ours6hex, advertisement+targetOption))
+			if h, _, ok := hear(b); ok != tt.heard {
+				t.Errorf("heard: %v, %+v; want %v", ok, h, tt.heard)
+			}
+		})
+	}
+}
+
+// What the ndp package makes, we hear, whatever the checksum comes to.
+func TestHearNDChecksumAgreesWithNDP(t *testing.T) {
+	for i := range 1 << 16 {
+		target := vip6.As16()
+		binary.BigEndian.PutUint16(target[8:], uint16(i))
+		b, err := ndAnnouncement(us, them, netip.AddrFrom16(target), ours6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, ok := hear(b); !ok {
+			t.Fatalf("announcement of %s not heard: % x", netip.AddrFrom16(target), b)
+		}
+	}
+}
+
+func FuzzHearND(f *testing.F) {
+	for _, c := range ndCases {
+		f.Add(ndPacket(f, c.from, c.to, c.message))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= 14+40+4 { // nearly all mutations break the checksum: mend it, to come behind it
+			ip, message := b[14:], b[14+40:]
+			message = message[:min(len(message), max(4, int(binary.BigEndian.Uint16(ip[4:]))))]
+			message[2], message[3] = 0, 0
+			sum := checksum(netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:])), message)
+			binary.BigEndian.PutUint16(message[2:], sum)
+		}
+		h, ok := hearOrNot(t, b)
+		if !ok || h.Address.Is4() {
+			return
+		}
+		// Where the ndp package understands it too, it agrees.
+		switch m, _ := ndp.ParseMessage(b[14+40:]); m := m.(type) {
+		case *ndp.NeighborAdvertisement:
+			if m.TargetAddress != h.Address || h.Probe {
+				t.Errorf("heard %+v of %+v", h, m)
+			}
+		case *ndp.NeighborSolicitation:
+			if h.Probe && m.TargetAddress != h.Address {
+				t.Errorf("heard %+v of %+v", h, m)
+			}
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package vip
+
+import (
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"pingover/internal/lab"
+)
+
+const onHostVariable = "PINGOVER_TEST_ON_HOST"
+
+// onHost runs a test on the standby of a lab of its own. What asks the kernel and starts children
+// does so on whatever thread it happens to run: only a whole process can be in the host's namespaces.
+// So the test binary is started there once more, for this one test alone, and then runs the body.
+// The wrapper is a command that starts it.
+func onHost(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body func(t *testing.T), wrapper ...string) {
+	t.Helper()
+	if os.Getenv(onHostVariable) != "" {
+		body(t)
+		return
+	}
+	t.Parallel()
+	h := build(t, needLab(t))
+	cmd := h.Command(t.Context(), append(wrapper, os.Args[0], "-test.v", "-test.run="+exactly(t.Name()))...)
+	cmd.Env = append(cmd.Env, onHostVariable+"=1", "GORACE=atexit_sleep_ms=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+" ") {
+		t.Fatalf("on the host: %v\n%s", err, out)
+	}
+}
+
+// exactly is the pattern for go test -run that matches one test.
+func exactly(name string) string {
+	parts := strings.Split(name, "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// standby is a host at 172.16.0.3/24 and 2001:db8::3/64, on which the lines for ip(8) were run.
+func standby(lines ...string) func(t *testing.T, l *lab.Lab) *lab.Host {
+	return func(t *testing.T, l *lab.Lab) *lab.Host {
+		t.Helper()
+		h, err := l.Add("standby", "172.16.0.3/24", "2001:db8::3/64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if _, err := h.Run(append([]string{"ip"}, strings.Fields(line)...)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return h
+	}
+}
+
+// diff compares whole values.
+func diff(want, got any) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty())
+}

@@ -1,0 +1,143 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pingover/internal/proc"
+)
+
+// toolTimeout is how long one call of ip or ifconfig may take; they take milliseconds.
+const toolTimeout = 5 * time.Second
+
+// Tool is the program that changes addresses: ip (of iproute2 or busybox) or ifconfig (of net-tools
+// or busybox).
+type Tool struct {
+	Name string // ip or ifconfig
+	Path string
+}
+
+// packages is where Debian has the tools.
+var packages = map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}
+
+// FindTool finds the tool that the setting names: "ip", "ifconfig", or "auto": ip where there is one.
+func FindTool(setting string) (Tool, error) {
+	names := []string{setting}
+	if setting == "auto" {
+		names = []string{"ip", "ifconfig"}
+	}
+	var missing []string
+	for _, name := range names {
+		if packages[name] == "" {
+			return Tool{}, fmt.Errorf("tool %q: neither auto, ip nor ifconfig", setting)
+		}
+		path, err := proc.Find(name)
+		if err == nil {
+			return Tool{Name: name, Path: path}, nil
+		}
+		missing = append(missing, fmt.Sprintf("%v (Debian package %s)", err, packages[name]))
+	}
+	return Tool{}, fmt.Errorf("tool %q: %s", setting, strings.Join(missing, "; "))
+}
+
+// run runs the tool with the arguments of a plan, and reports them as planned.
+func (t Tool) run(ctx context.Context, plan []string) proc.Result {
+	result := proc.Run(ctx, proc.Command{Argv: append([]string{t.Path}, plan[1:]...), Timeout: toolTimeout})
+	result.Argv = plan
+	if result.Err != nil {
+		result.Err = errors.New(strings.Replace(result.Err.Error(), t.Path, t.Name, 1))
+	}
+	return result
+}
+
+// additions are the commands that would add the address, the best one first. For IPv6 that one has
+// nodad, because the link has been asked already and the kernel's own question takes 1 to 2 s, and
+// preferred_lft 0, so that the address is never chosen as source. The others are for an ip that does
+// not know these words.
+func (t Tool) additions(prefix netip.Prefix, link, label string) [][]string {
+	switch v6 := prefix.Addr().Is6(); {
+	case t.Name == "ifconfig" && v6:
+		return [][]string{{"ifconfig", link, "add", prefix.String()}}
+	case t.Name == "ifconfig":
+		return [][]string{{"ifconfig", label, prefix.Addr().String(), "netmask", netmask(prefix.Bits()), "up"}}
+	case v6:
+		plain := []string{"ip", "-6", "addr", "add", prefix.String(), "dev", link}
+		late := append(plain[:len(plain):len(plain)], "preferred_lft", "0")
+		if t.busybox() {
+			return [][]string{late, plain}
+		}
+		return [][]string{append(plain[:len(plain):len(plain)], "nodad", "preferred_lft", "0"), late, plain}
+	case label == "":
+		return [][]string{{"ip", "addr", "add", prefix.String(), "dev", link}}
+	}
+	return [][]string{{"ip", "addr", "add", prefix.String(), "dev", link, "label", label}}
+}
+
+// misunderstood tells whether other words may help: the tool itself said no. Exit code 2 is the
+// kernel's no, with both kinds of ip.
+func misunderstood(r proc.Result) bool {
+	return r.Code > 0 && r.Code != 2
+}
+
+// busybox tells whether the tool is part of busybox; a hard link to it does not show.
+func (t Tool) busybox() bool {
+	path, err := filepath.EvalSymlinks(t.Path)
+	return err == nil && strings.HasPrefix(filepath.Base(path), "busybox")
+}
+
+// removal is how to remove one address from one place.
+type removal struct {
+	tool    Tool
+	argv    []string
+	protect bool // promote_secondaries has to be on meanwhile, or the kernel removes other addresses too
+}
+
+// removal plans it with this tool. ifconfig knows an IPv4 address by its label only: where that is not
+// the address's own, "down" would hit another address or the interface itself, so ip has to do it.
+func (t Tool) removal(k *Kernel, p Place) (removal, error) {
+	a := p.Address
+	r := removal{tool: t, protect: len(k.dependents(p)) > 0 && !promotes(p.Interface)}
+	switch {
+	case t.Name == "ifconfig" && a.Prefix.Addr().Is6():
+		r.argv = []string{"ifconfig", p.Interface, "del", netip.PrefixFrom(a.Prefix.Addr(), a.network().Bits()).String()}
+		return r, nil
+	case t.Name == "ifconfig" && k.ownLabel(p):
+		r.argv = []string{"ifconfig", a.Label, "down"}
+		return r, nil
+	case t.Name == "ifconfig":
+		ip, err := FindTool("ip")
+		if err != nil {
+			return removal{}, fmt.Errorf("it has no alias label of its own (its label is %q), so ifconfig cannot remove it, and %w", a.Label, err)
+		}
+		r.tool = ip
+	}
+	r.argv = []string{"ip", "addr", "del", a.Prefix.String(), "dev", p.Interface}
+	if a.Peer.IsValid() {
+		r.argv = []string{"ip", "addr", "del", a.Prefix.Addr().String(), "peer", a.Peer.String(), "dev", p.Interface}
+	}
+	if a.Prefix.Addr().Is6() {
+		r.argv = slices.Insert(r.argv, 1, "-6")
+	}
+	return r, nil
+}
+
+// ownLabel tells whether an address has an alias label that no other address shares.
+func (k *Kernel) ownLabel(p Place) bool {
+	for _, other := range k.labelled(p.Address.Label) {
+		if other.Addr() != p.Address.Prefix.Addr() {
+			return false
+		}
+	}
+	return strings.HasPrefix(p.Address.Label, p.Interface+":")
+}
+
+func netmask(bits int) string {
+	return net.IP(net.CIDRMask(bits, 32)).String()
+}

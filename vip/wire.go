@@ -1,0 +1,349 @@
+package vip
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// maxFrame is the most we read of a frame: ARP and neighbour discovery stay
+// far below it, and what does not fit is no message of theirs.
+const maxFrame = 2048
+
+// maxHeard bounds what a flood of answers can make us remember.
+const maxHeard = 4096
+
+// Wire asks, listens and announces on one link, by ARP for IPv4 and by
+// neighbour discovery for IPv6, on packet sockets of its own: the kernel's
+// neighbour table answers from memory, and the tools' exit codes say "free"
+// when the cable is out.
+//
+// All methods may be called from several goroutines at once.
+type Wire struct {
+	link  Link
+	own   func(net.HardwareAddr) bool
+	named map[netip.Addr]netip.Addr // as it stands in a packet -> as Open was given it
+
+	arp, nd *packet.Conn // nil where no address of the family was named
+	sockets []io.Closer
+	readers sync.WaitGroup
+
+	mu     sync.Mutex
+	heard  []Heard
+	news   chan struct{}
+	err    error
+	closed bool
+}
+
+// Heard is one thing another machine let us know about an address.
+type Heard struct {
+	Address netip.Addr       // as Open was given it
+	MAC     net.HardwareAddr // who claims to have it, or probes for it
+	Probe   bool             // a probe (RFC 5227, RFC 4862): MAC wants the address and asks whether anybody has it
+	At      time.Time        // with a monotonic clock reading
+}
+
+// Open begins to listen on l for whatever other machines say about addrs:
+// replies, announcements, probes, and the ordinary requests that a holder
+// sends from the address. It opens sockets only for the families that addrs
+// has, and joins the solicited-node groups of the IPv6 ones, so that probes
+// for them reach us through snooping switches and the network card's filter.
+//
+// What comes from the link's own MAC, or from one for which own is true, is
+// never heard; own is called from another goroutine. The error is about the
+// link, or wraps fs.ErrPermission where CAP_NET_RAW is missing.
+func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, error) {
+	switch {
+	case l.Loopback:
+		return nil, fmt.Errorf("%s: a loopback interface has no neighbours to ask", l.Name)
+	case !l.ARP:
+		return nil, fmt.Errorf("%s: does not resolve neighbours (NOARP), so nobody can be asked there", l.Name)
+	case len(l.MAC) != 6:
+		return nil, fmt.Errorf("%s: MAC %q has %d bytes: only Ethernet (6) is understood", l.Name, l.MAC, len(l.MAC))
+	}
+	w := &Wire{link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
+	for _, a := range addrs {
+		w.named[bare(a)] = a
+	}
+	if err := w.open(); err != nil {
+		_ = w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Wire) open() (err error) {
+	var v4 bool
+	var v6 []netip.Addr
+	for a := range w.named {
+		if a.Is4() {
+			v4 = true
+		} else {
+			v6 = append(v6, a)
+		}
+	}
+	if v4 {
+		if w.arp, err = w.listen("ARP", ethernet.EtherTypeARP, nil); err != nil {
+			return err
+		}
+	}
+	if len(v6) > 0 {
+		// The groups first: a probe sent just after Open returns must find them joined.
+		groups, err := joinSolicitedNodes(w.link, v6)
+		if err != nil {
+			return err
+		}
+		w.sockets = append(w.sockets, groups)
+		if w.nd, err = w.listen("neighbour discovery", ethernet.EtherTypeIPv6, ndFilter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen opens the packet socket of one protocol and reads from it until Close.
+func (w *Wire) listen(what string, protocol ethernet.EtherType, filter []bpf.Instruction) (*packet.Conn, error) {
+	program, err := bpf.Assemble(slices.Concat(addressedToUs, filter, []bpf.Instruction{bpf.RetConstant{Val: maxFrame}}))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := packet.Listen(&net.Interface{Index: w.link.Index}, packet.Raw, int(protocol), &packet.Config{Filter: program})
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s: listening for %s needs CAP_NET_RAW: %w", w.link.Name, what, errno(err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: listening for %s: %w", w.link.Name, what, errno(err))
+	}
+	w.sockets = append(w.sockets, conn)
+	w.readers.Go(func() { w.read(conn) })
+	return conn, nil
+}
+
+// addressedToUs drops what did not come to this machine over this very link:
+// copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), and
+// PACKET_OTHERHOST, which a promiscuous link is full of and which also marks
+// the frames of another VLAN, whose tag the kernel has already taken off. A
+// priority tag (VLAN 0) is taken off too, and the frame stays ours.
+var addressedToUs = []bpf.Instruction{
+	bpf.LoadExtension{Num: bpf.ExtType},
+	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
+	bpf.RetConstant{Val: 0},
+}
+
+func (w *Wire) read(conn *packet.Conn) {
+	b := make([]byte, maxFrame)
+	for {
+		n, _, err := conn.ReadFrom(b)
+		if err != nil {
+			w.end(err)
+			return
+		}
+		if h, source, ok := hear(b[:n]); ok && !w.ours(source) && !w.ours(h.MAC) {
+			w.note(h)
+		}
+	}
+}
+
+// hear understands one frame as it came from the wire; source is the MAC that
+// sent it, which need not be the one it speaks of.
+func hear(frame []byte) (h Heard, source net.HardwareAddr, ok bool) {
+	var f ethernet.Frame
+	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil {
+		return Heard{}, nil, false
+	}
+	switch f.EtherType {
+	case ethernet.EtherTypeARP:
+		h, ok = hearARP(f.Payload)
+	case ethernet.EtherTypeIPv6:
+		h, ok = hearND(f.Payload, f.Source)
+	}
+	return h, f.Source, ok
+}
+
+func (w *Wire) ours(mac net.HardwareAddr) bool {
+	return slices.Equal(mac, w.link.MAC) || w.own(mac)
+}
+
+func (w *Wire) note(h Heard) {
+	name, ok := w.named[h.Address]
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.Address, h.At = name, time.Now()
+	if len(w.heard) == maxHeard {
+		w.heard = slices.Delete(w.heard, 0, maxHeard/2)
+	}
+	w.heard = append(w.heard, h)
+	w.wake()
+}
+
+// end records why there is nothing more to hear. The kernel reports an
+// interface that goes down once and would deliver again when it is back up;
+// we stay deaf all the same, for what was missed in between cannot be known.
+func (w *Wire) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.err != nil {
+		return
+	}
+	w.err = fmt.Errorf("%s: listening ended: %w", w.link.Name, errno(err))
+	w.wake()
+}
+
+func (w *Wire) wake() {
+	close(w.news)
+	w.news = make(chan struct{})
+}
+
+// Ask sends one question: who has target? From an address of ours it is an
+// ordinary ARP request or neighbour solicitation. With the zero from it is a
+// probe, which enters nobody's neighbour table but tells others that we want
+// the address (RFC 5227 §2.1.1, sender 0.0.0.0; RFC 4862 §5.4.2, from ::).
+// Target must have been given to Open.
+//
+// An IPv6 probe is not harmless: a machine that is just checking target for
+// itself, as in its first second or two after booting, gives it up for good
+// (RFC 4862 §5.4.3) and without a word. An ordinary solicitation it ignores,
+// and its own probe is heard.
+func (w *Wire) Ask(target, from netip.Addr) error {
+	frame, err := w.question(bare(target), bare(from))
+	if err == nil {
+		err = w.send(bare(target), frame)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: asking for %s: %w", w.link.Name, target, err)
+	}
+	return nil
+}
+
+func (w *Wire) question(target, from netip.Addr) ([]byte, error) {
+	if from.IsValid() && from.Is4() != target.Is4() {
+		return nil, fmt.Errorf("sender %s is of the other family", from)
+	}
+	if target.Is4() {
+		return arpQuestion(w.link.MAC, target, from)
+	}
+	return ndQuestion(w.link.MAC, target, from)
+}
+
+// Announce tells everybody on the link that addr is to be found at mac, or
+// here when mac is nil: by a gratuitous ARP request and a reply, since some
+// gear honours only one of them, or by an unsolicited neighbour advertisement.
+// The frame itself always comes from our own MAC, because switches learn from
+// it behind which port a MAC lives. Addr must have been given to Open.
+func (w *Wire) Announce(addr netip.Addr, mac net.HardwareAddr) error {
+	frames, err := w.announcement(bare(addr), mac)
+	if err == nil {
+		err = w.send(bare(addr), frames...)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: announcing %s: %w", w.link.Name, addr, err)
+	}
+	return nil
+}
+
+func (w *Wire) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
+	if mac == nil {
+		mac = w.link.MAC
+	}
+	if len(mac) != 6 {
+		return nil, fmt.Errorf("MAC %q has %d bytes, not 6", mac, len(mac))
+	}
+	if addr.Is4() {
+		return arpAnnouncement(w.link.MAC, mac, addr)
+	}
+	from := addr
+	if !slices.Equal(mac, w.link.MAC) {
+		from = spokesman(w.link, addr)
+	}
+	frame, err := ndAnnouncement(w.link.MAC, mac, addr, from)
+	return [][]byte{frame}, err
+}
+
+func (w *Wire) send(about netip.Addr, frames ...[]byte) error {
+	if _, ok := w.named[about]; !ok {
+		return errors.New("not among the addresses listened for")
+	}
+	conn := w.arp
+	if about.Is6() {
+		conn = w.nd
+	}
+	for _, f := range frames {
+		if _, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
+			return errno(err)
+		}
+	}
+	return nil
+}
+
+// Heard returns all that was heard at or after since, oldest first.
+func (w *Wire) Heard(since time.Time) []Heard {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.heard, func(h Heard) bool { return !h.At.Before(since) })
+	if i < 0 {
+		return nil
+	}
+	return slices.Clone(w.heard[i:])
+}
+
+// News returns a channel that is closed when the next thing is heard, or when
+// listening ends by a fault. Fetch it before looking at Heard and Err: then
+// nothing that comes in between is slept through.
+func (w *Wire) News() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.news
+}
+
+// Err returns why listening ended before Close, nil while it goes on. It ends
+// for good when the interface goes down, even if only for a moment: silence
+// with an Err means that nobody could be heard, not that nobody answered.
+func (w *Wire) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Close ends listening and waits until it has ended. The kernel takes about
+// 10 ms for it, an RCU grace period, which the sockets wait for together.
+func (w *Wire) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	errs := make([]error, len(w.sockets))
+	var closing sync.WaitGroup
+	for i, s := range w.sockets {
+		closing.Go(func() { errs[i] = s.Close() })
+	}
+	closing.Wait()
+	w.readers.Wait()
+	return errors.Join(errs...)
+}
+
+// bare is an address as packets and the kernel have it: no zone, IPv4 in 4
+// bytes.
+func bare(a netip.Addr) netip.Addr {
+	return a.Unmap().WithZone("")
+}
+
+// errno unpacks the kernel's own word from what the libraries wrapped it in.
+func errno(err error) error {
+	if e, ok := errors.AsType[unix.Errno](err); ok {
+		return e
+	}
+	return err
+}

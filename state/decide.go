@@ -1,0 +1,268 @@
+package state
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"pingover/check"
+)
+
+// Known is what was known before the check: the part of the record, and of
+// the pause file, that the decision rests on.
+type Known struct {
+	Role           Role
+	PausedUntil    time.Time
+	ReleasedByHand bool // and the primary was not up since
+	Unserved       int  // checks in a row, before this one, in which nobody answered for a virtual IP
+}
+
+// Seen is what this check saw, all of it before anything was decided. The
+// zero value of each field is the one that holds a takeover back.
+type Seen struct {
+	Host      string        // the primary, as an operator calls it
+	Primary   check.Verdict // of the last round of pings
+	Why       string        // what could not be asked, when Primary is Unknown
+	OnLink    bool          // the primary is a neighbour, and was asked by ARP or ND
+	Answers   bool          // the primary answered ARP or ND
+	VIPs      []Sight
+	Rival     Holder // another machine that still holds what is held here; "" nobody
+	Contender string // a lower MAC that probes for a virtual IP, and was not waited for
+	Witness   WitnessState
+	Uptime    time.Duration // of this machine
+}
+
+// Sight is what was seen of one virtual IP.
+type Sight struct {
+	Address   netip.Addr
+	Held      bool   // it is on this machine, by the kernel
+	Asked     bool   // others could be asked for it by ARP or ND
+	Answered  bool   // another machine answered for it, by ping, ARP or ND
+	MAC       string // of who answered, where known
+	ByPrimary bool   // and that MAC is the primary's
+}
+
+// WitnessState says what the witnesses prove of this machine's own network.
+type WitnessState uint8
+
+// The states of the witnesses, all of them together.
+const (
+	WitnessSilent WitnessState = iota // none answered at the start and at the end of the round
+	WitnessNever                      // none is set, and no gateway was ever found to serve as one
+	WitnessGood                       // one of them answered both times
+	WitnessOff                        // switched off
+)
+
+// Settings are the cluster's settings that the decision rests on.
+type Settings struct {
+	Rise     int           // checks in a row
+	BootWait time.Duration // no takeover before the machine has been up this long
+}
+
+// Decision is what Decide answers. Its zero value does nothing.
+type Decision struct {
+	Rule     int          // number of the rule that fitted; see the table in README.md
+	Outcome  Outcome      // if everything that it asks for succeeds
+	Reason   string       // in words; it does not change while nothing changes
+	Raise    []netip.Addr // virtual IPs to raise here
+	Release  bool         // lower all that are here
+	Announce bool         // tell the clients that what is held is here
+}
+
+// Decide is the whole of pingover's judgement: what to do about what was
+// seen, and why. It is a pure function; the first rule that fits speaks. The
+// numbers are those of the table in README.md; 4 and 5 are not among them yet.
+func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
+	held := seen.held()
+	paused := now.Before(known.PausedUntil)
+	rival := seen.Rival != Holder{}
+
+	// While something is held here.
+	switch {
+	case len(held) == 0:
+
+	case known.Role == Releasing:
+		return Decision{
+			Rule: 1, Outcome: Released, Release: true,
+			Reason: "a release that was interrupted is finished",
+		}
+
+	case paused && rival:
+		return Decision{
+			Rule: 2, Outcome: Blocked,
+			Reason: fmt.Sprintf("paused, holding %s although %s has it too", seen.Rival.Address, seen.Rival.MAC),
+		}
+
+	case paused:
+		return Decision{
+			Rule: 2, Outcome: Holding, Announce: true,
+			Reason: fmt.Sprintf("paused, holding %s", list(held)),
+		}
+
+	case rival:
+		return Decision{
+			Rule: 3, Outcome: Released, Release: true,
+			Reason: fmt.Sprintf("%s is also at %s, another machine, and is given up here", seen.Rival.Address, seen.Rival.MAC),
+		}
+
+	default:
+		return hold(known, seen)
+	}
+
+	// While this machine stands by.
+	answered := seen.answered()
+	switch {
+	case seen.Primary == check.Up:
+		if u := seen.unserved(); len(u) > 0 && known.Unserved+1 >= set.Rise {
+			return Decision{
+				Rule: 7, Outcome: Unserved,
+				Reason: fmt.Sprintf("%s answers, but nobody answers for %s", seen.Host, list(u)),
+			}
+		}
+		return Decision{Rule: 7, Outcome: OK, Reason: fmt.Sprintf("%s answers", seen.Host)}
+
+	case seen.Primary != check.Down:
+		return Decision{Rule: 8, Outcome: Unknown, Reason: seen.Why}
+
+	case len(seen.VIPs) == 0 && seen.Witness == WitnessSilent:
+		return Decision{
+			Rule: 9, Outcome: Unknown,
+			Reason: fmt.Sprintf("%s does not answer, but no witness does either: it may be this machine's network", seen.Host),
+		}
+
+	case len(seen.VIPs) == 0:
+		return Decision{
+			Rule: 9, Outcome: Down,
+			Reason: fmt.Sprintf("%s does not answer, and there is no virtual IP to raise", seen.Host),
+		}
+
+	case paused:
+		return blocked(10, "%s does not answer, but this cluster is paused", seen.Host)
+
+	case seen.Uptime < set.BootWait:
+		return blocked(10, "%s does not answer, but this machine has been up for less than %s (boot-wait)", seen.Host, set.BootWait)
+
+	case known.ReleasedByHand:
+		return blocked(10, "%s does not answer, but the virtual IPs were released by hand and it has not been up since", seen.Host)
+
+	case seen.Witness == WitnessNever:
+		return blocked(11, "%s does not answer, but there is no witness: no default gateway was ever found, so it may be this machine's network", seen.Host)
+
+	case seen.Witness == WitnessSilent:
+		return blocked(11, "%s does not answer, but no witness does either: it may be this machine's network", seen.Host)
+
+	case seen.OnLink && !seen.Answers && seen.elsewhere():
+		return Decision{
+			Rule: 12, Outcome: Elsewhere,
+			Reason: fmt.Sprintf("%s does not answer, and another standby serves %s", seen.Host, list(answered)),
+		}
+
+	case seen.Answers:
+		return blocked(13, "%s does not answer pings, but it answers %s: it is alive", seen.Host, protocol(seen.Host))
+
+	case len(answered) > 0:
+		return blocked(13, "%s does not answer, but somebody answers for %s", seen.Host, list(answered))
+
+	case seen.Contender != "":
+		return blocked(13, "%s does not answer, but %s is about to take the virtual IPs over", seen.Host, seen.Contender)
+	}
+	return Decision{
+		Rule: 14, Outcome: TookOver, Raise: seen.addresses(), Announce: true,
+		Reason: fmt.Sprintf("%s does not answer, nor does anybody for %s", seen.Host, list(seen.addresses())),
+	}
+}
+
+// hold is rule 6: something is here, and nothing speaks against that.
+func hold(known Known, seen Seen) Decision {
+	held, missing := list(seen.held()), seen.missing()
+	d := Decision{Rule: 6, Outcome: Holding, Announce: true}
+	ours := known.Role == Active || known.Role == Taking
+
+	switch seen.Primary {
+	case check.Up:
+		d.Reason = fmt.Sprintf("holding %s; %s answers again", held, seen.Host)
+		if !ours {
+			d.Reason = fmt.Sprintf("holding %s, which pingover did not raise; %s answers", held, seen.Host)
+		}
+		return d
+	case check.Down:
+		d.Reason = fmt.Sprintf("holding %s; %s does not answer", held, seen.Host)
+	default:
+		d.Reason = fmt.Sprintf("holding %s; %s could not be asked: %s", held, seen.Host, seen.Why)
+	}
+
+	if len(missing) == 0 {
+		if known.Role == Taking {
+			d.Outcome = TookOver
+			d.Reason += "; a takeover that was interrupted is finished"
+		}
+		return d
+	}
+
+	// Something is missing. What is here stays; the rest is raised only on
+	// the grounds on which all of it would be taken over.
+	witnessed := seen.Witness == WitnessGood || seen.Witness == WitnessOff
+	switch {
+	case !ours || seen.Primary != check.Down:
+	case !witnessed:
+		d.Outcome = TakeoverFailed
+		d.Reason += fmt.Sprintf("; %s is missing, and no witness answers", list(missing))
+	case seen.Answers || seen.Contender != "" || len(seen.answered()) > 0:
+		d.Outcome = TakeoverFailed
+		d.Reason += fmt.Sprintf("; %s is missing, and somebody else answers", list(missing))
+	default:
+		d.Raise = missing
+		d.Reason += fmt.Sprintf("; raising %s as well", list(missing))
+		if known.Role == Taking {
+			d.Outcome = TookOver
+		}
+	}
+	return d
+}
+
+func blocked(rule int, format string, args ...any) Decision {
+	return Decision{Rule: rule, Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
+}
+
+func (s Seen) pick(which func(Sight) bool) []netip.Addr {
+	var a []netip.Addr
+	for _, v := range s.VIPs {
+		if which(v) {
+			a = append(a, v.Address)
+		}
+	}
+	return a
+}
+
+func (s Seen) addresses() []netip.Addr { return s.pick(func(Sight) bool { return true }) }
+func (s Seen) held() []netip.Addr      { return s.pick(func(v Sight) bool { return v.Held }) }
+func (s Seen) missing() []netip.Addr   { return s.pick(func(v Sight) bool { return !v.Held }) }
+func (s Seen) answered() []netip.Addr  { return s.pick(func(v Sight) bool { return v.Answered }) }
+
+// unserved are the virtual IPs for which others were asked and nobody spoke.
+func (s Seen) unserved() []netip.Addr {
+	return s.pick(func(v Sight) bool { return v.Asked && !v.Answered && !v.Held })
+}
+
+// elsewhere says whether a machine that is not the primary answers for every
+// virtual IP.
+func (s Seen) elsewhere() bool {
+	return len(s.pick(func(v Sight) bool { return v.Answered && !v.ByPrimary })) == len(s.VIPs)
+}
+
+func list(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// protocol is how neighbours of host ask for it.
+func protocol(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+		return "neighbour solicitations"
+	}
+	return "ARP"
+}

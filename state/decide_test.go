@@ -1,0 +1,382 @@
+package state
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/check"
+)
+
+var now = time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC)
+
+const otherMAC = "02:00:00:00:00:77"
+
+// situation is one combination of everything that Decide looks at.
+type situation struct {
+	known Known
+	seen  Seen
+	set   Settings
+}
+
+func (s situation) decide() Decision { return Decide(s.known, s.seen, s.set, now) }
+
+func (s situation) paused() bool { return now.Before(s.known.PausedUntil) }
+
+func (s situation) String() string { return fmt.Sprintf("known %+v\nseen %+v", s.known, s.seen) }
+
+// situations yields every combination of Decide's inputs: numbers at and
+// beside their bounds, and none, one and two virtual IPs in each state.
+func situations(yield func(situation) bool) {
+	both := []bool{false, true}
+	sights := []Sight{
+		{Held: true, Asked: true},
+		{},
+		{Asked: true},
+		{Answered: true},
+		{Asked: true, Answered: true, MAC: otherMAC},
+		{Asked: true, Answered: true, MAC: otherMAC, ByPrimary: true},
+	}
+	at := func(s Sight, addr string) Sight { s.Address = netip.MustParseAddr(addr); return s }
+	vips := [][]Sight{nil}
+	for _, one := range sights {
+		vips = append(vips, []Sight{at(one, "172.16.0.1")})
+		for _, two := range sights {
+			vips = append(vips, []Sight{at(one, "172.16.0.1"), at(two, "172.16.0.5")})
+		}
+	}
+	set := Settings{Rise: 3, BootWait: 3 * time.Minute}
+	for _, role := range []Role{Standby, Taking, Active, Releasing} {
+		for _, pause := range []time.Duration{-time.Second, 0, time.Second} {
+			for _, byHand := range both {
+				for _, unserved := range []int{0, 1, 2} {
+					known := Known{Role: role, PausedUntil: now.Add(pause), ReleasedByHand: byHand, Unserved: unserved}
+					for _, primary := range []check.Verdict{check.Unknown, check.Down, check.Up} {
+						for _, link := range []struct{ on, answers bool }{{false, false}, {true, false}, {true, true}} {
+							for _, v := range vips {
+								for _, rival := range both {
+									for _, contender := range []string{"", otherMAC} {
+										for _, witness := range []WitnessState{WitnessSilent, WitnessNever, WitnessGood, WitnessOff} {
+											for _, uptime := range []time.Duration{set.BootWait - 1, set.BootWait} {
+												seen := Seen{
+													Host: "172.16.0.2", Primary: primary, OnLink: link.on, Answers: link.answers,
+													VIPs: v, Contender: contender, Witness: witness, Uptime: uptime,
+												}
+												if primary == check.Unknown {
+													seen.Why = "no route to 172.16.0.2"
+												}
+												if rival {
+													if len(seen.held()) == 0 {
+														continue // a rival is one only to a holder
+													}
+													seen.Rival = Holder{Address: seen.held()[0].String(), MAC: otherMAC}
+												}
+												if !yield(situation{known, seen, set}) {
+													return
+												}
+											}
+										}
+									}
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestEverySituation holds each decision that can be against what must be
+// true of all of them.
+func TestEverySituation(t *testing.T) {
+	t.Parallel()
+	invariants := []struct {
+		name string
+		ok   func(s situation, d Decision) bool
+	}{
+		{"every decision names its rule, an outcome and a reason on one line", func(_ situation, d Decision) bool {
+			return d.Rule > 0 && d.Outcome != "" && d.Outcome.Code() != 70 && d.Reason != "" && !strings.Contains(d.Reason, "\n")
+		}},
+		{"unknown never raises", func(s situation, d Decision) bool {
+			return s.seen.Primary != check.Unknown || len(d.Raise) == 0
+		}},
+		{"nothing is raised while the primary answers, by ping, ARP or ND", func(s situation, d Decision) bool {
+			return s.seen.Primary != check.Up && !s.seen.Answers || len(d.Raise) == 0
+		}},
+		{"nothing is raised while anybody answers for a virtual IP, or is about to take it", func(s situation, d Decision) bool {
+			return len(s.seen.answered()) == 0 && s.seen.Contender == "" || len(d.Raise) == 0
+		}},
+		{"nothing is raised without a good witness, unless witnesses are off", func(s situation, d Decision) bool {
+			return s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff || len(d.Raise) == 0
+		}},
+		{"nothing is raised or released while paused, but an interrupted release is finished", func(s situation, d Decision) bool {
+			return !s.paused() || len(d.Raise) == 0 && (!d.Release || d.Rule == 1)
+		}},
+		{"nothing is taken over within boot-wait, or after a release by hand", func(s situation, d Decision) bool {
+			return s.seen.Uptime >= s.set.BootWait && !s.known.ReleasedByHand || d.Rule != 14
+		}},
+		{"only what is not here is raised, and only what is here released", func(s situation, d Decision) bool {
+			for _, a := range d.Raise {
+				if slices.Contains(s.seen.held(), a) || !slices.Contains(s.seen.addresses(), a) {
+					return false
+				}
+			}
+			return !d.Release || len(s.seen.held()) > 0
+		}},
+		{"nothing is raised and released at once", func(_ situation, d Decision) bool {
+			return !d.Release || len(d.Raise) == 0
+		}},
+		{"nothing is announced that is not here, nor while a rival has it too", func(s situation, d Decision) bool {
+			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && s.seen.Rival == Holder{}
+		}},
+		{"a rival ends the holding, unless paused", func(s situation, d Decision) bool {
+			return s.seen.Rival == Holder{} || s.paused() || d.Release
+		}},
+		{"what is here is released for nothing but a rival or an open intent", func(s situation, d Decision) bool {
+			return !d.Release || s.seen.Rival != Holder{} || s.known.Role == Releasing
+		}},
+		{"an outcome that says switched switches, or finishes what was begun", func(s situation, d Decision) bool {
+			switch d.Outcome {
+			case TookOver:
+				return len(d.Raise) > 0 || s.known.Role == Taking && len(s.seen.held()) == len(s.seen.VIPs)
+			case Released:
+				return d.Release
+			}
+			return !d.Release && (len(d.Raise) == 0 || d.Rule == 6)
+		}},
+		{"a dead primary is taken over when nothing at all speaks against it", func(s situation, d Decision) bool {
+			free := s.seen.Primary == check.Down && !s.seen.Answers && len(s.seen.answered()) == 0 && s.seen.Contender == "" &&
+				len(s.seen.held()) == 0 && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ReleasedByHand &&
+				s.seen.Uptime >= s.set.BootWait && (s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff)
+			return !free || len(d.Raise) == len(s.seen.VIPs) && d.Outcome == TookOver
+		}},
+		{"holding and not holding are told apart by the kernel alone", func(s situation, d Decision) bool {
+			return (d.Rule <= 6) == (len(s.seen.held()) > 0)
+		}},
+		{"deciding again after the change was applied changes nothing", func(s situation, d Decision) bool {
+			again := s.apply(d).decide()
+			return len(d.Raise) == 0 && !d.Release || len(again.Raise) == 0 && !again.Release && again.Outcome != TookOver
+		}},
+	}
+	reached := map[int]int{}
+	n := 0
+	for s := range situations {
+		n++
+		d := s.decide()
+		reached[d.Rule]++
+		for _, invariant := range invariants {
+			if !invariant.ok(s, d) {
+				t.Fatalf("%s\n%v\ndecision %+v", invariant.name, s, d)
+			}
+		}
+	}
+	for _, rule := range []int{1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14} {
+		if reached[rule] == 0 {
+			t.Errorf("rule %d is never reached", rule)
+		}
+	}
+	t.Logf("%d situations; by rule: %v", n, reached)
+}
+
+// apply is the situation after what was decided has been done, and nothing
+// else has changed: who made us let go still holds.
+func (s situation) apply(d Decision) situation {
+	vips := slices.Clone(s.seen.VIPs)
+	for i := range vips {
+		if slices.Contains(d.Raise, vips[i].Address) {
+			vips[i] = Sight{Address: vips[i].Address, Held: true, Asked: true}
+			s.known.Role = Active
+		}
+		if d.Release && vips[i].Held {
+			vips[i] = Sight{Address: vips[i].Address, Asked: true, Answered: true, MAC: otherMAC}
+			s.known.Role = Standby
+		}
+	}
+	s.seen.VIPs = vips
+	if d.Release {
+		s.seen.Rival = Holder{}
+	}
+	return s
+}
+
+func TestZeroDecisionDoesNothing(t *testing.T) {
+	t.Parallel()
+	if d := (Decision{}); d.Release || d.Announce || len(d.Raise) > 0 || d.Outcome != "" {
+		t.Errorf("the zero decision does something: %+v", d)
+	}
+	want := Decision{Rule: 8, Outcome: Unknown}
+	if diff := cmp.Diff(want, Decide(Known{}, Seen{}, Settings{}, time.Time{})); diff != "" {
+		t.Errorf("nothing known and nothing seen (-want +got):\n%s", diff)
+	}
+}
+
+// TestReasons is what people read: one of each.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	web, db := netip.MustParseAddr("172.16.0.1"), netip.MustParseAddr("172.16.0.5")
+	dead := func(change func(*situation)) situation {
+		s := situation{
+			known: Known{Role: Standby},
+			seen: Seen{
+				Host: "172.16.0.2", Primary: check.Down, OnLink: true, Witness: WitnessGood, Uptime: time.Hour,
+				VIPs: []Sight{{Address: web, Asked: true}, {Address: db, Asked: true}},
+			},
+			set: Settings{Rise: 3, BootWait: 3 * time.Minute},
+		}
+		change(&s)
+		return s
+	}
+	hold := func(change func(*situation)) situation {
+		return dead(func(s *situation) {
+			s.known.Role = Active
+			s.seen.VIPs[0].Held, s.seen.VIPs[1].Held = true, true
+			change(s)
+		})
+	}
+	rival := Holder{Address: "172.16.0.1", MAC: otherMAC}
+	both := []netip.Addr{web, db}
+	tests := []struct {
+		name string
+		in   situation
+		want Decision
+	}{
+		{
+			"interrupted release", hold(func(s *situation) { s.known.Role = Releasing }),
+			Decision{Rule: 1, Outcome: Released, Release: true, Reason: "a release that was interrupted is finished"},
+		},
+		{
+			"paused", hold(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
+			Decision{Rule: 2, Outcome: Holding, Announce: true, Reason: "paused, holding 172.16.0.1, 172.16.0.5"},
+		},
+		{
+			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Rival = now.Add(time.Hour), rival }),
+			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it too"},
+		},
+		{
+			"rival", hold(func(s *situation) { s.seen.Rival = rival }),
+			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
+		},
+		{
+			"holding", hold(func(*situation) {}),
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer"},
+		},
+		{
+			"holding, primary is back", hold(func(s *situation) { s.seen.Primary = check.Up }),
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 answers again"},
+		},
+		{
+			"holding, no cable", hold(func(s *situation) {
+				s.seen.Primary, s.seen.Why = check.Unknown, `interface "eth0" has no carrier: is the cable in?`
+			}),
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: `holding 172.16.0.1, 172.16.0.5; 172.16.0.2 could not be asked: interface "eth0" has no carrier: is the cable in?`},
+		},
+		{
+			"strayed here while the primary serves", hold(func(s *situation) {
+				s.known.Role, s.seen.Primary, s.seen.VIPs[1].Held = Standby, check.Up, false
+			}),
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers"},
+		},
+		{
+			"interrupted takeover, all raised", hold(func(s *situation) { s.known.Role = Taking }),
+			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer; a takeover that was interrupted is finished"},
+		},
+		{
+			"one alias is missing", hold(func(s *situation) { s.seen.VIPs[1].Held = false }),
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db}, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; raising 172.16.0.5 as well"},
+		},
+		{
+			"one alias is missing, and another has it", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.VIPs[1].Answered = false, true }),
+			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; 172.16.0.5 is missing, and somebody else answers"},
+		},
+		{
+			"one alias is missing, no witness", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.Witness = false, WitnessSilent }),
+			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; 172.16.0.5 is missing, and no witness answers"},
+		},
+		{
+			"up", dead(func(s *situation) { s.seen.Primary = check.Up }),
+			Decision{Rule: 7, Outcome: OK, Reason: "172.16.0.2 answers"},
+		},
+		{
+			"unserved for the third time", dead(func(s *situation) {
+				s.seen.Primary, s.known.Unserved, s.seen.VIPs[0].Answered = check.Up, 2, true
+			}),
+			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 answers, but nobody answers for 172.16.0.5"},
+		},
+		{
+			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Why = check.Unknown, "no route to 172.16.0.2" }),
+			Decision{Rule: 8, Outcome: Unknown, Reason: "no route to 172.16.0.2"},
+		},
+		{
+			"no virtual IP", dead(func(s *situation) { s.seen.VIPs = nil }),
+			Decision{Rule: 9, Outcome: Down, Reason: "172.16.0.2 does not answer, and there is no virtual IP to raise"},
+		},
+		{
+			"no virtual IP, no witness answers", dead(func(s *situation) { s.seen.VIPs, s.seen.Witness = nil, WitnessSilent }),
+			Decision{Rule: 9, Outcome: Unknown, Reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"},
+		},
+		{
+			"paused standby", dead(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this cluster is paused"},
+		},
+		{
+			"just booted", dead(func(s *situation) { s.seen.Uptime = time.Minute }),
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this machine has been up for less than 3m0s (boot-wait)"},
+		},
+		{
+			"released by hand", dead(func(s *situation) { s.known.ReleasedByHand = true }),
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since"},
+		},
+		{
+			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNever }),
+			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but there is no witness: no default gateway was ever found, so it may be this machine's network"},
+		},
+		{
+			"witness silent", dead(func(s *situation) { s.seen.Witness = WitnessSilent }),
+			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"},
+		},
+		{
+			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].Answered, s.seen.VIPs[1].Answered = true, true }),
+			Decision{Rule: 12, Outcome: Elsewhere, Reason: "172.16.0.2 does not answer, and another standby serves 172.16.0.1, 172.16.0.5"},
+		},
+		{
+			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].Answered = true }),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1"},
+		},
+		{
+			"the dead host's own machine still serves", dead(func(s *situation) {
+				s.seen.VIPs[0].Answered, s.seen.VIPs[1].Answered, s.seen.VIPs[1].ByPrimary = true, true, true
+			}),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1, 172.16.0.5"},
+		},
+		{
+			"pings filtered", dead(func(s *situation) { s.seen.Answers = true }),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer pings, but it answers ARP: it is alive"},
+		},
+		{
+			"pings filtered, IPv6", dead(func(s *situation) { s.seen.Answers, s.seen.Host = true, "2001:db8::2" }),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not answer pings, but it answers neighbour solicitations: it is alive"},
+		},
+		{
+			"a lower MAC probes", dead(func(s *situation) { s.seen.Contender = otherMAC }),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
+		},
+		{
+			"takeover", dead(func(*situation) {}),
+			Decision{Rule: 14, Outcome: TookOver, Announce: true, Raise: both, Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 172.16.0.5"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, test.in.decide(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,339 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is the directory in which the clusters' files stand.
+type Dir string
+
+// maxRecord is more than a full record of MaxChanges and MaxOutbox needs. A
+// larger file is not one of ours.
+const maxRecord = 16 << 20
+
+// defaultPause is how long a pause lasts whose file cannot be understood,
+// counted from when it was written: the operator wanted one, and the default
+// of the pause command bounds it.
+const defaultPause = time.Hour
+
+// BrokenError is a record that cannot be believed. It was kept aside as Kept
+// when that was possible.
+type BrokenError struct {
+	Path, Kept string
+	Err        error
+}
+
+func (e *BrokenError) Error() string {
+	if e.Kept == "" {
+		return fmt.Sprintf("%s is broken (%v) and is not believed", e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s is broken (%v) and is not believed; kept as %s", e.Path, e.Err, e.Kept)
+}
+
+// SymlinkError is a symbolic link in place of one of our files. Somebody may
+// want us to write elsewhere; nothing is touched.
+type SymlinkError struct{ Path string }
+
+func (e *SymlinkError) Error() string {
+	return fmt.Sprintf("%s is a symbolic link, and pingover's own files never are", e.Path)
+}
+
+// Load reads the record of a cluster; keep says whether a broken one may be
+// moved aside. A record that was never written is a new one for a machine
+// that stands by. The error, when there is one, is a *BrokenError (with a new
+// record), a *SymlinkError, or that the file cannot be read (with a new
+// record: what the kernel shows counts, and the guards run in full).
+func (d Dir) Load(cluster string, keep bool) (*Record, error) {
+	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
+	path := d.path(cluster, ".json")
+	f, err := open(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fresh, nil
+	}
+	var link *SymlinkError
+	if errors.As(err, &link) {
+		return nil, err
+	}
+	if err != nil {
+		return fresh, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	if err != nil {
+		return fresh, err
+	}
+	rec, err := Parse(data)
+	if err == nil && rec.Cluster != cluster {
+		err = fmt.Errorf("it is the record of %q", rec.Cluster)
+	}
+	if err == nil {
+		return rec, nil
+	}
+	broken := &BrokenError{Path: path, Err: err}
+	if kept := path + ".bad"; keep && os.Rename(path, kept) == nil {
+		broken.Kept = kept
+	}
+	return fresh, broken
+}
+
+// Parse reads a record. What it returns without an error is whole: version,
+// role, sizes and times are such as this program writes.
+func Parse(data []byte) (*Record, error) {
+	if len(data) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	if len(data) > maxRecord {
+		return nil, fmt.Errorf("it is larger than %d MiB", maxRecord>>20)
+	}
+	rec := new(Record)
+	if err := json.Unmarshal(data, rec); err != nil {
+		return nil, err
+	}
+	switch {
+	case rec.Version != Version:
+		return nil, fmt.Errorf("its version is %d, this program knows %d", rec.Version, Version)
+	case rec.Cluster == "" || rec.Host == "":
+		return nil, errors.New("it names no cluster or no host")
+	}
+	switch rec.Role {
+	case Standby, Taking, Active, Releasing:
+	default:
+		return nil, fmt.Errorf("its role is %q", rec.Role)
+	}
+	for _, a := range rec.VIPs {
+		if !a.Prefix.IsValid() {
+			return nil, errors.New("a virtual IP of it is not an address")
+		}
+	}
+	for _, l := range rec.Outbox {
+		if l.MessageID == "" || len(l.To) == 0 {
+			return nil, errors.New("a letter of its outbox has no address or no Message-ID")
+		}
+	}
+	s := rec.Streaks
+	if min(s.Good, s.Up, s.Unknown, s.Unserved) < 0 || rec.Gap < 0 {
+		return nil, errors.New("it counts below zero")
+	}
+	return rec, nil
+}
+
+// Save writes the record: to a temporary file that is renamed, so that a
+// reader, and a run after a kill, finds the old or the new one, whole. When
+// durable, it also survives a power cut: the file is synced before the rename
+// (or an empty one could come back) and the directory after it (or the old
+// one could). The temporary file has a fixed name, for the caller holds the
+// lock: what a killed run left is used again, not collected.
+func (d Dir) Save(rec *Record, durable bool) error {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	path := d.path(rec.Cluster, ".json")
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return &SymlinkError{path}
+	}
+	if err := d.mkdir(); err != nil {
+		return err
+	}
+	temp := path + ".tmp"
+	f, err := open(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err == nil {
+		err = f.Chmod(0o644) // whatever the umask is: status reads it as anybody
+	}
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		_ = os.Remove(temp) // on a full disk its space is wanted
+		return err
+	}
+	if !durable {
+		return nil
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// PausedUntil is when the cluster's pause ends; zero when it is not paused.
+func (d Dir) PausedUntil(cluster string) (time.Time, error) {
+	f, err := open(d.path(cluster, ".pause"), os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return time.Time{}, err
+	}
+	var until time.Time
+	data, err := io.ReadAll(io.LimitReader(f, 100))
+	if err == nil {
+		err = until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
+	}
+	if err != nil {
+		return info.ModTime().Add(defaultPause), nil
+	}
+	return until, nil
+}
+
+// ErrBusy says that another run holds the lock.
+var ErrBusy = errors.New("another run holds the lock")
+
+// Lock takes the cluster's lock for as long as the process lives or until
+// unlock is called; ErrBusy at once when another run has it. It is an flock:
+// a killed run frees it, and the file is never removed, for a lock on a
+// removed file locks nobody out. Where the file cannot be made or written,
+// the lock is taken on what there is: the file read-only, the directory, or
+// the nearest one above that exists.
+func (d Dir) Lock(cluster string) (unlock func(), err error) {
+	_ = d.mkdir() // what cannot be made is seen when it is used
+	path := d.path(cluster, ".lock")
+	var above []string
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		above = append(above, dir)
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	f, err := lock(path, above...)
+	if err != nil {
+		return nil, err
+	}
+	if f.Name() == path {
+		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
+		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	}
+	return func() { f.Close() }, nil
+}
+
+// LockActs takes the machine-wide lock under which labels are chosen and
+// aliases raised and verified: two clusters that choose "eth0:1" in the same
+// moment would silently lose one alias. It waits until ctx ends. Where the
+// file cannot be made or written, it is locked read-only, and where there is
+// none, this program's own file is. That is never what Lock falls back to:
+// the run that waits here would be waiting for itself.
+func (d Dir) LockActs(ctx context.Context) (unlock func(), err error) {
+	path := filepath.Join(string(d), "act.lock")
+	for {
+		f, err := lock(path, "/proc/self/exe")
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, ErrBusy) {
+			return nil, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: another cluster on this machine is still switching", path)
+		}
+	}
+}
+
+// lock locks the file, made where it is missing, or else what there is: the
+// file read-only, or the first of the others that can be opened.
+func lock(path string, others ...string) (*os.File, error) {
+	for {
+		f, err := lockable(path, others)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f); err != nil {
+			f.Close()
+			return nil, err
+		}
+		// Somebody may have removed the file against all advice between
+		// our opening and our locking it.
+		if named, err := os.Stat(f.Name()); err == nil && sameFile(f, named) {
+			return f, nil
+		}
+		f.Close()
+	}
+}
+
+func lockable(path string, others []string) (*os.File, error) {
+	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
+	var link *SymlinkError
+	if err == nil || errors.As(err, &link) {
+		return f, err
+	}
+	for _, other := range append([]string{path}, others...) {
+		if f, err := os.Open(other); err == nil {
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+// mkdir makes the directory where there is none, for anybody to read,
+// whatever the umask is. The mode of one that is there is its owner's choice.
+func (d Dir) mkdir() error {
+	if _, err := os.Stat(string(d)); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(string(d), 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(string(d), 0o755)
+}
+
+func (d Dir) path(cluster, suffix string) string {
+	return filepath.Join(string(d), cluster+suffix)
+}
+
+// open opens one of our files, never through a symbolic link in its place.
+// Go opens everything close-on-exec, so no child keeps a lock alive.
+func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, mode)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, &SymlinkError{path}
+	}
+	return f, err
+}
+
+func flock(f *os.File) error {
+	for {
+		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
+		case unix.EINTR:
+		case unix.EWOULDBLOCK:
+			return ErrBusy
+		case nil:
+			return nil
+		default:
+			return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+func sameFile(f *os.File, named fs.FileInfo) bool {
+	info, err := f.Stat()
+	return err == nil && os.SameFile(info, named)
+}

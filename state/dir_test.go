@@ -1,0 +1,791 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+)
+
+// Where the test binary runs again as another process, partVar says as what,
+// and dirVar in which directory.
+const (
+	partVar = "PINGOVER_STATE_TEST_PART"
+	dirVar  = "PINGOVER_STATE_TEST_DIR"
+)
+
+func TestMain(m *testing.M) {
+	dir := Dir(os.Getenv(dirVar))
+	var err error
+	switch part := os.Getenv(partVar); part {
+	case "", partMounts:
+		os.Exit(m.Run())
+	case partHold:
+		err = keepLock(dir.Lock("web"))
+	case partHoldWithChild:
+		err = lockWithChild(dir)
+	case partHoldActs:
+		err = keepLock(dir.LockActs(context.Background()))
+	case partSave:
+		err = saveForEver(dir)
+	case partUmask:
+		err = writeWithUmasks(dir)
+	default:
+		err = fmt.Errorf("no part %q", part)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// again is this test binary as another process, which plays a part.
+func again(t *testing.T, part, dir string, arg ...string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	ok(t, err)
+	cmd := exec.Command(program, arg...)
+	cmd.Env = append(os.Environ(), partVar+"="+part, dirVar+"="+dir, "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// start starts again's process and reads the first line that it prints. It
+// ends with the test: by its standard input, should this process be killed.
+func start(t *testing.T, part, dir string) (cmd *exec.Cmd, said string) {
+	t.Helper()
+	cmd = again(t, part, dir)
+	_, err := cmd.StdinPipe()
+	ok(t, err)
+	stdout, err := cmd.StdoutPipe()
+	ok(t, err)
+	ok(t, cmd.Start())
+	t.Cleanup(func() { kill(cmd) })
+	said, err = bufio.NewReader(stdout).ReadString('\n')
+	ok(t, err)
+	return cmd, strings.TrimSuffix(said, "\n")
+}
+
+// kill ends a process as a power cut or an impatient operator does.
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("error\n%s\nwant\n%s", got, want)
+	}
+}
+
+// cannot skips a test that this machine does not allow, or fails it where
+// every test has to run.
+func cannot(t *testing.T, why error) {
+	t.Helper()
+	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// same compares what the record holds: times as instants.
+func same(want, got any) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}))
+}
+
+func wantRecord(t *testing.T, d Dir, want *Record) {
+	t.Helper()
+	got, err := d.Load(want.Cluster, false)
+	ok(t, err)
+	if diff := same(want, got); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}
+
+// wantFiles says which files there are in the directory, and nothing else.
+func wantFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	ok(t, err)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files in %s (-want +got):\n%s", dir, diff)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	ok(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// freshRecord is what a machine knows that never ran before.
+func freshRecord() *Record {
+	return &Record{Version: 1, Cluster: "web", Role: Standby}
+}
+
+// smallRecord is the least that is written.
+func smallRecord() *Record {
+	r := freshRecord()
+	r.Host = "172.16.0.2"
+	return r
+}
+
+// fullRecord has something in every field.
+func fullRecord() *Record {
+	at := func(minute int) time.Time { return time.Date(2026, 3, 1, 3, minute, 5, 0, time.UTC) }
+	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
+	change := Change{
+		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed,
+		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1",
+		Evidence: Evidence{
+			Address:   "172.16.0.2",
+			Rounds:    []Round{{Verdict: "up", Sent: 5, Received: 1, RTT: &rtt, Error: &noRoute}},
+			Witnesses: []Witness{{Address: "172.16.0.254", Answers: true, By: &ping}},
+			Holders:   []Holder{{Address: "172.16.0.1", MAC: otherMAC}},
+			Commands: []Command{{
+				Argv: []string{"ip", "addr", "add", "172.16.0.1/32", "dev", "eth0", "label", "eth0:1"},
+				Code: &done, Output: "RTNETLINK answers: <File exists> & \u2028é",
+			}},
+		},
+	}
+	return &Record{
+		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
+		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true}},
+		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
+		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
+		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either"},
+		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4},
+		ReleasedByHand: true,
+		Gateways:       []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
+		WitnessTold:    true,
+		Troubles:       []Trouble{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+		Thread:         "<1.took-over@standby>", BackTold: true, MailError: &refused,
+		Outbox: []Letter{{
+			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
+			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
+		}},
+		Changes: []Change{change},
+	}
+}
+
+// TestFullRecordIsFull keeps fullRecord, and with it the golden file, up to
+// date with the record.
+func TestFullRecordIsFull(t *testing.T) {
+	t.Parallel()
+	var walk func(path string, v reflect.Value)
+	walk = func(path string, v reflect.Value) {
+		if v.IsZero() {
+			t.Errorf("%s is zero", path)
+			return
+		}
+		switch v.Kind() {
+		case reflect.Pointer:
+			walk(path, v.Elem())
+		case reflect.Slice:
+			walk(path+"[0]", v.Index(0))
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if f := v.Type().Field(i); f.IsExported() {
+					walk(path+"."+f.Name, v.Field(i))
+				}
+			}
+		}
+	}
+	walk("Record", reflect.ValueOf(fullRecord()))
+}
+
+// TestGoldenRecord holds the names of the keys: records of older versions of
+// this program, and other people's scripts, have them.
+func TestGoldenRecord(t *testing.T) {
+	t.Parallel()
+	golden, err := os.ReadFile("testdata/record.json")
+	ok(t, err)
+	got, err := Parse(golden)
+	ok(t, err)
+	if diff := same(fullRecord(), got); diff != "" {
+		t.Errorf("the golden record as read (-want +got):\n%s", diff)
+	}
+
+	d := Dir(t.TempDir())
+	ok(t, d.Save(fullRecord(), false))
+	saved, err := os.ReadFile(d.path("web", ".json"))
+	ok(t, err)
+	var indented bytes.Buffer
+	ok(t, json.Indent(&indented, saved, "", "\t"))
+	if diff := cmp.Diff(string(golden), indented.String()); diff != "" {
+		t.Errorf("the record as written (-golden +got):\n%s", diff)
+	}
+}
+
+func TestSavedRecordIsLoaded(t *testing.T) {
+	t.Parallel()
+	history := fullRecord()
+	history.Changes, history.Outbox = nil, nil
+	for i := range MaxChanges {
+		c, l := fullRecord().Changes[0], fullRecord().Outbox[0]
+		c.Event = fmt.Sprint(i)
+		c.Evidence.Commands[0].Output = strings.Repeat("é", 2048) // 4 KiB of each command's output are kept
+		l.Body = strings.Repeat("a line of a letter\n", 200)
+		history.Changes, history.Outbox = append(history.Changes, c), append(history.Outbox, l)
+	}
+	empty := smallRecord()
+	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Letter{}, []Change{}
+	for _, test := range []struct {
+		name string
+		rec  *Record
+	}{
+		{"with everything in it", fullRecord()},
+		{"with the least", smallRecord()},
+		{"with empty lists", empty},
+		{"with a full history and a full outbox", history},
+	} {
+		for _, durable := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, durable %t", test.name, durable), func(t *testing.T) {
+				t.Parallel()
+				d := Dir(filepath.Join(t.TempDir(), "not", "yet"))
+				for range 2 {
+					ok(t, d.Save(test.rec, durable))
+					wantRecord(t, d, test.rec)
+					wantFiles(t, string(d), "web.json")
+				}
+			})
+		}
+	}
+}
+
+func TestClustersHaveTheirOwnRecords(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	web, db := smallRecord(), smallRecord()
+	db.Cluster, db.Host = "db", "172.16.0.3"
+	ok(t, d.Save(web, false))
+	ok(t, d.Save(db, false))
+	wantRecord(t, d, web)
+	wantRecord(t, d, db)
+}
+
+func TestMachineThatNeverRanStandsBy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, d := range []Dir{Dir(dir), Dir(dir + "/missing/state")} {
+		wantRecord(t, d, freshRecord())
+	}
+	wantFiles(t, dir)
+}
+
+// TestRecordThatCannotBeBelieved: nothing of a broken record is used. It is
+// kept for a look at it, and the next record is written in its place.
+func TestRecordThatCannotBeBelieved(t *testing.T) {
+	t.Parallel()
+	golden, err := os.ReadFile("testdata/record.json")
+	ok(t, err)
+	with := func(old, new string) string {
+		t.Helper()
+		if strings.Count(string(golden), old) != 1 {
+			t.Fatalf("%s is not in the golden record once", old)
+		}
+		return strings.Replace(string(golden), old, new, 1)
+	}
+	for _, test := range []struct{ name, text, want string }{
+		{"empty", "", "it is empty"},
+		{"blank", "\n", "unexpected end of JSON input"},
+		{"truncated", string(golden[:len(golden)/2]), "unexpected end of JSON input"},
+		{"binary", "\x7fELF\x02\x01\x01\x00", `invalid character '\x7f' looking for beginning of value`},
+		{"zeros, as after a power cut", strings.Repeat("\x00", 4096), `invalid character '\x00' looking for beginning of value`},
+		{"huge", strings.Repeat(" ", maxRecord) + string(golden), "it is larger than 16 MiB"},
+		{"no object", "[]", "json: cannot unmarshal array into Go value of type state.Record"},
+		{"null", "null", "its version is 0, this program knows 1"},
+		{"twice", string(golden) + string(golden), "invalid character '{' after top-level value"},
+		{"of a later version", with(`"version": 1`, `"version": 2`), "its version is 2, this program knows 1"},
+		{"of no version", with(`"version": 1,`, ``), "its version is 0, this program knows 1"},
+		{"of another cluster", with(`"cluster": "web"`, `"cluster": "db"`), `it is the record of "db"`},
+		{"of no cluster", with(`"cluster": "web"`, `"cluster": ""`), "it names no cluster or no host"},
+		{"of no host", with(`"host": "172.16.0.2"`, `"host": ""`), "it names no cluster or no host"},
+		{"unknown role", with(`"role": "taking"`, `"role": "master"`), `its role is "master"`},
+		{"no role", with(`"role": "taking",`, ``), `its role is ""`},
+		{"virtual IP that is no address", with(`"prefix": "172.16.0.1/32"`, `"prefix": ""`), "a virtual IP of it is not an address"},
+		{"virtual IP without a prefix", with(`"prefix": "172.16.0.1/32"`, `"prefix": "172.16.0.1"`), `netip.ParsePrefix("172.16.0.1"): no '/'`},
+		{"address that is none", with(`"fe80::2%eth0"`, `"nonsense"`), `ParseAddr("nonsense"): unable to parse IP`},
+		{"letter to nobody", with(`"root@standby",
+				"ops@example.org"`, ``), "a letter of its outbox has no address or no Message-ID"},
+		{"letter without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a letter of its outbox has no address or no Message-ID"},
+		{"good checks below zero", with(`"good": 1`, `"good": -1`), "it counts below zero"},
+		{"up checks below zero", with(`"up": 2`, `"up": -1`), "it counts below zero"},
+		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "it counts below zero"},
+		{"unserved checks below zero", with(`"unserved": 4`, `"unserved": -1`), "it counts below zero"},
+		{"gap below zero", with(`"gap_ms": 60000`, `"gap_ms": -1`), "it counts below zero"},
+		{"time that is none", with(`"2026-03-01T03:01:05Z"`, `"yesterday"`), `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := Dir(t.TempDir())
+			path := d.path("web", ".json")
+			write(t, path, test.text)
+			write(t, path+".bad", "an older one")
+
+			got, err := d.Load("web", false)
+			wantBroken(t, err, path, "", test.want)
+			wantError(t, err, fmt.Sprintf("%s is broken (%s) and is not believed", path, test.want))
+			if diff := same(freshRecord(), got); diff != "" {
+				t.Errorf("record (-want +got):\n%s", diff)
+			}
+			wantText(t, path, test.text)
+			wantText(t, path+".bad", "an older one")
+
+			got, err = d.Load("web", true)
+			wantBroken(t, err, path, path+".bad", test.want)
+			wantError(t, err, fmt.Sprintf("%s is broken (%s) and is not believed; kept as %[1]s.bad", path, test.want))
+			if diff := same(freshRecord(), got); diff != "" {
+				t.Errorf("record (-want +got):\n%s", diff)
+			}
+			wantFiles(t, string(d), "web.json.bad")
+			wantText(t, path+".bad", test.text)
+
+			wantRecord(t, d, freshRecord())
+			ok(t, d.Save(smallRecord(), true))
+			wantRecord(t, d, smallRecord())
+		})
+	}
+}
+
+func wantBroken(t *testing.T, err error, path, kept, why string) {
+	t.Helper()
+	var broken *BrokenError
+	if !errors.As(err, &broken) {
+		t.Fatalf("error %v, want a *BrokenError", err)
+	}
+	got := []string{broken.Path, broken.Kept, broken.Err.Error()}
+	if diff := cmp.Diff([]string{path, kept, why}, got); diff != "" {
+		t.Errorf("broken (-want +got):\n%s", diff)
+	}
+}
+
+func wantText(t *testing.T, path, want string) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	ok(t, err)
+	if string(got) != want {
+		t.Errorf("%s holds %.80q, want %.80q", path, got, want)
+	}
+}
+
+func TestBrokenRecordThatCannotBeMovedIsNotBelievedEither(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	path := d.path("web", ".json")
+	write(t, path, "{}")
+	ok(t, os.Mkdir(path+".bad", 0o700))
+	_, err := d.Load("web", true)
+	wantBroken(t, err, path, "", "its version is 0, this program knows 1")
+	wantText(t, path, "{}")
+}
+
+// TestRecordsOfOtherTimesAreRead: keys that came later are missing in an old
+// record, and keys that this program does not know may stand in a new one.
+func TestRecordsOfOtherTimesAreRead(t *testing.T) {
+	t.Parallel()
+	got, err := Parse([]byte(`{"version":1,"cluster":"web","host":"172.16.0.2","role":"standby","favourite_colour":["blue"]}`))
+	ok(t, err)
+	if diff := same(smallRecord(), got); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnreadableRecordIsNotCalledBroken(t *testing.T) {
+	t.Parallel()
+	unreadable := t.TempDir()
+	write(t, filepath.Join(unreadable, "web.json"), "whatever it is")
+	ok(t, os.Chmod(filepath.Join(unreadable, "web.json"), 0))
+	directory := t.TempDir()
+	ok(t, os.Mkdir(filepath.Join(directory, "web.json"), 0o755))
+	noDirectory := filepath.Join(t.TempDir(), "file")
+	write(t, noDirectory, "")
+	for _, test := range []struct{ name, dir, want string }{
+		{"no permission", unreadable, "open %s: permission denied"},
+		{"a directory in its place", directory, "read %s: is a directory"},
+		{"a file in the directory's place", noDirectory, "open %s: not a directory"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := Dir(test.dir)
+			var got *Record
+			var err error
+			ok(t, asOwnerOnly(func() { got, err = d.Load("web", true) }))
+			wantError(t, err, fmt.Sprintf(test.want, d.path("web", ".json")))
+			if errors.As(err, new(*BrokenError)) {
+				t.Error("it is called broken, which nobody can know")
+			}
+			if diff := same(freshRecord(), got); diff != "" {
+				t.Errorf("record (-want +got):\n%s", diff)
+			}
+			if _, err := os.Lstat(d.path("web", ".json.bad")); err == nil {
+				t.Error("it was moved")
+			}
+		})
+	}
+}
+
+// asOwnerOnly runs f on a thread to which the modes of files mean something
+// although it is root's.
+func asOwnerOnly(f func()) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var sets [2]unix.CapUserData
+		err := unix.Capget(&header, &sets[0])
+		if err == nil {
+			sets[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+			err = unix.Capset(&header, &sets[0])
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// TestSymbolicLinkIsRefused: whoever can put a link into the directory must
+// not choose what pingover, as root, overwrites.
+func TestSymbolicLinkIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, link string
+		do         func(Dir) error
+	}{
+		{"loading the record", "web.json", func(d Dir) error {
+			rec, err := d.Load("web", true)
+			if rec != nil {
+				return errors.New("a record was made up")
+			}
+			return err
+		}},
+		{"saving the record", "web.json", func(d Dir) error { return d.Save(smallRecord(), true) }},
+		{"saving by the temporary file", "web.json.tmp", func(d Dir) error { return d.Save(smallRecord(), true) }},
+		{"locking", "web.lock", func(d Dir) error { _, err := d.Lock("web"); return err }},
+		{"locking all clusters", "act.lock", func(d Dir) error { _, err := d.LockActs(context.Background()); return err }},
+		{"asking for a pause", "web.pause", func(d Dir) error { _, err := d.PausedUntil("web"); return err }},
+	} {
+		for _, exists := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, target exists %t", test.name, exists), func(t *testing.T) {
+				t.Parallel()
+				dir, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
+				if exists {
+					write(t, target, "untouched")
+				}
+				link := filepath.Join(dir, test.link)
+				ok(t, os.Symlink(target, link))
+				err := test.do(Dir(dir))
+				wantError(t, err, link+" is a symbolic link, and pingover's own files never are")
+				if !errors.As(err, new(*SymlinkError)) {
+					t.Errorf("it is a %T", err)
+				}
+				wantFiles(t, dir, test.link)
+				if got, err := os.Readlink(link); err != nil || got != target {
+					t.Errorf("the link leads to %q now, error %v", got, err)
+				}
+				if exists {
+					wantText(t, target, "untouched")
+				} else if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the target was made: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestBrokenRecordIsNotKeptThroughALink(t *testing.T) {
+	t.Parallel()
+	d, target := Dir(t.TempDir()), filepath.Join(t.TempDir(), "target")
+	write(t, target, "untouched")
+	path := d.path("web", ".json")
+	ok(t, os.Symlink(target, path+".bad"))
+	write(t, path, "{}")
+	_, err := d.Load("web", true)
+	wantBroken(t, err, path, path+".bad", "its version is 0, this program knows 1")
+	wantText(t, target, "untouched")
+	wantText(t, path+".bad", "{}")
+}
+
+// TestDirectoryMayBeALink: that is how an operator moves it to another disk.
+func TestDirectoryMayBeALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := Dir(filepath.Join(t.TempDir(), "link"))
+	ok(t, os.Symlink(dir, string(d)))
+	unlock, err := d.Lock("web")
+	ok(t, err)
+	defer unlock()
+	ok(t, d.Save(smallRecord(), true))
+	wantRecord(t, d, smallRecord())
+	wantFiles(t, dir, "web.json", "web.lock")
+}
+
+// TestModesWhateverTheUmask: status reads the record as anybody, and the lock
+// is not for everybody to hold.
+func TestModesWhateverTheUmask(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	out, err := again(t, partUmask, dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, umask := range umasks {
+		d := fmt.Sprintf("%s/%04o", dir, umask)
+		for _, test := range []struct {
+			path string
+			want fs.FileMode
+		}{
+			{"made", fs.ModeDir | 0o755},
+			{"made/web.json", 0o644},
+			{"made/web.lock", 0o600},
+			{"made/act.lock", 0o600},
+			{"locked", fs.ModeDir | 0o755},
+			{"there", fs.ModeDir | 0o711},
+			{"there/web.json", 0o644},
+		} {
+			info, err := os.Stat(filepath.Join(d, test.path))
+			ok(t, err)
+			if info.Mode() != test.want {
+				t.Errorf("umask %04o: %s has mode %s, want %s", umask, test.path, info.Mode(), test.want)
+			}
+		}
+	}
+}
+
+const partUmask = "write files with each umask"
+
+var umasks = []int{0, 0o022, 0o027, 0o077}
+
+// writeWithUmasks has a process of its own, for all of it has one umask.
+func writeWithUmasks(dir Dir) error {
+	for _, umask := range umasks {
+		below := Dir(fmt.Sprintf("%s/%04o", dir, umask))
+		if err := errors.Join(os.Mkdir(string(below), 0o700), os.Mkdir(string(below)+"/there", 0o711)); err != nil {
+			return err
+		}
+		unix.Umask(umask)
+		_, err1 := (below + "/locked").Lock("web")
+		err2 := (below + "/made").Save(smallRecord(), false)
+		_, err3 := (below + "/made").Lock("web")
+		_, err4 := (below + "/made").LockActs(context.Background())
+		err5 := (below + "/there").Save(smallRecord(), false)
+		unix.Umask(0)
+		if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alternating are two records that are long and short by turns.
+func alternating(i int) *Record {
+	r := smallRecord()
+	r.Event = "short"
+	if i%2 == 0 {
+		r.Event, r.BootID = "long", strings.Repeat("x", 30<<10)
+	}
+	return r
+}
+
+// whole says what is wrong with a record that was read while, or after,
+// alternating ones were written.
+func whole(rec *Record, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case rec.Event == "short" && rec.BootID == "":
+	case rec.Event == "long" && rec.BootID == strings.Repeat("x", 30<<10):
+	default:
+		return fmt.Errorf("half a record: event %q, boot id of %d bytes", rec.Event, len(rec.BootID))
+	}
+	return nil
+}
+
+func TestReaderNeverSeesHalfARecord(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	ok(t, d.Save(alternating(1), false))
+	var written atomic.Bool
+	failed := make(chan error, 1)
+	go func() {
+		defer written.Store(true)
+		for i := range 200 {
+			if err := d.Save(alternating(i), i%50 == 0); err != nil {
+				failed <- err
+				return
+			}
+		}
+		failed <- nil
+	}()
+	reads := 0
+	for ; !written.Load(); reads++ {
+		if err := whole(d.Load("web", true)); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	ok(t, <-failed)
+	t.Logf("read %d times", reads)
+	wantFiles(t, string(d), "web.json")
+}
+
+const partSave = "save for ever"
+
+func saveForEver(d Dir) error {
+	for i := 0; ; i++ {
+		if err := d.Save(alternating(i), false); err != nil {
+			return err
+		}
+		if i == 1 {
+			fmt.Println("saving")
+		}
+	}
+}
+
+// TestKilledRunLeavesTheOldOrTheNewRecord, and a temporary file that is used
+// again.
+func TestKilledRunLeavesTheOldOrTheNewRecord(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	for range 10 {
+		cmd, _ := start(t, partSave, string(d))
+		time.Sleep(rand.N(3 * time.Millisecond))
+		kill(cmd)
+		if err := whole(d.Load("web", true)); err != nil {
+			t.Error(err)
+		}
+	}
+	ok(t, d.Save(smallRecord(), true))
+	wantRecord(t, d, smallRecord())
+	wantFiles(t, string(d), "web.json")
+}
+
+func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	ok(t, d.Save(smallRecord(), true))
+	temp := d.path("web", ".json.tmp")
+	write(t, temp, strings.Repeat("half a record ", 10000))
+	wantRecord(t, d, smallRecord()) // it is never read
+
+	left, err := os.Stat(temp)
+	ok(t, err)
+	ok(t, d.Save(fullRecord(), true))
+	wantRecord(t, d, fullRecord())
+	wantFiles(t, string(d), "web.json")
+	used, err := os.Stat(d.path("web", ".json"))
+	ok(t, err)
+	if !os.SameFile(left, used) {
+		t.Error("another file was made")
+	}
+	if used.Mode() != 0o644 {
+		t.Errorf("its mode is %s, want 0644", used.Mode())
+	}
+}
+
+func TestRecordThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "")
+	inTheWay := t.TempDir()
+	ok(t, os.MkdirAll(filepath.Join(inTheWay, "web.json", "full"), 0o755))
+	forbidden := t.TempDir()
+	ok(t, Dir(forbidden).Save(fullRecord(), true))
+	ok(t, os.Chmod(forbidden, 0o555))
+	t.Cleanup(func() { _ = os.Chmod(forbidden, 0o755) })
+	for _, test := range []struct{ name, dir, want string }{
+		{"the directory is a file", file, "open " + file + "/web.json.tmp: not a directory"},
+		{"the directory is below a file", file + "/state", "mkdir " + file + ": not a directory"},
+		{"a directory is in the way", inTheWay, fmt.Sprintf("rename %s/web.json.tmp %[1]s/web.json: file exists", inTheWay)},
+		{"no permission", forbidden, "open " + forbidden + "/web.json.tmp: permission denied"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var err error
+			ok(t, asOwnerOnly(func() { err = Dir(test.dir).Save(smallRecord(), true) }))
+			wantError(t, err, test.want)
+			if _, err := os.Lstat(test.dir + "/web.json.tmp"); err == nil {
+				t.Error("the temporary file is still there")
+			}
+		})
+	}
+	t.Run("and the old one stays", func(t *testing.T) { wantRecord(t, Dir(forbidden), fullRecord()) })
+}
+
+func TestPausedUntil(t *testing.T) {
+	t.Parallel()
+	written := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	hour := written.Add(time.Hour)
+	for _, test := range []struct {
+		name, text string
+		want       time.Time
+	}{
+		{"a time", "2026-03-01T04:30:00Z\n", time.Date(2026, 3, 1, 4, 30, 0, 0, time.UTC)},
+		{"no newline", "2026-03-01T04:30:00Z", time.Date(2026, 3, 1, 4, 30, 0, 0, time.UTC)},
+		{"another zone", "2026-03-01T04:30:00+02:00\n", time.Date(2026, 3, 1, 2, 30, 0, 0, time.UTC)},
+		{"a time that has passed", "2020-01-01T00:00:00Z\n", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)},
+		{"nonsense: an hour from when it was written", "until lunch\n", hour},
+		{"nothing in it, as on a full disk: an hour", "", hour},
+		{"half a time: an hour", "2026-03-01T04:", hour},
+		{"more than a time: an hour", "2026-03-01T04:30:00Z 2026-03-01T05:30:00Z\n", hour},
+		{"binary: an hour", strings.Repeat("\x00", 1<<20), hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := Dir(t.TempDir())
+			path := d.path("web", ".pause")
+			write(t, path, test.text)
+			ok(t, os.Chtimes(path, time.Time{}, written))
+			got, err := d.PausedUntil("web")
+			ok(t, err)
+			if !got.Equal(test.want) {
+				t.Errorf("paused until %s, want %s", got, test.want)
+			}
+			wantText(t, path, test.text)
+		})
+	}
+	for _, d := range []Dir{Dir(t.TempDir()), Dir(t.TempDir() + "/missing/state")} {
+		if got, err := d.PausedUntil("web"); err != nil || !got.IsZero() {
+			t.Errorf("no pause: paused until %s, error %v", got, err)
+		}
+	}
+	t.Run("a file that cannot be read", func(t *testing.T) {
+		d := Dir(t.TempDir())
+		write(t, d.path("web", ".pause"), "2026-03-01T04:30:00Z\n")
+		ok(t, os.Chmod(d.path("web", ".pause"), 0))
+		var err error
+		ok(t, asOwnerOnly(func() { _, err = d.PausedUntil("web") }))
+		wantError(t, err, "open "+d.path("web", ".pause")+": permission denied")
+	})
+}

@@ -1,0 +1,202 @@
+package state
+
+import (
+	"crypto/rand"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pingover/check"
+)
+
+// NewEvent is an id for a change: when, and a word so that two machines that
+// switch in the same moment do not share it.
+func NewEvent(now time.Time) string {
+	return now.UTC().Format("20060102T150405Z") + "-" + rand.Text()[:8]
+}
+
+// Surprise is something that the record did not expect of the kernel.
+type Surprise uint8
+
+// What a run can find when it compares its record with the kernel.
+const (
+	NoSurprise      Surprise = iota
+	AliasGone                // raised by us, in this boot, and not here any more
+	ReleaseFinished          // the release of a killed run was carried out, but not written down
+)
+
+// Settle brings the record in line with what the kernel shows, before
+// anything is looked at or decided: held are the virtual IPs that are here,
+// bootID is of this boot. It returns the change that it wrote into the
+// history for it, if there was one.
+func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surprise, *Change) {
+	rebooted := r.BootID != "" && r.BootID != bootID
+	r.BootID = bootID
+	here := map[netip.Addr]bool{}
+	for _, a := range held {
+		here[a] = true
+	}
+	var gone []netip.Addr
+	for i, a := range r.VIPs {
+		if a.Raised && !here[a.Prefix.Addr()] {
+			r.VIPs[i].Raised, r.VIPs[i].Label = false, ""
+			gone = append(gone, a.Prefix.Addr())
+		}
+	}
+
+	switch {
+	case r.Role == Releasing && len(held) == 0:
+		change := r.pending(now, Released, "a release that was interrupted is finished")
+		r.become(Standby, change.Event, now)
+		return ReleaseFinished, r.Remember(change)
+
+	case rebooted:
+		// Nothing is raised from memory: an address does not survive a boot,
+		// so whoever holds it now is found by the guards.
+		if len(held) == 0 {
+			r.become(Standby, "", now)
+		}
+		return NoSurprise, nil
+
+	case r.Role == Active && (len(gone) > 0 || len(held) == 0):
+		what := "what was taken over"
+		if len(gone) > 0 {
+			what = list(gone)
+		}
+		change := Change{
+			Event: NewEvent(now), Time: now, Outcome: Released,
+			Reason: what + " is no longer on this machine, and pingover did not take it away",
+		}
+		if len(held) == 0 {
+			r.become(Standby, change.Event, now)
+		}
+		return AliasGone, r.Remember(change)
+	}
+	return NoSurprise, nil
+}
+
+// Intend writes an open intent into the record: the switch that is about to
+// be made. It has to be saved before anything is done. An intent that is
+// open already keeps its change, for it is that change which is finished.
+func (r *Record) Intend(role Role, change Change) {
+	if r.Role == role && r.Pending != nil {
+		return
+	}
+	r.Role, r.Event, r.Pending = role, change.Event, &change
+}
+
+// Switched closes the intent: role is what this machine is now, change what
+// came of it.
+func (r *Record) Switched(role Role, change Change) *Change {
+	r.become(role, change.Event, change.Time)
+	return r.Remember(change)
+}
+
+// Stay closes an intent that came to nothing, and takes over from the kernel
+// what the record did not know: who holds a virtual IP while the primary does
+// not answer is the active one, whatever was lost.
+func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
+	role := r.Role
+	switch {
+	case holding && (primary == check.Down || role == Taking):
+		role = Active
+	case !holding:
+		role = Standby
+	}
+	if role != r.Role || r.Pending != nil {
+		r.become(role, r.Event, now)
+	}
+}
+
+// Count adds a check to the streaks, and makes it the last one. It says
+// whether the check ended otherwise than the one before.
+func (r *Record) Count(c Check, primary check.Verdict, unserved bool) (changed bool) {
+	if last := r.Last; last != nil {
+		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
+		changed = !goesOn(*last, c)
+	} else {
+		changed = c.Outcome != OK
+	}
+	streak := func(n *int, goesOn bool) {
+		if !goesOn {
+			*n = 0
+			return
+		}
+		*n++
+	}
+	streak(&r.Streaks.Good, c.Outcome.Good())
+	streak(&r.Streaks.Up, primary == check.Up)
+	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
+	streak(&r.Streaks.Unserved, unserved)
+	if primary == check.Up {
+		r.ReleasedByHand = false
+	}
+	r.Last = &c
+	return changed || c.Outcome.Switched()
+}
+
+// goesOn says whether a check ended as was to be expected after the last one.
+func goesOn(last, c Check) bool {
+	switch {
+	case last.Outcome == TookOver && c.Outcome == Holding, last.Outcome == Released && c.Outcome == OK:
+		return true
+	case c.Outcome.Good():
+		return last.Outcome == c.Outcome
+	}
+	return last.Outcome == c.Outcome && last.Rule == c.Rule
+}
+
+// Remember adds a change to the history. The same failure again is not one.
+func (r *Record) Remember(c Change) *Change {
+	if n := len(r.Changes); n > 0 && r.Changes[n-1].Outcome == c.Outcome && r.Changes[n-1].Reason == c.Reason &&
+		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
+		return &r.Changes[n-1]
+	}
+	r.Changes = append(r.Changes, c)
+	if over := len(r.Changes) - MaxChanges; over > 0 {
+		r.Changes = slices.Clone(r.Changes[over:]) // who has an earlier change in hand keeps it
+	}
+	return &r.Changes[len(r.Changes)-1]
+}
+
+// Quiet says whether losing the newest record to a power cut would lose
+// nothing that another check does not find again: no syncs are spent on it.
+func (r *Record) Quiet() bool {
+	return r.Role == Standby && len(r.Outbox) == 0 && !r.ReleasedByHand
+}
+
+func (r *Record) become(role Role, event string, now time.Time) {
+	if role != r.Role || r.Since.IsZero() {
+		r.Since = now
+	}
+	r.Role, r.Event, r.Pending = role, event, nil
+}
+
+// pending is the change that the open intent stands for, as it ended.
+func (r *Record) pending(now time.Time, outcome Outcome, why string) Change {
+	change := Change{Event: r.Event, Time: now, Outcome: outcome, Reason: why}
+	if r.Pending != nil {
+		change = *r.Pending
+		change.Time, change.Outcome = now, outcome
+		change.Reason += "; " + why
+	}
+	return change
+}
+
+// Gateway is the default gateway last known on an interface, zero for none.
+func (r *Record) Gateway(link string, v6 bool) netip.Addr {
+	for _, g := range r.Gateways {
+		if g.Interface == link && g.Address.Is6() == v6 {
+			return g.Address
+		}
+	}
+	return netip.Addr{}
+}
+
+// SetGateway makes a the default gateway last known on an interface.
+func (r *Record) SetGateway(link string, a netip.Addr) {
+	r.Gateways = slices.DeleteFunc(r.Gateways, func(g Gateway) bool {
+		return g.Interface == link && g.Address.Is6() == a.Is6()
+	})
+	r.Gateways = append(r.Gateways, Gateway{link, a})
+}

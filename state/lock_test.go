@@ -1,0 +1,359 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	partHold          = "hold the cluster's lock"
+	partHoldWithChild = "hold the cluster's lock and start a child"
+	partHoldActs      = "hold the lock of all clusters"
+)
+
+// keepLock says that it has the lock, and keeps it until its input ends.
+func keepLock(unlock func(), err error) error {
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	fmt.Println("locked")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// lockWithChild starts a child while it has the lock, and says its pid.
+func lockWithChild(d Dir) error {
+	unlock, err := d.Lock("web")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		return err
+	}
+	fmt.Println(child.Process.Pid)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func wantBusy(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, ErrBusy) {
+		t.Errorf("error %v, want %v", err, ErrBusy)
+	}
+}
+
+func wantSaid(t *testing.T, want, got string) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("the other process says %q, want %q", got, want)
+	}
+}
+
+// isLocked asks the kernel whether anybody holds a lock on what is there.
+func isLocked(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	ok(t, err)
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Fatal(err)
+	}
+	return err != nil
+}
+
+func TestLockIsForOneRun(t *testing.T) {
+	t.Parallel()
+	d := Dir(filepath.Join(t.TempDir(), "not", "yet"))
+	for range 2 {
+		unlock, err := d.Lock("web")
+		ok(t, err)
+		_, err = d.Lock("web")
+		wantBusy(t, err)
+		wantError(t, err, "another run holds the lock")
+		other, err := d.Lock("db")
+		ok(t, err)
+		other()
+		unlock()
+	}
+	wantFiles(t, string(d), "db.lock", "web.lock")
+}
+
+func TestLockOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	write(t, d.path("web", ".lock"), "the pid of an older run, and more\n")
+	cmd, said := start(t, partHold, string(d))
+	wantSaid(t, "locked", said)
+	wantText(t, d.path("web", ".lock"), fmt.Sprintln(cmd.Process.Pid))
+	_, err := d.Lock("web")
+	wantBusy(t, err)
+	wantText(t, d.path("web", ".lock"), fmt.Sprintln(cmd.Process.Pid))
+	_, said = start(t, partHold, string(d))
+	wantSaid(t, "another run holds the lock", said)
+
+	kill(cmd)
+	unlock, err := d.Lock("web")
+	ok(t, err)
+	defer unlock()
+	wantText(t, d.path("web", ".lock"), fmt.Sprintln(os.Getpid()))
+	_, said = start(t, partHold, string(d))
+	wantSaid(t, "another run holds the lock", said)
+}
+
+// TestChildDoesNotKeepTheLock: a hook may start a daemon that lives for years.
+func TestChildDoesNotKeepTheLock(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	cmd, said := start(t, partHoldWithChild, string(d))
+	child, err := strconv.Atoi(said)
+	if err != nil {
+		t.Fatalf("the other process says %q, want a pid", said)
+	}
+	t.Cleanup(func() { _ = unix.Kill(child, unix.SIGKILL) })
+	_, err = d.Lock("web")
+	wantBusy(t, err)
+
+	kill(cmd)
+	unlock, err := d.Lock("web")
+	ok(t, err)
+	unlock()
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); string(name) != "sleep\n" {
+		t.Fatalf("the child did not survive: it is %q, error %v", name, err)
+	}
+}
+
+func TestLockFileRemovedBetweenRuns(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	unlock, err := d.Lock("web")
+	ok(t, err)
+	unlock()
+	ok(t, os.Remove(d.path("web", ".lock")))
+	unlock, err = d.Lock("web")
+	ok(t, err)
+	defer unlock()
+	_, said := start(t, partHold, string(d))
+	wantSaid(t, "another run holds the lock", said)
+}
+
+// TestLockFileRemovedByItsHolders: who opened the file before it was removed
+// must not hold it beside those who opened the next one.
+func TestLockFileRemovedByItsHolders(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string]func(Dir) (func(), error){
+		"web.lock": func(d Dir) (func(), error) { return d.Lock("web") },
+		"act.lock": func(d Dir) (func(), error) { return d.LockActs(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := Dir(t.TempDir())
+			var inside, taken atomic.Int32
+			var all sync.WaitGroup
+			for range 8 {
+				all.Go(func() {
+					for taken.Load() < 300 {
+						unlock, err := take(d)
+						if errors.Is(err, ErrBusy) {
+							continue
+						}
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if n := inside.Add(1); n > 1 {
+							t.Errorf("%d hold the lock at once", n)
+						}
+						taken.Add(1)
+						time.Sleep(time.Microsecond)
+						inside.Add(-1)
+						if err := os.Remove(filepath.Join(string(d), name)); err != nil {
+							t.Error(err)
+						}
+						unlock()
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
+// TestLockWhereNothingCanBeWritten: a takeover must not fail for a lock.
+func TestLockWhereNothingCanBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, state, made, locked string }{
+		{"the file is read-only", ".", "web.lock", "web.lock"},
+		{"there is no file", ".", "", "."},
+		{"there is no directory", "not/yet", "", "."},
+		{"there is another cluster's file", ".", "db.lock", "."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if test.made != "" {
+				write(t, filepath.Join(dir, test.made), "before\n")
+				ok(t, os.Chmod(filepath.Join(dir, test.made), 0o400))
+			}
+			ok(t, os.Chmod(dir, 0o555))
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+			d := Dir(filepath.Join(dir, test.state))
+			err := error(nil)
+			ok(t, asOwnerOnly(func() { err = lockTwice(t, d, filepath.Join(dir, test.locked)) }))
+			ok(t, err)
+			if test.made != "" {
+				wantText(t, filepath.Join(dir, test.made), "before\n")
+			}
+		})
+	}
+}
+
+// lockTwice takes the cluster's lock, one after the other, and finds it
+// exclusive and where it should be. All clusters' lock can be had meanwhile:
+// a run must never wait for itself.
+func lockTwice(t *testing.T, d Dir, where string) error {
+	for range 2 {
+		unlock, err := d.Lock("web")
+		if err != nil {
+			return err
+		}
+		if _, err := d.Lock("web"); !errors.Is(err, ErrBusy) {
+			return fmt.Errorf("locked a second time: %v", err)
+		}
+		if !isLocked(t, where) {
+			return fmt.Errorf("%s is not locked", where)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		unlockActs, err := d.LockActs(ctx)
+		if err != nil {
+			return err
+		}
+		unlockActs()
+		unlock()
+		if isLocked(t, where) {
+			return fmt.Errorf("%s is still locked", where)
+		}
+	}
+	return nil
+}
+
+func TestAllClustersLockIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	unlock, err := d.LockActs(t.Context())
+	ok(t, err)
+	var freed atomic.Bool
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		freed.Store(true)
+		unlock()
+	}()
+	unlockNext, err := d.LockActs(t.Context())
+	ok(t, err)
+	defer unlockNext()
+	if !freed.Load() {
+		t.Error("it was not waited for")
+	}
+	info, err := os.Stat(filepath.Join(string(d), "act.lock"))
+	ok(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %s, want 0600", info.Mode())
+	}
+}
+
+func TestAllClustersLockIsNotWaitedForLongerThanTheContext(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		unlock, err := d.LockActs(t.Context())
+		ok(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err = d.LockActs(ctx)
+		wantError(t, err, string(d)+"/act.lock: another cluster on this machine is still switching")
+		if took := time.Since(began); took != 15*time.Second {
+			t.Errorf("waited %s, want 15s", took)
+		}
+		// A lock that is free is had however late it is.
+		unlock()
+		unlock, err = d.LockActs(ctx)
+		ok(t, err)
+		unlock()
+	})
+}
+
+func TestAllClustersLockOfAKilledRun(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	cmd, said := start(t, partHoldActs, string(d))
+	wantSaid(t, "locked", said)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := d.LockActs(ended)
+	wantError(t, err, string(d)+"/act.lock: another cluster on this machine is still switching")
+	kill(cmd)
+	unlock, err := d.LockActs(ended)
+	ok(t, err)
+	unlock()
+}
+
+// TestAllClustersLockWhereNothingCanBeWritten, and that it excludes all the
+// same.
+func TestAllClustersLockWhereNothingCanBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, state, made, locked string }{
+		{"the file is read-only", ".", "act.lock", "act.lock"},
+		{"there is no file", ".", "", "/proc/self/exe"},
+		{"there is no directory", "not/yet", "", "/proc/self/exe"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			where := test.locked
+			if test.made != "" {
+				where = filepath.Join(dir, test.made)
+				write(t, where, "")
+				ok(t, os.Chmod(where, 0o400))
+			}
+			ok(t, os.Chmod(dir, 0o555))
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+			d := Dir(filepath.Join(dir, test.state))
+			err := error(nil)
+			ok(t, asOwnerOnly(func() {
+				var unlock func()
+				if unlock, err = d.LockActs(context.Background()); err != nil {
+					return
+				}
+				defer unlock()
+				if !isLocked(t, where) {
+					err = fmt.Errorf("%s is not locked", where)
+					return
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+				defer cancel()
+				if _, again := d.LockActs(ctx); again == nil || !strings.Contains(again.Error(), "still switching") {
+					err = fmt.Errorf("locked a second time: %v", again)
+				}
+			}))
+			ok(t, err)
+		})
+	}
+}

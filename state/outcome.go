@@ -1,0 +1,67 @@
+package state
+
+// Outcome is the word for how one check ended. Scripts know it by its exit
+// code, people and JSON by the word itself.
+type Outcome string
+
+// The outcomes of a check that could be made, in the order of their codes.
+const (
+	OK             Outcome = "ok"              // the primary answers; this machine stands by
+	Holding        Outcome = "holding"         // a failover is in effect here
+	TookOver       Outcome = "took-over"       // taken over in this run
+	Released       Outcome = "released"        // given back in this run
+	Elsewhere      Outcome = "elsewhere"       // the primary is down and another standby serves
+	Down           Outcome = "down"            // the primary is down and there is no virtual IP to raise
+	Unserved       Outcome = "unserved"        // the primary answers, but nobody answers for a virtual IP
+	Unknown        Outcome = "unknown"         // the check could not be made; nothing changed
+	Blocked        Outcome = "blocked"         // the primary looks down, but switching was refused
+	TakeoverFailed Outcome = "takeover-failed" // not raised, or not all of it
+	ReleaseFailed  Outcome = "release-failed"  // not lowered: it may still be here
+	StateFailed    Outcome = "state-failed"    // switched, but it could not be written down
+)
+
+// Code is the exit code of the outcome. A word that is no outcome is a bug,
+// and has the code of one (EX_SOFTWARE of sysexits.h).
+func (o Outcome) Code() int {
+	switch o {
+	case OK:
+		return 0
+	case Holding:
+		return 10
+	case TookOver:
+		return 11
+	case Released:
+		return 12
+	case Elsewhere:
+		return 13
+	case Down:
+		return 14
+	case Unserved:
+		return 15
+	case Unknown:
+		return 20
+	case Blocked:
+		return 21
+	case TakeoverFailed:
+		return 30
+	case ReleaseFailed:
+		return 31
+	case StateFailed:
+		return 32
+	}
+	return 70
+}
+
+// Switched says whether the outcome is a change of who holds the virtual IPs,
+// or a try at one.
+func (o Outcome) Switched() bool {
+	switch o {
+	case TookOver, Released, TakeoverFailed, ReleaseFailed, StateFailed:
+		return true
+	}
+	return false
+}
+
+// Good says whether nothing is wrong that an operator has not been told as a
+// change: such checks in a row end a trouble.
+func (o Outcome) Good() bool { return o == OK || o == Holding }

@@ -1,0 +1,166 @@
+// Package state is what pingover knew, and what follows from it: the record
+// that is carried from run to run, the lock, and Decide, which is pure.
+package state
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Version is the version of the record that this program writes and believes.
+const Version = 1
+
+// Bounds of what the record keeps.
+const (
+	MaxChanges = 100 // the newest stay
+	MaxOutbox  = 100 // the newest stay; a letter says what was dropped
+)
+
+// Role is what this machine is to the cluster, by its own record. What is
+// held is never read from here but from the kernel.
+type Role string
+
+// The roles. Taking and Releasing are open intents: the run that wrote one
+// was about to act, and whoever finds it finishes the work.
+const (
+	Standby   Role = "standby"
+	Taking    Role = "taking"
+	Active    Role = "active"
+	Releasing Role = "releasing"
+)
+
+// Record is one cluster's memory between runs. Zero times and addresses mean
+// "not known".
+type Record struct {
+	Version   int          `json:"version"`
+	Cluster   string       `json:"cluster"`
+	Host      string       `json:"host"`
+	Address   netip.Addr   `json:"address"`   // the last address that Host resolved to
+	Neighbour string       `json:"neighbour"` // the primary's MAC when it was last heard on the link
+	Interface string       `json:"interface"`
+	VIPs      []Alias      `json:"vips"` // as configured at the last run; with their labels while raised by us
+	Role      Role         `json:"role"`
+	Since     time.Time    `json:"since"`   // since when it has this role
+	Event     string       `json:"event"`   // id of the intent or change that led to it
+	Pending   *Change      `json:"pending"` // the change that an open intent stands for
+	BootID    string       `json:"boot_id"` // of the boot in which this was written
+	Last      *Check       `json:"last"`    // the last check
+	Gap       Milliseconds `json:"gap_ms"`  // between the last two checks
+	Streaks   Streaks      `json:"streaks"`
+	// ReleasedByHand stops takeovers until the primary was up once.
+	ReleasedByHand bool      `json:"released_by_hand"`
+	Gateways       []Gateway `json:"gateways"` // automatic witnesses last known
+	WitnessTold    bool      `json:"witness_told"`
+	Troubles       []Trouble `json:"troubles"`
+	Thread         string    `json:"thread"`     // Message-ID of the last letter about a takeover
+	BackTold       bool      `json:"back_told"`  // that the primary answers again, since then
+	MailError      *string   `json:"mail_error"` // why mail waits; nil while it is delivered
+	Outbox         []Letter  `json:"outbox"`
+	Changes        []Change  `json:"changes"`
+}
+
+// Milliseconds is a length of time as the record and the output write it.
+type Milliseconds int64
+
+// Duration is m as a length of time.
+func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
+// Alias is a virtual IP and where it stands while this machine holds it.
+type Alias struct {
+	Prefix    netip.Prefix `json:"prefix"`
+	Interface string       `json:"interface"`
+	Label     string       `json:"label"`  // "" when raised without one, or not by us
+	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
+}
+
+// Check is how a check ended.
+type Check struct {
+	Time    time.Time `json:"time"`
+	Outcome Outcome   `json:"outcome"`
+	Code    int       `json:"code"`
+	Rule    int       `json:"rule"`
+	Reason  string    `json:"reason"`
+}
+
+// Streaks count checks in a row.
+type Streaks struct {
+	Good     int `json:"good"`     // outcomes that need nobody's attention
+	Up       int `json:"up"`       // the primary answered
+	Unknown  int `json:"unknown"`  // the check could not be made
+	Unserved int `json:"unserved"` // the primary answered, and nobody for a virtual IP
+}
+
+// Gateway is a default gateway that served as witness on an interface.
+type Gateway struct {
+	Interface string     `json:"interface"`
+	Address   netip.Addr `json:"address"`
+}
+
+// Trouble is a bad state that lasts: it is mailed once, then after `remind`.
+type Trouble struct {
+	Kind      string    `json:"kind"`
+	Rule      int       `json:"rule"`
+	Since     time.Time `json:"since"`
+	Mailed    time.Time `json:"mailed"`
+	MessageID string    `json:"message_id"` // of the first letter about it
+}
+
+// Change is one line of the history: who held what from then on, why, and
+// what was seen.
+type Change struct {
+	Event    string    `json:"event"`
+	Time     time.Time `json:"time"`
+	Outcome  Outcome   `json:"outcome"`
+	Reason   string    `json:"reason"`
+	Evidence Evidence  `json:"evidence"`
+}
+
+// Evidence is what a run saw and did. The lists are never nil in JSON.
+type Evidence struct {
+	Address   string    `json:"address"` // the primary's address, "" when its name did not resolve
+	Rounds    []Round   `json:"rounds"`
+	Witnesses []Witness `json:"witnesses"`
+	Holders   []Holder  `json:"holders"`
+	Commands  []Command `json:"commands"`
+}
+
+// Round is one series of pings.
+type Round struct {
+	Verdict  string   `json:"verdict"` // up, down, unknown
+	Sent     int      `json:"sent"`
+	Received int      `json:"received"`
+	RTT      *float64 `json:"rtt_ms"` // milliseconds, of the first reply
+	Error    *string  `json:"error"`
+}
+
+// Witness is a third address and whether it answered when it counted.
+type Witness struct {
+	Address string  `json:"address"`
+	Answers bool    `json:"answers"`
+	By      *string `json:"by"` // ping, arp, nd, or nil
+}
+
+// Holder is another machine that answered for the primary or a virtual IP.
+// MAC is "" when only its ping replies were seen.
+type Holder struct {
+	Address string `json:"address"`
+	MAC     string `json:"mac"`
+}
+
+// Command is a command that was run, or in a dry run would be.
+type Command struct {
+	Argv   []string `json:"argv"`
+	Code   *int     `json:"code"`             // nil in a dry run
+	Output string   `json:"output,omitempty"` // the end of what it printed, when it failed
+}
+
+// Letter is one mail that is owed to its recipients. It stays in the outbox,
+// under the same Message-ID, until each of them has had it.
+type Letter struct {
+	MessageID string    `json:"message_id"`
+	InReplyTo string    `json:"in_reply_to,omitempty"`
+	Time      time.Time `json:"time"`
+	To        []string  `json:"to"` // who has not had it yet
+	Subject   string    `json:"subject"`
+	Body      string    `json:"body"`
+}

@@ -147,7 +147,7 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 		return blocked(10, "%s does not answer, but the virtual IPs were released by hand and it has not been up since", seen.Host)
 
 	case seen.Witness == WitnessNever:
-		return blocked(11, "%s does not answer, but there is no witness: no default gateway was ever found, so it may be this machine's network", seen.Host)
+		return blocked(11, "%s does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", seen.Host)
 
 	case seen.Witness == WitnessSilent:
 		return blocked(11, "%s does not answer, but no witness does either: it may be this machine's network", seen.Host)
@@ -185,7 +185,6 @@ func hold(known Known, seen Seen) Decision {
 		if !ours {
 			d.Reason = fmt.Sprintf("holding %s, which pingover did not raise; %s answers", held, seen.Host)
 		}
-		return d
 	case check.Down:
 		d.Reason = fmt.Sprintf("holding %s; %s does not answer", held, seen.Host)
 	default:

@@ -287,6 +287,10 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer; a takeover that was interrupted is finished"},
 		},
 		{
+			"interrupted takeover, all raised, and the primary is back", hold(func(s *situation) { s.known.Role, s.seen.Primary = Taking, check.Up }),
+			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 answers again; a takeover that was interrupted is finished"},
+		},
+		{
 			"one alias is missing", hold(func(s *situation) { s.seen.VIPs[1].Held = false }),
 			Decision{Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db}, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; raising 172.16.0.5 as well"},
 		},
@@ -334,7 +338,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNever }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but there is no witness: no default gateway was ever found, so it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
 		},
 		{
 			"witness silent", dead(func(s *situation) { s.seen.Witness = WitnessSilent }),

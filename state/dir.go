@@ -231,7 +231,7 @@ func (d Dir) Lock(cluster string) (unlock func(), err error) {
 		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
-	return func() { f.Close() }, nil
+	return func() { release(f) }, nil
 }
 
 // LockActs takes the machine-wide lock under which labels are chosen and
@@ -245,7 +245,7 @@ func (d Dir) LockActs(ctx context.Context) (unlock func(), err error) {
 	for {
 		f, err := lock(path, "/proc/self/exe")
 		if err == nil {
-			return func() { f.Close() }, nil
+			return func() { release(f) }, nil
 		}
 		if !errors.Is(err, ErrBusy) {
 			return nil, err
@@ -291,6 +291,14 @@ func lockable(path string, others []string) (*os.File, error) {
 		}
 	}
 	return nil, err
+}
+
+// release frees the lock itself before it closes the file: a child that is
+// being started in this moment has a copy of the descriptor until it is
+// executed, and would keep the lock.
+func release(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
 }
 
 // mkdir makes the directory where there is none, for anybody to read,

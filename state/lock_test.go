@@ -76,6 +76,7 @@ func isLocked(t *testing.T, path string) bool {
 	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
 		t.Fatal(err)
 	}
+	release(f)
 	return err != nil
 }
 
@@ -138,6 +139,33 @@ func TestChildDoesNotKeepTheLock(t *testing.T) {
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); string(name) != "sleep\n" {
 		t.Fatalf("the child did not survive: it is %q, error %v", name, err)
 	}
+}
+
+// TestUnlockedWhileAChildStarts: what unlock has returned from is free, though
+// another goroutine is between fork and exec.
+func TestUnlockedWhileAChildStarts(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	var all sync.WaitGroup
+	var done atomic.Bool
+	all.Go(func() {
+		for !done.Load() {
+			if err := exec.Command("true").Run(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 2000 {
+		unlock, err := d.Lock("web")
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		unlock()
+	}
+	done.Store(true)
+	all.Wait()
 }
 
 func TestLockFileRemovedBetweenRuns(t *testing.T) {

@@ -44,7 +44,7 @@ type Link struct {
 	Name      string
 	MAC       net.HardwareAddr
 	Up        bool // administratively
-	Carrier   bool // the cable is in and the link is ready for traffic
+	Carrier   bool // the cable is in, and the link is not dormant, as it is before 802.1X lets us in
 	Loopback  bool
 	ARP       bool // neighbours are resolved here, by ARP and by neighbour discovery: neither loopback nor NOARP
 	Addresses []Address
@@ -87,14 +87,14 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Kernel, error) {
 	place := make(map[int]int) // index of the interface → position in k.Links
 	for _, l := range links {
 		a := l.Attrs()
-		has := func(flags uint32) bool { return a.RawFlags&flags == flags }
+		has := func(flag uint32) bool { return a.RawFlags&flag != 0 }
 		place[a.Index] = len(k.Links)
 		k.Links = append(k.Links, Link{
 			Index:    a.Index,
 			Name:     a.Name,
 			MAC:      a.HardwareAddr,
 			Up:       has(unix.IFF_UP),
-			Carrier:  has(unix.IFF_LOWER_UP | unix.IFF_RUNNING), // the second one: not dormant, as before 802.1X let us in
+			Carrier:  has(unix.IFF_LOWER_UP) && a.OperState != netlink.OperDormant, // IFF_RUNNING lags behind by up to a second
 			Loopback: has(unix.IFF_LOOPBACK),
 			ARP:      !has(unix.IFF_LOOPBACK) && !has(unix.IFF_NOARP),
 		})

@@ -72,6 +72,10 @@ func TestSnapshot(t *testing.T) {
 		return netlink.Addr{LinkIndex: index, IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(bits, 8*len(ip))}}
 	}
 	const up = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING
+	dormant := link(2, "eth0", unix.IFF_UP|unix.IFF_LOWER_UP)
+	dormant.Attrs().OperState = netlink.OperDormant
+	coming := link(2, "eth0", unix.IFF_UP|unix.IFF_LOWER_UP)
+	coming.Attrs().OperState = netlink.OperDown
 	temporary := address(2, net.ParseIP("2001:db8::77"), 64)
 	temporary.Flags = unix.IFA_F_TEMPORARY
 
@@ -82,8 +86,12 @@ func TestSnapshot(t *testing.T) {
 		err       string
 	}{
 		"the cable is in, 802.1X has not let us in": {
-			links: []netlink.Link{link(2, "eth0", unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_DORMANT)},
+			links: []netlink.Link{dormant},
 			want:  &Kernel{Links: []Link{{Index: 2, Name: "eth0", Up: true, ARP: true}}},
+		},
+		"the cable came in a moment ago": {
+			links: []netlink.Link{coming},
+			want:  &Kernel{Links: []Link{{Index: 2, Name: "eth0", Up: true, Carrier: true, ARP: true}}},
 		},
 		"a temporary IPv6 address is not secondary": {
 			links:     []netlink.Link{link(2, "eth0", up)},

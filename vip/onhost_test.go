@@ -57,6 +57,8 @@ func standby(lines ...string) func(t *testing.T, l *lab.Lab) *lab.Host {
 				t.Fatal(err)
 			}
 		}
+		// Even without duplicate address detection they are tentative until the kernel has noticed the carrier.
+		onTheHost(t, h, "while ip -6 addr show dev eth0 tentative | grep -q inet6; do sleep 0.02; done")
 		return h
 	}
 }

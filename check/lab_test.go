@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,11 +229,11 @@ func muted(t *testing.T, _, primary *lab.Host) {
 }
 
 const (
-	// Without the right to raw sockets, to be used with openRange.
+	// Root without the right to raw sockets, and its group allowed to ping.
 	noRaw     = "setpriv --bounding-set=-net_raw --inh-caps=-net_raw"
-	openRange = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range\n"
+	openRange = "echo 0 0 >/proc/sys/net/ipv4/ping_group_range\n"
 
-	dropOutput = `nft 'table inet t { chain c { type filter hook output priority 0; icmp type echo-request drop; icmpv6 type echo-request drop; }; }'`
+	dropOutput = `nft 'table inet t { chain c { type filter hook output priority 0; icmp type echo-request counter drop; icmpv6 type echo-request drop; }; }'`
 )
 
 // up, down and unknown are the outcomes of a round of three pings.
@@ -609,7 +610,6 @@ func TestPermission(t *testing.T) {
 		name, before, wrapper, want string
 	}{
 		{"raw", "", "", ""},
-		{"raw, no IPv6", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "", ""},
 		{"unprivileged", openRange, noRaw, ""},
 		{"neither", "", noRaw, noPermission},
 	} {
@@ -625,6 +625,28 @@ func TestPermission(t *testing.T) {
 				t.Errorf("got %q, want %q; is fs.ErrPermission: %t", got.Permission, c.want, got.Denied)
 			}
 		})
+	}
+}
+
+func TestPermissionOfTwoFamilies(t *testing.T) {
+	t.Parallel()
+	no, absent, full := fmt.Errorf("no permission: %w", fs.ErrPermission), syscall.EAFNOSUPPORT, syscall.EMFILE
+	for _, c := range []struct {
+		name             string
+		err4, err6, want error
+	}{
+		{"both", nil, nil, nil},
+		{"no IPv6 on this machine", nil, absent, nil},
+		{"no IPv4 on this machine", absent, nil, nil},
+		{"IPv4 alone", nil, no, nil},
+		{"neither", no, no, no},
+		{"no right, no IPv6", no, absent, no},
+		{"no right, no IPv4", absent, no, no},
+		{"out of file descriptors", full, full, nil},
+	} {
+		if got := permission(c.err4, c.err6); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 func Permission() error {
 	_, err4 := socketKind(false)
 	_, err6 := socketKind(true)
+	return permission(err4, err6)
+}
+
+func permission(err4, err6 error) error {
 	switch {
 	case err4 == nil || err6 == nil:
 		return nil
@@ -22,8 +26,9 @@ func Permission() error {
 		return err4
 	case denied(err6):
 		return err6
+	default:
+		return nil
 	}
-	return nil
 }
 
 // socketKind tells with which sockets this process may ping: raw ones, else

@@ -1,0 +1,314 @@
+package notify
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"pingover/state"
+)
+
+var daily = Policy{Rise: 3, Remind: 24 * time.Hour}
+
+func TestFollow(t *testing.T) {
+	blocked := state.Trouble{Kind: "blocked", Rule: 11, Since: night, Mailed: night, MessageID: "<1@standby1>"}
+	unserved := state.Trouble{Kind: "unserved", Rule: 7, Since: night, Mailed: night, MessageID: "<2@standby1>"}
+	mailed := func(t state.Trouble, at time.Time) state.Trouble {
+		t.Mailed = at
+		return t
+	}
+	const day = 24 * time.Hour
+
+	type answer struct {
+		After, Ended []state.Trouble
+		Due          *state.Trouble
+		Why          string
+	}
+	tests := []struct {
+		name     string
+		troubles []state.Trouble
+		check    Check
+		policy   Policy
+		want     answer
+	}{
+		{name: "nothing known: nothing is mailed", want: answer{Why: `"" is no trouble`}},
+		{
+			name:  "all is well",
+			check: Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 9}, Now: night},
+			want:  answer{Why: "no trouble"}, policy: daily,
+		},
+		{
+			name:  "a new trouble is mailed at once",
+			check: Check{Outcome: state.Blocked, Rule: 11, Now: night}, policy: daily,
+			want: answer{
+				After: []state.Trouble{{Kind: "blocked", Rule: 11, Since: night, Mailed: night}},
+				Due:   &state.Trouble{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
+				Why:   "new trouble",
+			},
+		},
+		{
+			name:     "the same trouble a minute later is not",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(time.Minute)}, policy: daily,
+			want: answer{After: []state.Trouble{blocked}, Why: "mailed 1m0s ago, again after 24h0m0s"},
+		},
+		{
+			name:     "it is mailed again when it has lasted long",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(day)}, policy: daily,
+			want: answer{
+				After: []state.Trouble{mailed(blocked, night.Add(day))},
+				Due:   new(mailed(blocked, night.Add(day))),
+				Why:   "reminder: mailed 24h0m0s ago",
+			},
+		},
+		{
+			name:     "unless nobody wants reminders",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(1000 * day)}, policy: Policy{Rise: 3},
+			want: answer{After: []state.Trouble{blocked}, Why: "mailed before"},
+		},
+		{
+			name:     "the same outcome for another reason is another trouble",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.Blocked, Rule: 13, Now: night.Add(time.Minute)}, policy: daily,
+			want: answer{
+				After: []state.Trouble{blocked, {Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)}},
+				Due:   &state.Trouble{Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)},
+				Why:   "new trouble",
+			},
+		},
+		{
+			name:     "one good check does not end it",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night.Add(time.Minute)}, policy: daily,
+			want: answer{After: []state.Trouble{blocked}, Why: "not over yet: good check 1 of 3"},
+		},
+		{
+			name:     "three end all of them",
+			troubles: []state.Trouble{blocked, unserved},
+			check:    Check{Outcome: state.Holding, Rule: 6, Streaks: state.Streaks{Good: 3}, Now: night.Add(time.Hour)}, policy: daily,
+			want: answer{Ended: []state.Trouble{blocked, unserved}, Why: "over: good check 3 of 3"},
+		},
+		{
+			name:     "a takeover neither is a trouble nor ends one",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.TookOver, Rule: 14, Streaks: state.Streaks{Good: 3}, Now: night}, policy: daily,
+			want: answer{After: []state.Trouble{blocked}, Why: `"took-over" is no trouble`},
+		},
+		{
+			name:  "another standby that serves is no trouble",
+			check: Check{Outcome: state.Elsewhere, Rule: 12, Now: night}, policy: daily,
+			want: answer{Why: `"elsewhere" is no trouble`},
+		},
+		{
+			name:  "two checks that could not be made wake nobody",
+			check: Check{Outcome: state.Unknown, Rule: 8, Streaks: state.Streaks{Unknown: 2}, Now: night}, policy: daily,
+			want: answer{Why: "unknown check 2 of 3 before it is mailed"},
+		},
+		{
+			name:  "the third is mailed",
+			check: Check{Outcome: state.Unknown, Rule: 8, Streaks: state.Streaks{Unknown: 3}, Now: night}, policy: daily,
+			want: answer{
+				After: []state.Trouble{{Kind: "unknown", Rule: 8, Since: night, Mailed: night}},
+				Due:   &state.Trouble{Kind: "unknown", Rule: 8, Since: night, Mailed: night},
+				Why:   "new trouble",
+			},
+		},
+		{
+			name:     "a clock that was set back mails nothing at once",
+			troubles: []state.Trouble{blocked},
+			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-1000 * day)}, policy: daily,
+			want: answer{
+				After: []state.Trouble{mailed(blocked, night.Add(-1000*day))},
+				Why:   "mailed 0s ago, again after 24h0m0s",
+			},
+		},
+		{
+			name:     "and reminds after the usual time",
+			troubles: []state.Trouble{mailed(blocked, night.Add(-1000*day))},
+			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-999 * day)}, policy: daily,
+			want: answer{
+				After: []state.Trouble{mailed(blocked, night.Add(-999*day))},
+				Due:   new(mailed(blocked, night.Add(-999*day))),
+				Why:   "reminder: mailed 24h0m0s ago",
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := fmt.Sprint(tt.troubles)
+			var got answer
+			got.After, got.Due, got.Ended, got.Why = Follow(tt.troubles, tt.check, tt.policy)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if now := fmt.Sprint(tt.troubles); now != before {
+				t.Errorf("the troubles handed in were changed from %s to %s", before, now)
+			}
+		})
+	}
+}
+
+func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
+	after, due, _, _ := Follow(nil, Check{Outcome: state.Down, Rule: 9, Now: night}, daily)
+	due.MessageID = "<1@standby1>"
+	want := []state.Trouble{{Kind: "down", Rule: 9, Since: night, Mailed: night, MessageID: "<1@standby1>"}}
+	if diff := cmp.Diff(want, after); diff != "" {
+		t.Errorf("troubles (-want +got):\n%s", diff)
+	}
+}
+
+// story runs checks one after the other, as runs of the program do.
+type story struct {
+	troubles []state.Trouble
+	streaks  state.Streaks
+	policy   Policy
+	mailed   map[string]int // letters by kind and rule
+	ended    int
+}
+
+func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Trouble, ended []state.Trouble) {
+	count := func(n *int, on bool) {
+		if *n++; !on {
+			*n = 0
+		}
+	}
+	count(&s.streaks.Good, o.Good())
+	count(&s.streaks.Unknown, o == state.Unknown)
+	s.troubles, due, ended, _ = Follow(s.troubles, Check{o, rule, s.streaks, now}, s.policy)
+	if due != nil {
+		if s.mailed == nil {
+			s.mailed = map[string]int{}
+		}
+		s.mailed[fmt.Sprint(due.Kind, due.Rule)]++
+	}
+	s.ended += len(ended)
+	return due, ended
+}
+
+func (s *story) letters() (n int) {
+	for _, of := range s.mailed {
+		n += of
+	}
+	return n
+}
+
+func TestAPrimaryThatComesAndGoesForAnHourIsMailedThreeTimesAtMost(t *testing.T) {
+	// What such a primary looks like from minute to minute.
+	looks := []struct {
+		outcome state.Outcome
+		rule    int
+	}{
+		{state.OK, 7}, {state.Blocked, 11}, {state.Unserved, 7}, {state.Blocked, 13}, {state.Unknown, 8}, {state.Elsewhere, 12},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		s := story{policy: daily}
+		for minute := range 60 {
+			look := looks[rapid.IntRange(0, len(looks)-1).Draw(t, "look")]
+			if s.streaks.Good == daily.Rise-1 || s.streaks.Unknown == mailedUnknown-1 {
+				look = looks[1] // it comes and goes, and does not stay
+			}
+			s.check(look.outcome, look.rule, night.Add(time.Duration(minute)*time.Minute))
+		}
+		if s.letters() > 3 {
+			t.Errorf("%d letters in an hour: %v", s.letters(), s.mailed)
+		}
+	})
+
+	s := story{policy: daily}
+	for minute := range 60 {
+		now := night.Add(time.Duration(minute) * time.Minute)
+		if minute%2 == 0 {
+			s.check(state.Blocked, 13, now)
+		} else {
+			s.check(state.Unserved, 7, now)
+		}
+	}
+	if want := (map[string]int{"blocked13": 1, "unserved7": 1}); !cmp.Equal(want, s.mailed) {
+		t.Errorf("letters %v, want %v", s.mailed, want)
+	}
+}
+
+func TestEverySequenceOfFiveChecks(t *testing.T) {
+	alphabet := []struct {
+		outcome state.Outcome
+		rule    int
+	}{
+		{state.OK, 7},
+		{state.Holding, 6},
+		{state.TookOver, 14},
+		{state.Elsewhere, 12},
+		{state.Blocked, 11},
+		{state.Blocked, 13},
+		{state.Unserved, 7},
+		{state.Unknown, 8},
+		{state.TakeoverFailed, 6},
+	}
+	const length = 5
+	total := 1
+	for range length {
+		total *= len(alphabet)
+	}
+	for n := range total {
+		s := story{policy: Policy{Rise: 2, Remind: time.Hour}}
+		open := map[string]bool{} // troubles that somebody was told of, and not of their end
+		var path []state.Outcome
+		for i, left := 0, n; i < length; i, left = i+1, left/len(alphabet) {
+			look := alphabet[left%len(alphabet)]
+			path = append(path, look.outcome)
+			due, ended := s.check(look.outcome, look.rule, night.Add(time.Duration(i)*time.Minute))
+
+			key := fmt.Sprint(look.outcome, look.rule)
+			bad := trouble(look.outcome) && (look.outcome != state.Unknown || s.streaks.Unknown >= 3)
+			if want := bad && !open[key]; (due != nil) != want {
+				t.Fatalf("%v: the last was mailed: %v, want %v", path, due != nil, want)
+			}
+			if due != nil {
+				open[key] = true
+			}
+			if want := s.streaks.Good >= 2; (len(ended) > 0) != (want && len(open) > 0) || want && len(ended) != len(open) {
+				t.Fatalf("%v: %d troubles ended, %d were open", path, len(ended), len(open))
+			}
+			if len(ended) > 0 {
+				clear(open)
+			}
+			if len(s.troubles) != len(open) {
+				t.Fatalf("%v: %d troubles, want %d", path, len(s.troubles), len(open))
+			}
+		}
+	}
+}
+
+func TestAClockThatIsSetNeitherStormsNorSilences(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := story{policy: Policy{Rise: 3, Remind: time.Hour}}
+		now, forward := night, time.Duration(0)
+		checks := rapid.IntRange(1, 300).Draw(t, "checks")
+		for range checks {
+			step := time.Minute
+			if rapid.IntRange(0, 9).Draw(t, "set") == 0 {
+				step = time.Duration(rapid.IntRange(-100, 30).Draw(t, "by")) * time.Minute
+			}
+			now = now.Add(step)
+			forward += max(step, 0)
+			s.check(state.Down, 9, now)
+		}
+		if most := 1 + int(forward/time.Hour); s.letters() > most {
+			t.Fatalf("%d letters while the clock went forward by %v", s.letters(), forward)
+		}
+
+		// From now on it runs as it should: within one Remind a letter goes.
+		before := s.letters()
+		for range 61 {
+			now = now.Add(time.Minute)
+			s.check(state.Down, 9, now)
+		}
+		if s.letters() == before {
+			t.Fatal("silence after the clock was set")
+		}
+	})
+}

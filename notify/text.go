@@ -1,0 +1,132 @@
+package notify
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Lengths in characters.
+const (
+	maxLine    = 76 // of a line of prose, so that a quoted one still fits into 80 columns
+	maxSubject = 200
+	maxError   = 400 // of what a mail server answered
+)
+
+// page is a letter's body as it is being written. Nothing that is written to
+// it can hold control characters.
+type page struct{ b strings.Builder }
+
+func (p *page) String() string { return strings.TrimRight(p.b.String(), "\n") + "\n" }
+
+// paragraph writes prose and an empty line.
+func (p *page) paragraph(text string) {
+	p.wrap(text, "", "")
+	p.gap()
+}
+
+// heading writes the line over a list of items.
+func (p *page) heading(text string) {
+	p.gap()
+	p.wrap(text, "", "")
+}
+
+// item writes prose under a heading.
+func (p *page) item(text string) { p.wrap(text, "  ", "    ") }
+
+// verbatim writes one line as it stands, for it may be copied into a shell.
+func (p *page) verbatim(indent, line string) {
+	p.b.WriteString(strings.TrimRight(indent+printable(line), " ") + "\n")
+}
+
+// gap makes the next line follow an empty one.
+func (p *page) gap() {
+	if s := p.b.String(); s != "" && !strings.HasSuffix(s, "\n\n") {
+		p.b.WriteByte('\n')
+	}
+}
+
+// wrap writes text in lines of at most maxLine characters where its words
+// allow it. A line that goes on has next in front.
+func (p *page) wrap(text, first, next string) {
+	line := first
+	empty := true
+	for _, word := range strings.Fields(printable(text)) {
+		switch {
+		case empty:
+			line += word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= maxLine:
+			line += " " + word
+		default:
+			p.b.WriteString(line + "\n")
+			line = next + word
+		}
+		empty = false
+	}
+	p.b.WriteString(line + "\n")
+}
+
+// printable is s with a blank in place of everything that is no visible
+// character, line ends and terminal controls among them.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+// oneLine is s as one line of at most most characters.
+func oneLine(s string, most int) string {
+	s = strings.Join(strings.Fields(printable(s)), " ")
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-3]) + "..."
+}
+
+// shellWords is argv as a shell would have to be given it.
+func shellWords(argv []string) string {
+	var words []string
+	for _, arg := range argv {
+		special := func(r rune) bool { return !plainWord(r) && !strings.ContainsRune("@%+=:,/", r) }
+		if arg == "" || strings.ContainsFunc(arg, special) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// plainWord says whether r means nothing but itself to shells and mailers.
+func plainWord(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r)
+}
+
+// list names addresses: all of them up to four, else the first three and how
+// many more there are.
+func list(prefixes []netip.Prefix) string {
+	var names []string
+	for _, p := range prefixes {
+		names = append(names, p.Addr().String())
+	}
+	if len(names) > 4 {
+		names = append(names[:3], strconv.Itoa(len(prefixes)-3)+" more")
+	}
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// pick is the word for one, or for many.
+func pick(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

@@ -1,0 +1,194 @@
+package notify
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"pingover/state"
+)
+
+// words are what the letter says about one kind of news.
+type words struct {
+	subject  string // what was done
+	happened string // the same for somebody who was asleep a minute ago
+	todo     string // what is asked of the reader, "" for nothing
+	undo     string // over the commands; "": to undo the takeover
+}
+
+// tell finds the words for the news. They claim nothing that is not known.
+func tell(c Cluster, n News) words {
+	me, host := c.Hostname, c.Host
+	them := func(vips []netip.Prefix) string { return pick(len(vips), "it", "them") }
+	held, lost := orAll(n.Held, c), orAll(n.Missing, c)
+	down := ""
+	if alarm(c, n) != "" {
+		down = host + " is down. "
+	}
+
+	switch n.Kind {
+	case TookOver:
+		w := words{
+			subject:  fmt.Sprintf("took over %s on %s", list(held), me),
+			happened: fmt.Sprintf("%s%s has taken over %s: clients reach %s under %s now.", down, me, list(held), me, them(held)),
+			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
+		}
+		if down != "" {
+			w.todo += fmt.Sprintf("Then see what happened to %s; while clients are served here there is no hurry. ", host)
+		}
+		w.todo += fmt.Sprintf("Do not bring %s up on %s before it is fit to serve: pingover gives way to it at the next check.",
+			list(held), host)
+		return w
+
+	case TakeoverFailed:
+		w := words{
+			subject:  fmt.Sprintf("takeover failed on %s: %s not raised", me, list(lost)),
+			happened: fmt.Sprintf("%s%s tried to take over and could not raise %s.", down, me, list(lost)),
+			todo: fmt.Sprintf("Mend what the failed command complains of; every further check tries again. "+
+				"Until then %s does not serve the clients of %s.", me, list(lost)),
+		}
+		if len(n.Held) > 0 {
+			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
+		} else {
+			w.happened += " Nothing was taken over."
+		}
+		return w
+
+	case Released:
+		gone := orAll(slices.DeleteFunc(slices.Clone(c.VIPs), func(v netip.Prefix) bool {
+			return slices.ContainsFunc(n.Held, func(h netip.Prefix) bool { return h.Addr() == v.Addr() })
+		}), c)
+		return words{
+			subject:  fmt.Sprintf("released %s on %s", list(gone), me),
+			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(gone), them(gone)),
+			todo:     fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s.", host, list(gone)),
+		}
+
+	case ReleaseFailed:
+		return words{
+			subject: fmt.Sprintf("release failed, %s may still be on %s", list(held), me),
+			happened: fmt.Sprintf("%s tried to release %s and could not. Where another machine has %s too, "+
+				"clients reach now the one and now the other.", me, list(held), them(held)),
+			todo: fmt.Sprintf("Remove %s from %s by hand if another machine serves %s. "+
+				"Every further check tries again.", list(held), me, them(held)),
+			undo: "To remove " + them(held) + " by hand",
+		}
+
+	case Blocked:
+		w := words{
+			subject:  "not taken over by " + me,
+			happened: fmt.Sprintf("%s looks down from %s, but switching was refused: nothing was changed.", host, me),
+			todo: fmt.Sprintf("Look at %s, and at what stood in the way. Every further check decides anew. "+
+				"Take over by hand only when you are sure that no other machine has %s.", host, list(c.VIPs)),
+		}
+		if down == "" || len(n.Held) > 0 {
+			w.subject = "switching was refused on " + me
+			w.happened = fmt.Sprintf("Switching was refused on %s: nothing was changed.", me)
+		}
+		if len(n.Held) > 0 {
+			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
+			w.todo = fmt.Sprintf("See who else answers for %s, and that only one machine does. "+
+				"Every further check decides anew.", list(n.Held))
+		}
+		return w
+
+	case Down:
+		return words{
+			subject: "there is no virtual IP to take over",
+			happened: fmt.Sprintf("%s is down. No virtual IP is configured for %s, so there is nothing that %s could take over.",
+				host, c.Name, me),
+			todo: fmt.Sprintf("See what happened to %s.", host),
+		}
+
+	case Unserved:
+		return words{
+			subject: fmt.Sprintf("nobody answers for %s, while %s is up", list(lost), host),
+			happened: fmt.Sprintf("%s is up, but nobody answers for %s on the network of %s: clients cannot reach %s.",
+				host, list(lost), me, them(lost)),
+			todo: fmt.Sprintf("Look on %s whether %s %s still configured there. pingover takes nothing from a primary that answers.",
+				host, list(lost), pick(len(lost), "is", "are")),
+		}
+
+	case Unknown:
+		return words{
+			subject: fmt.Sprintf("%s cannot check %s", me, host),
+			happened: fmt.Sprintf("%s could not check %s, several times in a row: whether %s is up is not known. "+
+				"Nothing was changed, and while this lasts %s will not take over.", me, host, host, me),
+			todo: fmt.Sprintf("Look at %s rather than at %s: its cable, its addresses and its routes.", me, host),
+		}
+
+	case StateFailed:
+		return words{
+			subject: me + " cannot write its state",
+			happened: fmt.Sprintf("%s%s could not write down what it did. It goes on by what the kernel shows; but its history "+
+				"and the mail that waits may be lost, and mail may come twice.", down, me),
+			todo: fmt.Sprintf("Look at the disk of %s: full, read-only or broken.", me),
+		}
+
+	case AliasGone:
+		return words{
+			subject: fmt.Sprintf("%s has lost %s", me, list(lost)),
+			happened: fmt.Sprintf("%s had raised %s and no longer has %s. It was not pingover that removed %s.",
+				me, list(lost), them(lost), them(lost)),
+			todo: fmt.Sprintf("Find out what removed %s: a restart of %s or of its network, a script, somebody by hand. "+
+				"If %s is still down, a further check takes over again.", them(lost), me, host),
+		}
+
+	case PrimaryBack:
+		return words{
+			subject:  fmt.Sprintf("%s is back, %s still holds %s", host, me, list(held)),
+			happened: fmt.Sprintf("%s answers again. %s still holds %s and keeps %s until told otherwise.", host, me, list(held), them(held)),
+			todo: fmt.Sprintf("When %s is fit to serve, bring %s up there: %s gives way at its next check.",
+				host, list(held), me),
+			undo: "To hand " + them(held) + " back",
+		}
+
+	case Recovered:
+		return recovered(c, n)
+
+	case MailDropped:
+		return words{
+			subject: n.Reason,
+			happened: fmt.Sprintf("%s. Mail could not be delivered for a while. %d letters are kept; to make room for newer ones "+
+				"the oldest went before everybody had had them.", n.Reason, state.MaxOutbox),
+			todo: fmt.Sprintf("The takeovers and releases that they told of are in the history of %s on %s.", c.Name, me),
+		}
+	}
+	return words{subject: string(n.Kind), happened: fmt.Sprintf("%s: %s.", me, n.Kind)}
+}
+
+// recovered are the words for a trouble's end.
+func recovered(c Cluster, n News) words {
+	var over string
+	switch Kind(n.Trouble.Kind) {
+	case TakeoverFailed:
+		over = "no takeover is failing any more on " + c.Hostname
+	case ReleaseFailed:
+		over = "no release is failing any more on " + c.Hostname
+	case Blocked:
+		over = "switching is no longer refused on " + c.Hostname
+	case Down:
+		over = c.Host + " is up again"
+	case Unserved:
+		over = list(c.VIPs) + pick(len(c.VIPs), " is", " are") + " answered for again"
+	case Unknown:
+		over = fmt.Sprintf("%s can check %s again", c.Hostname, c.Host)
+	case StateFailed:
+		over = c.Hostname + " can write its state again"
+	default:
+		over = fmt.Sprintf("%s is over on %s", n.Trouble.Kind, c.Hostname)
+	}
+	w := words{subject: over, happened: fmt.Sprintf("The trouble is over: %s.", over)}
+	if len(n.Held) > 0 {
+		w.happened += fmt.Sprintf(" %s holds %s.", c.Hostname, list(n.Held))
+	}
+	return w
+}
+
+// orAll is vips, or all of the cluster's where none are named.
+func orAll(vips []netip.Prefix, c Cluster) []netip.Prefix {
+	if len(vips) > 0 {
+		return vips
+	}
+	return c.VIPs
+}

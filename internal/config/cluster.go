@@ -1,0 +1,64 @@
+// Package config is the one table of settings: what they are called, what
+// they may be, and the validated types that come out of them.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Cluster is one cluster's settings, parsed and within their ranges.
+type Cluster struct {
+	Name           string
+	Host           string // the primary: an address or a name
+	VIPs           []VIP
+	Interface      string // "": found out per virtual IP
+	Label          string // "": INTERFACE:N, the first free
+	Count          int
+	Interval       time.Duration
+	Timeout        time.Duration
+	RetryWait      time.Duration
+	Source         netip.Addr // zero: an address of the interface that is no virtual IP
+	Witness        Witness
+	DuplicateCheck bool
+	Tool           string // auto, ip, ifconfig
+	Announce       int
+	Rise           int
+	BootWait       time.Duration
+	Mail           Mail
+	StateDir       string
+}
+
+// VIP is one virtual IP as configured.
+type VIP struct {
+	Prefix    netip.Prefix // not masked: Addr is the virtual IP
+	Interface string       // "" unless named as ADDR@IFACE
+}
+
+// Witness says who must answer before a takeover. Neither Auto nor an
+// address: nobody.
+type Witness struct {
+	Auto      bool
+	Addresses []netip.Addr
+}
+
+// Mail says who is told, and how.
+type Mail struct {
+	To           []string // "": nobody; a bare local name has got this machine's host name
+	From         string
+	Via          Via
+	User         string
+	PasswordFile string
+	Password     string // from the variable PINGOVER_MAIL_PASSWORD or the file
+	CAFile       string
+	Timeout      time.Duration // for all mail of one run
+	Remind       time.Duration // 0: never
+}
+
+// Via is the way mail leaves this machine.
+type Via struct {
+	Scheme string // sendmail, smtp, smtp+starttls, smtps
+	Path   string // of sendmail; "": found
+	Host   string
+	Port   int
+}

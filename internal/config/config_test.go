@@ -1,0 +1,492 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// addresses compares netip's types, whose fields are not exported.
+var addresses = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+// rootOn is the environment of root on a machine of that name.
+func rootOn(hostname string, variables ...string) Env {
+	return Env{Hostname: hostname, Root: true, Getenv: func(name string) string {
+		for _, v := range variables {
+			if text, ok := strings.CutPrefix(v, name+"="); ok {
+				return text
+			}
+		}
+		return ""
+	}}
+}
+
+// flags is a command line of settings, taken apart at blanks: --name value.
+func flags(line string) map[string][]string {
+	words := strings.Fields(line)
+	values := map[string][]string{}
+	for i := 0; i < len(words); i += 2 {
+		name := strings.TrimPrefix(words[i], "--")
+		values[name] = append(values[name], words[i+1])
+	}
+	return values
+}
+
+func TestDefaultsAreThoseOfTheTable(t *testing.T) {
+	got, err := FromFlags(flags("--host 172.16.0.2"), rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Cluster{
+		Name:           "172.16.0.2",
+		Host:           "172.16.0.2",
+		Count:          5,
+		Interval:       3 * time.Second,
+		Timeout:        time.Second,
+		RetryWait:      20 * time.Second,
+		Witness:        Witness{Auto: true},
+		DuplicateCheck: true,
+		Tool:           "auto",
+		Announce:       3,
+		Rise:           3,
+		BootWait:       3 * time.Minute,
+		Mail: Mail{
+			From:    "pingover@standby",
+			Via:     Via{Scheme: "sendmail"},
+			Timeout: 15 * time.Second,
+			Remind:  24 * time.Hour,
+		},
+		StateDir: "/var/lib/pingover",
+	}
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestEverySettingArrives(t *testing.T) {
+	password := file(t, "password", "secret\n")
+	ca := file(t, "ca.pem", certificate(t))
+	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
+		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
+		" --duplicate-check false --rise 9 --boot-wait 0s --tool ifconfig --announce 0 --mail-to root --mail-from ops@example.com" +
+		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0 --state-dir /srv/state/")
+	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
+	values["mail-password-file"] = []string{password}
+	values["mail-ca"] = []string{ca}
+	for _, s := range Settings() {
+		if len(values[s.Name]) == 0 {
+			t.Errorf("this test does not set %s", s.Name)
+		}
+	}
+	got, err := FromFlags(values, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Cluster{
+		Name:      "web",
+		Host:      "fe80::2%eth0",
+		VIPs:      []VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/16")}},
+		Interface: "eth1",
+		Label:     "eth1:web",
+		Count:     7,
+		Interval:  250 * time.Millisecond,
+		Timeout:   2 * time.Second,
+		Source:    netip.MustParseAddr("fe80::3%eth0"),
+		Witness:   Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.254"), netip.MustParseAddr("2001:db8::fe")}},
+		Tool:      "ifconfig",
+		Rise:      9,
+		Mail: Mail{
+			To:           []string{"root@standby", `"Ops, Team" <ops@example.com>`},
+			From:         "ops@example.com",
+			Via:          Via{Scheme: "smtps", Host: "mail.example.com", Port: 465},
+			User:         "joe",
+			PasswordFile: password,
+			Password:     "secret",
+			CAFile:       ca,
+			Timeout:      time.Minute,
+		},
+		StateDir: "/srv/state",
+	}
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// TestValues: what one setting makes of one value, beside a host that is
+// right. want is the error, or "" where the value is taken.
+func TestValues(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	const (
+		fromTo  = "out of range (10ms to 1m)"
+		noForm  = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
+		noAddr  = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
+		noName  = "not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})"
+		noHost  = "neither an address nor a host name"
+		noLabel = "not a label, such as eth0:1"
+		noMail  = "not a mail address, such as root or ops@example.com"
+		one     = "not one mail address; give each on its own"
+	)
+	tests := []struct{ setting, value, want string }{
+		{"name", "a", ""},
+		{"name", long, ""},
+		{"name", "0.web_-", ""},
+		{"name", long + "a", noName},
+		{"name", "Web", noName},
+		{"name", "-web", noName},
+		{"name", "../web", noName},
+		{"name", "web\n", noName},
+		{"name", "act", "no cluster can be called that: pingover itself uses act.lock"},
+
+		{"host", "2001:db8::2", ""},
+		{"host", "fe80::2%eth0", ""},
+		{"host", "127.0.0.1", ""},
+		{"host", "Primary.example.com.", ""},
+		{"host", "db-1", ""},
+		{"host", "2001:db8::2%eth0", "only link-local addresses have a zone; write it as 2001:db8::2"},
+		{"host", "::ffff:172.16.0.2", "write it as 172.16.0.2"},
+		{"host", "172.16.0.300", noHost},
+		{"host", "172.16.0", noHost},
+		{"host", "172.16.0.2:22", noHost},
+		{"host", "-web", noHost},
+		{"host", "web-.example.com", noHost},
+		{"host", "web..example.com", noHost},
+		{"host", "my_host", noHost},
+		{"host", " 172.16.0.2", noHost},
+		{"host", strings.Repeat("a", 63), ""},
+		{"host", long, noHost},
+		{"host", strings.Repeat("a.", 127) + "b", noHost},
+		{"host", "0.0.0.0", "the unspecified address is nobody's"},
+		{"host", "224.0.0.1", "a multicast address is nobody's own"},
+		{"host", "ff02::1%eth0", "only link-local addresses have a zone; write it as ff02::1"},
+		{"host", "255.255.255.255", "the broadcast address is nobody's own"},
+
+		{"vip", "172.16.0.1", ""},
+		{"vip", "172.16.0.1/1", ""},
+		{"vip", "172.16.0.1/32", ""},
+		{"vip", "172.16.0.0/31", ""},
+		{"vip", "172.16.0.1@eth1", ""},
+		{"vip", "172.16.0.1/16@eth1", ""},
+		{"vip", "2001:db8::1/128@eth0.100", ""},
+		{"vip", "172.16.0.1/0", `prefix length "0" is out of range (1 to 32)`},
+		{"vip", "172.16.0.1/33", `prefix length "33" is out of range (1 to 32)`},
+		{"vip", "2001:db8::1/129", `prefix length "129" is out of range (1 to 128)`},
+		{"vip", "172.16.0.1/", `prefix length "" is out of range (1 to 32)`},
+		{"vip", "172.16.0.1/+16", `prefix length "+16" is out of range (1 to 32)`},
+		{"vip", "172.16.0.300", noAddr},
+		{"vip", "web.example.com", noAddr},
+		{"vip", "172.16.0.1 ", noAddr},
+		{"vip", "172.16.0.1@", `interface "": a name is missing`},
+		{"vip", "172.16.0.1@abcdefghijklmnop", `interface "abcdefghijklmnop": too long (1 to 15 characters)`},
+		{"vip", "172.16.0.1@eth0:1", `interface "eth0:1": not the name of an interface`},
+		{"vip", "fe80::1%eth0", "name the interface as fe80::1@eth0"},
+		{"vip", "::ffff:172.16.0.1", "write it as 172.16.0.1"},
+		{"vip", "127.0.0.2", "a loopback address cannot move"},
+		{"vip", "::1", "a loopback address cannot move"},
+		{"vip", "::", "the unspecified address is nobody's"},
+		{"vip", "ff02::1", "a multicast address is nobody's own"},
+		{"vip", "255.255.255.255", "the broadcast address is nobody's own"},
+		{"vip", "172.16.0.0/16", "this is the address of the network 172.16.0.0/16 itself"},
+		{"vip", "172.16.255.255/16", "this is the broadcast address of the network 172.16.0.0/16"},
+
+		{"netmask", "255.255.0.0", "there is no IPv4 vip that it could be for"},
+		{"netmask", "0.0.0.0", "not a netmask: its ones must stand together, such as in 255.255.0.0"},
+		{"netmask", "255.0.255.0", "not a netmask: its ones must stand together, such as in 255.255.0.0"},
+		{"netmask", "16", "not a netmask, such as 255.255.0.0"},
+		{"netmask", "ffff::", "not a netmask, such as 255.255.0.0"},
+
+		{"interface", "e", ""},
+		{"interface", "abcdefghijklmno", ""},
+		{"interface", "abcdefghijklmnop", "too long (1 to 15 characters)"},
+		{"interface", "eth0:1", "not the name of an interface"},
+		{"interface", "..", "not the name of an interface"},
+		{"interface", "a/b", "not the name of an interface"},
+		{"interface", "a b", "not the name of an interface"},
+		{"interface", "a\tb", "not the name of an interface"},
+
+		{"label", "eth0:1", "a label is for one vip, and there are 0"},
+		{"label", "eth0:abcdefghijk", "too long (1 to 15 characters)"},
+		{"label", "eth0", noLabel},
+		{"label", "eth0:", noLabel},
+		{"label", "eth0: ", noLabel},
+		{"label", "eth0:a/b", noLabel},
+		{"label", "eth0:a\x01", noLabel},
+		{"label", ":1", noLabel},
+
+		{"count", "1", ""},
+		{"count", "100", ""},
+		{"count", "0", "out of range (1 to 100)"},
+		{"count", "101", "out of range (1 to 100)"},
+		{"count", "99999999999999999999", "out of range (1 to 100)"},
+		{"count", "-1", "not a whole number (1 to 100)"},
+		{"count", "five", "not a whole number (1 to 100)"},
+		{"count", "5.0", "not a whole number (1 to 100)"},
+
+		{"interval", "10ms", ""},
+		{"interval", "1m", ""},
+		{"interval", "9ms", fromTo},
+		{"interval", "1m1ms", fromTo},
+		{"interval", "0", fromTo},
+		{"interval", "3", "a duration needs a unit, such as 3s (10ms to 1m)"},
+		{"interval", "0.5", "a duration needs a unit, such as 0.5s (10ms to 1m)"},
+		{"interval", "-3s", "not a duration such as 3s, 1500ms or 2h (10ms to 1m)"},
+		{"interval", "soon", "not a duration such as 3s, 1500ms or 2h (10ms to 1m)"},
+		{"interval", "3 s", "not a duration such as 3s, 1500ms or 2h (10ms to 1m)"},
+
+		{"timeout", "10ms", ""},
+		{"timeout", "1m", ""},
+		{"timeout", "9.99ms", fromTo},
+		{"timeout", "61s", fromTo},
+		{"timeout", "1", "a duration needs a unit, such as 1s (10ms to 1m)"},
+
+		{"retry-wait", "0", ""},
+		{"retry-wait", "10m", ""},
+		{"retry-wait", "601s", "out of range (0 to 10m)"},
+		{"retry-wait", "20", "a duration needs a unit, such as 20s (0 to 10m)"},
+
+		{"source", "172.16.0.3", ""},
+		{"source", "eth0", "not an address"},
+		{"source", "0.0.0.0", "the unspecified address is nobody's"},
+		{"source", "2001:db8::3", "cannot be the source of pings to 172.16.0.2: one is IPv4, the other IPv6"},
+
+		{"witness", "auto", ""},
+		{"witness", "none", ""},
+		{"witness", "172.16.0.254", ""},
+		{"witness", "fe80::1%eth0", ""},
+		{"witness", "gateway", "must be auto, none or an address"},
+		{"witness", "127.0.0.1", "a loopback address always answers and proves nothing"},
+		{"witness", "224.0.0.1", "a multicast address is nobody's own"},
+		{"witness", "172.16.0.2", "is the host; a witness is a third machine"},
+
+		{"duplicate-check", "true", ""},
+		{"duplicate-check", "false", ""},
+		{"duplicate-check", "no", "neither true nor false"},
+
+		{"rise", "1", ""},
+		{"rise", "1000", ""},
+		{"rise", "0", "out of range (1 to 1000)"},
+		{"rise", "1001", "out of range (1 to 1000)"},
+		{"rise", "x", "not a whole number (1 to 1000)"},
+
+		{"boot-wait", "0", ""},
+		{"boot-wait", "1d", ""},
+		{"boot-wait", "25h", "out of range (0 to 1d)"},
+		{"boot-wait", "3", "a duration needs a unit, such as 3s (0 to 1d)"},
+
+		{"tool", "auto", ""},
+		{"tool", "ip", ""},
+		{"tool", "ifconfig", ""},
+		{"tool", "busybox", "must be auto, ip or ifconfig"},
+
+		{"announce", "0", ""},
+		{"announce", "20", ""},
+		{"announce", "21", "out of range (0 to 20)"},
+		{"announce", "often", "not a whole number (0 to 20)"},
+
+		{"mail-to", "root", ""},
+		{"mail-to", "ops@example.com", ""},
+		{"mail-to", `"Ops, Team" <ops@example.com>`, ""},
+		{"mail-to", "Ops, Team <ops@example.com>", ""},
+		{"mail-to", "Jörg <ops@example.com>", ""},
+		{"mail-to", "root\r\nBcc: x@y", "a mail address cannot have a line break in it"},
+		{"mail-to", "ro\x00ot", "a mail address cannot have a control character in it"},
+		{"mail-to", "a@example.com, b@example.com", one},
+		{"mail-to", "a@example.com, Ops <b@example.com>", one},
+		{"mail-to", "a@example.com,root", noMail},
+		{"mail-to", "@example.com", noMail},
+		{"mail-to", "a b", noMail},
+		{"mail-to", "Ops <a b@c>", noMail},
+
+		{"mail-from", "cluster", ""},
+		{"mail-from", "Cluster <cluster@example.com>", ""},
+		{"mail-from", "a@", noMail},
+
+		{"mail-via", "sendmail", ""},
+		{"mail-via", "sendmail:///usr/sbin/sendmail", ""},
+		{"mail-via", "smtp://localhost", ""},
+		{"mail-via", "smtp://[2001:db8::25]:1", ""},
+		{"mail-via", "smtp+starttls://mail.example.com:65535", ""},
+		{"mail-via", "smtps://172.16.0.25/", ""},
+		{"mail-via", "postfix", noForm},
+		{"mail-via", "http://mail.example.com", noForm},
+		{"mail-via", "smtp:mail.example.com", noForm},
+		{"mail-via", "smtp://host:port", "cannot be read; it " + noForm},
+		{"mail-via", "smtp://host:0", `port "0" is out of range (1 to 65535)`},
+		{"mail-via", "smtp://host:65536", `port "65536" is out of range (1 to 65535)`},
+		{"mail-via", "smtp://", `server "": neither an address nor a host name`},
+		{"mail-via", "smtp://0.0.0.0", `server "0.0.0.0": the unspecified address is nobody's`},
+		{"mail-via", "smtp://host/path", "has more than it needs; it " + noForm},
+		{"mail-via", "smtp://host?x", "has more than it needs; it " + noForm},
+		{"mail-via", "sendmail://host/path", "needs a path, such as in sendmail:///usr/sbin/sendmail"},
+		{"mail-via", "sendmail://", "needs a path, such as in sendmail:///usr/sbin/sendmail"},
+
+		{"mail-user", "joe", "there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD"},
+		{"mail-user", "joe\n", "a user name cannot have a control character in it"},
+
+		{"mail-timeout", "1s", ""},
+		{"mail-timeout", "5m", ""},
+		{"mail-timeout", "999ms", "out of range (1s to 5m)"},
+		{"mail-timeout", "301s", "out of range (1s to 5m)"},
+		{"mail-timeout", "15", "a duration needs a unit, such as 15s (1s to 5m)"},
+
+		{"remind", "0", ""},
+		{"remind", "1m", ""},
+		{"remind", "365d", ""},
+		{"remind", "59s", "out of range (0, or 1m to 365d)"},
+		{"remind", "366d", "out of range (0, or 1m to 365d)"},
+		{"remind", "99999999999999999999d", "out of range (0, or 1m to 365d)"},
+		{"remind", "24", "a duration needs a unit, such as 24s (0, or 1m to 365d)"},
+
+		{"state-dir", "/var/lib/other", ""},
+		{"state-dir", "state", "not an absolute path"},
+	}
+	tested := map[string]bool{"mail-password-file": true, "mail-ca": true} // below: they need files
+	for _, test := range tests {
+		tested[test.setting] = true
+		t.Run(test.setting+"="+test.value, func(t *testing.T) {
+			values := flags("--host 172.16.0.2")
+			values[test.setting] = []string{test.value}
+			_, err := FromFlags(values, rootOn("standby"))
+			want := ""
+			if test.want != "" {
+				want = "--" + test.setting + " " + strconv.Quote(test.value) + ": " + test.want
+			}
+			if diff := cmp.Diff(want, text(err)); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+	for _, s := range Settings() {
+		if !tested[s.Name] {
+			t.Errorf("no value of %s is tested", s.Name)
+		}
+		for what, wrong := range map[string]struct {
+			values []string
+			want   string
+		}{
+			"empty":    {[]string{""}, `--` + s.Name + ` "": a value is missing`},
+			"repeated": {[]string{"1", "2"}, `--` + s.Name + ` "2": given 2 times, and takes one value`},
+		} {
+			if what == "repeated" && s.Kind == List {
+				continue
+			}
+			values := flags("--host 172.16.0.2")
+			values[s.Name] = wrong.values
+			_, err := FromFlags(values, rootOn("standby"))
+			if diff := cmp.Diff(wrong.want, text(err)); diff != "" {
+				t.Errorf("%s %s: -want +got\n%s", what, s.Name, diff)
+			}
+		}
+	}
+}
+
+// TestSettingsTogether: what settings that are right each on its own say
+// together.
+func TestSettingsTogether(t *testing.T) {
+	tests := []struct{ name, flags, want string }{
+		{"nothing at all", "", "--host: missing; every cluster needs one"},
+		{"all errors at once, in the order of the table", "--interval 3 --count 0 --tool x --vip y", `--host: missing; every cluster needs one
+--vip "y": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1
+--count "0": out of range (1 to 100)
+--interval "3": a duration needs a unit, such as 3s (10ms to 1m)
+--tool "x": must be auto, ip or ifconfig`},
+		{"a host that is called like our lock", "--host act", "--name: missing, and the host's will not do: no cluster can be called that: pingover itself uses act.lock"},
+		{"one vip twice", "--host h --vip 172.16.0.1 --vip 172.16.0.1/16@eth0", `--vip "172.16.0.1/16@eth0": 172.16.0.1 is given twice`},
+		{"one vip twice, with two lengths", "--host h --vip 172.16.0.1 --vip 172.16.0.1/16", `--vip "172.16.0.1/16": 172.16.0.1 is given twice`},
+		{"one vip twice, written in two ways", "--host h --vip 2001:db8::1 --vip 2001:DB8:0::1", `--vip "2001:DB8:0::1": 2001:db8::1 is given twice`},
+		{"a host that is the vip", "--host 172.16.0.1 --vip 172.16.0.1", ""},
+		{"a netmask for bare vips only", "--host h --vip 172.16.0.1 --vip 2001:db8::1 --netmask 255.255.0.0", ""},
+		{"a netmask that a vip agrees with", "--host h --vip 172.16.0.1/16 --netmask 255.255.0.0", ""},
+		{"a netmask that a vip contradicts", "--host h --vip 172.16.0.1/24 --netmask 255.255.0.0", `--netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 says otherwise`},
+		{"a netmask for IPv6", "--host h --vip 2001:db8::1 --netmask 255.255.0.0", `--netmask "255.255.0.0": there is no IPv4 vip that it could be for`},
+		{"a netmask that makes a vip the broadcast address", "--host h --vip 172.16.255.255 --netmask 255.255.0.0", `--vip "172.16.255.255": with the netmask, this is the broadcast address of the network 172.16.0.0/16`},
+		{"a label", "--host h --vip 172.16.0.1 --label eth0:1", ""},
+		{"a label on its interface", "--host h --vip 172.16.0.1 --label eth0:1 --interface eth0", ""},
+		{"a label on another interface", "--host h --vip 172.16.0.1 --label eth0:1 --interface eth", `--label "eth0:1": must begin with eth:`},
+		{"a label on another interface than the vip's", "--host h --vip 172.16.0.1@eth1 --label eth0:1 --interface eth0", `--label "eth0:1": must begin with eth1:`},
+		{"a label for two vips", "--host h --vip 172.16.0.1 --vip 172.16.0.5 --label eth0:1", `--label "eth0:1": a label is for one vip, and there are 2`},
+		{"a label for IPv6", "--host h --vip 2001:db8::1 --label eth0:1", `--label "eth0:1": a label is for an IPv4 vip, and 2001:db8::1 is IPv6`},
+		{"pings from a vip", "--host h --vip 172.16.0.1 --source 172.16.0.1", `--source "172.16.0.1": is a vip; pings need an address that stays on this machine`},
+		{"auto beside a witness", "--host h --witness auto --witness 172.16.0.254", `--witness "auto": stands alone, and there are 2 values`},
+		{"none beside a witness", "--host h --witness 172.16.0.254 --witness none", `--witness "none": stands alone, and there are 2 values`},
+		{"a witness twice", "--host h --witness 172.16.0.254 --witness 172.16.0.254", `--witness "172.16.0.254": 172.16.0.254 is given twice`},
+		{"a vip as witness", "--host h --vip 172.16.0.1 --witness 172.16.0.254 --witness 172.16.0.1", `--witness "172.16.0.1": is a vip; a witness is a third machine`},
+		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; a witness is a third machine`},
+		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
+		{"one recipient twice", "--host h --mail-to root --mail-to root@standby", `--mail-to "root@standby": is given twice`},
+		{"a wrong vip is not blamed on the label", "--host h --vip x --label eth0:1 --netmask 255.255.0.0", `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := FromFlags(flags(test.flags), rootOn("standby"))
+			if diff := cmp.Diff(test.want, text(err)); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheClusterIsCalledLikeItsHost(t *testing.T) {
+	for host, want := range map[string]string{
+		"172.16.0.2":                          "172.16.0.2",
+		"Primary.Example.com.":                "primary.example.com",
+		"fe80::2%eth0":                        "fe80--2-eth0",
+		"::1":                                 "1",
+		"2001:db8::":                          "2001-db8",
+		"a." + strings.Repeat("b", 61) + ".c": "a." + strings.Repeat("b", 61),
+	} {
+		got, err := FromFlags(map[string][]string{"host": {host}}, rootOn("standby"))
+		if err != nil {
+			t.Error(err)
+		}
+		if got.Name != want {
+			t.Errorf("%s is called %q, not %q", host, got.Name, want)
+		}
+	}
+}
+
+func TestStateDirectory(t *testing.T) {
+	for name, test := range map[string]struct {
+		root      bool
+		variables []string
+		want, err string
+	}{
+		"root":                          {root: true, variables: []string{"HOME=/root", "XDG_STATE_HOME=/x"}, want: "/var/lib/pingover"},
+		"XDG":                           {variables: []string{"HOME=/home/joe", "XDG_STATE_HOME=/x"}, want: "/x/pingover"},
+		"home":                          {variables: []string{"HOME=/home/joe"}, want: "/home/joe/.local/state/pingover"},
+		"a relative XDG does not count": {variables: []string{"HOME=/home/joe", "XDG_STATE_HOME=x"}, want: "/home/joe/.local/state/pingover"},
+		"nothing to go by":              {err: "--state-dir: missing, and there is no HOME to find it by"},
+	} {
+		env := rootOn("standby", test.variables...)
+		env.Root = test.root
+		got, err := FromFlags(flags("--host h"), env)
+		if got.StateDir != test.want || text(err) != test.err {
+			t.Errorf("%s: %q and %q, want %q and %q", name, got.StateDir, text(err), test.want, test.err)
+		}
+	}
+}
+
+// text is err as text, "" for nil.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func file(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode"
+)
+
+// number is the form of a whole number from low to high.
+func number(low, high int, field func(*Cluster) *int) form {
+	limits := fmt.Sprintf("%d to %d", low, high)
+	return form{Argument: "N", Range: limits, set: func(d *draft, text string) error {
+		if !allDigits(text) {
+			return fmt.Errorf("not a whole number (%s)", limits)
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < low || n > high {
+			return fmt.Errorf("out of range (%s)", limits)
+		}
+		*field(&d.Cluster) = n
+		return nil
+	}}
+}
+
+// yesNo is the form of a switch.
+func yesNo(field func(*Cluster) *bool) form {
+	return form{Kind: Bool, Range: "true or false", set: func(d *draft, text string) error {
+		if text != "true" && text != "false" {
+			return errors.New("neither true nor false")
+		}
+		*field(&d.Cluster) = text == "true"
+		return nil
+	}}
+}
+
+func setTool(d *draft, text string) error {
+	switch text {
+	case "auto", "ip", "ifconfig":
+		d.Tool = text
+		return nil
+	}
+	return errors.New("must be auto, ip or ifconfig")
+}
+
+func allDigits(text string) bool {
+	for _, r := range text {
+		if r < '0' || r > '9' {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// hasControl says whether text has a character that would not stay within its
+// line or its field where it is shown.
+func hasControl(text string) bool {
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,174 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+const nameRange = "[a-z0-9][a-z0-9._-]{0,63}"
+
+var (
+	namePattern = regexp.MustCompile("^" + nameRange + "$")
+	notName     = regexp.MustCompile("[^a-z0-9._-]")
+
+	// RFC 1123, section 2.1.
+	hostLabel = regexp.MustCompile("^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+)
+
+func setName(d *draft, text string) error {
+	if err := checkName(text); err != nil {
+		return err
+	}
+	d.Name = text
+	return nil
+}
+
+func checkName(name string) error {
+	if !namePattern.MatchString(name) {
+		return fmt.Errorf("not a name for a cluster (%s)", nameRange)
+	}
+	// Its lock would be act.lock, which all clusters of the machine share.
+	if name == "act" {
+		return errors.New("no cluster can be called that: pingover itself uses act.lock")
+	}
+	return nil
+}
+
+// completeName calls the cluster like its host where it has no name.
+func (d *draft) completeName() {
+	if len(d.given["name"]) > 0 || d.bad["host"] {
+		return
+	}
+	name := strings.Trim(notName.ReplaceAllString(strings.ToLower(d.Host), "-"), "-._")
+	d.Name = strings.TrimRight(name[:min(len(name), 64)], "-._")
+	if err := checkName(d.Name); err != nil {
+		d.wrong("name", d.place("name"), "missing, and the host's will not do: %s", err)
+	}
+}
+
+func setHost(d *draft, text string) error {
+	if err := checkHost(text); err != nil {
+		return err
+	}
+	d.Host = text
+	return nil
+}
+
+// checkHost says what keeps host from being an address or a name.
+func checkHost(host string) error {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return checkAddress(addr)
+	}
+	if !isHostName(host) {
+		return errors.New("neither an address nor a host name")
+	}
+	return nil
+}
+
+// checkAddress refuses what cannot be the address of one machine, and zones
+// where they mean nothing.
+func checkAddress(a netip.Addr) error {
+	switch {
+	case a.Is4In6():
+		return fmt.Errorf("write it as %s", a.Unmap())
+	case a.Zone() != "" && !a.IsLinkLocalUnicast():
+		return fmt.Errorf("only link-local addresses have a zone; write it as %s", a.WithZone(""))
+	}
+	return checkUnicast(a)
+}
+
+// isHostName says whether host is a name by RFC 1123; a final dot is allowed.
+// A last label of digits alone is that of a mistyped address (RFC 3696,
+// section 2).
+func isHostName(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
+		if !hostLabel.MatchString(label) {
+			return false
+		}
+	}
+	return len(host) <= 253 && !allDigits(labels[len(labels)-1])
+}
+
+func setSource(d *draft, text string) error {
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return errors.New("not an address")
+	}
+	d.Source = addr
+	return checkAddress(addr)
+}
+
+// completeSource sees that the pings can leave from the source. A virtual IP
+// as source is this machine's only after the takeover.
+func (d *draft) completeSource() {
+	if !d.is("source") || d.bad["host"] || d.bad["vip"] {
+		return
+	}
+	if d.hasVIP(d.Source.WithZone("")) {
+		d.wrong("source", d.at("source", 0), "is a vip; pings need an address that stays on this machine")
+	}
+	if host, ok := d.hostAddress(); ok && host.Is4() != d.Source.Is4() {
+		d.wrong("source", d.at("source", 0), "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
+	}
+}
+
+func addWitness(d *draft, text string) error {
+	switch text {
+	case "auto":
+		d.Witness.Auto = true
+		return nil
+	case "none":
+		return nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return errors.New("must be auto, none or an address")
+	}
+	if addr.IsLoopback() {
+		return errors.New("a loopback address always answers and proves nothing")
+	}
+	if err := checkAddress(addr); err != nil {
+		return err
+	}
+	for _, other := range d.Witness.Addresses {
+		if other == addr {
+			return fmt.Errorf("%s is given twice", addr)
+		}
+	}
+	d.Witness.Addresses = append(d.Witness.Addresses, addr)
+	return nil
+}
+
+// completeWitness sees that auto and none stand alone, and that a witness is a
+// third party.
+func (d *draft) completeWitness() {
+	if !d.is("witness") {
+		return
+	}
+	given := d.given["witness"]
+	for _, v := range given {
+		if (v.text == "auto" || v.text == "none") && len(given) > 1 {
+			d.wrong("witness", v.place, "stands alone, and there are %d values", len(given))
+			return
+		}
+	}
+	for i, addr := range d.Witness.Addresses {
+		if host, ok := d.hostAddress(); ok && host == addr {
+			d.wrong("witness", given[i].place, "is the host; a witness is a third machine")
+		}
+		if !d.bad["vip"] && d.hasVIP(addr.WithZone("")) {
+			d.wrong("witness", given[i].place, "is a vip; a witness is a third machine")
+		}
+	}
+}
+
+// hostAddress is the host where it is an address and not a name.
+func (d *draft) hostAddress() (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(d.Host)
+	return addr, err == nil
+}

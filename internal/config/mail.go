@@ -1,0 +1,227 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/mail"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func addMailTo(d *draft, text string) error {
+	address, err := d.parseMailbox(text)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(d.Mail.To, address) {
+		return errors.New("is given twice")
+	}
+	d.Mail.To = append(d.Mail.To, address)
+	return nil
+}
+
+func setMailFrom(d *draft, text string) error {
+	address, err := d.parseMailbox(text)
+	d.Mail.From = address
+	return err
+}
+
+// parseMailbox reads one address of RFC 5322, with or without a display name,
+// whose name may lack the quotes that it needs, or a bare local name.
+func (d *draft) parseMailbox(text string) (string, error) {
+	switch {
+	case strings.ContainsAny(text, "\r\n"):
+		return "", errors.New("a mail address cannot have a line break in it")
+	case hasControl(text):
+		return "", errors.New("a mail address cannot have a control character in it")
+	case !strings.Contains(text, "@"):
+		text += "@" + d.mailDomain()
+	}
+	address, err := mail.ParseAddress(text)
+	if name, rest, ok := cutName(text); err != nil && ok {
+		if strings.Contains(name, "@") {
+			return "", errors.New("not one mail address; give each on its own")
+		}
+		if address, err = mail.ParseAddress(rest); err == nil {
+			address.Name = name
+		}
+	}
+	if list, several := mail.ParseAddressList(text); err != nil && several == nil && len(list) > 1 {
+		return "", errors.New("not one mail address; give each on its own")
+	}
+	if err != nil {
+		return "", errors.New("not a mail address, such as root or ops@example.com")
+	}
+	if address.Name == "" {
+		return address.Address, nil
+	}
+	return address.String(), nil
+}
+
+// cutName splits `Ops, Team <a@b>` before its address.
+func cutName(text string) (name, rest string, ok bool) {
+	i := strings.LastIndexByte(text, '<')
+	if i < 0 {
+		return "", "", false
+	}
+	return strings.Trim(text[:i], ` "`), text[i:], true
+}
+
+// mailDomain is this machine's name where mail needs one.
+func (d *draft) mailDomain() string {
+	if isHostName(d.env.Hostname) {
+		return d.env.Hostname
+	}
+	return "localhost"
+}
+
+const viaForms = "sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
+
+func setMailVia(d *draft, text string) error {
+	via, err := parseVia(text)
+	d.Mail.Via = via
+	return err
+}
+
+func parseVia(text string) (Via, error) {
+	if text == "sendmail" {
+		return Via{Scheme: "sendmail"}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return Via{}, fmt.Errorf("cannot be read; it must be one of %s", viaForms)
+	}
+	ports := map[string]int{"sendmail": 0, "smtp": 25, "smtp+starttls": 587, "smtps": 465}
+	port, known := ports[u.Scheme]
+	switch {
+	case !known || u.Opaque != "":
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
+	case u.User != nil:
+		return Via{}, errors.New("user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+	case u.Scheme == "sendmail":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") {
+			return Via{}, errors.New("needs a path, such as in sendmail:///usr/sbin/sendmail")
+		}
+		return Via{Scheme: u.Scheme, Path: u.Path}, nil
+	case u.Path != "" && u.Path != "/":
+		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+	}
+	if err := checkHost(u.Hostname()); err != nil {
+		return Via{}, fmt.Errorf("server %q: %w", u.Hostname(), err)
+	}
+	if u.Port() != "" {
+		port, err = strconv.Atoi(u.Port())
+		if err != nil || port < 1 || port > 65535 {
+			return Via{}, fmt.Errorf("port %q is out of range (1 to 65535)", u.Port())
+		}
+	}
+	return Via{Scheme: u.Scheme, Host: u.Hostname(), Port: port}, nil
+}
+
+// hideCredentials keeps a password out of errors, which cron would mail.
+func hideCredentials(text string) string {
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return text
+	}
+	scheme, _, _ := strings.Cut(text[:at], "://")
+	if scheme == text[:at] {
+		return "…" + text[at:]
+	}
+	return scheme + "://…" + text[at:]
+}
+
+func setMailUser(d *draft, text string) error {
+	if hasControl(text) {
+		return errors.New("a user name cannot have a control character in it")
+	}
+	d.Mail.User = text
+	return nil
+}
+
+func setMailPasswordFile(d *draft, text string) error {
+	data, err := readFile(text, 4<<10)
+	if err != nil {
+		return err
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if line == "" {
+		return fileError{errors.New("there is no password in its first line")}
+	}
+	d.Mail.PasswordFile, d.Mail.Password = text, line
+	return nil
+}
+
+func setMailCA(d *draft, text string) error {
+	data, err := readFile(text, 1<<20)
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+		return fileError{errors.New("there is no certificate in PEM form in it")}
+	}
+	d.Mail.CAFile = text
+	return nil
+}
+
+// completeMail finds the password and the sender, and sees that a password
+// has a user and a user a password.
+func (d *draft) completeMail() {
+	if d.Mail.From == "" {
+		d.Mail.From = "pingover@" + d.mailDomain()
+	}
+	switch {
+	case d.bad["mail-user"] || d.bad["mail-password-file"]:
+	case d.Mail.User == "" && d.Mail.Password != "":
+		d.wrong("mail-password-file", d.at("mail-password-file", 0), "there is a password but no user; give mail-user too")
+	case d.Mail.User != "" && d.Mail.Password == "":
+		// The variable may be there for another cluster: alone it means nothing.
+		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
+		if d.Mail.Password == "" {
+			d.wrong("mail-user", d.at("mail-user", 0),
+				"there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+		}
+	}
+}
+
+// readFile reads a regular file of at most limit bytes. Another kind of file
+// could keep a run waiting for ever.
+func readFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fileError{errors.New("not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fileError{fmt.Errorf("larger than %d KiB", limit>>10)}
+	}
+	return data, nil
+}
+
+// unreadable is err without the path, which the place already has.
+func unreadable(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	return fileError{fmt.Errorf("cannot be read: %w", err)}
+}

@@ -1,0 +1,29 @@
+package config
+
+import (
+	"testing"
+)
+
+func TestNearest(t *testing.T) {
+	var known []string
+	for _, s := range Settings() {
+		known = append(known, s.Name)
+	}
+	for word, want := range map[string]string{
+		"intervall":  "interval",
+		"retrywait":  "retry-wait",
+		"cuont":      "count",
+		"hots":       "host",
+		"vips":       "vip",
+		"mail_to":    "mail-to",
+		"duplicate":  "duplicate-check",
+		"mail":       "",
+		"x":          "",
+		"":           "",
+		"completely": "",
+	} {
+		if got := Nearest(word, known); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package config
+
+import (
+	"errors"
+	"path/filepath"
+)
+
+func setStateDir(d *draft, text string) error {
+	if !filepath.IsAbs(text) {
+		return errors.New("not an absolute path")
+	}
+	d.StateDir = filepath.Clean(text)
+	return nil
+}
+
+// completeStateDir finds the directory where none is given; for others than
+// root by the XDG Base Directory Specification, which ignores relative paths.
+func (d *draft) completeStateDir() {
+	if len(d.given["state-dir"]) > 0 {
+		return
+	}
+	if d.env.Root {
+		d.StateDir = "/var/lib/pingover"
+		return
+	}
+	if dir := d.env.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		d.StateDir = filepath.Join(dir, "pingover")
+		return
+	}
+	if home := d.env.Getenv("HOME"); filepath.IsAbs(home) {
+		d.StateDir = filepath.Join(home, ".local/state/pingover")
+		return
+	}
+	d.wrong("state-dir", d.place("state-dir"), "missing, and there is no HOME to find it by")
+}

@@ -1,0 +1,189 @@
+package config
+
+import "time"
+
+// Kind says how often and in which form a setting is given.
+type Kind uint8
+
+// The kinds of settings.
+const (
+	Single Kind = iota // one value
+	List               // any number of values
+	Bool               // true or false; the bare flag means true
+)
+
+// Setting is one row of the table that flags, help and documentation are made
+// from.
+type Setting struct {
+	Name     string // as flag (--retry-wait) and as key (retry-wait)
+	Short    string // the letter of its short flag, "" where it has none
+	Group    string // heading that it stands under
+	Required bool
+	Default  string // the value where none is given; "" for none
+	Derived  string // in words, what counts where none is given and there is no Default
+	Help     string // one line
+	form
+}
+
+// form is what a setting's values look like and where they go.
+type form struct {
+	Kind     Kind
+	Argument string // what stands for a value in help
+	Range    string // what a value may be, in words
+
+	set  func(d *draft, text string) error
+	hide func(text string) string // what errors show instead of the text; nil: the text
+}
+
+// list is f for a setting that may be given several times.
+func list(f form) form {
+	f.Kind = List
+	return f
+}
+
+// The headings of the table.
+const (
+	groupCluster  = "The cluster"
+	groupPing     = "The ping"
+	groupGuards   = "The guards"
+	groupTakeover = "The takeover"
+	groupMail     = "Mail"
+	groupFiles    = "Files"
+)
+
+// Settings is the table of all settings, in the order of help.
+func Settings() []Setting {
+	return []Setting{
+		{
+			Name: "name", Group: groupCluster, Derived: `the host, other characters as "-"`,
+			Help: "what the cluster is called",
+			form: form{Argument: "NAME", Range: nameRange, set: setName},
+		},
+		{
+			Name: "host", Group: groupCluster, Required: true,
+			Help: "the primary that is pinged; an address is better than a name",
+			form: form{Argument: "HOST", Range: "an IPv4 or IPv6 address, or a name", set: setHost},
+		},
+		{
+			Name: "vip", Group: groupCluster, Derived: "none, so that checks only report",
+			Help: "virtual IP that follows the primary; may be repeated",
+			form: list(form{Argument: "VIP", Range: "ADDRESS, ADDRESS/BITS, with @INTERFACE where one is meant", set: addVIP}),
+		},
+		{
+			Name: "netmask", Group: groupCluster, Derived: "255.255.255.255",
+			Help: "netmask of the IPv4 virtual IPs that are given without /BITS",
+			form: form{Argument: "MASK", Range: "dotted, such as 255.255.0.0", set: setNetmask},
+		},
+		{
+			Name: "interface", Short: "I", Group: groupCluster,
+			Derived: "for each virtual IP the one whose network holds it, else the one that leads to the host",
+			Help:    "where the virtual IPs are raised",
+			form:    form{Argument: "INTERFACE", Range: "1 to 15 characters", set: setInterface},
+		},
+		{
+			Name: "label", Group: groupCluster, Derived: "INTERFACE:N, the first free",
+			Help: "label of the alias, for one IPv4 virtual IP only",
+			form: form{Argument: "LABEL", Range: "INTERFACE:TEXT, 15 characters at most", set: setLabel},
+		},
+		{
+			Name: "count", Short: "c", Group: groupPing, Default: "5",
+			Help: "pings in a round",
+			form: number(1, 100, func(c *Cluster) *int { return &c.Count }),
+		},
+		{
+			Name: "interval", Short: "i", Group: groupPing, Default: "3s",
+			Help: "time between two pings",
+			form: duration(10*time.Millisecond, time.Minute, func(c *Cluster) *time.Duration { return &c.Interval }),
+		},
+		{
+			Name: "timeout", Short: "W", Group: groupPing, Default: "1s",
+			Help: "wait for a reply after the last ping",
+			form: duration(10*time.Millisecond, time.Minute, func(c *Cluster) *time.Duration { return &c.Timeout }),
+		},
+		{
+			Name: "retry-wait", Group: groupPing, Default: "20s",
+			Help: "time between the first and the second round",
+			form: duration(0, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.RetryWait }),
+		},
+		{
+			Name: "source", Group: groupPing, Derived: "an address of the interface that is no virtual IP",
+			Help: "source address of the pings",
+			form: form{Argument: "ADDRESS", Range: "an address of this machine that is no virtual IP", set: setSource},
+		},
+		{
+			Name: "witness", Group: groupGuards, Default: "auto",
+			Help: "address that must answer before a takeover; may be repeated, and one is enough; auto is the default gateway",
+			form: list(form{Argument: "WITNESS", Range: "auto, none or an address", set: addWitness}),
+		},
+		{
+			Name: "duplicate-check", Group: groupGuards, Default: "true",
+			Help: "ask by ARP and ND whether somebody still has the addresses",
+			form: yesNo(func(c *Cluster) *bool { return &c.DuplicateCheck }),
+		},
+		{
+			Name: "rise", Group: groupGuards, Default: "3",
+			Help: "good checks in a row until a trouble is over",
+			form: number(1, 1000, func(c *Cluster) *int { return &c.Rise }),
+		},
+		{
+			Name: "boot-wait", Group: groupGuards, Default: "3m",
+			Help: "no takeover before this machine has been up this long",
+			form: duration(0, day, func(c *Cluster) *time.Duration { return &c.BootWait }),
+		},
+		{
+			Name: "tool", Group: groupTakeover, Default: "auto",
+			Help: "what raises and lowers addresses; auto is ip where there is one",
+			form: form{Argument: "TOOL", Range: "auto, ip or ifconfig", set: setTool},
+		},
+		{
+			Name: "announce", Group: groupTakeover, Default: "3",
+			Help: "announcements to the clients at a takeover, 1.1s apart",
+			form: number(0, 20, func(c *Cluster) *int { return &c.Announce }),
+		},
+		{
+			Name: "mail-to", Group: groupMail, Derived: "nobody is told",
+			Help: "who is told; may be repeated",
+			form: list(form{Argument: "ADDRESS", Range: "a mail address, or a local name such as root", set: addMailTo}),
+		},
+		{
+			Name: "mail-from", Group: groupMail, Derived: "pingover@HOSTNAME",
+			Help: "who the mail is from",
+			form: form{Argument: "ADDRESS", Range: "a mail address, or a local name", set: setMailFrom},
+		},
+		{
+			Name: "mail-via", Group: groupMail, Default: "sendmail",
+			Help: "how mail leaves this machine",
+			form: form{Argument: "VIA", Range: viaForms, set: setMailVia, hide: hideCredentials},
+		},
+		{
+			Name: "mail-user", Group: groupMail, Derived: "no login",
+			Help: "user name for the mail server",
+			form: form{Argument: "USER", Range: "needs a password", set: setMailUser},
+		},
+		{
+			Name: "mail-password-file", Group: groupMail, Derived: "the variable PINGOVER_MAIL_PASSWORD",
+			Help: "file whose first line is the password for the mail server",
+			form: form{Argument: "FILE", Range: "4 KiB at most", set: setMailPasswordFile},
+		},
+		{
+			Name: "mail-ca", Group: groupMail, Derived: "the certificates of this machine",
+			Help: "certificates that the mail server's must be signed by",
+			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setMailCA},
+		},
+		{
+			Name: "mail-timeout", Group: groupMail, Default: "15s",
+			Help: "for all mail of one run",
+			form: duration(time.Second, 5*time.Minute, func(c *Cluster) *time.Duration { return &c.Mail.Timeout }),
+		},
+		{
+			Name: "remind", Group: groupMail, Default: "24h",
+			Help: "mail again after this long while a bad state lasts; 0 is never",
+			form: durationOrZero(time.Minute, 365*day, func(c *Cluster) *time.Duration { return &c.Mail.Remind }),
+		},
+		{
+			Name: "state-dir", Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",
+			Help: "where the record and the lock are kept",
+			form: form{Argument: "DIRECTORY", Range: "an absolute path", set: setStateDir},
+		},
+	}
+}

@@ -1,0 +1,203 @@
+package config
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+var errVIP = errors.New("not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1")
+
+// parseVIP reads ADDRESS[/BITS][@INTERFACE]; bare: without /BITS, and so /32
+// or /128.
+func parseVIP(text string) (v VIP, bare bool, err error) {
+	text, iface, named := strings.Cut(text, "@")
+	if named {
+		if err := checkInterface(iface); err != nil {
+			return VIP{}, false, fmt.Errorf("interface %q: %w", iface, err)
+		}
+	}
+	text, length, long := strings.Cut(text, "/")
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return VIP{}, false, errVIP
+	}
+	switch {
+	case addr.Zone() != "":
+		return VIP{}, false, fmt.Errorf("name the interface as %s@%s", addr.WithZone(""), addr.Zone())
+	case addr.Is4In6():
+		return VIP{}, false, fmt.Errorf("write it as %s", addr.Unmap())
+	case addr.IsLoopback():
+		return VIP{}, false, errors.New("a loopback address cannot move")
+	}
+	if err := checkUnicast(addr); err != nil {
+		return VIP{}, false, err
+	}
+	n := addr.BitLen()
+	if long {
+		n, err = strconv.Atoi(length)
+		if err != nil || !allDigits(length) || n < 1 || n > addr.BitLen() {
+			return VIP{}, false, fmt.Errorf("prefix length %q is out of range (1 to %d)", length, addr.BitLen())
+		}
+	}
+	v = VIP{Prefix: netip.PrefixFrom(addr, n), Interface: iface}
+	return v, !long, checkHostPart(v.Prefix)
+}
+
+// checkUnicast refuses what no machine can have as its own address.
+func checkUnicast(a netip.Addr) error {
+	switch {
+	case a.IsUnspecified():
+		return errors.New("the unspecified address is nobody's")
+	case a.IsMulticast():
+		return errors.New("a multicast address is nobody's own")
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return errors.New("the broadcast address is nobody's own")
+	}
+	return nil
+}
+
+// checkHostPart refuses the two addresses of an IPv4 network that no machine
+// can have. A /31 has none of them (RFC 3021).
+func checkHostPart(p netip.Prefix) error {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return nil
+	}
+	if p.Addr() == p.Masked().Addr() {
+		return fmt.Errorf("this is the address of the network %s itself", p)
+	}
+	if !p.Contains(p.Addr().Next()) {
+		return fmt.Errorf("this is the broadcast address of the network %s", p.Masked())
+	}
+	return nil
+}
+
+func addVIP(d *draft, text string) error {
+	v, bare, err := parseVIP(text)
+	if err != nil {
+		return err
+	}
+	for _, other := range d.VIPs {
+		if other.Prefix.Addr() == v.Prefix.Addr() {
+			return fmt.Errorf("%s is given twice", v.Prefix.Addr())
+		}
+	}
+	d.VIPs = append(d.VIPs, v)
+	d.bare = append(d.bare, bare)
+	return nil
+}
+
+func (d *draft) hasVIP(a netip.Addr) bool {
+	for _, v := range d.VIPs {
+		if v.Prefix.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+func setNetmask(d *draft, text string) error {
+	mask, err := netip.ParseAddr(text)
+	if err != nil || !mask.Is4() {
+		return errors.New("not a netmask, such as 255.255.0.0")
+	}
+	four := mask.As4()
+	word := binary.BigEndian.Uint32(four[:])
+	ones := bits.LeadingZeros32(^word)
+	if ones == 0 || word<<ones != 0 {
+		return errors.New("not a netmask: its ones must stand together, such as in 255.255.0.0")
+	}
+	d.netmask = ones
+	return nil
+}
+
+// completeVIPs gives the netmask to the IPv4 virtual IPs without a length of
+// their own.
+func (d *draft) completeVIPs() {
+	if !d.is("netmask") || d.bad["vip"] {
+		return
+	}
+	at := d.at("netmask", 0)
+	fits := false
+	for i, v := range d.VIPs {
+		addr := v.Prefix.Addr()
+		if !addr.Is4() {
+			continue
+		}
+		fits = true
+		if !d.bare[i] && v.Prefix.Bits() != d.netmask {
+			d.wrong("netmask", at, "is /%d, and vip %s says otherwise", d.netmask, v.Prefix)
+			continue
+		}
+		d.VIPs[i].Prefix = netip.PrefixFrom(addr, d.netmask)
+		if err := checkHostPart(d.VIPs[i].Prefix); err != nil {
+			d.wrong("vip", d.at("vip", i), "with the netmask, %s", err)
+		}
+	}
+	if !fits {
+		d.wrong("netmask", at, "there is no IPv4 vip that it could be for")
+	}
+}
+
+// checkInterface says what keeps name from being one of an interface
+// (dev_valid_name of the kernel; IFNAMSIZ is 16 with the final zero).
+func checkInterface(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a name is missing")
+	case len(name) > 15:
+		return errors.New("too long (1 to 15 characters)")
+	case name == "." || name == ".." || strings.ContainsAny(name, "/: ") || hasControl(name):
+		return errors.New("not the name of an interface")
+	}
+	return nil
+}
+
+func setInterface(d *draft, text string) error {
+	if err := checkInterface(text); err != nil {
+		return err
+	}
+	d.Interface = text
+	return nil
+}
+
+func setLabel(d *draft, text string) error {
+	iface, rest, _ := strings.Cut(text, ":")
+	switch {
+	case len(text) > 15:
+		return errors.New("too long (1 to 15 characters)")
+	case checkInterface(iface) != nil || rest == "" || strings.ContainsAny(rest, "/ ") || hasControl(rest):
+		return errors.New("not a label, such as eth0:1")
+	}
+	d.Label = text
+	return nil
+}
+
+// completeLabel sees that the label is for one IPv4 virtual IP, and begins
+// with its interface, without which ip refuses it.
+func (d *draft) completeLabel() {
+	if !d.is("label") || d.bad["vip"] || d.bad["interface"] {
+		return
+	}
+	at := d.at("label", 0)
+	if len(d.VIPs) != 1 {
+		d.wrong("label", at, "a label is for one vip, and there are %d", len(d.VIPs))
+		return
+	}
+	v := d.VIPs[0]
+	if !v.Prefix.Addr().Is4() {
+		d.wrong("label", at, "a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
+		return
+	}
+	iface := v.Interface
+	if iface == "" {
+		iface = d.Interface
+	}
+	if iface != "" && !strings.HasPrefix(d.Label, iface+":") {
+		d.wrong("label", at, "must begin with %s:", iface)
+	}
+}

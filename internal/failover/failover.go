@@ -1,0 +1,302 @@
+// Package failover is one check, from top to bottom: look, decide, write
+// down, act, write down, tell.
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/notify"
+	"pingover/state"
+)
+
+// Options are what the command line adds to a cluster's settings.
+type Options struct {
+	DryRun bool
+	// Tell is handed what the check does as it does it (RoundBegan, Replied,
+	// …, Noted); nil tells nobody. It is called by one goroutine at a time.
+	Tell func(event any)
+}
+
+// Error is a check that was not made, with the exit code that says why: 20
+// the kernel could not be asked, 75 another run holds the lock, 77 no
+// permission, 78 the settings do not fit this machine. Nothing was changed.
+type Error struct {
+	Code int
+	Text string
+	Hint string // what to do about it, "" where there is nothing to say
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Exit codes of checks that were not made, as in sysexits.h.
+const (
+	codeBusy       = 75 // EX_TEMPFAIL
+	codePermission = 77 // EX_NOPERM
+	codeSettings   = 78 // EX_CONFIG
+)
+
+// Rules of Decide.
+const (
+	rulePaused = 2  // keeps what is held
+	ruleTake   = 14 // takes over
+)
+
+// Check makes one check of the cluster in the real world. The error is nil,
+// an *Error, or the context's when a signal ended the check before it acted.
+func Check(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	world, err := Real(c)
+	if err != nil {
+		return Report{}, err
+	}
+	return CheckIn(ctx, world, c, o)
+}
+
+// CheckIn is Check in a world of the caller's making.
+func CheckIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+	r := &run{World: w, set: c, opt: o, dir: state.Dir(c.StateDir), began: time.Now()}
+	return r.check(ctx)
+}
+
+// run is one check under way.
+type run struct {
+	World
+	set     config.Cluster
+	opt     Options
+	telling sync.Mutex
+
+	dir    state.Dir
+	rec    *state.Record
+	unsaid error     // why the record could not be written
+	last   time.Time // of the last check
+	began  time.Time
+
+	ground   ground
+	ears     map[string]ear // by interface
+	deaf     error          // why an ear could not be opened
+	since    time.Time      // what was heard before does not count
+	asked    map[netip.Addr]bool
+	pinged   map[netip.Addr]bool // virtual IPs that answered a ping
+	seen     state.Seen
+	evidence state.Evidence
+
+	surprise state.Surprise
+	settled  *state.Change
+
+	unwritten []notify.News // of this run
+}
+
+func (r *run) check(ctx context.Context) (Report, error) {
+	if err := r.rights(); err != nil {
+		return Report{}, err
+	}
+	unlock, err := r.lock()
+	if err != nil {
+		return Report{}, err
+	}
+	defer unlock()
+	if err := r.recall(); err != nil {
+		return Report{}, err
+	}
+	if err := r.stand(ctx); err != nil {
+		return Report{}, err
+	}
+	r.compare()
+	defer r.deafen()
+	if err := r.look(ctx); err != nil {
+		return Report{}, err
+	}
+	decision := r.decide()
+	r.tell(Decided{Decision: decision})
+	if r.opt.DryRun {
+		r.rehearse(decision)
+		return r.report(result{Outcome: decision.Outcome, reason: decision.Reason}, r.wouldChange(decision)), nil
+	}
+	done := r.act(ctx, decision)
+	changed := r.writeDown(decision, done)
+	switch {
+	case r.unsaid != nil:
+		r.sendUnwritten(ctx, done)
+		if done.Switched() {
+			done.Outcome = state.StateFailed
+		}
+	case ctx.Err() == nil: // after a signal the next run sends it
+		r.sendMail(ctx)
+	}
+	return r.report(done, changed), nil
+}
+
+// rights finds out at once, while all may be well, whether a takeover would
+// be permitted.
+func (r *run) rights() error {
+	if err := r.MayPing(); err != nil {
+		return &Error{Code: codePermission, Text: err.Error()}
+	}
+	if len(r.set.VIPs) > 0 && !r.opt.DryRun {
+		if err := r.MayRaise(); err != nil {
+			return &Error{
+				Code: codePermission, Text: err.Error(),
+				Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs only the right to ping",
+			}
+		}
+	}
+	return nil
+}
+
+// lock takes the cluster's lock; a dry run takes none, for it changes nothing.
+func (r *run) lock() (unlock func(), err error) {
+	if r.opt.DryRun {
+		return func() {}, nil
+	}
+	unlock, err = r.dir.Lock(r.set.Name)
+	if errors.Is(err, state.ErrBusy) {
+		return nil, &Error{Code: codeBusy, Text: "another run is checking this cluster"}
+	}
+	if err != nil {
+		return nil, &Error{Code: codeSettings, Text: fmt.Sprintf("lock: %v", err)}
+	}
+	return unlock, nil
+}
+
+// recall loads the record, and says what is wrong with it.
+func (r *run) recall() error {
+	rec, err := r.dir.Load(r.set.Name, !r.opt.DryRun)
+	var link *state.SymlinkError
+	if errors.As(err, &link) {
+		return &Error{Code: codeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
+	}
+	if err != nil {
+		r.shout("%v; going on with what the kernel shows", err)
+	}
+	if rec.Host != "" && rec.Host != r.set.Host {
+		return &Error{
+			Code: codeSettings, Text: fmt.Sprintf("the record of cluster %q is of host %q, not of %q", r.set.Name, rec.Host, r.set.Host),
+			Hint: "give this cluster a name of its own with --name",
+		}
+	}
+	rec.Host = r.set.Host
+	r.rec = rec
+	if rec.Last != nil {
+		r.last = rec.Last.Time
+	}
+	return nil
+}
+
+// compare brings the record in line with the kernel and with the settings.
+func (r *run) compare() {
+	boot, err := r.BootID()
+	if err != nil {
+		r.note("the boot id cannot be read: %v", err)
+		boot = r.rec.BootID
+	}
+	r.surprise, r.settled = r.rec.Settle(r.held(), boot, time.Now().UTC().Truncate(time.Second))
+
+	known := r.rec.VIPs
+	r.rec.VIPs = nil
+	for _, a := range r.ground.aliases {
+		alias := state.Alias{Prefix: a.Prefix, Interface: a.Interface}
+		for _, k := range known {
+			if k.Prefix.Addr() == a.Prefix.Addr() {
+				alias.Label, alias.Raised = k.Label, k.Raised
+			}
+		}
+		r.rec.VIPs = append(r.rec.VIPs, alias)
+	}
+	for _, k := range known {
+		if k.Raised && !r.isVIP(k.Prefix.Addr()) && r.ground.kernel.Holds(k.Prefix.Addr()) {
+			r.note("%s is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del %s dev %s",
+				k.Prefix.Addr(), k.Prefix, k.Interface)
+			r.rec.VIPs = append(r.rec.VIPs, k)
+		}
+	}
+	if r.ground.address.IsValid() {
+		r.rec.Address = r.ground.address
+	}
+	r.rec.Interface = r.shownInterface()
+	if len(r.set.Mail.To) == 0 {
+		r.note("nobody is told of a change by mail: no mail-to is set")
+	}
+	if r.ground.never && len(r.set.VIPs) > 0 {
+		text := "no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused; set --witness"
+		r.tell(Noted{Text: text, Loud: !r.rec.WitnessTold})
+		r.rec.WitnessTold = true
+	}
+}
+
+// decide lets Decide speak about what was seen.
+func (r *run) decide() state.Decision {
+	r.see()
+	known := state.Known{
+		Role: r.rec.Role, ReleasedByHand: r.rec.ReleasedByHand, Unserved: r.rec.Streaks.Unserved,
+		PausedUntil: r.pausedUntil(),
+	}
+	return state.Decide(known, r.seen, state.Settings{Rise: r.set.Rise, BootWait: r.set.BootWait}, time.Now())
+}
+
+// mayTake says whether this check could become a takeover, as far as that is
+// known before the guards ask.
+func (r *run) mayTake() bool {
+	return !r.opt.DryRun && len(r.set.VIPs) > 0 && !r.ground.never && !r.rec.ReleasedByHand &&
+		r.seen.Uptime >= r.set.BootWait && !time.Now().Before(r.pausedUntil())
+}
+
+// pausedUntil is read anew each time, so that a pause takes effect at once.
+func (r *run) pausedUntil() time.Time {
+	until, err := r.dir.PausedUntil(r.set.Name)
+	if err != nil {
+		r.note("%v; taken for a pause", err)
+		return time.Now().Add(time.Hour)
+	}
+	return until
+}
+
+// report puts together what is shown of the check.
+func (r *run) report(done result, changed bool) Report {
+	held := []netip.Prefix{}
+	for _, a := range r.held() {
+		held = append(held, r.ground.kernel.Places(a)[0].Address.Prefix)
+	}
+	e := r.evidence
+	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
+	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(e.Commands)
+	report := Report{
+		Version: 1, Cluster: r.set.Name, Time: r.began.UTC().Truncate(time.Second),
+		Outcome: done.Outcome, Code: done.Code(), Changed: changed, DryRun: r.opt.DryRun, Reason: done.reason,
+		Role: r.rec.Role, Held: held, Interface: r.shownInterface(), Paused: time.Now().Before(r.pausedUntil()),
+		Host: r.set.Host, Evidence: e, MailWaiting: len(r.rec.Outbox),
+		Duration: state.Milliseconds(time.Since(r.began).Milliseconds()),
+	}
+	if r.unsaid != nil {
+		text := r.unsaid.Error()
+		report.Error = &text
+	}
+	return report
+}
+
+func (r *run) shownInterface() string {
+	if len(r.ground.aliases) > 0 {
+		return r.ground.aliases[0].Interface
+	}
+	return r.ground.route.Interface
+}
+
+// note and shout tell what an operator should know although the check goes on.
+func (r *run) note(format string, args ...any) {
+	r.tell(Noted{Text: fmt.Sprintf(format, args...)})
+}
+
+func (r *run) shout(format string, args ...any) {
+	r.tell(Noted{Text: fmt.Sprintf(format, args...), Loud: true})
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,268 @@
+package failover
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"pingover/state"
+	"pingover/vip"
+)
+
+// ground is what a check stands on: where the primary is, by which interface
+// it is reached, where each virtual IP is or would be raised, and what was on
+// this machine when the check began.
+type ground struct {
+	kernel  *vip.Kernel
+	address netip.Addr // the primary's; zero when its name does not resolve
+	route   vip.Route  // to it
+	source  netip.Addr // of the pings; zero: the kernel chooses
+	aliases []vip.Alias
+	witness []witness
+	never   bool // witness auto, and no gateway was ever found
+
+	// fault says what makes it impossible to ask, "" when nothing does. The
+	// verdict of such a check is unknown.
+	fault string
+}
+
+// ground finds out what the check stands on. An error is a setting that does
+// not fit this machine; a fault is left in the ground.
+func (r *run) stand(ctx context.Context) error {
+	g := &r.ground
+	kernel, err := r.Look()
+	if err != nil {
+		// Without the kernel's view nothing is known of what is held here.
+		return &Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)}
+	}
+	g.kernel = kernel
+
+	r.findPrimary(ctx)
+	if g.address.IsValid() {
+		r.evidence.Address = g.address.String()
+	}
+	if g.address.IsValid() && kernel.Holds(g.address) && !r.isVIP(g.address) {
+		if !g.address.IsLoopback() || len(r.set.VIPs) > 0 {
+			return &Error{
+				Code: codeSettings, Text: fmt.Sprintf("this machine is the primary: %s is its own address", g.address),
+				Hint: "pingover runs on the standby; --host is the other machine",
+			}
+		}
+	}
+	if err := r.placeAliases(); err != nil {
+		return err
+	}
+	r.checkLinks()
+	if g.fault == "" && g.address.IsValid() {
+		g.source = r.set.Source
+		if !g.source.IsValid() && !g.route.Local {
+			g.source = kernel.Source(g.route.Interface, g.address, r.vips())
+		}
+	}
+	r.findWitnesses()
+	if g.fault == "" && !r.holding() {
+		return r.rehearseRaise()
+	}
+	return nil
+}
+
+// findPrimary resolves the host and asks the kernel for the route to it.
+func (r *run) findPrimary(ctx context.Context) {
+	g := &r.ground
+	address, err := r.Resolve(ctx, r.set.Host)
+	switch {
+	case err == nil:
+		g.address = address
+	case r.rec.Address.IsValid():
+		g.address = r.rec.Address
+		r.note("%v; going on with its last good address, %s", err, g.address)
+	default:
+		g.blame("%v", err)
+		return
+	}
+	if g.kernel.Holds(g.address) {
+		if r.isVIP(g.address) {
+			g.blame("%s is on this machine now, so a ping would answer itself", g.address)
+		}
+		g.route.Local = true
+		return
+	}
+	g.route, err = r.Route(g.address)
+	switch {
+	case err != nil:
+		g.blame("no %v", err)
+	case g.route.Broadcast:
+		g.blame("%s is a broadcast address: whoever answers, it proves nothing", g.address)
+	}
+}
+
+// placeAliases finds the interface of each virtual IP: where it stands now,
+// else as configured, else the one whose network holds it, else the one that
+// leads to the primary. Doubt is an error.
+func (r *run) placeAliases() error {
+	g := &r.ground
+	for _, v := range r.set.VIPs {
+		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label}
+		networks := g.kernel.Networks(v.Prefix.Addr(), r.vips()...)
+		places := g.kernel.Places(v.Prefix.Addr())
+		switch {
+		case len(places) > 0:
+			alias.Interface, alias.Label = places[0].Interface, places[0].Address.Label
+		case alias.Interface != "":
+		case len(networks) == 1:
+			alias.Interface = networks[0]
+		case len(networks) > 1:
+			return &Error{
+				Code: codeSettings, Text: fmt.Sprintf("vip %q: the networks of %s all hold it", v.Prefix, strings.Join(networks, " and ")),
+				Hint: fmt.Sprintf("say which with --interface, or write %s@%s", v.Prefix.Addr(), networks[0]),
+			}
+		case g.route.Interface != "":
+			alias.Interface = g.route.Interface
+		default:
+			g.blame("no interface for %s: no network of this machine holds it, and no route leads to %s", v.Prefix.Addr(), r.set.Host)
+		}
+		g.aliases = append(g.aliases, alias)
+	}
+	return nil
+}
+
+// checkLinks looks whether every interface that is needed is there, up, and
+// has a carrier. It is asked again after each round.
+func (r *run) checkLinks() {
+	g := &r.ground
+	names := []string{r.set.Interface, g.route.Interface}
+	for _, a := range g.aliases {
+		names = append(names, a.Interface)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if name == "" {
+			continue
+		}
+		link, ok := g.kernel.Link(name)
+		switch {
+		case !ok:
+			g.blame("there is no interface %q", name)
+		case !link.Up:
+			g.blame("interface %q is down", name)
+		case !link.Carrier:
+			g.blame("interface %q has no carrier: is the cable in?", name)
+		}
+	}
+}
+
+// again takes a new look at the kernel after a round: a carrier lost in the
+// middle of it makes pings vanish without any error.
+func (r *run) again() {
+	kernel, err := r.Look()
+	if err != nil {
+		r.ground.blame("the kernel cannot be asked for its interfaces: %v", err)
+		return
+	}
+	r.ground.kernel = kernel
+	r.checkLinks()
+}
+
+// rehearseRaise makes sure, while all is well, that the command of a takeover
+// could be put together.
+func (r *run) rehearseRaise() error {
+	for _, a := range r.ground.aliases {
+		if _, err := r.Tool.RaisePlan(r.ground.kernel, a); err != nil {
+			return &Error{Code: codeSettings, Text: err.Error()}
+		}
+	}
+	return nil
+}
+
+// witness is a third address, and how it can be asked.
+type witness struct {
+	address    netip.Addr
+	link       string // where it is a neighbour; "" where it is not
+	start, end string // by what it answered at the start and at the end of the round; "" silence
+}
+
+// findWitnesses lists who can prove that this machine's own network works.
+// The automatic one is the default gateway of the interface of the first
+// virtual IP (else of the route to the primary), unless that is the primary
+// or a virtual IP itself; the last one known counts when the route is gone.
+func (r *run) findWitnesses() {
+	g := &r.ground
+	addresses := r.set.Witness.Addresses
+	if r.set.Witness.Auto {
+		addresses = r.gateways()
+		g.never = len(addresses) == 0
+	}
+	for _, a := range addresses {
+		w := witness{address: a}
+		if route, err := r.Route(a); err == nil && route.OnLink {
+			w.link = route.Interface
+		}
+		g.witness = append(g.witness, w)
+	}
+}
+
+func (r *run) gateways() []netip.Addr {
+	g := &r.ground
+	name := g.route.Interface
+	if len(g.aliases) > 0 {
+		name = g.aliases[0].Interface
+	}
+	families := map[bool]bool{}
+	if g.address.IsValid() {
+		families[g.address.Is6()] = true
+	}
+	for _, a := range r.vips() {
+		families[a.Is6()] = true
+	}
+	var found []netip.Addr
+	for _, v6 := range []bool{false, true} {
+		if !families[v6] {
+			continue
+		}
+		gateway, ok, err := r.Gateway(name, v6)
+		if err != nil || !ok {
+			gateway = r.rec.Gateway(name, v6)
+		}
+		if !gateway.IsValid() || gateway == g.address || r.isVIP(gateway.WithZone("")) {
+			continue
+		}
+		if mac := r.Neighbour(name, gateway).String(); mac != "" && mac == r.rec.Neighbour {
+			continue // the primary by another address
+		}
+		r.rec.SetGateway(name, gateway)
+		found = append(found, gateway)
+	}
+	return found
+}
+
+// blame adds to what makes it impossible to ask: the last cause found is
+// often the plainest ("interface is down" after "no route").
+func (g *ground) blame(format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	switch {
+	case g.fault == "":
+		g.fault = why
+	case !strings.Contains(g.fault, why):
+		g.fault += "; " + why
+	}
+}
+
+func (r *run) vips() []netip.Addr {
+	addrs := make([]netip.Addr, len(r.set.VIPs))
+	for i, v := range r.set.VIPs {
+		addrs[i] = v.Prefix.Addr()
+	}
+	return addrs
+}
+
+func (r *run) isVIP(a netip.Addr) bool { return slices.Contains(r.vips(), a) }
+
+// held are the virtual IPs that are here, by the latest look at the kernel.
+func (r *run) held() []netip.Addr {
+	return slices.DeleteFunc(r.vips(), func(a netip.Addr) bool { return !r.ground.kernel.Holds(a) })
+}
+
+func (r *run) holding() bool { return len(r.held()) > 0 }

@@ -1,0 +1,177 @@
+package failover
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"pingover/check"
+	"pingover/state"
+)
+
+// look is all the looking: one round of pings, or two with the wait between
+// them, and the guards beside the last one. What was seen is left in r.seen
+// and r.evidence. The error is ctx's, when a signal ended the check.
+func (r *run) look(ctx context.Context) error {
+	r.seen = state.Seen{Host: r.set.Host}
+	if uptime, err := r.Uptime(); err == nil {
+		r.seen.Uptime = uptime // else zero, which holds a takeover back
+	}
+	r.asked, r.pinged, r.since = map[netip.Addr]bool{}, map[netip.Addr]bool{}, time.Now()
+	switch {
+	case r.holding():
+		r.lookWhileHolding(ctx)
+	case r.ground.fault != "":
+		r.seen.Primary = check.Unknown
+	default:
+		r.lookWhileStandingBy(ctx)
+	}
+	r.see()
+	return context.Cause(ctx)
+}
+
+// lookWhileStandingBy makes one round, and when that was silent waits and
+// makes another, with the guards beside it so that they cost no extra time.
+func (r *run) lookWhileStandingBy(ctx context.Context) {
+	served, end := r.askWhoServes(ctx)
+	round := r.round(ctx, 1)
+	if round.Verdict == check.Up {
+		served()
+	}
+	end()
+	if round.Verdict == check.Up {
+		return
+	}
+	r.again()
+	if round.Verdict != check.Down || r.ground.fault != "" {
+		return
+	}
+	r.tell(Waiting{For: r.set.RetryWait, Why: "before the second round"})
+	if !sleep(ctx, r.set.RetryWait) {
+		return
+	}
+	r.again()
+	if r.ground.fault != "" {
+		r.seen.Primary = check.Unknown
+		return
+	}
+	guards := r.guard(ctx, r.roundLength(), r.mayTake())
+	round = r.round(ctx, 2)
+	if round.Verdict == check.Up {
+		guards.cancel()
+		guards.wait()
+		served, end := r.askWhoServes(ctx)
+		served()
+		end()
+		return
+	}
+	guards.wait()
+	r.again()
+	r.weigh(guards)
+	r.yield(ctx)
+}
+
+// lookWhileHolding makes one round with the guards beside it; they go on for
+// a while when the primary answers at once, for a rival has to be heard.
+func (r *run) lookWhileHolding(ctx context.Context) {
+	length := holdGuard
+	if r.ground.fault == "" {
+		length = max(r.roundLength(), holdGuard)
+	}
+	guards := r.guard(ctx, length, false)
+	if r.ground.fault == "" {
+		if r.round(ctx, 1).Verdict == check.Up {
+			guards.shorten(holdGuard)
+		}
+	}
+	guards.wait()
+	r.again()
+	r.weigh(guards)
+	r.faceRival(ctx)
+}
+
+// round makes one round of pings and leaves the verdict in r.seen.
+func (r *run) round(ctx context.Context, n int) check.Round {
+	pings := check.Pings{
+		Address: r.ground.address, Source: r.ground.source,
+		Count: r.set.Count, Interval: r.set.Interval, Timeout: r.set.Timeout,
+		OnReply: func(seq int, rtt time.Duration) { r.tell(Replied{N: n, Seq: seq, RTT: rtt}) },
+	}
+	r.tell(RoundBegan{N: n, Host: r.set.Host, Address: pings.Address, Count: pings.Count, Interval: pings.Interval, Timeout: pings.Timeout})
+	round := r.Ping(ctx, pings)
+	if round.Err != nil && ctx.Err() == nil {
+		r.ground.blame("%v", round.Err)
+	}
+	r.seen.Primary = round.Verdict
+	shown := evidenceOf(round)
+	r.evidence.Rounds = append(r.evidence.Rounds, shown)
+	r.tell(RoundEnded{N: n, Round: shown})
+	return round
+}
+
+// roundLength is how long a round takes in which nobody answers.
+func (r *run) roundLength() time.Duration {
+	return time.Duration(r.set.Count-1)*r.set.Interval + r.set.Timeout
+}
+
+// see puts together what the decision needs to know of each virtual IP.
+func (r *run) see() {
+	if r.seen.Primary != check.Up && r.ground.fault != "" {
+		// Something could not be asked, be it in the middle of a round or
+		// beside it. That is not an answer.
+		r.seen.Primary, r.seen.Why = check.Unknown, r.ground.fault
+	}
+	r.seen.VIPs, r.seen.Answers = nil, false
+	r.evidence.Holders = nil
+	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink {
+		r.seen.Answers, r.rec.Neighbour = true, holder.MAC
+		r.evidence.Holders = append(r.evidence.Holders, holder)
+	}
+	for _, a := range r.vips() {
+		sight := state.Sight{Address: a, Held: r.ground.kernel.Holds(a), Asked: r.asked[a]}
+		holder, ok := r.holder(a)
+		if ok && !sight.Held {
+			sight.Answered, sight.MAC = true, holder.MAC
+			sight.ByPrimary = holder.MAC != "" && holder.MAC == r.rec.Neighbour
+		}
+		if ok && a != r.ground.address {
+			r.evidence.Holders = append(r.evidence.Holders, holder)
+		}
+		r.seen.VIPs = append(r.seen.VIPs, sight)
+	}
+}
+
+func evidenceOf(round check.Round) state.Round {
+	shown := state.Round{Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
+	if round.Received > 0 {
+		ms := float64(round.RTT.Microseconds()) / 1000
+		shown.RTT = &ms
+	}
+	if round.Err != nil {
+		text := round.Err.Error()
+		shown.Error = &text
+	}
+	return shown
+}
+
+// sleep waits for d, or less when ctx ends; then it returns false.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tell hands an event to whoever prints, one at a time.
+func (r *run) tell(event any) {
+	if r.opt.Tell == nil {
+		return
+	}
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	r.opt.Tell(event)
+}

@@ -1,0 +1,137 @@
+package failover
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/notify"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// World is all that a check sees and touches outside its own record: the
+// kernel, the link, the tools, the mail server. It is the one place where
+// tests put something else; the clock is Go's own, which testing/synctest
+// fakes.
+type World struct {
+	Look      func() (*vip.Kernel, error)
+	Route     func(netip.Addr) (vip.Route, error)
+	Gateway   func(link string, v6 bool) (netip.Addr, bool, error)
+	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
+	Ping      func(context.Context, check.Pings) check.Round
+	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error)
+	Neighbour func(link string, a netip.Addr) net.HardwareAddr
+	Tool      Tool
+	MayPing   func() error
+	MayRaise  func() error
+	BootID    func() (string, error)
+	Uptime    func() (time.Duration, error)
+	Deliver   func(context.Context, []state.Letter) (left []state.Letter, err error)
+}
+
+// Wire asks, listens and announces on one interface; vip.Wire is the real one.
+type Wire interface {
+	Ask(target, from netip.Addr) error
+	Announce(addr netip.Addr, mac net.HardwareAddr) error
+	Heard(since time.Time) []vip.Heard
+	News() <-chan struct{}
+	Err() error
+	Close() error
+}
+
+// Tool raises and lowers addresses; vip.Tool is the real one.
+type Tool interface {
+	RaisePlan(*vip.Kernel, vip.Alias) ([]string, error)
+	LowerPlan(*vip.Kernel, netip.Addr) ([][]string, error)
+	Raise(context.Context, vip.Alias) (label string, ran []proc.Result, err error)
+	Lower(context.Context, netip.Addr) (ran []proc.Result, err error)
+}
+
+// resolveTimeout is for finding the primary's address by its name.
+const resolveTimeout = 5 * time.Second
+
+// Real is the world as it is, for one cluster. The error is an *Error: a
+// setting that does not fit this machine.
+func Real(c config.Cluster) (World, error) {
+	w := World{
+		Look:      vip.Look,
+		Route:     vip.RouteTo,
+		Gateway:   vip.Gateway,
+		Neighbour: vip.Neighbour,
+		Ping:      check.Ping,
+		Resolve: func(ctx context.Context, host string) (netip.Addr, error) {
+			return check.Resolve(ctx, host, resolveTimeout)
+		},
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+			wire, err := vip.Open(l, own, addrs...)
+			if err != nil {
+				return nil, err // not a nil *vip.Wire in an interface
+			}
+			return wire, nil
+		},
+		MayPing:  check.Permission,
+		MayRaise: vip.Permission,
+		BootID:   bootID,
+		Uptime:   uptime,
+	}
+	if len(c.VIPs) > 0 {
+		tool, err := vip.FindTool(c.Tool)
+		if err != nil {
+			return World{}, &Error{Code: codeSettings, Text: err.Error()}
+		}
+		w.Tool = tool
+	}
+	server := notify.Server{
+		Via:  notify.Via(c.Mail.Via),
+		From: c.Mail.From, User: c.Mail.User, Password: c.Mail.Password,
+		Timeout: c.Mail.Timeout, Hostname: hostname(),
+	}
+	if c.Mail.CAFile != "" {
+		pem, err := os.ReadFile(c.Mail.CAFile)
+		server.Roots = x509.NewCertPool()
+		if err != nil || !server.Roots.AppendCertsFromPEM(pem) {
+			return World{}, &Error{Code: codeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
+		}
+	}
+	w.Deliver = server.Deliver
+	return w, nil
+}
+
+// bootID names the boot this machine is in (random(4)).
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
+
+// uptime is how long this machine has been up (proc_uptime(5): seconds, with
+// hundredths).
+func uptime() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	seconds, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/uptime: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}

@@ -1,0 +1,224 @@
+package failover
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/proc"
+	"pingover/notify"
+	"pingover/state"
+)
+
+// writeDown puts what came of the check into the record, with the mail that
+// it owes, and writes both in one write: a run that is killed later has lost
+// neither. It says whether the check ended otherwise than the last one.
+func (r *run) writeDown(d state.Decision, done result) (changed bool) {
+	now := time.Now().UTC().Truncate(time.Second)
+	if r.seen.Primary == check.Up && r.neighbour() {
+		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
+			r.rec.Neighbour = mac.String()
+		}
+	}
+	check := state.Check{Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: d.Rule, Reason: done.reason}
+	changed = r.rec.Count(check, r.seen.Primary, r.unserved())
+	news, replyTo := r.news(done, now)
+	r.unwritten = news
+	r.enqueue(news, replyTo)
+	r.save(!r.rec.Quiet() || changed)
+	return changed
+}
+
+// wouldChange is what writeDown would say, for a dry run.
+func (r *run) wouldChange(d state.Decision) bool {
+	last := r.rec.Last
+	return last == nil && d.Outcome != state.OK || last != nil && last.Outcome != d.Outcome
+}
+
+// unserved says whether the primary answered, and nobody for a virtual IP
+// that others could be asked for.
+func (r *run) unserved() bool {
+	return r.seen.Primary == check.Up && slices.ContainsFunc(r.seen.VIPs, func(s state.Sight) bool {
+		return s.Asked && !s.Answered && !s.Held
+	})
+}
+
+// save writes the record. What cannot be written is remembered: it changes
+// how the run ends, not what it does.
+func (r *run) save(durable bool) {
+	if err := r.dir.Save(r.rec, durable); err != nil {
+		r.unsaid = fmt.Errorf("the state cannot be written: %w", err)
+		return
+	}
+	r.unsaid = nil
+}
+
+// news is what the operator has to be told after this run, the newest first:
+// the switch, the trouble that is due or over, and what the record did not
+// expect of the kernel.
+func (r *run) news(done result, now time.Time) (news []notify.News, replyTo string) {
+	this := state.Change{Time: now, Reason: done.reason, Evidence: r.evidence}
+	if done.change != nil {
+		this = *done.change
+	}
+	add := func(kind notify.Kind, change state.Change, trouble state.Trouble) {
+		news = append(news, r.tidings(kind, change, trouble))
+	}
+
+	var due *state.Trouble
+	var ended []state.Trouble
+	r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
+		notify.Check{Outcome: done.Outcome, Rule: r.rec.Last.Rule, Streaks: r.rec.Streaks, Now: now},
+		notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
+	switch {
+	case done.Outcome == state.TookOver:
+		// What stood in its way until now is over with it.
+		for _, t := range r.rec.Troubles {
+			replyTo = cmp.Or(replyTo, t.MessageID)
+		}
+		r.rec.Troubles, ended = nil, nil
+		add(notify.TookOver, this, state.Trouble{})
+		r.rec.BackTold = false
+	case done.Outcome == state.Released:
+		add(notify.Released, this, state.Trouble{})
+		replyTo = r.rec.Thread
+	case due != nil:
+		add(notify.Kind(done.Outcome), this, *due)
+		replyTo = due.MessageID
+	}
+	for _, t := range ended {
+		add(notify.Recovered, this, t)
+		replyTo = cmp.Or(replyTo, t.MessageID)
+	}
+	if r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackTold {
+		add(notify.PrimaryBack, this, state.Trouble{})
+		replyTo = cmp.Or(replyTo, r.rec.Thread)
+		r.rec.BackTold = true
+	}
+	switch r.surprise {
+	case state.AliasGone:
+		add(notify.AliasGone, *r.settled, state.Trouble{})
+	case state.ReleaseFinished:
+		add(notify.Released, *r.settled, state.Trouble{})
+	}
+
+	if len(news) == 0 || len(r.set.Mail.To) == 0 {
+		return nil, ""
+	}
+	return news, replyTo
+}
+
+// tidings is one piece of news, with what is here now, what is missing, and
+// the commands that undo it.
+func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Trouble) notify.News {
+	n := notify.News{
+		Kind: kind, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Trouble: trouble,
+		Held: r.prefixes(true), Missing: r.prefixes(false),
+	}
+	switch kind {
+	case notify.AliasGone:
+		n.Undo = lines(r.raisePlans(func(netip.Addr) bool { return true }))
+	case notify.Unserved:
+		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
+			_, answered := r.holder(p.Addr())
+			return answered
+		})
+	default:
+		n.Undo = lines(r.lowerPlans())
+	}
+	return n
+}
+
+// enqueue puts one letter with all the news into the outbox.
+func (r *run) enqueue(news []notify.News, replyTo string) {
+	if len(news) == 0 {
+		return
+	}
+	about := notify.Cluster{
+		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
+		Interface: r.shownInterface(), Hostname: hostname(), To: r.set.Mail.To,
+	}
+	id := state.NewEvent(r.began) + "." + string(news[0].Kind)
+	letter := notify.Compose(about, news, id, replyTo)
+	r.rec.Outbox = notify.Enqueue(about, r.rec.Outbox, letter)
+	if news[0].Kind == notify.TookOver {
+		r.rec.Thread = letter.MessageID
+	}
+	for i, t := range r.rec.Troubles {
+		if t.MessageID == "" {
+			r.rec.Troubles[i].MessageID = letter.MessageID
+		}
+	}
+}
+
+// prefixes are the virtual IPs as they stand in the settings: those that are
+// here, those that are not, or both.
+func (r *run) prefixes(which ...bool) []netip.Prefix {
+	var p []netip.Prefix
+	for _, a := range r.ground.aliases {
+		if slices.Contains(which, r.ground.kernel.Holds(a.Prefix.Addr())) {
+			p = append(p, a.Prefix)
+		}
+	}
+	return p
+}
+
+// lines are commands as one would type them.
+func lines(plans [][]string) (lines []string) {
+	for _, argv := range plans {
+		lines = append(lines, proc.Line(argv))
+	}
+	return lines
+}
+
+// sendMail delivers what the outbox holds, and crosses off what was taken.
+// Mail never changes how the run ends; that it waits is said when that
+// begins, and when it ends.
+func (r *run) sendMail(ctx context.Context) {
+	if len(r.rec.Outbox) == 0 {
+		return
+	}
+	waiting := len(r.rec.Outbox)
+	left, err := r.Deliver(ctx, r.rec.Outbox)
+	r.rec.Outbox = left
+	r.tell(Delivered{Sent: waiting - len(left), Waiting: len(left), Error: err})
+	switch before := r.rec.MailError; {
+	case err != nil:
+		text := err.Error()
+		r.rec.MailError = &text
+		if before == nil {
+			r.shout("mail waits: %v", err)
+		}
+	case before != nil:
+		r.rec.MailError = nil
+		r.shout("mail is delivered again")
+	}
+	r.save(true)
+}
+
+// sendUnwritten sends the mail of a run whose record could not be written:
+// at once, for no later run will know of it. What was owed before is left
+// alone, or it would be sent in every run. Troubles that last are told only
+// in the first such run, for no run remembers that they were; it is the one
+// that comes when the last record is about one gap old.
+func (r *run) sendUnwritten(ctx context.Context, done result) {
+	fresh := !r.last.IsZero() && r.began.Sub(r.last) < max(r.rec.Gap.Duration(), time.Minute)*3/2
+	switched := done.Outcome == state.TookOver || done.Outcome == state.Released
+	if !switched && !fresh {
+		r.note("%v", r.unsaid)
+		return
+	}
+	r.shout("%v", r.unsaid)
+	if len(r.set.Mail.To) == 0 {
+		return
+	}
+	trouble := state.Change{Time: r.began.UTC().Truncate(time.Second), Reason: r.unsaid.Error()}
+	r.rec.Outbox = nil
+	r.enqueue(append(r.unwritten, r.tidings(notify.StateFailed, trouble, state.Trouble{})), "")
+	left, err := r.Deliver(ctx, r.rec.Outbox)
+	r.tell(Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})
+}

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/state"
+)
+
+// What stands for the outcome where no check was made.
+const (
+	busy   state.Outcome = "busy" // another run holds the lock
+	failed state.Outcome = "error"
+)
+
+// unmade is the report of a check that was not made: why not, and what is
+// known all the same.
+func unmade(r failover.Report, err error, c config.Cluster, dryRun bool) failover.Report {
+	text := err.Error()
+	r.Version, r.Cluster, r.Host, r.DryRun, r.Error = 1, c.Name, c.Host, dryRun, &text
+	r.Outcome, r.Code = failed, codeBug
+	if e, ok := errors.AsType[*failover.Error](err); ok {
+		r.Code = e.Code
+	}
+	if r.Code == codeBusy {
+		r.Outcome = busy
+	}
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	return r
+}
+
+// printJSON writes a report as one line.
+func (p Program) printJSON(r failover.Report) {
+	r.Time = r.Time.UTC().Truncate(time.Second)
+	r.Held = list(r.Held)
+	r.Rounds = list(r.Rounds)
+	r.Witnesses = list(r.Witnesses)
+	r.Holders = list(r.Holders)
+	r.Commands = list(r.Commands)
+	var line strings.Builder
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(r); err != nil {
+		panic(err) // a report is made of what JSON can say
+	}
+	p.print(line.String())
+}
+
+// list is l as JSON shall show it: [] and never null.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}

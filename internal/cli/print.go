@@ -1,0 +1,237 @@
+// What is printed, and where.
+//
+// stdout carries what was asked for: help, the version, --json. All else goes
+// to stderr.
+//
+// A check is talkative where stderr is a terminal or --verbose is given. It
+// then says what it does as it does it, each line with the cluster in front:
+// rounds, waits, what the guards saw, commands as one would type them, the
+// verdict and why. A check that is not talkative says nothing where nothing
+// changed and one line for a change, so that cron's own mail is a second
+// channel to the operator; besides that only loud notes, which come once, and
+// the commands of a dry run, which were asked for. A check that found the
+// lock taken (75) is no news and says nothing.
+//
+// --quiet is the same as no terminal, and no commands in a dry run. --json
+// implies --quiet, but where --verbose is given too.
+//
+// Errors are `pingover: CLUSTER: what is wrong`, in lower case, with the thing
+// at fault quoted; a hint has its own line. Whatever came from outside is
+// printed in one line and without control characters.
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/state"
+)
+
+// print writes what was asked for. Whoever closed the pipe knows that nothing
+// arrives.
+func (p Program) print(text string) {
+	if _, err := io.WriteString(p.Stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
+		complain(p.Stderr, "stdout: "+err.Error())
+	}
+}
+
+// complain says what is wrong.
+func complain(w io.Writer, text string) { fmt.Fprintf(w, "%s: %s\n", programName, oneLine(text)) }
+
+// advise says what to do about it, where there is something to say.
+func advise(w io.Writer, hint string) {
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", oneLine(hint))
+	}
+}
+
+// voice tells what one check of one cluster does.
+type voice struct {
+	out       io.Writer
+	cluster   string
+	talkative bool
+	quiet     bool
+	dryRun    bool
+}
+
+// say prints a line of a talkative check.
+func (v voice) say(format string, args ...any) {
+	if v.talkative {
+		fmt.Fprintf(v.out, "%s: %s\n", v.cluster, oneLine(fmt.Sprintf(format, args...)))
+	}
+}
+
+// report prints a line that is not only for a talkative check.
+func (v voice) report(text string) { complain(v.out, v.cluster+": "+text) }
+
+// tell puts an event into words.
+func (v voice) tell(event any) {
+	switch e := event.(type) {
+	case failover.RoundBegan:
+		v.say("round %d: pinging %s, at most %s, %s apart", e.N, hostAndAddress(e.Host, e.Address),
+			count(e.Count, "ping"), config.DurationText(e.Interval))
+	case failover.Replied:
+		v.say("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
+	case failover.RoundEnded:
+		v.say("round %d: %s", e.N, roundText(e.Round))
+	case failover.Waiting:
+		v.say("waiting %s: %s", config.DurationText(e.For), e.Why)
+	case failover.Guarded:
+		v.guarded(e)
+	case failover.Decided:
+		v.say("decision: %s, by rule %d", e.Decision.Outcome, e.Decision.Rule)
+	case failover.Ran:
+		v.ran(e)
+	case failover.Announced:
+		v.say("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
+	case failover.Delivered:
+		v.delivered(e)
+	case failover.Noted:
+		if e.Loud {
+			v.report(e.Text)
+		} else {
+			v.say("%s", e.Text)
+		}
+	}
+}
+
+func hostAndAddress(host string, address netip.Addr) string {
+	if host == address.String() {
+		return host
+	}
+	return fmt.Sprintf("%s (%s)", host, address)
+}
+
+func roundText(r state.Round) string {
+	switch {
+	case r.Error != nil:
+		return r.Verdict + ": " + *r.Error
+	case r.Received == 0:
+		return fmt.Sprintf("%s: none of %s was answered", r.Verdict, count(r.Sent, "ping"))
+	}
+	return r.Verdict
+}
+
+func (v voice) guarded(e failover.Guarded) {
+	for _, w := range e.Witnesses {
+		switch {
+		case !w.Answers:
+			v.say("witness %s does not answer", w.Address)
+		case w.By != nil:
+			v.say("witness %s answers (%s)", w.Address, *w.By)
+		default:
+			v.say("witness %s answers", w.Address)
+		}
+	}
+	for _, h := range e.Holders {
+		if h.MAC == "" {
+			v.say("another machine answers for %s", h.Address)
+		} else {
+			v.say("another machine answers for %s: %s", h.Address, h.MAC)
+		}
+	}
+	if len(e.Holders) == 0 {
+		v.say("nobody else answers for the host or a virtual IP")
+	}
+}
+
+// ran shows a command. Those of a dry run are what it was asked for.
+func (v voice) ran(e failover.Ran) {
+	command := shellQuote(e.Command.Argv)
+	switch {
+	case e.DryRun && !v.quiet:
+		v.report("would run: " + command)
+	case e.DryRun:
+	case e.Command.Code == nil || *e.Command.Code == 0:
+		v.say("ran: %s", command)
+	case e.Command.Output == "":
+		v.say("ran: %s: exit code %d", command, *e.Command.Code)
+	default:
+		v.say("ran: %s: exit code %d: %s", command, *e.Command.Code, e.Command.Output)
+	}
+}
+
+func (v voice) delivered(e failover.Delivered) {
+	if e.Sent > 0 {
+		v.say("mail: %s sent", count(e.Sent, "letter"))
+	}
+	if e.Error != nil {
+		v.say("mail: %s waiting: %s", count(e.Waiting, "letter"), e.Error)
+	}
+}
+
+// verdict tells how the check ended: always in a talkative one, else where it
+// ended otherwise than the last.
+func (v voice) verdict(r failover.Report) {
+	text := string(r.Outcome)
+	if r.DryRun {
+		text += " (dry run)"
+	}
+	text += ": " + r.Reason
+	if r.Error != nil && !strings.Contains(r.Reason, *r.Error) {
+		text += ": " + *r.Error
+	}
+	if r.Changed || v.talkative {
+		v.report(text)
+	}
+}
+
+// unmade tells why there was no check.
+func (v voice) unmade(err error, code int) {
+	if code == codeBusy && !v.talkative {
+		return
+	}
+	v.report(err.Error())
+	if e, ok := errors.AsType[*failover.Error](err); ok {
+		advise(v.out, e.Hint)
+	}
+}
+
+// interrupted tells why the check ended early.
+func (v voice) interrupted(cause error) {
+	v.say("ended by %s before it had changed anything", cause)
+}
+
+// count is "1 ping", "5 pings".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+// oneLine is text as it may be shown on a terminal and in a log.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+// shellQuote is a command as one would type it.
+func shellQuote(argv []string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_"
+	words := make([]string, len(argv))
+	for i, word := range argv {
+		if word == "" || strings.Trim(word, plain) != "" {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		words[i] = word
+	}
+	return strings.Join(words, " ")
+}

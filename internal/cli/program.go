@@ -1,0 +1,150 @@
+// Package cli is the command line: the commands, and every word that is
+// printed.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+)
+
+// Exit codes that are no outcome of a check, after sysexits.h.
+const (
+	codeUsage = 64 // EX_USAGE: the command line
+	codeBug   = 70 // EX_SOFTWARE
+	codeBusy  = 75 // EX_TEMPFAIL: another run holds the lock
+)
+
+// Interrupted is what Run returns instead of an exit code when the end of its
+// context kept it from making a check, so that nothing was changed: the process
+// must die of the signal that it was, and whoever sent it sees that it was
+// obeyed.
+const Interrupted = -1
+
+// Program is the program but for its process: the streams and what else comes
+// from outside.
+type Program struct {
+	Stdout, Stderr io.Writer
+	Terminal       bool // Stderr is a terminal
+	Version        string
+	Env            config.Env
+	// Check makes one check: failover.Check, but for tests.
+	Check func(context.Context, config.Cluster, failover.Options) (failover.Report, error)
+}
+
+// Run obeys a command line, which begins behind the program's own name, and
+// returns the exit code.
+func (p Program) Run(ctx context.Context, args []string) (code int) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			complain(p.Stderr, fmt.Sprintf("a bug: %v (%s)", bug, panickedAt()))
+			code = codeBug
+		}
+	}()
+	commands := p.commands(&code)
+	line, err := arrange(args, commands)
+	if err == nil {
+		err = p.app(commands).RunContext(ctx, line)
+	}
+	if err != nil {
+		return p.explain(err)
+	}
+	return code
+}
+
+// panickedAt is the place of the code that panicked. It is to be called by the
+// deferred function that recovers.
+func panickedAt() string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs)])
+	panicking := false
+	for {
+		frame, more := frames.Next()
+		switch {
+		case frame.Function == "runtime.gopanic":
+			panicking = true
+		case panicking && !strings.HasPrefix(frame.Function, "runtime."), !more:
+			return fmt.Sprintf("%s, line %d", frame.Function, frame.Line)
+		}
+	}
+}
+
+// app hands the command line to urfave/cli. All that the library would print
+// or decide by itself is switched off: it prints usage errors to stdout, calls
+// os.Exit, takes "help" for a command where a cluster is called that, and -v
+// for --version.
+func (p Program) app(commands []command) *cli.App {
+	app := &cli.App{
+		Name:                      programName,
+		HideHelp:                  true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		Writer:                    p.Stdout,
+		ErrWriter:                 p.Stderr,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageErrorAsItIs,
+		Flags:                     libraryFlags(rootFlags()),
+		Action: func(c *cli.Context) error {
+			if c.Bool("version") {
+				p.print(programName + " " + p.Version + "\n")
+				return nil
+			}
+			return usageError{"a command is missing", "see pingover help"}
+		},
+	}
+	for _, command := range commands {
+		app.Commands = append(app.Commands, &cli.Command{
+			Name:         command.name,
+			HideHelp:     true,
+			OnUsageError: usageErrorAsItIs, // not inherited from the app
+			Flags:        libraryFlags(command.flags),
+			Action:       command.run,
+		})
+	}
+	return app
+}
+
+func usageErrorAsItIs(_ *cli.Context, err error, _ bool) error {
+	return usageError{err.Error(), "see pingover help"}
+}
+
+// usageError is something wrong with the command line itself.
+type usageError struct{ text, hint string }
+
+func (e usageError) Error() string { return e.text }
+
+// hinted is an error and what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// explain says what went wrong, and returns its exit code.
+func (p Program) explain(err error) int {
+	if usage, ok := errors.AsType[usageError](err); ok {
+		complain(p.Stderr, usage.text)
+		advise(p.Stderr, usage.hint)
+		return codeUsage
+	}
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		for _, problem := range problems {
+			complain(p.Stderr, problem.Error())
+		}
+		if h, ok := errors.AsType[hinted](err); ok {
+			advise(p.Stderr, h.hint)
+		}
+		return problems.Code()
+	}
+	complain(p.Stderr, "a bug: "+err.Error())
+	return codeBug
+}

@@ -1,0 +1,95 @@
+// Pingover is a poor man's cluster: it pings a primary and, when that is dead,
+// takes over its virtual IPs.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pingover/internal/cli"
+	"pingover/internal/config"
+	"pingover/internal/failover"
+)
+
+// version is set for a release: go build -ldflags "-X main.version=v1.2.3".
+var version string
+
+func main() { run(failover.Check) }
+
+// run obeys the command line of the process, whose exit code is the outcome.
+func run(check func(context.Context, config.Cluster, failover.Options) (failover.Report, error)) {
+	// A reader that goes away ends a takeover no more than it begins one: a
+	// write to it fails, and does not kill. An ignored signal would be passed
+	// on to the commands that are run, a caught one is not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx := untilSignal()
+	hostname, _ := os.Hostname() // without one, mail is from localhost
+	program := cli.Program{
+		Stdout:   os.Stdout,
+		Stderr:   os.Stderr,
+		Terminal: isTerminal(os.Stderr),
+		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
+		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
+		Check:    check,
+	}
+	code := program.Run(ctx, os.Args[1:])
+	if code == cli.Interrupted {
+		code = dieOf(context.Cause(ctx))
+	}
+	os.Exit(code)
+}
+
+// caught is the cause of a context that a signal ended.
+type caught struct{ syscall.Signal }
+
+func (c caught) Error() string { return unix.SignalName(c.Signal) }
+
+// untilSignal is a context that the first signal ends. A signal that whoever
+// started us had set to be ignored, as nohup does, stays ignored.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	go func() { end(caught{(<-signals).(syscall.Signal)}) }()
+	return ctx
+}
+
+// dieOf ends the process by the signal that was caught. Process 1 of a
+// container survives that; it gets the exit code that a shell makes of it.
+func dieOf(cause error) int {
+	c, ok := errors.AsType[caught](cause)
+	if !ok {
+		panic(cause)
+	}
+	signal.Reset(c.Signal)
+	if err := syscall.Kill(syscall.Getpid(), c.Signal); err == nil {
+		time.Sleep(time.Second)
+	}
+	return 128 + int(c.Signal)
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// builtVersion is what the go command knows about this build.
+func builtVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	os.Setenv("GORACE", quickExit)
+	testscript.Main(tests{m}, map[string]func(){
+		"pingover":        main,
+		"pingover-asleep": func() { run(sleep) },
+		"pingover-acting": func() { run(act) },
+		"pingover-fluent": func() { run(talk) },
+	})
+}
+
+// quickExit is the value of GORACE without which each of our processes sleeps
+// a second at its end under -race.
+const quickExit = "atexit_sleep_ms=0"
+
+// tests are run where hosts and switches can be made: here as root, else once
+// more in namespaces of our own. Where that fails, the tests that need a lab
+// skip with the reason.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	if inside, code, err := lab.Enter(); err == nil && !inside {
+		return code
+	}
+	defer removeBinary()
+	return t.M.Run()
+}
+
+// TestScripts runs the program itself. UPDATE=1 writes what it prints into the
+// scripts.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", quickExit)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code},
+	})
+}
+
+// code runs a command that must end with that exit code: code 64 pingover check.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N command [args...]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := err.(*exec.ExitError); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+// sleep is a check that waits for a signal.
+func sleep(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
+	o.Tell(failover.Noted{Text: "asleep"})
+	<-ctx.Done()
+	return failover.Report{}, context.Cause(ctx)
+}
+
+// act is a check that a signal meets while it acts.
+func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
+	o.Tell(failover.Noted{Text: "asleep"})
+	<-ctx.Done()
+	return failover.Report{Outcome: "took-over", Code: 11, Reason: "it had begun"}, nil
+}
+
+// talk is a check that has much to say, and takes over.
+func talk(_ context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
+	for range 10 {
+		o.Tell(failover.Noted{Text: "still here"})
+	}
+	return failover.Report{Outcome: "took-over", Code: 11}, nil
+}
+
+func TestSignals(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String()+" before acting", func(t *testing.T) {
+			t.Parallel()
+			status, stderr := signalled(t, []syscall.Signal{s}, "pingover-asleep")
+			if !status.Signaled() || status.Signal() != s {
+				t.Errorf("it did not die of the signal, but: exited %v, code %d", status.Exited(), status.ExitStatus())
+			}
+			if !strings.HasPrefix(stderr, "web: ended by SIG") || !strings.HasSuffix(stderr, " before it had changed anything\n") {
+				t.Errorf("stderr: %q", stderr)
+			}
+		})
+		t.Run(s.String()+" while acting", func(t *testing.T) {
+			t.Parallel()
+			status, stderr := signalled(t, []syscall.Signal{s}, "pingover-acting")
+			if status.ExitStatus() != 11 {
+				t.Errorf("code %d, want 11", status.ExitStatus())
+			}
+			if diff := cmp.Diff("pingover: web: took-over: it had begun\n", stderr); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+	t.Run("a hangup that nohup ignores stays ignored", func(t *testing.T) {
+		t.Parallel()
+		status, stderr := signalled(t, []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, "nohup", "pingover-asleep")
+		if !status.Signaled() || status.Signal() != syscall.SIGTERM {
+			t.Errorf("it did not die of SIGTERM; code %d, stderr %q", status.ExitStatus(), stderr)
+		}
+	})
+}
+
+// signalled runs a check of a cluster called web that says "asleep" on stderr,
+// sends it the signals then, and returns how it ended and what it said after.
+func signalled(t *testing.T, signals []syscall.Signal, argv ...string) (syscall.WaitStatus, string) {
+	t.Helper()
+	c := exec.Command(argv[0], append(argv[1:], "check", "--name", "web", "--host", "172.16.0.2", "--verbose")...)
+	pipe, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stderr := bufio.NewReader(pipe)
+	if line, err := stderr.ReadString('\n'); line != "web: asleep\n" {
+		t.Errorf("said %q, %v", line, err)
+	}
+	for _, s := range signals {
+		if err := c.Process.Signal(s); err != nil {
+			t.Error(err)
+		}
+	}
+	rest, err := io.ReadAll(stderr)
+	if err != nil {
+		t.Error(err)
+	}
+	c.Wait() // its error is the status
+	return c.ProcessState.Sys().(syscall.WaitStatus), string(rest)
+}
+
+func TestAReaderThatGoesAwayDoesNotKillTheCheck(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	c := exec.Command("pingover-fluent", "check", "--host", "172.16.0.2", "--verbose")
+	c.Stderr = w
+	c.Run() // its error is the code
+	if code := c.ProcessState.ExitCode(); code != 11 {
+		t.Errorf("%s, want exit code 11", c.ProcessState)
+	}
+}
+
+func TestEverySettingIsInTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if os.IsNotExist(err) {
+		t.Skip("there is no README.md")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range config.Settings() {
+		if !strings.Contains(string(readme), "`"+s.Name+"`") {
+			t.Errorf("README.md does not explain `%s`", s.Name)
+		}
+	}
+}

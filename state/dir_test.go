@@ -180,7 +180,7 @@ func fullRecord() *Record {
 		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true}},
-		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
+		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active,
 		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either"},
 		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4},

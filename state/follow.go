@@ -82,6 +82,9 @@ func (r *Record) Intend(role Role, change Change) {
 	if r.Role == role && r.Pending != nil {
 		return
 	}
+	if r.Role == Standby || r.Role == Active {
+		r.Before = r.Role
+	}
 	r.Role, r.Event, r.Pending = role, change.Event, &change
 }
 
@@ -109,7 +112,8 @@ func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
 }
 
 // Count adds a check to the streaks, and makes it the last one. It says
-// whether the check ended otherwise than the one before.
+// whether the check ended otherwise than the one before; each switch does, a
+// failure that is only repeated does not.
 func (r *Record) Count(c Check, primary check.Verdict, unserved bool) (changed bool) {
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
@@ -166,10 +170,14 @@ func (r *Record) Quiet() bool {
 }
 
 func (r *Record) become(role Role, event string, now time.Time) {
-	if role != r.Role || r.Since.IsZero() {
+	before := r.Role
+	if r.Before != "" {
+		before = r.Before // an intent that leads back to it changes nothing
+	}
+	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
-	r.Role, r.Event, r.Pending = role, event, nil
+	r.Role, r.Before, r.Event, r.Pending = role, "", event, nil
 }
 
 // pending is the change that the open intent stands for, as it ended.

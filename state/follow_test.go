@@ -258,11 +258,11 @@ func TestIntend(t *testing.T) {
 	}{
 		{
 			name: "a takeover", rec: recordOf(Standby), role: Taking,
-			then: with(recordOf(Taking), func(r *Record) { r.Event, r.Pending = "next", &is }),
+			then: with(recordOf(Taking), func(r *Record) { r.Before, r.Event, r.Pending = Standby, "next", &is }),
 		},
 		{
 			name: "a release", rec: recordOf(Active), role: Releasing,
-			then: with(recordOf(Releasing), func(r *Record) { r.Event, r.Pending = "next", &is }),
+			then: with(recordOf(Releasing), func(r *Record) { r.Before, r.Event, r.Pending = Active, "next", &is }),
 		},
 		{
 			name: "an intent that is open keeps its change",
@@ -401,7 +401,7 @@ func TestCount(t *testing.T) {
 			{"blocked for another reason", 3 * time.Second, Blocked, 13, check.Down, false, true, Streaks{}, 1000},
 			{"blocked for the same", 4 * time.Second, Blocked, 13, check.Down, false, false, Streaks{}, 1000},
 			{"it fails", 5 * time.Second, TakeoverFailed, 14, check.Down, false, true, Streaks{}, 1000},
-			{"each try is a change", 6 * time.Second, TakeoverFailed, 14, check.Down, false, true, Streaks{}, 1000},
+			{"it is not said twice that it fails", 6 * time.Second, TakeoverFailed, 14, check.Down, false, false, Streaks{}, 1000},
 			{"taken over", 7 * time.Second, TookOver, 14, check.Down, false, true, Streaks{}, 1000},
 			{"holding is what follows", 8 * time.Second, Holding, 6, check.Down, false, false, Streaks{Good: 1}, 1000},
 			{"paused meanwhile", 9 * time.Second, Holding, 2, check.Down, false, false, Streaks{Good: 2}, 1000},

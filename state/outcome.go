@@ -52,11 +52,10 @@ func (o Outcome) Code() int {
 	return 70
 }
 
-// Switched says whether the outcome is a change of who holds the virtual IPs,
-// or a try at one.
+// Switched says whether the outcome is a change of who holds the virtual IPs.
 func (o Outcome) Switched() bool {
 	switch o {
-	case TookOver, Released, TakeoverFailed, ReleaseFailed, StateFailed:
+	case TookOver, Released, StateFailed:
 		return true
 	}
 	return false

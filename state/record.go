@@ -43,6 +43,7 @@ type Record struct {
 	Since     time.Time    `json:"since"`   // since when it has this role
 	Event     string       `json:"event"`   // id of the intent or change that led to it
 	Pending   *Change      `json:"pending"` // the change that an open intent stands for
+	Before    Role         `json:"before"`  // the role before that intent; "" when none is open
 	BootID    string       `json:"boot_id"` // of the boot in which this was written
 	Last      *Check       `json:"last"`    // the last check
 	Gap       Milliseconds `json:"gap_ms"`  // between the last two checks
@@ -145,6 +146,15 @@ type Witness struct {
 type Holder struct {
 	Address string `json:"address"`
 	MAC     string `json:"mac"`
+}
+
+// whole is the evidence with no list nil, as JSON's readers expect.
+func (e Evidence) whole() Evidence {
+	e.Rounds = append([]Round{}, e.Rounds...)
+	e.Witnesses = append([]Witness{}, e.Witnesses...)
+	e.Holders = append([]Holder{}, e.Holders...)
+	e.Commands = append([]Command{}, e.Commands...)
+	return e
 }
 
 // Command is a command that was run, or in a dry run would be.

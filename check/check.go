@@ -79,9 +79,9 @@ const (
 	// that has much else to do, before the round is given up.
 	stall = 5 * time.Second
 
-	// A reply that came in time may not have been read in time, so after the
-	// timeout the library gets three more turns. A machine that lets it wait
-	// makes these longer too.
+	// What happened in time may not have been told in time, so when it is over
+	// the library gets three more turns. A machine that lets it wait makes these
+	// longer too.
 	graces = 3
 	grace  = 5 * time.Millisecond
 )
@@ -105,7 +105,7 @@ func pingBy(ctx context.Context, p Pings, run library) Round {
 		err = w.watch(ctx, run)
 	}
 	if err != nil {
-		w.round.Err = fmt.Errorf("ping %s: %w", p.Address, err)
+		w.round.Err = fmt.Errorf("ping %s: %w", p.Address, err) // callers look for the context's error in it
 	}
 	return w.round
 }
@@ -116,7 +116,7 @@ type library func(ctx context.Context, p Pings, tell func(event)) error
 
 type event struct {
 	kind kind
-	seq  int // of sent and answered: the how manieth ping that the kernel accepted, from 0
+	seq  int // of sent and answered: which of the pings that the kernel accepted, from 0
 	at   time.Time
 	err  error // of refused: why; of ended: why, or nil
 }
@@ -174,8 +174,10 @@ func (w *watcher) watch(ctx context.Context, run library) error {
 			case e.kind == answered:
 				w.answered(e)
 				return nil
-			case e.kind == ended:
+			case e.kind == ended && ctx.Err() == nil:
 				return w.ended(e.err)
+			case e.kind == ended:
+				return ctx.Err()
 			case w.allTried():
 				continue // not of this round
 			case e.kind == sent:
@@ -184,12 +186,10 @@ func (w *watcher) watch(ctx context.Context, run library) error {
 				w.refused++
 				w.refusal = e.err
 			}
+			turns = graces
 			timer.Reset(time.Until(w.next(e.at)))
 
 		case <-timer.C:
-			if !w.allTried() {
-				return fmt.Errorf("only %d of %d pings could be sent in time", w.round.Sent, w.Count)
-			}
 			if turns == 0 {
 				return w.silent()
 			}
@@ -230,7 +230,10 @@ func (w *watcher) answered(e event) {
 
 // silent is the verdict when the time is over and nobody answered.
 func (w *watcher) silent() error {
-	if w.refused > 0 {
+	switch {
+	case !w.allTried():
+		return fmt.Errorf("only %d of %d pings could be sent in time", w.round.Sent, w.Count)
+	case w.refused > 0:
 		return fmt.Errorf("%d of %d pings could not be sent: %w", w.refused, w.Count, w.refusal)
 	}
 	w.round.Verdict = Down

@@ -141,11 +141,11 @@ func TestRound(t *testing.T) {
 			func(p Pings, tell func(event)) error {
 				for seq := range p.Count {
 					tell(event{kind: sent, seq: seq})
-					time.Sleep(p.Interval + stall - 1)
+					time.Sleep(p.Interval + stall + silence - 1)
 				}
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second - 4 + silence},
+			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second + 5*silence - 4},
 		},
 		{
 			"the first send fails",
@@ -212,7 +212,7 @@ func TestRound(t *testing.T) {
 			outcome{
 				"unknown", 2, 0, 0, "ping 172.16.0.2: only 2 of 5 pings could be sent in time",
 				told{[]int{1, 2}, nil},
-				2*3*time.Second + stall,
+				2*3*time.Second + stall + silence,
 			},
 		},
 		{
@@ -361,6 +361,28 @@ func TestBadPings(t *testing.T) {
 			p.OnSend = func(int) { t.Error("a ping was sent") }
 			want := outcome{Verdict: "unknown", Err: c.want}
 			if diff := cmp.Diff(want, report(Ping(t.Context(), p), told{}, 0)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// While a callback takes its time the context ends, and the library with it.
+func TestContextEndsDuringACallback(t *testing.T) {
+	t.Parallel()
+	for range 20 { // which of the two is seen first is left to chance
+		bubble(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			r := pingBy(ctx, Pings{
+				Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: time.Minute, Timeout: time.Minute,
+				OnSend: func(int) { time.Sleep(2 * time.Second) },
+			}, fake(func(_ Pings, tell func(event)) error {
+				tell(event{kind: sent, seq: 0})
+				return nil
+			}))
+			want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: context deadline exceeded"}
+			if diff := cmp.Diff(want, report(r, told{}, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

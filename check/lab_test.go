@@ -14,12 +14,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/dns/dnsmessage"
 
 	"pingover/internal/lab"
 )
@@ -205,7 +203,26 @@ func pair(t *testing.T) (standby, primary *lab.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	settle(t, standby)
+	settle(t, primary)
 	return standby, primary
+}
+
+// settle waits until a host answers for its IPv6 addresses: also without
+// duplicate address detection they are tentative for a moment.
+func settle(t *testing.T, h *lab.Host) {
+	t.Helper()
+	for range 500 {
+		tentative, err := h.Run("ip", "-6", "addr", "show", "tentative")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tentative == "" {
+			return
+		}
+		time.Sleep(10 * ms)
+	}
+	t.Fatal("an IPv6 address stays tentative")
 }
 
 func must(t *testing.T, h *lab.Host, argv ...string) {
@@ -601,181 +618,5 @@ func TestContextEndsPingOnANetwork(t *testing.T) {
 	r.Took = 0
 	if diff := cmp.Diff(unknown(1, "ping 172.16.0.2: context canceled"), r); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
-	}
-}
-
-func TestPermission(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name, before, wrapper, want string
-	}{
-		{"raw", "", "", ""},
-		{"unprivileged", openRange, noRaw, ""},
-		{"neither", "", noRaw, noPermission},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			h, err := needLab(t).Add("standby")
-			if err != nil {
-				t.Fatal(err)
-			}
-			must(t, h, "sh", "-ec", c.before)
-			got := on(t, h, task{Permission: true}, nil, strings.Fields(c.wrapper)...)
-			if got.Permission != c.want || got.Denied != (c.want != "") {
-				t.Errorf("got %q, want %q; is fs.ErrPermission: %t", got.Permission, c.want, got.Denied)
-			}
-		})
-	}
-}
-
-func TestPermissionOfTwoFamilies(t *testing.T) {
-	t.Parallel()
-	no, absent, full := fmt.Errorf("no permission: %w", fs.ErrPermission), syscall.EAFNOSUPPORT, syscall.EMFILE
-	for _, c := range []struct {
-		name             string
-		err4, err6, want error
-	}{
-		{"both", nil, nil, nil},
-		{"no IPv6 on this machine", nil, absent, nil},
-		{"no IPv4 on this machine", absent, nil, nil},
-		{"IPv4 alone", nil, no, nil},
-		{"neither", no, no, no},
-		{"no right, no IPv6", no, absent, no},
-		{"no right, no IPv4", absent, no, no},
-		{"out of file descriptors", full, full, nil},
-	} {
-		if got := permission(c.err4, c.err6); got != c.want {
-			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
-		}
-	}
-}
-
-func TestResolve(t *testing.T) {
-	t.Parallel()
-	const hosts = `cat >>/etc/hosts <<-E
-		2001:db8::5 both
-		172.16.0.5 both
-		2001:db8::6 six
-		fe80::7%lo linklocal
-	E
-	`
-	for _, c := range []struct {
-		name, before, host string
-		dns                func([]byte) []byte // the name server's answer; nil: it is silent
-		want, err          string
-	}{
-		{name: "an address asks nobody", host: "172.16.0.2", want: "172.16.0.2"},
-		{name: "a zone stays", host: "fe80::1%eth0", want: "fe80::1%eth0"},
-		{name: "IPv4 written as IPv6", host: "::ffff:172.16.0.2", want: "172.16.0.2"},
-		{name: "hosts file, IPv4 first", before: hosts, host: "both", want: "172.16.0.5"},
-		{name: "hosts file, IPv6 alone", before: hosts, host: "six", want: "2001:db8::6"},
-		{name: "hosts file, with a zone", before: hosts, host: "linklocal", want: "fe80::7%lo"},
-		{name: "the host's own name", host: "localhost", want: "127.0.0.1"},
-		{name: "DNS", host: "db.example.org", dns: answerA, want: "172.16.0.8"},
-		{
-			name: "no such name", host: "db.example.org", dns: answerNone,
-			err: `resolve "db.example.org": no such host (name server 127.0.0.1:53)`,
-		},
-		{
-			name: "a name without an address", host: "db.example.org", dns: answerNothing,
-			err: `resolve "db.example.org": no such host (name server 127.0.0.1:53)`,
-		},
-		{
-			name: "a name server that says nothing", host: "db.example.org",
-			err: `resolve "db.example.org": no answer from the name servers within 300ms`,
-		},
-		{
-			name: "no name server", before: "echo nameserver 127.0.0.2 >/etc/resolv.conf", host: "db.example.org",
-			err: `resolve "db.example.org": connection refused (name server 127.0.0.2:53)`,
-		},
-		{
-			name: "a name server that cannot be reached", before: "echo nameserver 192.0.2.1 >/etc/resolv.conf", host: "db.example.org",
-			err: `resolve "db.example.org": network is unreachable (name server 192.0.2.1:53)`,
-		},
-		{name: "not a name", host: "two words", err: `resolve "two words": no such host`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			h, err := needLab(t).Add("standby")
-			if err != nil {
-				t.Fatal(err)
-			}
-			nameServer(t, h, c.dns)
-			must(t, h, "sh", "-ec", "echo nameserver 127.0.0.1 >/etc/resolv.conf\n"+c.before)
-			got := on(t, h, task{Resolve: c.host, ResolveTimeout: 300 * ms}, nil)
-			if c.err == "" && got.Address != c.want || got.Err != c.err {
-				t.Errorf("%s, %q, want %s, %q", got.Address, got.Err, c.want, c.err)
-			}
-			if got.Took > 5*time.Second {
-				t.Errorf("took %s", got.Took)
-			}
-		})
-	}
-}
-
-// nameServer answers on port 53 of a host's loopback; nil answers nothing.
-func nameServer(t *testing.T, h *lab.Host, answer func([]byte) []byte) {
-	t.Helper()
-	var conn net.PacketConn
-	if err := h.Do(func() (err error) {
-		conn, err = net.ListenPacket("udp4", "127.0.0.1:53")
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		for question := make([]byte, 1500); ; {
-			n, from, err := conn.ReadFrom(question)
-			if err != nil {
-				return
-			}
-			if answer != nil {
-				conn.WriteTo(answer(question[:n]), from)
-			}
-		}
-	}()
-}
-
-// answerA knows an IPv4 address of every name.
-func answerA(question []byte) []byte {
-	return reply(question, func(m *dnsmessage.Message) {
-		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60},
-				Body:   &dnsmessage.AResource{A: [4]byte{172, 16, 0, 8}},
-			}}
-		}
-	})
-}
-
-// answerNone knows no name.
-func answerNone(question []byte) []byte {
-	return reply(question, func(m *dnsmessage.Message) { m.RCode = dnsmessage.RCodeNameError })
-}
-
-// answerNothing knows every name, and no address of it.
-func answerNothing(question []byte) []byte {
-	return reply(question, func(*dnsmessage.Message) {})
-}
-
-func reply(question []byte, fill func(*dnsmessage.Message)) []byte {
-	var m dnsmessage.Message
-	if m.Unpack(question) != nil {
-		return nil
-	}
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	fill(&m)
-	packed, _ := m.Pack()
-	return packed
-}
-
-func TestResolveEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := Resolve(ctx, "primary.invalid", time.Minute)
-	if err == nil || err.Error() != `resolve "primary.invalid": context canceled` || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -62,7 +62,20 @@ func (h *Host) PowerOn() error {
 			return err
 		}
 	}
-	return nil
+	return h.settle()
+}
+
+// settle waits until no IPv6 address is tentative: without duplicate address detection too they are so for some ms,
+// and solicitations for them are ignored.
+func (h *Host) settle() error {
+	for range 500 {
+		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative")
+		if err != nil || tentative == "" {
+			return h.err(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return h.err(errors.New("an IPv6 address stays tentative"))
 }
 
 // cable is what the switch runs to lay a cable from a new port to a new interface of the host.

@@ -52,7 +52,7 @@ type News struct {
 	Reason   string // the decision's words
 	Evidence state.Evidence
 	Held     []netip.Prefix // on this machine now
-	Missing  []netip.Prefix // configured, and not where they should be: not raised, not answered for, or gone
+	Missing  []netip.Prefix // configured, and not where they should be: not raised, not answered for, released, or gone
 	Undo     []string       // command lines that take off this machine what is held
 	// Trouble is what a letter about a trouble, its reminder or its end is
 	// about; zero for a change.

@@ -10,7 +10,7 @@ import (
 
 // Lengths in characters.
 const (
-	maxLine    = 76 // of a line of prose, so that a quoted one still fits into 80 columns
+	maxLine    = 75 // of a line of prose: quoted-printable breaks longer ones (RFC 2045), and mail(1) shows them so
 	maxSubject = 200
 	maxError   = 400 // of what a mail server answered
 )

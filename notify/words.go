@@ -3,7 +3,6 @@ package notify
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"pingover/state"
 )
@@ -55,13 +54,10 @@ func tell(c Cluster, n News) words {
 		return w
 
 	case Released:
-		gone := orAll(slices.DeleteFunc(slices.Clone(c.VIPs), func(v netip.Prefix) bool {
-			return slices.ContainsFunc(n.Held, func(h netip.Prefix) bool { return h.Addr() == v.Addr() })
-		}), c)
 		return words{
-			subject:  fmt.Sprintf("released %s on %s", list(gone), me),
-			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(gone), them(gone)),
-			todo:     fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s.", host, list(gone)),
+			subject:  fmt.Sprintf("released %s on %s", list(lost), me),
+			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(lost), them(lost)),
+			todo:     fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s.", host, list(lost)),
 		}
 
 	case ReleaseFailed:

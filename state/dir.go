@@ -49,6 +49,17 @@ func (e *SymlinkError) Error() string {
 	return fmt.Sprintf("%s is a symbolic link, and pingover's own files never are", e.Path)
 }
 
+// Links says whether a symbolic link stands in place of one of the cluster's
+// files, or of the machine's: a *SymlinkError for the first of them.
+func (d Dir) Links(cluster string) error {
+	for _, path := range []string{d.path(cluster, ".lock"), d.path(cluster, ".json"), d.path(cluster, ".pause"), d.path("act", ".lock")} {
+		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return &SymlinkError{path}
+		}
+	}
+	return nil
+}
+
 // Load reads the record of a cluster; keep says whether a broken one may be
 // moved aside. A record that was never written is a new one for a machine
 // that stands by. The error, when there is one, is a *BrokenError (with a new
@@ -58,7 +69,7 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
 	path := d.path(cluster, ".json")
 	f, err := open(path, os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return fresh, nil
 	}
 	var link *SymlinkError
@@ -188,7 +199,7 @@ func (d Dir) Save(rec *Record, durable bool) error {
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
 func (d Dir) PausedUntil(cluster string) (time.Time, error) {
 	f, err := open(d.path(cluster, ".pause"), os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return time.Time{}, nil
 	}
 	if err != nil {
@@ -331,6 +342,11 @@ func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
 		return nil, &SymlinkError{path}
 	}
 	return f, err
+}
+
+// missing says that there is no such file, be it for want of the directory.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
 
 func flock(f *os.File) error {

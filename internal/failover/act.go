@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,6 +69,7 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 	r.rec.Intend(state.Taking, r.changeOf(d))
 	r.save(true)
 
+	r.announce(r.held())
 	act := context.WithoutCancel(ctx)
 	var raised []netip.Addr
 	var failed []string
@@ -129,6 +131,7 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 			change.Reason += "; " + err.Error()
 			return result{change.Outcome, change.Reason, r.failRelease(change)}
 		}
+		r.announceOthers(raised)
 		role := state.Standby
 		if r.holding() {
 			role = state.Active
@@ -150,11 +153,13 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	r.rec.Intend(state.Releasing, change)
 	change.Event = r.rec.Pending.Event
 	r.save(true)
-	if err := r.lower(ctx, r.held()); err != nil {
+	held := r.held()
+	if err := r.lower(ctx, held); err != nil {
 		change.Outcome = state.ReleaseFailed
 		change.Reason += "; but " + err.Error()
 		return result{change.Outcome, change.Reason, r.failRelease(change)}
 	}
+	r.announceOthers(held)
 	return result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
 }
 
@@ -178,6 +183,7 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 			failed = append(failed, err.Error())
 			continue
 		}
+		r.lowered = append(r.lowered, a)
 		for i := range r.rec.VIPs {
 			if r.rec.VIPs[i].Prefix.Addr() == a {
 				r.rec.VIPs[i].Raised, r.rec.VIPs[i].Label = false, ""
@@ -200,16 +206,48 @@ func (r *run) lockActs(ctx context.Context) (func(), error) {
 // announce tells the clients once that the addresses are here.
 func (r *run) announce(addrs []netip.Addr) {
 	for _, a := range addrs {
-		e, ok := r.ears[r.linkOf(a)]
-		if !ok || r.set.Announce == 0 {
-			continue
-		}
-		if err := e.Announce(a, nil); err != nil {
-			r.note("%s could not be announced on %s: %v; clients may take a minute to find it", a, e.link.Name, err)
-			continue
-		}
-		r.tell(Announced{Address: a, Interface: e.link.Name, MAC: e.link.MAC.String()})
+		r.announceAt(a, nil)
 	}
+}
+
+// announceOthers tells the clients who has what was given up here, on behalf
+// of those who were heard to have it: a machine that boots does not say so
+// itself, and half a minute would pass before the clients ask again.
+func (r *run) announceOthers(addrs []netip.Addr) {
+	var others []vip.Heard
+	for _, a := range addrs {
+		if heard, ok := r.claimant(a); ok {
+			others = append(others, heard)
+		}
+	}
+	if len(others) == 0 {
+		return
+	}
+	for n := range r.set.Announce {
+		if n > 0 {
+			time.Sleep(announceEvery)
+		}
+		for _, o := range others {
+			r.announceAt(o.Address, o.MAC)
+		}
+	}
+}
+
+// announceAt tells the clients once that the address is at that MAC; nil is
+// ours.
+func (r *run) announceAt(a netip.Addr, mac net.HardwareAddr) {
+	e, ok := r.ears[r.linkOf(a)]
+	if !ok || r.set.Announce == 0 {
+		return
+	}
+	if mac == nil {
+		mac = e.link.MAC
+	}
+	if err := e.Announce(a, mac); err != nil {
+		r.note("%s could not be announced on %s: %v; clients may take a minute to find it", a, e.link.Name, err)
+		return
+	}
+	r.tell(Announced{Address: a, Interface: e.link.Name, MAC: mac.String()})
 }
 
 // announceOn repeats the first announcement until there were as many as the
@@ -221,16 +259,18 @@ func (r *run) announceOn(ctx context.Context, addrs []netip.Addr) (rival state.H
 		r.askHeld()
 		r.await(ctx, announceEvery, func() bool { rival, _ := r.rival(since); return rival.MAC != "" })
 		rival, lower := r.rival(since)
-		if rival.MAC != "" && !lower {
+		outwaited := rival.MAC != "" && !lower
+		if outwaited {
 			rival = r.outwait(context.WithoutCancel(ctx), rival)
 		}
-		if rival.MAC != "" {
+		over := left <= 0 || ctx.Err() != nil
+		if rival.MAC != "" || over && !outwaited {
 			return rival
 		}
-		if left <= 0 || ctx.Err() != nil {
+		r.announce(addrs) // who has gone may have told the clients otherwise
+		if over {
 			return state.Holder{}
 		}
-		r.announce(addrs)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ const (
 // Rules of Decide.
 const (
 	rulePaused = 2  // keeps what is held
+	ruleHold   = 6  // holds, and raises what is missing
 	ruleTake   = 14 // takes over
 )
 
@@ -72,8 +74,9 @@ type run struct {
 
 	dir    state.Dir
 	rec    *state.Record
-	unsaid error     // why the record could not be written
-	last   time.Time // of the last check
+	unsaid error         // why the record could not be written
+	last   time.Time     // of the last check that was written down
+	gap    time.Duration // between that and the one before
 	began  time.Time
 
 	ground   ground
@@ -87,6 +90,7 @@ type run struct {
 
 	surprise state.Surprise
 	settled  *state.Change
+	lowered  []netip.Addr // by this run
 
 	unwritten []notify.News // of this run
 }
@@ -94,6 +98,9 @@ type run struct {
 func (r *run) check(ctx context.Context) (Report, error) {
 	if err := r.rights(); err != nil {
 		return Report{}, err
+	}
+	if err := r.dir.Links(r.set.Name); err != nil {
+		return Report{}, refused(err)
 	}
 	unlock, err := r.lock()
 	if err != nil {
@@ -121,9 +128,13 @@ func (r *run) check(ctx context.Context) (Report, error) {
 	changed := r.writeDown(decision, done)
 	switch {
 	case r.unsaid != nil:
-		r.sendUnwritten(ctx, done)
-		if done.Switched() {
+		told := r.sendUnwritten(ctx, done)
+		changed = changed && told
+		switch {
+		case done.Switched() && told:
 			done.Outcome = state.StateFailed
+		case done.Outcome == state.TookOver: // an earlier run did it, and told
+			done.Outcome = state.Holding
 		}
 	case ctx.Err() == nil: // after a signal the next run sends it
 		r.sendMail(ctx)
@@ -163,12 +174,17 @@ func (r *run) lock() (unlock func(), err error) {
 	return unlock, nil
 }
 
+// refused is what comes of a symbolic link in place of one of our files.
+func refused(link error) error {
+	return &Error{Code: codeSettings, Text: link.Error(), Hint: "remove it, or choose another --state-dir"}
+}
+
 // recall loads the record, and says what is wrong with it.
 func (r *run) recall() error {
 	rec, err := r.dir.Load(r.set.Name, !r.opt.DryRun)
 	var link *state.SymlinkError
 	if errors.As(err, &link) {
-		return &Error{Code: codeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
+		return refused(err)
 	}
 	if err != nil {
 		r.shout("%v; going on with what the kernel shows", err)
@@ -182,7 +198,7 @@ func (r *run) recall() error {
 	rec.Host = r.set.Host
 	r.rec = rec
 	if rec.Last != nil {
-		r.last = rec.Last.Time
+		r.last, r.gap = rec.Last.Time, rec.Gap.Duration()
 	}
 	return nil
 }
@@ -194,26 +210,32 @@ func (r *run) compare() {
 		r.note("the boot id cannot be read: %v", err)
 		boot = r.rec.BootID
 	}
-	r.surprise, r.settled = r.rec.Settle(r.held(), boot, time.Now().UTC().Truncate(time.Second))
-
+	// What is no longer a setting is not ours to judge, only to report.
 	known := r.rec.VIPs
-	r.rec.VIPs = nil
-	for _, a := range r.ground.aliases {
-		alias := state.Alias{Prefix: a.Prefix, Interface: a.Interface}
-		for _, k := range known {
-			if k.Prefix.Addr() == a.Prefix.Addr() {
-				alias.Label, alias.Raised = k.Label, k.Raised
-			}
-		}
-		r.rec.VIPs = append(r.rec.VIPs, alias)
-	}
+	here := r.held()
+	var left []state.Alias
+	r.rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !r.isVIP(a.Prefix.Addr()) })
 	for _, k := range known {
 		if k.Raised && !r.isVIP(k.Prefix.Addr()) && r.ground.kernel.Holds(k.Prefix.Addr()) {
 			r.note("%s is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del %s dev %s",
 				k.Prefix.Addr(), k.Prefix, k.Interface)
-			r.rec.VIPs = append(r.rec.VIPs, k)
+			left = append(left, k)
+			here = append(here, k.Prefix.Addr()) // it has not vanished
 		}
 	}
+	r.surprise, r.settled = r.rec.Settle(here, boot, time.Now().UTC().Truncate(time.Second))
+
+	aliases := make([]state.Alias, 0, len(r.ground.aliases)+len(left))
+	for _, a := range r.ground.aliases {
+		alias := state.Alias{Prefix: a.Prefix, Interface: a.Interface}
+		for _, k := range r.rec.VIPs {
+			if k.Prefix.Addr() == a.Prefix.Addr() {
+				alias.Label, alias.Raised = k.Label, k.Raised
+			}
+		}
+		aliases = append(aliases, alias)
+	}
+	r.rec.VIPs = append(aliases, left...)
 	if r.ground.address.IsValid() {
 		r.rec.Address = r.ground.address
 	}

@@ -159,10 +159,15 @@ func (r *run) checkLinks() {
 func (r *run) again() {
 	kernel, err := r.Look()
 	if err != nil {
+		// After the decision nobody reads the blame.
+		r.note("the kernel cannot be asked for its interfaces: %v", err)
 		r.ground.blame("the kernel cannot be asked for its interfaces: %v", err)
 		return
 	}
 	r.ground.kernel = kernel
+	if a := r.ground.address; kernel.Holds(a) {
+		r.ground.blame("%s is on this machine now, so a ping would answer itself", a)
+	}
 	r.checkLinks()
 }
 

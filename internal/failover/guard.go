@@ -18,10 +18,13 @@ import (
 const (
 	// askEvery is the time between two questions for the same address. Six
 	// questions is the least, in the shortest guard. In a round of the
-	// default 13 s it makes 26 questions: with half of the frames lost in
-	// each direction, a holder stays unheard once in 1,700 times.
+	// default 13 s it makes 27 questions: with half of the frames lost in
+	// each direction, a holder stays unheard once in 2,300 times.
 	askEvery  = 500 * time.Millisecond
 	leastAsks = 6
+	// lastWord is how long before the end of the round the last question is
+	// asked: time for an answer, and for whoever has just taken over to say so.
+	lastWord = 100 * time.Millisecond
 	// leastGuard is how long the guards ask at the least beside a round
 	// that is shorter.
 	leastGuard = 500 * time.Millisecond
@@ -108,12 +111,27 @@ func (r *run) ask(link string, target netip.Addr, probe bool) error {
 	}
 	from := netip.Addr{}
 	if !probe {
-		from = r.ground.kernel.Source(link, target, r.vips())
+		if from = r.sender(link, target); !from.IsValid() {
+			return fmt.Errorf("%s could not be asked for on %s: this machine has no address to ask from", target, link)
+		}
 	}
 	if err := e.Ask(target, from); err != nil {
 		return fmt.Errorf("%s could not be asked for on %s: %w", target, link, err)
 	}
 	return nil
+}
+
+// sender is the address that an ordinary request comes from: one of the
+// interface, else any that this machine has. Without one it would be a probe.
+func (r *run) sender(link string, target netip.Addr) netip.Addr {
+	k := r.ground.kernel
+	from := k.Source(link, target, r.vips())
+	for i := 0; !from.IsValid() && i < len(k.Links); i++ {
+		if !k.Links[i].Loopback {
+			from = k.Source(k.Links[i].Name, target, r.vips())
+		}
+	}
+	return from
 }
 
 // askWhoServes pings the virtual IPs while the primary is pinged: whoever
@@ -186,8 +204,12 @@ func (r *run) guard(ctx context.Context, length time.Duration, mayTake bool) *gu
 	r.since = g.began
 	clear(r.pinged)
 	g.take = mayTake && !r.set.Witness.Auto && len(r.ground.witness) == 0
-	if r.deaf != nil {
+	switch {
+	case r.deaf == nil:
+	case r.set.DuplicateCheck:
 		g.fail(r.deaf)
+	default:
+		r.note("%v; nothing can be announced there", r.deaf)
 	}
 	for i := range r.ground.witness {
 		g.tasks.Go(func() { g.watch(&r.ground.witness[i], mayTake) })
@@ -218,10 +240,14 @@ func (g *guards) shorten(d time.Duration) {
 func (g *guards) ask() {
 	r := g.r
 	every := min(askEvery, g.length/leastAsks)
-	for end := g.began.Add(g.length); ; {
-		g.askAll()
-		if left := time.Until(end); left <= every {
-			sleep(g.ctx, left)
+	end := g.began.Add(g.length)
+	for {
+		g.askAll(false)
+		if left := time.Until(end.Add(-lastWord)); left <= every {
+			if sleep(g.ctx, left) {
+				g.askAll(true)
+				sleep(g.ctx, time.Until(end))
+			}
 			break
 		}
 		if !sleep(g.ctx, every) {
@@ -235,19 +261,16 @@ func (g *guards) ask() {
 	}
 }
 
-func (g *guards) askAll() {
+// askAll asks once; last says that it is for the last time in this round.
+func (g *guards) askAll(last bool) {
 	r := g.r
 	g.mu.Lock()
 	probe := g.take
 	g.mu.Unlock()
-	late := time.Since(g.began) > g.length*2/3
 	if r.set.DuplicateCheck {
 		for _, a := range r.ground.aliases {
 			addr := a.Prefix.Addr()
-			// An IPv6 probe does harm to a machine that just brings the
-			// address up: it gives it up for good. So few are sent, late.
-			probe := probe && (addr.Is4() || late) && !r.ground.kernel.Holds(addr)
-			if err := r.ask(a.Interface, addr, probe); err != nil {
+			if err := r.ask(a.Interface, addr, probe && g.mayProbe(addr, last)); err != nil {
 				g.fail(err)
 			} else {
 				_, r.asked[addr] = r.ears[a.Interface]
@@ -259,10 +282,30 @@ func (g *guards) askAll() {
 			}
 		}
 	}
-	for _, w := range r.ground.witness {
+	for i := range r.ground.witness { // no copies: watch writes what it heard
 		// What fails here is a witness that does not answer.
+		w := &r.ground.witness[i]
 		_ = r.ask(w.link, w.address, false)
 	}
+}
+
+// mayProbe says whether an address may be asked for by a probe now. An IPv6
+// probe does harm to a machine that just brings the address up, as the primary
+// does when it boots: it gives it up for good. So it is sent only where no IPv4
+// probe tells the other standbys the same, once, last, and not when the primary
+// or somebody who goes first was heard.
+func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
+	r := g.r
+	switch {
+	case r.ground.kernel.Holds(addr):
+		return false
+	case addr.Is4():
+		return true
+	case !last || slices.ContainsFunc(r.vips(), netip.Addr.Is4):
+		return false
+	}
+	_, answers := r.claimant(r.ground.address)
+	return !answers && len(r.contenders()) == 0
 }
 
 // ping asks for a virtual IP by ping. Where ARP or ND asks for it too, a ping
@@ -355,7 +398,8 @@ func (r *run) weigh(g *guards) {
 
 // yield waits for who probes for the same virtual IP and goes first. When
 // it takes the address it is heard as its holder; when it does not, this
-// machine goes on: it may have been refused what it wanted.
+// machine goes on: it may have been refused what it wanted. IPv6 is not asked
+// for by probes: that would be the end of the address on who goes first.
 func (r *run) yield(ctx context.Context) {
 	first := r.contenders()
 	if len(first) == 0 || r.decide().Rule != ruleTake {
@@ -364,7 +408,8 @@ func (r *run) yield(ctx context.Context) {
 	r.tell(Waiting{For: yieldFor, Why: fmt.Sprintf("%s is about to take over as well, and goes first", first[0])})
 	for end := time.Now().Add(yieldFor); ; {
 		for _, a := range r.ground.aliases {
-			if err := r.ask(a.Interface, a.Prefix.Addr(), true); err != nil {
+			addr := a.Prefix.Addr()
+			if err := r.ask(a.Interface, addr, addr.Is4()); err != nil {
 				r.ground.blame("%v", err)
 			}
 		}
@@ -403,14 +448,18 @@ func (r *run) contenders() []string {
 // faceRival settles who gives way when another machine answers for what is
 // held here. Its MAC is lower: we do. Ours is lower: we stay silent for a
 // while and ask again; who still answers then is no pingover that gives way,
-// and we do. So two pingovers never both let go, and a static holder wins.
+// and we do. So two pingovers do not both let go, and a static holder wins.
 func (r *run) faceRival(ctx context.Context) {
 	rival, lower := r.rival(r.since)
 	if rival == (state.Holder{}) {
 		return
 	}
-	if !lower && time.Now().After(r.pausedUntil()) {
-		rival = r.outwait(ctx, rival)
+	if time.Now().After(r.pausedUntil()) {
+		if lower {
+			rival = r.stillThere(ctx)
+		} else {
+			rival = r.outwait(ctx, rival)
+		}
 		r.again()
 	}
 	r.seen.Rival = rival
@@ -422,12 +471,20 @@ func (r *run) outwait(ctx context.Context, rival state.Holder) state.Holder {
 	if !sleep(ctx, rivalPatience) {
 		return rival
 	}
+	return r.stillThere(ctx)
+}
+
+// stillThere asks once more for what is held, and returns the first that
+// answers. What was heard when a long round began is no ground for letting
+// go: the rival may have let go itself by now.
+func (r *run) stillThere(ctx context.Context) (rival state.Holder) {
 	since := time.Now()
 	for range 3 {
 		r.askHeld()
-		sleep(ctx, holdGuard/3)
+		if r.await(ctx, holdGuard/3, func() bool { rival, _ = r.rival(since); return rival.MAC != "" }) {
+			break
+		}
 	}
-	rival, _ = r.rival(since)
 	return rival
 }
 
@@ -465,12 +522,20 @@ func (r *run) rival(since time.Time) (rival state.Holder, lower bool) {
 
 // holder is another machine that answered for an address, if one did.
 func (r *run) holder(a netip.Addr) (state.Holder, bool) {
-	for _, e := range r.ears {
-		if heard := claims(e, a, r.since); len(heard) > 0 {
-			return state.Holder{Address: a.String(), MAC: heard[len(heard)-1].MAC.String()}, true
-		}
+	if heard, ok := r.claimant(a); ok {
+		return state.Holder{Address: a.String(), MAC: heard.MAC.String()}, true
 	}
 	return state.Holder{Address: a.String()}, r.pinged[a]
+}
+
+// claimant is the last that was heard to have an address.
+func (r *run) claimant(a netip.Addr) (vip.Heard, bool) {
+	for _, e := range r.ears {
+		if heard := claims(e, a, r.since); len(heard) > 0 {
+			return heard[len(heard)-1], true
+		}
+	}
+	return vip.Heard{}, false
 }
 
 func (r *run) allClaimed() bool {

@@ -24,7 +24,11 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 			r.rec.Neighbour = mac.String()
 		}
 	}
-	check := state.Check{Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: d.Rule, Reason: done.reason}
+	rule := d.Rule
+	if done.Outcome == state.TakeoverFailed && r.holding() {
+		rule = ruleHold // by which the next run goes on with it: one trouble
+	}
+	check := state.Check{Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: rule, Reason: done.reason}
 	changed = r.rec.Count(check, r.seen.Primary, r.unserved())
 	news, replyTo := r.news(done, now)
 	r.unwritten = news
@@ -122,6 +126,9 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 	switch kind {
 	case notify.AliasGone:
 		n.Undo = lines(r.raisePlans(func(netip.Addr) bool { return true }))
+	case notify.Released:
+		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool { return !slices.Contains(r.lowered, p.Addr()) })
+		n.Undo = lines(r.lowerPlans())
 	case notify.Unserved:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
 			_, answered := r.holder(p.Addr())
@@ -142,8 +149,11 @@ func (r *run) enqueue(news []notify.News, replyTo string) {
 		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
 		Interface: r.shownInterface(), Hostname: hostname(), To: r.set.Mail.To,
 	}
-	id := state.NewEvent(r.began) + "." + string(news[0].Kind)
-	letter := notify.Compose(about, news, id, replyTo)
+	event := state.NewEvent(r.began)
+	if news[0].Kind == notify.TookOver {
+		event = r.rec.Event // told again by who finishes it, it is the same letter
+	}
+	letter := notify.Compose(about, news, event+"."+string(news[0].Kind), replyTo)
 	r.rec.Outbox = notify.Enqueue(about, r.rec.Outbox, letter)
 	if news[0].Kind == notify.TookOver {
 		r.rec.Thread = letter.MessageID
@@ -202,23 +212,29 @@ func (r *run) sendMail(ctx context.Context) {
 
 // sendUnwritten sends the mail of a run whose record could not be written:
 // at once, for no later run will know of it. What was owed before is left
-// alone, or it would be sent in every run. Troubles that last are told only
-// in the first such run, for no run remembers that they were; it is the one
-// that comes when the last record is about one gap old.
-func (r *run) sendUnwritten(ctx context.Context, done result) {
-	fresh := !r.last.IsZero() && r.began.Sub(r.last) < max(r.rec.Gap.Duration(), time.Minute)*3/2
-	switched := done.Outcome == state.TookOver || done.Outcome == state.Released
-	if !switched && !fresh {
+// alone, or it would be sent in every run. What lasts, such as a trouble or
+// the intent of an earlier run, is told only in the first such run, for no run
+// remembers that it was; it is the one that comes when the last record is
+// about one gap old. It says whether this run has told.
+func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
+	first := !r.last.IsZero() && r.began.Sub(r.last) < max(r.gap, time.Minute)*3/2
+	switched := done.Switched() && len(r.evidence.Commands) > 0
+	if !switched && !first {
 		r.note("%v", r.unsaid)
-		return
+		return false
 	}
 	r.shout("%v", r.unsaid)
 	if len(r.set.Mail.To) == 0 {
-		return
+		return true
 	}
 	trouble := state.Change{Time: r.began.UTC().Truncate(time.Second), Reason: r.unsaid.Error()}
 	r.rec.Outbox = nil
 	r.enqueue(append(r.unwritten, r.tidings(notify.StateFailed, trouble, state.Trouble{})), "")
-	left, err := r.Deliver(ctx, r.rec.Outbox)
+	left, err := r.Deliver(context.WithoutCancel(ctx), r.rec.Outbox) // or a signal would lose it
+	r.rec.Outbox = left
 	r.tell(Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})
+	if err != nil {
+		r.shout("mail is lost: %v", err)
+	}
+	return true
 }

@@ -66,10 +66,10 @@ func (h *Host) PowerOn() error {
 }
 
 // settle waits until no IPv6 address is tentative: without duplicate address detection too they are so for some ms,
-// and solicitations for them are ignored.
+// and solicitations for them are ignored. Those that another machine has stay so for ever.
 func (h *Host) settle() error {
 	for range 500 {
-		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative")
+		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative", "-dadfailed")
 		if err != nil || tentative == "" {
 			return h.err(err)
 		}

@@ -1,0 +1,272 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/state"
+)
+
+// letter is what the tests compare of one.
+type letter struct{ ID, ReplyTo, Subject string }
+
+// letters are those in the mailbox; Message-IDs are numbered as they come.
+func (s *scene) letters() (letters []letter) {
+	ids := map[string]string{"": ""}
+	for i, l := range s.standby.mailbox {
+		if _, again := ids[l.MessageID]; !again {
+			ids[l.MessageID] = string(rune('A' + i))
+		}
+		reply, known := ids[l.InReplyTo]
+		if !known {
+			reply = "unknown " + l.InReplyTo
+		}
+		letters = append(letters, letter{ids[l.MessageID], reply, plain(l.Subject)})
+	}
+	return letters
+}
+
+func (s *scene) wantLetters(want ...letter) {
+	s.t.Helper()
+	if diff := cmp.Diff(want, s.letters()); diff != "" {
+		s.t.Errorf("letters (-want +got):\n%s", diff)
+	}
+}
+
+// TestBlockedIsMailedOnce, again after remind, and its end is a reply.
+func TestBlockedIsMailedOnce(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Mail.Remind = 10 * time.Minute
+		s.primary.noPing = true
+		for range 9 {
+			s.want(s.minute(), state.Blocked, "it answers ARP: it is alive")
+		}
+		first := letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"}
+		s.wantLetters(first)
+		s.minute()
+		s.minute()
+		reminder := letter{"B", "A", first.Subject}
+		s.wantLetters(first, reminder)
+		s.primary.noPing = false
+		s.minute()
+		s.minute()
+		s.wantLetters(first, reminder)
+		s.minute()
+		s.minute()
+		s.wantLetters(first, reminder, letter{"C", "A", "web: switching is no longer refused on HOSTNAME"})
+		if diff := cmp.Diff([]state.Trouble(nil), s.standby.record(t, "web").Troubles); diff != "" {
+			t.Errorf("troubles (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestUnknownIsMailedTheThirdTime.
+func TestUnknownIsMailedTheThirdTime(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.nic("eth0").Carrier = false
+		for _, want := range []int{0, 0, 1, 1} {
+			s.want(s.minute(), state.Unknown, `interface "eth0" has no carrier: is the cable in?`)
+			if got := len(s.standby.mailbox); got != want {
+				t.Errorf("%d letters, want %d", got, want)
+			}
+		}
+		s.wantLetters(letter{"A", "", "web: HOSTNAME cannot check 172.16.0.2"})
+	})
+}
+
+// TestMailThatCannotLeave waits, and that is said when it begins and when it
+// ends.
+func TestMailThatCannotLeave(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "deliver") {
+				return errors.New("smtp: connection refused")
+			}
+			return nil
+		}
+		var said []string
+		var waiting []int
+		for i := range 5 {
+			if i == 3 {
+				s.standby.fails = nil
+			}
+			report := s.minute()
+			waiting = append(waiting, report.MailWaiting)
+			said = append(said, strings.Join(s.notes(), ";"))
+			if errorText := s.standby.record(t, "web").MailError; (errorText != nil) != (i < 3) {
+				t.Errorf("run %d: mail_error of the record is %v", i+1, errorText)
+			}
+		}
+		if diff := cmp.Diff([]string{"! mail waits: smtp: connection refused", "", "", "! mail is delivered again", ""}, said); diff != "" {
+			t.Errorf("notes of each run (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]int{1, 1, 1, 0, 0}, waiting); diff != "" {
+			t.Errorf("letters waiting after each run (-want +got):\n%s", diff)
+		}
+		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+	})
+}
+
+// TestNobodyToTell: a takeover needs nobody to be told, and says so.
+func TestNobodyToTell(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Mail.To = nil
+		s.primary.die()
+		s.ends(state.TookOver, "")
+		if diff := cmp.Diff([]string{"nobody is told of a change by mail: no mail-to is set"}, s.notes()); diff != "" {
+			t.Errorf("notes (-want +got):\n%s", diff)
+		}
+		if got := s.calls("deliver"); got != nil {
+			t.Errorf("delivered: %v", got)
+		}
+	})
+}
+
+// spoil makes the state directory one in which nothing can be written, even
+// by root: the name of the temporary file is taken by a directory.
+func (s *scene) spoil() {
+	s.t.Helper()
+	must(s.t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755))
+}
+
+// TestStateThatCannotBeWritten: the takeover happens, its letter leaves at
+// once and only once, and the exit code says it.
+func TestStateThatCannotBeWritten(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(s *scene)
+	}{
+		{"since just now", func(s *scene) { s.ends(state.OK, ""); s.spoil() }},
+		{"never could be", func(s *scene) { s.spoil() }},
+		{"for its directory is a file", func(s *scene) {
+			s.standby.dir = filepath.Join(s.standby.dir, "file")
+			if err := writeFile(s.standby.dir, []byte("not a directory")); err != nil {
+				s.t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				test.spoil(s)
+				s.primary.die()
+				report := s.minute()
+				if report.Outcome != state.StateFailed || report.Code != 32 || report.Error == nil || !report.Changed ||
+					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "nor does anybody for 172.16.0.1") {
+					t.Errorf("report %+v", report)
+				}
+				if !s.standby.holds(vipAddr) {
+					t.Error("172.16.0.1 is not here")
+				}
+				if notes := s.notes(); len(notes) == 0 || !strings.HasPrefix(notes[len(notes)-1], "! the state cannot be written: ") {
+					t.Errorf("notes %q", notes)
+				}
+				for range 4 {
+					s.want(s.minute(), state.Holding, "holding 172.16.0.1")
+				}
+				s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+				if len(s.standby.mailbox) == 0 {
+					return
+				}
+				if body := s.standby.mailbox[0].Body; !strings.Contains(body, "the state cannot be written") {
+					t.Errorf("the letter does not tell of the state:\n%s", body)
+				}
+			})
+		})
+	}
+}
+
+// TestASignalWhileTheStateCannotBeWritten: no later run knows of the letter,
+// so it leaves all the same.
+func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.spoil()
+		s.primary.die()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(47*time.Second, cancel)
+		report, _, err := s.standby.run(ctx, s.settings, false)
+		must(t, err)
+		s.want(report, state.StateFailed, "")
+		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+		s.quiet()
+	})
+}
+
+// TestTroubleThatCannotBeWritten is told by the first run only.
+func TestTroubleThatCannotBeWritten(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.ends(state.OK, "")
+		s.want(s.minute(), state.OK, "")
+		s.spoil()
+		s.primary.noPing = true
+		for range 4 {
+			s.want(s.minute(), state.Blocked, "it is alive")
+		}
+		s.wantLetters(letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"})
+	})
+}
+
+// TestStateThatCanBeWrittenAgain: what was owed before is still sent.
+func TestStateThatCanBeWrittenAgain(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.noPing = true
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "deliver") {
+				return errors.New("no mail today")
+			}
+			return nil
+		}
+		s.minute()
+		s.standby.fails = nil
+		s.spoil()
+		s.minute()
+		must(t, os.Remove(filepath.Join(s.standby.dir, "web.json.tmp")))
+		s.minute()
+		if n := count(s.subjects(), "not taken over"); n != 1 {
+			t.Errorf("letters: %q", s.subjects())
+		}
+		if rec := s.standby.record(t, "web"); len(rec.Outbox) != 0 {
+			t.Errorf("%d letters wait", len(rec.Outbox))
+		}
+	})
+}
+
+// TestTheActLockIsBusy: another cluster on this machine is switching and does
+// not come to an end; nothing is raised without the lock.
+func TestTheActLockIsBusy(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		unlock, err := state.Dir(s.standby.dir).LockActs(context.Background())
+		must(t, err)
+		s.primary.die()
+		s.ends(state.TakeoverFailed, "act.lock: another cluster on this machine is still switching")
+		if s.took < 46*time.Second+actPatience || s.took > 47*time.Second+actPatience {
+			t.Errorf("it took %v", s.took)
+		}
+		unlock()
+		s.want(s.minute(), state.TookOver, "")
+	})
+}
+
+// TestAnotherRunHoldsTheLock.
+func TestAnotherRunHoldsTheLock(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		unlock, err := state.Dir(s.standby.dir).Lock("web")
+		must(t, err)
+		_, err = s.try()
+		if diff := cmp.Diff(&Error{Code: 75, Text: "another run is checking this cluster"}, err); diff != "" {
+			t.Errorf("error (-want +got):\n%s", diff)
+		}
+		s.dry = true
+		s.ends(state.OK, "") // it takes no lock
+		unlock()
+		s.dry = false
+		s.ends(state.OK, "")
+	})
+}

@@ -1,0 +1,65 @@
+package failover
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestReportJSON is the shape that scripts rely on: all keys are always
+// there, and lists are never null.
+func TestReportJSON(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(s *scene)
+		want   string
+	}{
+		{
+			"took over", func(s *scene) { s.primary.die() },
+			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":false,
+			"reason":"172.16.0.2 does not answer, nor does anybody for 172.16.0.1","error":null,"role":"active","held":["172.16.0.1/32"],
+			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
+			"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null}],
+			"witnesses":[{"address":"172.16.0.254","answers":true,"by":"ping"}],"holders":[],
+			"commands":[{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0","label","eth0:1"],"code":0}],"mail_waiting":0,"duration_ms":49300}`,
+		},
+		{
+			"healthy", func(*scene) {},
+			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"ok","code":0,"changed":false,"dry_run":false,
+			"reason":"172.16.0.2 answers","error":null,"role":"standby","held":[],
+			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
+			"rounds":[{"verdict":"up","sent":1,"received":1,"rtt_ms":0.4,"error":null}],
+			"witnesses":[],"holders":[{"address":"172.16.0.1","mac":""}],"commands":[],"mail_waiting":0,"duration_ms":0}`,
+		},
+		{
+			"nothing known", func(s *scene) { s.settings.Host = "primary.example" },
+			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"unknown","code":20,"changed":true,"dry_run":false,
+			"reason":"host \"primary.example\": no such host","error":null,"role":"standby","held":[],
+			"interface":"eth0","paused":false,"host":"primary.example","address":"",
+			"rounds":[],"witnesses":[],"holders":[],"commands":[],"mail_waiting":0,"duration_ms":0}`,
+		},
+		{
+			"would take over, in a dry run", func(s *scene) { s.primary.die(); s.dry = true },
+			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":true,
+			"reason":"172.16.0.2 does not answer, nor does anybody for 172.16.0.1","error":null,"role":"standby","held":[],
+			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
+			"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null}],
+			"witnesses":[{"address":"172.16.0.254","answers":true,"by":"ping"}],"holders":[],
+			"commands":[{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0","label","eth0:1"],"code":null}],"mail_waiting":0,"duration_ms":46000}`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				test.change(s)
+				got, err := json.Marshal(s.check())
+				must(t, err)
+				want := strings.NewReplacer("\n", "", "\t", "").Replace(test.want)
+				if diff := cmp.Diff(strings.SplitAfter(want, ","), strings.SplitAfter(string(got), ",")); diff != "" {
+					t.Errorf("report (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,202 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// TestARivalThatCannotBeGivenWayTo: what was just raised cannot be lowered;
+// the next run goes on with that.
+func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		rival := s.add("rival", 1, "172.16.0.9/16")
+		s.standby.raising = func(context.Context, vip.Alias) error {
+			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+			return nil
+		}
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "lower") {
+				return errors.New("exit code 2")
+			}
+			return nil
+		}
+		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is given up here; exit code 2")
+		s.standby.fails = nil
+		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		if s.standby.holds(vipAddr) || s.standby.record(t, "web").Role != state.Standby {
+			t.Errorf("here: %t, the record says %s", s.standby.holds(vipAddr), s.standby.record(t, "web").Role)
+		}
+	})
+}
+
+// TestASignalWhileARivalIsWaitedFor changes nothing before the decision, and
+// does not cut short what follows a takeover.
+func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
+	signal := errors.New("terminated")
+	play(t, func(t *testing.T, s *scene) { // holding
+		s.primary.die()
+		s.standby.set("eth0", "172.16.0.1/32")
+		s.add("rival", 9, "172.16.0.1/16")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(15*time.Second, func() { cancel(signal) })
+		_, _, err := s.standby.run(ctx, s.settings, false)
+		if err != signal || !s.standby.holds(vipAddr) || time.Since(s.began) != 15*time.Second {
+			t.Errorf("error %v after %v, here %t", err, time.Since(s.began), s.standby.holds(vipAddr))
+		}
+		s.quiet()
+	})
+	play(t, func(t *testing.T, s *scene) { // after a takeover
+		s.primary.die()
+		rival := s.add("rival", 9, "172.16.0.9/16")
+		s.standby.raising = func(context.Context, vip.Alias) error {
+			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+			return nil
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(50*time.Second, func() { cancel(signal) })
+		report, _, err := s.standby.run(ctx, s.settings, false)
+		must(t, err)
+		s.want(report, state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well")
+		s.quiet()
+		if s.standby.holds(vipAddr) || len(s.standby.mailbox) > 0 || len(s.standby.record(t, "web").Outbox) != 1 {
+			t.Errorf("here: %t, letters %q", s.standby.holds(vipAddr), s.subjects())
+		}
+	})
+}
+
+// TestWhoGoesFirst: who probes with a lower MAC, and the primary whatever its
+// MAC is.
+func TestWhoGoesFirst(t *testing.T) {
+	// probe lets a machine probe as pingover does, at a moment.
+	probe := func(s *scene, o *machine, at time.Duration) {
+		time.AfterFunc(at, func() { must(s.t, (&earpiece{m: o, link: "eth0"}).Ask(vipAddr, emptyAddr)) })
+	}
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.nic("eth0").MAC = mac(1)
+		s.ends(state.OK, "") // the primary's MAC is known from now on
+		s.primary.unset(vipAddr)
+		s.primary.noPing, s.primary.noARP = true, true
+		probe(s, s.primary, 40*time.Second)
+		s.ends(state.TookOver, "")
+		if s.took != 46*time.Second+yieldFor+3*announceEvery {
+			t.Errorf("it took %v: the primary was not waited for", s.took)
+		}
+	})
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.standby.nic("eth0").MAC = mac(5)
+		probe(s, s.add("second", 4, "172.16.0.4/16"), 40*time.Second)
+		probe(s, s.add("third", 3, "172.16.0.33/16"), 48*time.Second)
+		s.ends(state.Blocked, "172.16.0.2 does not answer, but 02:00:00:00:00:03 is about to take the virtual IPs over")
+	})
+}
+
+// TestWithoutDuplicateCheck nobody is asked by ARP while holding.
+func TestWithoutDuplicateCheck(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.settings.DuplicateCheck = false
+		s.standby.set("eth0", "172.16.0.1/32")
+		s.add("rival", 1, "172.16.0.1/16")
+		s.ends(state.Holding, "")
+		if got := s.calls("ask for 172.16.0.1 "); got != nil {
+			t.Errorf("asked: %v", got)
+		}
+	})
+}
+
+// TestARivalWhilePaused: it is told, and nothing is announced.
+func TestARivalWhilePaused(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.standby.set("eth0", "172.16.0.1/32")
+		s.pause(time.Hour)
+		s.ends(state.Holding, "paused, holding 172.16.0.1")
+		s.add("rival", 1, "172.16.0.1/16")
+		s.forget()
+		s.want(s.minute(), state.Blocked, "paused, holding 172.16.0.1 although 02:00:00:00:00:01 has it too")
+		if got := s.calls("announce", "lower"); got != nil {
+			t.Errorf("it did %v", got)
+		}
+	})
+}
+
+// TestTwoStandbysThatCannotSeeEachOther both take it, and when they can, one
+// of them gives way and stays away.
+func TestTwoStandbysThatCannotSeeEachOther(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		second := s.add("second", 4, "172.16.0.4/16")
+		second.gateway[false] = gatewayAddr
+		second.dir = t.TempDir()
+		s.primary.die()
+		s.cut = func(a, b *machine) bool { return a != s.gateway && b != s.gateway }
+		both := func() (one, two state.Outcome) {
+			time.Sleep(time.Minute - time.Since(s.began)%time.Minute)
+			done := make(chan state.Outcome)
+			go func() {
+				report, _, err := second.run(t.Context(), usual(), false)
+				if err != nil {
+					t.Error(err)
+				}
+				done <- report.Outcome
+			}()
+			report, err := s.try()
+			must(t, err)
+			two = <-done
+			s.quiet()
+			return report.Outcome, two
+		}
+		for _, want := range [][2]state.Outcome{
+			{state.TookOver, state.TookOver},
+			{state.Holding, state.Holding},
+		} {
+			if one, two := both(); one != want[0] || two != want[1] {
+				t.Errorf("cut off from each other: %s and %s, want %v", one, two, want)
+			}
+		}
+		s.do(func() { s.cut = nil })
+		one, two := both()
+		if one != state.Holding || two != state.Released {
+			t.Errorf("seeing each other again: %s and %s", one, two)
+		}
+		one, two = both()
+		if one != state.Holding || two != state.Elsewhere {
+			t.Errorf("a minute later: %s and %s", one, two)
+		}
+		if !s.standby.holds(vipAddr) || second.holds(vipAddr) {
+			t.Errorf("held by the lower MAC: %t, by the higher: %t", s.standby.holds(vipAddr), second.holds(vipAddr))
+		}
+	})
+}
+
+// TestTheWorldAsItIs: what can be said of it on any machine.
+func TestTheWorldAsItIs(t *testing.T) {
+	set := usual()
+	set.VIPs = nil
+	set.Mail.Via = config.Via{Scheme: "sendmail"}
+	w, err := Real(set)
+	must(t, err)
+	if id, err := w.BootID(); err != nil || len(id) != 36 {
+		t.Errorf("boot id %q: %v", id, err)
+	}
+	if up, err := w.Uptime(); err != nil || up <= 0 {
+		t.Errorf("uptime %v: %v", up, err)
+	}
+	set.Mail.CAFile = t.TempDir() + "/ca.pem"
+	if _, err := Check(t.Context(), set, Options{}); err == nil || !strings.HasSuffix(err.Error(), `/ca.pem" holds no certificate that can be read`) {
+		t.Errorf("mail-ca that is not there: %v", err)
+	}
+	set = usual()
+	set.Tool = "netsh"
+	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": neither auto, ip nor ifconfig` {
+		t.Errorf("tool that does not exist: %v", err)
+	}
+}

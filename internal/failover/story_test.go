@@ -1,0 +1,305 @@
+package failover
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"pingover/internal/config"
+	"pingover/state"
+)
+
+// line is a record in short.
+func line(report Report, rec *state.Record) string {
+	var vips, kinds []string
+	for _, a := range rec.VIPs {
+		raised := ""
+		if a.Raised {
+			raised = " raised as " + a.Label
+		}
+		vips = append(vips, fmt.Sprintf("%s@%s%s", a.Prefix, a.Interface, raised))
+	}
+	for _, t := range rec.Troubles {
+		kinds = append(kinds, t.Kind)
+	}
+	s := rec.Streaks
+	return fmt.Sprintf("%s changed=%t: %s, %s, neighbour %s, good %d up %d unserved %d, %d changes, back told %t, troubles %v",
+		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Changes), rec.BackTold, kinds)
+}
+
+// TestStory is the life of a cluster, minute by minute, as its record has it.
+func TestStory(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		var got []string
+		minute := func(times int) {
+			for range times {
+				got = append(got, line(s.minute(), s.standby.record(t, "web")))
+			}
+		}
+		say := func(what string, change func()) {
+			got = append(got, what)
+			s.do(change)
+		}
+		minute(3)
+		say("the primary dies", s.primary.die)
+		minute(4)
+		say("the primary is back, without the virtual IP", func() { s.primary.boot(); s.primary.unset(vipAddr) })
+		minute(4)
+		say("the primary raises it", func() { s.primary.set("eth0", "172.16.0.1/32") })
+		minute(2)
+		say("the primary loses it", func() { s.primary.unset(vipAddr) })
+		minute(4)
+		say("the primary raises it", func() { s.primary.set("eth0", "172.16.0.1/32") })
+		minute(3)
+
+		const mac = "neighbour 02:00:00:00:00:02"
+		const away, here = "172.16.0.1/32@eth0", "172.16.0.1/32@eth0 raised as eth0:1"
+		want := []string{
+			"ok changed=false: standby, " + away + ", " + mac + ", good 1 up 1 unserved 0, 0 changes, back told false, troubles []",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 2 up 2 unserved 0, 0 changes, back told false, troubles []",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 3 up 3 unserved 0, 0 changes, back told false, troubles []",
+			"the primary dies",
+			"took-over changed=true: active, " + here + ", " + mac + ", good 0 up 0 unserved 0, 1 changes, back told false, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 1 up 0 unserved 0, 1 changes, back told false, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 2 up 0 unserved 0, 1 changes, back told false, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 3 up 0 unserved 0, 1 changes, back told false, troubles []",
+			"the primary is back, without the virtual IP",
+			"holding changed=false: active, " + here + ", " + mac + ", good 4 up 1 unserved 0, 1 changes, back told false, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 5 up 2 unserved 0, 1 changes, back told false, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 6 up 3 unserved 0, 1 changes, back told true, troubles []",
+			"holding changed=false: active, " + here + ", " + mac + ", good 7 up 4 unserved 0, 1 changes, back told true, troubles []",
+			"the primary raises it",
+			"released changed=true: standby, " + away + ", " + mac + ", good 0 up 5 unserved 0, 2 changes, back told true, troubles []",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 1 up 6 unserved 0, 2 changes, back told true, troubles []",
+			"the primary loses it",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 2 up 7 unserved 1, 2 changes, back told true, troubles []",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 3 up 8 unserved 2, 2 changes, back told true, troubles []",
+			"unserved changed=true: standby, " + away + ", " + mac + ", good 0 up 9 unserved 3, 2 changes, back told true, troubles [unserved]",
+			"unserved changed=false: standby, " + away + ", " + mac + ", good 0 up 10 unserved 4, 2 changes, back told true, troubles [unserved]",
+			"the primary raises it",
+			"ok changed=true: standby, " + away + ", " + mac + ", good 1 up 11 unserved 0, 2 changes, back told true, troubles [unserved]",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 2 up 12 unserved 0, 2 changes, back told true, troubles [unserved]",
+			"ok changed=false: standby, " + away + ", " + mac + ", good 3 up 13 unserved 0, 2 changes, back told true, troubles []",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the story (-want +got):\n%s", diff)
+		}
+		s.wantLetters(
+			letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"},
+			letter{"B", "A", "web: 172.16.0.2 is back, HOSTNAME still holds 172.16.0.1"},
+			letter{"C", "A", "web: released 172.16.0.1 on HOSTNAME"},
+			letter{"D", "", "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"},
+			letter{"E", "D", "web: 172.16.0.1 is answered for again"},
+		)
+
+		// The whole of it at the end.
+		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
+		rec := s.standby.record(t, "web")
+		rec.Changes, rec.Thread, rec.Event = nil, "", ""
+		wantRecord := &state.Record{
+			Version: 1, Cluster: "web", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
+			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1",
+			Last:    &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 answers"},
+			Gap:     60000,
+			Streaks: state.Streaks{Good: 3, Up: 13}, BackTold: true,
+			Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
+		}
+		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), prefixes); diff != "" {
+			t.Errorf("the record (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestReboot: nothing is raised from memory.
+func TestReboot(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.ends(state.TookOver, "")
+		s.do(s.standby.boot)
+		s.primary.boot()
+		report := s.minute()
+		s.want(report, state.OK, "172.16.0.2 answers")
+		rec := s.standby.record(t, "web")
+		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Changes) != 1 || len(s.standby.mailbox) != 1 {
+			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Changes), s.subjects())
+		}
+		s.primary.die()
+		s.do(s.standby.boot)
+		s.want(s.minute(), state.Blocked, "this machine has been up for less than 3m0s (boot-wait)")
+	})
+}
+
+// TestTheAliasIsGone, and not by us: it is told once, and taken back by the
+// rules of a takeover.
+func TestTheAliasIsGone(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.ends(state.TookOver, "")
+		s.do(func() { s.standby.unset(vipAddr) })
+		s.want(s.minute(), state.TookOver, "nor does anybody for 172.16.0.1")
+		s.want(s.minute(), state.Holding, "")
+		subjects := strings.Join(s.subjects(), "\n")
+		if len(s.standby.mailbox) != 2 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not take it away") {
+			t.Errorf("letters:\n%s", subjects)
+		}
+	})
+}
+
+// TestTheRecordIsLostWhileHolding: what the kernel shows counts.
+func TestTheRecordIsLostWhileHolding(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(path string) error
+		note  string
+	}{
+		{"removed", os.Remove, ""},
+		{"cut in half", func(path string) error { return os.Truncate(path, 100) }, "! PATH is broken (unexpected end of JSON input) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
+		{"empty", func(path string) error { return os.Truncate(path, 0) }, "! PATH is broken (it is empty) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.primary.die()
+				s.ends(state.TookOver, "")
+				path := filepath.Join(s.standby.dir, "web.json")
+				must(t, test.spoil(path))
+				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+				if got := strings.ReplaceAll(strings.Join(s.notes(), "\n"), path, "PATH"); got != test.note {
+					t.Errorf("notes %q, want %q", got, test.note)
+				}
+				if rec := s.standby.record(t, "web"); rec.Role != state.Active {
+					t.Errorf("the record says %s", rec.Role)
+				}
+				s.minute()
+				if len(s.notes()) > 0 {
+					t.Errorf("said again: %q", s.notes())
+				}
+				s.add("rival", 1, "172.16.0.9/16", "172.16.0.1/32")
+				s.want(s.minute(), state.Released, "172.16.0.1 is also at 02:00:00:00:00:01")
+			})
+		})
+	}
+}
+
+// TestAVirtualIPThatIsNoLongerASetting is reported with the command that
+// removes it, and neither removed nor taken for one that vanished.
+func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
+	const note = "172.16.0.1 is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
+	for _, test := range []struct {
+		name    string
+		before  []string
+		after   []string
+		outcome state.Outcome // of the first run with the new settings
+		told    int           // letters, the takeover among them
+	}{
+		{"one of two", []string{"172.16.0.1/32", "172.16.0.5/32"}, []string{"172.16.0.5/32"}, state.Holding, 1},
+		{"the only one", []string{"172.16.0.1/32"}, []string{"172.16.0.5/32"}, state.TookOver, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.primary.die()
+				s.vips(test.before...)
+				s.ends(state.TookOver, "")
+				s.vips(test.after...)
+				for i := range 3 {
+					want := test.outcome
+					if i > 0 {
+						want = state.Holding
+					}
+					s.want(s.minute(), want, "")
+					if diff := cmp.Diff([]string{note}, s.notes()); diff != "" {
+						t.Errorf("run %d: notes (-want +got):\n%s", i, diff)
+					}
+				}
+				if len(s.standby.mailbox) != test.told || !s.standby.holds(vipAddr) {
+					t.Errorf("letters %q, 172.16.0.1 here: %t", s.subjects(), s.standby.holds(vipAddr))
+				}
+				for _, l := range s.standby.mailbox {
+					if strings.Contains(oneLine(l.Body), "no longer on this machine") {
+						t.Errorf("a letter says that it is gone:\n%s", l.Body)
+					}
+				}
+				s.do(func() { s.standby.unset(vipAddr) })
+				s.minute()
+				if len(s.notes()) > 0 {
+					t.Errorf("said when it is gone: %q", s.notes())
+				}
+			})
+		})
+	}
+}
+
+// TestItStrayedHere: what pingover did not raise is kept while the primary is
+// up, and not multiplied.
+func TestItStrayedHere(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.primary.unset(vipAddr)
+		s.standby.set("eth0", "172.16.0.1/24")
+		report := s.ends(state.Holding, "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers")
+		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.1/24")}, report.Held, prefixes); diff != "" {
+			t.Errorf("held (-want +got):\n%s", diff)
+		}
+		if len(s.calls("raise 1")) > 0 || len(s.calls("announce")) != 1 {
+			t.Errorf("calls: %v", s.calls("raise 1", "announce"))
+		}
+	})
+}
+
+// TestTwoStandbys that run in the same minute never both hold it at the end,
+// and one does.
+func TestTwoStandbys(t *testing.T) {
+	for _, offset := range []time.Duration{0, time.Millisecond, 100 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second} {
+		t.Run(offset.String(), func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				second := s.add("second", 4, "172.16.0.4/16")
+				second.gateway[false] = gatewayAddr
+				second.dir = t.TempDir()
+				s.primary.die()
+				set := func() config.Cluster { c := usual(); return c }
+				done := make(chan state.Outcome)
+				go func() {
+					time.Sleep(offset)
+					report, _, err := second.run(t.Context(), set(), false)
+					if err != nil {
+						t.Error(err)
+					}
+					done <- report.Outcome
+				}()
+				one := s.check().Outcome
+				two := <-done
+				s.quiet()
+				if s.standby.holds(vipAddr) == second.holds(vipAddr) {
+					t.Errorf("after %s and %s: both hold it, or none: %t", one, two, second.holds(vipAddr))
+				}
+			})
+		})
+	}
+}
+
+// TestTheNameNoLongerResolves: the last good address is used, and that is
+// said.
+func TestTheNameNoLongerResolves(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Host = "primary.example"
+		s.ends(state.Unknown, `host "primary.example": no such host`)
+		s.standby.names["primary.example"] = primaryAddr
+		report := s.minute()
+		s.want(report, state.OK, "primary.example answers")
+		if report.Host != "primary.example" || report.Address != "172.16.0.2" {
+			t.Errorf("host %s, address %s", report.Host, report.Address)
+		}
+		clear(s.standby.names)
+		s.want(s.minute(), state.OK, "primary.example answers")
+		if diff := cmp.Diff([]string{`host "primary.example": no such host; going on with its last good address, 172.16.0.2`}, s.notes()); diff != "" {
+			t.Errorf("notes (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,731 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// A little network in memory, in the time of testing/synctest: machines with
+// interfaces on segments, kernels that answer pings, ARP and ND for what they
+// hold, and on each machine a World in which pingover can run. State
+// directories are real files.
+
+// latency is how long a frame takes; a ping's reply comes after two.
+const latency = 200 * time.Microsecond
+
+// network is all the machines, and who cannot reach whom.
+type network struct {
+	began    time.Time
+	mu       sync.Mutex // guards everything of every machine
+	machines []*machine
+	cut      func(a, b *machine) bool // frames between them are lost; nil: none are
+}
+
+// machine is a computer. Its fields may be set before time begins to pass,
+// later only under do.
+type machine struct {
+	net     *network
+	name    string
+	off     bool                                         // power cut
+	noPing  bool                                         // its firewall drops echo requests
+	noARP   bool                                         // it does not answer for what it holds
+	nics    []nic                                        // as they are now
+	base    []nic                                        // as they come up at a boot
+	gateway map[bool]netip.Addr                          // by family (true: IPv6)
+	hears   map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
+	names   map[string]netip.Addr                        // what names resolve to
+	tap     func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
+	fails   func(call string) error                      // makes a call of its World fail
+	raising func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
+
+	bootID  string
+	booted  time.Time
+	dir     string         // state directory
+	mailbox []state.Letter // what Deliver handed over
+	calls   []call         // of its World, in order
+	ears    []*earpiece
+}
+
+// nic is an interface on a segment.
+type nic struct {
+	vip.Link
+	segment string
+}
+
+// call is one call of the World: what, and when since the network began.
+type call struct {
+	At   time.Duration
+	What string
+}
+
+func (c call) String() string { return fmt.Sprintf("%v %s", c.At, c.What) }
+
+func newNetwork() *network { return &network{began: time.Now()} }
+
+// add puts a machine on the segment "lan". Its MAC ends in n, its addresses
+// are those of eth0.
+func (n *network) add(name string, number byte, addrs ...string) *machine {
+	m := &machine{
+		net: n, name: name, gateway: map[bool]netip.Addr{}, hears: map[netip.Addr]net.HardwareAddr{},
+		names: map[string]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
+	}
+	m.nics = []nic{{Link: vip.Link{
+		Index: 1, Name: "lo", Up: true, Carrier: true, Loopback: true,
+		Addresses: []vip.Address{{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Label: "lo"}},
+	}}}
+	m.plug("eth0", "lan", number, addrs...)
+	n.do(func() { n.machines = append(n.machines, m) })
+	return m
+}
+
+// plug gives the machine a further interface.
+func (m *machine) plug(name, segment string, number byte, addrs ...string) {
+	l := vip.Link{Index: len(m.nics) + 1, Name: name, MAC: mac(number), Up: true, Carrier: true, ARP: true}
+	for _, a := range addrs {
+		l.Addresses = append(l.Addresses, vip.Address{Prefix: netip.MustParsePrefix(a), Label: name})
+	}
+	m.nics = append(m.nics, nic{l, segment})
+	m.base = copyNICs(m.nics)
+}
+
+func mac(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
+
+func copyNICs(nics []nic) []nic {
+	nics = slices.Clone(nics)
+	for i := range nics {
+		nics[i].Addresses = slices.Clone(nics[i].Addresses)
+	}
+	return nics
+}
+
+// do changes something about the network while pingovers may be running.
+func (n *network) do(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+}
+
+// at makes a change when so much time has passed.
+func (n *network) at(d time.Duration, change func()) {
+	time.AfterFunc(d, func() { n.do(change) })
+}
+
+// die is a power cut, boot what follows it: what was not configured for the
+// boot is gone. Both are called under do.
+func (m *machine) die() { m.off = true }
+
+func (m *machine) boot() {
+	m.off, m.nics, m.booted = false, copyNICs(m.base), time.Now()
+	m.bootID += "+"
+	clear(m.hears)
+}
+
+func (m *machine) nic(name string) *nic {
+	for i := range m.nics {
+		if m.nics[i].Name == name {
+			return &m.nics[i]
+		}
+	}
+	return nil
+}
+
+// set gives the machine an address as an operator would, unset takes it away.
+func (m *machine) set(link, prefix string) {
+	l := m.nic(link)
+	l.Addresses = append(l.Addresses, vip.Address{Prefix: netip.MustParsePrefix(prefix), Label: link})
+}
+
+func (m *machine) unset(a netip.Addr) {
+	for i := range m.nics {
+		m.nics[i].Addresses = slices.DeleteFunc(m.nics[i].Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+	}
+}
+
+// down takes an interface down: who listened there has an error for good.
+func (m *machine) down(link string) {
+	m.nic(link).Up, m.nic(link).Carrier = false, false
+	for _, e := range m.ears {
+		if e.link == link {
+			e.err = errors.New("network is down")
+			e.wake()
+		}
+	}
+}
+
+func (m *machine) kernel() *vip.Kernel {
+	k := new(vip.Kernel)
+	for _, n := range copyNICs(m.nics) {
+		k.Links = append(k.Links, n.Link)
+	}
+	return k
+}
+
+func (m *machine) holds(a netip.Addr) bool { return m.kernel().Holds(a) }
+
+// joined says whether a frame gets from m's interface to an interface of o,
+// and to which.
+func (m *machine) joined(link string, o *machine) (*nic, bool) {
+	from := m.nic(link)
+	if o == m || m.off || o.off || from == nil || !from.Up || !from.Carrier || from.segment == "" ||
+		m.net.cut != nil && m.net.cut(m, o) {
+		return nil, false
+	}
+	for i := range o.nics {
+		if to := &o.nics[i]; to.segment == from.segment && to.Up && to.Carrier {
+			return to, true
+		}
+	}
+	return nil, false
+}
+
+// route is what the kernel would do with a packet.
+func (m *machine) route(a netip.Addr) (vip.Route, error) {
+	k := m.kernel()
+	if k.Holds(a) {
+		return vip.Route{Interface: "lo", Local: true}, nil
+	}
+	for _, name := range k.Networks(a) {
+		if m.nic(name).Up {
+			return vip.Route{Interface: name, Source: k.Source(name, a, nil), OnLink: true}, nil
+		}
+	}
+	if g := m.gateway[a.Is6()]; g.IsValid() && g != a {
+		if r, err := m.route(g); err == nil {
+			r.OnLink, r.Gateway = false, g
+			return r, nil
+		}
+	}
+	return vip.Route{}, fmt.Errorf("route to %s: network is unreachable", a)
+}
+
+// reaches says whether a ping is answered now; an error, that it cannot even
+// be sent.
+func (m *machine) reaches(a netip.Addr) (bool, error) {
+	r, err := m.route(a)
+	if err != nil || r.Local {
+		return r.Local, err
+	}
+	if r.OnLink {
+		for _, o := range m.net.machines {
+			if n, ok := m.joined(r.Interface, o); ok && o.holds(a) {
+				if !o.noARP {
+					m.hears[a] = n.MAC
+				}
+				if !o.noPing {
+					return true, nil
+				}
+			}
+		}
+		return false, nil
+	}
+	for _, g := range m.net.machines {
+		if _, ok := m.joined(r.Interface, g); !ok || !g.holds(r.Gateway) {
+			continue
+		}
+		for _, o := range m.net.machines {
+			if o.holds(a) && !o.off && !o.noPing && (m.net.cut == nil || !m.net.cut(g, o)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// world is the machine as pingover sees it.
+func (m *machine) world() World {
+	none := netip.Addr{}
+	return World{
+		Look: func() (*vip.Kernel, error) {
+			if err := m.called("look"); err != nil {
+				return nil, err
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return m.kernel(), nil
+		},
+		Route: func(a netip.Addr) (vip.Route, error) {
+			if err := m.called("route to %s", a); err != nil {
+				return vip.Route{}, err
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return m.route(a)
+		},
+		Gateway: func(link string, v6 bool) (netip.Addr, bool, error) {
+			if err := m.called("gateway of %s, v6 %t", link, v6); err != nil {
+				return none, false, err
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			g := m.gateway[v6]
+			return g, g.IsValid(), nil
+		},
+		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
+			if err := m.called("resolve %s", host); err != nil {
+				return none, err
+			}
+			if a, err := netip.ParseAddr(host); err == nil {
+				return a, nil
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			if a, ok := m.names[host]; ok {
+				return a, nil
+			}
+			return none, fmt.Errorf("host %q: no such host", host)
+		},
+		Ping: m.ping,
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
+				return nil, err
+			}
+			e := &earpiece{m: m, link: l.Name, own: own, addrs: addrs, news: make(chan struct{})}
+			m.net.do(func() { m.ears = append(m.ears, e) })
+			return e, nil
+		},
+		Neighbour: func(_ string, a netip.Addr) net.HardwareAddr {
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return m.hears[a]
+		},
+		Tool:     tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		MayPing:  func() error { return m.called("may ping") },
+		MayRaise: func() error { return m.called("may raise") },
+		BootID: func() (string, error) {
+			if err := m.called("boot id"); err != nil {
+				return "", err
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return m.bootID, nil
+		},
+		Uptime: func() (time.Duration, error) {
+			if err := m.called("uptime"); err != nil {
+				return 0, err
+			}
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return time.Since(m.booted), nil
+		},
+		Deliver: func(ctx context.Context, letters []state.Letter) ([]state.Letter, error) {
+			if err := m.called("deliver %d", len(letters)); err != nil {
+				return letters, err
+			}
+			if err := context.Cause(ctx); err != nil {
+				return letters, err
+			}
+			m.net.do(func() { m.mailbox = append(m.mailbox, letters...) })
+			return nil, nil
+		},
+	}
+}
+
+// called writes down a call, and says how it is to fail. Calls that are
+// alike are numbered from the second one on.
+func (m *machine) called(format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	m.net.mu.Lock()
+	again := 1
+	for _, c := range m.calls {
+		if name, _, _ := strings.Cut(c.What, " #"); name == what {
+			again++
+		}
+	}
+	if again > 1 {
+		what = fmt.Sprintf("%s #%d", what, again)
+	}
+	m.calls = append(m.calls, call{time.Since(m.net.began), what})
+	fails := m.fails
+	m.net.mu.Unlock()
+	if fails == nil {
+		return nil
+	}
+	return fails(what)
+}
+
+// ping is check.Ping: one reply ends it, silence takes the whole round.
+func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
+	if err := m.called("ping %s", p.Address); err != nil {
+		return check.Round{Err: err}
+	}
+	for i := range p.Count {
+		m.net.mu.Lock()
+		replied, err := m.reaches(p.Address)
+		m.net.mu.Unlock()
+		wait := p.Interval
+		switch {
+		case err != nil:
+			return check.Round{Sent: i, Err: err}
+		case replied:
+			wait = 2 * latency
+		case i == p.Count-1:
+			wait = p.Timeout
+		}
+		if !sleep(ctx, wait) {
+			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
+		}
+		if replied {
+			if p.OnReply != nil {
+				p.OnReply(i+1, wait)
+			}
+			return check.Round{Verdict: check.Up, Sent: i + 1, Received: 1, RTT: wait}
+		}
+	}
+	return check.Round{Verdict: check.Down, Sent: p.Count}
+}
+
+// earpiece is a Wire.
+type earpiece struct {
+	m     *machine
+	link  string
+	own   func(net.HardwareAddr) bool
+	addrs []netip.Addr
+	heard []vip.Heard
+	news  chan struct{}
+	err   error
+}
+
+func (e *earpiece) wake() {
+	close(e.news)
+	e.news = make(chan struct{})
+}
+
+// note is called under do.
+func (e *earpiece) note(h vip.Heard) {
+	if e.err != nil || e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+		return
+	}
+	h.At = time.Now()
+	e.heard = append(e.heard, h)
+	e.wake()
+}
+
+// hear tells all who listen behind an interface; called under do.
+func (m *machine) hear(n *nic, h vip.Heard) {
+	for _, e := range m.ears {
+		if e.link == n.Name {
+			e.note(h)
+		}
+	}
+}
+
+func (e *earpiece) Ask(target, from netip.Addr) error {
+	how := "probe"
+	if from.IsValid() {
+		how = "from " + from.String()
+	}
+	if err := e.m.called("ask for %s on %s, %s", target, e.link, how); err != nil {
+		return err
+	}
+	m := e.m
+	m.net.at(latency, func() {
+		for _, o := range m.net.machines {
+			at, ok := m.joined(e.link, o)
+			if !ok {
+				continue
+			}
+			if o.tap != nil {
+				o.tap(m, target, from)
+			}
+			mine := m.nic(e.link)
+			if from.IsValid() {
+				o.hear(at, vip.Heard{Address: from, MAC: mine.MAC})
+			} else {
+				o.hear(at, vip.Heard{Address: target, MAC: mine.MAC, Probe: true})
+			}
+			if o.holds(target) && !o.noARP {
+				answer := vip.Heard{Address: target, MAC: at.MAC}
+				m.net.at(latency, func() { m.hear(m.nic(e.link), answer) })
+			}
+		}
+	})
+	return nil
+}
+
+func (e *earpiece) Announce(a netip.Addr, hw net.HardwareAddr) error {
+	if err := e.m.called("announce %s on %s", a, e.link); err != nil {
+		return err
+	}
+	m := e.m
+	m.net.at(latency, func() { m.say(e.link, a, hw) })
+	return nil
+}
+
+// say announces an address to everybody on the segment; nil is our own MAC.
+// It is called under do.
+func (m *machine) say(link string, a netip.Addr, hw net.HardwareAddr) {
+	if hw == nil {
+		hw = m.nic(link).MAC
+	}
+	for _, o := range m.net.machines {
+		if at, ok := m.joined(link, o); ok {
+			o.hear(at, vip.Heard{Address: a, MAC: hw})
+		}
+	}
+}
+
+func (e *earpiece) Heard(since time.Time) []vip.Heard {
+	e.m.net.mu.Lock()
+	defer e.m.net.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.heard), func(h vip.Heard) bool { return h.At.Before(since) })
+}
+
+func (e *earpiece) News() <-chan struct{} {
+	e.m.net.mu.Lock()
+	defer e.m.net.mu.Unlock()
+	return e.news
+}
+
+func (e *earpiece) Err() error {
+	if err := e.m.called("go on listening on %s", e.link); err != nil {
+		return err
+	}
+	e.m.net.mu.Lock()
+	defer e.m.net.mu.Unlock()
+	return e.err
+}
+
+func (e *earpiece) Close() error {
+	e.m.net.do(func() {
+		e.m.ears = slices.DeleteFunc(e.m.ears, func(o *earpiece) bool { return o == e })
+	})
+	return nil
+}
+
+// tool changes the addresses of the machine's kernel, by the plans of the
+// real one.
+type tool struct {
+	m *machine
+	vip.Tool
+}
+
+func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.Result, err error) {
+	if t.m.raising != nil {
+		if err := t.m.raising(ctx, a); err != nil {
+			return "", nil, err
+		}
+	}
+	failed := t.m.called("raise %s on %s", a.Prefix, a.Interface)
+	t.m.net.mu.Lock()
+	defer t.m.net.mu.Unlock()
+	argv, err := t.RaisePlan(t.m.kernel(), a)
+	if err != nil || argv == nil {
+		return "", nil, err
+	}
+	if failed != nil {
+		return "", []proc.Result{{Argv: argv, Code: 2, Output: failed.Error(), Err: failed}}, failed
+	}
+	if label = a.Label; label == "" && a.Prefix.Addr().Is4() {
+		label, _ = vip.FreeLabel(t.m.kernel(), a.Interface)
+	}
+	l := t.m.nic(a.Interface)
+	l.Addresses = append(l.Addresses, vip.Address{Prefix: a.Prefix, Label: label})
+	return label, []proc.Result{{Argv: argv}}, nil
+}
+
+func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err error) {
+	failed := t.m.called("lower %s", a)
+	t.m.net.mu.Lock()
+	defer t.m.net.mu.Unlock()
+	plan, err := t.LowerPlan(t.m.kernel(), a)
+	if err != nil {
+		return nil, err
+	}
+	for _, argv := range plan {
+		if failed != nil {
+			return []proc.Result{{Argv: argv, Code: 2, Output: failed.Error(), Err: failed}}, failed
+		}
+		ran = append(ran, proc.Result{Argv: argv})
+	}
+	t.m.unset(a)
+	return ran, nil
+}
+
+// record is what the machine's state directory says of a cluster.
+func (m *machine) record(t *testing.T, cluster string) *state.Record {
+	t.Helper()
+	rec, err := state.Dir(m.dir).Load(cluster, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+// run makes one check on the machine, and returns what it told as well.
+func (m *machine) run(ctx context.Context, set config.Cluster, dry bool) (Report, []any, error) {
+	set.StateDir = m.dir
+	var told []any
+	report, err := CheckIn(ctx, m.world(), set, Options{DryRun: dry, Tell: func(e any) { told = append(told, e) }})
+	return report, told, err
+}
+
+// scene is the usual network: a primary that has the virtual IP, a standby
+// with pingover, and a gateway.
+type scene struct {
+	*network
+	t                         *testing.T
+	primary, standby, gateway *machine
+	settings                  config.Cluster
+	dry                       bool
+	told                      []any         // by the last check
+	took                      time.Duration // the last check
+}
+
+var (
+	vipAddr     = netip.MustParseAddr("172.16.0.1")
+	primaryAddr = netip.MustParseAddr("172.16.0.2")
+	gatewayAddr = netip.MustParseAddr("172.16.0.254")
+)
+
+// play makes the usual scene and plays it, in its own time.
+func play(t *testing.T, act func(t *testing.T, s *scene)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{network: newNetwork(), t: t, settings: usual()}
+		s.primary = s.add("primary", 2, "172.16.0.2/16", "172.16.0.1/32")
+		s.standby = s.add("standby", 3, "172.16.0.3/16")
+		s.gateway = s.add("gateway", 254, "172.16.0.254/16")
+		s.standby.gateway[false] = gatewayAddr
+		s.standby.dir = t.TempDir()
+		act(t, s)
+	})
+}
+
+// usual are the settings with their defaults.
+func usual() config.Cluster {
+	return config.Cluster{
+		Name: "web", Host: "172.16.0.2", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/32")}},
+		Count: 5, Interval: 3 * time.Second, Timeout: time.Second, RetryWait: 20 * time.Second,
+		Witness: config.Witness{Auto: true}, DuplicateCheck: true, Tool: "auto", Announce: 3, Rise: 3, BootWait: 3 * time.Minute,
+		Mail: config.Mail{To: []string{"root@standby"}, Timeout: 15 * time.Second, Remind: 24 * time.Hour},
+	}
+}
+
+// vips sets the virtual IPs.
+func (s *scene) vips(prefixes ...string) {
+	s.settings.VIPs = nil
+	for _, p := range prefixes {
+		s.settings.VIPs = append(s.settings.VIPs, config.VIP{Prefix: netip.MustParsePrefix(p)})
+	}
+}
+
+// try makes one check on the standby. What is on the wire at its end arrives
+// before anything else happens.
+func (s *scene) try() (Report, error) {
+	s.t.Helper()
+	began := time.Now()
+	report, told, err := s.standby.run(s.t.Context(), s.settings, s.dry)
+	s.told, s.took = told, time.Since(began)
+	s.quiet()
+	return report, err
+}
+
+// quiet waits until nothing is on the wire any more: then a test may change
+// machines without do.
+func (s *scene) quiet() {
+	time.Sleep(3 * latency)
+	synctest.Wait()
+}
+
+// check is a check that is made.
+func (s *scene) check() Report {
+	s.t.Helper()
+	report, err := s.try()
+	if err != nil {
+		s.t.Fatalf("the check was not made: %v", err)
+	}
+	return report
+}
+
+// minute makes a check as cron does: the time until the next full minute
+// passes first.
+func (s *scene) minute() Report {
+	s.t.Helper()
+	time.Sleep(time.Minute - time.Since(s.began)%time.Minute)
+	return s.check()
+}
+
+// ends makes a check and says how it ought to end, with the reason.
+func (s *scene) ends(outcome state.Outcome, reason string) Report {
+	s.t.Helper()
+	report := s.check()
+	s.want(report, outcome, reason)
+	return report
+}
+
+func (s *scene) want(report Report, outcome state.Outcome, reason string) {
+	s.t.Helper()
+	if report.Outcome != outcome || report.Code != outcome.Code() || !strings.Contains(report.Reason, reason) {
+		s.t.Errorf("the check ended %s (%d), %q; want %s, %q", report.Outcome, report.Code, report.Reason, outcome, reason)
+	}
+}
+
+// calls are the calls of the standby that contain one of the words.
+func (s *scene) calls(words ...string) (found []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.standby.calls {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(c.What, w) }) {
+			found = append(found, c.What)
+		}
+	}
+	return found
+}
+
+// when is the time of the standby's first such call, 0 for none.
+func (s *scene) when(what string) time.Duration {
+	for _, c := range s.standby.calls {
+		if c.What == what {
+			return c.At
+		}
+	}
+	return 0
+}
+
+func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
+
+// notes are what the last check noted, the loud ones with a !.
+func (s *scene) notes() (notes []string) {
+	for _, e := range s.told {
+		if n, ok := e.(Noted); ok && n.Loud {
+			notes = append(notes, "! "+n.Text)
+		} else if ok {
+			notes = append(notes, n.Text)
+		}
+	}
+	return notes
+}
+
+// subjects are those of the letters in the mailbox, without the name of the
+// machine on which the test runs.
+func (s *scene) subjects() (subjects []string) {
+	for _, l := range s.standby.mailbox {
+		subjects = append(subjects, plain(l.Subject))
+	}
+	return subjects
+}
+
+func plain(text string) string { return strings.ReplaceAll(text, hostname(), "HOSTNAME") }
+
+// must fails the test for an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

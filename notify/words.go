@@ -77,6 +77,9 @@ func tell(c Cluster, n News) words {
 			todo: fmt.Sprintf("Look at %s, and at what stood in the way. Every further check decides anew. "+
 				"Take over by hand only when you are sure that no other machine has %s.", host, list(c.VIPs)),
 		}
+		if len(n.Evidence.Commands) > 0 {
+			w.happened = fmt.Sprintf("%s looks down from %s. %s took over, and gave up again what another machine has as well.", host, me, me)
+		}
 		if down == "" || len(n.Held) > 0 {
 			w.subject = "switching was refused on " + me
 			w.happened = fmt.Sprintf("Switching was refused on %s: nothing was changed.", me)

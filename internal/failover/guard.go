@@ -17,7 +17,7 @@ import (
 
 const (
 	// askEvery is the time between two questions for the same address. Six
-	// questions is the least, in the shortest guard. In a round of the
+	// questions is the least before silence counts. In a round of the
 	// default 13 s it makes 27 questions: with half of the frames lost in
 	// each direction, a holder stays unheard once in 2,300 times.
 	askEvery  = 500 * time.Millisecond
@@ -163,13 +163,13 @@ func (r *run) askWhoServes(ctx context.Context) (wait, end func()) {
 			return
 		}
 		r.listen()
-		for range 3 {
+		for range leastAsks {
 			for _, a := range r.ground.aliases {
 				if _, ok := r.ears[a.Interface]; ok && r.ask(a.Interface, a.Prefix.Addr(), false) == nil {
 					r.asked[a.Prefix.Addr()] = true
 				}
 			}
-			if r.await(ctx, serveGuard/3, r.allClaimed) {
+			if r.await(ctx, serveGuard/leastAsks, r.allClaimed) {
 				return
 			}
 		}
@@ -479,9 +479,9 @@ func (r *run) outwait(ctx context.Context, rival state.Holder) state.Holder {
 // go: the rival may have let go itself by now.
 func (r *run) stillThere(ctx context.Context) (rival state.Holder) {
 	since := time.Now()
-	for range 3 {
+	for range leastAsks {
 		r.askHeld()
-		if r.await(ctx, holdGuard/3, func() bool { rival, _ = r.rival(since); return rival.MAC != "" }) {
+		if r.await(ctx, holdGuard/leastAsks, func() bool { rival, _ = r.rival(since); return rival.MAC != "" }) {
 			break
 		}
 	}

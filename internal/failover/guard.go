@@ -34,6 +34,7 @@ const (
 	// serveGuard is how long somebody is asked who serves the virtual IPs
 	// while the primary answers. Served, it takes one round trip.
 	serveGuard = 900 * time.Millisecond
+	serveAsks  = 9
 	// edge is the longest a witness is given to answer at the start, and
 	// at the end, of the round.
 	edge = 2 * time.Second

@@ -45,7 +45,7 @@ func TestClientFollowsATakeover(t *testing.T) {
 		s := side(t)
 		h := c.standby(s)
 		s.check(h, c.args...).want(t, state.OK)
-		raised := s.raisings(h, c.vips...)
+		raised := s.raisings(h)
 		var views []view
 		for _, a := range c.vips {
 			views = append(views, s.watchFrom(a))
@@ -120,7 +120,7 @@ func TestClientWithAnOpenConnectionIsToldAtOnce(t *testing.T) {
 	}()
 	time.Sleep(200 * time.Millisecond)
 	s.must(s.Primary.PowerOff())
-	raised := s.raisings(s.Standby, vip4)
+	raised := s.raisings(s.Standby)
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
 	connect()
 	select {
@@ -393,7 +393,7 @@ func (s *scene) announce(h *lab.Host, a netip.Addr) {
 }
 
 // raisings follows the addresses of a host's kernel; raised is when one came.
-func (s *scene) raisings(h *lab.Host, addrs ...netip.Addr) (raised func(netip.Addr) time.Time) {
+func (s *scene) raisings(h *lab.Host) (raised func(netip.Addr) time.Time) {
 	s.t.Helper()
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	s.must(h.Do(func() error { return netlink.AddrSubscribe(updates, done) }))

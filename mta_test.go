@@ -64,6 +64,10 @@ maildir:
   user = Debian-exim
 `
 
+// toExim are the usual settings with the default time for mail: exim starts a
+// process for each connection, of which there are two where TLS fails.
+var toExim = set(withVIP, "--mail-timeout", "15s")
+
 func TestExim(t *testing.T) {
 	tests := map[string]struct {
 		via  string
@@ -79,7 +83,7 @@ func TestExim(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, certificate := newEximScene(t)
-			args := set(withVIP, "--mail-via", test.via)
+			args := set(toExim, "--mail-via", test.via)
 			if test.ca {
 				args = append(args, "--mail-ca", certificate)
 			}
@@ -120,7 +124,7 @@ func TestExim(t *testing.T) {
 // record, and is sent, to the letter, once the certificate is known.
 func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	s, certificate := newEximScene(t)
-	args := set(withVIP, "--mail-via", "smtp+starttls://172.16.0.9:25")
+	args := set(toExim, "--mail-via", "smtp+starttls://172.16.0.9:25")
 	s.must(s.Primary.PowerOff())
 
 	if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 1 {
@@ -148,7 +152,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 
 func TestEximRejectsOneRecipient(t *testing.T) {
 	s, _ := newEximScene(t)
-	args := append(set(withVIP, "--mail-via", "smtp://172.16.0.9", "--mail-to", "nobody@example.org"),
+	args := append(set(toExim, "--mail-via", "smtp://172.16.0.9", "--mail-to", "nobody@example.org"),
 		"--mail-to", "ops@example.org", "--mail-to", "boss@example.com", "--mail-to", "root@example.org")
 	s.must(s.Primary.PowerOff())
 

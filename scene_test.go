@@ -733,15 +733,11 @@ func set(args []string, pairs ...string) []string {
 }
 
 // through makes the program run by the words of another command, such as
-// "env PATH=/x". A shell writes the script: were it written here, a child
-// forked in that moment could still have it open, and it would be "busy".
+// "env PATH=/x".
 func (s *scene) through(words ...string) {
 	s.t.Helper()
 	wrapper := filepath.Join(s.t.TempDir(), "pingover")
-	line := fmt.Sprintf(`exec %s %s "$@"`, strings.Join(words, " "), s.path)
-	if out, err := exec.Command("sh", "-c", `printf '%s\n' '#!/bin/sh' "$1" >"$0" && chmod 755 "$0"`, wrapper, line).CombinedOutput(); err != nil {
-		s.t.Fatalf("%v: %s", err, out)
-	}
+	s.script(wrapper, fmt.Sprintf("exec %s %s \"$@\"\n", strings.Join(words, " "), s.path))
 	s.path = wrapper
 }
 

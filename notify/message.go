@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -217,7 +218,7 @@ func (p *page) done(commands []state.Command) {
 	}
 	p.heading("What was done")
 	for _, command := range commands {
-		p.verbatim("  ", shellWords(command.Argv))
+		p.verbatim("  ", proc.Line(command.Argv))
 		switch {
 		case command.Code == nil:
 			p.verbatim("    ", "not run")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -440,7 +441,7 @@ func TestUTCIsSaidOnceWhereItIsLocal(t *testing.T) {
 }
 
 func TestCommandsCanBeCopiedIntoAShell(t *testing.T) {
-	got := shellWords([]string{"sh", "-c", "echo 'a b' > /tmp/x", "", "eth0:1", "172.16.0.1/32", "a\tb"})
+	got := proc.Line([]string{"sh", "-c", "echo 'a b' > /tmp/x", "", "eth0:1", "172.16.0.1/32", "a\tb"})
 	want := `sh -c 'echo '\''a b'\'' > /tmp/x' '' eth0:1 172.16.0.1/32 'a` + "\t" + `b'`
 	if got != want {
 		t.Errorf("%s, want %s", got, want)

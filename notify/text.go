@@ -88,19 +88,6 @@ func oneLine(s string, most int) string {
 	return string([]rune(s)[:most-3]) + "..."
 }
 
-// shellWords is argv as a shell would have to be given it.
-func shellWords(argv []string) string {
-	var words []string
-	for _, arg := range argv {
-		special := func(r rune) bool { return !plainWord(r) && !strings.ContainsRune("@%+=:,/", r) }
-		if arg == "" || strings.ContainsFunc(arg, special) {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		words = append(words, arg)
-	}
-	return strings.Join(words, " ")
-}
-
 // plainWord says whether r means nothing but itself to shells and mailers.
 func plainWord(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r)

@@ -141,7 +141,7 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 		return blocked(10, "%s does not answer, but this cluster is paused", seen.Host)
 
 	case seen.Uptime < set.BootWait:
-		return blocked(10, "%s does not answer, but this machine has been up for less than %s (boot-wait)", seen.Host, set.BootWait)
+		return blocked(10, "%s does not answer, but this machine has been up for less than %s (boot-wait)", seen.Host, words(set.BootWait))
 
 	case known.ReleasedByHand:
 		return blocked(10, "%s does not answer, but the virtual IPs were released by hand and it has not been up since", seen.Host)
@@ -256,6 +256,18 @@ func list(addrs []netip.Addr) string {
 		words[i] = a.String()
 	}
 	return strings.Join(words, ", ")
+}
+
+// words is d as people write it: 3m, not 3m0s.
+func words(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // protocol is how neighbours of host ask for it.

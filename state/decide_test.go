@@ -330,7 +330,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"just booted", dead(func(s *situation) { s.seen.Uptime = time.Minute }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this machine has been up for less than 3m0s (boot-wait)"},
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this machine has been up for less than 3m (boot-wait)"},
 		},
 		{
 			"released by hand", dead(func(s *situation) { s.known.ReleasedByHand = true }),

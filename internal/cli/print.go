@@ -33,6 +33,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -139,14 +140,17 @@ func (v voice) guarded(e failover.Guarded) {
 			v.say("another machine answers for %s: %s", h.Address, h.MAC)
 		}
 	}
-	if len(e.Holders) == 0 {
+	switch {
+	case e.Fault != "":
+		v.say("not everything could be asked: %s", e.Fault)
+	case len(e.Holders) == 0:
 		v.say("nobody else answers for the host or a virtual IP")
 	}
 }
 
 // ran shows a command. Those of a dry run are what it was asked for.
 func (v voice) ran(e failover.Ran) {
-	command := shellQuote(e.Command.Argv)
+	command := proc.Line(e.Command.Argv)
 	switch {
 	case e.DryRun && !v.quiet:
 		v.report("would run: " + command)
@@ -221,17 +225,4 @@ func oneLine(text string) string {
 		}
 		return r
 	}, strings.TrimSpace(text))
-}
-
-// shellQuote is a command as one would type it.
-func shellQuote(argv []string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_"
-	words := make([]string, len(argv))
-	for i, word := range argv {
-		if word == "" || strings.Trim(word, plain) != "" {
-			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
-		words[i] = word
-	}
-	return strings.Join(words, " ")
 }

@@ -152,7 +152,7 @@ func (r *run) rights() error {
 		if err := r.MayRaise(); err != nil {
 			return &Error{
 				Code: codePermission, Text: err.Error(),
-				Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs only the right to ping",
+				Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs CAP_NET_RAW at the most",
 			}
 		}
 	}

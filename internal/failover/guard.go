@@ -394,7 +394,7 @@ func (r *run) weigh(g *guards) {
 		r.evidence.Witnesses = append(r.evidence.Witnesses, shown)
 	}
 	r.see()
-	r.tell(Guarded{Witnesses: r.evidence.Witnesses, Holders: r.evidence.Holders})
+	r.tell(Guarded{Witnesses: r.evidence.Witnesses, Holders: r.evidence.Holders, Fault: r.ground.fault})
 }
 
 // yield waits for who probes for the same virtual IP and goes first. When

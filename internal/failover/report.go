@@ -63,6 +63,7 @@ type (
 	Guarded struct {
 		Witnesses []state.Witness
 		Holders   []state.Holder
+		Fault     string // what could not be asked, "" when everything was
 	}
 	// Decided carries the decision, before anything is done about it.
 	Decided struct {

@@ -87,7 +87,7 @@ func TestNoPermission(t *testing.T) {
 		_, err := s.try()
 		want := &Error{
 			Code: 77, Text: "permission denied",
-			Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs only the right to ping",
+			Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs CAP_NET_RAW at the most",
 		}
 		if diff := cmp.Diff(want, err); diff != "" {
 			t.Errorf("error (-want +got):\n%s", diff)

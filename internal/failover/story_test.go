@@ -133,7 +133,7 @@ func TestReboot(t *testing.T) {
 		}
 		s.primary.die()
 		s.do(s.standby.boot)
-		s.want(s.minute(), state.Blocked, "this machine has been up for less than 3m0s (boot-wait)")
+		s.want(s.minute(), state.Blocked, "this machine has been up for less than 3m (boot-wait)")
 	})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +44,19 @@ func (t tests) Run() int {
 		return code
 	}
 	defer removeBinary()
+	manyAtOnce()
 	return t.M.Run()
+}
+
+// manyAtOnce lets more scenes run at once than there are processors: they
+// mostly wait, as pingover does. Who gives -parallel has it otherwise.
+func manyAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", "8")
+	}
 }
 
 // TestScripts runs the program itself. UPDATE=1 writes what it prints into the

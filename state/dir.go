@@ -146,13 +146,7 @@ func Parse(data []byte) (*Record, error) {
 // one could). The temporary file has a fixed name, for the caller holds the
 // lock: what a killed run left is used again, not collected.
 func (d Dir) Save(rec *Record, durable bool) error {
-	for i, c := range rec.Changes {
-		rec.Changes[i].Evidence = c.Evidence.whole()
-	}
-	if rec.Pending != nil {
-		rec.Pending.Evidence = rec.Pending.Evidence.whole()
-	}
-	data, err := json.Marshal(rec)
+	data, err := json.Marshal(rec.whole())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package state
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -146,6 +147,21 @@ type Witness struct {
 type Holder struct {
 	Address string `json:"address"`
 	MAC     string `json:"mac"`
+}
+
+// whole is a copy of the record in which no list of the evidence is nil.
+func (r *Record) whole() *Record {
+	c := *r
+	c.Changes = slices.Clone(r.Changes)
+	for i := range c.Changes {
+		c.Changes[i].Evidence = c.Changes[i].Evidence.whole()
+	}
+	if r.Pending != nil {
+		pending := *r.Pending
+		pending.Evidence = pending.Evidence.whole()
+		c.Pending = &pending
+	}
+	return &c
 }
 
 // whole is the evidence with no list nil, as JSON's readers expect.

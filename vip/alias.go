@@ -22,7 +22,8 @@ const (
 type Alias struct {
 	Prefix    netip.Prefix // not masked: its Addr is the virtual IP
 	Interface string
-	Label     string // IPv4 only; "": the first free one
+	Label     string        // IPv4 only; "": the first free one
+	Lease     time.Duration // until the kernel removes it unless it is renewed, rounded up to whole seconds; 0: never
 }
 
 // addr is the virtual IP; a link-local one means that of its interface.
@@ -46,6 +47,9 @@ func (t Tool) RaisePlan(k *Kernel, a Alias) ([]string, error) {
 // Raise makes the alias stand: nothing is run where the address is on this machine already, on
 // whatever interface. A nil error means that the kernel has the address in use; label is the one it
 // stands under. An address that duplicate address detection found on another machine is removed.
+//
+// A missing lease is no failure, for the address serves: the tool may be unable to set one, and where
+// nothing is run none is set. The kernel's view shows that, and Renew mends it or says why it cannot.
 //
 // Choosing a label and using it are two steps: the caller holds the machine-wide lock.
 func (t Tool) Raise(ctx context.Context, a Alias) (label string, ran []proc.Result, err error) {
@@ -109,7 +113,7 @@ func (t Tool) ways(k *Kernel, a Alias) ([][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.additions(a.Prefix, a.Interface, label), nil
+	return t.additions(a, label), nil
 }
 
 // label chooses the alias's label: "" is none.

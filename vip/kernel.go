@@ -7,10 +7,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,6 +30,8 @@ type Address struct {
 	Tentative  bool         // IPv6 only: duplicate address detection (RFC 4862) has not ended
 	DADFailed  bool         // IPv6 only: duplicate address detection found another holder, the kernel does not use the address
 	Deprecated bool         // never chosen as source by itself
+
+	Lease time.Duration // how much longer the kernel keeps it, in whole seconds, rounded up; 0: for ever
 }
 
 // network is what the kernel takes to be on the link because of this address.
@@ -122,7 +126,18 @@ func addressOf(a netlink.Addr, prefix netip.Prefix) Address {
 		Tentative:  has(unix.IFA_F_TENTATIVE),
 		DADFailed:  has(unix.IFA_F_DADFAILED),
 		Deprecated: has(unix.IFA_F_DEPRECATED),
+		Lease:      leaseOf(a),
 	}
+}
+
+// leaseOf reads the kernel's unsigned number, where all bits set means for ever, and 0 that the address
+// is due to go any moment.
+func leaseOf(a netlink.Addr) time.Duration {
+	valid := uint32(a.ValidLft)
+	if valid == math.MaxUint32 {
+		return 0
+	}
+	return max(1, time.Duration(valid)) * time.Second
 }
 
 // prefixOf gives the zero Prefix for what is neither IPv4 nor IPv6.

@@ -69,7 +69,7 @@ func TestSnapshot(t *testing.T) {
 		return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index, Name: name, RawFlags: flags}}
 	}
 	address := func(index int, ip net.IP, bits int) netlink.Addr {
-		return netlink.Addr{LinkIndex: index, IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(bits, 8*len(ip))}}
+		return netlink.Addr{LinkIndex: index, IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(bits, 8*len(ip))}, ValidLft: -1}
 	}
 	const up = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING
 	dormant := link(2, "eth0", unix.IFF_UP|unix.IFF_LOWER_UP)

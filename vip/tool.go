@@ -60,24 +60,53 @@ func (t Tool) run(ctx context.Context, plan []string) proc.Result {
 // additions are the commands that would add the address, the best one first. For IPv6 that one has
 // nodad, because the link has been asked already and the kernel's own question takes 1 to 2 s, and
 // preferred_lft 0, so that the address is never chosen as source. The others are for an ip that does
-// not know these words.
-func (t Tool) additions(prefix netip.Prefix, link, label string) [][]string {
-	switch v6 := prefix.Addr().Is6(); {
+// not know these words: an address without a lease is better than none.
+func (t Tool) additions(a Alias, label string) [][]string {
+	v6 := a.Prefix.Addr().Is6()
+	switch {
 	case t.Name == "ifconfig" && v6:
-		return [][]string{{"ifconfig", link, "add", prefix.String()}}
+		return [][]string{{"ifconfig", a.Interface, "add", a.Prefix.String()}}
 	case t.Name == "ifconfig":
-		return [][]string{{"ifconfig", label, prefix.Addr().String(), "netmask", netmask(prefix.Bits()), "up"}}
-	case v6:
-		plain := []string{"ip", "-6", "addr", "add", prefix.String(), "dev", link}
-		late := append(plain[:len(plain):len(plain)], "preferred_lft", "0")
-		if t.busybox() {
-			return [][]string{late, plain}
-		}
-		return [][]string{append(plain[:len(plain):len(plain)], "nodad", "preferred_lft", "0"), late, plain}
-	case label == "":
-		return [][]string{{"ip", "addr", "add", prefix.String(), "dev", link}}
+		return [][]string{{"ifconfig", label, a.Prefix.Addr().String(), "netmask", netmask(a.Prefix.Bits()), "up"}}
 	}
-	return [][]string{{"ip", "addr", "add", prefix.String(), "dev", link, "label", label}}
+	plain := Place{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.labelledCommand("add")
+	switch {
+	case a.Lease > 0:
+		return append(t.lasting(plain, v6, lifetime(a.Lease, v6)), plain)
+	case v6:
+		return append(t.lasting(plain, v6, []string{"preferred_lft", "0"}), plain)
+	}
+	return [][]string{plain}
+}
+
+// lasting are the ways to say how long the address of a command shall last, the best one first.
+func (t Tool) lasting(plain []string, v6 bool, lifetime []string) [][]string {
+	late := slices.Concat(plain, lifetime)
+	if !v6 || t.busybox() {
+		return [][]string{late}
+	}
+	return [][]string{slices.Concat(plain, []string{"nodad"}, lifetime), late}
+}
+
+// command is one of ip for an address as it stands.
+func (p Place) command(verb string) []string {
+	argv := []string{"ip", "addr", verb, p.Address.Prefix.String(), "dev", p.Interface}
+	if p.Address.Peer.IsValid() {
+		argv = []string{"ip", "addr", verb, p.Address.Prefix.Addr().String(), "peer", p.Address.Peer.String(), "dev", p.Interface}
+	}
+	if p.Address.Prefix.Addr().Is6() {
+		argv = slices.Insert(argv, 1, "-6")
+	}
+	return argv
+}
+
+// labelledCommand is the one with the label. The interface's own name is what the kernel takes without one.
+func (p Place) labelledCommand(verb string) []string {
+	argv := p.command(verb)
+	if label := p.Address.Label; label != "" && label != p.Interface {
+		argv = append(argv, "label", label)
+	}
+	return argv
 }
 
 // misunderstood tells whether other words may help: the tool itself said no. Exit code 2 is the
@@ -118,13 +147,7 @@ func (t Tool) removal(k *Kernel, p Place) (removal, error) {
 		}
 		r.tool = ip
 	}
-	r.argv = []string{"ip", "addr", "del", a.Prefix.String(), "dev", p.Interface}
-	if a.Peer.IsValid() {
-		r.argv = []string{"ip", "addr", "del", a.Prefix.Addr().String(), "peer", a.Peer.String(), "dev", p.Interface}
-	}
-	if a.Prefix.Addr().Is6() {
-		r.argv = slices.Insert(r.argv, 1, "-6")
-	}
+	r.argv = p.command("del")
 	return r, nil
 }
 

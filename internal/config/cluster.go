@@ -25,8 +25,21 @@ type Cluster struct {
 	Announce       int
 	Rise           int
 	BootWait       time.Duration
+	Lease          time.Duration // 0: the alias has none
+	Failback       bool          // auto: handed over when the primary is back
+	Isolated       bool          // release: given up when no witness answers any more
+	Hooks          Hooks
 	Mail           Mail
 	StateDir       string
+	// Given are the values as they were given, by setting: what the cluster
+	// is made of again where only its name is known.
+	Given map[string][]string
+}
+
+// Hooks are the operator's own commands, as argv; nil where there is none.
+type Hooks struct {
+	PreTakeover, PostTakeover, PreRelease, PostRelease []string
+	Timeout                                            time.Duration // of each
 }
 
 // VIP is one virtual IP as configured.

@@ -59,6 +59,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		Announce:       3,
 		Rise:           3,
 		BootWait:       3 * time.Minute,
+		Hooks:          Hooks{Timeout: 30 * time.Second},
 		Mail: Mail{
 			From:    "pingover@standby",
 			Via:     Via{Scheme: "sendmail"},
@@ -66,6 +67,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 			Remind:  24 * time.Hour,
 		},
 		StateDir: "/var/lib/pingover",
+		Given:    map[string][]string{"host": {"172.16.0.2"}},
 	}
 	if diff := cmp.Diff(want, got, addresses); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -77,8 +79,10 @@ func TestEverySettingArrives(t *testing.T) {
 	ca := file(t, "ca.pem", certificate(t))
 	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
-		" --duplicate-check false --rise 9 --boot-wait 0s --tool ifconfig --announce 0 --mail-to root --mail-from ops@example.com" +
+		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --lease 2h" +
+		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
 		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0 --state-dir /srv/state/")
+	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
 	values["mail-password-file"] = []string{password}
 	values["mail-ca"] = []string{ca}
@@ -102,8 +106,17 @@ func TestEverySettingArrives(t *testing.T) {
 		Timeout:   2 * time.Second,
 		Source:    netip.MustParseAddr("fe80::3%eth0"),
 		Witness:   Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.254"), netip.MustParseAddr("2001:db8::fe")}},
-		Tool:      "ifconfig",
+		Tool:      "ip",
 		Rise:      9,
+		Lease:     2 * time.Hour,
+		Isolated:  true,
+		Hooks: Hooks{
+			PreTakeover:  []string{"sh"},
+			PostTakeover: []string{"true"},
+			PreRelease:   []string{"false"},
+			PostRelease:  []string{"sh", "-c", `echo "$PINGOVER_VIPS"`},
+			Timeout:      time.Minute,
+		},
 		Mail: Mail{
 			To:           []string{"root@standby", `"Ops, Team" <ops@example.com>`},
 			From:         "ops@example.com",
@@ -115,9 +128,36 @@ func TestEverySettingArrives(t *testing.T) {
 			Timeout:      time.Minute,
 		},
 		StateDir: "/srv/state",
+		Given:    values,
 	}
 	if diff := cmp.Diff(want, got, addresses); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// A cluster is made again of what was given, as it was given, and what becomes
+// of the flags afterwards is nothing to it.
+func TestAClusterIsMadeAgainOfWhatWasGiven(t *testing.T) {
+	values := flags("--host Primary. --vip 172.16.0.1 --vip 2001:DB8:0::1 --netmask 255.255.0.0 --lease 120m --failback auto --mail-to root --unknown x")
+	values["post-takeover"] = []string{" sh  -c 'true' "}
+	first, err := FromFlags(values, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"host": {"Primary."}, "vip": {"172.16.0.1", "2001:DB8:0::1"}, "netmask": {"255.255.0.0"}, "lease": {"120m"},
+		"failback": {"auto"}, "mail-to": {"root"}, "post-takeover": {" sh  -c 'true' "},
+	}
+	values["vip"][0] = "172.16.0.99"
+	if diff := cmp.Diff(want, first.Given); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if !first.Failback {
+		t.Error("failback auto did not arrive")
+	}
+	again, err := FromFlags(first.Given, rootOn("standby"))
+	if diff := cmp.Diff(first, again, addresses); diff != "" || err != nil {
+		t.Errorf("%v, -first +again\n%s", err, diff)
 	}
 }
 
@@ -291,6 +331,31 @@ func TestValues(t *testing.T) {
 		{"announce", "21", "out of range (0 to 20)"},
 		{"announce", "often", "not a whole number (0 to 20)"},
 
+		{"lease", "0", ""},
+		{"lease", "1m40s", ""},
+		{"lease", "1d", ""},
+		{"lease", "99s", "shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller"},
+		{"lease", "1s", "shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller"},
+		{"lease", "999ms", "out of range (0, or 1s to 1d)"},
+		{"lease", "25h", "out of range (0, or 1s to 1d)"},
+		{"lease", "180", "a duration needs a unit, such as 180s (0, or 1s to 1d)"},
+
+		{"failback", "manual", ""},
+		{"failback", "auto", ""},
+		{"failback", "true", "must be manual or auto"},
+		{"failback", "Auto", "must be manual or auto"},
+
+		{"isolated", "hold", ""},
+		{"isolated", "release", ""},
+		{"isolated", "manual", "must be hold or release"},
+
+		{"hook-timeout", "1s", ""},
+		{"hook-timeout", "10m", ""},
+		{"hook-timeout", "999ms", "out of range (1s to 10m)"},
+		{"hook-timeout", "601s", "out of range (1s to 10m)"},
+		{"hook-timeout", "0", "out of range (1s to 10m)"},
+		{"hook-timeout", "30", "a duration needs a unit, such as 30s (1s to 10m)"},
+
 		{"mail-to", "root", ""},
 		{"mail-to", "ops@example.com", ""},
 		{"mail-to", `"Ops, Team" <ops@example.com>`, ""},
@@ -347,8 +412,12 @@ func TestValues(t *testing.T) {
 
 		{"state-dir", "/var/lib/other", ""},
 		{"state-dir", "state", "not an absolute path"},
+		{"state-dir", "/var/lib/\xff", "not UTF-8"},
 	}
-	tested := map[string]bool{"mail-password-file": true, "mail-ca": true} // below: they need files
+	tested := map[string]bool{ // in tests of their own: they need files
+		"mail-password-file": true, "mail-ca": true,
+		"pre-takeover": true, "post-takeover": true, "pre-release": true, "post-release": true,
+	}
 	for _, test := range tests {
 		tested[test.setting] = true
 		t.Run(test.setting+"="+test.value, func(t *testing.T) {
@@ -422,6 +491,17 @@ func TestSettingsTogether(t *testing.T) {
 		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; a witness is a third machine`},
 		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
 		{"one recipient twice", "--host h --mail-to root --mail-to root@standby", `--mail-to "root@standby": is given twice`},
+		{"a lease of two quick looks", "--host h --lease 30s --count 1 --timeout 1s --retry-wait 9s", ""},
+		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest look, 26s; make it longer, or count, interval, timeout or retry-wait smaller`},
+		{"the longest look of all fits a lease", "--host h --lease 1d --count 100 --interval 1m --timeout 1m --retry-wait 10m", ""},
+		{"a lease by ifconfig", "--host h --lease 3m --tool ifconfig", `--lease "3m": needs ip of iproute2, and the tool is ifconfig`},
+		{"no lease by ifconfig", "--host h --lease 0 --tool ifconfig", ""},
+		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, and the tool is ifconfig
+--lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`},
+		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
+		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that somebody takes what is handed over`},
+		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},
+		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": neither true nor false`},
 		{"a wrong vip is not blamed on the label", "--host h --vip x --label eth0:1 --netmask 255.255.0.0", `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
 	}
 	for _, test := range tests {
@@ -453,6 +533,19 @@ func TestTheClusterIsCalledLikeItsHost(t *testing.T) {
 	}
 }
 
+func TestStateDirectoryOfFlags(t *testing.T) {
+	for _, test := range []struct{ line, want, err string }{
+		{"--state-dir /srv/state/", "/srv/state", ""},
+		{"--state-dir /srv/state --count 0", "/srv/state", ""}, // of which others will speak
+		{"--state-dir state", "", `--state-dir "state": not an absolute path`},
+		{"--state-dir /a --state-dir /b", "", `--state-dir "/b": given 2 times, and takes one value`},
+	} {
+		if got, err := StateDir(flags(test.line), rootOn("standby")); got != test.want || text(err) != test.err {
+			t.Errorf("%s: %q and %q, want %q and %q", test.line, got, text(err), test.want, test.err)
+		}
+	}
+}
+
 func TestStateDirectory(t *testing.T) {
 	for name, test := range map[string]struct {
 		root      bool
@@ -470,6 +563,9 @@ func TestStateDirectory(t *testing.T) {
 		got, err := FromFlags(flags("--host h"), env)
 		if got.StateDir != test.want || text(err) != test.err {
 			t.Errorf("%s: %q and %q, want %q and %q", name, got.StateDir, text(err), test.want, test.err)
+		}
+		if got, err := StateDir(nil, env); got != test.want || text(err) != test.err {
+			t.Errorf("%s, without a cluster: %q and %q, want %q and %q", name, got, text(err), test.want, test.err)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Exit codes of what is wrong with settings, after sysexits.h.
@@ -53,13 +55,28 @@ type Env struct {
 // FromFlags makes a cluster of flags: the values of each setting by its name,
 // in the order given. The error is nil or Problems.
 func FromFlags(values map[string][]string, env Env) (Cluster, error) {
+	given := make(map[string][]string, len(values))
+	for _, s := range Settings() {
+		if texts := values[s.Name]; len(texts) > 0 {
+			given[s.Name] = slices.Clone(texts)
+		}
+	}
+	c, err := draftOf(values, env).build()
+	if err == nil {
+		c.Given = given
+	}
+	return c, err
+}
+
+// draftOf is the draft of a cluster that flags make.
+func draftOf(values map[string][]string, env Env) *draft {
 	given := make(map[string][]value, len(values))
 	for _, s := range Settings() {
 		for _, text := range values[s.Name] {
 			given[s.Name] = append(given[s.Name], value{text, fmt.Sprintf("--%s %q", s.Name, s.shown(text))})
 		}
 	}
-	return build(given, func(name string) string { return "--" + name }, env)
+	return &draft{env: env, given: given, place: func(name string) string { return "--" + name }, bad: map[string]bool{}}
 }
 
 // shown is a value as errors quote it.
@@ -90,8 +107,7 @@ type fileError struct{ error }
 
 // build parses what is given, fills in the defaults and then looks at what
 // the settings say together.
-func build(given map[string][]value, place func(string) string, env Env) (Cluster, error) {
-	d := &draft{env: env, given: given, place: place, bad: map[string]bool{}}
+func (d *draft) build() (Cluster, error) {
 	for _, s := range Settings() {
 		d.parse(s)
 	}
@@ -100,6 +116,8 @@ func build(given map[string][]value, place func(string) string, env Env) (Cluste
 	d.completeLabel()
 	d.completeSource()
 	d.completeWitness()
+	d.completeLease()
+	d.completeFailback()
 	d.completeMail()
 	d.completeStateDir()
 	if len(d.problems) > 0 {
@@ -123,8 +141,14 @@ func (d *draft) parse(s Setting) {
 		return
 	}
 	for _, v := range values {
-		err := errors.New("a value is missing")
-		if v.text != "" {
+		var err error
+		switch {
+		case v.text == "":
+			err = errors.New("a value is missing")
+		case !utf8.ValidString(v.text):
+			// It would be another value where it is read from the record.
+			err = errors.New("not UTF-8")
+		default:
 			err = s.set(d, v.text)
 		}
 		if err != nil {

@@ -84,30 +84,46 @@ func DurationText(d time.Duration) string {
 	return text
 }
 
+// DurationWithin reads a duration from low to high. The error says what it may
+// be, and leaves it to the caller to quote the text.
+func DurationWithin(text string, low, high time.Duration) (time.Duration, error) {
+	limits, fits := within(low, high)
+	return readDuration(text, limits, fits)
+}
+
 // duration is the form of a duration from low to high.
 func duration(low, high time.Duration, field func(*Cluster) *time.Duration) form {
-	limits := DurationText(low) + " to " + DurationText(high)
-	return durationWhere(limits, func(d time.Duration) bool { return low <= d && d <= high }, field)
+	limits, fits := within(low, high)
+	return durationWhere(limits, fits, field)
 }
 
 // durationOrZero is the form of a duration from low to high, or 0.
 func durationOrZero(low, high time.Duration, field func(*Cluster) *time.Duration) form {
-	limits := "0, or " + DurationText(low) + " to " + DurationText(high)
-	return durationWhere(limits, func(d time.Duration) bool { return d == 0 || low <= d && d <= high }, field)
+	limits, fits := within(low, high)
+	return durationWhere("0, or "+limits, func(d time.Duration) bool { return d == 0 || fits(d) }, field)
+}
+
+// within are the limits from low to high, in words and as a test.
+func within(low, high time.Duration) (limits string, fits func(time.Duration) bool) {
+	return DurationText(low) + " to " + DurationText(high), func(d time.Duration) bool { return low <= d && d <= high }
 }
 
 func durationWhere(limits string, fits func(time.Duration) bool, field func(*Cluster) *time.Duration) form {
-	return form{Argument: "DURATION", Range: limits, set: func(d *draft, text string) error {
-		parsed, err := parseDuration(text)
-		switch {
-		case errors.Is(err, errNoUnit):
-			return fmt.Errorf("%s, such as %ss (%s)", err, text, limits)
-		case err != nil:
-			return fmt.Errorf("%s such as 3s, 1500ms or 2h (%s)", err, limits)
-		case !fits(parsed):
-			return fmt.Errorf("out of range (%s)", limits)
-		}
-		*field(&d.Cluster) = parsed
-		return nil
+	return form{Argument: "DURATION", Range: limits, set: func(d *draft, text string) (err error) {
+		*field(&d.Cluster), err = readDuration(text, limits, fits)
+		return err
 	}}
+}
+
+func readDuration(text, limits string, fits func(time.Duration) bool) (time.Duration, error) {
+	parsed, err := parseDuration(text)
+	switch {
+	case errors.Is(err, errNoUnit):
+		return 0, fmt.Errorf("%s, such as %ss (%s)", err, text, limits)
+	case err != nil:
+		return 0, fmt.Errorf("%s such as 3s, 1500ms or 2h (%s)", err, limits)
+	case !fits(parsed):
+		return 0, fmt.Errorf("out of range (%s)", limits)
+	}
+	return parsed, nil
 }

@@ -26,6 +26,28 @@ func TestDurationText(t *testing.T) {
 	}
 }
 
+func TestDurationWithin(t *testing.T) {
+	for _, test := range []struct {
+		given string
+		want  time.Duration
+		err   string
+	}{
+		{"1s", time.Second, ""},
+		{"2d", 48 * time.Hour, ""},
+		{"999ms", 0, "out of range (1s to 2d)"},
+		{"49h", 0, "out of range (1s to 2d)"},
+		{"0", 0, "out of range (1s to 2d)"},
+		{"5", 0, "a duration needs a unit, such as 5s (1s to 2d)"},
+		{"-1h", 0, "not a duration such as 3s, 1500ms or 2h (1s to 2d)"},
+		{"", 0, "not a duration such as 3s, 1500ms or 2h (1s to 2d)"},
+	} {
+		got, err := DurationWithin(test.given, time.Second, 48*time.Hour)
+		if got != test.want || text(err) != test.err {
+			t.Errorf("%q: %v and %q, want %v and %q", test.given, got, text(err), test.want, test.err)
+		}
+	}
+}
+
 func FuzzParseDuration(f *testing.F) {
 	for _, text := range []string{"0", "3", "3s", "1h30m", "1.5d", ".5s", "1d12h", "-1s", "9999999999999d", "1µs", "s", ".", "1.2.3s", "20 s"} {
 		f.Add(text)

@@ -34,6 +34,18 @@ func yesNo(field func(*Cluster) *bool) form {
 	}}
 }
 
+// either is the form of a switch whose two positions have names.
+func either(off, on string, field func(*Cluster) *bool) form {
+	names := off + " or " + on
+	return form{Argument: "WAY", Range: names, set: func(d *draft, text string) error {
+		if text != off && text != on {
+			return errors.New("must be " + names)
+		}
+		*field(&d.Cluster) = text == on
+		return nil
+	}}
+}
+
 func setTool(d *draft, text string) error {
 	switch text {
 	case "auto", "ip", "ifconfig":

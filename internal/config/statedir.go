@@ -5,6 +5,23 @@ import (
 	"path/filepath"
 )
 
+// StateDir is the state directory that the flags name, by their names as for
+// FromFlags, or else the default; no cluster has to be given. The error is nil
+// or Problems.
+func StateDir(values map[string][]string, env Env) (string, error) {
+	d := draftOf(values, env)
+	for _, s := range Settings() {
+		if s.Name == "state-dir" {
+			d.parse(s)
+		}
+	}
+	d.completeStateDir()
+	if len(d.problems) > 0 {
+		return "", d.problems
+	}
+	return d.StateDir, nil
+}
+
 func setStateDir(d *draft, text string) error {
 	if !filepath.IsAbs(text) {
 		return errors.New("not an absolute path")

@@ -47,6 +47,8 @@ const (
 	groupPing     = "The ping"
 	groupGuards   = "The guards"
 	groupTakeover = "The takeover"
+	groupBack     = "Giving back"
+	groupHooks    = "Hooks"
 	groupMail     = "Mail"
 	groupFiles    = "Files"
 )
@@ -122,7 +124,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "rise", Group: groupGuards, Default: "3",
-			Help: "good checks in a row until a trouble is over",
+			Help: "good checks in a row until a trouble is over, and until failback auto hands over",
 			form: number(1, 1000, func(c *Cluster) *int { return &c.Rise }),
 		},
 		{
@@ -139,6 +141,46 @@ func Settings() []Setting {
 			Name: "announce", Group: groupTakeover, Default: "3",
 			Help: "announcements to the clients at a takeover, 1.1s apart",
 			form: number(0, 20, func(c *Cluster) *int { return &c.Announce }),
+		},
+		{
+			Name: "lease", Group: groupTakeover, Default: "0",
+			Help: "how long an alias stays when no run renews it, by iproute2 only; 0 is for ever",
+			form: durationOrZero(time.Second, day, func(c *Cluster) *time.Duration { return &c.Lease }),
+		},
+		{
+			Name: "failback", Group: groupBack, Default: "manual",
+			Help: "auto hands over to a primary that is back, after as many good checks as rise says; manual waits until it brings the virtual IPs up itself",
+			form: either("manual", "auto", func(c *Cluster) *bool { return &c.Failback }),
+		},
+		{
+			Name: "isolated", Group: groupBack, Default: "hold",
+			Help: "release gives up what is held when no witness answers in two checks in a row, nor the primary; hold keeps it",
+			form: either("hold", "release", func(c *Cluster) *bool { return &c.Isolated }),
+		},
+		{
+			Name: "pre-takeover", Group: groupHooks, Derived: "none",
+			Help: "runs before a takeover, which it refuses by failing: the place for fencing",
+			form: command(func(c *Cluster) *[]string { return &c.Hooks.PreTakeover }),
+		},
+		{
+			Name: "post-takeover", Group: groupHooks, Derived: "none",
+			Help: "runs after a takeover, to start services for example",
+			form: command(func(c *Cluster) *[]string { return &c.Hooks.PostTakeover }),
+		},
+		{
+			Name: "pre-release", Group: groupHooks, Derived: "none",
+			Help: "runs before the virtual IPs are given back, to stop services for example",
+			form: command(func(c *Cluster) *[]string { return &c.Hooks.PreRelease }),
+		},
+		{
+			Name: "post-release", Group: groupHooks, Derived: "none",
+			Help: "runs after the virtual IPs were given back",
+			form: command(func(c *Cluster) *[]string { return &c.Hooks.PostRelease }),
+		},
+		{
+			Name: "hook-timeout", Group: groupHooks, Default: "30s",
+			Help: "for each hook, which is killed then",
+			form: duration(time.Second, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.Hooks.Timeout }),
 		},
 		{
 			Name: "mail-to", Group: groupMail, Derived: "nobody is told",

@@ -1,0 +1,30 @@
+package config
+
+import "slices"
+
+// completeLease sees that a lease can be set, and outlasts a check that comes
+// late: nobody shall lose an address because the primary's silence took long
+// to make sure of.
+func (d *draft) completeLease() {
+	if !d.is("lease") || d.Lease == 0 {
+		return
+	}
+	at := d.at("lease", 0)
+	if d.Tool == "ifconfig" {
+		d.wrong("lease", at, "needs ip of iproute2, and the tool is ifconfig")
+	}
+	if slices.ContainsFunc([]string{"count", "interval", "timeout", "retry-wait"}, func(name string) bool { return d.bad[name] }) {
+		return
+	}
+	if least := 2 * d.LongestLook(); d.Lease < least {
+		d.wrong("lease", at, "shorter than twice the longest look, %s; make it longer, or count, interval, timeout or retry-wait smaller", DurationText(least))
+	}
+}
+
+// completeFailback sees that a hand-over can be watched: who gives an address
+// away without asking who took it may leave it to nobody.
+func (d *draft) completeFailback() {
+	if d.Failback && !d.DuplicateCheck && !d.bad["duplicate-check"] {
+		d.wrong("failback", d.at("failback", 0), "needs duplicate-check, to see that somebody takes what is handed over")
+	}
+}

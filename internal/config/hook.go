@@ -1,0 +1,116 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"pingover/internal/proc"
+)
+
+// command is the form of a hook: a command line that no shell reads.
+func command(field func(*Cluster) *[]string) form {
+	return form{
+		Argument: "COMMAND", Range: "a program and its arguments; no shell reads them",
+		set: func(d *draft, text string) error {
+			argv, err := splitCommand(text)
+			if err != nil {
+				return err
+			}
+			*field(&d.Cluster) = argv
+			return checkCommand(argv)
+		},
+	}
+}
+
+// splitCommand takes a command line apart as a shell does: blanks separate,
+// quotes and backslashes keep together. What only a shell can do is an error,
+// not an argument.
+func splitCommand(text string) ([]string, error) {
+	var argv []string
+	var word []byte
+	var quote byte // that is open, or 0
+	begun := false // a word, which may be empty: ''
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == '\'':
+			word = append(word, c)
+		case c == '\\':
+			i++
+			if i == len(text) {
+				return nil, errors.New("ends in a backslash with nothing behind it")
+			}
+			c = text[i]
+			if c == '\n' { // the line goes on
+				continue
+			}
+			if quote == '"' && strings.IndexByte("\"\\$`", c) < 0 {
+				word = append(word, '\\')
+			}
+			word, begun = append(word, c), true
+		case c == '$' || c == '`' || quote == 0 && strings.IndexByte("|&;<>\n", c) >= 0:
+			return nil, fmt.Errorf("%q needs a shell, such as sh -c '…'; in single quotes it stands for itself", string(c))
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, begun = c, true
+		case quote == 0 && (c == ' ' || c == '\t'):
+			if begun {
+				argv = append(argv, string(word))
+			}
+			word, begun = nil, false
+		default:
+			word, begun = append(word, c), true
+		}
+	}
+	if quote != 0 {
+		return nil, fmt.Errorf("the quote %c is not closed", quote)
+	}
+	if begun {
+		argv = append(argv, string(word))
+	}
+	return argv, nil
+}
+
+// checkCommand says what keeps argv from being run here: better now than at
+// a takeover. A relative path would mean another file in each directory that
+// pingover is started in, and cron starts it in its own.
+func checkCommand(argv []string) error {
+	if len(argv) == 0 || argv[0] == "" {
+		return errors.New("a command is missing")
+	}
+	if slices.ContainsFunc(argv, func(word string) bool { return strings.IndexByte(word, 0) >= 0 }) {
+		return errors.New("a command cannot have a NUL byte in it")
+	}
+	name := argv[0]
+	if !strings.Contains(name, "/") {
+		if _, err := proc.Find(name); err != nil {
+			return fileError{err}
+		}
+		return nil
+	}
+	if !filepath.IsAbs(name) {
+		return fmt.Errorf("%q: a relative path; it must be absolute, for cron starts in another directory, or a name without a slash", name)
+	}
+	info, err := os.Stat(name)
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	switch {
+	case err != nil:
+		return fileError{fmt.Errorf("%q: %v", name, err)}
+	case !info.Mode().IsRegular():
+		return fileError{fmt.Errorf("%q: not a regular file", name)}
+	}
+	if err := unix.Access(name, unix.X_OK); err != nil {
+		return fileError{fmt.Errorf("%q: not executable: %v", name, err)}
+	}
+	return nil
+}

@@ -116,6 +116,12 @@ func decidable() map[int][]state.Outcome {
 	}
 	known := all[state.Known](
 		func(k *state.Known, yes bool) { k.ReleasedByHand = yes },
+		func(k *state.Known, yes bool) { k.HandingOver = yes },
+		func(k *state.Known, yes bool) {
+			if yes {
+				k.Silent = 1
+			}
+		},
 		func(k *state.Known, yes bool) {
 			if yes {
 				k.PausedUntil = now.Add(time.Hour)
@@ -125,6 +131,7 @@ func decidable() map[int][]state.Outcome {
 	seen := all[state.Seen](
 		func(s *state.Seen, yes bool) { s.OnLink = yes },
 		func(s *state.Seen, yes bool) { s.Answers = yes },
+		func(s *state.Seen, yes bool) { s.Outwaited = yes },
 		func(s *state.Seen, yes bool) {
 			if yes {
 				s.Rival = state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}
@@ -143,15 +150,21 @@ func decidable() map[int][]state.Outcome {
 	)
 
 	outcomes := map[int][]state.Outcome{}
+	add := func(rule int, o state.Outcome) {
+		if !slices.Contains(outcomes[rule], o) {
+			outcomes[rule] = append(outcomes[rule], o)
+		}
+	}
 	for _, k := range known {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
 				for _, s.Primary = range []check.Verdict{check.Unknown, check.Down, check.Up} {
 					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNever, state.WitnessGood, state.WitnessOff} {
 						for _, s.VIPs = range sights {
-							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute}, now)
-							if !slices.Contains(outcomes[d.Rule], d.Outcome) {
-								outcomes[d.Rule] = append(outcomes[d.Rule], d.Outcome)
+							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
+							add(d.Rule, d.Outcome)
+							if d.HandOver {
+								add(d.Rule, state.Holding) // when nobody takes it
 							}
 						}
 					}

@@ -32,7 +32,10 @@ const (
 	StateFailed    Kind = "state-failed"
 	AliasGone      Kind = "alias-gone"   // what was raised here has gone, and not by us
 	PrimaryBack    Kind = "primary-back" // the primary answers again while this machine holds
+	NobodyTook     Kind = "nobody-took"  // a hand-over that nobody answered: raised here again
+	HookFailed     Kind = "hook-failed"  // one that stops nothing: any but pre-takeover
 	Recovered      Kind = "recovered"    // a trouble is over
+	Flapping       Kind = "flapping"     // what went to and fro, many pieces of news in one
 	MailDropped    Kind = "mail-dropped" // the outbox was full
 )
 
@@ -49,12 +52,16 @@ type Cluster struct {
 // News is one thing to tell the operator.
 type News struct {
 	Kind     Kind
+	Event    string // id of the change that it tells of; "" when nothing was switched
 	Time     time.Time
 	Reason   string // the decision's words
 	Evidence state.Evidence
 	Held     []netip.Prefix // on this machine now
 	Missing  []netip.Prefix // configured, and not where they should be: not raised, not answered for, released, or gone
-	Undo     []string       // command lines that take off this machine what is held
+	Undo     []string       // command lines that take off this machine what is held, or raise again what is gone
+	Hook     string         // the name of the one that failed
+	Again    bool           // it repeats, for the first time: further repetitions are gathered
+	Gathered []state.Note   // what Flapping tells, oldest first
 	// Trouble is what a letter about a trouble, its reminder or its end is
 	// about; zero for a change.
 	Trouble state.Trouble
@@ -136,6 +143,10 @@ func unsaid(n, before News) News {
 // do now, and how to undo it.
 func (p *page) news(host string, t words, n News) {
 	p.paragraph(t.happened)
+	if n.Again {
+		p.paragraph("This is not the first time within an hour. What repeats from now on is gathered into one letter an hour; " +
+			"what is new still comes at once.")
+	}
 	if n.Reason != "" && n.Kind != MailDropped {
 		p.paragraph("Reason: " + n.Reason)
 	}
@@ -147,7 +158,11 @@ func (p *page) news(host string, t words, n News) {
 	if since := n.Trouble.Since; !since.IsZero() && since.Before(n.Time) {
 		p.item(fmt.Sprintf("It began %s before, on %s.", span(n.Time.Sub(since)), utc(since)))
 	}
+	if n.Event != "" {
+		p.item("In the history: " + n.Event)
+	}
 
+	p.gathered(n.Gathered)
 	p.seen(host, n.Evidence)
 	p.done(n.Evidence.Commands)
 
@@ -156,12 +171,31 @@ func (p *page) news(host string, t words, n News) {
 		p.wrap(t.todo, "  ", "  ")
 	}
 	if len(n.Undo) > 0 {
-		p.heading(cmp.Or(t.undo, "To undo the takeover"))
+		p.heading(t.undo)
+		if t.first != "" {
+			p.verbatim("  ", t.first)
+			p.wrap("or by hand", "", "")
+		}
 		for _, command := range n.Undo {
 			p.verbatim("  ", command)
 		}
 	}
 	p.gap()
+}
+
+// gathered writes the news that came while it went to and fro, the newest
+// first.
+func (p *page) gathered(notes []state.Note) {
+	if len(notes) == 0 {
+		return
+	}
+	p.heading("What came, the newest first")
+	for _, n := range slices.Backward(notes) {
+		p.item(fmt.Sprintf("%s %s %s", utc(n.Time), n.Kind, n.Event))
+		if n.Reason != "" {
+			p.wrap(n.Reason, "    ", "    ")
+		}
+	}
 }
 
 // seen writes what the rounds, the witnesses and the link showed.

@@ -74,14 +74,27 @@ func TestLetters(t *testing.T) {
 		Argv: strings.Fields("ip addr add 172.16.0.1/32 dev eth0 label eth0:1"),
 		Code: new(0),
 	}
+	lowered := state.Command{Argv: strings.Fields("ip addr del 172.16.0.1/32 dev eth0"), Code: new(0)}
 	tookOver := News{
 		Kind:     TookOver,
+		Event:    "20260301T030405Z-ABCDEFGH",
 		Time:     night,
 		Reason:   "172.16.0.2 answered none of 10 pings in 2 rounds, the witness 172.16.0.254 answers, and nobody answers for 172.16.0.1",
 		Evidence: with(silent(), func(e *state.Evidence) { e.Commands = []state.Command{raised} }),
 		Held:     prefixes("172.16.0.1/32"),
-		Undo:     []string{"pingover release web"},
+		Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
 	}
+
+	hooked := tookOver
+	hooked.Evidence = with(silent(), func(e *state.Evidence) {
+		e.Commands = []state.Command{raised, {
+			Argv:   strings.Fields("systemctl start postgresql"),
+			Code:   new(5),
+			Output: "Failed to start postgresql.service: Unit not found.\n",
+		}}
+	})
+	again := tookOver
+	again.Again = true
 
 	tests := []struct {
 		name      string
@@ -98,7 +111,7 @@ func TestLetters(t *testing.T) {
 				Reason:   "by hand",
 				Evidence: state.Evidence{Commands: []state.Command{raised}},
 				Held:     prefixes("172.16.0.1/32"),
-				Undo:     []string{"pingover release web"},
+				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 		},
 		{
@@ -115,7 +128,7 @@ func TestLetters(t *testing.T) {
 					}}
 				}),
 				Held: four(),
-				Undo: []string{"pingover release db"},
+				Undo: []string{"ip addr del 172.16.0.1/16 dev eth0", "ip addr del 2001:db8::1/128 dev eth0"},
 			}},
 		},
 		{
@@ -134,7 +147,7 @@ func TestLetters(t *testing.T) {
 				}),
 				Held:    prefixes("172.16.0.1/32"),
 				Missing: prefixes("172.16.0.5/32"),
-				Undo:    []string{"pingover release web"},
+				Undo:    []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 		},
 		{
@@ -151,6 +164,98 @@ func TestLetters(t *testing.T) {
 					e.Commands = []state.Command{{Argv: strings.Fields("ip addr del 172.16.0.1/32 dev eth0"), Code: new(0)}}
 				}),
 			}},
+		},
+		{
+			name: "released by hand, and nobody was asked",
+			news: []News{{
+				Kind:     Released,
+				Event:    "20260301T030405Z-ABCDEFGH",
+				Time:     night,
+				Reason:   "by hand, and by force: nobody was asked to take it; no check takes over until 172.16.0.2 was up once, or takeover or resume is typed",
+				Evidence: state.Evidence{Commands: []state.Command{lowered}},
+				Missing:  prefixes("172.16.0.1/32"),
+			}},
+		},
+		{
+			name: "released by failback",
+			news: []News{{
+				Kind:   Released,
+				Event:  "20260301T030405Z-ABCDEFGH",
+				Time:   night,
+				Reason: "172.16.0.2 was up in 3 checks in a row; 52:54:00:aa:bb:cc has taken 172.16.0.1",
+				Evidence: with(up(), func(e *state.Evidence) {
+					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
+					e.Commands = []state.Command{lowered}
+				}),
+				Missing: prefixes("172.16.0.1/32"),
+			}},
+			inReplyTo: "<took.over@standby1>",
+		},
+		{
+			name: "nobody-took",
+			news: []News{{
+				Kind:     NobodyTook,
+				Time:     night,
+				Reason:   "172.16.0.2 was up in 3 checks in a row, but nobody took 172.16.0.1",
+				Evidence: with(up(), func(e *state.Evidence) { e.Commands = []state.Command{lowered, raised} }),
+				Held:     prefixes("172.16.0.1/32"),
+				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
+			}},
+			inReplyTo: "<took.over@standby1>",
+		},
+		{
+			name: "hook-failed",
+			news: []News{{
+				Kind:   HookFailed,
+				Hook:   "post-takeover",
+				Time:   night,
+				Reason: "systemctl start postgresql: exit code 5: Failed to start postgresql.service: Unit not found.",
+				Evidence: state.Evidence{Commands: []state.Command{{
+					Argv:   strings.Fields("systemctl start postgresql"),
+					Code:   new(5),
+					Output: "Failed to start postgresql.service: Unit not found.\n",
+				}}},
+				Held: prefixes("172.16.0.1/32"),
+				Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+			}},
+		},
+		{
+			name: "hook-failed, told in the letter about the takeover",
+			news: []News{
+				hooked,
+				{
+					Kind: HookFailed, Hook: "post-takeover", Time: night, Reason: "systemctl start postgresql: exit code 5",
+					Evidence: hooked.Evidence, Held: hooked.Held, Undo: hooked.Undo,
+				},
+			},
+		},
+		{
+			name: "took-over the second time within an hour",
+			news: []News{again},
+		},
+		{
+			name: "flapping",
+			news: []News{{
+				Kind: Flapping,
+				Time: night.Add(time.Hour),
+				Held: prefixes("172.16.0.1/32"),
+				Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+				Gathered: []state.Note{
+					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "172.16.0.1 is also at 52:54:00:aa:bb:cc, another machine, and is given up here"},
+					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not answer"},
+					{Time: night.Add(2 * time.Minute), Kind: "released", Event: "20260301T030605Z-CCCCCCCC"},
+					{Time: night.Add(3 * time.Minute), Kind: "blocked", Reason: "172.16.0.2 does not answer, but 172.16.0.1 is at 52:54:00:aa:bb:cc"},
+				},
+			}},
+		},
+		{
+			name: "flapping, taken along by news that is new",
+			news: []News{
+				{Kind: AliasGone, Time: night, Reason: "172.16.0.1 is not there", Missing: prefixes("172.16.0.1/32")},
+				{Kind: Flapping, Time: night, Gathered: []state.Note{
+					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not answer"},
+				}},
+			},
 		},
 		{
 			name: "release-failed",
@@ -248,6 +353,7 @@ func TestLetters(t *testing.T) {
 				Time:    night,
 				Reason:  "172.16.0.1 was raised on eth0 at 2026-02-28 01:00:00 UTC and is not there",
 				Missing: prefixes("172.16.0.1/32"),
+				Undo:    []string{"ip addr add 172.16.0.1/32 dev eth0 label eth0:1"},
 			}},
 		},
 		{
@@ -258,7 +364,7 @@ func TestLetters(t *testing.T) {
 				Reason:   "172.16.0.2 answers; failback is manual",
 				Evidence: up(),
 				Held:     prefixes("172.16.0.1/32"),
-				Undo:     []string{"pingover release web"},
+				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 			inReplyTo: "<took.over@standby1>",
 		},
@@ -309,6 +415,34 @@ func TestLetters(t *testing.T) {
 	}
 }
 
+// A hook runs after its letter is in the outbox: the letter is written again,
+// and takes the place of the first.
+func TestALetterWrittenAgainAfterItsHook(t *testing.T) {
+	n := News{
+		Kind: TookOver, Time: night, Held: prefixes("172.16.0.1/32"),
+		Evidence: with(silent(), func(e *state.Evidence) {
+			e.Commands = []state.Command{{Argv: strings.Fields("ip addr add 172.16.0.1/32 dev eth0"), Code: new(0)}}
+		}),
+	}
+	before := Compose(web(), []News{n}, "f00d.took-over", "")
+	n.Evidence.Commands = append(n.Evidence.Commands, state.Command{
+		Argv: strings.Fields("systemctl start nginx"), Code: new(0), Output: "nginx started\nwith 4 workers\n",
+	})
+	after := Compose(web(), []News{n}, "f00d.took-over", "")
+
+	want := before
+	want.Body = strings.Replace(before.Body, "\nWhat to do now\n", `  systemctl start nginx
+    exit code 0
+    | nginx started
+    | with 4 workers
+
+What to do now
+`, 1)
+	if diff := cmp.Diff(want, after); diff != "" {
+		t.Errorf("the letter written again (-want +got):\n%s", diff)
+	}
+}
+
 func four() []netip.Prefix {
 	return prefixes("172.16.0.1/16", "172.16.0.5/16", "172.16.0.6/16", "2001:db8::1/128")
 }
@@ -333,7 +467,7 @@ func golden(t *testing.T, name, got string) {
 func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
-		StateFailed, AliasGone, PrimaryBack, Recovered, MailDropped,
+		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
 	}
 	whole := News{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),

@@ -1,8 +1,10 @@
 package notify
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"pingover/state"
 )
@@ -13,10 +15,20 @@ type words struct {
 	happened string // the same for somebody who was asleep a minute ago
 	todo     string // what is asked of the reader, "" for nothing
 	undo     string // over the commands; "": to undo the takeover
+	first    string // the command before them, for it looks before it leaps; "" for none
 }
 
-// tell finds the words for the news. They claim nothing that is not known.
+// tell finds the words for the news.
 func tell(c Cluster, n News) words {
+	w := wordsFor(c, n)
+	if w.undo == "" {
+		w.undo, w.first = "To undo the takeover", "pingover release "+c.Name
+	}
+	return w
+}
+
+// wordsFor are the words for the news. They claim nothing that is not known.
+func wordsFor(c Cluster, n News) words {
 	me, host := c.Hostname, c.Host
 	them := func(vips []netip.Prefix) string { return pick(len(vips), "it", "them") }
 	held, lost := orAll(n.Held, c), orAll(n.Missing, c)
@@ -57,7 +69,8 @@ func tell(c Cluster, n News) words {
 		return words{
 			subject:  fmt.Sprintf("released %s on %s", list(lost), me),
 			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(lost), them(lost)),
-			todo:     fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s.", host, list(lost)),
+			todo: fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s. To have %s on %s again: \"pingover takeover %s\".",
+				host, list(lost), them(lost), me, c.Name),
 		}
 
 	case ReleaseFailed:
@@ -75,7 +88,8 @@ func tell(c Cluster, n News) words {
 			subject:  "not taken over by " + me,
 			happened: fmt.Sprintf("%s looks down from %s, but switching was refused: nothing was changed.", host, me),
 			todo: fmt.Sprintf("Look at %s, and at what stood in the way. Every further check decides anew. "+
-				"Take over by hand only when you are sure that no other machine has %s.", host, list(c.VIPs)),
+				"\"pingover resume %s\" ends a pause. Take over by hand (\"pingover takeover %s\", with --force against the guards) "+
+				"only when you are sure that no other machine has %s.", host, c.Name, c.Name, list(c.VIPs)),
 		}
 		if len(n.Evidence.Commands) > 0 {
 			w.happened = fmt.Sprintf("%s looks down from %s. %s took over, and gave up again what another machine has as well.", host, me, me)
@@ -104,8 +118,8 @@ func tell(c Cluster, n News) words {
 			subject: fmt.Sprintf("nobody answers for %s, while %s is up", list(lost), host),
 			happened: fmt.Sprintf("%s is up, but nobody answers for %s on the network of %s: clients cannot reach %s.",
 				host, list(lost), me, them(lost)),
-			todo: fmt.Sprintf("Look on %s whether %s %s still configured there. pingover takes nothing from a primary that answers.",
-				host, list(lost), pick(len(lost), "is", "are")),
+			todo: fmt.Sprintf("Look on %s whether %s %s still configured there. pingover takes nothing from a primary that answers, "+
+				"unless you say \"pingover takeover %s\".", host, list(lost), pick(len(lost), "is", "are"), c.Name),
 		}
 
 	case Unknown:
@@ -131,19 +145,60 @@ func tell(c Cluster, n News) words {
 				me, list(lost), them(lost), them(lost)),
 			todo: fmt.Sprintf("Find out what removed %s: a restart of %s or of its network, a script, somebody by hand. "+
 				"If %s is still down, a further check takes over again.", them(lost), me, host),
+			undo:  "To raise " + them(lost) + " again yourself",
+			first: "pingover takeover " + c.Name,
 		}
 
 	case PrimaryBack:
 		return words{
 			subject:  fmt.Sprintf("%s is back, %s still holds %s", host, me, list(held)),
 			happened: fmt.Sprintf("%s answers again. %s still holds %s and keeps %s until told otherwise.", host, me, list(held), them(held)),
-			todo: fmt.Sprintf("When %s is fit to serve, bring %s up there: %s gives way at its next check.",
-				host, list(held), me),
-			undo: "To hand " + them(held) + " back",
+			todo: fmt.Sprintf("When %s is fit to serve, bring %s up there: %s gives way at its next check. "+
+				"Or release %s here, where %s takes what is free by itself: what nobody takes within 10 s is raised here again.",
+				host, list(held), me, them(held), host),
+			undo:  "To hand " + them(held) + " back",
+			first: "pingover release " + c.Name,
+		}
+
+	case NobodyTook:
+		return words{
+			subject: fmt.Sprintf("nobody took %s, %s holds %s again", list(held), me, them(held)),
+			happened: fmt.Sprintf("%s gave %s up to hand %s over, but nobody answered for %s. "+
+				"So it raised %s here again.", me, list(held), them(held), them(held), them(held)),
+			todo: fmt.Sprintf("Bring %s up on %s yourself: %s gives way at its next check. "+
+				"A failback that nobody took is not tried again before %s has been down once.", list(held), host, me, host),
+			undo:  "To give " + them(held) + " up although nobody takes " + them(held),
+			first: fmt.Sprintf("pingover release %s --force", c.Name),
+		}
+
+	case HookFailed:
+		hook := cmp.Or(n.Hook, "hook")
+		return words{
+			subject: fmt.Sprintf("%s failed on %s", hook, me),
+			happened: fmt.Sprintf("The command for %s failed on %s. That stops nothing, but services may not run, "+
+				"or may run where they should not.", hook, me),
+			todo: fmt.Sprintf("See that the services of %s run where they should, and mend the command: pingover does not repeat it.",
+				list(c.VIPs)),
 		}
 
 	case Recovered:
 		return recovered(c, n)
+
+	case Flapping:
+		w := words{
+			subject: fmt.Sprintf("to and fro on %s: %s", me, counts(n.Gathered)),
+			happened: fmt.Sprintf("It goes to and fro. What was not mailed one by one is told here in one letter: %s.",
+				counts(n.Gathered)),
+			todo: fmt.Sprintf("See what does not stay as it is: %s, %s, or the network between them. While that lasts, "+
+				"one letter an hour comes.", host, me),
+		}
+		if len(c.VIPs) > 0 {
+			w.todo += fmt.Sprintf(" \"pingover pause %s\" keeps %s from switching meanwhile.", c.Name, me)
+		}
+		if len(n.Held) > 0 {
+			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
+		}
+		return w
 
 	case MailDropped:
 		return words{
@@ -182,6 +237,26 @@ func recovered(c Cluster, n News) words {
 		w.happened += fmt.Sprintf(" %s holds %s.", c.Hostname, list(n.Held))
 	}
 	return w
+}
+
+// counts says how many there are of each kind, in the order in which they
+// came first.
+func counts(notes []state.Note) string {
+	var kinds []string
+	times := map[string]int{}
+	for _, n := range notes {
+		if times[n.Kind]++; times[n.Kind] == 1 {
+			kinds = append(kinds, n.Kind)
+		}
+	}
+	for i, kind := range kinds {
+		if times[kind] == 1 {
+			kinds[i] = kind + " once"
+		} else {
+			kinds[i] = fmt.Sprintf("%s %d times", kind, times[kind])
+		}
+	}
+	return cmp.Or(strings.Join(kinds, ", "), "nothing")
 }
 
 // orAll is vips, or all of the cluster's where none are named.

@@ -13,9 +13,14 @@ import (
 // the pause file, that the decision rests on.
 type Known struct {
 	Role           Role
+	HandingOver    bool // an open release is one that ends here again when nobody takes what is given up
 	PausedUntil    time.Time
 	ReleasedByHand bool // and the primary was not up since
-	Unserved       int  // checks in a row, before this one, in which nobody answered for a virtual IP
+	TakenByHand    bool // and the primary was not down since
+	NobodyTook     bool // when it was tried to hand over, and the primary was not down since
+	// Checks in a row before this one in which the primary answered, nobody
+	// answered for a virtual IP, and no witness answered while holding.
+	Up, Unserved, Silent int
 }
 
 // Seen is what this check saw, all of it before anything was decided. The
@@ -26,8 +31,10 @@ type Seen struct {
 	Why       string        // what could not be asked, when Primary is Unknown
 	OnLink    bool          // the primary is a neighbour, and was asked by ARP or ND
 	Answers   bool          // the primary answered ARP or ND
+	Self      bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone speak
 	VIPs      []Sight
 	Rival     Holder // another machine that still holds what is held here; "" nobody
+	Outwaited bool   // the rival ought to have given way, and was waited for
 	Contender string // a lower MAC that probes for a virtual IP, and was not waited for
 	Witness   WitnessState
 	Uptime    time.Duration // of this machine
@@ -58,6 +65,8 @@ const (
 type Settings struct {
 	Rise     int           // checks in a row
 	BootWait time.Duration // no takeover before the machine has been up this long
+	Failback bool          // hand over when the primary is back
+	Isolated bool          // give up when no witness answers any more
 }
 
 // Decision is what Decide answers. Its zero value does nothing.
@@ -67,12 +76,13 @@ type Decision struct {
 	Reason   string       // in words; it does not change while nothing changes
 	Raise    []netip.Addr // virtual IPs to raise here
 	Release  bool         // lower all that are here
+	HandOver bool         // and raise again what nobody takes
 	Announce bool         // tell the clients that what is held is here
 }
 
 // Decide is the whole of pingover's judgement: what to do about what was
 // seen, and why. It is a pure function; the first rule that fits speaks. The
-// numbers are those of the table in README.md; 4 and 5 are not among them yet.
+// numbers are those of the table in README.md.
 func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 	held := seen.held()
 	paused := now.Before(known.PausedUntil)
@@ -80,13 +90,13 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 
 	// While something is held here.
 	switch {
-	case len(held) == 0:
-
-	case known.Role == Releasing:
+	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
-			Rule: 1, Outcome: Released, Release: true,
+			Rule: 1, Outcome: Released, Release: true, HandOver: known.HandingOver,
 			Reason: "a release that was interrupted is finished",
 		}
+
+	case len(held) == 0:
 
 	case paused && rival:
 		return Decision{
@@ -102,8 +112,20 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 
 	case rival:
 		return Decision{
-			Rule: 3, Outcome: Released, Release: true,
+			Rule: 3, Outcome: Released, Release: true, HandOver: seen.Outwaited,
 			Reason: fmt.Sprintf("%s is also at %s, another machine, and is given up here", seen.Rival.Address, seen.Rival.MAC),
+		}
+
+	case set.Isolated && seen.Witness == WitnessSilent && known.Silent > 0 && seen.Primary != check.Up:
+		return Decision{
+			Rule: 4, Outcome: Released, Release: true,
+			Reason: fmt.Sprintf("no witness has answered in two checks in a row, nor does %s: this machine is cut off, and gives up %s", seen.Host, list(held)),
+		}
+
+	case set.Failback && !known.TakenByHand && !known.NobodyTook && seen.Primary == check.Up && known.Up+1 >= set.Rise:
+		return Decision{
+			Rule: 5, Outcome: Released, Release: true, HandOver: true,
+			Reason: fmt.Sprintf("%s has answered in %d checks in a row: %s is handed over", seen.Host, known.Up+1, list(held)),
 		}
 
 	default:
@@ -173,6 +195,51 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 	}
 }
 
+// DecideTakeOver is the judgement of a takeover by hand. Nobody has pinged the
+// primary: it may be alive. What must agree is this machine's own network and
+// that nobody answers for what is to be raised; force leaves only a fault of
+// the ground, why, to speak against it. The numbers of rules are for checks: it
+// has none.
+func DecideTakeOver(seen Seen, why string, force bool) Decision {
+	held, missing := seen.held(), seen.missing()
+	refuse := func(format string, args ...any) Decision {
+		return Decision{Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
+	}
+	answered := seen.answered()
+	switch {
+	case len(missing) == 0:
+		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is here already", list(held))}
+	case why != "":
+		return refuse("not taken over: %s", why)
+	case force:
+		return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over by hand, by force", list(missing))}
+	case seen.Witness == WitnessNever:
+		return refuse("not taken over: there is no witness (no default gateway, or it is the primary itself): it may be this machine's network")
+	case seen.Witness == WitnessSilent:
+		return refuse("not taken over: no witness answers: it may be this machine's network")
+	case len(answered) > 0:
+		return refuse("not taken over: somebody answers for %s", list(answered))
+	case seen.Contender != "":
+		return refuse("not taken over: %s is about to take %s over", seen.Contender, list(missing))
+	}
+	return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over by hand", list(missing))}
+}
+
+// DecideRelease is the judgement of a release by hand; force gives up without
+// asking who takes it, deaf is why nobody can be asked.
+func DecideRelease(seen Seen, deaf string, force bool) Decision {
+	held := seen.held()
+	switch {
+	case len(held) == 0:
+		return Decision{Outcome: OK, Reason: "nothing is held here"}
+	case force:
+		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released by hand, by force", list(held))}
+	case deaf != "":
+		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: whether somebody takes %s over cannot be asked: %s", list(held), deaf)}
+	}
+	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released by hand", list(held))}
+}
+
 // hold is rule 6: something is here, and nothing speaks against that.
 func hold(known Known, seen Seen) Decision {
 	held, missing := list(seen.held()), seen.missing()
@@ -203,7 +270,7 @@ func hold(known Known, seen Seen) Decision {
 	// the grounds on which all of it would be taken over.
 	witnessed := seen.Witness == WitnessGood || seen.Witness == WitnessOff
 	switch {
-	case !ours || seen.Primary != check.Down:
+	case !ours || seen.Primary != check.Down && !seen.Self:
 	case !witnessed:
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and no witness answers", list(missing))

@@ -76,8 +76,10 @@ func situations(yield func(situation) bool) {
 													}
 													seen.Rival = Holder{Address: seen.held()[0].String(), MAC: otherMAC}
 												}
-												if !yield(situation{known, seen, set}) {
-													return
+												for _, s := range while(situation{known, seen, set}) {
+													if !yield(s) {
+														return
+													}
 												}
 											}
 										}
@@ -92,6 +94,41 @@ func situations(yield func(situation) bool) {
 	}
 }
 
+// while are the situation and, where something is held or handed over, what
+// more matters then: at and beside their bounds, one at a time and all.
+func while(s situation) []situation {
+	all := []situation{s}
+	add := func(change func(*situation)) {
+		more := s
+		change(&more)
+		all = append(all, more)
+	}
+	if s.known.Role == Releasing {
+		add(func(s *situation) { s.known.HandingOver = true })
+	}
+	if len(s.seen.held()) == 0 || s.known.Unserved > 0 { // what is unserved does not matter while holding
+		return all
+	}
+	for _, back := range []Known{{Up: 1}, {Up: 2}, {Up: 2, TakenByHand: true}, {Up: 2, NobodyTook: true}} {
+		for _, failback := range []bool{false, true} {
+			add(func(s *situation) {
+				s.known.Up, s.known.TakenByHand, s.known.NobodyTook, s.set.Failback = back.Up, back.TakenByHand, back.NobodyTook, failback
+			})
+		}
+	}
+	for silent := range 3 {
+		add(func(s *situation) { s.known.Silent, s.set.Isolated = silent, true })
+	}
+	add(func(s *situation) {
+		s.known.Up, s.known.Silent, s.set.Failback, s.set.Isolated, s.seen.Outwaited = 2, 2, true, true, true
+	})
+	add(func(s *situation) { s.known.Silent, s.seen.Outwaited = 2, true })
+	if s.seen.Primary == check.Unknown {
+		add(func(s *situation) { s.seen.Self = true })
+	}
+	return all
+}
+
 // TestEverySituation holds each decision that can be against what must be
 // true of all of them.
 func TestEverySituation(t *testing.T) {
@@ -104,7 +141,7 @@ func TestEverySituation(t *testing.T) {
 			return d.Rule > 0 && d.Outcome != "" && d.Outcome.Code() != 70 && d.Reason != "" && !strings.Contains(d.Reason, "\n")
 		}},
 		{"unknown never raises", func(s situation, d Decision) bool {
-			return s.seen.Primary != check.Unknown || len(d.Raise) == 0
+			return s.seen.Primary != check.Unknown || s.seen.Self && d.Rule == 6 || len(d.Raise) == 0
 		}},
 		{"nothing is raised while the primary answers, by ping, ARP or ND", func(s situation, d Decision) bool {
 			return s.seen.Primary != check.Up && !s.seen.Answers || len(d.Raise) == 0
@@ -127,7 +164,7 @@ func TestEverySituation(t *testing.T) {
 					return false
 				}
 			}
-			return !d.Release || len(s.seen.held()) > 0
+			return !d.Release || len(s.seen.held()) > 0 || s.known.HandingOver
 		}},
 		{"nothing is raised and released at once", func(_ situation, d Decision) bool {
 			return !d.Release || len(d.Raise) == 0
@@ -138,9 +175,17 @@ func TestEverySituation(t *testing.T) {
 		{"a rival ends the holding, unless paused", func(s situation, d Decision) bool {
 			return s.seen.Rival == Holder{} || s.paused() || d.Release
 		}},
-		{"what is here is released for nothing but a rival or an open intent", func(s situation, d Decision) bool {
-			return !d.Release || s.seen.Rival != Holder{} || s.known.Role == Releasing
+		{"what is here is released for nothing but a rival, an open intent, isolation or failback", func(s situation, d Decision) bool {
+			return !d.Release || s.seen.Rival != Holder{} || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
 		}},
+		{"isolated is two silent checks of every witness, and a primary that is not up", func(s situation, d Decision) bool {
+			return d.Rule != 4 || s.set.Isolated && s.seen.Witness == WitnessSilent && s.known.Silent > 0 && s.seen.Primary != check.Up && !d.HandOver
+		}},
+		{"failback hands over, to a primary that is up, what was not taken by hand", func(s situation, d Decision) bool {
+			return d.Rule != 5 || d.HandOver && s.set.Failback && s.seen.Primary == check.Up && s.known.Up+1 >= s.set.Rise &&
+				!s.known.TakenByHand && !s.known.NobodyTook
+		}},
+		{"what is handed over is released", func(_ situation, d Decision) bool { return !d.HandOver || d.Release }},
 		{"an outcome that says switched switches, or finishes what was begun", func(s situation, d Decision) bool {
 			switch d.Outcome {
 			case TookOver:
@@ -152,12 +197,12 @@ func TestEverySituation(t *testing.T) {
 		}},
 		{"a dead primary is taken over when nothing at all speaks against it", func(s situation, d Decision) bool {
 			free := s.seen.Primary == check.Down && !s.seen.Answers && len(s.seen.answered()) == 0 && s.seen.Contender == "" &&
-				len(s.seen.held()) == 0 && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ReleasedByHand &&
+				len(s.seen.held()) == 0 && !s.known.HandingOver && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ReleasedByHand &&
 				s.seen.Uptime >= s.set.BootWait && (s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff)
 			return !free || len(d.Raise) == len(s.seen.VIPs) && d.Outcome == TookOver
 		}},
 		{"holding and not holding are told apart by the kernel alone", func(s situation, d Decision) bool {
-			return (d.Rule <= 6) == (len(s.seen.held()) > 0)
+			return (d.Rule <= 6) == (len(s.seen.held()) > 0 || s.known.HandingOver)
 		}},
 		{"deciding again after the change was applied changes nothing", func(s situation, d Decision) bool {
 			again := s.apply(d).decide()
@@ -176,7 +221,7 @@ func TestEverySituation(t *testing.T) {
 			}
 		}
 	}
-	for _, rule := range []int{1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14} {
+	for _, rule := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14} {
 		if reached[rule] == 0 {
 			t.Errorf("rule %d is never reached", rule)
 		}
@@ -193,7 +238,7 @@ func (s situation) apply(d Decision) situation {
 			vips[i] = Sight{Address: vips[i].Address, Held: true, Asked: true}
 			s.known.Role = Active
 		}
-		if d.Release && vips[i].Held {
+		if d.Release && (vips[i].Held || s.known.HandingOver) {
 			vips[i] = Sight{Address: vips[i].Address, Asked: true, Answered: true, MAC: otherMAC}
 			s.known.Role = Standby
 		}
@@ -201,6 +246,7 @@ func (s situation) apply(d Decision) situation {
 	s.seen.VIPs = vips
 	if d.Release {
 		s.seen.Rival = Holder{}
+		s.known.HandingOver = false
 	}
 	return s
 }
@@ -261,6 +307,37 @@ func TestReasons(t *testing.T) {
 		{
 			"rival", hold(func(s *situation) { s.seen.Rival = rival }),
 			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
+		},
+		{
+			"rival that was waited for", hold(func(s *situation) { s.seen.Rival, s.seen.Outwaited = rival, true }),
+			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
+		},
+		{
+			"interrupted hand-over, nothing is here", dead(func(s *situation) { s.known.Role, s.known.HandingOver = Releasing, true }),
+			Decision{Rule: 1, Outcome: Released, Release: true, HandOver: true, Reason: "a release that was interrupted is finished"},
+		},
+		{
+			"isolated", hold(func(s *situation) { s.set.Isolated, s.seen.Witness, s.known.Silent = true, WitnessSilent, 1 }),
+			Decision{
+				Rule: 4, Outcome: Released, Release: true,
+				Reason: "no witness has answered in two checks in a row, nor does 172.16.0.2: this machine is cut off, and gives up 172.16.0.1, 172.16.0.5",
+			},
+		},
+		{
+			"failback", hold(func(s *situation) { s.set.Failback, s.seen.Primary, s.known.Up = true, check.Up, 2 }),
+			Decision{
+				Rule: 5, Outcome: Released, Release: true, HandOver: true,
+				Reason: "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+			},
+		},
+		{
+			"the host is a virtual IP that is here, and another is missing", hold(func(s *situation) {
+				s.seen.Primary, s.seen.Self, s.seen.Why, s.seen.VIPs[1].Held = check.Unknown, true, "172.16.0.1 is on this machine now", false
+			}),
+			Decision{
+				Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db},
+				Reason: "holding 172.16.0.1; 172.16.0.2 could not be asked: 172.16.0.1 is on this machine now; raising 172.16.0.5 as well",
+			},
 		},
 		{
 			"holding", hold(func(*situation) {}),

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,14 +158,20 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if err := d.mkdir(); err != nil {
 		return err
 	}
+	return replace(path, append(data, '\n'), 0o644, durable)
+}
+
+// replace writes a file anew, under another name first. Its mode is this one
+// whatever the umask is.
+func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
 	temp := path + ".tmp"
-	f, err := open(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := open(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(data, '\n'))
+	_, err = f.Write(data)
 	if err == nil {
-		err = f.Chmod(0o644) // whatever the umask is: status reads it as anybody
+		err = f.Chmod(mode)
 	}
 	if err == nil && durable {
 		err = f.Sync()
@@ -182,12 +189,52 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if !durable {
 		return nil
 	}
-	dir, err := os.Open(string(d))
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	return dir.Sync()
+}
+
+// Clusters are the names of the clusters that have a record here.
+func (d Dir) Clusters() ([]string, error) {
+	files, err := os.ReadDir(string(d))
+	if missing(err) {
+		return nil, nil
+	}
+	var names []string
+	for _, f := range files {
+		if name, ok := strings.CutSuffix(f.Name(), ".json"); ok {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+// Pause pauses the cluster until then. It waits for nobody: a check that is
+// under way reads it again before it switches.
+func (d Dir) Pause(cluster string, until time.Time) error {
+	path := d.path(cluster, ".pause")
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return &SymlinkError{path}
+	}
+	if err := d.mkdir(); err != nil {
+		return err
+	}
+	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, true)
+}
+
+// Resume ends the cluster's pause. It says whether there was one.
+func (d Dir) Resume(cluster string) (paused bool, err error) {
+	until, err := d.PausedUntil(cluster)
+	if err != nil {
+		return false, err
+	}
+	if err := os.Remove(d.path(cluster, ".pause")); err != nil && !missing(err) {
+		return false, err
+	}
+	return time.Now().Before(until), nil
 }
 
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
@@ -243,6 +290,40 @@ func (d Dir) Lock(cluster string) (unlock func(), err error) {
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	return func() { release(f) }, nil
+}
+
+// LockWait is Lock, but waits while another run holds the lock: told is
+// called once, with the pid of that run, 0 where it is not known. The error is
+// ErrBusy when that takes longer than patience, or ctx's.
+func (d Dir) LockWait(ctx context.Context, cluster string, patience time.Duration, told func(pid int)) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
+	defer cancel()
+	for first := true; ; first = false {
+		unlock, err := d.Lock(cluster)
+		if !errors.Is(err, ErrBusy) {
+			return unlock, err
+		}
+		if first {
+			told(d.holder(cluster))
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// holder is the pid that the run which holds the lock has left in it.
+func (d Dir) holder(cluster string) int {
+	f, err := open(d.path(cluster, ".lock"), os.O_RDONLY, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, 20))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
 }
 
 // LockActs takes the machine-wide lock under which labels are chosen and

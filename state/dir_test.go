@@ -163,7 +163,7 @@ func fullRecord() *Record {
 	at := func(minute int) time.Time { return time.Date(2026, 3, 1, 3, minute, 5, 0, time.UTC) }
 	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
 	change := Change{
-		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed,
+		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, ByHand: true,
 		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
@@ -179,21 +179,27 @@ func fullRecord() *Record {
 	return &Record{
 		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
-		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true}},
-		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active,
+		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9)}},
+		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, HandOver: true,
 		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either"},
-		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4},
-		ReleasedByHand: true,
-		Gateways:       []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
-		WitnessTold:    true,
-		Troubles:       []Trouble{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
-		Thread:         "<1.took-over@standby>", BackTold: true, MailError: &refused,
+		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+		ReleasedByHand: true, TakenByHand: true, NobodyTook: true,
+		Owed:        &Owed{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
+		Gateways:    []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
+		WitnessTold: true,
+		Troubles:    []Trouble{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+		Thread:      "<1.took-over@standby>", BackTold: true, MailError: &refused,
+		Damping: Damping{
+			Told: []Told{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+			Gathered: []Note{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
+		},
 		Outbox: []Letter{{
 			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
 		}},
-		Changes: []Change{change},
+		Changes:  []Change{change},
+		Settings: map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
 	}
 }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -37,18 +38,21 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 		here[a] = true
 	}
 	var gone []netip.Addr
+	var ended time.Time // the last lease of what has gone
 	for i, a := range r.VIPs {
 		if a.Raised && !here[a.Prefix.Addr()] {
-			r.VIPs[i].Raised, r.VIPs[i].Label = false, ""
+			if a.Until.After(ended) {
+				ended = a.Until
+			}
+			r.VIPs[i].Raised, r.VIPs[i].Label, r.VIPs[i].Until = false, "", time.Time{}
 			gone = append(gone, a.Prefix.Addr())
 		}
 	}
 
 	switch {
-	case r.Role == Releasing && len(held) == 0:
+	case r.Role == Releasing && len(held) == 0 && (rebooted || !r.HandOver):
 		change := r.pending(now, Released, "a release that was interrupted is finished")
-		r.become(Standby, change.Event, now)
-		return ReleaseFinished, r.Remember(change)
+		return ReleaseFinished, r.Switched(Standby, change)
 
 	case rebooted:
 		// Nothing is raised from memory: an address does not survive a boot,
@@ -66,6 +70,9 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 		change := Change{
 			Event: NewEvent(now), Time: now, Outcome: Released,
 			Reason: what + " is no longer on this machine, and pingover did not take it away",
+		}
+		if !ended.IsZero() && !now.Before(ended) {
+			change.Reason = fmt.Sprintf("the lease of %s ran out at %s, for no check had renewed it", what, ended.UTC().Format(time.RFC3339))
 		}
 		if len(held) == 0 {
 			r.become(Standby, change.Event, now)
@@ -85,14 +92,37 @@ func (r *Record) Intend(role Role, change Change) {
 	if r.Role == Standby || r.Role == Active {
 		r.Before = r.Role
 	}
-	r.Role, r.Event, r.Pending = role, change.Event, &change
+	r.Role, r.Event, r.Pending, r.HandOver = role, change.Event, &change, false
 }
 
 // Switched closes the intent: role is what this machine is now, change what
-// came of it.
+// came of it. The hook that follows such a change is owed from now on.
 func (r *Record) Switched(role Role, change Change) *Change {
+	switch {
+	case change.Outcome == Released:
+		r.ReleasedByHand, r.TakenByHand, r.NobodyTook = change.ByHand, false, false
+		r.owe(PostRelease, change)
+	case role == Active && change.Outcome != Blocked:
+		r.ReleasedByHand = false
+		r.TakenByHand = change.ByHand || r.TakenByHand && r.Before == Active
+		if change.Outcome != TakeoverFailed || r.Before != Active { // a failure that is repeated has raised nothing
+			r.owe(PostTakeover, change)
+		}
+	}
 	r.become(role, change.Event, change.Time)
 	return r.Remember(change)
+}
+
+func (r *Record) owe(hook string, c Change) {
+	r.Owed = &Owed{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
+}
+
+// Withdraw closes an intent that this run has opened and that came to nothing:
+// what was before it is again.
+func (r *Record) Withdraw(now time.Time) {
+	if r.Before != "" {
+		r.become(r.Before, r.Event, now)
+	}
 }
 
 // Stay closes an intent that came to nothing, and takes over from the kernel
@@ -101,7 +131,7 @@ func (r *Record) Switched(role Role, change Change) *Change {
 func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
 	role := r.Role
 	switch {
-	case holding && (primary == check.Down || role == Taking):
+	case holding && (primary == check.Down || role == Taking || role == Releasing):
 		role = Active
 	case !holding:
 		role = Standby
@@ -111,10 +141,17 @@ func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
 	}
 }
 
+// Saw is what the streaks count of one check.
+type Saw struct {
+	Primary  check.Verdict
+	Unserved bool // the primary answered, and nobody for a virtual IP
+	Silent   bool // no witness answered, while something was held here
+}
+
 // Count adds a check to the streaks, and makes it the last one. It says
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
-func (r *Record) Count(c Check, primary check.Verdict, unserved bool) (changed bool) {
+func (r *Record) Count(c Check, saw Saw) (changed bool) {
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
 		changed = !goesOn(*last, c)
@@ -129,11 +166,15 @@ func (r *Record) Count(c Check, primary check.Verdict, unserved bool) (changed b
 		*n++
 	}
 	streak(&r.Streaks.Good, c.Outcome.Good())
-	streak(&r.Streaks.Up, primary == check.Up)
+	streak(&r.Streaks.Up, saw.Primary == check.Up)
 	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
-	streak(&r.Streaks.Unserved, unserved)
-	if primary == check.Up {
+	streak(&r.Streaks.Unserved, saw.Unserved)
+	streak(&r.Streaks.Silent, saw.Silent)
+	switch saw.Primary {
+	case check.Up:
 		r.ReleasedByHand = false
+	case check.Down:
+		r.TakenByHand, r.NobodyTook = false, false
 	}
 	r.Last = &c
 	return changed || c.Outcome.Switched()
@@ -166,7 +207,7 @@ func (r *Record) Remember(c Change) *Change {
 // Quiet says whether losing the newest record to a power cut would lose
 // nothing that another check does not find again: no syncs are spent on it.
 func (r *Record) Quiet() bool {
-	return r.Role == Standby && len(r.Outbox) == 0 && !r.ReleasedByHand
+	return r.Role == Standby && len(r.Outbox) == 0 && !r.ReleasedByHand && r.Owed == nil && len(r.Damping.Gathered) == 0
 }
 
 func (r *Record) become(role Role, event string, now time.Time) {
@@ -177,7 +218,7 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
-	r.Role, r.Before, r.Event, r.Pending = role, "", event, nil
+	r.Role, r.Before, r.Event, r.Pending, r.HandOver = role, "", event, nil, false
 }
 
 // pending is the change that the open intent stands for, as it ended.

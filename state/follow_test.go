@@ -52,6 +52,11 @@ func intent() Change {
 	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not answer", Evidence: Evidence{Address: "172.16.0.2"}}
 }
 
+// owed is the hook that follows a change.
+func owed(hook string, c Change) *Owed {
+	return &Owed{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
+}
+
 // wantFollowed compares records. An event that was made up in the test is
 // called "new" in want.
 func wantFollowed(t *testing.T, want, got *Record) {
@@ -148,7 +153,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.BootID, r.Pending = lastBoot, &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes = now, "intent", []Change{finished}
+				r.Since, r.Event, r.Changes, r.Owed = now, "intent", []Change{finished}, owed(PostRelease, finished)
 			}),
 		},
 
@@ -190,7 +195,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending = &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes = now, "intent", []Change{finished}
+				r.Since, r.Event, r.Changes, r.Owed = now, "intent", []Change{finished}, owed(PostRelease, finished)
 			}),
 		},
 		{
@@ -198,6 +203,7 @@ func TestSettle(t *testing.T) {
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
 				r.Since, r.Changes = now, []Change{released("before", "a release that was interrupted is finished")}
+				r.Owed = owed(PostRelease, r.Changes[0])
 			}),
 		},
 		{
@@ -321,11 +327,97 @@ func TestSwitched(t *testing.T) {
 			got := r.Switched(test.to, came)
 			wantFollowed(t, with(recordOf(test.to, raised(one)), func(r *Record) {
 				r.Since, r.Event, r.Changes = test.since, "intent", []Change{came}
+				if test.to == Active {
+					r.Owed = owed(PostTakeover, came)
+				}
 			}), r)
 			if diff := same(&came, got); diff != "" {
 				t.Errorf("change (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestWhatAChangeLeavesBehind: marks for what was done by hand, and the hook
+// that follows.
+func TestWhatAChangeLeavesBehind(t *testing.T) {
+	t.Parallel()
+	type marks struct {
+		ReleasedByHand, TakenByHand, NobodyTook bool
+		Owed                                    string
+	}
+	for _, test := range []struct {
+		name    string
+		before  marks
+		from    Role
+		to      Role
+		outcome Outcome
+		byHand  bool
+		want    marks
+	}{
+		{"taken over", marks{ReleasedByHand: true}, Standby, Active, TookOver, false, marks{Owed: PostTakeover}},
+		{"taken over by hand", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
+		{"more was raised of what was taken by hand", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
+		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Owed: PostRelease}},
+		{"released by hand", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
+		{"nothing could be raised", marks{ReleasedByHand: true}, Standby, Standby, TakeoverFailed, false, marks{ReleasedByHand: true}},
+		{"something could be raised", marks{}, Standby, Active, TakeoverFailed, false, marks{Owed: PostTakeover}},
+		{"the rest can still not be raised: its hook has run", marks{}, Active, Active, TakeoverFailed, false, marks{}},
+		{"taken, and given up again", marks{}, Standby, Standby, Blocked, false, marks{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := recordOf(test.from)
+			r.ReleasedByHand, r.TakenByHand, r.NobodyTook = test.before.ReleasedByHand, test.before.TakenByHand, test.before.NobodyTook
+			r.Intend(Taking, intent())
+			r.Switched(test.to, Change{Event: "e", Time: now, Outcome: test.outcome, ByHand: test.byHand})
+			got := marks{r.ReleasedByHand, r.TakenByHand, r.NobodyTook, ""}
+			if r.Owed != nil {
+				got.Owed = r.Owed.Hook
+			}
+			if got != test.want {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWithdrawLeavesNothingOfAnIntent(t *testing.T) {
+	t.Parallel()
+	for _, role := range []Role{Standby, Active} {
+		want := recordOf(role, raised(one))
+		got := recordOf(role, raised(one))
+		got.Intend(Taking, intent())
+		got.Withdraw(now)
+		want.Event = got.Event
+		wantFollowed(t, want, got)
+	}
+}
+
+func TestALeaseThatRanOutIsCalledThat(t *testing.T) {
+	t.Parallel()
+	leased := raised(one)
+	leased.Until = now.Add(-time.Minute)
+	r := recordOf(Active, leased)
+	surprise, change := r.Settle(nil, thisBoot, now)
+	const want = "the lease of 172.16.0.1 ran out at 2026-03-01T03:03:05Z, for no check had renewed it"
+	if surprise != AliasGone || change.Reason != want {
+		t.Errorf("surprise %d, %q; want %d, %q", surprise, change.Reason, AliasGone, want)
+	}
+	if r.VIPs[0] != lowered(one) {
+		t.Errorf("the alias is %+v", r.VIPs[0])
+	}
+}
+
+func TestAHandOverIsNotFinishedByThatNothingIsHere(t *testing.T) {
+	t.Parallel()
+	open := intent()
+	r := with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending, r.HandOver = &open, true })
+	if surprise, change := r.Settle(nil, thisBoot, now); surprise != NoSurprise || change != nil || r.Role != Releasing || !r.HandOver {
+		t.Errorf("surprise %d, change %v, record %+v", surprise, change, r)
+	}
+	if surprise, _ := r.Settle(nil, lastBoot, now); surprise != ReleaseFinished || r.Role != Standby || r.HandOver {
+		t.Errorf("after a reboot: surprise %d, role %s, hand-over %t", surprise, r.Role, r.HandOver)
 	}
 }
 
@@ -426,7 +518,7 @@ func TestCount(t *testing.T) {
 			r := smallRecord()
 			for _, s := range steps {
 				c := Check{Time: now.Add(s.after), Outcome: s.outcome, Code: s.outcome.Code(), Rule: s.rule, Reason: s.name}
-				if got := r.Count(c, s.primary, s.unserved); got != s.changed {
+				if got := r.Count(c, Saw{Primary: s.primary, Unserved: s.unserved}); got != s.changed {
 					t.Errorf("%s: changed %t, want %t", s.name, got, s.changed)
 				}
 				want := with(smallRecord(), func(r *Record) { r.Last, r.Gap, r.Streaks = &c, s.gap, s.streaks })
@@ -445,9 +537,23 @@ func TestReleaseByHandRestsUntilThePrimaryWasUp(t *testing.T) {
 		primary check.Verdict
 		want    bool
 	}{{check.Down, true}, {check.Unknown, true}, {check.Up, false}, {check.Down, false}} {
-		r.Count(Check{Time: now, Outcome: Blocked}, test.primary, false)
+		r.Count(Check{Time: now, Outcome: Blocked}, Saw{Primary: test.primary})
 		if r.ReleasedByHand != test.want {
 			t.Errorf("primary %s: released by hand %t, want %t", test.primary, r.ReleasedByHand, test.want)
+		}
+	}
+}
+
+func TestMarksThatRestUntilThePrimaryWasDown(t *testing.T) {
+	t.Parallel()
+	r := with(smallRecord(), func(r *Record) { r.TakenByHand, r.NobodyTook = true, true })
+	for _, test := range []struct {
+		primary check.Verdict
+		want    bool
+	}{{check.Up, true}, {check.Unknown, true}, {check.Down, false}, {check.Up, false}} {
+		r.Count(Check{Time: now, Outcome: Holding}, Saw{Primary: test.primary})
+		if r.TakenByHand != test.want || r.NobodyTook != test.want {
+			t.Errorf("primary %s: taken by hand %t, nobody took %t, want %t", test.primary, r.TakenByHand, r.NobodyTook, test.want)
 		}
 	}
 }
@@ -641,7 +747,7 @@ func TestWhateverHappens(t *testing.T) {
 			"count": func(t *rapid.T) {
 				was, primary, unserved := r.Streaks, verdicts.Draw(t, "primary"), rapid.Bool().Draw(t, "unserved")
 				c := Check{Time: at, Outcome: outcomes.Draw(t, "outcome"), Rule: rapid.IntRange(1, 14).Draw(t, "rule")}
-				r.Count(c, primary, unserved)
+				r.Count(c, Saw{Primary: primary, Unserved: unserved})
 				for _, s := range []struct {
 					goesOn  bool
 					was, is int

@@ -33,33 +33,58 @@ const (
 // Record is one cluster's memory between runs. Zero times and addresses mean
 // "not known".
 type Record struct {
-	Version   int          `json:"version"`
-	Cluster   string       `json:"cluster"`
-	Host      string       `json:"host"`
-	Address   netip.Addr   `json:"address"`   // the last address that Host resolved to
-	Neighbour string       `json:"neighbour"` // the primary's MAC when it was last heard on the link
-	Interface string       `json:"interface"`
-	VIPs      []Alias      `json:"vips"` // as configured at the last run; with their labels while raised by us
-	Role      Role         `json:"role"`
-	Since     time.Time    `json:"since"`   // since when it has this role
-	Event     string       `json:"event"`   // id of the intent or change that led to it
-	Pending   *Change      `json:"pending"` // the change that an open intent stands for
-	Before    Role         `json:"before"`  // the role before that intent; "" when none is open
-	BootID    string       `json:"boot_id"` // of the boot in which this was written
-	Last      *Check       `json:"last"`    // the last check
-	Gap       Milliseconds `json:"gap_ms"`  // between the last two checks
-	Streaks   Streaks      `json:"streaks"`
-	// ReleasedByHand stops takeovers until the primary was up once.
+	Version   int        `json:"version"`
+	Cluster   string     `json:"cluster"`
+	Host      string     `json:"host"`
+	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
+	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
+	Interface string     `json:"interface"`
+	VIPs      []Alias    `json:"vips"` // as configured at the last run; with their labels while raised by us
+	Role      Role       `json:"role"`
+	Since     time.Time  `json:"since"`   // since when it has this role
+	Event     string     `json:"event"`   // id of the intent or change that led to it
+	Pending   *Change    `json:"pending"` // the change that an open intent stands for
+	Before    Role       `json:"before"`  // the role before that intent; "" when none is open
+	// HandOver says of an open release that what is given up is raised here
+	// again when nobody takes it.
+	HandOver bool         `json:"hand_over"`
+	BootID   string       `json:"boot_id"` // of the boot in which this was written
+	Last     *Check       `json:"last"`    // the last check
+	Gap      Milliseconds `json:"gap_ms"`  // between the last two checks
+	Streaks  Streaks      `json:"streaks"`
+	// ReleasedByHand stops takeovers until the primary was up once,
+	// TakenByHand and NobodyTook stop automatic failback until it was down once.
 	ReleasedByHand bool      `json:"released_by_hand"`
-	Gateways       []Gateway `json:"gateways"` // automatic witnesses last known
+	TakenByHand    bool      `json:"taken_by_hand"`
+	NobodyTook     bool      `json:"nobody_took"` // when it was tried to hand over
+	Owed           *Owed     `json:"hook_owed"`   // hook that has to run yet
+	Gateways       []Gateway `json:"gateways"`    // automatic witnesses last known
 	WitnessTold    bool      `json:"witness_told"`
 	Troubles       []Trouble `json:"troubles"`
 	Thread         string    `json:"thread"`     // Message-ID of the last letter about a takeover
 	BackTold       bool      `json:"back_told"`  // that the primary answers again, since then
 	MailError      *string   `json:"mail_error"` // why mail waits; nil while it is delivered
+	Damping        Damping   `json:"damping"`
 	Outbox         []Letter  `json:"outbox"`
 	Changes        []Change  `json:"changes"`
+	// Settings are the cluster's, as they were given at the last check: what
+	// is done by hand needs no more than its name.
+	Settings map[string][]string `json:"settings"`
 }
+
+// Owed is a hook that belongs to a change that is written down already.
+type Owed struct {
+	Hook   string    `json:"hook"` // post-takeover or post-release
+	Event  string    `json:"event"`
+	Time   time.Time `json:"time"` // of the change
+	Reason string    `json:"reason"`
+}
+
+// The hooks that follow a change.
+const (
+	PostTakeover = "post-takeover"
+	PostRelease  = "post-release"
+)
 
 // Milliseconds is a length of time as the record and the output write it.
 type Milliseconds int64
@@ -73,6 +98,7 @@ type Alias struct {
 	Interface string       `json:"interface"`
 	Label     string       `json:"label"`  // "" when raised without one, or not by us
 	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
+	Until     time.Time    `json:"until"`  // when its lease runs out; zero where it has none
 }
 
 // Check is how a check ended.
@@ -90,6 +116,7 @@ type Streaks struct {
 	Up       int `json:"up"`       // the primary answered
 	Unknown  int `json:"unknown"`  // the check could not be made
 	Unserved int `json:"unserved"` // the primary answered, and nobody for a virtual IP
+	Silent   int `json:"silent"`   // no witness answered while something was held here
 }
 
 // Gateway is a default gateway that served as witness on an interface.
@@ -107,12 +134,34 @@ type Trouble struct {
 	MessageID string    `json:"message_id"` // of the first letter about it
 }
 
+// Damping keeps what comes again and again from becoming a storm of mail.
+type Damping struct {
+	Told     []Told    `json:"told"`     // the kinds of news of which some of the last hour was mailed
+	Since    time.Time `json:"since"`    // since when what repeats is gathered; zero: it is not
+	Gathered []Note    `json:"gathered"` // and not mailed yet
+}
+
+// Told is a kind of news and when the newest of it that was mailed came.
+type Told struct {
+	Kind string    `json:"kind"`
+	Time time.Time `json:"time"`
+}
+
+// Note is a piece of news that waits for the letter that tells many.
+type Note struct {
+	Time   time.Time `json:"time"`
+	Kind   string    `json:"kind"`
+	Event  string    `json:"event"`
+	Reason string    `json:"reason"`
+}
+
 // Change is one line of the history: who held what from then on, why, and
 // what was seen.
 type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
 	Outcome  Outcome   `json:"outcome"`
+	ByHand   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`
 	Evidence Evidence  `json:"evidence"`
 }
@@ -177,7 +226,7 @@ func (e Evidence) whole() Evidence {
 type Command struct {
 	Argv   []string `json:"argv"`
 	Code   *int     `json:"code"`             // nil in a dry run
-	Output string   `json:"output,omitempty"` // the end of what it printed, when it failed
+	Output string   `json:"output,omitempty"` // the end of what it printed, of a hook and of what failed
 }
 
 // Letter is one mail that is owed to its recipients. It stays in the outbox,

@@ -32,27 +32,31 @@ type result struct {
 
 // act does what was decided. A signal no longer stops it: what is begun is
 // finished, within seconds, for half a switch is the worst of all states.
-func (r *run) act(ctx context.Context, d state.Decision) result {
+//
+// The error is ctx's, when a signal came while pre-takeover was asked.
+func (r *run) act(ctx context.Context, d state.Decision) (result, error) {
 	switch {
 	case d.Release:
-		return r.release(context.WithoutCancel(ctx), d)
+		return r.release(ctx, d), nil
 	case len(d.Raise) > 0:
 		return r.takeOver(ctx, d)
 	default:
-		return r.stay(ctx, d)
+		return r.stay(ctx, d), nil
 	}
 }
 
-// stay changes nothing. What is held is announced once more: switch tables
-// and ARP caches age.
+// stay changes nothing. What is held is announced once more, for switch tables
+// and ARP caches age, and its lease is renewed.
 func (r *run) stay(ctx context.Context, d state.Decision) result {
 	held := r.held()
+	r.renew(context.WithoutCancel(ctx), held)
 	if d.Outcome != state.TookOver {
 		if d.Announce && r.set.Announce > 0 {
 			r.announce(held)
 		}
-		// A pause leaves an open intent to who finishes it, and tells of it.
-		if d.Rule != rulePaused {
+		// A pause leaves an open intent to who finishes it, and tells of it, and
+		// what is done by hand leaves it to the next check.
+		if d.Rule != rulePaused && d.Rule != 0 {
 			r.rec.Stay(len(held) > 0, r.seen.Primary, time.Now())
 		}
 		return result{Outcome: d.Outcome, reason: d.Reason}
@@ -63,43 +67,32 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 	return r.settle(ctx, d, held, nil)
 }
 
-// takeOver raises what the decision names: intent, raise, verify, announce.
-// The result is written down by the caller, in one write with its mail.
-func (r *run) takeOver(ctx context.Context, d state.Decision) result {
+// takeOver raises what the decision names: intent, the last word of
+// pre-takeover, raise, verify, announce. The result is written down by the
+// caller, in one write with its mail.
+func (r *run) takeOver(ctx context.Context, d state.Decision) (result, error) {
+	opened := r.rec.Role != state.Taking
 	r.rec.Intend(state.Taking, r.changeOf(d))
 	r.save(true)
-
-	r.announce(r.held())
-	act := context.WithoutCancel(ctx)
-	var raised []netip.Addr
-	var failed []string
-	raise := func() {
-		unlock, err := r.lockActs(act)
+	r.acting.Store(true)
+	again, err := r.agree(ctx, d)
+	if err != nil || len(again.Raise) == 0 {
+		if opened {
+			r.rec.Withdraw(time.Now())
+		}
 		if err != nil {
-			failed = append(failed, err.Error())
-			return
+			r.save(true)
+			return result{}, err
 		}
-		defer unlock()
-		for _, a := range r.ground.aliases {
-			addr := a.Prefix.Addr()
-			if !slices.Contains(d.Raise, addr) {
-				continue
-			}
-			label, ran, err := r.Tool.Raise(act, a)
-			r.ran(ran)
-			if err != nil {
-				failed = append(failed, err.Error())
-				continue
-			}
-			r.raised(addr, a.Interface, label)
-			r.announce([]netip.Addr{addr})
-			raised = append(raised, addr)
-		}
+		return r.stay(ctx, again), nil
 	}
-	raise()
-	r.again()
+
+	act := context.WithoutCancel(ctx)
+	r.announce(r.held())
+	r.renew(act, r.held())
+	raised, failed := r.raise(act, d.Raise)
 	if len(raised) > 0 {
-		return r.settle(ctx, d, raised, failed)
+		return r.settle(ctx, d, raised, failed), nil
 	}
 	change := r.changeOf(d)
 	change.Outcome = state.TakeoverFailed
@@ -108,7 +101,59 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 	if r.holding() {
 		role = state.Active
 	}
-	return result{state.TakeoverFailed, change.Reason, r.rec.Switched(role, change)}
+	return result{state.TakeoverFailed, change.Reason, r.rec.Switched(role, change)}, nil
+}
+
+// agree is the last word before anything is raised: that of pre-takeover,
+// which is the place for fencing; where that took long, that of the primary and
+// the virtual IPs, once more; and that of the operator, who may have paused the
+// cluster meanwhile. It returns the decision as it stands then. The error is
+// ctx's: a signal ends pre-takeover, and nothing was changed.
+func (r *run) agree(ctx context.Context, d state.Decision) (state.Decision, error) {
+	took, err := r.hook(ctx, preTakeover, d.Reason)
+	if err == nil && took > slowHook {
+		r.askAgain(ctx)
+	}
+	if ctx.Err() != nil && (took > 0 || err != nil) {
+		return d, context.Cause(ctx)
+	}
+	if err != nil {
+		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Reason: fmt.Sprintf("%s; but pre-takeover refuses: %v", d.Reason, err)}
+		if r.holding() {
+			refused.Outcome = state.TakeoverFailed
+		}
+		return refused, nil
+	}
+	return r.judge(), nil
+}
+
+// raise raises addresses, and announces each at once. It returns those that
+// stand, and why others do not.
+func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Addr, failed []string) {
+	r.doing("raising " + addressList(addrs))
+	unlock, err := r.lockActs(ctx)
+	if err != nil {
+		return nil, []string{err.Error()}
+	}
+	defer r.again()
+	defer unlock()
+	for _, a := range r.ground.aliases {
+		addr := a.Prefix.Addr()
+		if !slices.Contains(addrs, addr) {
+			continue
+		}
+		label, ran, err := r.Tool.Raise(ctx, a)
+		r.ran(ran)
+		if err != nil {
+			failed = append(failed, err.Error())
+			continue
+		}
+		r.raised(addr, a.Interface, label)
+		r.leased(addr)
+		r.announce([]netip.Addr{addr})
+		raised = append(raised, addr)
+	}
+	return raised, failed
 }
 
 // settle announces what was raised until the clients must have heard it, and
@@ -123,13 +168,22 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 			change.Evidence = pending.Evidence
 		}
 	}
-	if rival := r.announceOn(ctx, raised); rival != (state.Holder{}) {
+	if rival, outwaited := r.announceOn(ctx, raised); rival != (state.Holder{}) {
 		change.Outcome = state.Blocked
 		change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is given up here", rival.Address, rival.MAC)
 		if err := r.lower(context.WithoutCancel(ctx), raised); err != nil {
 			change.Outcome = state.ReleaseFailed
 			change.Reason += "; " + err.Error()
 			return result{change.Outcome, change.Reason, r.failRelease(change)}
+		}
+		if outwaited {
+			// It may have given way in the same moment as we did.
+			act := context.WithoutCancel(ctx)
+			if left, err := r.offer(act, raised, rivalGone); err == nil && len(left) == len(raised) {
+				if raised, failed = r.raise(act, left); len(raised) > 0 {
+					return r.keep(d, change, failed)
+				}
+			}
 		}
 		r.announceOthers(raised)
 		role := state.Standby
@@ -138,6 +192,11 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		}
 		return result{change.Outcome, change.Reason, r.rec.Switched(role, change)}
 	}
+	return r.keep(d, change, failed)
+}
+
+// keep ends a takeover that stands.
+func (r *run) keep(d state.Decision, change state.Change, failed []string) result {
 	change.Outcome = d.Outcome
 	if len(failed) > 0 {
 		change.Outcome = state.TakeoverFailed
@@ -147,29 +206,96 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 	return result{change.Outcome, change.Reason, r.rec.Switched(state.Active, change)}
 }
 
-// release gives up all that is here.
+// release gives up all that is here. Where it is handed over, what nobody
+// takes is raised again.
 func (r *run) release(ctx context.Context, d state.Decision) result {
 	change := r.changeOf(d)
+	given := r.held()
+	if len(given) == 0 { // a run that was killed has lowered it
+		given = r.vips()
+	}
+	opened := r.rec.Role != state.Releasing
 	r.rec.Intend(state.Releasing, change)
-	change.Event = r.rec.Pending.Event
+	r.rec.HandOver = d.HandOver
+	change.Event, change.ByHand = r.rec.Pending.Event, r.rec.Pending.ByHand
 	r.save(true)
-	held := r.held()
-	if err := r.lower(ctx, held); err != nil {
+	r.acting.Store(true)
+	took, _ := r.hook(ctx, preRelease, d.Reason)
+	act := context.WithoutCancel(ctx)
+	if opened && took > slowHook && d.Rule == ruleRival {
+		// It may have let go itself meanwhile: then nobody would have it.
+		r.since = time.Now()
+		r.seen.Rival = r.stillThere(act)
+	}
+	if again := r.judge(); opened && !again.Release {
+		r.rec.Withdraw(time.Now())
+		return r.stay(ctx, again)
+	}
+	if err := r.lower(act, r.held()); err != nil {
 		change.Outcome = state.ReleaseFailed
 		change.Reason += "; but " + err.Error()
 		return result{change.Outcome, change.Reason, r.failRelease(change)}
 	}
-	r.announceOthers(held)
+	if d.HandOver {
+		return r.handOver(act, d, change, given)
+	}
+	r.announceOthers(given)
 	return result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
 }
 
 // failRelease leaves the intent to release open: the next run goes on.
 func (r *run) failRelease(change state.Change) *state.Change {
+	handOver := r.rec.HandOver
 	r.rec.Intend(state.Releasing, change)
+	r.rec.HandOver = handOver
 	return r.rec.Remember(change)
 }
 
+// renew gives what is here because of us, or what has a lease, the lease that
+// the settings say.
+func (r *run) renew(ctx context.Context, addrs []netip.Addr) {
+	for _, a := range r.leases(addrs) {
+		ran, err := r.Tool.Renew(ctx, a)
+		r.ran(ran)
+		if err != nil {
+			r.shout("the lease of %s could not be renewed: %v", a.Prefix.Addr(), err)
+			continue
+		}
+		r.leased(a.Prefix.Addr())
+	}
+}
+
+// leases are the aliases among addrs whose lease is ours to renew: what we have
+// raised, and what has one already.
+func (r *run) leases(addrs []netip.Addr) (aliases []vip.Alias) {
+	for _, a := range addrs {
+		place := r.ground.kernel.Places(a)[0]
+		if place.Address.Lease > 0 || r.set.Lease > 0 && r.isRaised(a) {
+			aliases = append(aliases, vip.Alias{Prefix: place.Address.Prefix, Interface: place.Interface, Label: place.Address.Label, Lease: r.set.Lease})
+		}
+	}
+	return aliases
+}
+
+func (r *run) isRaised(a netip.Addr) bool {
+	return slices.ContainsFunc(r.rec.VIPs, func(k state.Alias) bool { return k.Prefix.Addr() == a && k.Raised })
+}
+
+// leased writes down when the lease that was just given to an address ends.
+func (r *run) leased(a netip.Addr) {
+	for i := range r.rec.VIPs {
+		if r.rec.VIPs[i].Prefix.Addr() != a {
+			continue
+		}
+		r.rec.VIPs[i].Until = time.Time{}
+		if r.set.Lease > 0 {
+			r.rec.VIPs[i].Until = time.Now().Add(r.set.Lease).UTC().Truncate(time.Second)
+		}
+	}
+}
+
 func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
+	r.doing("lowering " + addressList(addrs))
 	unlock, err := r.lockActs(ctx)
 	if err != nil {
 		return err
@@ -186,7 +312,7 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 		r.lowered = append(r.lowered, a)
 		for i := range r.rec.VIPs {
 			if r.rec.VIPs[i].Prefix.Addr() == a {
-				r.rec.VIPs[i].Raised, r.rec.VIPs[i].Label = false, ""
+				r.rec.VIPs[i].Raised, r.rec.VIPs[i].Label, r.rec.VIPs[i].Until = false, "", time.Time{}
 			}
 		}
 	}
@@ -253,23 +379,29 @@ func (r *run) announceAt(a netip.Addr, mac net.HardwareAddr) {
 // announceOn repeats the first announcement until there were as many as the
 // setting says, asking each time who else is there. It returns the rival to
 // whom this machine must give way, if there is one. A signal ends it early.
-func (r *run) announceOn(ctx context.Context, addrs []netip.Addr) (rival state.Holder) {
+// Whether it was waited for to give way itself is returned as well. What was
+// taken by hand and by force is not given up at once: the next check sees
+// whether the rival has gone.
+func (r *run) announceOn(ctx context.Context, addrs []netip.Addr) (rival state.Holder, outwaited bool) {
 	for left := r.set.Announce - 1; ; left-- {
 		since := time.Now()
 		r.askHeld()
 		r.await(ctx, announceEvery, func() bool { rival, _ := r.rival(since); return rival.MAC != "" })
 		rival, lower := r.rival(since)
+		if r.opt.Force {
+			rival = state.Holder{}
+		}
 		outwaited := rival.MAC != "" && !lower
 		if outwaited {
 			rival = r.outwait(context.WithoutCancel(ctx), rival)
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if rival.MAC != "" || over && !outwaited {
-			return rival
+			return rival, outwaited
 		}
 		r.announce(addrs) // who has gone may have told the clients otherwise
 		if over {
-			return state.Holder{}
+			return state.Holder{}, false
 		}
 	}
 }
@@ -290,7 +422,7 @@ func (r *run) linkOf(a netip.Addr) string {
 func (r *run) changeOf(d state.Decision) state.Change {
 	return state.Change{
 		Event: state.NewEvent(r.began), Time: time.Now().UTC().Truncate(time.Second), Outcome: d.Outcome,
-		Reason: d.Reason, Evidence: r.evidence,
+		ByHand: r.typed != "", Reason: d.Reason, Evidence: r.evidence,
 	}
 }
 
@@ -298,7 +430,7 @@ func (r *run) changeOf(d state.Decision) state.Change {
 func (r *run) raised(a netip.Addr, link, label string) {
 	for i := range r.rec.VIPs {
 		if r.rec.VIPs[i].Prefix.Addr() == a {
-			r.rec.VIPs[i] = state.Alias{Prefix: r.rec.VIPs[i].Prefix, Interface: link, Label: label, Raised: true}
+			r.rec.VIPs[i] = state.Alias{Prefix: r.rec.VIPs[i].Prefix, Interface: link, Label: label, Raised: true, Until: r.rec.VIPs[i].Until}
 		}
 	}
 }
@@ -320,56 +452,4 @@ func (r *run) ran(results []proc.Result) {
 		r.evidence.Commands = append(r.evidence.Commands, c)
 		r.tell(Ran{Command: c})
 	}
-}
-
-// rehearse shows the exact commands that the decision would run.
-func (r *run) rehearse(d state.Decision) {
-	plans := r.raisePlans(func(a netip.Addr) bool { return slices.Contains(d.Raise, a) })
-	if d.Release {
-		plans = append(plans, r.lowerPlans()...)
-	}
-	for _, argv := range plans {
-		c := state.Command{Argv: argv}
-		r.evidence.Commands = append(r.evidence.Commands, c)
-		r.tell(Ran{Command: c, DryRun: true})
-	}
-}
-
-// raisePlans are the commands that would raise the virtual IPs that are
-// wanted and not here. Each is planned as if those before it stood already.
-func (r *run) raisePlans(wanted func(netip.Addr) bool) (plans [][]string) {
-	k := &vip.Kernel{Links: slices.Clone(r.ground.kernel.Links)}
-	for _, a := range r.ground.aliases {
-		if !wanted(a.Prefix.Addr()) {
-			continue
-		}
-		argv, err := r.Tool.RaisePlan(k, a)
-		if err != nil {
-			r.note("%v", err)
-			continue
-		}
-		if len(argv) == 0 {
-			continue
-		}
-		plans = append(plans, argv)
-		i := slices.IndexFunc(k.Links, func(l vip.Link) bool { return l.Name == a.Interface })
-		label := a.Label
-		if label == "" {
-			label, _ = vip.FreeLabel(k, a.Interface)
-		}
-		k.Links[i].Addresses = append(slices.Clone(k.Links[i].Addresses), vip.Address{Prefix: a.Prefix, Label: label})
-	}
-	return plans
-}
-
-// lowerPlans are the commands that would remove the virtual IPs that are here.
-func (r *run) lowerPlans() (plans [][]string) {
-	for _, a := range r.ground.aliases {
-		argvs, err := r.Tool.LowerPlan(r.ground.kernel, a.Prefix.Addr())
-		if err != nil {
-			r.note("%v", err)
-		}
-		plans = append(plans, argvs...)
-	}
-	return plans
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pingover/internal/config"
@@ -19,6 +20,7 @@ import (
 // Options are what the command line adds to a cluster's settings.
 type Options struct {
 	DryRun bool
+	Force  bool // of what is done by hand: see TakeOver and Release
 	// Tell is handed what the check does as it does it (RoundBegan, Replied,
 	// …, Noted); nil tells nobody. It is called by one goroutine at a time.
 	Tell func(event any)
@@ -45,6 +47,7 @@ const (
 // Rules of Decide.
 const (
 	rulePaused = 2  // keeps what is held
+	ruleRival  = 3  // gives way to another machine
 	ruleHold   = 6  // holds, and raises what is missing
 	ruleTake   = 14 // takes over
 )
@@ -61,8 +64,16 @@ func Check(ctx context.Context, c config.Cluster, o Options) (Report, error) {
 
 // CheckIn is Check in a world of the caller's making.
 func CheckIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
-	r := &run{World: w, set: c, opt: o, dir: state.Dir(c.StateDir), began: time.Now()}
-	return r.check(ctx)
+	return within(Longest(c), newRun(w, c, o), func(r *run) (Report, error) { return r.check(ctx) })
+}
+
+func newRun(w World, c config.Cluster, o Options) *run {
+	r := &run{
+		World: w, set: c, opt: o, dir: state.Dir(c.StateDir), began: time.Now(), since: time.Now(),
+		asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}, seen: state.Seen{Host: c.Host},
+	}
+	r.judge = r.decide
+	return r
 }
 
 // run is one check under way.
@@ -78,6 +89,11 @@ type run struct {
 	last   time.Time     // of the last check that was written down
 	gap    time.Duration // between that and the one before
 	began  time.Time
+	typed  string                // the command, where it is not a check but done by hand
+	judge  func() state.Decision // of what was seen
+	known  state.Known           // before anything was seen
+	stage  atomic.Value          // what is being done, in words
+	acting atomic.Bool           // an intent is written down
 
 	ground   ground
 	ears     map[string]ear // by interface
@@ -88,44 +104,76 @@ type run struct {
 	seen     state.Seen
 	evidence state.Evidence
 
-	surprise state.Surprise
-	settled  *state.Change
-	lowered  []netip.Addr // by this run
+	surprise    state.Surprise
+	settled     *state.Change
+	lowered     []netip.Addr // by this run
+	nobodyTook  bool         // what was handed over: it was raised again
+	hooksFailed []hookFailure
+	hooksTold   int // of them
 
 	unwritten []notify.News // of this run
+	letter    draft         // of this run's change
 }
 
 func (r *run) check(ctx context.Context) (Report, error) {
-	if err := r.rights(); err != nil {
-		return Report{}, err
-	}
-	if err := r.dir.Links(r.set.Name); err != nil {
-		return Report{}, refused(err)
-	}
-	unlock, err := r.lock()
+	end, err := r.begin(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	defer unlock()
-	if err := r.recall(); err != nil {
-		return Report{}, err
-	}
-	if err := r.stand(ctx); err != nil {
-		return Report{}, err
-	}
-	r.compare()
-	defer r.deafen()
+	defer end()
+	r.sayHowLong()
 	if err := r.look(ctx); err != nil {
 		return Report{}, err
 	}
-	decision := r.decide()
+	return r.carryOut(ctx, r.judge())
+}
+
+// begin is what comes before all looking: rights, lock, record, ground. End
+// has to be called when the run is over.
+func (r *run) begin(ctx context.Context) (end func(), err error) {
+	if err := r.rights(); err != nil {
+		return nil, err
+	}
+	if err := r.dir.Links(r.set.Name); err != nil {
+		return nil, refused(err)
+	}
+	r.doing("taking the lock")
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = r.recall(); err == nil {
+		err = r.stand(ctx)
+	}
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	r.compare()
+	return func() {
+		r.deafen()
+		unlock()
+	}, nil
+}
+
+// carryOut is what follows a decision: act, write down, tell.
+func (r *run) carryOut(ctx context.Context, decision state.Decision) (Report, error) {
 	r.tell(Decided{Decision: decision})
 	if r.opt.DryRun {
 		r.rehearse(decision)
 		return r.report(result{Outcome: decision.Outcome, reason: decision.Reason}, r.wouldChange(decision)), nil
 	}
-	done := r.act(ctx, decision)
+	done, err := r.act(ctx, decision)
+	if err != nil {
+		return Report{}, err
+	}
+	if r.typed == typedRelease && r.nobodyTook {
+		done.Outcome = state.Blocked
+	}
 	changed := r.writeDown(decision, done)
+	if r.unsaid == nil {
+		r.runOwedHook(ctx)
+	}
 	switch {
 	case r.unsaid != nil:
 		told := r.sendUnwritten(ctx, done)
@@ -141,6 +189,9 @@ func (r *run) check(ctx context.Context) (Report, error) {
 	}
 	return r.report(done, changed), nil
 }
+
+// doing notes what the run is at, should it never come back.
+func (r *run) doing(what string) { r.stage.Store(what) }
 
 // rights finds out at once, while all may be well, whether a takeover would
 // be permitted.
@@ -160,18 +211,27 @@ func (r *run) rights() error {
 }
 
 // lock takes the cluster's lock; a dry run takes none, for it changes nothing.
-func (r *run) lock() (unlock func(), err error) {
-	if r.opt.DryRun {
+// A check gives way to another at once; what is done by hand waits.
+func (r *run) lock(ctx context.Context) (unlock func(), err error) {
+	switch {
+	case r.opt.DryRun:
 		return func() {}, nil
+	case r.typed != "":
+		unlock, err = r.dir.LockWait(ctx, r.set.Name, lockPatience, func(pid int) { r.tell(LockWaited{PID: pid, For: lockPatience}) })
+	default:
+		unlock, err = r.dir.Lock(r.set.Name)
 	}
-	unlock, err = r.dir.Lock(r.set.Name)
-	if errors.Is(err, state.ErrBusy) {
+	switch {
+	case err == nil:
+		return unlock, nil
+	case errors.Is(err, state.ErrBusy) && r.typed != "":
+		return nil, &Error{Code: codeBusy, Text: fmt.Sprintf("another run of this cluster still holds the lock after %s; nothing was changed", lockPatience)}
+	case errors.Is(err, state.ErrBusy):
 		return nil, &Error{Code: codeBusy, Text: "another run is checking this cluster"}
+	case ctx.Err() != nil:
+		return nil, err
 	}
-	if err != nil {
-		return nil, &Error{Code: codeSettings, Text: fmt.Sprintf("lock: %v", err)}
-	}
-	return unlock, nil
+	return nil, &Error{Code: codeSettings, Text: fmt.Sprintf("lock: %v", err)}
 }
 
 // refused is what comes of a symbolic link in place of one of our files.
@@ -181,6 +241,7 @@ func refused(link error) error {
 
 // recall loads the record, and says what is wrong with it.
 func (r *run) recall() error {
+	r.doing("reading the record")
 	rec, err := r.dir.Load(r.set.Name, !r.opt.DryRun)
 	var link *state.SymlinkError
 	if errors.As(err, &link) {
@@ -195,7 +256,7 @@ func (r *run) recall() error {
 			Hint: "give this cluster a name of its own with --name",
 		}
 	}
-	rec.Host = r.set.Host
+	rec.Host, rec.Settings = r.set.Host, r.set.Given
 	r.rec = rec
 	if rec.Last != nil {
 		r.last, r.gap = rec.Last.Time, rec.Gap.Duration()
@@ -230,7 +291,7 @@ func (r *run) compare() {
 		alias := state.Alias{Prefix: a.Prefix, Interface: a.Interface}
 		for _, k := range r.rec.VIPs {
 			if k.Prefix.Addr() == a.Prefix.Addr() {
-				alias.Label, alias.Raised = k.Label, k.Raised
+				alias.Label, alias.Raised, alias.Until = k.Label, k.Raised, k.Until
 			}
 		}
 		aliases = append(aliases, alias)
@@ -240,6 +301,15 @@ func (r *run) compare() {
 		r.rec.Address = r.ground.address
 	}
 	r.rec.Interface = r.shownInterface()
+	r.known = state.Known{
+		Role: r.rec.Role, HandingOver: r.rec.HandOver, ReleasedByHand: r.rec.ReleasedByHand,
+		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,
+		Up: r.rec.Streaks.Up, Unserved: r.rec.Streaks.Unserved, Silent: r.rec.Streaks.Silent,
+	}
+	if r.set.Lease > 0 && r.set.Lease < 2*r.gap {
+		r.note("the lease of %s is shorter than twice the time between the last two checks, %s: one that comes late loses the alias",
+			config.DurationText(r.set.Lease), config.DurationText(r.gap.Round(time.Second)))
+	}
 	if len(r.set.Mail.To) == 0 {
 		r.note("nobody is told of a change by mail: no mail-to is set")
 	}
@@ -253,18 +323,17 @@ func (r *run) compare() {
 // decide lets Decide speak about what was seen.
 func (r *run) decide() state.Decision {
 	r.see()
-	known := state.Known{
-		Role: r.rec.Role, ReleasedByHand: r.rec.ReleasedByHand, Unserved: r.rec.Streaks.Unserved,
-		PausedUntil: r.pausedUntil(),
-	}
-	return state.Decide(known, r.seen, state.Settings{Rise: r.set.Rise, BootWait: r.set.BootWait}, time.Now())
+	r.known.PausedUntil = r.pausedUntil()
+	return state.Decide(r.known, r.seen, state.Settings{
+		Rise: r.set.Rise, BootWait: r.set.BootWait, Failback: r.set.Failback, Isolated: r.set.Isolated,
+	}, time.Now())
 }
 
 // mayTake says whether this check could become a takeover, as far as that is
 // known before the guards ask.
 func (r *run) mayTake() bool {
-	return !r.opt.DryRun && len(r.set.VIPs) > 0 && !r.ground.never && !r.rec.ReleasedByHand &&
-		r.seen.Uptime >= r.set.BootWait && !time.Now().Before(r.pausedUntil())
+	return !r.opt.DryRun && len(r.set.VIPs) > 0 && (r.typed != "" || !r.ground.never && !r.rec.ReleasedByHand &&
+		r.seen.Uptime >= r.set.BootWait && !time.Now().Before(r.pausedUntil()))
 }
 
 // pausedUntil is read anew each time, so that a pause takes effect at once.

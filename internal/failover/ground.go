@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"pingover/internal/config"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -33,6 +34,12 @@ type ground struct {
 // not fit this machine; a fault is left in the ground.
 func (r *run) stand(ctx context.Context) error {
 	g := &r.ground
+	r.doing("finding the primary")
+	if r.set.Lease > 0 && len(r.set.VIPs) > 0 {
+		if err := r.Tool.CanLease(); err != nil {
+			return &Error{Code: codeSettings, Text: fmt.Sprintf("lease %q: %v", config.DurationText(r.set.Lease), err)}
+		}
+	}
 	kernel, err := r.Look()
 	if err != nil {
 		// Without the kernel's view nothing is known of what is held here.
@@ -51,6 +58,9 @@ func (r *run) stand(ctx context.Context) error {
 				Hint: "pingover runs on the standby; --host is the other machine",
 			}
 		}
+	}
+	if r.typed != "" {
+		g.fault = "" // it may be dead and gone: what is done by hand pings nobody
 	}
 	if err := r.placeAliases(); err != nil {
 		return err
@@ -105,7 +115,7 @@ func (r *run) findPrimary(ctx context.Context) {
 func (r *run) placeAliases() error {
 	g := &r.ground
 	for _, v := range r.set.VIPs {
-		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label}
+		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label, Lease: r.set.Lease}
 		networks := g.kernel.Networks(v.Prefix.Addr(), r.vips()...)
 		places := g.kernel.Places(v.Prefix.Addr())
 		switch {

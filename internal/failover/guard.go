@@ -28,6 +28,8 @@ const (
 	// leastGuard is how long the guards ask at the least beside a round
 	// that is shorter.
 	leastGuard = 500 * time.Millisecond
+	// lastGuard is how long is asked again after a hook that took long.
+	lastGuard = time.Second
 	// holdGuard is how long a rival is listened for while holding, when the
 	// primary answers at once and the round is over.
 	holdGuard = 900 * time.Millisecond
@@ -463,7 +465,7 @@ func (r *run) faceRival(ctx context.Context) {
 		}
 		r.again()
 	}
-	r.seen.Rival = rival
+	r.seen.Rival, r.seen.Outwaited = rival, !lower
 }
 
 // outwait stays silent, asks again, and returns who still answers.

@@ -2,7 +2,6 @@ package failover
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"pingover/check"
@@ -13,11 +12,11 @@ import (
 // them, and the guards beside the last one. What was seen is left in r.seen
 // and r.evidence. The error is ctx's, when a signal ended the check.
 func (r *run) look(ctx context.Context) error {
-	r.seen = state.Seen{Host: r.set.Host}
+	r.doing("looking")
 	if uptime, err := r.Uptime(); err == nil {
 		r.seen.Uptime = uptime // else zero, which holds a takeover back
 	}
-	r.asked, r.pinged, r.since = map[netip.Addr]bool{}, map[netip.Addr]bool{}, time.Now()
+	r.since = time.Now()
 	switch {
 	case r.holding():
 		r.lookWhileHolding(ctx)
@@ -55,7 +54,7 @@ func (r *run) lookWhileStandingBy(ctx context.Context) {
 		r.seen.Primary = check.Unknown
 		return
 	}
-	guards := r.guard(ctx, r.roundLength(), r.mayTake())
+	guards := r.guard(ctx, r.set.Round(), r.mayTake())
 	round = r.round(ctx, 2)
 	if round.Verdict == check.Up {
 		guards.cancel()
@@ -76,7 +75,7 @@ func (r *run) lookWhileStandingBy(ctx context.Context) {
 func (r *run) lookWhileHolding(ctx context.Context) {
 	length := holdGuard
 	if r.ground.fault == "" {
-		length = max(r.roundLength(), holdGuard)
+		length = max(r.set.Round(), holdGuard)
 	}
 	guards := r.guard(ctx, length, false)
 	if r.ground.fault == "" {
@@ -109,9 +108,19 @@ func (r *run) round(ctx context.Context, n int) check.Round {
 	return round
 }
 
-// roundLength is how long a round takes in which nobody answers.
-func (r *run) roundLength() time.Duration {
-	return time.Duration(r.set.Count-1)*r.set.Interval + r.set.Timeout
+// askAgain asks once more, for a moment, whether the primary or somebody for a
+// virtual IP answers: what was seen before is too old.
+func (r *run) askAgain(ctx context.Context) {
+	guards := r.guard(ctx, lastGuard, r.mayTake())
+	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
+		round := r.Ping(ctx, check.Pings{Address: r.ground.address, Source: r.ground.source, Count: 1, Interval: lastGuard, Timeout: lastGuard})
+		if round.Verdict == check.Up {
+			r.seen.Primary = check.Up
+		}
+	}
+	guards.wait()
+	r.again()
+	r.weigh(guards)
 }
 
 // see puts together what the decision needs to know of each virtual IP.
@@ -122,6 +131,7 @@ func (r *run) see() {
 		r.seen.Primary, r.seen.Why = check.Unknown, r.ground.fault
 	}
 	r.seen.VIPs, r.seen.Answers = nil, false
+	r.seen.Self = r.isVIP(r.ground.address) && r.ground.kernel.Holds(r.ground.address)
 	r.evidence.Holders = nil
 	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink {
 		r.seen.Answers, r.rec.Neighbour = true, holder.MAC

@@ -74,6 +74,18 @@ type (
 		Command state.Command
 		DryRun  bool
 	}
+	// LockWaited says that another run, by its pid where that is known, holds
+	// the lock, and how long it is waited for.
+	LockWaited struct {
+		PID int
+		For time.Duration
+	}
+	// HookRan carries a hook that was run.
+	HookRan struct {
+		Hook    string // pre-takeover, …
+		Command state.Command
+		Error   error // nil for exit code 0
+	}
 	// Announced says that the clients on Interface were told that Address is at MAC.
 	Announced struct {
 		Address   netip.Addr

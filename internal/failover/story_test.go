@@ -102,7 +102,7 @@ func TestStory(t *testing.T) {
 		// The whole of it at the end.
 		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
 		rec := s.standby.record(t, "web")
-		rec.Changes, rec.Thread, rec.Event = nil, "", ""
+		rec.Changes, rec.Thread, rec.Event, rec.Damping.Told = nil, "", "", nil
 		wantRecord := &state.Record{
 			Version: 1, Cluster: "web", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},

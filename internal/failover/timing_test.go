@@ -106,7 +106,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*announceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},
 		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + rivalPatience + 900*time.Millisecond},
-		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + rivalPatience + rtt + 2*announceEvery},
+		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + rivalPatience + 2*rtt + inFlight + 2*announceEvery},
 		{"paused and holding, a higher MAC has it too", func(s *scene) { takenBy(s, 9, 0); s.pause(time.Hour) }, state.Blocked, round},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -32,6 +32,7 @@ type World struct {
 	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error)
 	Neighbour func(link string, a netip.Addr) net.HardwareAddr
 	Tool      Tool
+	Hook      func(context.Context, proc.Command) proc.Result
 	MayPing   func() error
 	MayRaise  func() error
 	BootID    func() (string, error)
@@ -55,6 +56,9 @@ type Tool interface {
 	LowerPlan(*vip.Kernel, netip.Addr) ([][]string, error)
 	Raise(context.Context, vip.Alias) (label string, ran []proc.Result, err error)
 	Lower(context.Context, netip.Addr) (ran []proc.Result, err error)
+	RenewPlan(*vip.Kernel, vip.Alias) ([][]string, error)
+	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
+	CanLease() error
 }
 
 // resolveTimeout is for finding the primary's address by its name.
@@ -79,6 +83,7 @@ func Real(c config.Cluster) (World, error) {
 			}
 			return wire, nil
 		},
+		Hook:     proc.Run,
 		MayPing:  check.Permission,
 		MayRaise: vip.Permission,
 		BootID:   bootID,

@@ -52,6 +52,7 @@ type machine struct {
 	tap     func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
 	fails   func(call string) error                      // makes a call of its World fail
 	raising func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
+	hook    func(context.Context, proc.Command) (output string, err error)
 
 	bootID  string
 	booted  time.Time
@@ -303,7 +304,18 @@ func (m *machine) world() World {
 			defer m.net.mu.Unlock()
 			return m.hears[a]
 		},
-		Tool:     tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		Tool: tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		Hook: func(ctx context.Context, c proc.Command) proc.Result {
+			began := time.Now()
+			result := proc.Result{Argv: c.Argv}
+			if result.Err = m.called("hook %s", proc.Line(c.Argv)); result.Err == nil && m.hook != nil {
+				result.Output, result.Err = m.hook(ctx, c)
+			}
+			if result.Duration = time.Since(began); result.Err != nil {
+				result.Code = 1
+			}
+			return result
+		},
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
 		BootID: func() (string, error) {
@@ -534,7 +546,7 @@ func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.
 		label, _ = vip.FreeLabel(t.m.kernel(), a.Interface)
 	}
 	l := t.m.nic(a.Interface)
-	l.Addresses = append(l.Addresses, vip.Address{Prefix: a.Prefix, Label: label})
+	l.Addresses = append(l.Addresses, vip.Address{Prefix: a.Prefix, Label: label, Lease: a.Lease})
 	return label, []proc.Result{{Argv: argv}}, nil
 }
 
@@ -555,6 +567,21 @@ func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err err
 	t.m.unset(a)
 	return ran, nil
 }
+
+func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err error) {
+	failed := t.m.called("renew %s for %s", a.Prefix, a.Lease)
+	t.m.net.mu.Lock()
+	defer t.m.net.mu.Unlock()
+	l := t.m.nic(a.Interface)
+	for i, h := range l.Addresses {
+		if h.Prefix == a.Prefix && failed == nil {
+			l.Addresses[i].Lease = a.Lease
+		}
+	}
+	return nil, failed
+}
+
+func (t tool) CanLease() error { return t.m.called("can lease") }
 
 // record is what the machine's state directory says of a cluster.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {

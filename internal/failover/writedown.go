@@ -18,6 +18,7 @@ import (
 // it owes, and writes both in one write: a run that is killed later has lost
 // neither. It says whether the check ended otherwise than the last one.
 func (r *run) writeDown(d state.Decision, done result) (changed bool) {
+	r.doing("writing the record")
 	now := time.Now().UTC().Truncate(time.Second)
 	if r.seen.Primary == check.Up && r.neighbour() {
 		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
@@ -28,13 +29,32 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 	if done.Outcome == state.TakeoverFailed && r.holding() {
 		rule = ruleHold // by which the next run goes on with it: one trouble
 	}
-	check := state.Check{Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: rule, Reason: done.reason}
-	changed = r.rec.Count(check, r.seen.Primary, r.unserved())
+	if r.typed != "" {
+		changed = true // whoever typed it wants to know
+		if last := r.rec.Last; last != nil && done.Switched() {
+			last.Outcome, last.Code, last.Rule, last.Reason = done.Outcome, done.Code(), d.Rule, done.reason // the next check goes on from it
+		}
+	} else {
+		changed = r.rec.Count(state.Check{
+			Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: rule, Reason: done.reason,
+		}, r.saw())
+	}
+	if owed := r.rec.Owed; owed != nil && r.hookOf(owed.Hook) == nil {
+		r.rec.Owed = nil
+	}
 	news, replyTo := r.news(done, now)
 	r.unwritten = news
-	r.enqueue(news, replyTo)
+	r.post(news, replyTo, now)
 	r.save(!r.rec.Quiet() || changed)
 	return changed
+}
+
+// saw is what the streaks count.
+func (r *run) saw() state.Saw {
+	return state.Saw{
+		Primary: r.seen.Primary, Unserved: r.unserved(),
+		Silent: r.holding() && r.seen.Witness == state.WitnessSilent,
+	}
 }
 
 // wouldChange is what writeDown would say, for a dry run.
@@ -75,10 +95,21 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 
 	var due *state.Trouble
 	var ended []state.Trouble
-	r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
-		notify.Check{Outcome: done.Outcome, Rule: r.rec.Last.Rule, Streaks: r.rec.Streaks, Now: now},
-		notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
+	if r.typed != "" {
+		// Who typed it sees why it was refused; only what was tried is news.
+		if done.change != nil && (done.Outcome == state.TakeoverFailed || done.Outcome == state.ReleaseFailed) {
+			due = new(state.Trouble)
+		}
+	} else {
+		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
+			notify.Check{Outcome: done.Outcome, Rule: r.rec.Last.Rule, Streaks: r.rec.Streaks, Now: now},
+			notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
+	}
 	switch {
+	case r.nobodyTook:
+		add(notify.NobodyTook, this, state.Trouble{})
+		replyTo = r.rec.Thread
+		r.rec.BackTold = r.rec.BackTold || r.rec.Streaks.Up >= r.set.Rise
 	case done.Outcome == state.TookOver:
 		// What stood in its way until now is over with it.
 		for _, t := range r.rec.Troubles {
@@ -98,6 +129,10 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 		add(notify.Recovered, this, t)
 		replyTo = cmp.Or(replyTo, t.MessageID)
 	}
+	for _, f := range r.hooksFailed {
+		add(notify.HookFailed, r.failureOf(f, this), state.Trouble{})
+		news[len(news)-1].Hook = f.hook
+	}
 	if r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackTold {
 		add(notify.PrimaryBack, this, state.Trouble{})
 		replyTo = cmp.Or(replyTo, r.rec.Thread)
@@ -110,6 +145,7 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 		add(notify.Released, *r.settled, state.Trouble{})
 	}
 
+	r.hooksTold = len(r.hooksFailed)
 	if len(news) == 0 || len(r.set.Mail.To) == 0 {
 		return nil, ""
 	}
@@ -120,24 +156,88 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 // the commands that undo it.
 func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Trouble) notify.News {
 	n := notify.News{
-		Kind: kind, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Trouble: trouble,
+		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Trouble: trouble,
 		Held: r.prefixes(true), Missing: r.prefixes(false),
 	}
 	switch kind {
 	case notify.AliasGone:
-		n.Undo = lines(r.raisePlans(func(netip.Addr) bool { return true }))
+		n.Undo = lines(r.plansToRaise())
 	case notify.Released:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool { return !slices.Contains(r.lowered, p.Addr()) })
-		n.Undo = lines(r.lowerPlans())
 	case notify.Unserved:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
 			_, answered := r.holder(p.Addr())
 			return answered
 		})
 	default:
-		n.Undo = lines(r.lowerPlans())
+		n.Undo = lines(r.lowerPlans(r.ground.kernel))
 	}
 	return n
+}
+
+// draft is what a letter was made of.
+type draft struct {
+	id      string // "" where there is none
+	news    []notify.News
+	replyTo string
+}
+
+// failureOf is a hook's failure as a change of its own.
+func (r *run) failureOf(f hookFailure, after state.Change) state.Change {
+	after.Reason = f.err.Error()
+	after.Evidence = state.Evidence{Commands: []state.Command{f.command}}
+	return after
+}
+
+// post puts the news into the outbox, or what of them is to be told now: what
+// comes again and again is gathered.
+func (r *run) post(news []notify.News, replyTo string, now time.Time) {
+	if len(r.set.Mail.To) == 0 {
+		return
+	}
+	r.rec.Damping, news = notify.Damp(r.rec.Damping, news, now)
+	for i := range news {
+		if news[i].Kind == notify.Flapping {
+			news[i].Held, news[i].Undo = r.prefixes(true), lines(r.lowerPlans(r.ground.kernel))
+		}
+	}
+	r.enqueue(news, replyTo)
+}
+
+// addToLetter adds what a hook came to, that ran when the letter of its change
+// was written already, but not sent. Where there is none a failure has its own.
+func (r *run) addToLetter(ran []state.Command) {
+	var failed []notify.News
+	for _, f := range r.hooksFailed[r.hooksTold:] {
+		n := r.tidings(notify.HookFailed, r.failureOf(f, state.Change{Time: time.Now().UTC().Truncate(time.Second), Event: r.rec.Owed.Event}), state.Trouble{})
+		n.Hook = f.hook
+		failed = append(failed, n)
+	}
+	r.hooksTold = len(r.hooksFailed)
+	if r.letter.id == "" {
+		r.post(failed, r.rec.Thread, time.Now().UTC().Truncate(time.Second))
+		return
+	}
+	first := &r.letter.news[0]
+	first.Evidence.Commands = slices.Concat(first.Evidence.Commands, ran)
+	letter := notify.Compose(r.about(), append(r.letter.news, failed...), r.letter.id, r.letter.replyTo)
+	for i, l := range r.rec.Outbox {
+		if l.MessageID == letter.MessageID {
+			r.rec.Outbox[i] = letter
+		}
+	}
+}
+
+func (r *run) about() notify.Cluster {
+	return notify.Cluster{
+		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
+		Interface: r.shownInterface(), Hostname: hostname(), To: r.set.Mail.To,
+	}
+}
+
+func (r *run) plansToRaise() [][]string {
+	plans, _ := r.raisePlans(func(netip.Addr) bool { return true })
+	return plans
 }
 
 // enqueue puts one letter with all the news into the outbox.
@@ -145,15 +245,14 @@ func (r *run) enqueue(news []notify.News, replyTo string) {
 	if len(news) == 0 {
 		return
 	}
-	about := notify.Cluster{
-		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
-		Interface: r.shownInterface(), Hostname: hostname(), To: r.set.Mail.To,
-	}
+	about := r.about()
 	event := state.NewEvent(r.began)
-	if news[0].Kind == notify.TookOver {
-		event = r.rec.Event // told again by who finishes it, it is the same letter
+	switch news[0].Kind {
+	case notify.TookOver, notify.Released, notify.NobodyTook, notify.AliasGone:
+		event = news[0].Event // told again by who finishes it, it is the same letter
 	}
-	letter := notify.Compose(about, news, event+"."+string(news[0].Kind), replyTo)
+	r.letter = draft{event + "." + string(news[0].Kind), news, replyTo}
+	letter := notify.Compose(about, news, r.letter.id, replyTo)
 	r.rec.Outbox = notify.Enqueue(about, r.rec.Outbox, letter)
 	if news[0].Kind == notify.TookOver {
 		r.rec.Thread = letter.MessageID
@@ -192,6 +291,7 @@ func (r *run) sendMail(ctx context.Context) {
 	if len(r.rec.Outbox) == 0 {
 		return
 	}
+	r.doing("sending mail")
 	waiting := len(r.rec.Outbox)
 	left, err := r.Deliver(ctx, r.rec.Outbox)
 	r.rec.Outbox = left

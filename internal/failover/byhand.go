@@ -1,0 +1,179 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/state"
+)
+
+// What may be typed.
+const (
+	typedTakeover = "takeover"
+	typedRelease  = "release"
+)
+
+// guardByHand is how long a takeover by hand asks who answers.
+const guardByHand = 3 * time.Second
+
+// TakeOver takes the virtual IPs now, by hand, also from a primary that is
+// alive: it is not pinged. This machine's network, a witness, and that nobody
+// answers for what is to be raised must agree; force leaves only the first. A
+// machine that has the address all the same gets it back at the next check.
+// Outcomes: took-over; holding when all is here already; blocked;
+// takeover-failed; state-failed.
+func TakeOver(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	world, err := Real(c)
+	if err != nil {
+		return Report{}, err
+	}
+	return TakeOverIn(ctx, world, c, o)
+}
+
+// TakeOverIn is TakeOver in a world of the caller's making.
+func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+	return byHand(w, c, o, typedTakeover, func(r *run) (Report, error) {
+		if len(c.VIPs) == 0 {
+			return Report{}, &Error{Code: codeSettings, Text: "there is no virtual IP to take over: none is set"}
+		}
+		end, err := r.begin(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		defer end()
+		r.judge = func() state.Decision {
+			r.see()
+			return state.DecideTakeOver(r.seen, r.ground.fault, r.opt.Force)
+		}
+		if err := r.lookByHand(ctx); err != nil {
+			return Report{}, err
+		}
+		return r.carryOut(ctx, r.judge())
+	})
+}
+
+// Release gives up now, by hand, what is held here, and hands it over: what
+// nobody answers for within 10 s is raised here again. Force leaves it on
+// nobody. Until the primary was up once no check takes over. Outcomes:
+// released; ok when nothing is held; blocked when nobody took it;
+// release-failed; state-failed.
+func Release(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	world, err := Real(c)
+	if err != nil {
+		return Report{}, err
+	}
+	return ReleaseIn(ctx, world, c, o)
+}
+
+// ReleaseIn is Release in a world of the caller's making.
+func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+	return byHand(w, c, o, typedRelease, func(r *run) (Report, error) {
+		end, err := r.begin(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		defer end()
+		r.since = time.Now()
+		r.listen()
+		r.judge = func() state.Decision {
+			r.see()
+			return state.DecideRelease(r.seen, r.deafness(), r.opt.Force)
+		}
+		return r.carryOut(ctx, r.judge())
+	})
+}
+
+func byHand(w World, c config.Cluster, o Options, typed string, work func(*run) (Report, error)) (Report, error) {
+	r := newRun(w, c, o)
+	r.typed = typed
+	return within(Longest(c)+lockPatience, r, work)
+}
+
+// lookByHand asks who answers for the virtual IPs, and whether a witness does.
+func (r *run) lookByHand(ctx context.Context) error {
+	r.doing("looking")
+	r.since = time.Now()
+	if len(r.held()) < len(r.set.VIPs) && r.ground.fault == "" {
+		guards := r.guard(ctx, guardByHand, r.mayTake())
+		guards.wait()
+		r.again()
+		r.weigh(guards)
+		r.yield(ctx)
+	}
+	return context.Cause(ctx)
+}
+
+// deafness is why nobody can be asked whether he has taken what is held here,
+// "" when everybody can.
+func (r *run) deafness() string {
+	for _, a := range r.held() {
+		link := r.linkOf(a)
+		if _, ok := r.ears[link]; ok {
+			continue
+		}
+		if r.deaf != nil {
+			return r.deaf.Error()
+		}
+		return fmt.Sprintf("interface %q is down, or has no carrier", link)
+	}
+	return ""
+}
+
+// Pause keeps checks from switching anything until then; they go on and
+// report. It waits for nobody, and takes effect in the middle of a check.
+func Pause(c config.Cluster, until time.Time) error {
+	return unwritable("the pause cannot be written", state.Dir(c.StateDir).Pause(c.Name, until))
+}
+
+// Resumed is what there was to resume.
+type Resumed struct {
+	Paused   bool // a pause was ended
+	Released bool // a release by hand no longer keeps checks from taking over
+}
+
+// Resume ends a pause at once, and lets checks take over again after a release
+// by hand: for that it waits for a check that is under way.
+func Resume(ctx context.Context, c config.Cluster, o Options) (Resumed, error) {
+	r := newRun(World{}, c, o)
+	r.typed = "resume"
+	var done Resumed
+	_, err := within(lockPatience+diskPatience, r, func(*run) (_ Report, err error) {
+		if done.Paused, err = r.dir.Resume(r.set.Name); err != nil {
+			return Report{}, unwritable("the pause cannot be ended", err)
+		}
+		if rec, err := r.dir.Load(r.set.Name, false); err != nil || !rec.ReleasedByHand {
+			return Report{}, nil
+		}
+		unlock, err := r.lock(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		defer unlock()
+		rec, err := r.dir.Load(r.set.Name, false) // again, for the check may have changed it
+		if err != nil {
+			return Report{}, unwritable("the record cannot be read", err)
+		}
+		done.Released, rec.ReleasedByHand = rec.ReleasedByHand, false
+		return Report{}, unwritable("the record cannot be written", r.dir.Save(rec, true))
+	})
+	return done, err
+}
+
+// unwritable puts an error of the state directory into words, nil for none.
+func unwritable(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*state.SymlinkError](err); ok {
+		return refused(err)
+	}
+	e := &Error{Code: state.StateFailed.Code(), Text: fmt.Sprintf("%s: %v", what, err)}
+	if errors.Is(err, fs.ErrPermission) {
+		e.Code = codePermission
+	}
+	return e
+}

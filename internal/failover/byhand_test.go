@@ -1,0 +1,340 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/config"
+	"pingover/state"
+)
+
+// typed does by hand what is typed on the standby.
+func (s *scene) typed(command func(context.Context, World, config.Cluster, Options) (Report, error), o Options) (Report, error) {
+	s.t.Helper()
+	s.settings.StateDir = s.standby.dir
+	var told []any
+	o.Tell = func(e any) { told = append(told, e) }
+	report, err := command(s.t.Context(), s.standby.world(), s.settings, o)
+	s.quiet()
+	s.told = told
+	return report, err
+}
+
+func (s *scene) takeover(o Options) Report {
+	s.t.Helper()
+	report, err := s.typed(TakeOverIn, o)
+	must(s.t, err)
+	return report
+}
+
+func (s *scene) release(o Options) Report {
+	s.t.Helper()
+	report, err := s.typed(ReleaseIn, o)
+	must(s.t, err)
+	return report
+}
+
+func TestTakeOverByHand(t *testing.T) {
+	for name, test := range map[string]struct {
+		before  func(s *scene)
+		force   bool
+		outcome state.Outcome
+		reason  string
+	}{
+		"from a primary that is alive": {
+			func(s *scene) { s.primary.unset(vipAddr) }, false, state.TookOver, "172.16.0.1 is taken over by hand",
+		},
+		"the primary still has it": {
+			func(*scene) {}, false, state.Blocked, "not taken over: somebody answers for 172.16.0.1",
+		},
+		"the primary still has it, by force": {
+			func(*scene) {}, true, state.TookOver, "172.16.0.1 is taken over by hand, by force",
+		},
+		"no witness answers": {
+			func(s *scene) { s.primary.die(); s.gateway.die() }, false, state.Blocked,
+			"not taken over: no witness answers: it may be this machine's network",
+		},
+		"no witness answers, by force": {
+			func(s *scene) { s.primary.die(); s.gateway.die() }, true, state.TookOver, "172.16.0.1 is taken over by hand, by force",
+		},
+		"no cable, by force": {
+			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: interface "eth0" is down`,
+		},
+		"within boot-wait, paused, and after a release by hand": {
+			func(s *scene) {
+				s.primary.die()
+				s.standby.booted = time.Now()
+				must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
+				must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
+					Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ReleasedByHand: true, BootID: "standby-boot-1",
+				}, false))
+			}, false, state.TookOver, "172.16.0.1 is taken over by hand",
+		},
+		"it is here already": {
+			func(s *scene) { s.primary.die(); s.standby.set("eth0", "172.16.0.1/32") }, false, state.Holding, "172.16.0.1 is here already",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				test.before(s)
+				report := s.takeover(Options{Force: test.force})
+				if report.Outcome != test.outcome || report.Reason != test.reason || !report.Changed {
+					t.Errorf("%s, %q, changed %t; want %s, %q", report.Outcome, report.Reason, report.Changed, test.outcome, test.reason)
+				}
+				if slices.Contains(s.calls("ping"), "ping 172.16.0.2") {
+					t.Error("the primary was pinged")
+				}
+				if held, want := s.standby.holds(vipAddr), test.outcome != state.Blocked; held != want {
+					t.Errorf("held: %t, want %t", held, want)
+				}
+				rec := s.standby.record(t, "web")
+				if taken := test.outcome == state.TookOver; rec.TakenByHand != taken || taken && rec.ReleasedByHand || rec.Pending != nil {
+					t.Errorf("the record: taken by hand %t, released by hand %t, pending %v", rec.TakenByHand, rec.ReleasedByHand, rec.Pending)
+				}
+				var want []string
+				if test.outcome == state.TookOver {
+					want = []string{"web: took over 172.16.0.1 on HOSTNAME"}
+				}
+				if diff := cmp.Diff(want, s.subjects()); diff != "" {
+					t.Errorf("mail (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestTakenByHandRestsFailback(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.primary.unset(vipAddr)
+		s.check()
+		s.takeover(Options{})
+		s.takesIt()
+		for range 5 {
+			s.want(s.minute(), state.Holding, "172.16.0.2 answers again")
+		}
+		s.do(s.primary.die)
+		s.minute()
+		s.do(s.primary.boot)
+		s.do(func() { s.primary.unset(vipAddr) })
+		s.minute()
+		s.minute()
+		s.want(s.minute(), state.Released, "handed over")
+	})
+}
+
+func TestReleaseByHand(t *testing.T) {
+	const nobody = "172.16.0.1 is released by hand; but nobody took 172.16.0.1 within 10s: raised here again"
+	for name, test := range map[string]struct {
+		before  func(s *scene)
+		force   bool
+		outcome state.Outcome
+		reason  string
+		held    bool
+		subject string
+	}{
+		"handed over to a primary that takes it": {
+			func(s *scene) { s.lost(); s.takesIt() }, false, state.Released, "172.16.0.1 is released by hand", false,
+			"web: released 172.16.0.1 on HOSTNAME",
+		},
+		"nobody takes it": {
+			(*scene).lost, false, state.Blocked, nobody, true, "web: nobody took 172.16.0.1, HOSTNAME holds it again",
+		},
+		"nobody takes it, by force": {
+			(*scene).lost, true, state.Released, "172.16.0.1 is released by hand, by force", false, "web: released 172.16.0.1 on HOSTNAME",
+		},
+		"no cable: nobody can be asked": {
+			func(s *scene) { s.lost(); s.do(func() { s.standby.down("eth0") }) }, false, state.Blocked,
+			`not released: whether somebody takes 172.16.0.1 over cannot be asked: interface "eth0" is down, or has no carrier`, true, "",
+		},
+		"nothing is held": {
+			func(s *scene) { s.check() }, false, state.OK, "nothing is held here", false, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				test.before(s)
+				s.standby.mailbox = nil
+				report := s.release(Options{Force: test.force})
+				if report.Outcome != test.outcome || report.Reason != test.reason {
+					t.Errorf("%s, %q; want %s, %q", report.Outcome, report.Reason, test.outcome, test.reason)
+				}
+				if held := s.standby.holds(vipAddr); held != test.held {
+					t.Errorf("held: %t, want %t", held, test.held)
+				}
+				if rec := s.standby.record(t, "web"); rec.ReleasedByHand != (test.outcome == state.Released) || rec.Pending != nil {
+					t.Errorf("the record: released by hand %t, pending %v", rec.ReleasedByHand, rec.Pending)
+				}
+				if got := strings.Join(s.subjects(), "\n"); got != test.subject {
+					t.Errorf("mail %q, want %q", got, test.subject)
+				}
+			})
+		})
+	}
+}
+
+func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {
+	for name, test := range map[string]struct {
+		then func(s *scene)
+		want state.Outcome
+	}{
+		"the primary stays down":  {func(*scene) {}, state.Blocked},
+		"the primary was up once": {func(s *scene) { s.do(s.primary.boot); s.minute(); s.do(s.primary.die) }, state.TookOver},
+		"resumed": {func(s *scene) {
+			got, err := Resume(s.t.Context(), s.settings, Options{})
+			must(s.t, err)
+			if want := (Resumed{Released: true}); got != want {
+				s.t.Errorf("resumed %+v, want %+v", got, want)
+			}
+		}, state.TookOver},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.do(s.primary.die)
+				s.ends(state.TookOver, "")
+				s.release(Options{Force: true})
+				s.want(s.minute(), state.Blocked, "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since")
+				test.then(s)
+				s.want(s.minute(), test.want, "")
+			})
+		})
+	}
+}
+
+func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Hooks = config.Hooks{
+			PreTakeover: []string{"/fence", "the primary"}, PostTakeover: []string{"/start"},
+			PreRelease: []string{"/stop"}, PostRelease: []string{"/handed"}, Timeout: time.Second,
+		}
+		taking := s.takeover(Options{DryRun: true})
+		s.want(taking, state.Blocked, "somebody answers for 172.16.0.1")
+		if diff := cmp.Diff([]string{"/fence the primary", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "/start"}, commands(taking)); diff != "" {
+			t.Errorf("takeover (-want +got):\n%s", diff)
+		}
+		giving := s.release(Options{DryRun: true})
+		s.want(giving, state.OK, "nothing is held here")
+		if diff := cmp.Diff([]string{"/stop", "ip addr del 172.16.0.1/32 dev eth0", "/handed"}, commands(giving)); diff != "" {
+			t.Errorf("release (-want +got):\n%s", diff)
+		}
+		if did := s.calls("raise ", "lower ", "hook ", "announce ", "deliver "); len(did) > 0 {
+			t.Errorf("it was done: %q", did)
+		}
+		if rec := s.standby.record(t, "web"); rec.Host != "" {
+			t.Errorf("a record was written: %+v", rec)
+		}
+	})
+}
+
+func TestByHandWaitsForACheck(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		s.primary.unset(vipAddr)
+		go func() {
+			time.Sleep(20 * time.Second)
+			s.takeover(Options{})
+		}()
+		report := s.check() // takes over after 46 s
+		s.want(report, state.TookOver, "does not answer")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(s.told) == 0 {
+			t.Fatal("nothing was told")
+		}
+		if w, ok := s.told[0].(LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
+			t.Errorf("told first: %#v", s.told[0])
+		}
+		if rec := s.standby.record(t, "web"); len(rec.Changes) != 1 {
+			t.Errorf("%d changes", len(rec.Changes))
+		}
+	})
+}
+
+func TestByHandGivesUpWaiting(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		unlock, err := state.Dir(s.standby.dir).Lock("web")
+		must(t, err)
+		defer unlock()
+		_, err = s.typed(ReleaseIn, Options{})
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Code != 75 || e.Text != "another run of this cluster still holds the lock after 1m30s; nothing was changed" {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(s.began); took < 90*time.Second || took > 91*time.Second {
+			t.Errorf("it waited %s", took)
+		}
+	})
+}
+
+// TestPausedInTheMiddle: the pause is read again right before anything is
+// raised, or lowered.
+func TestPausedInTheMiddle(t *testing.T) {
+	pause := func(s *scene) {
+		must(s.t, Pause(s.settings, time.Now().Add(time.Hour)))
+	}
+	t.Run("while pre-takeover runs", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.settings.StateDir = s.standby.dir
+			s.settings.Hooks = config.Hooks{PreTakeover: []string{"/fence"}, Timeout: time.Second}
+			s.standby.hook = func(context.Context, procCommand) (string, error) { pause(s); return "", nil }
+			s.do(s.primary.die)
+			s.ends(state.Blocked, "172.16.0.2 does not answer, but this cluster is paused")
+			if rec := s.standby.record(t, "web"); s.standby.holds(vipAddr) || rec.Role != state.Standby || rec.Pending != nil {
+				t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
+			}
+		})
+	})
+	t.Run("while pre-release runs", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.settings.StateDir = s.standby.dir
+			s.settings.Failback = true
+			s.lost()
+			s.minute()
+			s.minute()
+			s.settings.Hooks = config.Hooks{PreRelease: []string{"/stop"}, Timeout: time.Second}
+			s.standby.hook = func(context.Context, procCommand) (string, error) { pause(s); return "", nil }
+			s.want(s.minute(), state.Holding, "paused, holding 172.16.0.1")
+			if rec := s.standby.record(t, "web"); !s.standby.holds(vipAddr) || rec.Role != state.Active || rec.Pending != nil || rec.HandOver {
+				t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
+			}
+		})
+	})
+}
+
+func TestResumeEndsAPause(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.StateDir = s.standby.dir
+		must(t, Pause(s.settings, time.Now().Add(time.Hour)))
+		s.do(s.primary.die)
+		s.ends(state.Blocked, "paused")
+		for _, want := range []Resumed{{Paused: true}, {}} {
+			got, err := Resume(t.Context(), s.settings, Options{})
+			if err != nil || got != want {
+				t.Errorf("resumed %+v, %v; want %+v", got, err, want)
+			}
+		}
+		s.want(s.minute(), state.TookOver, "")
+	})
+}
+
+func TestByHandThatIsKilledIsFinished(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.lost()
+		rec := s.standby.record(t, "web")
+		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand, by force"})
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.do(func() { s.standby.unset(vipAddr) })
+		s.do(s.primary.die)
+		s.want(s.minute(), state.Blocked, "released by hand")
+		if after := s.standby.record(t, "web"); !after.ReleasedByHand || !slices.ContainsFunc(after.Changes, func(c state.Change) bool { return c.Event == "E" && c.ByHand }) {
+			t.Errorf("released by hand %t, changes %+v", after.ReleasedByHand, after.Changes)
+		}
+	})
+}

@@ -1,0 +1,302 @@
+package failover
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/state"
+)
+
+// lost is a primary that died, and came back without its virtual IP: the
+// standby holds it.
+func (s *scene) lost() {
+	s.t.Helper()
+	s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
+	s.do(s.primary.die)
+	s.ends(state.TookOver, "")
+	s.do(s.primary.boot)
+	s.forget()
+}
+
+// takesIt makes the primary raise the virtual IP as soon as it is free, as a
+// cluster script over there would.
+func (s *scene) takesIt() {
+	s.standby.tap = nil
+	s.primary.tap = func(m *machine, target, _ netip.Addr) {
+		if m == s.standby && target == vipAddr && !s.standby.holds(vipAddr) && !s.primary.holds(vipAddr) {
+			s.primary.set("eth0", "172.16.0.1/32")
+		}
+	}
+}
+
+func (s *scene) wantCalls(want ...string) {
+	s.t.Helper()
+	if diff := cmp.Diff(want, s.calls("raise 1", "lower ", "announce ", "hook ")); diff != "" {
+		s.t.Errorf("what was done (-want +got):\n%s", diff)
+	}
+}
+
+func TestFailback(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.takesIt()
+		s.minute()
+		s.minute()
+		s.forget()
+		s.want(s.minute(), state.Released, "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over")
+		s.wantCalls("lower 172.16.0.1", "announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3")
+		if s.standby.holds(vipAddr) || !s.primary.holds(vipAddr) {
+			t.Error("it was not handed over")
+		}
+		var told []string
+		for _, e := range s.told {
+			if a, ok := e.(Announced); ok {
+				told = append(told, a.MAC)
+			}
+		}
+		if mac := "02:00:00:00:00:02"; !slices.Equal(told, []string{mac, mac, mac}) {
+			t.Errorf("announced at %q, not at the primary's MAC", told)
+		}
+		s.want(s.minute(), state.OK, "172.16.0.2 answers")
+		want := []string{
+			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
+			"web: released 172.16.0.1 on HOSTNAME",
+		}
+		if diff := cmp.Diff(want, s.subjects()); diff != "" {
+			t.Errorf("mail (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.minute()
+		s.minute()
+		s.forget()
+		const reason = "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: raised here again"
+		report := s.minute()
+		s.want(report, state.Holding, reason)
+		s.wantCalls(
+			"lower 172.16.0.1", "raise 172.16.0.1/32 on eth0",
+			"announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3",
+		)
+		s.forget()
+		for range 5 {
+			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 answers again")
+		}
+		if lowered := s.calls("lower "); len(lowered) > 0 {
+			t.Errorf("it was tried again: %q", lowered)
+		}
+		want := []string{
+			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
+			"web: nobody took 172.16.0.1, HOSTNAME holds it again",
+		}
+		if diff := cmp.Diff(want, s.subjects()); diff != "" {
+			t.Errorf("mail (-want +got):\n%s", diff)
+		}
+		rec := s.standby.record(t, "web")
+		if last := rec.Changes[len(rec.Changes)-1]; last.Outcome != state.Holding || last.Reason != reason || rec.Role != state.Active || !rec.NobodyTook {
+			t.Errorf("the record: role %s, nobody took %t, last change %+v", rec.Role, rec.NobodyTook, last)
+		}
+
+		// Down once, and up again: it is tried again.
+		s.do(s.primary.die)
+		s.minute()
+		s.do(s.primary.boot)
+		s.takesIt()
+		s.minute()
+		s.minute()
+		s.want(s.minute(), state.Released, "handed over")
+	})
+}
+
+// TestKilledInAHandOver: whoever finds the intent asks again.
+func TestKilledInAHandOver(t *testing.T) {
+	for name, test := range map[string]struct {
+		taken bool
+		want  state.Outcome
+	}{
+		"and somebody has taken it":       {true, state.Released},
+		"and nobody has it: raised again": {false, state.Holding},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.Failback = true
+				s.lost()
+				s.minute()
+				s.minute()
+				rec := s.standby.record(t, "web")
+				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
+				rec.HandOver = true
+				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				s.do(func() {
+					s.standby.unset(vipAddr)
+					if test.taken {
+						s.primary.set("eth0", "172.16.0.1/32")
+					}
+				})
+				s.want(s.minute(), test.want, "a release that was interrupted is finished")
+				if held := s.standby.holds(vipAddr); held == test.taken {
+					t.Errorf("held here: %t", held)
+				}
+				after := s.standby.record(t, "web")
+				if after.HandOver || after.Pending != nil || len(after.Changes) != 2 {
+					t.Errorf("the record: hand-over %t, pending %v, %d changes", after.HandOver, after.Pending, len(after.Changes))
+				}
+				s.want(s.minute(), map[bool]state.Outcome{true: state.OK, false: state.Holding}[test.taken], "")
+			})
+		})
+	}
+}
+
+func TestHandOverThatCannotBeUndone(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.minute()
+		s.minute()
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "raise") {
+				return errors.New("no buffer space")
+			}
+			return nil
+		}
+		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be raised here again: no buffer space")
+		s.standby.fails = nil
+		s.want(s.minute(), state.Holding, "raised here again")
+		if !s.standby.holds(vipAddr) {
+			t.Error("nobody has it")
+		}
+	})
+}
+
+// TestBothLetGoInTheSameMoment: who has waited for the other takes it again.
+func TestBothLetGoInTheSameMoment(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		rival := s.add("rival", 9) // its MAC is the higher one
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "lower") {
+				s.do(func() { rival.unset(vipAddr) })
+			}
+			return nil
+		}
+		s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: raised here again")
+		if !s.standby.holds(vipAddr) {
+			t.Error("both let go")
+		}
+	})
+}
+
+func TestIsolated(t *testing.T) {
+	for name, test := range map[string]struct {
+		isolated bool
+		happens  func(s *scene)
+		third    state.Outcome
+	}{
+		"no witness, no primary: given up at the second check": {true, func(s *scene) { s.gateway.off = true }, state.Released},
+		"no cable":                  {true, func(s *scene) { s.standby.down("eth0") }, state.Released},
+		"the primary answers: kept": {true, func(s *scene) { s.gateway.off = true; s.primary.off = false }, state.Holding},
+		"hold: kept":                {false, func(s *scene) { s.gateway.off = true }, state.Holding},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.Isolated = test.isolated
+				s.primary.unset(vipAddr)
+				s.do(s.primary.die)
+				s.ends(state.TookOver, "")
+				s.minute()
+				s.do(func() { test.happens(s) })
+				s.want(s.minute(), state.Holding, "holding 172.16.0.1")
+				report := s.minute()
+				s.want(report, test.third, "")
+				if held := s.standby.holds(vipAddr); held != (test.third == state.Holding) {
+					t.Errorf("held: %t after %q", held, report.Reason)
+				}
+			})
+		})
+	}
+}
+
+func TestOneSilentCheckIsNoIsolation(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Isolated = true
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		for range 4 {
+			s.do(func() { s.gateway.off = !s.gateway.off })
+			s.want(s.minute(), state.Holding, "")
+		}
+	})
+}
+
+func TestLease(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Lease = 3 * time.Minute
+		lease := func() time.Duration {
+			k := s.standby.kernel()
+			return k.Places(vipAddr)[0].Address.Lease
+		}
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		if got := lease(); got != 3*time.Minute {
+			t.Errorf("raised with a lease of %s", got)
+		}
+		until := s.standby.record(t, "web").VIPs[0].Until
+		s.forget()
+		s.want(s.minute(), state.Holding, "")
+		if got := s.calls("renew"); !slices.Equal(got, []string{"renew 172.16.0.1/32 for 3m0s"}) {
+			t.Errorf("renewed: %q", got)
+		}
+		if after := s.standby.record(t, "web").VIPs[0].Until; !after.After(until) {
+			t.Errorf("it ends at %s, and before at %s", after, until)
+		}
+
+		// Paused, without a cable, and with a rival: it is renewed.
+		must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
+		s.do(func() { s.standby.down("eth0") })
+		s.forget()
+		s.want(s.minute(), state.Holding, "paused")
+		if got := s.calls("renew"); len(got) != 1 {
+			t.Errorf("renewed while paused and without a cable: %q", got)
+		}
+
+		// It is no longer wanted.
+		s.settings.Lease = 0
+		s.minute()
+		if got := lease(); got != 0 {
+			t.Errorf("the lease is still %s", got)
+		}
+		s.forget()
+		s.minute()
+		if got := s.calls("renew"); len(got) != 0 {
+			t.Errorf("renewed although there is none: %q", got)
+		}
+	})
+}
+
+func TestLeaseThatRanOut(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Lease = 3 * time.Minute
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		time.Sleep(10 * time.Minute)
+		s.do(func() { s.standby.unset(vipAddr) }) // as the kernel does
+		s.ends(state.TookOver, "172.16.0.2 does not answer")
+		letters := s.standby.mailbox
+		if len(letters) != 2 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
+			t.Errorf("letters: %q", s.subjects())
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pingover/state"
+)
+
+const (
+	// handOverPatience is how long somebody else may take to bring up what was
+	// given up here.
+	handOverPatience = 10 * time.Second
+	// rivalGone is how long is listened for a rival after giving way to it: it
+	// may have given way in the same moment.
+	rivalGone = 2 * time.Second
+	// inFlight is how long answers to earlier questions may still arrive.
+	inFlight = 20 * time.Millisecond
+)
+
+// handOver asks whether somebody has taken what was given up here. Then the
+// clients are told; what nobody has is raised here again.
+func (r *run) handOver(ctx context.Context, d state.Decision, change state.Change, given []netip.Addr) result {
+	patience := handOverPatience
+	if d.Rule == ruleRival {
+		patience = rivalGone
+	} else {
+		_, _ = r.hook(ctx, state.PostRelease, change.Reason) // it may bring the address up over there
+	}
+	left, err := r.offer(ctx, given, patience)
+	if err != nil {
+		// The intent stays open: the next run asks again.
+		change.Outcome = state.Blocked
+		change.Reason += "; but whether somebody has taken it cannot be asked: " + err.Error()
+		return result{Outcome: change.Outcome, reason: change.Reason}
+	}
+	r.announceOthers(given)
+	if len(left) > 0 {
+		return r.takeBack(ctx, d, change, left, patience)
+	}
+	done := result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
+	if d.Rule != ruleRival {
+		r.rec.Owed = nil // it was run before the question
+	}
+	return done
+}
+
+// offer asks for so long who takes the addresses, and returns those that
+// nobody answers for. An error means that it could not be asked.
+func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
+	r.listen()
+	time.Sleep(inFlight)
+	r.since = time.Now()
+	clear(r.pinged)
+	r.tell(Waiting{For: patience, Why: fmt.Sprintf("for somebody to answer for %s", addressList(addrs))})
+	taken := func() bool {
+		left = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { _, ok := r.claimant(a); return ok })
+		return len(left) == 0
+	}
+	for end := r.since.Add(patience); ; {
+		for _, a := range addrs {
+			link := r.linkOf(a)
+			if _, ok := r.ears[link]; !ok {
+				return nil, fmt.Errorf("%s cannot be asked for on %s", a, link)
+			}
+			if err := r.ask(link, a, false); err != nil {
+				return nil, err
+			}
+		}
+		wait := min(askEvery, time.Until(end))
+		if wait <= 0 || r.await(ctx, wait, taken) {
+			taken()
+			return left, nil
+		}
+	}
+}
+
+// takeBack raises again what nobody has taken.
+func (r *run) takeBack(ctx context.Context, d state.Decision, change state.Change, left []netip.Addr, patience time.Duration) result {
+	raised, failed := r.raise(ctx, left)
+	if len(failed) > 0 {
+		// The intent stays open, so that the next run tries again.
+		change.Outcome = state.TakeoverFailed
+		change.Reason += "; but nobody took it, and it could not be raised here again: " + strings.Join(failed, "; ")
+		return result{change.Outcome, change.Reason, r.rec.Remember(change)}
+	}
+	if rival, _ := r.announceOn(ctx, raised); rival != (state.Holder{}) {
+		change.Reason += fmt.Sprintf("; %s has it now", rival.MAC)
+		if err := r.lower(ctx, raised); err != nil {
+			change.Outcome = state.ReleaseFailed
+			change.Reason += "; " + err.Error()
+			return result{change.Outcome, change.Reason, r.failRelease(change)}
+		}
+		r.announceOthers(raised)
+		return result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
+	}
+	change.Outcome = state.Holding
+	change.Reason += fmt.Sprintf("; but nobody took %s within %s: raised here again", addressList(left), patience)
+	r.markRaised()
+	done := result{state.Holding, change.Reason, r.rec.Switched(state.Active, change)}
+	if d.Rule != ruleRival {
+		r.rec.NobodyTook = true
+	}
+	r.nobodyTook = true
+	return done
+}
+
+func addressList(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}

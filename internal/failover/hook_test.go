@@ -1,0 +1,300 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/state"
+)
+
+type procCommand = proc.Command
+
+// hooked gives the standby four hooks; ran is what they were told, in order.
+func (s *scene) hooked(does func(ctx context.Context, name string) (string, error)) (ran *[]string) {
+	s.settings.Hooks = config.Hooks{
+		PreTakeover: []string{"/pre-takeover", "now"}, PostTakeover: []string{"/post-takeover"},
+		PreRelease: []string{"/pre-release"}, PostRelease: []string{"/post-release"}, Timeout: 30 * time.Second,
+	}
+	ran = new([]string)
+	s.standby.hook = func(ctx context.Context, c proc.Command) (string, error) {
+		var told []string
+		for _, e := range c.Env {
+			if strings.HasPrefix(e, "PINGOVER_") {
+				told = append(told, strings.TrimPrefix(e, "PINGOVER_"))
+			}
+		}
+		*ran = append(*ran, c.Argv[0]+": "+strings.Join(told, ", "))
+		if c.Timeout != 30*time.Second {
+			s.t.Errorf("%q has %s", c.Argv, c.Timeout)
+		}
+		if does == nil {
+			return "", nil
+		}
+		return does(ctx, c.Argv[0])
+	}
+	return ran
+}
+
+func TestHooksOfATakeoverAndARelease(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		ran := s.hooked(func(_ context.Context, name string) (string, error) { return name + " says hello", nil })
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not answer, nor does anybody for 172.16.0.1"
+		if diff := cmp.Diff([]string{"/pre-takeover: " + down, "/post-takeover: " + down}, *ran); diff != "" {
+			t.Errorf("hooks (-want +got):\n%s", diff)
+		}
+		s.wantCalls(
+			"hook /pre-takeover now", "raise 172.16.0.1/32 on eth0",
+			"announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3", "hook /post-takeover",
+		)
+		if len(s.standby.mailbox) != 1 {
+			t.Fatalf("letters %q", s.subjects())
+		}
+		for _, said := range []string{"/pre-takeover says hello", "/post-takeover says hello"} {
+			if !strings.Contains(s.standby.mailbox[0].Body, said) {
+				t.Errorf("the letter does not say %q:\n%s", said, s.standby.mailbox[0].Body)
+			}
+		}
+
+		*ran = nil
+		s.forget()
+		s.do(s.primary.boot)
+		s.want(s.minute(), state.Released, "")
+		s.wantCalls(
+			"hook /pre-release", "lower 172.16.0.1",
+			"announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3", "hook /post-release",
+		)
+		for _, line := range *ran {
+			if !strings.Contains(line, "EVENT=release") {
+				t.Errorf("%q is told another event", line)
+			}
+		}
+		*ran = nil
+		s.minute()
+		if len(*ran) > 0 {
+			t.Errorf("run again: %q", *ran)
+		}
+	})
+}
+
+func TestPreTakeoverThatRefuses(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.hooked(func(context.Context, string) (string, error) {
+			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
+		})
+		s.do(s.primary.die)
+		const reason = "172.16.0.2 does not answer, nor does anybody for 172.16.0.1; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
+		for range 2 {
+			s.want(s.minute(), state.Blocked, reason)
+		}
+		s.wantCalls("hook /pre-takeover now", "hook /pre-takeover now #2")
+		rec := s.standby.record(t, "web")
+		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.Owed != nil {
+			t.Errorf("the record: %+v", rec)
+		}
+		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") {
+			t.Errorf("letters %q", s.subjects())
+		}
+	})
+}
+
+// TestPreTakeoverThatTakesLong: what was seen before is asked once more.
+func TestPreTakeoverThatTakesLong(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes time.Duration
+		then  func(s *scene)
+		want  state.Outcome
+		held  bool
+	}{
+		"and nothing has changed":           {5 * time.Second, func(*scene) {}, state.TookOver, true},
+		"and the primary answers again":     {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.OK, false},
+		"and another has the address":       {5 * time.Second, func(s *scene) { s.gateway.set("eth0", "172.16.0.1/32") }, state.Elsewhere, false},
+		"and the primary only answers ARP":  {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.noPing = true; s.primary.unset(vipAddr) }, state.Blocked, false},
+		"and the witness has gone":          {5 * time.Second, func(s *scene) { s.gateway.die() }, state.Blocked, false},
+		"and the cable is out":              {5 * time.Second, func(s *scene) { s.standby.down("eth0") }, state.Unknown, false},
+		"it was fast: what was seen counts": {500 * time.Millisecond, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.TookOver, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.hooked(func(_ context.Context, name string) (string, error) {
+					if name == "/pre-takeover" {
+						time.Sleep(test.takes)
+						s.do(func() { test.then(s) })
+					}
+					return "", nil
+				})
+				s.do(s.primary.die)
+				s.ends(test.want, "")
+				rec := s.standby.record(t, "web")
+				if held := s.standby.holds(vipAddr); held != test.held || (rec.Role == state.Active) != test.held || rec.Pending != nil {
+					t.Errorf("held %t, want %t; role %s, pending %v", held, test.held, rec.Role, rec.Pending)
+				}
+			})
+		})
+	}
+}
+
+func TestASignalWhilePreTakeoverRuns(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		ctx, signal := context.WithCancelCause(t.Context())
+		s.hooked(func(ctx context.Context, _ string) (string, error) {
+			signal(errors.New("SIGTERM"))
+			return "", context.Cause(ctx)
+		})
+		s.do(s.primary.die)
+		_, _, err := s.standby.run(ctx, s.settings, false)
+		if err == nil || err.Error() != "SIGTERM" {
+			t.Errorf("it ended with %v", err)
+		}
+		rec := s.standby.record(t, "web")
+		if s.standby.holds(vipAddr) || rec.Role != state.Standby || rec.Pending != nil {
+			t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
+		}
+	})
+}
+
+func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.hooked(func(_ context.Context, name string) (string, error) {
+			if name == "/pre-takeover" {
+				return "", nil
+			}
+			return "", errors.New(name + ": exit code 1")
+		})
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		s.do(s.primary.boot)
+		s.want(s.minute(), state.Released, "")
+		s.want(s.minute(), state.OK, "")
+		want := []string{
+			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
+			"web: released 172.16.0.1 on HOSTNAME",
+		}
+		if diff := cmp.Diff(want, s.subjects()); diff != "" {
+			t.Errorf("mail (-want +got):\n%s", diff)
+		}
+		for i, said := range []string{"/post-takeover: exit code 1", "/post-release: exit code 1", "/pre-release: exit code 1"} {
+			if body := s.standby.mailbox[min(i, 1)].Body; !strings.Contains(body, said) {
+				t.Errorf("letter %d does not say %q:\n%s", min(i, 1), said, body)
+			}
+		}
+	})
+}
+
+// TestOwedHook: a run that was killed before its hook leaves it to the next.
+func TestOwedHook(t *testing.T) {
+	for name, test := range map[string]struct {
+		owed    string
+		holding bool
+		fails   bool
+		want    []string
+		mail    int
+	}{
+		"post-takeover, and held":             {state.PostTakeover, true, false, []string{"/post-takeover"}, 0},
+		"post-takeover, and it fails":         {state.PostTakeover, true, true, []string{"/post-takeover"}, 1},
+		"post-takeover, and held no more":     {state.PostTakeover, false, false, nil, 0},
+		"post-release, and nothing held":      {state.PostRelease, false, false, []string{"/post-release"}, 0},
+		"post-release, and it is held again ": {state.PostRelease, true, false, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.do(s.primary.die)
+				s.ends(state.TookOver, "")
+				if !test.holding {
+					s.do(s.primary.boot)
+					s.want(s.minute(), state.Released, "")
+				}
+				s.standby.mailbox = nil
+				rec := s.standby.record(t, "web")
+				rec.Owed = &state.Owed{Hook: test.owed, Event: "E", Time: time.Now(), Reason: "as it was"}
+				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				ran := s.hooked(func(context.Context, string) (string, error) {
+					if test.fails {
+						return "", errors.New("exit code 1")
+					}
+					return "", nil
+				})
+				for range 2 {
+					s.minute()
+				}
+				var names []string
+				for _, line := range *ran {
+					name, told, _ := strings.Cut(line, ":")
+					names = append(names, name)
+					if !strings.Contains(told, "REASON=as it was") {
+						t.Errorf("%s is told %s", name, told)
+					}
+				}
+				if !slices.Equal(names, test.want) {
+					t.Errorf("ran %q, want %q", names, test.want)
+				}
+				if got := len(s.standby.mailbox); got != test.mail {
+					t.Errorf("%d letters, want %d: %q", got, test.mail, s.subjects())
+				}
+				if after := s.standby.record(t, "web"); after.Owed != nil {
+					t.Errorf("still owed: %+v", after.Owed)
+				}
+			})
+		})
+	}
+}
+
+func TestAHookThatIsNoLongerSetIsNotOwed(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		if rec := s.standby.record(t, "web"); rec.Owed != nil {
+			t.Errorf("owed: %+v", rec.Owed)
+		}
+	})
+}
+
+// TestHandOverRunsPostReleaseBeforeItAsks: it may bring the address up over
+// there.
+func TestHandOverRunsPostReleaseBeforeItAsks(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.lost()
+		s.check()
+		ran := s.hooked(func(_ context.Context, name string) (string, error) {
+			if name == "/post-release" {
+				s.do(func() { s.primary.set("eth0", "172.16.0.1/32") })
+			}
+			return "", nil
+		})
+		if report := s.release(Options{}); report.Outcome != state.Released {
+			t.Errorf("%s: %s", report.Outcome, report.Reason)
+		}
+		if len(*ran) != 2 || !strings.HasPrefix((*ran)[0], "/pre-release") || !strings.HasPrefix((*ran)[1], "/post-release") {
+			t.Errorf("ran %q", *ran)
+		}
+	})
+}
+
+// TestASlowPreReleaseLetsTheRivalGo: who gives way asks again when his hook has
+// taken long, or nobody would have the address.
+func TestASlowPreReleaseLetsTheRivalGo(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		rival := s.add("rival", 1) // the lower MAC: we give way
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		s.hooked(func(_ context.Context, name string) (string, error) {
+			time.Sleep(15 * time.Second)
+			s.do(func() { rival.unset(vipAddr) })
+			return "", nil
+		})
+		s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
+		if !s.standby.holds(vipAddr) {
+			t.Error("nobody has it")
+		}
+	})
+}

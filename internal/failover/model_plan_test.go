@@ -1,0 +1,382 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pingover/internal/config"
+)
+
+// A schedule of the model: which machines, what settings, and what happens
+// when. All of it follows from the seed.
+
+// Of the time of a schedule. It costs nothing to wait in it.
+const (
+	modelEvery  = 30 * time.Second // between two checks of a machine
+	modelChecks = 4                // of each machine at most, in which anything may happen
+	modelQuiet  = 6                // and at most so many after them, while all is well but perhaps the primary
+)
+
+// step is something that happens at a moment of the schedule.
+type step struct {
+	at   time.Duration
+	what string // "" for a check
+	do   func()
+}
+
+// plan is a schedule in the making.
+type plan struct {
+	*rand.Rand
+	ctx    context.Context
+	n      *model
+	dir    string
+	checks int // of each machine, in which anything may happen
+	steps  []step
+}
+
+func (p *plan) percent(n int) bool { return p.IntN(100) < n }
+
+func (p *plan) at(t time.Duration, what string, do func()) {
+	p.steps = append(p.steps, step{t, what, do})
+}
+
+// moment is a time at which something may happen: most often while checks are
+// made.
+func (p *plan) moment() time.Duration {
+	t := time.Duration(p.IntN(p.checks)) * modelEvery
+	if p.percent(60) {
+		return t + time.Duration(p.Int64N(int64(5*time.Second)))
+	}
+	return t + time.Duration(p.Int64N(int64(modelEvery)))
+}
+
+func (p *plan) pick(units []*unit) *unit { return units[p.IntN(len(units))] }
+
+func one[T any](p *plan, values ...T) T { return values[p.IntN(len(values))] }
+
+// build makes the machines: a primary, two standbys and a witness, or
+// machines that all run pingover and whose host is the virtual IP.
+func (p *plan) build(pair bool) {
+	n := p.n
+	host := primaryAddr.String()
+	order := p.Perm(3)
+	number := func(i int) byte { return byte(2 + order[i]) } // of the MACs any order
+	var standbys []*unit
+	if !pair {
+		n.primary = n.add("primary", number(0), "172.16.0.2/16", "172.16.0.1/32")
+		if p.percent(40) { // its virtual IP does not come back with it
+			n.primary.base = n.primary.base[:1]
+		}
+		standbys = []*unit{n.add("one", number(1), "172.16.0.3/16"), n.add("two", number(2), "172.16.0.4/16")}
+	} else {
+		host = vipAddr.String()
+		addrs := []string{"172.16.0.3/16"}
+		if p.percent(50) {
+			addrs = append(addrs, "172.16.0.1/32") // one of the pair has it from boot on
+		}
+		standbys = []*unit{n.add("one", number(1), addrs...), n.add("two", number(2), "172.16.0.4/16")}
+		if p.percent(20) {
+			standbys = append(standbys, n.add("three", number(0), "172.16.0.5/16"))
+		}
+	}
+	n.witness = n.add("gateway", 254, "172.16.0.254/16")
+	n.vips = []netip.Addr{vipAddr}
+
+	set := config.Cluster{
+		Name: "web", Host: host, VIPs: []config.VIP{{Prefix: netip.PrefixFrom(vipAddr, 32)}},
+		Count: 1 + p.IntN(2), Interval: 50 * time.Millisecond, Timeout: 20 * time.Millisecond,
+		RetryWait: one(p, 0, 100*time.Millisecond, 2*time.Second),
+		Witness:   config.Witness{Addresses: []netip.Addr{gatewayAddr}}, DuplicateCheck: true, Tool: "auto",
+		Announce: 1 + p.IntN(2), Rise: 1 + p.IntN(2), BootWait: one(p, 0, 45*time.Second),
+		Mail: config.Mail{To: []string{"root@standby"}, Timeout: 15 * time.Second, Remind: 24 * time.Hour},
+	}
+	if p.percent(30) {
+		set.Witness = config.Witness{Auto: true}
+	}
+	set.Failback, set.Isolated = p.percent(40), p.percent(30)
+	if p.percent(25) {
+		set.Hooks = config.Hooks{
+			PreTakeover: []string{"pre-takeover"}, PostTakeover: []string{"post-takeover"},
+			PreRelease: []string{"pre-release"}, PostRelease: []string{"post-release"}, Timeout: 30 * time.Second,
+		}
+	}
+	for _, s := range standbys {
+		s.set = &set
+		s.hookTime = one(p, 0, 100*time.Millisecond, 3*time.Second)
+		s.dir = filepath.Join(p.dir, s.name)
+	}
+}
+
+// standbys are the machines on which pingover runs.
+func (p *plan) standbys() (s []*unit) {
+	for _, u := range p.n.units {
+		if u.set != nil {
+			s = append(s, u)
+		}
+	}
+	return s
+}
+
+// happening is a kind of event, with how often it comes.
+type happening struct {
+	weight int
+	put    func(p *plan, t time.Duration)
+}
+
+// happenings are all that may befall the machines. Each is undone by an event
+// that comes later, or by the quiet end.
+var happenings = []happening{
+	{14, func(p *plan, t time.Duration) { // power cut
+		u := p.pick(p.n.units)
+		p.at(t, u.name+" loses power", func() { u.crash() })
+		if p.percent(70) {
+			p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+" boots", func() { u.boot() })
+		}
+	}},
+	{10, func(p *plan, t time.Duration) { // the primary, once more
+		u := p.n.primary
+		if u == nil {
+			u = p.pick(p.n.units)
+		}
+		p.at(t, u.name+" boots, or boots again", func() { u.crash(); u.boot() })
+		if p.percent(50) {
+			p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+" loses power", u.crash)
+		}
+	}},
+	{16, func(p *plan, t time.Duration) { // a run is killed
+		u := p.pick(p.standbys())
+		k := kill{after: p.percent(50)}
+		if p.percent(65) {
+			k.act = 1 + p.IntN(6)
+		} else {
+			k.call = 1 + p.IntN(20)
+		}
+		p.at(t, fmt.Sprintf("the next run of %s is to be killed: %+v", u.name, k), func() { u.next = &k })
+	}},
+	{6, func(p *plan, t time.Duration) { // at a moment, not at a call
+		u := p.pick(p.standbys())
+		p.at(t, u.name+"'s run is killed, if there is one", func() {
+			if u.run != nil {
+				u.run.kill()
+			}
+		})
+	}},
+	{22, func(p *plan, t time.Duration) { // a way, or both ways, get worse
+		a, b := p.pick(p.n.units), p.pick(p.n.units)
+		how := one(p, path{cut: true}, path{cut: true}, path{loss: 50}, path{loss: 90}, path{slow: 300 * time.Millisecond}, path{slow: 3 * time.Second})
+		both := p.percent(50)
+		p.at(t, fmt.Sprintf("%s to %s: %+v, both ways: %t", a.name, b.name, how, both), func() {
+			p.n.paths[a.i][b.i] = how
+			if both {
+				p.n.paths[b.i][a.i] = how
+			}
+		})
+		if p.percent(60) {
+			p.at(t+time.Duration(p.Int64N(int64(modelEvery))), fmt.Sprintf("%s and %s: mended", a.name, b.name), func() {
+				p.n.paths[a.i][b.i], p.n.paths[b.i][a.i] = path{}, path{}
+			})
+		}
+	}},
+	{8, func(p *plan, t time.Duration) { // the network falls apart, at times one way only
+		side, both := p.IntN(32), p.percent(70)
+		p.at(t, fmt.Sprintf("partition %05b, both ways: %t", side, both), func() {
+			for i := range p.n.units {
+				for j := range p.n.units {
+					if side>>i&1 == 1 && side>>j&1 == 0 {
+						p.n.paths[i][j].cut = true
+						p.n.paths[j][i].cut = both || p.n.paths[j][i].cut
+					}
+				}
+			}
+		})
+	}},
+	{8, func(p *plan, t time.Duration) {
+		p.at(t, "the network is well", func() { p.n.paths = [6][6]path{} })
+	}},
+	{6, func(p *plan, t time.Duration) { // a cable
+		u := p.pick(p.n.units)
+		plug := func(in bool) func() {
+			return func() { u.carrier, u.kern = in, nil }
+		}
+		p.at(t, u.name+"'s cable is out", plug(false))
+		if p.percent(70) {
+			p.at(t+time.Duration(p.Int64N(int64(modelEvery))), u.name+"'s cable is in", plug(true))
+		}
+	}},
+	{4, func(p *plan, t time.Duration) {
+		u := p.pick(p.n.units)
+		drop := p.percent(60)
+		p.at(t, fmt.Sprintf("%s drops pings: %t", u.name, drop), func() { u.noPing = drop })
+	}},
+	{8, func(p *plan, t time.Duration) {
+		down := p.percent(60)
+		p.at(t, fmt.Sprintf("the mail server is away: %t", down), func() { p.n.mailDown = down })
+	}},
+	{4, func(p *plan, t time.Duration) { // an operator removes the address
+		u := p.pick(p.standbys())
+		p.at(t, "by hand: "+u.name+" has no virtual IP", func() {
+			if u.on {
+				u.unset(vipAddr)
+				u.reckoned.lost, u.untold = true, ""
+			}
+		})
+	}},
+	{4, func(p *plan, t time.Duration) { // an operator pauses, or resumes
+		u := p.pick(p.standbys())
+		d := time.Duration(p.IntN(3)) * modelEvery
+		p.at(t, fmt.Sprintf("%s is paused for %v", u.name, d), func() { p.pause(u, d) })
+		p.at(t+d, u.name+"'s pause is over", func() {})
+	}},
+	{10, func(p *plan, t time.Duration) { // an operator takes over, or releases
+		u := p.pick(p.standbys())
+		c := command{one(p, typedTakeover, typedRelease, typedRelease), p.percent(25)}
+		p.steps = append(p.steps, step{t, "", func() { u.start(p.ctx, c) }})
+	}},
+	{3, func(p *plan, t time.Duration) { // a hook refuses
+		u := p.pick(p.standbys())
+		p.at(t, u.name+"'s pre-takeover refuses", func() { u.refuses = u.set.Hooks.PreTakeover != nil })
+		p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+"'s pre-takeover agrees", func() { u.refuses = false })
+	}},
+	{3, func(p *plan, t time.Duration) { // a tool fails
+		u := p.pick(p.standbys())
+		raise := p.percent(50)
+		p.at(t, fmt.Sprintf("%s's tool fails, to raise: %t", u.name, raise), func() { u.noRaise, u.noLower = raise, !raise })
+		p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+"'s tool is well", func() { u.noRaise, u.noLower = false, false })
+	}},
+}
+
+func (p *plan) pause(u *unit, d time.Duration) {
+	u.paused = time.Now().Add(d)
+	_ = os.MkdirAll(u.dir, 0o755)
+	text, _ := u.paused.MarshalText()
+	if err := os.WriteFile(filepath.Join(u.dir, "web.pause"), text, 0o600); err != nil {
+		p.n.fail("the model itself: %v", err)
+	}
+}
+
+// anything builds machines and lets anything happen to them.
+func (p *plan) anything() {
+	p.build(p.percent(50))
+	p.happen()
+}
+
+// happen puts some events into the schedule.
+func (p *plan) happen() {
+	if p.n.primary != nil && p.percent(85) {
+		t := time.Duration(p.Int64N(int64(2 * modelEvery)))
+		p.at(t, "the primary loses power", p.n.primary.crash)
+		if p.percent(30) {
+			p.at(t+time.Duration(p.Int64N(int64(3*modelEvery))), "the primary boots", p.n.primary.boot)
+		}
+	}
+	total := 0
+	for _, h := range happenings {
+		total += h.weight
+	}
+	for range p.IntN(7) {
+		w := p.IntN(total)
+		for _, h := range happenings {
+			if w -= h.weight; w < 0 {
+				h.put(p, p.moment())
+				break
+			}
+		}
+	}
+}
+
+// run puts the runs of pingover into the schedule: the clocks are out of
+// phase, by little or by much, and cron is not on time to the millisecond.
+func (p *plan) run(ctx context.Context) {
+	for _, u := range p.standbys() {
+		phase := time.Duration(p.Int64N(int64(one(p, 100*time.Millisecond, time.Second, 4*time.Second, modelEvery))))
+		for i := range p.checks + modelQuiet {
+			jitter := time.Duration(p.Int64N(int64(20 * time.Millisecond)))
+			p.at(time.Duration(i)*modelEvery+phase+jitter, "", func() { u.start(ctx, command{word: "check"}) })
+		}
+	}
+}
+
+// quiet ends what happens: all is well again, and only the primary may stay
+// dead.
+func (p *plan) quiet() {
+	n := p.n
+	end := time.Duration(p.checks) * modelEvery
+	p.steps = slices.DeleteFunc(p.steps, func(s step) bool { return s.what != "" && s.at >= end })
+	p.at(end, "all is well, but perhaps the primary", func() {
+		n.quiet, n.paths, n.mailDown = true, [6][6]path{}, false
+		for _, u := range n.units {
+			u.noPing, u.noRaise, u.noLower, u.refuses, u.next = false, false, false, false, nil
+			if u.set != nil && u.isPaused() {
+				u.paused = time.Time{}
+				_ = os.Remove(filepath.Join(u.dir, "web.pause"))
+			}
+			if u != n.primary {
+				u.carrier, u.kern = true, nil
+				if !u.on {
+					u.boot()
+				}
+			}
+		}
+	})
+}
+
+// settled says whether nothing more is to be expected: two checks of each
+// machine have been made since all is well, and nobody owes anything.
+func (n *model) settled() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.quiet {
+		return false
+	}
+	for i, u := range n.units {
+		if u.set != nil && (u.quiet < 2 || u.run != nil || !u.watch.since.IsZero()) {
+			return false
+		}
+		for _, p := range n.pairs[i] {
+			if !p.since.IsZero() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// playModel plays the schedule of a seed, in a bubble of testing/synctest.
+func playModel(ctx context.Context, n *model, dir string, arrange func(p *plan)) {
+	n.t0 = time.Now()
+	p := &plan{Rand: rand.New(rand.NewPCG(n.seed, 0)), ctx: ctx, n: n, dir: dir}
+	p.checks = 1 + p.IntN(modelChecks)
+	arrange(p)
+	p.run(ctx)
+	p.quiet()
+	slices.SortStableFunc(p.steps, func(a, b step) int { return int(a.at - b.at) })
+	for _, u := range n.units {
+		n.trace("%s: MAC %s, %v", u.name, u.mac, u.addrs)
+	}
+	n.changed()
+	for _, s := range p.steps {
+		if d := s.at - time.Since(n.t0); d > 0 {
+			time.Sleep(d)
+		}
+		if s.what == "" {
+			if n.settled() {
+				break
+			}
+			s.do()
+			continue
+		}
+		n.mu.Lock()
+		n.trace("%s", s.what)
+		s.do()
+		n.changed()
+		n.mu.Unlock()
+	}
+	n.runs.Wait()
+	n.audit()
+}

@@ -1,0 +1,278 @@
+package failover
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pingover/check"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// What the model watches for. P1 to P6 are the properties; each says exactly
+// what would break it. All of these are called while the model is locked.
+
+// pair is what P1 knows of two machines.
+type pair struct {
+	since time.Time // since when both hold what they ought not to; zero: they do not
+	done  [2]bool   // a check of the one, and of the other, was completed that began later
+}
+
+// watched is what P3 knows of a standby.
+type watched struct {
+	since  time.Time // since when it ought to take over; zero: it ought not to
+	checks int       // completed since
+}
+
+// reckoning is what P6 knows of a machine.
+type reckoning struct {
+	raised bool // an address, once
+	lost   bool // and it went since then, through nothing that an outage explains
+	rival  bool // another machine's claim to it was heard since then
+}
+
+// changed looks anew at who holds what and who hears whom.
+func (n *model) changed() {
+	now := time.Now()
+	for i, a := range n.units {
+		for j, b := range n.units[:i] {
+			p := &n.pairs[i][j]
+			switch {
+			case !n.doubled(a, b):
+				p.since = time.Time{}
+			case p.since.IsZero():
+				*p = pair{since: now, done: [2]bool{a.set == nil, b.set == nil}}
+			}
+		}
+	}
+	for _, s := range n.units {
+		switch {
+		case s.set == nil:
+		case !n.owes(s):
+			s.watch = watched{}
+		case s.watch.since.IsZero():
+			s.watch = watched{since: now}
+		}
+	}
+}
+
+// doubled says whether two machines hold an address and hear each other for
+// sure. What is paused may, and who cannot lower it must.
+func (n *model) doubled(a, b *unit) bool {
+	if !n.reachable(a, b) || a.isPaused() || b.isPaused() || a.noLower || b.noLower {
+		return false
+	}
+	return slices.ContainsFunc(n.vips, func(v netip.Addr) bool { return a.holds(v) && b.holds(v) })
+}
+
+func (u *unit) isPaused() bool { return time.Now().Before(u.paused) }
+
+// owes says whether a standby is well, the primary dead, and nobody whom it
+// can hear serves all virtual IPs.
+func (n *model) owes(s *unit) bool {
+	if !s.on || !s.carrier || s.noRaise || s.refuses || s.released || s.isPaused() || !n.reachable(s, n.witness) || n.witness.noPing {
+		return false
+	}
+	if n.primary != nil && n.primary.on && n.primary.carrier {
+		return false
+	}
+	return !slices.ContainsFunc(n.units, func(o *unit) bool {
+		return (o == s || !n.paths[o.i][s.i].cut) && slices.ContainsFunc(n.vips, o.serves)
+	})
+}
+
+// died is told of each run that is killed.
+func (n *model) died(r *modelRun) {
+	u := r.u
+	n.rivals(r)
+	if !u.watch.since.IsZero() {
+		u.watch = watched{since: time.Now()}
+	}
+}
+
+// raises is told of an address that is about to be raised.
+func (n *model) raises(r *modelRun, addr netip.Addr) {
+	u, now := r.u, time.Now()
+
+	// P2: an address is never raised by a run to which the primary answered:
+	// neither a ping of its last round, nor a question for the primary's
+	// address or the virtual IP since that round began. Nor did any other
+	// machine claim the virtual IP then. What was given up in this run, or
+	// in one that was killed since, may be raised again when nobody took it;
+	// what is raised by hand does not ask the primary.
+	exempt := r.word != "check" || r.gave || u.gave
+	if !exempt && r.verdict == check.Up {
+		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
+	}
+	for _, e := range r.ears {
+		for _, h := range e.heard {
+			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+				continue
+			}
+			if h.Address == addr || n.primary != nil && string(h.MAC) == string(n.primary.mac) {
+				n.fail("P2: %s raises %s, and was told at %v that %s is at %s", u.name, addr, h.At.Sub(n.t0), h.Address, h.MAC)
+			}
+		}
+	}
+
+	// P5: a takeover never happens in a run whose last verdict is unknown.
+	if !exempt && r.verdict == check.Unknown {
+		n.fail("P5: %s raises %s on a verdict of unknown", u.name, addr)
+	}
+
+	// P6: with manual failback there is one takeover for an outage: what was
+	// taken is not taken again, unless it was lost in between, by a reboot,
+	// by hand, in isolation, or to a rival that was heard.
+	if u.reckoned.raised && !u.reckoned.lost && !u.set.Failback && !exempt {
+		n.fail("P6: %s raises %s again, and never lost it", u.name, addr)
+	}
+	u.reckoned = reckoning{raised: true}
+
+	if n.raising != nil {
+		n.raising(r)
+	}
+	n.took++
+	if n.primary != nil && n.primary.serves(addr) {
+		n.split++
+	}
+}
+
+// lowers is told of an address that is about to be lowered.
+func (n *model) lowers(r *modelRun, _ netip.Addr) {
+	n.rivals(r)
+	r.gave, r.u.gave = true, true
+	if r.u.reckoned.rival || r.u.set.Isolated || r.word != "check" {
+		r.u.reckoned.lost = true
+	}
+}
+
+// rivals keeps in mind whether a run heard a claim to what its machine holds.
+func (n *model) rivals(r *modelRun) {
+	for _, e := range r.ears {
+		if slices.ContainsFunc(e.heard, func(h vip.Heard) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
+			r.u.reckoned.rival = true
+		}
+	}
+}
+
+// ended is told of each check that came to its end.
+func (n *model) ended(r *modelRun, report Report, err error) {
+	u := r.u
+	if r.word != "check" {
+		if err != nil || n.log != nil {
+			n.trace("%s: %s by hand: %s (%s) %v", u.name, r.word, report.Outcome, report.Reason, err)
+		}
+		return
+	}
+	u.gave = u.gave && report.Role == state.Releasing
+	u.released = u.released && r.verdict != check.Up
+	if err != nil {
+		n.fail("%s: a check could not be made: %v", u.name, err)
+		return
+	}
+	if r.quiet {
+		u.quiet++
+	}
+	n.rivals(r)
+	if report.Outcome == state.Blocked && u.blocked {
+		u.untold = "" // taken and given up again within one trouble
+	}
+	if n.log != nil {
+		n.trace("%s: %s (%s)", u.name, report.Outcome, report.Reason)
+	}
+
+	// P1: two machines that can hear each other, both ways and without loss,
+	// never both hold an address beyond one completed check of each that
+	// began after they both held it and could hear each other.
+	for i, a := range n.units {
+		for j, b := range n.units[:i] {
+			p := &n.pairs[i][j]
+			if p.since.IsZero() || r.began.Before(p.since) || a != u && b != u {
+				continue
+			}
+			p.done[0], p.done[1] = p.done[0] || a == u, p.done[1] || b == u
+			if p.done[0] && p.done[1] {
+				n.fail("P1: %s and %s both hold since %v, hear each other, and have made a check", a.name, b.name, p.since.Sub(n.t0))
+				p.since = time.Now()
+			}
+		}
+	}
+
+	// P3: while the primary is dead and a standby is well (on, not killed,
+	// not paused, past its boot-wait, its witness answers without loss, its
+	// tool works), it holds, or another that it can hear does, within three
+	// checks that it begins and completes.
+	if w := &u.watch; !w.since.IsZero() && !r.began.Before(w.since) && r.began.Sub(u.booted) >= u.set.BootWait {
+		if w.checks++; w.checks == 3 {
+			n.fail("P3: %s is well, nobody serves since %v, and it has made three checks", u.name, w.since.Sub(n.t0))
+		}
+	}
+}
+
+// audit looks at what is left when all is quiet.
+func (n *model) audit() {
+	for _, u := range n.units {
+		if u.set == nil {
+			continue
+		}
+		dir := state.Dir(u.dir)
+		unlock, err := dir.Lock("web")
+		if err != nil {
+			n.fail("%s: somebody left the lock: %v", u.name, err)
+		} else {
+			unlock()
+		}
+		rec, err := dir.Load("web", false)
+		if err != nil {
+			n.fail("%s: the record: %v", u.name, err)
+			continue
+		}
+		n.told(u, rec)
+
+		// After a quiet run the record says what the kernel shows.
+		holds := slices.ContainsFunc(n.vips, u.holds)
+		static := slices.ContainsFunc(u.base, func(a vip.Address) bool { return slices.Contains(n.vips, a.Prefix.Addr()) })
+		if !static && holds != (rec.Role == state.Active) || rec.Role == state.Taking || rec.Role == state.Releasing {
+			n.fail("%s: holds %t, the record says %s", u.name, holds, rec.Role)
+		}
+		if len(rec.Outbox) > 0 {
+			n.fail("%s: %d letters are left, and mail is delivered", u.name, len(rec.Outbox))
+		}
+	}
+}
+
+// told is P4: each change in the history has had its mail, at least once,
+// when the mail server has been there for two further runs: a letter with
+// the change's event in its Message-ID or in the text, or it is gathered for
+// the letter that tells of many. And
+// so has each switch that was made, whatever the history says, unless the
+// machine lost power, or somebody undid it by hand, before a letter left. Of
+// what is taken and given up again and again, only the first is told.
+func (n *model) told(u *unit, rec *state.Record) {
+	for _, c := range rec.Changes {
+		if !slices.ContainsFunc(u.mailbox, func(l state.Letter) bool {
+			return strings.Contains(l.MessageID, c.Event) || strings.Contains(l.Body, c.Event) ||
+				c.Outcome == state.Blocked && strings.Contains(oneLine(l.Body), oneLine(c.Reason))
+		}) && !slices.ContainsFunc(rec.Damping.Gathered, func(g state.Note) bool { return g.Event == c.Event }) {
+			n.fail("P4: nobody was told of %s's change %s (%s: %s)", u.name, c.Event, c.Outcome, c.Reason)
+		}
+	}
+	if u.untold != "" && len(rec.Damping.Gathered) == 0 {
+		n.fail("P4: nobody was told of %s's switch: %s", u.name, u.untold)
+	}
+}
+
+// switched and mailed keep count of the switches that letters have to tell of.
+func (u *unit) switched(how string) { u.untold = how + " " + time.Since(u.n.t0).String() }
+
+func (u *unit) mailed(l state.Letter) {
+	u.mailbox = append(u.mailbox, l)
+	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
+		if strings.Contains(l.MessageID, "."+kind+"@") || strings.Contains(l.Body, "In the history: ") {
+			u.untold = ""
+			u.blocked = kind == "blocked"
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"pingover/state"
@@ -91,7 +92,8 @@ func wordsFor(c Cluster, n News) words {
 				"\"pingover resume %s\" ends a pause. Take over by hand (\"pingover takeover %s\", with --force against the guards) "+
 				"only when you are sure that no other machine has %s.", host, c.Name, c.Name, list(c.VIPs)),
 		}
-		if len(n.Evidence.Commands) > 0 {
+		switched := func(c state.Command) bool { return c.Hook == "" }
+		if slices.ContainsFunc(n.Evidence.Commands, switched) {
 			w.happened = fmt.Sprintf("%s looks down from %s. %s took over, and gave up again what another machine has as well.", host, me, me)
 		}
 		if down == "" || len(n.Held) > 0 {

@@ -172,7 +172,7 @@ func fullRecord() *Record {
 			Holders:   []Holder{{Address: "172.16.0.1", MAC: otherMAC}},
 			Commands: []Command{{
 				Argv: []string{"ip", "addr", "add", "172.16.0.1/32", "dev", "eth0", "label", "eth0:1"},
-				Code: &done, Output: "RTNETLINK answers: <File exists> & \u2028é",
+				Hook: "pre-takeover", Code: &done, Output: "RTNETLINK answers: <File exists> & \u2028é",
 			}},
 		},
 	}

@@ -225,6 +225,7 @@ func (e Evidence) whole() Evidence {
 // Command is a command that was run, or in a dry run would be.
 type Command struct {
 	Argv   []string `json:"argv"`
+	Hook   string   `json:"hook,omitempty"`   // its name, where it is the operator's own command
 	Code   *int     `json:"code"`             // nil in a dry run
 	Output string   `json:"output,omitempty"` // the end of what it printed, of a hook and of what failed
 }

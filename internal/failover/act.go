@@ -144,6 +144,7 @@ func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Add
 		}
 		label, ran, err := r.Tool.Raise(ctx, a)
 		r.ran(ran)
+		r.moved = r.moved || len(ran) > 0
 		if err != nil {
 			failed = append(failed, err.Error())
 			continue
@@ -305,6 +306,7 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 	for _, a := range addrs {
 		ran, err := r.Tool.Lower(ctx, a)
 		r.ran(ran)
+		r.moved = r.moved || len(ran) > 0
 		if err != nil {
 			failed = append(failed, err.Error())
 			continue

@@ -46,10 +46,9 @@ const (
 
 // Rules of Decide.
 const (
-	rulePaused = 2  // keeps what is held
-	ruleRival  = 3  // gives way to another machine
-	ruleHold   = 6  // holds, and raises what is missing
-	ruleTake   = 14 // takes over
+	rulePaused = 2 // keeps what is held
+	ruleRival  = 3 // gives way to another machine
+	ruleHold   = 6 // holds, and raises what is missing
 )
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -106,6 +105,7 @@ type run struct {
 
 	surprise    state.Surprise
 	settled     *state.Change
+	moved       bool         // something was raised or lowered by this run, or it was tried
 	lowered     []netip.Addr // by this run
 	nobodyTook  bool         // what was handed over: it was raised again
 	hooksFailed []hookFailure
@@ -171,7 +171,7 @@ func (r *run) carryOut(ctx context.Context, decision state.Decision) (Report, er
 		done.Outcome = state.Blocked
 	}
 	changed := r.writeDown(decision, done)
-	if r.unsaid == nil {
+	if r.unsaid == nil || r.moved { // what cannot be crossed off is not run again and again
 		r.runOwedHook(ctx)
 	}
 	switch {

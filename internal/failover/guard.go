@@ -405,7 +405,7 @@ func (r *run) weigh(g *guards) {
 // for by probes: that would be the end of the address on who goes first.
 func (r *run) yield(ctx context.Context) {
 	first := r.contenders()
-	if len(first) == 0 || r.decide().Rule != ruleTake {
+	if len(first) == 0 || len(r.judge().Raise) == 0 {
 		return
 	}
 	r.tell(Waiting{For: yieldFor, Why: fmt.Sprintf("%s is about to take over as well, and goes first", first[0])})

@@ -63,7 +63,7 @@ func (r *run) hook(ctx context.Context, name, reason string) (took time.Duration
 		),
 		Timeout: r.set.Hooks.Timeout,
 	})
-	c := state.Command{Argv: argv, Code: &result.Code, Output: result.Output}
+	c := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
 	r.evidence.Commands = append(r.evidence.Commands, c)
 	r.tell(HookRan{Hook: name, Command: c, Error: result.Err})
 	if result.Err != nil && name != preTakeover {

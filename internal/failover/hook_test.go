@@ -3,6 +3,8 @@ package failover
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +80,11 @@ func TestHooksOfATakeoverAndARelease(t *testing.T) {
 				t.Errorf("%q is told another event", line)
 			}
 		}
+		for _, said := range []string{"/pre-release says hello", "ip addr del 172.16.0.1/32 dev eth0", "/post-release says hello"} {
+			if body := s.standby.mailbox[len(s.standby.mailbox)-1].Body; !strings.Contains(body, said) {
+				t.Errorf("the letter does not say %q:\n%s", said, body)
+			}
+		}
 		*ran = nil
 		s.minute()
 		if len(*ran) > 0 {
@@ -101,7 +108,8 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.Owed != nil {
 			t.Errorf("the record: %+v", rec)
 		}
-		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") {
+		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") ||
+			strings.Contains(s.standby.mailbox[0].Body, "gave up again") {
 			t.Errorf("letters %q", s.subjects())
 		}
 	})
@@ -246,6 +254,24 @@ func TestOwedHook(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHookWhileTheStateCannotBeWritten: it runs with the change, and not again
+// in each run that cannot cross it off.
+func TestHookWhileTheStateCannotBeWritten(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		ran := s.hooked(nil)
+		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755)) // stands in the way of every write
+		s.do(s.primary.die)
+		s.want(s.check(), state.StateFailed, "")
+		s.settings.Lease = 3 * time.Minute // its renewals are no switches
+		for range 3 {
+			s.want(s.minute(), state.Holding, "")
+		}
+		if len(*ran) != 2 || len(s.standby.mailbox) != 1 {
+			t.Errorf("ran %q, letters %q", *ran, s.subjects())
+		}
+	})
 }
 
 func TestAHookThatIsNoLongerSetIsNotOwed(t *testing.T) {

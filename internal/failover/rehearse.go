@@ -19,10 +19,10 @@ func (r *run) rehearse(d state.Decision) {
 	}
 	switch {
 	case len(missing) > 0:
-		r.wouldRun(r.hookOf(preTakeover))
+		r.wouldRunHook(preTakeover)
 		plans, _ := r.raisePlans(func(a netip.Addr) bool { return slices.Contains(missing, a) })
 		r.wouldRun(plans...)
-		r.wouldRun(r.hookOf(state.PostTakeover))
+		r.wouldRunHook(state.PostTakeover)
 	case d.Release:
 		r.wouldRelease(r.ground.kernel)
 	case r.typed == typedRelease:
@@ -34,20 +34,26 @@ func (r *run) rehearse(d state.Decision) {
 }
 
 func (r *run) wouldRelease(k *vip.Kernel) {
-	r.wouldRun(r.hookOf(preRelease))
+	r.wouldRunHook(preRelease)
 	r.wouldRun(r.lowerPlans(k)...)
-	r.wouldRun(r.hookOf(state.PostRelease))
+	r.wouldRunHook(state.PostRelease)
 }
 
 func (r *run) wouldRun(plans ...[]string) {
 	for _, argv := range plans {
-		if len(argv) == 0 {
-			continue
-		}
-		c := state.Command{Argv: argv}
-		r.evidence.Commands = append(r.evidence.Commands, c)
-		r.tell(Ran{Command: c, DryRun: true})
+		r.show(state.Command{Argv: argv})
 	}
+}
+
+func (r *run) wouldRunHook(name string) {
+	if argv := r.hookOf(name); argv != nil {
+		r.show(state.Command{Argv: argv, Hook: name})
+	}
+}
+
+func (r *run) show(c state.Command) {
+	r.evidence.Commands = append(r.evidence.Commands, c)
+	r.tell(Ran{Command: c, DryRun: true})
 }
 
 // raisePlans are the commands that would raise the virtual IPs that are

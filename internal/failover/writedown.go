@@ -20,6 +20,9 @@ import (
 func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 	r.doing("writing the record")
 	now := time.Now().UTC().Truncate(time.Second)
+	if done.change != nil {
+		done.change.Evidence.Commands = r.evidence.Commands // some were run after the change was begun
+	}
 	if r.seen.Primary == check.Up && r.neighbour() {
 		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
 			r.rec.Neighbour = mac.String()
@@ -318,7 +321,7 @@ func (r *run) sendMail(ctx context.Context) {
 // about one gap old. It says whether this run has told.
 func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
 	first := !r.last.IsZero() && r.began.Sub(r.last) < max(r.gap, time.Minute)*3/2
-	switched := done.Switched() && len(r.evidence.Commands) > 0
+	switched := done.Switched() && r.moved
 	if !switched && !first {
 		r.note("%v", r.unsaid)
 		return false

@@ -25,7 +25,7 @@ var version string
 func main() { run(failover.Check) }
 
 // run obeys the command line of the process, whose exit code is the outcome.
-func run(check func(context.Context, config.Cluster, failover.Options) (failover.Report, error)) {
+func run(check cli.Act) {
 	// A reader that goes away ends a takeover no more than it begins one: a
 	// write to it fails, and does not kill. An ignored signal would be passed
 	// on to the commands that are run, a caught one is not.
@@ -39,6 +39,8 @@ func run(check func(context.Context, config.Cluster, failover.Options) (failover
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
 		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
 		Check:    check,
+		TakeOver: failover.TakeOver,
+		Release:  failover.Release,
 	}
 	code := program.Run(ctx, os.Args[1:])
 	if code == cli.Interrupted {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
@@ -71,8 +72,17 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", quickExit)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"code": code},
+		Condition: condition,
 	})
+}
+
+// condition is what a script can ask: [ping], whether this process may ping.
+func condition(name string) (bool, error) {
+	if name != "ping" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return os.Getenv("PINGOVER_TEST_NO_SKIP") != "" || check.Permission() == nil, nil
 }
 
 // code runs a command that must end with that exit code: code 64 pingover check.

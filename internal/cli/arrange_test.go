@@ -60,8 +60,7 @@ func TestArrange(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var code int
-			got, err := arrange(strings.Fields(test.line), Program{}.commands(&code))
+			got, err := arrange(strings.Fields(test.line), Program{}.commands())
 			if test.err != "" {
 				if diff := cmp.Diff(error(usageError{test.err, test.hint}), err, cmp.AllowUnexported(usageError{})); diff != "" {
 					t.Errorf("-want +got\n%s", diff)

@@ -207,15 +207,28 @@ func TestAnErrorThatNobodyForesawIsABug(t *testing.T) {
 }
 
 func TestAPanicIsABugToo(t *testing.T) {
-	p := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
+	panics := func() error {
 		var r *failover.Report
-		return *r, nil
-	})
-	got := p.run(web...)
-	before, _, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.TestAPanicIsABugToo.func1, line ")
-	want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: a bug: runtime error: invalid memory address or nil pointer dereference"})
-	if strings.Count(got.Stderr, "\n") != 1 {
-		t.Errorf("not one line: %q", got.Stderr)
+		return errors.New(r.Reason)
+	}
+	for name, check := range map[string]Act{
+		"here": func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, panics()
+		},
+		"in a goroutine of package failover": func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+			return failover.CheckIn(ctx, failover.World{MayPing: panics}, c, o)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := faked(nil)
+			p.Check = check
+			got := p.run(web...)
+			before, _, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.TestAPanicIsABugToo.func1, line ")
+			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: a bug: runtime error: invalid memory address or nil pointer dereference"})
+			if strings.Count(got.Stderr, "\n") != 1 {
+				t.Errorf("not one line: %q", got.Stderr)
+			}
+		})
 	}
 }
 
@@ -360,7 +373,7 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 		state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down, state.Unserved,
 		state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
 	} {
-		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(), line) {
+		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(ExitCodes()), line) {
 			t.Errorf("help does not have %q", line)
 		}
 	}

@@ -19,31 +19,72 @@ type command struct {
 	about   string // what help says before its flags
 	codes   string // what help says of its exit codes
 	flags   []flagRow
-	run     func(*cli.Context) error
+	run     func(*cli.Context) (code int, err error)
 }
 
-// commands are all commands, in the order of help. Each leaves its exit code
-// in code.
-func (p Program) commands(code *int) []command {
-	commands := []command{{
-		name:    "check",
-		operand: "[CLUSTER...]",
-		summary: "one check of a cluster: the crontab line, and the main job",
-		about:   aboutCheck,
-		codes:   codesHelp(),
-		flags:   slices.Concat(checkFlags(), helpFlags(), settingFlags()),
-		run: func(c *cli.Context) (err error) {
-			*code, err = p.check(c)
-			return err
+// commands are all commands, in the order of help.
+func (p Program) commands() []command {
+	nameHostAndDir := []string{"name", "host", "state-dir"} // what there is to know for a pause
+	commands := []command{
+		{
+			name:    "check",
+			operand: "[CLUSTER...]",
+			summary: "one check of a cluster: the crontab line, and the main job",
+			about:   aboutCheck,
+			codes:   codesHelp(ExitCodes()),
+			flags:   slices.Concat(reportFlags(quietCheck()), helpFlags(), settingFlags()),
+			run:     p.check,
 		},
-	}}
+		{
+			name:    "takeover",
+			operand: "[CLUSTER...]",
+			summary: "take the virtual IPs now, by hand, also from a living primary",
+			about:   aboutTakeOver,
+			codes:   codesHelp(takeOverCodes()),
+			flags: slices.Concat([]flagRow{
+				allFlag(),
+				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
+			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
+			run: p.byHand(p.TakeOver),
+		},
+		{
+			name:    "release",
+			operand: "[CLUSTER...]",
+			summary: "give the virtual IPs up now, by hand, and hand them over",
+			about:   aboutRelease,
+			codes:   codesHelp(releaseCodes()),
+			flags: slices.Concat([]flagRow{
+				allFlag(),
+				bare("force", "", "do not raise again what nobody takes"),
+			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
+			run: p.byHand(p.Release),
+		},
+		{
+			name:    "pause",
+			operand: "[CLUSTER...]",
+			summary: "maintenance: checks go on, and nothing is switched",
+			about:   aboutPause,
+			codes:   codesHelp(pauseCodes()),
+			flags:   slices.Concat([]flagRow{allFlag(), forFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
+			run:     p.pause,
+		},
+		{
+			name:    "resume",
+			operand: "[CLUSTER...]",
+			summary: "end a pause, or the rest after a release by hand",
+			about:   aboutResume,
+			codes:   codesHelp(resumeCodes()),
+			flags:   slices.Concat([]flagRow{allFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
+			run:     p.resume,
+		},
+	}
 	help := command{
 		name:    "help",
 		operand: "[COMMAND]",
 		summary: "this text, or that of a command",
 		flags:   helpFlags(),
 	}
-	help.run = func(c *cli.Context) error { return p.help(append(commands, help), c.Args().Slice()) }
+	help.run = func(c *cli.Context) (int, error) { return 0, p.help(append(commands, help), c.Args().Slice()) }
 	return append(commands, help)
 }
 
@@ -74,26 +115,43 @@ type flagRow struct {
 }
 
 func rootFlags() []flagRow {
-	return append(helpFlags(), flagRow{name: "version", bare: true, help: "the version of this program"})
+	return append(helpFlags(), bare("version", "", "the version of this program"))
 }
 
-func helpFlags() []flagRow {
-	return []flagRow{{name: "help", short: "h", bare: true, help: "this text"}}
+func helpFlags() []flagRow { return []flagRow{bare("help", "h", "this text")} }
+
+// bare is a flag without a value.
+func bare(name, short, help string) flagRow {
+	return flagRow{name: name, short: short, bare: true, help: help}
 }
 
-func checkFlags() []flagRow {
+// reportFlags are those of the commands that end in a report.
+func reportFlags(quiet flagRow) []flagRow {
 	return []flagRow{
-		{name: "dry-run", short: "n", bare: true, help: "change, send and write nothing; show the commands that would run"},
-		{name: "json", bare: true, help: "one JSON object for each cluster on stdout, and --quiet"},
-		{name: "verbose", short: "v", bare: true, help: "say what is done as it is done, as on a terminal"},
-		{name: "quiet", short: "q", bare: true, help: "say only what changed, as without a terminal"},
+		bare("dry-run", "n", "change, send and write nothing; show the commands that would run"),
+		bare("json", "", "one JSON object for each cluster on stdout, and --quiet"),
+		bare("verbose", "v", "say what is done as it is done, as on a terminal"),
+		quiet,
 	}
 }
 
-// settingFlags are the flags of the table of settings.
-func settingFlags() []flagRow {
+func quietCheck() flagRow  { return bare("quiet", "q", "say only what changed, as without a terminal") }
+func quietByHand() flagRow { return bare("quiet", "q", "say only what went wrong") }
+
+func allFlag() flagRow { return bare("all", "", "all clusters that are known") }
+
+func forFlag() flagRow {
+	return flagRow{name: "for", argument: "DURATION", help: fmt.Sprintf("how long (%s to %s; default %s)",
+		config.DurationText(shortestPause), config.DurationText(longestPause), config.DurationText(usualPause))}
+}
+
+// settingFlags are the flags of the table of settings, or of some.
+func settingFlags(some ...string) []flagRow {
 	var rows []flagRow
 	for _, s := range config.Settings() {
+		if len(some) > 0 && !slices.Contains(some, s.Name) {
+			continue
+		}
 		rows = append(rows, flagRow{
 			name:     s.Name,
 			short:    s.Short,
@@ -119,12 +177,12 @@ func limits(s config.Setting) string {
 }
 
 // libraryFlags are the flags as urfave/cli wants them. Short names are not
-// among them: arrange has written them out. Settings stay text, which package
+// among them: arrange has written them out. Values stay text, which package
 // config parses; KeepSpace keeps the library from trimming it.
 func libraryFlags(rows []flagRow) []cli.Flag {
 	var flags []cli.Flag
 	for _, row := range rows {
-		if row.setting {
+		if row.setting || !row.bare {
 			flags = append(flags, &cli.StringSliceFlag{Name: row.name, KeepSpace: true})
 		} else {
 			flags = append(flags, &cli.BoolFlag{Name: row.name})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,6 +15,44 @@ raises its virtual IPs on this machine and tells the operator.
 Flags may stand before or behind the names; behind -- all are names. Durations
 carry a unit: 1500ms, 20s, 2h, 1d. A password for the mail server may also stand
 in the variable PINGOVER_MAIL_PASSWORD.
+`
+
+const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be alive. A witness
+must answer, and nobody else for the virtual IPs. A machine that brings them up
+all the same gets them back at the next check; automatic failback rests until
+the primary was down once.
+
+  pingover takeover web --dry-run
+  pingover takeover web
+
+` + aboutKnown
+
+const aboutRelease = `Gives up what is held here, and waits up to 10s for another machine to take it;
+what nobody takes is raised here again. Until the primary was up once, or
+takeover or resume is typed, no check takes over.
+
+  pingover release web
+
+` + aboutKnown
+
+const aboutKnown = `A cluster that has been checked is known by its name, with the settings of that
+check; flags given here win over them. One that has not been is defined by
+--host and the other flags of its check. Without a name: the only one.
+`
+
+const aboutPause = `Takes effect at once, also in the middle of a check. What is held here stays.
+
+  pingover pause web --for 2h
+
+Without a name: the only cluster that is known.
+`
+
+const aboutResume = `Ends a pause before its time; after a release by hand, lets checks take over
+again.
+
+  pingover resume web
+
+Without a name: all clusters that are known.
 `
 
 // ExitCode is a row of the table of exit codes that help and README.md show.
@@ -46,11 +85,54 @@ func ExitCodes() []ExitCode {
 	}
 }
 
+func takeOverCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{10, "holding", "all of it is here already"},
+		{11, "took-over", "taken over"},
+		{20, "unknown", "this machine could not be asked; nothing changed"},
+		{21, "blocked", "refused; nothing changed"},
+	}, 30, 32, 64, 70, 75, 77, 78)
+}
+
+func releaseCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{0, "ok", "nothing is held here"},
+		{12, "released", "given up"},
+		{20, "unknown", "this machine could not be asked; nothing changed"},
+		{21, "blocked", "nobody took it, or could be asked: it is here"},
+	}, 31, 32, 64, 70, 75, 77, 78)
+}
+
+func pauseCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{0, "", "paused"},
+		{32, "", "it could not be written down"},
+	}, 64, 70, 77, 78)
+}
+
+func resumeCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{0, "", "resumed, or there was nothing to resume"},
+		{32, "", "it could not be written down"},
+	}, 64, 70, 75, 77, 78)
+}
+
+// withCommon are the exit codes of a command, followed by some that mean the
+// same as for check.
+func withCommon(own []ExitCode, common ...int) []ExitCode {
+	for _, c := range ExitCodes() {
+		if slices.Contains(common, c.Code) {
+			own = append(own, c)
+		}
+	}
+	return own
+}
+
 // codesHelp is what help says of them.
-func codesHelp() string {
+func codesHelp(codes []ExitCode) string {
 	var b strings.Builder
 	b.WriteString("Exit codes:\n")
-	for _, c := range ExitCodes() {
+	for _, c := range codes {
 		fmt.Fprintf(&b, "  %2d  %-15s  %s\n", c.Code, c.Outcome, c.Meaning)
 	}
 	return b.String()

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 	"time"
 
@@ -17,16 +16,13 @@ const (
 	failed state.Outcome = "error"
 )
 
-// unmade is the report of a check that was not made: why not, and what is
-// known all the same.
-func unmade(r failover.Report, err error, c config.Cluster, dryRun bool) failover.Report {
+// unmade is the report of what was not done: the exit code that says why not,
+// and what is known all the same.
+func unmade(r failover.Report, err error, code int, c config.Cluster, dryRun bool) failover.Report {
 	text := err.Error()
-	r.Version, r.Cluster, r.Host, r.DryRun, r.Error = 1, c.Name, c.Host, dryRun, &text
-	r.Outcome, r.Code = failed, codeBug
-	if e, ok := errors.AsType[*failover.Error](err); ok {
-		r.Code = e.Code
-	}
-	if r.Code == codeBusy {
+	r.Version, r.Cluster, r.Host, r.DryRun, r.Error, r.Code = 1, c.Name, c.Host, dryRun, &text, code
+	r.Outcome = failed
+	if code == codeBusy {
 		r.Outcome = busy
 	}
 	if r.Time.IsZero() {

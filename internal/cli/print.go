@@ -15,6 +15,9 @@
 // --quiet is the same as no terminal, and no commands in a dry run. --json
 // implies --quiet, but where --verbose is given too.
 //
+// What is done by hand is news to whoever typed it: its one line is printed, as
+// is for whom it waits, but with --quiet only where it went wrong.
+//
 // Errors are `pingover: CLUSTER: what is wrong`, in lower case, with the thing
 // at fault quoted; a hint has its own line. Whatever came from outside is
 // printed in one line and without control characters.
@@ -55,13 +58,14 @@ func advise(w io.Writer, hint string) {
 	}
 }
 
-// voice tells what one check of one cluster does.
+// voice tells what one command does to one cluster.
 type voice struct {
 	out       io.Writer
 	cluster   string
 	talkative bool
 	quiet     bool
 	dryRun    bool
+	byHand    bool // not a check: an operator typed it
 }
 
 // say prints a line of a talkative check.
@@ -73,6 +77,13 @@ func (v voice) say(format string, args ...any) {
 
 // report prints a line that is not only for a talkative check.
 func (v voice) report(text string) { complain(v.out, v.cluster+": "+text) }
+
+// result prints the line that something done by hand ends with.
+func (v voice) result(text string) {
+	if !v.quiet {
+		v.report(text)
+	}
+}
 
 // tell puts an event into words.
 func (v voice) tell(event any) {
@@ -89,9 +100,13 @@ func (v voice) tell(event any) {
 	case failover.Guarded:
 		v.guarded(e)
 	case failover.Decided:
-		v.say("decision: %s, by rule %d", e.Decision.Outcome, e.Decision.Rule)
+		v.decided(e.Decision)
 	case failover.Ran:
 		v.ran(e)
+	case failover.LockWaited:
+		v.lockWaited(e)
+	case failover.HookRan:
+		v.hookRan(e)
 	case failover.Announced:
 		v.say("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
 	case failover.Delivered:
@@ -148,6 +163,48 @@ func (v voice) guarded(e failover.Guarded) {
 	}
 }
 
+// decided tells a decision. What is done by hand goes by no rule.
+func (v voice) decided(d state.Decision) {
+	if d.Rule == 0 {
+		v.say("decision: %s", d.Outcome)
+	} else {
+		v.say("decision: %s, by rule %d", d.Outcome, d.Rule)
+	}
+}
+
+// lockWaited tells whoever typed a command why nothing happens.
+func (v voice) lockWaited(e failover.LockWaited) {
+	run := "another run"
+	if e.PID != 0 {
+		run = fmt.Sprintf("run %d", e.PID)
+	}
+	text := fmt.Sprintf("waiting for %s of this cluster to end, at most %s", run, config.DurationText(e.For))
+	if v.talkative {
+		v.say("%s", text)
+	} else {
+		v.result(text)
+	}
+}
+
+// hookRan shows a hook and what it printed. One that fails after a change is
+// never passed over; one that refuses a takeover is in the reason for that,
+// which is told once, and not at each check.
+func (v voice) hookRan(e failover.HookRan) {
+	switch {
+	case e.Error == nil:
+		v.say("%s: ran %s", e.Hook, proc.Line(e.Command.Argv))
+	case v.talkative:
+		v.say("%s failed: %v", e.Hook, e.Error)
+	case e.Hook != "pre-takeover":
+		v.report(fmt.Sprintf("%s failed: %v", e.Hook, e.Error))
+	}
+	for line := range strings.Lines(e.Command.Output) {
+		if v.talkative {
+			fmt.Fprintf(v.out, "%s:   %s\n", v.cluster, oneLine(line))
+		}
+	}
+}
+
 // ran shows a command. Those of a dry run are what it was asked for.
 func (v voice) ran(e failover.Ran) {
 	command := proc.Line(e.Command.Argv)
@@ -173,8 +230,8 @@ func (v voice) delivered(e failover.Delivered) {
 	}
 }
 
-// verdict tells how the check ended: always in a talkative one, else where it
-// ended otherwise than the last.
+// verdict tells how it ended: always where that is talkative or done by hand,
+// else where a check ended otherwise than the last.
 func (v voice) verdict(r failover.Report) {
 	text := string(r.Outcome)
 	if r.DryRun {
@@ -184,23 +241,29 @@ func (v voice) verdict(r failover.Report) {
 	if r.Error != nil && !strings.Contains(r.Reason, *r.Error) {
 		text += ": " + *r.Error
 	}
-	if r.Changed || v.talkative {
+	wanted := r.Changed
+	if v.byHand {
+		wanted = !v.quiet || r.Code >= state.Unknown.Code()
+	}
+	if wanted || v.talkative {
 		v.report(text)
 	}
 }
 
-// unmade tells why there was no check.
-func (v voice) unmade(err error, code int) {
-	if code == codeBusy && !v.talkative {
-		return
-	}
-	v.report(err.Error())
+// unmade tells why nothing was done, and returns the exit code for that.
+func (v voice) unmade(err error) int {
+	code, hint := codeBug, ""
 	if e, ok := errors.AsType[*failover.Error](err); ok {
-		advise(v.out, e.Hint)
+		code, hint = e.Code, e.Hint
 	}
+	if code != codeBusy || v.talkative || v.byHand {
+		v.report(err.Error())
+		advise(v.out, hint)
+	}
+	return code
 }
 
-// interrupted tells why the check ended early.
+// interrupted tells why it ended early.
 func (v voice) interrupted(cause error) {
 	v.say("ended by %s before it had changed anything", cause)
 }

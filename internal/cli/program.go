@@ -5,10 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"runtime"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,15 +15,17 @@ import (
 
 // Exit codes that are no outcome of a check, after sysexits.h.
 const (
-	codeUsage = 64 // EX_USAGE: the command line
-	codeBug   = 70 // EX_SOFTWARE
-	codeBusy  = 75 // EX_TEMPFAIL: another run holds the lock
+	codeUsage      = 64 // EX_USAGE: the command line
+	codeBug        = 70 // EX_SOFTWARE
+	codeBusy       = 75 // EX_TEMPFAIL: another run holds the lock
+	codePermission = 77 // EX_NOPERM
+	codeSettings   = 78 // EX_CONFIG: the settings, or where they stand
 )
 
 // Interrupted is what Run returns instead of an exit code when the end of its
-// context kept it from making a check, so that nothing was changed: the process
-// must die of the signal that it was, and whoever sent it sees that it was
-// obeyed.
+// context kept it from doing what it was asked for, or for some cluster: the
+// process must die of the signal that it was, and whoever sent it sees that it
+// was obeyed.
 const Interrupted = -1
 
 // Program is the program but for its process: the streams and what else comes
@@ -36,23 +35,27 @@ type Program struct {
 	Terminal       bool // Stderr is a terminal
 	Version        string
 	Env            config.Env
-	// Check makes one check: failover.Check, but for tests.
-	Check func(context.Context, config.Cluster, failover.Options) (failover.Report, error)
+	// What is done to a cluster: the functions of package failover by these
+	// names, but for tests.
+	Check, TakeOver, Release Act
 }
+
+// Act is a check of a cluster, or what is done to it by hand.
+type Act func(context.Context, config.Cluster, failover.Options) (failover.Report, error)
 
 // Run obeys a command line, which begins behind the program's own name, and
 // returns the exit code.
 func (p Program) Run(ctx context.Context, args []string) (code int) {
 	defer func() {
-		if bug := recover(); bug != nil {
-			complain(p.Stderr, fmt.Sprintf("a bug: %v (%s)", bug, panickedAt()))
+		if bug := failover.CaughtBug(recover()); bug != nil {
+			complain(p.Stderr, bug.Error())
 			code = codeBug
 		}
 	}()
-	commands := p.commands(&code)
+	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {
-		err = p.app(commands).RunContext(ctx, line)
+		err = p.app(commands, &code).RunContext(ctx, line)
 	}
 	if err != nil {
 		return p.explain(err)
@@ -60,28 +63,11 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 	return code
 }
 
-// panickedAt is the place of the code that panicked. It is to be called by the
-// deferred function that recovers.
-func panickedAt() string {
-	pcs := make([]uintptr, 64)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs)])
-	panicking := false
-	for {
-		frame, more := frames.Next()
-		switch {
-		case frame.Function == "runtime.gopanic":
-			panicking = true
-		case panicking && !strings.HasPrefix(frame.Function, "runtime."), !more:
-			return fmt.Sprintf("%s, line %d", frame.Function, frame.Line)
-		}
-	}
-}
-
 // app hands the command line to urfave/cli. All that the library would print
 // or decide by itself is switched off: it prints usage errors to stdout, calls
 // os.Exit, takes "help" for a command where a cluster is called that, and -v
-// for --version.
-func (p Program) app(commands []command) *cli.App {
+// for --version. A command leaves its exit code in code.
+func (p Program) app(commands []command, code *int) *cli.App {
 	app := &cli.App{
 		Name:                      programName,
 		HideHelp:                  true,
@@ -106,7 +92,10 @@ func (p Program) app(commands []command) *cli.App {
 			HideHelp:     true,
 			OnUsageError: usageErrorAsItIs, // not inherited from the app
 			Flags:        libraryFlags(command.flags),
-			Action:       command.run,
+			Action: func(c *cli.Context) (err error) {
+				*code, err = command.run(c)
+				return err
+			},
 		})
 	}
 	return app
@@ -144,6 +133,11 @@ func (p Program) explain(err error) int {
 			advise(p.Stderr, h.hint)
 		}
 		return problems.Code()
+	}
+	if refused, ok := errors.AsType[*failover.Error](err); ok {
+		complain(p.Stderr, refused.Text)
+		advise(p.Stderr, refused.Hint)
+		return refused.Code
 	}
 	complain(p.Stderr, "a bug: "+err.Error())
 	return codeBug

@@ -22,7 +22,7 @@ type Surprise uint8
 // What a run can find when it compares its record with the kernel.
 const (
 	NoSurprise      Surprise = iota
-	AliasGone                // raised by us, in this boot, and not here any more
+	AliasGone                // raised by us, and not here any more
 	ReleaseFinished          // the release of a killed run was carried out, but not written down
 )
 
@@ -54,13 +54,22 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 		change := r.pending(now, Released, "a release that was interrupted is finished")
 		return ReleaseFinished, r.Switched(Standby, change)
 
-	case rebooted:
-		// Nothing is raised from memory: an address does not survive a boot,
-		// so whoever holds it now is found by the guards.
-		if len(held) == 0 {
-			r.become(Standby, "", now)
-		}
+	// Nothing is raised from memory: an address does not survive a boot, so
+	// whoever holds it now is found by the guards.
+	case rebooted && len(held) > 0:
 		return NoSurprise, nil
+
+	case rebooted && r.Role != Active && (r.Role == Standby || len(gone) == 0):
+		r.become(Standby, "", now)
+		return NoSurprise, nil
+
+	case rebooted:
+		change := Change{
+			Event: NewEvent(now), Time: now, Outcome: Released,
+			Reason: "this machine has rebooted, which what was taken over does not survive",
+		}
+		r.become(Standby, change.Event, now)
+		return AliasGone, r.Remember(change)
 
 	case r.Role == Active && (len(gone) > 0 || len(held) == 0):
 		what := "what was taken over"

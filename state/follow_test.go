@@ -129,9 +129,13 @@ func TestSettle(t *testing.T) {
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) { r.Event = "" }),
 		},
 		{
-			name: "rebooted while active: nothing is raised from memory, and nobody took it away",
+			name: "rebooted while active: nothing is raised from memory",
 			rec:  with(recordOf(Active, raised(one), raised(two)), func(r *Record) { r.BootID = lastBoot }),
-			then: with(recordOf(Standby, lowered(one), lowered(two)), func(r *Record) { r.Since, r.Event = now, "" }),
+			want: AliasGone,
+			then: with(recordOf(Standby, lowered(one), lowered(two)), func(r *Record) {
+				r.Since, r.Event = now, "new"
+				r.Changes = []Change{released("new", "this machine has rebooted, which what was taken over does not survive")}
+			}),
 		},
 		{
 			name: "rebooted while active, and the address is here again",

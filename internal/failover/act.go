@@ -172,6 +172,9 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 	if rival, outwaited := r.announceOn(ctx, raised); rival != (state.Holder{}) {
 		change.Outcome = state.Blocked
 		change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is given up here", rival.Address, rival.MAC)
+		r.rec.Intend(state.Releasing, change)
+		r.rec.HandOver = outwaited
+		r.save(true)
 		if err := r.lower(context.WithoutCancel(ctx), raised); err != nil {
 			change.Outcome = state.ReleaseFailed
 			change.Reason += "; " + err.Error()
@@ -180,7 +183,7 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		if outwaited {
 			// It may have given way in the same moment as we did.
 			act := context.WithoutCancel(ctx)
-			if left, err := r.offer(act, raised, rivalGone); err == nil && len(left) == len(raised) {
+			if left, err := r.giveWay(act, raised, rivalGone); err == nil && len(left) == len(raised) {
 				if raised, failed = r.raise(act, left); len(raised) > 0 {
 					return r.keep(d, change, failed)
 				}
@@ -342,23 +345,25 @@ func (r *run) announce(addrs []netip.Addr) {
 // of those who were heard to have it: a machine that boots does not say so
 // itself, and half a minute would pass before the clients ask again.
 func (r *run) announceOthers(addrs []netip.Addr) {
-	var others []vip.Heard
-	for _, a := range addrs {
-		if heard, ok := r.claimant(a); ok {
-			others = append(others, heard)
-		}
-	}
-	if len(others) == 0 {
-		return
-	}
 	for n := range r.set.Announce {
 		if n > 0 {
 			time.Sleep(announceEvery)
 		}
-		for _, o := range others {
-			r.announceAt(o.Address, o.MAC)
+		if !r.announceClaimants(addrs) {
+			return
 		}
 	}
+}
+
+// announceClaimants tells the clients once; false means that nobody was heard.
+func (r *run) announceClaimants(addrs []netip.Addr) (any bool) {
+	for _, a := range addrs {
+		if heard, ok := r.claimant(a); ok {
+			r.announceAt(heard.Address, heard.MAC)
+			any = true
+		}
+	}
+	return any
 }
 
 // announceAt tells the clients once that the address is at that MAC; nil is

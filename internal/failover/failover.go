@@ -103,8 +103,6 @@ type run struct {
 	seen     state.Seen
 	evidence state.Evidence
 
-	surprise    state.Surprise
-	settled     *state.Change
 	moved       bool         // something was raised or lowered by this run, or it was tried
 	lowered     []netip.Addr // by this run
 	nobodyTook  bool         // what was handed over: it was raised again
@@ -284,7 +282,7 @@ func (r *run) compare() {
 			here = append(here, k.Prefix.Addr()) // it has not vanished
 		}
 	}
-	r.surprise, r.settled = r.rec.Settle(here, boot, time.Now().UTC().Truncate(time.Second))
+	surprise, settled := r.rec.Settle(here, boot, time.Now().UTC().Truncate(time.Second))
 
 	aliases := make([]state.Alias, 0, len(r.ground.aliases)+len(left))
 	for _, a := range r.ground.aliases {
@@ -301,6 +299,7 @@ func (r *run) compare() {
 		r.rec.Address = r.ground.address
 	}
 	r.rec.Interface = r.shownInterface()
+	r.tellSurprise(surprise, settled)
 	r.known = state.Known{
 		Role: r.rec.Role, HandingOver: r.rec.HandOver, ReleasedByHand: r.rec.ReleasedByHand,
 		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,

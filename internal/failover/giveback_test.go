@@ -295,7 +295,7 @@ func TestLeaseThatRanOut(t *testing.T) {
 		s.do(func() { s.standby.unset(vipAddr) }) // as the kernel does
 		s.ends(state.TookOver, "172.16.0.2 does not answer")
 		letters := s.standby.mailbox
-		if len(letters) != 2 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
+		if len(letters) != 3 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
 			t.Errorf("letters: %q", s.subjects())
 		}
 	})

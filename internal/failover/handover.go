@@ -18,6 +18,10 @@ const (
 	// rivalGone is how long is listened for a rival after giving way to it: it
 	// may have given way in the same moment.
 	rivalGone = 2 * time.Second
+	// rivalLowers is how long a rival that answers may still have to give way,
+	// when it has made up its mind: a pre-release that takes longer than slowHook
+	// makes it ask again, and lowering takes a moment.
+	rivalLowers = slowHook + 200*time.Millisecond
 	// inFlight is how long answers to earlier questions may still arrive.
 	inFlight = 20 * time.Millisecond
 )
@@ -25,13 +29,13 @@ const (
 // handOver asks whether somebody has taken what was given up here. Then the
 // clients are told; what nobody has is raised here again.
 func (r *run) handOver(ctx context.Context, d state.Decision, change state.Change, given []netip.Addr) result {
-	patience := handOverPatience
+	patience, offer := handOverPatience, r.offer
 	if d.Rule == ruleRival {
-		patience = rivalGone
+		patience, offer = rivalGone, r.giveWay
 	} else {
 		_, _ = r.hook(ctx, state.PostRelease, change.Reason) // it may bring the address up over there
 	}
-	left, err := r.offer(ctx, given, patience)
+	left, err := offer(ctx, given, patience)
 	if err != nil {
 		// The intent stays open: the next run asks again.
 		change.Outcome = state.Blocked
@@ -61,6 +65,7 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 		left = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { _, ok := r.claimant(a); return ok })
 		return len(left) == 0
 	}
+	every := min(askEvery, patience/leastAsks)
 	for end := r.since.Add(patience); ; {
 		for _, a := range addrs {
 			link := r.linkOf(a)
@@ -71,12 +76,25 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 				return nil, err
 			}
 		}
-		wait := min(askEvery, time.Until(end))
+		wait := min(every, time.Until(end))
 		if wait <= 0 || r.await(ctx, wait, taken) {
 			taken()
 			return left, nil
 		}
 	}
+}
+
+// giveWay is offer to a rival. One that answers may be about to let go itself:
+// the clients are told, and it is asked again when it must have done so.
+func (r *run) giveWay(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
+	lowered := time.Now().Add(rivalLowers)
+	left, err = r.offer(ctx, addrs, patience)
+	if err != nil || len(left) == len(addrs) {
+		return left, err
+	}
+	r.announceClaimants(addrs)
+	time.Sleep(time.Until(lowered))
+	return r.offer(ctx, addrs, patience-rivalLowers)
 }
 
 // takeBack raises again what nobody has taken.

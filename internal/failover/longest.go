@@ -48,7 +48,7 @@ func Longest(c config.Cluster) time.Duration {
 	if n := len(c.VIPs); n > 0 {
 		// Raise and lower, each behind the other clusters of this machine; a
 		// rival that is waited for while announcing, and announced in its turn.
-		d += 2*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
+		d += 2*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*(rivalGone+rivalLowers) + time.Duration(c.Announce)*announceEvery + handOverPatience
 		// A hand-over that fails has hooks of both kinds.
 		d += hooks(c, c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}

@@ -111,7 +111,9 @@ func (r *run) round(ctx context.Context, n int) check.Round {
 // askAgain asks once more, for a moment, whether the primary or somebody for a
 // virtual IP answers: what was seen before is too old.
 func (r *run) askAgain(ctx context.Context) {
+	since := r.since
 	guards := r.guard(ctx, lastGuard, r.mayTake())
+	r.since = since // what was heard meanwhile counts
 	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
 		round := r.Ping(ctx, check.Pings{Address: r.ground.address, Source: r.ground.source, Count: 1, Interval: lastGuard, Timeout: lastGuard})
 		if round.Verdict == check.Up {

@@ -139,12 +139,18 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 	}
 }
 
-// lowers is told of an address that is about to be lowered.
+// lowers is told of an address that is about to be lowered. With manual
+// failback that, too, is for a rival that was heard, isolation or a hand.
 func (n *model) lowers(r *modelRun, _ netip.Addr) {
 	n.rivals(r)
 	r.gave, r.u.gave = true, true
-	if r.u.reckoned.rival || r.u.set.Isolated || r.word != "check" {
-		r.u.reckoned.lost = true
+	u := r.u
+	explained := u.reckoned.rival || u.set.Isolated || r.word != "check" || u.released
+	if !explained && !u.set.Failback {
+		n.fail("P6: %s gives up what it holds, and failback is manual", u.name)
+	}
+	if explained {
+		u.reckoned.lost = true
 	}
 }
 

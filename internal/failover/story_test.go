@@ -128,7 +128,7 @@ func TestReboot(t *testing.T) {
 		report := s.minute()
 		s.want(report, state.OK, "172.16.0.2 answers")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Changes) != 1 || len(s.standby.mailbox) != 1 {
+		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Changes) != 2 || len(s.standby.mailbox) != 2 {
 			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Changes), s.subjects())
 		}
 		s.primary.die()
@@ -147,7 +147,7 @@ func TestTheAliasIsGone(t *testing.T) {
 		s.want(s.minute(), state.TookOver, "nor does anybody for 172.16.0.1")
 		s.want(s.minute(), state.Holding, "")
 		subjects := strings.Join(s.subjects(), "\n")
-		if len(s.standby.mailbox) != 2 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not take it away") {
+		if len(s.standby.mailbox) != 3 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not take it away") {
 			t.Errorf("letters:\n%s", subjects)
 		}
 	})

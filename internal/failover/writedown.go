@@ -46,7 +46,7 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 		r.rec.Owed = nil
 	}
 	news, replyTo := r.news(done, now)
-	r.unwritten = news
+	r.unwritten = append(news, r.unwritten...)
 	r.post(news, replyTo, now)
 	r.save(!r.rec.Quiet() || changed)
 	return changed
@@ -100,8 +100,11 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 	var ended []state.Trouble
 	if r.typed != "" {
 		// Who typed it sees why it was refused; only what was tried is news.
-		if done.change != nil && (done.Outcome == state.TakeoverFailed || done.Outcome == state.ReleaseFailed) {
-			due = new(state.Trouble)
+		switch done.Outcome {
+		case state.Blocked, state.TakeoverFailed, state.ReleaseFailed:
+			if done.change != nil {
+				due = new(state.Trouble)
+			}
 		}
 	} else {
 		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
@@ -141,18 +144,26 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 		replyTo = cmp.Or(replyTo, r.rec.Thread)
 		r.rec.BackTold = true
 	}
-	switch r.surprise {
-	case state.AliasGone:
-		add(notify.AliasGone, *r.settled, state.Trouble{})
-	case state.ReleaseFinished:
-		add(notify.Released, *r.settled, state.Trouble{})
-	}
-
 	r.hooksTold = len(r.hooksFailed)
 	if len(news) == 0 || len(r.set.Mail.To) == 0 {
 		return nil, ""
 	}
 	return news, replyTo
+}
+
+// tellSurprise owes the operator what the record did not expect of the kernel.
+// It goes into the outbox at once: the next write, be it that of an intent,
+// has the change in the history, and must have its letter.
+func (r *run) tellSurprise(surprise state.Surprise, settled *state.Change) {
+	kind, replyTo := notify.AliasGone, ""
+	switch surprise {
+	case state.NoSurprise:
+		return
+	case state.ReleaseFinished:
+		kind, replyTo = notify.Released, r.rec.Thread
+	}
+	r.unwritten = []notify.News{r.tidings(kind, *settled, state.Trouble{})}
+	r.post(r.unwritten, replyTo, settled.Time)
 }
 
 // tidings is one piece of news, with what is here now, what is missing, and

@@ -1,10 +1,15 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // PowerOff is a power cut: the host is off the network at once, without a farewell, all its processes are killed,
@@ -76,6 +81,44 @@ func (h *Host) settle() error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return h.err(errors.New("an IPv6 address stays tentative"))
+}
+
+// Behind is the host at whose port the switch has learned a hardware address: there it sends what is for it. While
+// the switch has not learned it, Behind is nil, and what is for it goes to every port.
+func (l *Lab) Behind(mac net.HardwareAddr) (h *Host, err error) {
+	err = l.bridge.do(func() error {
+		learned, err := netlink.NeighList(0, unix.AF_BRIDGE)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(learned, func(n netlink.Neigh) bool {
+			return n.State&netlink.NUD_PERMANENT == 0 && bytes.Equal(n.HardwareAddr, mac) // the ports' own are permanent
+		})
+		if i < 0 {
+			return nil
+		}
+		port, err := net.InterfaceByIndex(learned[i].LinkIndex)
+		if err != nil {
+			return err
+		}
+		h = l.at(port.Name)
+		return nil
+	})
+	return h, err
+}
+
+// at is the host whose cable is in a port.
+func (l *Lab) at(port string) *Host {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.hosts {
+		for nic := range h.nics {
+			if h.port(nic) == port {
+				return h
+			}
+		}
+	}
+	return nil
 }
 
 // cable is what the switch runs to lay a cable from a new port to a new interface of the host.

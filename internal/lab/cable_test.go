@@ -50,6 +50,32 @@ func TestUnpluggedHostIsSilent(t *testing.T) {
 	}
 }
 
+func TestSwitchLearnsWhoIsWhere(t *testing.T) {
+	l := needLab(t)
+	behind := func(mac net.HardwareAddr) *Host {
+		t.Helper()
+		h, err := l.Behind(mac)
+		ok(t, err)
+		return h
+	}
+	_, err := l.Primary.NIC()
+	ok(t, err)
+	wantAnswer(t, l.Client, "172.16.0.1")
+	if h := behind(l.Primary.MAC()); h != l.Primary {
+		t.Errorf("the primary is behind %v", h)
+	}
+	nobody := net.HardwareAddr{2, 0, 0, 0, 0, 99}
+	if h := behind(nobody); h != nil {
+		t.Errorf("who is not there is behind %s", h.Name())
+	}
+	// A frame is where its source is, whoever sent it.
+	run(t, l.Second, "ip", "link", "set", "eth0", "address", l.Primary.MAC().String())
+	wantAnswer(t, l.Second, "172.16.0.254")
+	if h := behind(l.Primary.MAC()); h != l.Second {
+		t.Errorf("the primary's address was used by the second standby, and is behind %v", h)
+	}
+}
+
 // What a daemon of a daemon does to get away from its parents does not help it.
 const daemon = "setsid sh -c 'setsid sleep 1000 & echo $! >/var/lib/pingover/pid; wait' >/dev/null 2>&1 & sleep 0.1"
 

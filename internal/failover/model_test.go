@@ -1,0 +1,223 @@
+package failover
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The model of the whole system: machines, the network between them, and the
+// real CheckIn on each standby, in schedules made from seeds.
+//
+//	go test ./internal/failover -run 'TestModel$' -model.count=1000000
+//	go test ./internal/failover -run 'TestModel$' -model.seed=N   # plays one again, and says all
+
+var (
+	modelTime  = flag.Duration("model.time", 0, "how long schedules of the model are played")
+	modelCount = flag.Int("model.count", 0, "how many schedules of the model are played")
+	modelAll   = flag.Bool("model.survey", false, "go on after a broken property, and count them")
+	modelSeed  = flag.Uint64("model.seed", 0, "the one schedule of the model that is played")
+)
+
+// modelSeeds are played first: schedules that once broke a property. They
+// mean what they meant only until the plans change.
+var modelSeeds = []uint64{}
+
+// How long an ordinary test plays, and one in which nothing may be skipped.
+const (
+	modelDefault  = 3 * time.Second
+	modelThorough = time.Minute
+)
+
+func TestModel(t *testing.T) {
+	t.Parallel()
+	if *modelSeed != 0 {
+		n := replay(t, *modelSeed, modelDir(t), (*plan).anything)
+		if len(n.broken) > 0 {
+			t.Errorf("seed %d: %s", *modelSeed, strings.Join(n.broken, "\n"))
+		}
+		return
+	}
+	for _, seed := range modelSeeds {
+		failSeed(t, seed, (*plan).anything)
+	}
+	start := uint64(time.Now().UnixNano())
+	length := *modelTime
+	if length == 0 {
+		length = modelDefault
+		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
+			length = modelThorough
+		}
+	}
+	t.Logf("schedules from seed %d on", start)
+	if !*modelAll {
+		playMany(t, start, length, *modelCount, (*plan).anything, nil)
+		return
+	}
+	seeds := map[string][]uint64{}
+	playMany(t, start, length, *modelCount, (*plan).anything, func(n *model) {
+		for _, b := range n.broken {
+			seeds[kindOf(b)] = append(seeds[kindOf(b)], n.seed)
+		}
+	})
+	for what, s := range seeds {
+		t.Errorf("%d times, as with the seeds %d: %s", len(s), s[:min(3, len(s))], what)
+	}
+}
+
+// kindOf is what was broken without the names and the numbers in it.
+func kindOf(broken string) string {
+	return regexp.MustCompile(`[0-9.]+(m[0-9.]+)?s|20000101T[0-9A-Z-]+|one|two|three|02:.*`).ReplaceAllString(broken, "…")
+}
+
+// playMany plays schedules on all processors, until so much time has passed
+// or, when count is not 0, so many were played. The first that breaks a
+// property ends it. Each is shown to see when it is not nil.
+func playMany(t *testing.T, start uint64, length time.Duration, count int, arrange func(*plan), see func(*model)) int {
+	t.Helper()
+	base := modelDir(t)
+	began := time.Now()
+	var played, failed atomic.Int64
+	var workers sync.WaitGroup
+	var mu sync.Mutex
+	for w := range 2 * runtime.GOMAXPROCS(0) {
+		dir := filepath.Join(base, fmt.Sprint(w))
+		workers.Go(func() {
+			for failed.Load() == 0 {
+				i := int(played.Add(1)) - 1
+				if count > 0 && i >= count || count == 0 && time.Since(began) > length {
+					played.Add(-1)
+					return
+				}
+				n := &model{seed: start + uint64(i)}
+				playOne(t, n, dir, arrange)
+				if see != nil {
+					mu.Lock()
+					see(n)
+					mu.Unlock()
+				} else if len(n.broken) > 0 {
+					failed.Add(1)
+					mu.Lock()
+					failSeed(t, n.seed, arrange)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	workers.Wait()
+	took := time.Since(began)
+	t.Logf("%d schedules in %v, %.0f a second", played.Load(), took.Round(time.Millisecond), float64(played.Load())/took.Seconds())
+	return int(played.Load())
+}
+
+// playOne plays one schedule.
+func playOne(t *testing.T, n *model, dir string, arrange func(*plan)) {
+	_ = os.RemoveAll(dir)
+	synctest.Test(t, func(t *testing.T) { playModel(t.Context(), n, dir, arrange) })
+}
+
+// replay plays a schedule and logs what happens.
+func replay(t *testing.T, seed uint64, dir string, arrange func(*plan)) *model {
+	t.Helper()
+	n := &model{seed: seed}
+	n.log = func(line string) { t.Log(line) }
+	playOne(t, n, filepath.Join(dir, "replay"), arrange)
+	return n
+}
+
+func failSeed(t *testing.T, seed uint64, arrange func(*plan)) {
+	t.Helper()
+	n := replay(t, seed, modelDir(t), arrange)
+	t.Errorf("seed %d: %s", seed, strings.Join(n.broken, "\n"))
+}
+
+// modelDir is a directory in memory where there is one.
+func modelDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "pingover-model-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// The limit of what can be known, in schedules of one kind: the primary and
+// one or both standbys stop hearing each other for a while, both live, and
+// the clients hear all of them. The witness is on the standbys' side, or on
+// that of the primary and the clients.
+
+// torn arranges such a schedule. The same seed makes the same one, wherever
+// the witness is.
+func torn(witnessFar, fence bool) func(*plan) {
+	return func(p *plan) {
+		p.build(false)
+		n := p.n
+		for range 1 + p.IntN(2) {
+			side, from := 1+p.IntN(3), p.moment()
+			ways := func(to path) func() {
+				return func() {
+					for i, s := range p.standbys() {
+						if (1+i)&side == 0 {
+							continue
+						}
+						n.paths[s.i][n.primary.i], n.paths[n.primary.i][s.i] = to, to
+						if witnessFar {
+							n.paths[s.i][n.witness.i], n.paths[n.witness.i][s.i] = to, to
+						}
+					}
+				}
+			}
+			p.at(from, fmt.Sprintf("standbys %02b do not hear the primary, nor it them", side), ways(path{cut: true}))
+			p.at(from+time.Duration(p.Int64N(int64(2*modelEvery))), fmt.Sprintf("standbys %02b and the primary hear each other", side), ways(path{}))
+		}
+		if p.percent(50) {
+			k := kill{act: 1 + p.IntN(6), after: p.percent(50)}
+			u := p.pick(p.standbys())
+			p.at(p.moment(), fmt.Sprintf("the next run of %s is to be killed: %+v", u.name, k), func() { u.next = &k })
+		}
+		if p.percent(40) {
+			p.at(p.moment(), "the primary loses power", n.primary.crash)
+		}
+		if fence {
+			n.raising = func(*modelRun) { n.primary.crash() }
+		}
+	}
+}
+
+// TestTheLimit: what no witness beside the standby can know, it does not
+// know; then two machines have the address at once. A witness on the far
+// side, or fencing, takes that away.
+func TestTheLimit(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name              string
+		witnessFar, fence bool
+		want              bool
+	}{
+		{"the witness hears the standby only", false, false, true},
+		{"the witness hears the primary as the clients do", true, false, false},
+		{"the primary is fenced", false, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			split, took := 0, 0
+			played := playMany(t, 1, 0, 300, torn(test.witnessFar, test.fence), func(n *model) {
+				split += min(1, n.split)
+				took += min(1, n.took)
+			})
+			t.Logf("of %d schedules, %d had a takeover, and %d had the address on the primary and on a standby at once", played, took, split)
+			if split > 0 != test.want {
+				t.Errorf("%d of %d schedules had the address on two machines, want any: %t", split, played, test.want)
+			}
+		})
+	}
+}

@@ -110,13 +110,15 @@ func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
 		{"the lower MAC checks 500ms later", -500 * time.Millisecond, false, state.Holding, state.Released},
 	}
 	// The higher one comes when the other's patience is at its end: either may
-	// let go, but only one.
-	for _, skew := range []time.Duration{9500, 10500, 10900, 11300, 11700} {
+	// let go, but only one, or both in the same moment: then the one that has
+	// waited takes it again.
+	for _, skew := range []time.Duration{9500, 9800, 9900, 9950, 10000, 10050, 10200, 10500, 10900, 11300, 11700} {
 		orders = append(orders, order{fmt.Sprintf("the higher MAC checks %s later", skew*time.Millisecond), skew * time.Millisecond, false, "", ""})
 	}
 	share(t, orders, func(o order) string { return o.name }, func(t *testing.T, o order) {
 		s := side(t)
 		s.bothHold()
+		tenure := s.tenure(vip4, s.Standby, s.Second)
 		var first, second ended
 		switch {
 		case o.serial && o.skew < 0:
@@ -132,7 +134,10 @@ func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
 		if first.Outcome == state.Released {
 			holder = s.Second
 		}
-		t.Logf("%s after %s, %s after %s", first.Outcome, first.took.Round(time.Millisecond), second.Outcome, second.took.Round(time.Millisecond))
+		t.Logf("%s after %s, %s after %s; nobody had it for %s", first.Outcome, first.took.Round(time.Millisecond), second.Outcome, second.took.Round(time.Millisecond), tenure.vacant().Round(time.Millisecond))
+		if tenure.vacant() > 3*time.Second {
+			t.Errorf("nobody had it for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
+		}
 		s.wantOn(vip4, holder)
 		if o.first != "" {
 			first.want(t, o.first)
@@ -144,12 +149,46 @@ func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
 		view.follows(holder, since)
 		s.wantOn(vip4, holder)
 		want := []string{tookOver4 + "standby", tookOver4 + "second"}
-		if holder == s.Standby {
-			want = append(want, released4+"second")
-		} else {
-			want = append(want, released4+"standby")
+		for host, e := range map[string]ended{"standby": first, "second": second} {
+			switch {
+			case e.Outcome == state.Released:
+				want = append(want, released4+host)
+			case len(e.Commands) > 0:
+				want = append(want, "web: nobody took 172.16.0.1, "+host+" holds it again")
+			}
 		}
 		s.mail.want(t, want...)
+	})
+}
+
+// Each has made up its mind to give way when the other has it still; then
+// lowering it takes a while.
+func TestBothLetGoInTheSameMoment(t *testing.T) {
+	const takes = 300 * time.Millisecond
+	var skews []time.Duration
+	for _, skew := range []time.Duration{9750, 9900, 10000, 10050, 10100, 10150, 10200, 10250} {
+		skews = append(skews, skew*time.Millisecond)
+	}
+	share(t, skews, func(skew time.Duration) string { return fmt.Sprintf("the higher MAC checks %s later", skew) }, func(t *testing.T, skew time.Duration) {
+		s := side(t)
+		s.bothHold()
+		dir := s.t.TempDir()
+		real := strings.TrimSpace(s.run(s.Standby, "sh", "-c", "command -v ip"))
+		s.script(filepath.Join(dir, "ip"), fmt.Sprintf("case \"$*\" in *' del '*) sleep %.1f;; esac\nexec %s \"$@\"\n", takes.Seconds(), real))
+		s.through("env", "PATH="+dir+":"+os.Getenv("PATH"))
+
+		tenure := s.tenure(vip4, s.Standby, s.Second)
+		first, second := s.both(skew, withVIP, withVIP)
+		t.Logf("%s: %s; %s; nobody had it for %s", first.Outcome, first.Reason, second.Outcome, tenure.vacant().Round(time.Millisecond))
+		if tenure.vacant() > 3*time.Second {
+			t.Errorf("nobody had it for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
+		}
+		holder := s.Standby
+		if first.Outcome == state.Released {
+			holder = s.Second
+		}
+		s.wantOn(vip4, holder)
+		s.wantAtRest(vip4, withVIP...)
 	})
 }
 

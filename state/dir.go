@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,29 +44,50 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("%s is broken (%v) and is not believed; kept as %s", e.Path, e.Err, e.Kept)
 }
 
-// SymlinkError is a symbolic link in place of one of our files. Somebody may
-// want us to write elsewhere; nothing is touched.
-type SymlinkError struct{ Path string }
+// ForeignError is something in place of one of our files that is none: a
+// symbolic link, by which somebody may want us to write elsewhere, or a pipe,
+// at which we would wait for ever. Nothing is touched.
+type ForeignError struct{ Path, What string }
 
-func (e *SymlinkError) Error() string {
-	return fmt.Sprintf("%s is a symbolic link, and pingover's own files never are", e.Path)
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%s is %s, and pingover's own files never are", e.Path, e.What)
 }
 
-// Links says whether a symbolic link stands in place of one of the cluster's
-// files, or of the machine's: a *SymlinkError for the first of them.
-func (d Dir) Links(cluster string) error {
-	for _, path := range []string{d.path(cluster, ".lock"), d.path(cluster, ".json"), d.path(cluster, ".pause"), d.path("act", ".lock")} {
-		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return &SymlinkError{path}
+// foreign is the *ForeignError for a file of that mode, nil for none.
+func foreign(path string, mode fs.FileMode) error {
+	for bit, what := range map[fs.FileMode]string{
+		fs.ModeSymlink: "a symbolic link", fs.ModeNamedPipe: "a named pipe", fs.ModeSocket: "a socket", fs.ModeDevice: "a device",
+	} {
+		if mode&bit != 0 {
+			return &ForeignError{path, what}
 		}
 	}
 	return nil
 }
 
+// Foreign says whether something else stands in place of one of the cluster's
+// files, or of the machine's: a *ForeignError for the first of them.
+func (d Dir) Foreign(cluster string) error {
+	for _, path := range []string{d.path(cluster, ".lock"), d.path(cluster, ".json"), d.path(cluster, ".pause"), d.path("act", ".lock")} {
+		if err := foreignAt(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func foreignAt(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil
+	}
+	return foreign(path, info.Mode())
+}
+
 // Load reads the record of a cluster; keep says whether a broken one may be
 // moved aside. A record that was never written is a new one for a machine
 // that stands by. The error, when there is one, is a *BrokenError (with a new
-// record), a *SymlinkError, or that the file cannot be read (with a new
+// record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
@@ -73,8 +96,7 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	if missing(err) {
 		return fresh, nil
 	}
-	var link *SymlinkError
-	if errors.As(err, &link) {
+	if errors.As(err, new(*ForeignError)) {
 		return nil, err
 	}
 	if err != nil {
@@ -134,7 +156,8 @@ func Parse(data []byte) (*Record, error) {
 		}
 	}
 	s := rec.Streaks
-	if min(s.Good, s.Up, s.Unknown, s.Unserved) < 0 || rec.Gap < 0 {
+	counts := slices.Collect(maps.Values(rec.Counts))
+	if rec.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved)) < 0 {
 		return nil, errors.New("it counts below zero")
 	}
 	return rec, nil
@@ -152,8 +175,8 @@ func (d Dir) Save(rec *Record, durable bool) error {
 		return err
 	}
 	path := d.path(rec.Cluster, ".json")
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return &SymlinkError{path}
+	if err := foreignAt(path); err != nil {
+		return err
 	}
 	if err := d.mkdir(); err != nil {
 		return err
@@ -216,13 +239,17 @@ func (d Dir) Clusters() ([]string, error) {
 // under way reads it again before it switches.
 func (d Dir) Pause(cluster string, until time.Time) error {
 	path := d.path(cluster, ".pause")
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return &SymlinkError{path}
+	if err := foreignAt(path); err != nil {
+		return err
 	}
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, true)
+	if err := replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, true); err != nil {
+		return err
+	}
+	_ = os.Chtimes(path, time.Time{}, until) // for those who may not read it
+	return nil
 }
 
 // Resume ends the cluster's pause. It says whether there was one.
@@ -238,10 +265,18 @@ func (d Dir) Resume(cluster string) (paused bool, err error) {
 }
 
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
+// When the error is that the file may not be read, the time is what the
+// directory shows of it: enough for who only reports.
 func (d Dir) PausedUntil(cluster string) (time.Time, error) {
-	f, err := open(d.path(cluster, ".pause"), os.O_RDONLY, 0)
+	path := d.path(cluster, ".pause")
+	f, err := open(path, os.O_RDONLY, 0)
 	if missing(err) {
 		return time.Time{}, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		if info, e := os.Lstat(path); e == nil {
+			return info.ModTime(), err
+		}
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -373,11 +408,13 @@ func lock(path string, others ...string) (*os.File, error) {
 
 func lockable(path string, others []string) (*os.File, error) {
 	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
-	var link *SymlinkError
-	if err == nil || errors.As(err, &link) {
+	if err == nil || errors.As(err, new(*ForeignError)) {
 		return f, err
 	}
-	for _, other := range append([]string{path}, others...) {
+	if f, err := open(path, os.O_RDONLY, 0); err == nil {
+		return f, nil
+	}
+	for _, other := range others {
 		if f, err := os.Open(other); err == nil {
 			return f, nil
 		}
@@ -409,14 +446,26 @@ func (d Dir) path(cluster, suffix string) string {
 	return filepath.Join(string(d), cluster+suffix)
 }
 
-// open opens one of our files, never through a symbolic link in its place.
-// Go opens everything close-on-exec, so no child keeps a lock alive.
+// open opens one of our files, never through a symbolic link in its place, and
+// never waits for the other end of a pipe. Go opens everything close-on-exec,
+// so no child keeps a lock alive.
 func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, mode)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, &SymlinkError{path}
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
+	if err != nil {
+		if foreign := foreignAt(path); foreign != nil {
+			err = foreign
+		}
+		return nil, err
 	}
-	return f, err
+	info, err := f.Stat()
+	if err == nil {
+		err = foreign(path, info.Mode())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // missing says that there is no such file, be it for want of the directory.

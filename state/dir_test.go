@@ -182,7 +182,7 @@ func fullRecord() *Record {
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9)}},
 		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, HandOver: true,
 		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
-		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either"},
+		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either", Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120},
 		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
 		ReleasedByHand: true, TakenByHand: true, NobodyTook: true,
 		Owed:        &Owed{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
@@ -199,6 +199,7 @@ func fullRecord() *Record {
 			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
 		}},
 		Changes:  []Change{change},
+		Counts:   map[Outcome]int{TakeoverFailed: 3},
 		Settings: map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
 	}
 }
@@ -348,6 +349,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"up checks below zero", with(`"up": 2`, `"up": -1`), "it counts below zero"},
 		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "it counts below zero"},
 		{"unserved checks below zero", with(`"unserved": 4`, `"unserved": -1`), "it counts below zero"},
+		{"changes below zero", with(`"takeover-failed": 3`, `"takeover-failed": -3`), "it counts below zero"},
 		{"gap below zero", with(`"gap_ms": 60000`, `"gap_ms": -1`), "it counts below zero"},
 		{"time that is none", with(`"2026-03-01T03:01:05Z"`, `"yesterday"`), `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
 	} {
@@ -528,7 +530,7 @@ func TestSymbolicLinkIsRefused(t *testing.T) {
 				ok(t, os.Symlink(target, link))
 				err := test.do(Dir(dir))
 				wantError(t, err, link+" is a symbolic link, and pingover's own files never are")
-				if !errors.As(err, new(*SymlinkError)) {
+				if !errors.As(err, new(*ForeignError)) {
 					t.Errorf("it is a %T", err)
 				}
 				wantFiles(t, dir, test.link)
@@ -572,6 +574,43 @@ func TestDirectoryMayBeALink(t *testing.T) {
 	wantFiles(t, dir, "web.json", "web.lock")
 }
 
+// TestWhatIsNoFileIsRefusedAtOnce: a pipe would be waited at for ever.
+func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	for what, make := range map[string]func(path string) error{
+		"a named pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a socket": func(path string) error {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+		},
+	} {
+		for file, do := range map[string]func(Dir) error{
+			"web.json":     func(d Dir) error { _, err := d.Load("web", true); return err },
+			"web.json.tmp": func(d Dir) error { return d.Save(smallRecord(), false) },
+			"web.lock":     func(d Dir) error { _, err := d.Lock("web"); return err },
+			"act.lock":     func(d Dir) error { _, err := d.LockActs(t.Context()); return err },
+			"web.pause":    func(d Dir) error { _, err := d.PausedUntil("web"); return err },
+		} {
+			t.Run(file+" is "+what, func(t *testing.T) {
+				t.Parallel()
+				d := Dir(t.TempDir())
+				path := filepath.Join(string(d), file)
+				ok(t, make(path))
+				want := path + " is " + what + ", and pingover's own files never are"
+				wantError(t, do(d), want)
+				if file != "web.json.tmp" {
+					wantError(t, d.Foreign("web"), want)
+				}
+				wantFiles(t, string(d), file)
+			})
+		}
+	}
+}
+
 // TestModesWhateverTheUmask: status reads the record as anybody, and the lock
 // is not for everybody to hold.
 func TestModesWhateverTheUmask(t *testing.T) {
@@ -591,6 +630,7 @@ func TestModesWhateverTheUmask(t *testing.T) {
 			{"made/web.json", 0o644},
 			{"made/web.lock", 0o600},
 			{"made/act.lock", 0o600},
+			{"made/web.pause", 0o600},
 			{"locked", fs.ModeDir | 0o755},
 			{"there", fs.ModeDir | 0o711},
 			{"there/web.json", 0o644},
@@ -620,9 +660,10 @@ func writeWithUmasks(dir Dir) error {
 		err2 := (below + "/made").Save(smallRecord(), false)
 		_, err3 := (below + "/made").Lock("web")
 		_, err4 := (below + "/made").LockActs(context.Background())
+		err6 := (below + "/made").Pause("web", time.Now())
 		err5 := (below + "/there").Save(smallRecord(), false)
 		unix.Umask(0)
-		if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 			return err
 		}
 	}
@@ -808,5 +849,17 @@ func TestPausedUntil(t *testing.T) {
 		var err error
 		ok(t, asOwnerOnly(func() { _, err = d.PausedUntil("web") }))
 		wantError(t, err, "open "+d.path("web", ".pause")+": permission denied")
+	})
+	t.Run("a file that cannot be read shows all the same until when", func(t *testing.T) {
+		d := Dir(t.TempDir())
+		ok(t, d.Pause("web", hour))
+		ok(t, os.Chmod(d.path("web", ".pause"), 0))
+		var got time.Time
+		var err error
+		ok(t, asOwnerOnly(func() { got, err = d.PausedUntil("web") }))
+		wantError(t, err, "open "+d.path("web", ".pause")+": permission denied")
+		if !got.Equal(hour) {
+			t.Errorf("paused until %s, want %s", got, hour)
+		}
 	})
 }

@@ -206,6 +206,10 @@ func (r *Record) Remember(c Change) *Change {
 		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
 		return &r.Changes[n-1]
 	}
+	if r.Counts == nil {
+		r.Counts = map[Outcome]int{}
+	}
+	r.Counts[c.Outcome]++
 	r.Changes = append(r.Changes, c)
 	if over := len(r.Changes) - MaxChanges; over > 0 {
 		r.Changes = slices.Clone(r.Changes[over:]) // who has an earlier change in hand keeps it

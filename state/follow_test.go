@@ -58,9 +58,12 @@ func owed(hook string, c Change) *Owed {
 }
 
 // wantFollowed compares records. An event that was made up in the test is
-// called "new" in want.
+// called "new" in want, and each change of it has been counted.
 func wantFollowed(t *testing.T, want, got *Record) {
 	t.Helper()
+	if n := len(want.Changes); n > 0 {
+		want = with(new(*want), func(r *Record) { r.Counts = map[Outcome]int{r.Changes[0].Outcome: n} })
+	}
 	name := func(event *string) {
 		if newEvent.MatchString(*event) {
 			*event = "new"
@@ -597,6 +600,13 @@ func TestRemember(t *testing.T) {
 			if want := test.want[len(test.want)-1]; last.Event != want {
 				t.Errorf("it is remembered as %q, want %q", last.Event, want)
 			}
+			counted := 0
+			for _, n := range r.Counts {
+				counted += n
+			}
+			if counted != len(test.want) {
+				t.Errorf("%d changes are counted: %v", counted, r.Counts)
+			}
 		})
 	}
 }
@@ -621,6 +631,9 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 		if diff := cmp.Diff(want[max(0, len(want)-MaxChanges):], events(r.Changes)); diff != "" {
 			t.Fatalf("history after %d changes (-want +got):\n%s", i+1, diff)
 		}
+	}
+	if diff := cmp.Diff(map[Outcome]int{TookOver: 3 * MaxChanges}, r.Counts); diff != "" {
+		t.Errorf("counts of what the history has no room for (-want +got):\n%s", diff)
 	}
 	// A run may remember two: what it has in hand of the first must not
 	// become the second.

@@ -67,6 +67,9 @@ type Record struct {
 	Damping        Damping   `json:"damping"`
 	Outbox         []Letter  `json:"outbox"`
 	Changes        []Change  `json:"changes"`
+	// Counts are all changes there ever were, by how they ended, those that
+	// Changes has no room for too.
+	Counts map[Outcome]int `json:"counts"`
 	// Settings are the cluster's, as they were given at the last check: what
 	// is done by hand needs no more than its name.
 	Settings map[string][]string `json:"settings"`
@@ -103,11 +106,16 @@ type Alias struct {
 
 // Check is how a check ended.
 type Check struct {
-	Time    time.Time `json:"time"`
-	Outcome Outcome   `json:"outcome"`
-	Code    int       `json:"code"`
-	Rule    int       `json:"rule"`
-	Reason  string    `json:"reason"`
+	Time     time.Time    `json:"time"` // when it began
+	Outcome  Outcome      `json:"outcome"`
+	Code     int          `json:"code"`
+	Rule     int          `json:"rule"`
+	Reason   string       `json:"reason"`
+	Primary  string       `json:"primary"` // up, down, unknown
+	Sent     int          `json:"sent"`    // pings of the last round
+	Received int          `json:"received"`
+	RTT      *float64     `json:"rtt_ms"`      // milliseconds, of the first reply; nil without one
+	Duration Milliseconds `json:"duration_ms"` // without hooks and mail, which follow the record
 }
 
 // Streaks count checks in a row.

@@ -168,7 +168,7 @@ func unwritable(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*state.SymlinkError](err); ok {
+	if _, ok := errors.AsType[*state.ForeignError](err); ok {
 		return refused(err)
 	}
 	e := &Error{Code: state.StateFailed.Code(), Text: fmt.Sprintf("%s: %v", what, err)}

@@ -132,7 +132,7 @@ func (r *run) begin(ctx context.Context) (end func(), err error) {
 	if err := r.rights(); err != nil {
 		return nil, err
 	}
-	if err := r.dir.Links(r.set.Name); err != nil {
+	if err := r.dir.Foreign(r.set.Name); err != nil {
 		return nil, refused(err)
 	}
 	r.doing("taking the lock")
@@ -232,17 +232,16 @@ func (r *run) lock(ctx context.Context) (unlock func(), err error) {
 	return nil, &Error{Code: codeSettings, Text: fmt.Sprintf("lock: %v", err)}
 }
 
-// refused is what comes of a symbolic link in place of one of our files.
-func refused(link error) error {
-	return &Error{Code: codeSettings, Text: link.Error(), Hint: "remove it, or choose another --state-dir"}
+// refused is what comes of something else in place of one of our files.
+func refused(foreign error) error {
+	return &Error{Code: codeSettings, Text: foreign.Error(), Hint: "remove it, or choose another --state-dir"}
 }
 
 // recall loads the record, and says what is wrong with it.
 func (r *run) recall() error {
 	r.doing("reading the record")
 	rec, err := r.dir.Load(r.set.Name, !r.opt.DryRun)
-	var link *state.SymlinkError
-	if errors.As(err, &link) {
+	if errors.As(err, new(*state.ForeignError)) {
 		return refused(err)
 	}
 	if err != nil {
@@ -254,7 +253,10 @@ func (r *run) recall() error {
 			Hint: "give this cluster a name of its own with --name",
 		}
 	}
-	rec.Host, rec.Settings = r.set.Host, r.set.Given
+	rec.Host = r.set.Host
+	if r.typed == "" || rec.Settings == nil { // what is typed once is not for ever
+		rec.Settings = r.set.Given
+	}
 	r.rec = rec
 	if rec.Last != nil {
 		r.last, r.gap = rec.Last.Time, rec.Gap.Duration()
@@ -272,15 +274,11 @@ func (r *run) compare() {
 	// What is no longer a setting is not ours to judge, only to report.
 	known := r.rec.VIPs
 	here := r.held()
-	var left []state.Alias
+	left := r.leftovers()
 	r.rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !r.isVIP(a.Prefix.Addr()) })
-	for _, k := range known {
-		if k.Raised && !r.isVIP(k.Prefix.Addr()) && r.ground.kernel.Holds(k.Prefix.Addr()) {
-			r.note("%s is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del %s dev %s",
-				k.Prefix.Addr(), k.Prefix, k.Interface)
-			left = append(left, k)
-			here = append(here, k.Prefix.Addr()) // it has not vanished
-		}
+	for _, a := range left {
+		r.note("%s; to remove it: %s", leftBehind(a), removal(a))
+		here = append(here, a.Prefix.Addr()) // it has not vanished
 	}
 	surprise, settled := r.rec.Settle(here, boot, time.Now().UTC().Truncate(time.Second))
 
@@ -305,18 +303,51 @@ func (r *run) compare() {
 		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,
 		Up: r.rec.Streaks.Up, Unserved: r.rec.Streaks.Unserved, Silent: r.rec.Streaks.Silent,
 	}
-	if r.set.Lease > 0 && r.set.Lease < 2*r.gap {
-		r.note("the lease of %s is shorter than twice the time between the last two checks, %s: one that comes late loses the alias",
-			config.DurationText(r.set.Lease), config.DurationText(r.gap.Round(time.Second)))
+	if text := r.shortLease(); text != "" {
+		r.note("%s", text)
 	}
 	if len(r.set.Mail.To) == 0 {
-		r.note("nobody is told of a change by mail: no mail-to is set")
+		r.note("%s", nobodyIsTold)
 	}
 	if r.ground.never && len(r.set.VIPs) > 0 {
-		text := "no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused; set --witness"
-		r.tell(Noted{Text: text, Loud: !r.rec.WitnessTold})
+		r.tell(Noted{Text: noWitness + "; set --witness", Loud: !r.rec.WitnessTold})
 		r.rec.WitnessTold = true
 	}
+}
+
+// What a talkative check and an examination say in the same words.
+const (
+	nobodyIsTold = "nobody is told of a change by mail: no mail-to is set"
+	noWitness    = "no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused"
+)
+
+// shortLease says what is wrong with the lease, for a cron that runs as the
+// record shows; "" for nothing.
+func (r *run) shortLease() string {
+	if r.set.Lease == 0 || r.set.Lease >= 2*r.gap {
+		return ""
+	}
+	return fmt.Sprintf("the lease of %s is shorter than twice the time between the last two checks, %s: one that comes late loses the alias",
+		config.DurationText(r.set.Lease), config.DurationText(r.gap.Round(time.Second)))
+}
+
+// leftovers are what pingover raised and what is still here, but no longer a
+// setting.
+func (r *run) leftovers() (left []state.Alias) {
+	for _, a := range r.rec.VIPs {
+		if a.Raised && !r.isVIP(a.Prefix.Addr()) && r.ground.kernel.Holds(a.Prefix.Addr()) {
+			left = append(left, a)
+		}
+	}
+	return left
+}
+
+func leftBehind(a state.Alias) string {
+	return fmt.Sprintf("%s is still on this machine, raised by pingover, but no longer a setting of this cluster", a.Prefix.Addr())
+}
+
+func removal(a state.Alias) string {
+	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
 }
 
 // decide lets Decide speak about what was seen.
@@ -364,6 +395,10 @@ func (r *run) report(done result, changed bool) Report {
 	if r.unsaid != nil {
 		text := r.unsaid.Error()
 		report.Error = &text
+	}
+	if r.typed == "" && !r.opt.DryRun {
+		report.Check = *r.rec.Last
+		report.Check.Outcome, report.Check.Code, report.Check.Duration = report.Outcome, report.Code, report.Duration
 	}
 	return report
 }

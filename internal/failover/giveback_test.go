@@ -179,24 +179,29 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 	})
 }
 
-// TestBothLetGoInTheSameMoment: who has waited for the other takes it again.
+// TestBothLetGoInTheSameMoment: who has waited for the other takes it again,
+// even when the other still answers for a moment, with its mind made up.
 func TestBothLetGoInTheSameMoment(t *testing.T) {
-	play(t, func(t *testing.T, s *scene) {
-		rival := s.add("rival", 9) // its MAC is the higher one
-		s.do(s.primary.die)
-		s.ends(state.TookOver, "")
-		s.do(func() { rival.set("eth0", "172.16.0.1/32") })
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "lower") {
-				s.do(func() { rival.unset(vipAddr) })
-			}
-			return nil
-		}
-		s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: raised here again")
-		if !s.standby.holds(vipAddr) {
-			t.Error("both let go")
-		}
-	})
+	for _, later := range []time.Duration{0, 100 * time.Millisecond, slowHook} {
+		t.Run(later.String()+" later", func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				rival := s.add("rival", 9) // its MAC is the higher one
+				s.do(s.primary.die)
+				s.ends(state.TookOver, "")
+				s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+				s.standby.fails = func(call string) error {
+					if strings.HasPrefix(call, "lower") {
+						time.AfterFunc(later, func() { s.do(func() { rival.unset(vipAddr) }) })
+					}
+					return nil
+				}
+				s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: raised here again")
+				if !s.standby.holds(vipAddr) {
+					t.Error("both let go")
+				}
+			})
+		})
+	}
 }
 
 func TestIsolated(t *testing.T) {

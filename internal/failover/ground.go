@@ -35,29 +35,18 @@ type ground struct {
 func (r *run) stand(ctx context.Context) error {
 	g := &r.ground
 	r.doing("finding the primary")
-	if r.set.Lease > 0 && len(r.set.VIPs) > 0 {
-		if err := r.Tool.CanLease(); err != nil {
-			return &Error{Code: codeSettings, Text: fmt.Sprintf("lease %q: %v", config.DurationText(r.set.Lease), err)}
-		}
+	if err := r.canLease(); err != nil {
+		return err
 	}
-	kernel, err := r.Look()
-	if err != nil {
-		// Without the kernel's view nothing is known of what is held here.
-		return &Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)}
+	if err := r.lookAround(); err != nil {
+		return err
 	}
-	g.kernel = kernel
-
 	r.findPrimary(ctx)
 	if g.address.IsValid() {
 		r.evidence.Address = g.address.String()
 	}
-	if g.address.IsValid() && kernel.Holds(g.address) && !r.isVIP(g.address) {
-		if !g.address.IsLoopback() || len(r.set.VIPs) > 0 {
-			return &Error{
-				Code: codeSettings, Text: fmt.Sprintf("this machine is the primary: %s is its own address", g.address),
-				Hint: "pingover runs on the standby; --host is the other machine",
-			}
-		}
+	if err := r.isNotThePrimary(); err != nil {
+		return err
 	}
 	if r.typed != "" {
 		g.fault = "" // it may be dead and gone: what is done by hand pings nobody
@@ -66,17 +55,57 @@ func (r *run) stand(ctx context.Context) error {
 		return err
 	}
 	r.checkLinks()
-	if g.fault == "" && g.address.IsValid() {
-		g.source = r.set.Source
-		if !g.source.IsValid() && !g.route.Local {
-			g.source = kernel.Source(g.route.Interface, g.address, r.vips())
-		}
-	}
+	r.findSource()
 	r.findWitnesses()
 	if g.fault == "" && !r.holding() {
 		return r.rehearseRaise()
 	}
 	return nil
+}
+
+// canLease sees that the tool can give an alias the lifetime that is wanted.
+func (r *run) canLease() error {
+	if r.set.Lease == 0 || len(r.set.VIPs) == 0 {
+		return nil
+	}
+	if err := r.Tool.CanLease(); err != nil {
+		return &Error{Code: codeSettings, Text: fmt.Sprintf("lease %q: %v", config.DurationText(r.set.Lease), err)}
+	}
+	return nil
+}
+
+// lookAround asks the kernel. Without its view nothing is known of what is
+// held here.
+func (r *run) lookAround() (err error) {
+	if r.ground.kernel, err = r.Look(); err != nil {
+		return &Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)}
+	}
+	return nil
+}
+
+// isNotThePrimary sees that the host is another machine. One that stands by
+// for nothing may ping itself.
+func (r *run) isNotThePrimary() error {
+	a := r.ground.address
+	if !a.IsValid() || !r.ground.kernel.Holds(a) || r.isVIP(a) || a.IsLoopback() && len(r.set.VIPs) == 0 {
+		return nil
+	}
+	return &Error{
+		Code: codeSettings, Text: fmt.Sprintf("this machine is the primary: %s is its own address", a),
+		Hint: "pingover runs on the standby; --host is the other machine",
+	}
+}
+
+// findSource chooses the address that the pings come from.
+func (r *run) findSource() {
+	g := &r.ground
+	if g.fault != "" || !g.address.IsValid() {
+		return
+	}
+	g.source = r.set.Source
+	if !g.source.IsValid() && !g.route.Local {
+		g.source = g.kernel.Source(g.route.Interface, g.address, r.vips())
+	}
 }
 
 // findPrimary resolves the host and asks the kernel for the route to it.
@@ -142,26 +171,35 @@ func (r *run) placeAliases() error {
 // checkLinks looks whether every interface that is needed is there, up, and
 // has a carrier. It is asked again after each round.
 func (r *run) checkLinks() {
-	g := &r.ground
-	names := []string{r.set.Interface, g.route.Interface}
-	for _, a := range g.aliases {
+	for _, name := range r.links() {
+		if fault := r.linkFault(name); fault != "" {
+			r.ground.blame("%s", fault)
+		}
+	}
+}
+
+// links are the interfaces that are needed.
+func (r *run) links() []string {
+	names := []string{r.set.Interface, r.ground.route.Interface}
+	for _, a := range r.ground.aliases {
 		names = append(names, a.Interface)
 	}
 	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		if name == "" {
-			continue
-		}
-		link, ok := g.kernel.Link(name)
-		switch {
-		case !ok:
-			g.blame("there is no interface %q", name)
-		case !link.Up:
-			g.blame("interface %q is down", name)
-		case !link.Carrier:
-			g.blame("interface %q has no carrier: is the cable in?", name)
-		}
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
+}
+
+// linkFault says what is wrong with an interface, "" for nothing.
+func (r *run) linkFault(name string) string {
+	link, ok := r.ground.kernel.Link(name)
+	switch {
+	case !ok:
+		return fmt.Sprintf("there is no interface %q", name)
+	case !link.Up:
+		return fmt.Sprintf("interface %q is down", name)
+	case !link.Carrier:
+		return fmt.Sprintf("interface %q has no carrier: is the cable in?", name)
 	}
+	return ""
 }
 
 // again takes a new look at the kernel after a round: a carrier lost in the

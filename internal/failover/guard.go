@@ -435,8 +435,13 @@ func (r *run) yield(ctx context.Context) {
 }
 
 // contenders are the lower MACs that probed for a virtual IP, and the
-// primary's: a primary that boots probes for what is its own.
+// primary's: a primary that boots probes for what is its own. Where the host is
+// a virtual IP itself, it is nobody's own.
 func (r *run) contenders() []string {
+	owner := r.rec.Neighbour
+	if r.isVIP(r.ground.address) {
+		owner = ""
+	}
 	var macs []string
 	for _, a := range r.ground.aliases {
 		e := r.ears[a.Interface]
@@ -445,7 +450,7 @@ func (r *run) contenders() []string {
 		}
 		for _, h := range e.Heard(r.since) {
 			if mac := h.MAC.String(); h.Probe && h.Address == a.Prefix.Addr() &&
-				(bytes.Compare(h.MAC, e.link.MAC) < 0 || mac == r.rec.Neighbour) && !slices.Contains(macs, mac) {
+				(bytes.Compare(h.MAC, e.link.MAC) < 0 || mac == owner) && !slices.Contains(macs, mac) {
 				macs = append(macs, mac)
 			}
 		}

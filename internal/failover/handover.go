@@ -89,7 +89,7 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 func (r *run) giveWay(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
 	lowered := time.Now().Add(rivalLowers)
 	left, err = r.offer(ctx, addrs, patience)
-	if err != nil || len(left) == len(addrs) {
+	if err != nil || len(left) == len(addrs) || time.Now().After(lowered) {
 		return left, err
 	}
 	r.announceClaimants(addrs)

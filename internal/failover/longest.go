@@ -48,7 +48,7 @@ func Longest(c config.Cluster) time.Duration {
 	if n := len(c.VIPs); n > 0 {
 		// Raise and lower, each behind the other clusters of this machine; a
 		// rival that is waited for while announcing, and announced in its turn.
-		d += 2*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*(rivalGone+rivalLowers) + time.Duration(c.Announce)*announceEvery + handOverPatience
+		d += 2*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
 		// A hand-over that fails has hooks of both kinds.
 		d += hooks(c, c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}
@@ -60,13 +60,23 @@ func Longest(c config.Cluster) time.Duration {
 
 // sayHowLong tells an operator who watches what he may have to wait for.
 func (r *run) sayHowLong() {
-	if d := longestUsual(r.set); d > time.Minute {
-		r.note("with these settings a check can take %s, mail aside; while it runs, further ones end at once with exit code %d",
-			config.DurationText(d.Round(time.Second)), codeBusy)
+	if text := r.howLong(); text != "" {
+		r.note("%s", text)
 	}
 	if r.opt.DryRun {
 		r.note("a check with these settings ends after %s at the latest, whatever hangs", config.DurationText(Longest(r.set)))
 	}
+}
+
+// howLong says what follows from a check that may not be over when the next
+// is due; "" when it will be.
+func (r *run) howLong() string {
+	d := longestUsual(r.set)
+	if d <= time.Minute {
+		return ""
+	}
+	return fmt.Sprintf("with these settings a check can take %s, mail aside; while it runs, further ones end at once with exit code %d",
+		config.DurationText(d.Round(time.Second)), codeBusy)
 }
 
 // within lets a run take so long. One that hangs where nothing can end it, as

@@ -70,9 +70,15 @@ func (r *run) lookWhileStandingBy(ctx context.Context) {
 	r.yield(ctx)
 }
 
-// lookWhileHolding makes one round with the guards beside it; they go on for
-// a while when the primary answers at once, for a rival has to be heard.
+// lookWhileHolding looks once, and faces who else has what is held here.
 func (r *run) lookWhileHolding(ctx context.Context) {
+	r.lookOnce(ctx)
+	r.faceRival(ctx)
+}
+
+// lookOnce makes one round with the guards beside it; they go on for a while
+// when the primary answers at once, for a rival has to be heard.
+func (r *run) lookOnce(ctx context.Context) {
 	length := holdGuard
 	if r.ground.fault == "" {
 		length = max(r.set.Round(), holdGuard)
@@ -86,7 +92,6 @@ func (r *run) lookWhileHolding(ctx context.Context) {
 	guards.wait()
 	r.again()
 	r.weigh(guards)
-	r.faceRival(ctx)
 }
 
 // round makes one round of pings and leaves the verdict in r.seen.
@@ -135,7 +140,7 @@ func (r *run) see() {
 	r.seen.VIPs, r.seen.Answers = nil, false
 	r.seen.Self = r.isVIP(r.ground.address) && r.ground.kernel.Holds(r.ground.address)
 	r.evidence.Holders = nil
-	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink {
+	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink && !r.isVIP(r.ground.address) {
 		r.seen.Answers, r.rec.Neighbour = true, holder.MAC
 		r.evidence.Holders = append(r.evidence.Holders, holder)
 	}
@@ -146,7 +151,7 @@ func (r *run) see() {
 			sight.Answered, sight.MAC = true, holder.MAC
 			sight.ByPrimary = holder.MAC != "" && holder.MAC == r.rec.Neighbour
 		}
-		if ok && a != r.ground.address {
+		if ok {
 			r.evidence.Holders = append(r.evidence.Holders, holder)
 		}
 		r.seen.VIPs = append(r.seen.VIPs, sight)

@@ -28,6 +28,8 @@ type Report struct {
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
+	// Check is what the record keeps of it, or would, could it be written.
+	Check state.Check `json:"-"`
 }
 
 // A check tells what it does as it does it by handing one of the types below

@@ -99,6 +99,14 @@ func TestHowLongACheckTakes(t *testing.T) {
 			s.primary.die()
 			probes(s, 9, 40*time.Second)
 		}, state.TookOver, round + wait + round + tells},
+		{"nor does one that had the virtual IP, where that is the host", func(s *scene) {
+			s.settings.Host = "172.16.0.1"
+			s.primary.die()
+			o := probes(s, 9, 40*time.Second)
+			o.set("eth0", "172.16.0.1/32")
+			s.ends(state.OK, "")
+			s.do(func() { o.unset(vipAddr) })
+		}, state.TookOver, round + wait + round + tells},
 		{"down, and nothing to raise", func(s *scene) { s.primary.die(); s.settings.VIPs = nil }, state.Down, round + wait + round},
 		{"holding, primary up", func(s *scene) { held(s); s.primary.unset(vipAddr) }, state.Holding, holdGuard},
 		{"holding, primary down", func(s *scene) { held(s); s.primary.die() }, state.Holding, round},
@@ -106,7 +114,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*announceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},
 		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + rivalPatience + 900*time.Millisecond},
-		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + rivalPatience + 2*rtt + inFlight + 2*announceEvery},
+		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + rivalPatience + rivalLowers + 2*rtt + inFlight + 2*announceEvery},
 		{"paused and holding, a higher MAC has it too", func(s *scene) { takenBy(s, 9, 0); s.pause(time.Hour) }, state.Blocked, round},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -38,6 +38,11 @@ type World struct {
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
 	Deliver   func(context.Context, []state.Letter) (left []state.Letter, err error)
+	// What only an examination needs: all addresses of a name; how far the
+	// way of mail goes, without a letter; and what whoever takes one says.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	Greet  func(context.Context) (how string, err error)
+	Post   func(ctx context.Context, l state.Letter, to string) (said string, err error)
 }
 
 // Wire asks, listens and announces on one interface; vip.Wire is the real one.
@@ -59,13 +64,15 @@ type Tool interface {
 	RenewPlan(*vip.Kernel, vip.Alias) ([][]string, error)
 	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
 	CanLease() error
+	String() string // and whose it is
 }
 
 // resolveTimeout is for finding the primary's address by its name.
 const resolveTimeout = 5 * time.Second
 
 // Real is the world as it is, for one cluster. The error is an *Error: a
-// setting that does not fit this machine.
+// setting that does not fit this machine; what it returns with one lacks the
+// tool, or the ways of mail.
 func Real(c config.Cluster) (World, error) {
 	w := World{
 		Look:      vip.Look,
@@ -75,6 +82,9 @@ func Real(c config.Cluster) (World, error) {
 		Ping:      check.Ping,
 		Resolve: func(ctx context.Context, host string) (netip.Addr, error) {
 			return check.Resolve(ctx, host, resolveTimeout)
+		},
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return check.Lookup(ctx, name, resolveTimeout)
 		},
 		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
 			wire, err := vip.Open(l, own, addrs...)
@@ -89,12 +99,13 @@ func Real(c config.Cluster) (World, error) {
 		BootID:   bootID,
 		Uptime:   uptime,
 	}
+	var err error
 	if len(c.VIPs) > 0 {
-		tool, err := vip.FindTool(c.Tool)
-		if err != nil {
-			return World{}, &Error{Code: codeSettings, Text: err.Error()}
+		if tool, missing := vip.FindTool(c.Tool); missing == nil {
+			w.Tool = tool
+		} else {
+			err = &Error{Code: codeSettings, Text: missing.Error(), Hint: "install it, or give the tool that is there with --tool"}
 		}
-		w.Tool = tool
 	}
 	server := notify.Server{
 		Via:  notify.Via(c.Mail.Via),
@@ -102,14 +113,14 @@ func Real(c config.Cluster) (World, error) {
 		Timeout: c.Mail.Timeout, Hostname: hostname(),
 	}
 	if c.Mail.CAFile != "" {
-		pem, err := os.ReadFile(c.Mail.CAFile)
+		pem, unread := os.ReadFile(c.Mail.CAFile)
 		server.Roots = x509.NewCertPool()
-		if err != nil || !server.Roots.AppendCertsFromPEM(pem) {
-			return World{}, &Error{Code: codeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
+		if unread != nil || !server.Roots.AppendCertsFromPEM(pem) {
+			return w, &Error{Code: codeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
 		}
 	}
-	w.Deliver = server.Deliver
-	return w, nil
+	w.Deliver, w.Greet, w.Post = server.Deliver, server.Greet, server.Post
+	return w, err
 }
 
 // bootID names the boot this machine is in (random(4)).

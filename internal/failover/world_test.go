@@ -344,6 +344,20 @@ func (m *machine) world() World {
 			m.net.do(func() { m.mailbox = append(m.mailbox, letters...) })
 			return nil, nil
 		},
+		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			if a, ok := m.names[name]; ok {
+				return []netip.Addr{a}, nil
+			}
+			return nil, fmt.Errorf("resolve %q: no such host", name)
+		},
+		Greet: func(context.Context) (string, error) { return "/usr/sbin/sendmail", m.called("greet") },
+		Post: func(_ context.Context, l state.Letter, to string) (string, error) {
+			l.To = []string{to}
+			m.net.do(func() { m.mailbox = append(m.mailbox, l) })
+			return "250 queued", m.called("post to %s", to)
+		},
 	}
 }
 

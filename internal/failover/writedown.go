@@ -23,7 +23,10 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 	if done.change != nil {
 		done.change.Evidence.Commands = r.evidence.Commands // some were run after the change was begun
 	}
-	if r.seen.Primary == check.Up && r.neighbour() {
+	if r.seen.Primary == check.Down {
+		r.rec.BackTold = false // should it come back once more, that is told again
+	}
+	if r.seen.Primary == check.Up && r.neighbour() && !r.isVIP(r.ground.address) {
 		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
 			r.rec.Neighbour = mac.String()
 		}
@@ -38,9 +41,7 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 			last.Outcome, last.Code, last.Rule, last.Reason = done.Outcome, done.Code(), d.Rule, done.reason // the next check goes on from it
 		}
 	} else {
-		changed = r.rec.Count(state.Check{
-			Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: rule, Reason: done.reason,
-		}, r.saw())
+		changed = r.rec.Count(r.checked(done, rule), r.saw())
 	}
 	if owed := r.rec.Owed; owed != nil && r.hookOf(owed.Hook) == nil {
 		r.rec.Owed = nil
@@ -50,6 +51,19 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 	r.post(news, replyTo, now)
 	r.save(!r.rec.Quiet() || changed)
 	return changed
+}
+
+// checked is this check as the record keeps it.
+func (r *run) checked(done result, rule int) state.Check {
+	c := state.Check{
+		Time: r.began.UTC().Truncate(time.Second), Outcome: done.Outcome, Code: done.Code(), Rule: rule, Reason: done.reason,
+		Primary: r.seen.Primary.String(), Duration: state.Milliseconds(time.Since(r.began).Milliseconds()),
+	}
+	if n := len(r.evidence.Rounds); n > 0 {
+		last := r.evidence.Rounds[n-1]
+		c.Sent, c.Received, c.RTT = last.Sent, last.Received, last.RTT
+	}
+	return c
 }
 
 // saw is what the streaks count.
@@ -98,18 +112,16 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 
 	var due *state.Trouble
 	var ended []state.Trouble
-	if r.typed != "" {
-		// Who typed it sees why it was refused; only what was tried is news.
-		switch done.Outcome {
-		case state.Blocked, state.TakeoverFailed, state.ReleaseFailed:
-			if done.change != nil {
-				due = new(state.Trouble)
-			}
-		}
-	} else {
+	if r.typed == "" {
 		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
 			notify.Check{Outcome: done.Outcome, Rule: r.rec.Last.Rule, Streaks: r.rec.Streaks, Now: now},
 			notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
+	}
+	// Who typed a command sees why it was refused; what was tried is news, and
+	// so is what was taken and given up again, whatever was told before.
+	tried := r.typed != "" && (done.Outcome == state.TakeoverFailed || done.Outcome == state.ReleaseFailed)
+	if due == nil && done.change != nil && (tried || done.Outcome == state.Blocked) {
+		due = new(state.Trouble)
 	}
 	switch {
 	case r.nobodyTook:

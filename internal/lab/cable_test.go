@@ -243,6 +243,19 @@ func TestLossTakesPingsAndARP(t *testing.T) {
 	}
 }
 
+func TestPartedHostsHearAllButEachOther(t *testing.T) {
+	l := needLab(t)
+	ok(t, l.Part(l.Primary, l.Standby))
+	wantSilence(t, l.Standby, "172.16.0.2")
+	wantSilence(t, l.Primary, "172.16.0.3")
+	for _, h := range []*Host{l.Primary, l.Standby} {
+		wantAnswer(t, l.Client, h.Addr4().String())
+		wantAnswer(t, h, "172.16.0.254")
+	}
+	ok(t, l.Rejoin(l.Standby, l.Primary))
+	wantAnswer(t, l.Standby, "172.16.0.2")
+}
+
 func TestWithoutNftTheErrorNamesThePackage(t *testing.T) {
 	l := needLab(t)
 	const hide = `for d in $(echo "$PATH" | tr : ' '); do [ -x $d/nft ] && mount -t tmpfs hidden $d; done; true`

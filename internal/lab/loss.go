@@ -26,6 +26,25 @@ func (h *Host) Lose(percent int) error {
 	return h.rules()
 }
 
+// Part loses every frame between two hosts, both ways, as two ports of a switch do that are isolated from each other:
+// all others hear both. Rejoin ends it, a power cut does not.
+func (l *Lab) Part(a, b *Host) error {
+	table := parted(a, b)
+	return l.nft("parting "+a.name+" and "+b.name, table+" {", "chain between {", "type filter hook forward priority 0",
+		fmt.Sprintf(`iifname "p%d-*" oifname "p%d-*" drop`, a.number, b.number),
+		fmt.Sprintf(`iifname "p%d-*" oifname "p%d-*" drop`, b.number, a.number), "}", "}")
+}
+
+// Rejoin undoes Part.
+func (l *Lab) Rejoin(a, b *Host) error {
+	table := parted(a, b)
+	return l.nft("rejoining "+a.name+" and "+b.name, table, "delete "+table)
+}
+
+func parted(a, b *Host) string {
+	return fmt.Sprintf("table bridge parted%dand%d", min(a.number, b.number), max(a.number, b.number))
+}
+
 // rules puts the losses into the switch, in place of those that were there for this host. Not on the host: what
 // reads packets there sees even those that its own firewall drops.
 func (h *Host) rules() error {
@@ -38,9 +57,17 @@ func (h *Host) rules() error {
 	if h.lose > 0 {
 		lines = append(lines, fmt.Sprintf("%snumgen random mod 100 <= %d drop", port, h.lose-1))
 	}
-	_, err := h.lab.bridge.run(append(lines, "}", "}"), "nft", "-f", "-")
-	if err != nil && strings.Contains(err.Error(), "exit status 127") {
-		return fmt.Errorf("host %s: nft is missing: install the package nftables", h.name)
+	return h.lab.nft("host "+h.name, append(lines, "}", "}")...)
+}
+
+// nft has the switch run lines of nft(8).
+func (l *Lab) nft(what string, lines ...string) error {
+	_, err := l.bridge.run(lines, "nft", "-f", "-")
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "exit status 127"):
+		return fmt.Errorf("%s: nft is missing: install the package nftables", what)
 	}
-	return h.err(err)
+	return fmt.Errorf("%s: %w", what, err)
 }

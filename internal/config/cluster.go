@@ -31,9 +31,13 @@ type Cluster struct {
 	Hooks          Hooks
 	Mail           Mail
 	StateDir       string
+	MetricsFile    string // "": none
+	VIPName        string // DNS name of the virtual IPs; "": none
 	// Given are the values as they were given, by setting: what the cluster
 	// is made of again where only its name is known.
 	Given map[string][]string
+	// From says where each of Given stands: --interval, or FILE:LINE.
+	From map[string]string
 }
 
 // Hooks are the operator's own commands, as argv; nil where there is none.

@@ -68,34 +68,36 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		},
 		StateDir: "/var/lib/pingover",
 		Given:    map[string][]string{"host": {"172.16.0.2"}},
+		From:     map[string]string{"host": "--host"},
 	}
 	if diff := cmp.Diff(want, got, addresses); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
-func TestEverySettingArrives(t *testing.T) {
+// everySetting is a value for each setting, and the cluster that they make.
+func everySetting(t *testing.T) (map[string][]string, Cluster) {
+	t.Helper()
 	password := file(t, "password", "secret\n")
 	ca := file(t, "ca.pem", certificate(t))
 	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
 		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
-		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0 --state-dir /srv/state/")
+		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0" +
+		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
 	values["mail-password-file"] = []string{password}
 	values["mail-ca"] = []string{ca}
+	from := map[string]string{}
 	for _, s := range Settings() {
 		if len(values[s.Name]) == 0 {
-			t.Errorf("this test does not set %s", s.Name)
+			t.Errorf("no value for %s", s.Name)
 		}
+		from[s.Name] = "--" + s.Name
 	}
-	got, err := FromFlags(values, rootOn("standby"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := Cluster{
+	return values, Cluster{
 		Name:      "web",
 		Host:      "fe80::2%eth0",
 		VIPs:      []VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/16")}},
@@ -127,8 +129,19 @@ func TestEverySettingArrives(t *testing.T) {
 			CAFile:       ca,
 			Timeout:      time.Minute,
 		},
-		StateDir: "/srv/state",
-		Given:    values,
+		StateDir:    "/srv/state",
+		MetricsFile: "/srv/metrics/pingover.prom",
+		VIPName:     "web.example.com",
+		Given:       values,
+		From:        from,
+	}
+}
+
+func TestEverySettingArrives(t *testing.T) {
+	values, want := everySetting(t)
+	got, err := FromFlags(values, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got, addresses); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -413,6 +426,14 @@ func TestValues(t *testing.T) {
 		{"state-dir", "/var/lib/other", ""},
 		{"state-dir", "state", "not an absolute path"},
 		{"state-dir", "/var/lib/\xff", "not UTF-8"},
+		{"state-dir", "/var/lib/a\nb", "a path cannot have a control character in it"},
+
+		{"metrics-file", "/var/lib/node_exporter/pingover.prom", ""},
+		{"metrics-file", "pingover.prom", "not an absolute path"},
+
+		{"vip-name", "web.example.com", "there is no vip that it could lead to"},
+		{"vip-name", "172.16.0.1", "not a DNS name, such as web.example.com"},
+		{"vip-name", "2001:db8::1", "not a DNS name, such as web.example.com"},
 	}
 	tested := map[string]bool{ // in tests of their own: they need files
 		"mail-password-file": true, "mail-ca": true,
@@ -483,6 +504,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"a label on another interface than the vip's", "--host h --vip 172.16.0.1@eth1 --label eth0:1 --interface eth0", `--label "eth0:1": must begin with eth1:`},
 		{"a label for two vips", "--host h --vip 172.16.0.1 --vip 172.16.0.5 --label eth0:1", `--label "eth0:1": a label is for one vip, and there are 2`},
 		{"a label for IPv6", "--host h --vip 2001:db8::1 --label eth0:1", `--label "eth0:1": a label is for an IPv4 vip, and 2001:db8::1 is IPv6`},
+		{"the name of a vip", "--host h --vip 172.16.0.1 --vip-name web", ""},
 		{"pings from a vip", "--host h --vip 172.16.0.1 --source 172.16.0.1", `--source "172.16.0.1": is a vip; pings need an address that stays on this machine`},
 		{"auto beside a witness", "--host h --witness auto --witness 172.16.0.254", `--witness "auto": stands alone, and there are 2 values`},
 		{"none beside a witness", "--host h --witness 172.16.0.254 --witness none", `--witness "none": stands alone, and there are 2 values`},

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -55,92 +54,132 @@ type Env struct {
 // FromFlags makes a cluster of flags: the values of each setting by its name,
 // in the order given. The error is nil or Problems.
 func FromFlags(values map[string][]string, env Env) (Cluster, error) {
-	given := make(map[string][]string, len(values))
-	for _, s := range Settings() {
-		if texts := values[s.Name]; len(texts) > 0 {
-			given[s.Name] = slices.Clone(texts)
+	d := newDraft(env, Settings(), fromFlags(values))
+	return d.build(), d.err()
+}
+
+// fromFlags are the values of flags.
+func fromFlags(flags map[string][]string) map[string][]value {
+	given := make(map[string][]value, len(flags))
+	for name, texts := range flags {
+		for _, text := range texts {
+			given[name] = append(given[name], value{text: text})
 		}
 	}
-	c, err := draftOf(values, env).build()
-	if err == nil {
-		c.Given = given
-	}
-	return c, err
+	return given
 }
 
-// draftOf is the draft of a cluster that flags make.
-func draftOf(values map[string][]string, env Env) *draft {
-	given := make(map[string][]value, len(values))
-	for _, s := range Settings() {
-		for _, text := range values[s.Name] {
-			given[s.Name] = append(given[s.Name], value{text, fmt.Sprintf("--%s %q", s.Name, s.shown(text))})
-		}
-	}
-	return &draft{env: env, given: given, place: func(name string) string { return "--" + name }, bad: map[string]bool{}}
+// value is a value as given, and the line of the file that it stands in; 0 for
+// a flag.
+type value struct {
+	text string
+	line int
 }
-
-// shown is a value as errors quote it.
-func (s Setting) shown(text string) string {
-	if s.hide != nil {
-		return s.hide(text)
-	}
-	return text
-}
-
-// value is a value as given, and where.
-type value struct{ text, place string }
 
 // draft is a cluster in the making.
 type draft struct {
 	Cluster
-	env      Env
-	given    map[string][]value
-	place    func(name string) string // of a setting that is not given
-	bad      map[string]bool          // settings with a problem: what builds on them is not looked at
-	netmask  int                      // in bits; 0 for none
-	bare     []bool                   // for each of VIPs: given without /BITS
-	problems Problems
+	env     Env
+	table   []Setting
+	file    string // "" where flags alone make the cluster
+	line    int    // where the cluster begins in the file
+	given   map[string][]value
+	bad     map[string]bool // settings with a fault: what builds on them is not looked at
+	netmask int             // in bits; 0 for none
+	bare    []bool          // for each of VIPs: given without /BITS
+	faults  []fault
+	// certificates are the files that were looked at, and what is wrong with
+	// them. Thousands of clusters may name the same large one.
+	certificates map[string]error
 }
+
+func newDraft(env Env, table []Setting, given map[string][]value) *draft {
+	return &draft{env: env, table: table, given: given, bad: map[string]bool{}, certificates: map[string]error{}}
+}
+
+// fault is one thing that is wrong, wherever the cluster comes from.
+type fault struct {
+	line int    // of the file; 0: on the command line
+	what string // the setting, with its value: `interval "3"`
+	text string
+	code int
+}
+
+// problem is the fault as the operator sees it. whose tells, where the place
+// does not, what it is wrong with: `cluster web`.
+func (f fault) problem(file, whose string) Problem {
+	p := Problem{Place: "--" + f.what, Text: f.text, Code: f.code}
+	if f.line > 0 {
+		p.Place = place(file, f.line)
+		if f.what != "" {
+			p.Text = f.what + ": " + p.Text
+		}
+	}
+	if whose != "" {
+		p.Text = whose + ": " + p.Text
+	}
+	return p
+}
+
+// place is a line of a file, as compilers write it.
+func place(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
 
 // fileError is a file that a value names and that cannot be used.
 type fileError struct{ error }
 
 // build parses what is given, fills in the defaults and then looks at what
 // the settings say together.
-func (d *draft) build() (Cluster, error) {
-	for _, s := range Settings() {
+func (d *draft) build() Cluster {
+	for _, s := range d.table {
 		d.parse(s)
 	}
 	d.completeName()
 	d.completeVIPs()
 	d.completeLabel()
+	d.completeVIPName()
 	d.completeSource()
 	d.completeWitness()
 	d.completeLease()
 	d.completeFailback()
 	d.completeMail()
 	d.completeStateDir()
-	if len(d.problems) > 0 {
-		return Cluster{}, d.problems
+	if len(d.bad) > 0 {
+		return Cluster{}
 	}
-	return d.Cluster, nil
+	d.remember()
+	return d.Cluster
+}
+
+// err is nil or the Problems of a draft of flags.
+func (d *draft) err() error {
+	if len(d.faults) == 0 {
+		return nil
+	}
+	problems := make(Problems, len(d.faults))
+	for i, f := range d.faults {
+		problems[i] = f.problem("", "")
+	}
+	return problems
 }
 
 // parse sets one setting to what is given, or to its default.
 func (d *draft) parse(s Setting) {
+	if d.bad[s.Name] {
+		return
+	}
 	values := d.given[s.Name]
 	if len(values) == 0 && s.Default != "" {
 		values = []value{{text: s.Default}}
 	}
 	if len(values) == 0 && s.Required {
-		d.wrong(s.Name, d.place(s.Name), "missing; every cluster needs one")
+		d.wrong(s.Name, 0, "missing; every cluster needs one")
 		return
 	}
 	if s.Kind != List && len(values) > 1 {
-		d.wrong(s.Name, values[len(values)-1].place, "given %d times, and takes one value", len(values))
+		d.wrong(s.Name, len(values)-1, "given %d times, and takes one value", len(values))
 		return
 	}
-	for _, v := range values {
+	for i, v := range values {
 		var err error
 		switch {
 		case v.text == "":
@@ -152,32 +191,56 @@ func (d *draft) parse(s Setting) {
 			err = s.set(d, v.text)
 		}
 		if err != nil {
-			d.refuse(s.Name, v.place, err)
+			d.refuse(s.Name, i, err)
 		}
 	}
 }
 
-// wrong notes a problem of a setting.
-func (d *draft) wrong(name, place, format string, args ...any) {
-	d.refuse(name, place, fmt.Errorf(format, args...))
+// remember keeps what the cluster was made of.
+func (d *draft) remember() {
+	d.Given, d.From = make(map[string][]string, len(d.given)), make(map[string]string, len(d.given))
+	for _, s := range d.table {
+		for i, v := range d.given[s.Name] {
+			d.Given[s.Name] = append(d.Given[s.Name], v.text)
+			switch {
+			case i > 0:
+			case v.line > 0:
+				d.From[s.Name] = place(d.file, v.line)
+			default:
+				d.From[s.Name] = "--" + s.Name
+			}
+		}
+	}
 }
 
-func (d *draft) refuse(name, place string, err error) {
-	code := CodeUsage
-	if _, ok := errors.AsType[fileError](err); ok {
-		code = CodeConfig
-	}
+// wrong notes a fault in the n-th value of a setting, from 0, or in that there
+// is none.
+func (d *draft) wrong(name string, n int, format string, args ...any) {
+	d.refuse(name, n, fmt.Errorf(format, args...))
+}
+
+func (d *draft) refuse(name string, n int, err error) {
 	d.bad[name] = true
-	d.problems = append(d.problems, Problem{Place: place, Text: err.Error(), Code: code})
+	f := fault{line: d.line, what: name, text: err.Error(), code: CodeUsage}
+	if values := d.given[name]; n < len(values) {
+		f.line = values[n].line
+		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
+	}
+	if _, ok := errors.AsType[fileError](err); ok || f.line > 0 {
+		f.code = CodeConfig
+	}
+	d.faults = append(d.faults, f)
+}
+
+// shown is a value as errors quote it.
+func (d *draft) shown(name, text string) string {
+	for _, s := range d.table {
+		if s.Name == name && s.hide != nil {
+			text = s.hide(text)
+		}
+	}
+	return clip(text)
 }
 
 // is says whether a setting was given, and is right as far as it goes.
 func (d *draft) is(name string) bool { return len(d.given[name]) > 0 && !d.bad[name] }
-
-// at is the place of the n-th value of a setting, from 0.
-func (d *draft) at(name string, n int) string {
-	if values := d.given[name]; n < len(values) {
-		return values[n].place
-	}
-	return d.place(name)
-}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"unicode"
 )
@@ -25,7 +26,7 @@ func number(low, high int, field func(*Cluster) *int) form {
 
 // yesNo is the form of a switch.
 func yesNo(field func(*Cluster) *bool) form {
-	return form{Kind: Bool, Range: "true or false", set: func(d *draft, text string) error {
+	return form{Kind: Bool, Range: "true or false", Values: []string{"true", "false"}, set: func(d *draft, text string) error {
 		if text != "true" && text != "false" {
 			return errors.New("neither true nor false")
 		}
@@ -37,11 +38,26 @@ func yesNo(field func(*Cluster) *bool) form {
 // either is the form of a switch whose two positions have names.
 func either(off, on string, field func(*Cluster) *bool) form {
 	names := off + " or " + on
-	return form{Argument: "WAY", Range: names, set: func(d *draft, text string) error {
+	return form{Argument: "WAY", Range: names, Values: []string{off, on}, set: func(d *draft, text string) error {
 		if text != off && text != on {
 			return errors.New("must be " + names)
 		}
 		*field(&d.Cluster) = text == on
+		return nil
+	}}
+}
+
+// absolutePath is the form of a path that means the same file in whichever
+// directory pingover is started.
+func absolutePath(argument string, field func(*Cluster) *string) form {
+	return form{Argument: argument, Range: "an absolute path", set: func(d *draft, text string) error {
+		switch {
+		case !filepath.IsAbs(text):
+			return errors.New("not an absolute path")
+		case hasControl(text):
+			return errors.New("a path cannot have a control character in it")
+		}
+		*field(&d.Cluster) = filepath.Clean(text)
 		return nil
 	}}
 }

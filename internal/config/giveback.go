@@ -9,15 +9,14 @@ func (d *draft) completeLease() {
 	if !d.is("lease") || d.Lease == 0 {
 		return
 	}
-	at := d.at("lease", 0)
 	if d.Tool == "ifconfig" {
-		d.wrong("lease", at, "needs ip of iproute2, and the tool is ifconfig")
+		d.wrong("lease", 0, "needs ip of iproute2, and the tool is ifconfig")
 	}
 	if slices.ContainsFunc([]string{"count", "interval", "timeout", "retry-wait"}, func(name string) bool { return d.bad[name] }) {
 		return
 	}
 	if least := 2 * d.LongestLook(); d.Lease < least {
-		d.wrong("lease", at, "shorter than twice the longest look, %s; make it longer, or count, interval, timeout or retry-wait smaller", DurationText(least))
+		d.wrong("lease", 0, "shorter than twice the longest look, %s; make it longer, or count, interval, timeout or retry-wait smaller", DurationText(least))
 	}
 }
 
@@ -25,6 +24,6 @@ func (d *draft) completeLease() {
 // away without asking who took it may leave it to nobody.
 func (d *draft) completeFailback() {
 	if d.Failback && !d.DuplicateCheck && !d.bad["duplicate-check"] {
-		d.wrong("failback", d.at("failback", 0), "needs duplicate-check, to see that somebody takes what is handed over")
+		d.wrong("failback", 0, "needs duplicate-check, to see that somebody takes what is handed over")
 	}
 }

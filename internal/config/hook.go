@@ -17,7 +17,7 @@ import (
 // command is the form of a hook: a command line that no shell reads.
 func command(field func(*Cluster) *[]string) form {
 	return form{
-		Argument: "COMMAND", Range: "a program and its arguments; no shell reads them",
+		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments; no shell reads them",
 		set: func(d *draft, text string) error {
 			argv, err := splitCommand(text)
 			if err != nil {

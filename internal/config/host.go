@@ -45,7 +45,7 @@ func (d *draft) completeName() {
 	name := strings.Trim(notName.ReplaceAllString(strings.ToLower(d.Host), "-"), "-._")
 	d.Name = strings.TrimRight(name[:min(len(name), 64)], "-._")
 	if err := checkName(d.Name); err != nil {
-		d.wrong("name", d.place("name"), "missing, and the host's will not do: %s", err)
+		d.wrong("name", 0, "missing, and the host's will not do: %s", err)
 	}
 }
 
@@ -110,10 +110,10 @@ func (d *draft) completeSource() {
 		return
 	}
 	if d.hasVIP(d.Source.WithZone("")) {
-		d.wrong("source", d.at("source", 0), "is a vip; pings need an address that stays on this machine")
+		d.wrong("source", 0, "is a vip; pings need an address that stays on this machine")
 	}
 	if host, ok := d.hostAddress(); ok && host.Is4() != d.Source.Is4() {
-		d.wrong("source", d.at("source", 0), "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
+		d.wrong("source", 0, "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
 	}
 }
 
@@ -151,18 +151,18 @@ func (d *draft) completeWitness() {
 		return
 	}
 	given := d.given["witness"]
-	for _, v := range given {
+	for i, v := range given {
 		if (v.text == "auto" || v.text == "none") && len(given) > 1 {
-			d.wrong("witness", v.place, "stands alone, and there are %d values", len(given))
+			d.wrong("witness", i, "stands alone, and there are %d values", len(given))
 			return
 		}
 	}
 	for i, addr := range d.Witness.Addresses {
 		if host, ok := d.hostAddress(); ok && host == addr {
-			d.wrong("witness", given[i].place, "is the host; a witness is a third machine")
+			d.wrong("witness", i, "is the host; a witness is a third machine")
 		}
 		if !d.bad["vip"] && d.hasVIP(addr.WithZone("")) {
-			d.wrong("witness", given[i].place, "is a vip; a witness is a third machine")
+			d.wrong("witness", i, "is a vip; a witness is a third machine")
 		}
 	}
 }

@@ -162,14 +162,23 @@ func setMailPasswordFile(d *draft, text string) error {
 }
 
 func setMailCA(d *draft, text string) error {
-	data, err := readFile(text, 1<<20)
+	err, known := d.certificates[text]
+	if !known {
+		err = checkCertificates(text)
+		d.certificates[text] = err
+	}
+	d.Mail.CAFile = text
+	return err
+}
+
+func checkCertificates(path string) error {
+	data, err := readFile(path, 1<<20)
 	if err != nil {
 		return err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(data) {
 		return fileError{errors.New("there is no certificate in PEM form in it")}
 	}
-	d.Mail.CAFile = text
 	return nil
 }
 
@@ -182,13 +191,12 @@ func (d *draft) completeMail() {
 	switch {
 	case d.bad["mail-user"] || d.bad["mail-password-file"]:
 	case d.Mail.User == "" && d.Mail.Password != "":
-		d.wrong("mail-password-file", d.at("mail-password-file", 0), "there is a password but no user; give mail-user too")
+		d.wrong("mail-password-file", 0, "there is a password but no user; give mail-user too")
 	case d.Mail.User != "" && d.Mail.Password == "":
 		// The variable may be there for another cluster: alone it means nothing.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
 		if d.Mail.Password == "" {
-			d.wrong("mail-user", d.at("mail-user", 0),
-				"there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+			d.wrong("mail-user", 0, "there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 		}
 	}
 }

@@ -9,8 +9,11 @@ func Nearest(word string, known []string) string {
 	nearest, least := "", max(1, len(word)/3)+1
 	var longer []string
 	for _, k := range known {
-		if n := distance(word, k); n < least {
-			nearest, least = k, n
+		// The lengths alone tell words apart that are too long to compare.
+		if apart := max(len(word), len(k)) - min(len(word), len(k)); apart < least {
+			if n := distance(word, k); n < least {
+				nearest, least = k, n
+			}
 		}
 		if len(word) > 1 && strings.HasPrefix(k, word) {
 			longer = append(longer, k)

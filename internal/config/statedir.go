@@ -1,33 +1,19 @@
 package config
 
-import (
-	"errors"
-	"path/filepath"
-)
+import "path/filepath"
 
 // StateDir is the state directory that the flags name, by their names as for
 // FromFlags, or else the default; no cluster has to be given. The error is nil
 // or Problems.
 func StateDir(values map[string][]string, env Env) (string, error) {
-	d := draftOf(values, env)
-	for _, s := range Settings() {
+	d := newDraft(env, Settings(), fromFlags(values))
+	for _, s := range d.table {
 		if s.Name == "state-dir" {
 			d.parse(s)
 		}
 	}
 	d.completeStateDir()
-	if len(d.problems) > 0 {
-		return "", d.problems
-	}
-	return d.StateDir, nil
-}
-
-func setStateDir(d *draft, text string) error {
-	if !filepath.IsAbs(text) {
-		return errors.New("not an absolute path")
-	}
-	d.StateDir = filepath.Clean(text)
-	return nil
+	return d.StateDir, d.err()
 }
 
 // completeStateDir finds the directory where none is given; for others than
@@ -48,5 +34,5 @@ func (d *draft) completeStateDir() {
 		d.StateDir = filepath.Join(home, ".local/state/pingover")
 		return
 	}
-	d.wrong("state-dir", d.place("state-dir"), "missing, and there is no HOME to find it by")
+	d.wrong("state-dir", 0, "missing, and there is no HOME to find it by")
 }

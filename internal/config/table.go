@@ -7,9 +7,10 @@ type Kind uint8
 
 // The kinds of settings.
 const (
-	Single Kind = iota // one value
-	List               // any number of values
-	Bool               // true or false; the bare flag means true
+	Single  Kind = iota // one value
+	List                // any number of values
+	Bool                // true or false; the bare flag means true
+	Command             // a command line, or in the file its words as a list
 )
 
 // Setting is one row of the table that flags, help and documentation are made
@@ -28,8 +29,9 @@ type Setting struct {
 // form is what a setting's values look like and where they go.
 type form struct {
 	Kind     Kind
-	Argument string // what stands for a value in help
-	Range    string // what a value may be, in words
+	Argument string   // what stands for a value in help
+	Range    string   // what a value may be, in words
+	Values   []string // all that it may be, or the words among that
 
 	set  func(d *draft, text string) error
 	hide func(text string) string // what errors show instead of the text; nil: the text
@@ -88,6 +90,11 @@ func Settings() []Setting {
 			form: form{Argument: "LABEL", Range: "INTERFACE:TEXT, 15 characters at most", set: setLabel},
 		},
 		{
+			Name: "vip-name", Group: groupCluster, Derived: "none",
+			Help: "the name that clients know the virtual IPs by; doctor sees that it leads to them",
+			form: form{Argument: "NAME", Range: "a DNS name", set: setVIPName},
+		},
+		{
 			Name: "count", Short: "c", Group: groupPing, Default: "5",
 			Help: "pings in a round",
 			form: number(1, 100, func(c *Cluster) *int { return &c.Count }),
@@ -115,7 +122,7 @@ func Settings() []Setting {
 		{
 			Name: "witness", Group: groupGuards, Default: "auto",
 			Help: "address that must answer before a takeover; may be repeated, and one is enough; auto is the default gateway",
-			form: list(form{Argument: "WITNESS", Range: "auto, none or an address", set: addWitness}),
+			form: list(form{Argument: "WITNESS", Range: "auto, none or an address", Values: []string{"auto", "none"}, set: addWitness}),
 		},
 		{
 			Name: "duplicate-check", Group: groupGuards, Default: "true",
@@ -135,7 +142,7 @@ func Settings() []Setting {
 		{
 			Name: "tool", Group: groupTakeover, Default: "auto",
 			Help: "what raises and lowers addresses; auto is ip where there is one",
-			form: form{Argument: "TOOL", Range: "auto, ip or ifconfig", set: setTool},
+			form: form{Argument: "TOOL", Range: "auto, ip or ifconfig", Values: []string{"auto", "ip", "ifconfig"}, set: setTool},
 		},
 		{
 			Name: "announce", Group: groupTakeover, Default: "3",
@@ -195,7 +202,7 @@ func Settings() []Setting {
 		{
 			Name: "mail-via", Group: groupMail, Default: "sendmail",
 			Help: "how mail leaves this machine",
-			form: form{Argument: "VIA", Range: viaForms, set: setMailVia, hide: hideCredentials},
+			form: form{Argument: "VIA", Range: viaForms, Values: []string{"sendmail"}, set: setMailVia, hide: hideCredentials},
 		},
 		{
 			Name: "mail-user", Group: groupMail, Derived: "no login",
@@ -225,7 +232,12 @@ func Settings() []Setting {
 		{
 			Name: "state-dir", Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",
 			Help: "where the record and the lock are kept",
-			form: form{Argument: "DIRECTORY", Range: "an absolute path", set: setStateDir},
+			form: absolutePath("DIRECTORY", func(c *Cluster) *string { return &c.StateDir }),
+		},
+		{
+			Name: "metrics-file", Group: groupFiles, Derived: "none",
+			Help: "metrics of all clusters for Prometheus, replaced by each run; node_exporter reads files whose names end in .prom",
+			form: absolutePath("FILE", func(c *Cluster) *string { return &c.MetricsFile }),
 		},
 	}
 }

@@ -121,7 +121,6 @@ func (d *draft) completeVIPs() {
 	if !d.is("netmask") || d.bad["vip"] {
 		return
 	}
-	at := d.at("netmask", 0)
 	fits := false
 	for i, v := range d.VIPs {
 		addr := v.Prefix.Addr()
@@ -130,16 +129,31 @@ func (d *draft) completeVIPs() {
 		}
 		fits = true
 		if !d.bare[i] && v.Prefix.Bits() != d.netmask {
-			d.wrong("netmask", at, "is /%d, and vip %s says otherwise", d.netmask, v.Prefix)
+			d.wrong("netmask", 0, "is /%d, and vip %s says otherwise", d.netmask, v.Prefix)
 			continue
 		}
 		d.VIPs[i].Prefix = netip.PrefixFrom(addr, d.netmask)
 		if err := checkHostPart(d.VIPs[i].Prefix); err != nil {
-			d.wrong("vip", d.at("vip", i), "with the netmask, %s", err)
+			d.wrong("vip", i, "with the netmask, %s", err)
 		}
 	}
 	if !fits {
-		d.wrong("netmask", at, "there is no IPv4 vip that it could be for")
+		d.wrong("netmask", 0, "there is no IPv4 vip that it could be for")
+	}
+}
+
+func setVIPName(d *draft, text string) error {
+	if !isHostName(text) {
+		return errors.New("not a DNS name, such as web.example.com")
+	}
+	d.VIPName = text
+	return nil
+}
+
+// completeVIPName sees that the name can lead somewhere.
+func (d *draft) completeVIPName() {
+	if d.is("vip-name") && !d.bad["vip"] && len(d.VIPs) == 0 {
+		d.wrong("vip-name", 0, "there is no vip that it could lead to")
 	}
 }
 
@@ -183,14 +197,13 @@ func (d *draft) completeLabel() {
 	if !d.is("label") || d.bad["vip"] || d.bad["interface"] {
 		return
 	}
-	at := d.at("label", 0)
 	if len(d.VIPs) != 1 {
-		d.wrong("label", at, "a label is for one vip, and there are %d", len(d.VIPs))
+		d.wrong("label", 0, "a label is for one vip, and there are %d", len(d.VIPs))
 		return
 	}
 	v := d.VIPs[0]
 	if !v.Prefix.Addr().Is4() {
-		d.wrong("label", at, "a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
+		d.wrong("label", 0, "a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
 		return
 	}
 	iface := v.Interface
@@ -198,6 +211,6 @@ func (d *draft) completeLabel() {
 		iface = d.Interface
 	}
 	if iface != "" && !strings.HasPrefix(d.Label, iface+":") {
-		d.wrong("label", at, "must begin with %s:", iface)
+		d.wrong("label", 0, "must begin with %s:", iface)
 	}
 }

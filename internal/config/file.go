@@ -1,0 +1,231 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFile is the most bytes that a configuration file can have.
+const maxFile = 1 << 20
+
+// ReadFile reads the configuration file. It names commands to run: as root,
+// one that somebody else could have written is refused. The error is Problems;
+// it is fs.ErrNotExist too where there is no such file.
+func ReadFile(path string, root bool) ([]byte, error) {
+	refused := func(format string, args ...any) error {
+		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig}}
+	}
+	// What is looked at is what is read, whoever puts another file there
+	// meanwhile. Opening a pipe would keep a run waiting for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		text := unreadable(err).Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, absent{Problems{{Place: path, Text: text, Code: CodeConfig}}}
+		}
+		return nil, refused("%s", text)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, refused("%v", unreadable(err))
+	case !info.Mode().IsRegular():
+		return nil, refused("not a regular file")
+	}
+	if root {
+		if err := onlyRootWrites(path, info); err != nil {
+			return nil, err
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, refused("%v", unreadable(err))
+	case len(data) > maxFile:
+		return nil, refused("larger than %d KiB", maxFile>>10)
+	}
+	return data, nil
+}
+
+// absent are the problems with a file that is not there.
+type absent struct{ Problems }
+
+func (a absent) Unwrap() []error { return []error{a.Problems, fs.ErrNotExist} }
+
+func onlyRootWrites(path string, info fs.FileInfo) error {
+	var problems Problems
+	refuse := func(format string, args ...any) {
+		problems = append(problems, Problem{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig})
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 {
+		refuse("belongs to user %d, and names commands that root runs; when you know what is in it: chown root %s", owner, path)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		refuse("can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w %s", path)
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// FromFile makes clusters of the content of a configuration file, in its
+// order. What flags say counts for every cluster, before what the file says of
+// it, before its defaults. path is how errors call the file. The error is
+// Problems: all that is wrong, in the order of the file.
+func FromFile(path string, data []byte, flags map[string][]string, env Env) ([]Cluster, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as some editors begin a text
+	table := Settings()
+	wrong := &findings{file: path}
+	file := readSections(data, table, wrong)
+
+	given := newDraft(env, table, fromFlags(flags))
+	given.parseGiven()
+	for _, name := range []string{"name", "host"} {
+		if len(given.given[name]) > 0 && !given.bad[name] {
+			given.wrong(name, 0, "is for a cluster that flags define, and the clusters stand in %s", path)
+		}
+	}
+	wrong.add("", given.faults...)
+	shared := newDraft(env, table, file.defaults.given)
+	shared.bad = file.defaults.bad
+	shared.parseGiven()
+	wrong.add("defaults", shared.faults...)
+
+	var clusters []Cluster
+	claims := claims{vips: map[netip.Addr]string{}, labels: map[string]string{}}
+	for _, section := range file.clusters {
+		d := newDraft(env, table, map[string][]value{})
+		d.file, d.line, d.certificates = path, section.line, shared.certificates
+		for _, layer := range []*draft{shared, {given: section.given, bad: section.bad}, given} {
+			d.cover(layer)
+		}
+		clusters = append(clusters, d.build())
+		claims.check(d)
+		wrong.add(section.whose, d.faults...)
+	}
+	if problems := wrong.problems(); len(problems) > 0 {
+		return nil, problems
+	}
+	return clusters, nil
+}
+
+// parseGiven looks at each value on its own, as far as there are any.
+func (d *draft) parseGiven() {
+	for _, s := range d.table {
+		if len(d.given[s.Name]) > 0 {
+			d.parse(s)
+		}
+	}
+}
+
+// cover lays what is given by another draft, and what is known to be wrong
+// with that, over what was given so far.
+func (d *draft) cover(layer *draft) {
+	for name := range layer.given {
+		delete(d.bad, name)
+	}
+	maps.Copy(d.given, layer.given)
+	maps.Copy(d.bad, layer.bad)
+}
+
+// claims are what only one of the clusters can have, and which one has it.
+type claims struct {
+	vips    map[netip.Addr]string
+	labels  map[string]string
+	first   string // cluster, to which all others compare
+	metrics string // file of the first
+}
+
+// check sees that a cluster claims nothing that another one has.
+func (c *claims) check(d *draft) {
+	if d.bad["name"] {
+		return
+	}
+	if !d.bad["vip"] {
+		for i, v := range d.VIPs {
+			if other, taken := c.vips[v.Prefix.Addr()]; taken {
+				d.wrong("vip", i, "cluster %s has it too", other)
+				continue
+			}
+			c.vips[v.Prefix.Addr()] = d.Name
+		}
+	}
+	if d.is("label") {
+		if other, taken := c.labels[d.Label]; taken {
+			d.wrong("label", 0, "cluster %s has it too", other)
+		} else {
+			c.labels[d.Label] = d.Name
+		}
+	}
+	switch {
+	case d.bad["metrics-file"]:
+	case c.first == "":
+		c.first, c.metrics = d.Name, d.MetricsFile
+	case d.MetricsFile != c.metrics:
+		d.wrong("metrics-file", 0, "one file is for all clusters, and cluster %s has %s; put it into defaults",
+			c.first, cmp.Or(c.metrics, "none"))
+	}
+}
+
+// findings are what is wrong with a file, and whose it is: of defaults, or of
+// a cluster. What is wrong with many clusters for one reason is said once.
+type findings struct {
+	file  string
+	found []finding
+	index map[fault]int
+}
+
+type finding struct {
+	fault
+	whose, last string
+	more        int // clusters for which it is the same
+}
+
+func (f *findings) add(whose string, faults ...fault) {
+	for _, one := range faults {
+		i, known := f.index[one]
+		if !known {
+			if f.index == nil {
+				f.index = map[fault]int{}
+			}
+			f.index[one] = len(f.found)
+			f.found = append(f.found, finding{fault: one, whose: whose, last: whose})
+		} else if f.found[i].last != whose {
+			f.found[i].last = whose
+			f.found[i].more++
+		}
+	}
+}
+
+// wrong notes a fault of the file itself; what is "" where a line speaks for
+// itself.
+func (f *findings) wrong(whose string, line int, what, format string, args ...any) {
+	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: CodeConfig})
+}
+
+// problems are the findings in the order of the file, flags before it.
+func (f *findings) problems() Problems {
+	slices.SortStableFunc(f.found, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
+	var problems Problems
+	for _, one := range f.found {
+		whose := one.whose
+		if one.more > 0 {
+			whose = fmt.Sprintf("%s and %d more", whose, one.more)
+		}
+		problems = append(problems, one.problem(f.file, whose))
+	}
+	return problems
+}

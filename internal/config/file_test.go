@@ -1,0 +1,728 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+)
+
+func TestTheFileSaysTheSameAsFlags(t *testing.T) {
+	values, want := everySetting(t)
+	settings := map[string]any{}
+	for _, s := range Settings() {
+		switch {
+		case s.Name == "name":
+		case s.Kind == List:
+			settings[s.Name] = values[s.Name]
+		default:
+			settings[s.Name] = values[s.Name][0]
+		}
+	}
+	for _, place := range []map[string]any{
+		{"clusters": map[string]any{"web": settings}},
+		{"defaults": settings, "clusters": map[string]any{"web": nil}},
+	} {
+		data, err := yaml.Marshal(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := FromFile("f", data, nil, rootOn("standby"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.From = got[0].From
+		if diff := cmp.Diff([]Cluster{want}, got, addresses); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	}
+}
+
+// What is given in the nearest place counts alone, lists too, and the clusters
+// come in the order of the file.
+func TestFlagsBeforeTheClusterBeforeDefaults(t *testing.T) {
+	const text = `
+clusters:
+  web:
+    host: 172.16.0.2
+    vip: 172.16.0.1
+    rise: 9
+    post-takeover:
+      - sh
+      - -c
+      - |
+        echo "$PINGOVER_VIPS"
+        exit 0
+  db:
+    host: 172.16.0.3
+    vip: [172.16.0.5, 2001:db8::5]
+    count: 7
+    mail-to:
+      - dba
+      - "Ops, Team <ops@example.com>"
+    post-takeover: >-
+      sh -c
+      'exit 0'
+  another: {host: 'h', retry-wait: 0}
+defaults:
+  count: 9
+  interval: 1s
+  retry-wait: 10s
+  mail-to: [root, ops]
+`
+	got, err := FromFile("/etc/pingover.yaml", []byte(text), flags("--interval 2s --rise 4"), rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(line string, hook []string) Cluster {
+		values := flags(line)
+		if hook != nil {
+			values["post-takeover"] = hook
+		}
+		c, err := FromFlags(values, rootOn("standby"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	want := []Cluster{
+		of("--name web --host 172.16.0.2 --vip 172.16.0.1 --count 9 --interval 2s --rise 4 --retry-wait 10s --mail-to root --mail-to ops",
+			[]string{"sh -c 'echo \"$PINGOVER_VIPS\"\nexit 0'"}),
+		of("--name db --host 172.16.0.3 --vip 172.16.0.5 --vip 2001:db8::5 --count 7 --interval 2s --rise 4 --retry-wait 10s --mail-to dba",
+			[]string{"sh -c 'exit 0'"}),
+		of("--name another --host h --count 9 --interval 2s --rise 4 --retry-wait 0 --mail-to root --mail-to ops", nil),
+	}
+	const ops = "Ops, Team <ops@example.com>"
+	want[1].Mail.To = append(want[1].Mail.To, `"Ops, Team" <ops@example.com>`)
+	want[1].Given["mail-to"] = append(want[1].Given["mail-to"], ops)
+	at := func(line int) string { return "/etc/pingover.yaml:" + strconv.Itoa(line) }
+	want[0].From = map[string]string{
+		"name": at(3), "host": at(4), "vip": at(5), "post-takeover": at(8),
+		"count": at(25), "interval": "--interval", "rise": "--rise", "retry-wait": at(27), "mail-to": at(28),
+	}
+	want[1].From = map[string]string{
+		"name": at(13), "host": at(14), "vip": at(15), "count": at(16), "mail-to": at(18), "post-takeover": at(20),
+		"interval": "--interval", "rise": "--rise", "retry-wait": at(27),
+	}
+	want[2].From = map[string]string{
+		"name": at(23), "host": at(23), "retry-wait": at(23), "count": at(25), "interval": "--interval", "rise": "--rise", "mail-to": at(28),
+	}
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestOriginsAreAllSettingsWithWhatCounts(t *testing.T) {
+	password := file(t, "password", "secret\n")
+	got, err := FromFile("/etc/pingover.yaml", []byte(`
+defaults: {mail-to: [root, ops], mail-user: joe, mail-password-file: `+password+`}
+clusters:
+  web: {host: 172.16.0.2, vip: 172.16.0.1, retry-wait: 5s, post-takeover: [sh, -c, exit 0]}
+`), flags("--interval 1s"), rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `name web (/etc/pingover.yaml:4)
+host 172.16.0.2 (/etc/pingover.yaml:4)
+vip 172.16.0.1 (/etc/pingover.yaml:4)
+netmask 255.255.255.255 (default)
+interface for each virtual IP the one whose network holds it, else the one that leads to the host (default)
+label INTERFACE:N, the first free (default)
+vip-name none (default)
+count 5 (default)
+interval 1s (--interval)
+timeout 1s (default)
+retry-wait 5s (/etc/pingover.yaml:4)
+source an address of the interface that is no virtual IP (default)
+witness auto (default)
+duplicate-check true (default)
+rise 3 (default)
+boot-wait 3m (default)
+tool auto (default)
+announce 3 (default)
+lease 0 (default)
+failback manual (default)
+isolated hold (default)
+pre-takeover none (default)
+post-takeover sh -c 'exit 0' (/etc/pingover.yaml:4)
+pre-release none (default)
+post-release none (default)
+hook-timeout 30s (default)
+mail-to root, ops (/etc/pingover.yaml:2)
+mail-from pingover@standby (default)
+mail-via sendmail (default)
+mail-user joe (/etc/pingover.yaml:2)
+mail-password-file ` + password + ` (/etc/pingover.yaml:2)
+mail-ca the certificates of this machine (default)
+mail-timeout 15s (default)
+remind 24h (default)
+state-dir /var/lib/pingover (default)
+metrics-file none (default)
+`
+	var lines strings.Builder
+	for _, o := range got[0].Origins() {
+		fmt.Fprintln(&lines, o)
+	}
+	if diff := cmp.Diff(want, lines.String()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestFilesThatAreRight(t *testing.T) {
+	for name, text := range map[string]string{
+		"as editors begin a text":         "\ufeffclusters: {web: {host: h}}",
+		"with the line ends of Windows":   "clusters:\r\n  web:\r\n    host: h\r\n",
+		"with tabs where they may be":     "clusters:\n  web:\n    host:\th\t# primary\n",
+		"as one marked document":          "%YAML 1.1\n---\nclusters: {web: {host: h}}\n...\n",
+		"with all defaults commented out": "defaults:\n# count: 5\nclusters:\n  web:\n    host: h",
+		"as JSON":                         `{"clusters": {"web": {"host": "h"}}}`,
+		"with quoted keys":                "'clusters':\n  \"web\":\n    'host': 'h'",
+		"with a value on its own line":    "clusters:\n  web:\n    host:\n      h",
+		"with a value as a block":         "clusters:\n  web:\n    host: |\n      h\n",
+		"with the host as a default":      "defaults: {host: h}\nclusters:\n  web:\n",
+	} {
+		got, err := FromFile("f", []byte(text), nil, rootOn("standby"))
+		if err != nil || len(got) != 1 || got[0].Name != "web" || got[0].Host != "h" {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+func TestFilesThatAreWrong(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	tests := []struct{ name, text, want string }{
+		// No file of ours.
+		{"empty", "", `f:1: empty; there must be at least one cluster in it`},
+		{"blank", "\n \n", `f:1: empty; there must be at least one cluster in it`},
+		{"comments", "# clusters:\n", `f:1: empty; there must be at least one cluster in it`},
+		{"nothing", "---\n...\n", `f:1: empty; there must be at least one cluster in it`},
+		{"a binary", "clusters:\n\x7fELF\x02\x01", `f:2: not text: it has the character U+007F in it`},
+		{"zeros", "\x00\x00", `f:1: not text: it has the character U+0000 in it`},
+		{"Latin-1", "clusters:\n  web: {host: h, mail-to: J\xf6rg <j@example.com>}", `f:2: not text: the byte 0xf6 is not UTF-8`},
+		{"UTF-16", "\xff\xfec\x00", `f:1: not text: the byte 0xff is not UTF-8`},
+		{"the line ends of old Macs", "clusters:\r  web: {host: h}", `f:1: not text: it has the character U+000D in it`},
+		{"a line end that only YAML knows", "clusters:\n  web: {host: h} #\u2028", `f:2: not text: it has the character U+2028 in it`},
+		{"another one", "clusters:\n  web: {host: h} #\u2029", `f:2: not text: it has the character U+2029 in it`},
+		{"a word", "clusters", `f:1: must be defaults and clusters, not the value "clusters"`},
+		{"a list", "\n- web\n- db", `f:2: must be defaults and clusters, not a list`},
+		{"a crontab", "MAILTO=root\n* * * * * root pingover check\n", `f:1: must be defaults and clusters, not the value "MAILTO=root * * * * * root pingover check"`},
+
+		// No YAML.
+		{"a tab before a key", "clusters:\n\tweb: {host: h}\n", `f:2: not YAML: a tab at the beginning of the line; YAML wants spaces`},
+		{"a tab behind blanks", "clusters:\n  web:\n    host: h\n  \tcount: 0\n", `f:4: not YAML: a tab at the beginning of the line; YAML wants spaces`},
+		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
+		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
+		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
+		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: a quote is not closed`},
+		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
+		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
+		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
+		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
+		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
+		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: neither a key with a colon and its value, nor - and a value`},
+		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
+		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
+		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: a value that begins with @, % or ` needs quotes"},
+		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: aliases are not for this file; text that begins with * needs quotes`},
+		{"an escape that there is not", "clusters:\n  web:\n    host: \"\\h\"\n", `f:3: not YAML: found unknown escape character`},
+		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: something stands behind the end of the document`},
+		{"a tab behind a list of many lines", "clusters:\n  web:\n    vip: [\n" + strings.Repeat("      172.16.0.1,\n", 50) + "    ]\n\thost: h\n", `f:55: not YAML: a tab at the beginning of the line; YAML wants spaces`},
+		{"many brackets", strings.Repeat("[", 20000), `f:1: not YAML: exceeded max depth of 10000`},
+
+		// More than YAML must be able to say.
+		{
+			"a second document", "clusters: {web: {host: h, count: 0}}\n---\nclusters: {}\n",
+			`f:1: cluster web: count "0": out of range (1 to 100)
+f:2: a second document begins here, and there can be only one; leave --- out`,
+		},
+		{
+			"anchors, aliases, merging and tags", `
+defaults: &all
+  count: 5
+clusters:
+  web: &web
+    host: &h h
+    <<: *all
+    vip: &v [172.16.0.1]
+    rise: !!int 3
+    mail-to: [!!str root, *h]
+    ? &k tool
+    : ip
+  db: *web
+`,
+			`f:2: defaults: anchors such as &all are not for this file; what clusters share belongs into defaults
+f:5: cluster web: anchors such as &web are not for this file; what clusters share belongs into defaults
+f:13: cluster db: aliases such as *web are not for this file; what clusters share belongs into defaults`,
+		},
+		{
+			"anchors, aliases, merging and tags in a cluster", `
+clusters:
+  web:
+    host: &h h
+    <<: {count: 5}
+    vip: &v [172.16.0.1]
+    rise: !!int 3
+    mail-to: [!!str root, *h]
+    ? &k tool
+    : ip
+`,
+			`f:4: cluster web: host: anchors such as &h are not for this file; what clusters share belongs into defaults
+f:5: cluster web: key "<<": merging is not for this file; what clusters share belongs into defaults
+f:6: cluster web: vip: anchors such as &v are not for this file; what clusters share belongs into defaults
+f:7: cluster web: rise: tags such as "!!int" are not for this file; text that begins with ! needs quotes
+f:8: cluster web: mail-to: tags such as "!!str" are not for this file; text that begins with ! needs quotes
+f:8: cluster web: mail-to: aliases such as *h are not for this file; what clusters share belongs into defaults
+f:9: cluster web: anchors such as &k are not for this file; what clusters share belongs into defaults`,
+		},
+		{"an anchor or a tag of nothing", "clusters:\n  web: &a\n  db: !!null\n", `f:2: cluster web: anchors such as &a are not for this file; what clusters share belongs into defaults
+f:3: cluster db: tags such as "!!null" are not for this file; text that begins with ! needs quotes`},
+		{
+			"keys that are no words", "clusters:\n  web:\n    host: h\n    ? [count]\n    : 5\n    '': x\n    ? {a: b}\n",
+			`f:4: cluster web: a key must be a word, not a list
+f:6: cluster web: a key is missing
+f:7: cluster web: a key must be a word, not keys with values`,
+		},
+
+		// What stands where.
+		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; there must be at least one`},
+		{"clusters without one", "clusters:\n", `f:1: clusters: there is none; each has a name, and its settings beneath it`},
+		{"clusters with none", "clusters: {}\n", `f:1: clusters: there is none; each has a name, and its settings beneath it`},
+		{"clusters as a list", "clusters:\n  - web: {host: h}\n", `f:2: clusters: must be names, each with its settings beneath it, not a list`},
+		{"clusters as a word", "clusters: web\n", `f:1: clusters: must be names, each with its settings beneath it, not the value "web"`},
+		{"clusters that are no settings", "clusters:\n  web: 172.16.0.2\n  db: [h]\n", `f:2: cluster web: must be settings with their values, not the value "172.16.0.2"
+f:3: cluster db: must be settings with their values, not a list`},
+		{"defaults that are none", "defaults: [count]\nclusters: {web: {host: h}}\n", `f:1: defaults: must be settings with their values, not a list`},
+		{"a cluster without a name", "clusters:\n  host: h\n  vip: [172.16.0.1]\n", `f:2: clusters: key "host": is a setting; the name of its cluster is missing above it
+f:3: clusters: key "vip": is a setting; the name of its cluster is missing above it`},
+		{"a cluster that is called like a setting", "clusters:\n  host:\n    vip: 172.16.0.1\n  tool:\n", `f:2: cluster host: host: missing; every cluster needs one
+f:4: cluster tool: host: missing; every cluster needs one`},
+		{
+			"unknown keys", `
+cluster: {}
+clusters:
+  web:
+    host: h
+    intervall: 3s
+    colour: red
+    name: web
+    Count: 0
+defaults:
+  retry_wait: 0
+  clusters: {}
+witness: auto
+colour: [red]
+`,
+			`f:2: key "cluster": unknown; did you mean clusters?
+f:6: cluster web: key "intervall": unknown; did you mean interval?
+f:7: cluster web: key "colour": unknown; pingover help check lists the settings
+f:8: cluster web: key "name": a cluster is called by the key above its settings
+f:9: cluster web: key "Count": unknown; did you mean count?
+f:11: defaults: key "retry_wait": unknown; did you mean retry-wait?
+f:12: defaults: key "clusters": unknown; pingover help check lists the settings
+f:13: key "witness": is a setting; it belongs into defaults, or into a cluster
+f:14: key "colour": unknown; there are defaults and clusters`,
+		},
+		{
+			"the same key twice, which hides nothing", `
+clusters:
+  web:
+    host: h
+    vip: 172.16.0.1
+    count: 5
+    count: [5]
+  web:
+    count: 0
+    vip: 172.16.0.1
+defaults:
+  rise: 0
+defaults:
+  foo: bar
+clusters:
+  db:
+`,
+			`f:7: cluster web: key "count": is there already, in line 6
+f:7: cluster web: count: takes one value, not a list
+f:8: clusters: key "web": is there already, in line 3
+f:8: cluster web: host: missing; every cluster needs one
+f:9: cluster web: count "0": out of range (1 to 100)
+f:12: defaults: rise "0": out of range (1 to 1000)
+f:13: key "defaults": is there already, in line 11
+f:14: defaults: key "foo": unknown; pingover help check lists the settings
+f:15: key "clusters": is there already, in line 2
+f:16: cluster db: host: missing; every cluster needs one`,
+		},
+		{
+			"names", "clusters:\n  Web: {host: h}\n  act: {host: h}\n  'a b': {count: 0}\n  1: {host: h}\n  null: {host: h}\n",
+			`f:2: clusters: key "Web": not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})
+f:3: clusters: key "act": no cluster can be called that: pingover itself uses act.lock
+f:4: clusters: key "a b": not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})
+f:4: cluster "a b": host: missing; every cluster needs one
+f:4: cluster "a b": count "0": out of range (1 to 100)`,
+		},
+
+		// Values.
+		{
+			"wrong forms", `
+clusters:
+  web:
+    host: [h]
+    vip: {a: b}
+    count: {}
+    pre-takeover: {sh: -c}
+    post-takeover: [sh, [-c]]
+    mail-to: [{a: b}, root, ~]
+    mail-from: ~
+    rise:
+    tool: null
+    state-dir: |
+      /a
+      /b
+    witness: []
+    source: ""
+`,
+			`f:4: cluster web: host: takes one value, not a list
+f:5: cluster web: vip: takes one value or a list of values, not keys with values
+f:6: cluster web: count: takes one value, not keys with values
+f:7: cluster web: pre-takeover: takes a command line or a list of its words, not keys with values
+f:8: cluster web: post-takeover: takes a command line or a list of its words, not a list
+f:9: cluster web: mail-to: takes one value or a list of values, not keys with values
+f:9: cluster web: mail-to: a value is missing; leave the key out where there is nothing
+f:10: cluster web: mail-from: a value is missing; leave the key out where there is nothing
+f:11: cluster web: rise: a value is missing; leave the key out where there is nothing
+f:12: cluster web: tool: a value is missing; leave the key out where there is nothing
+f:13: cluster web: state-dir: must be on one line
+f:16: cluster web: witness: an empty list; leave the key out where there is nothing
+f:17: cluster web: source "": a value is missing`,
+		},
+		{
+			"wrong values, each in its line", `
+defaults:
+  count: 0
+  duplicate-check: yes
+  mail-to:
+    - root
+    - a b
+  remind: 24
+  post-release: sh x | y
+clusters:
+  web:
+    host: 172.16.0.300
+    interval: 3
+    mail-via: smtp://joe:secret@mail.example.com
+    pre-takeover: [fence, "a b"]
+    post-takeover: ./fence
+    mail-ca: /nonexistent
+  db:
+    host: 172.16.0.3
+    count: 101
+    duplicate-check: True
+    mail-to: root
+`,
+			`f:3: defaults: count "0": out of range (1 to 100)
+f:4: defaults: duplicate-check "yes": neither true nor false
+f:7: defaults: mail-to "a b": not a mail address, such as root or ops@example.com
+f:8: defaults: remind "24": a duration needs a unit, such as 24s (0, or 1m to 365d)
+f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '…'; in single quotes it stands for itself
+f:12: cluster web: host "172.16.0.300": neither an address nor a host name
+f:13: cluster web: interval "3": a duration needs a unit, such as 3s (10ms to 1m)
+f:14: cluster web: mail-via "smtp://…@mail.example.com": user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD
+f:15: cluster web: pre-takeover "fence 'a b'": "fence" not found in PATH:/usr/sbin:/sbin:/usr/bin:/bin
+f:16: cluster web: post-takeover "./fence": "./fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash
+f:17: cluster web: mail-ca "/nonexistent": cannot be read: no such file or directory
+f:20: cluster db: count "101": out of range (1 to 100)
+f:21: cluster db: duplicate-check "True": neither true nor false`,
+		},
+		{"a default of a wrong form is wrong once", "defaults: {host: [h], tool: {}}\nclusters:\n  web:\n  db:\n", `f:1: defaults: host: takes one value, not a list
+f:1: defaults: tool: takes one value, not keys with values`},
+		{"one wrong value twice", "clusters: {web: {host: h, vip: [x, x]}}", `f:1: cluster web: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
+		{"a long value", "clusters: {web: {host: " + strings.Repeat("x", 1000) + "}}", `f:1: cluster web: host "` + strings.Repeat("x", 500) + `…": neither an address nor a host name`},
+
+		// What settings and clusters say together.
+		{
+			"settings together", `
+defaults:
+  lease: 30s
+clusters:
+  web:
+    host: h
+    label: eth0:1
+  db:
+    host: h
+    count: 1
+    failback: auto
+    duplicate-check: false
+  quick:
+    host: h
+    count: 1
+    retry-wait: 0
+  other:
+    host: h
+`,
+			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller
+f:3: cluster db: lease "30s": shorter than twice the longest look, 52s; make it longer, or count, interval, timeout or retry-wait smaller
+f:7: cluster web: label "eth0:1": a label is for one vip, and there are 0
+f:11: cluster db: failback "auto": needs duplicate-check, to see that somebody takes what is handed over`,
+		},
+		{
+			"clusters together", `
+clusters:
+  web:
+    host: h
+    vip: 172.16.0.1
+    label: eth0:1
+  db:
+    host: h
+    vip:
+      - 172.16.0.5
+      - 2001:DB8:0::1
+  other:
+    host: h
+    vip:
+      - 2001:db8::1
+      - 172.16.0.1/16@eth1
+  third:
+    host: h
+    vip: 172.16.0.9
+    label: eth0:1
+  wrong:
+    host: h
+    vip: [172.16.0.5, x]
+`,
+			`f:15: cluster other: vip "2001:db8::1": cluster db has it too
+f:16: cluster other: vip "172.16.0.1/16@eth1": cluster web has it too
+f:20: cluster third: label "eth0:1": cluster web has it too
+f:23: cluster wrong: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`,
+		},
+		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a has it too`},
+		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": one file is for all clusters, and cluster a has /a; put it into defaults
+f:4: cluster c: metrics-file: one file is for all clusters, and cluster a has /a; put it into defaults`},
+		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": one file is for all clusters, and cluster a has none; put it into defaults`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := FromFile("f", []byte(test.text), nil, rootOn("standby"))
+			said := strings.ReplaceAll(text(err), os.Getenv("PATH")+":", "PATH:")
+			if diff := cmp.Diff(test.want, said); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			if problems, ok := err.(Problems); got != nil || ok && problems.Code() != CodeConfig {
+				t.Errorf("%d clusters, code %d", len(got), problems.Code())
+			}
+		})
+	}
+}
+
+func TestFlagsOverAFile(t *testing.T) {
+	for name, test := range map[string]struct {
+		flags, text, want string
+		code              int
+	}{
+		"one that is wrong": {
+			"--count 0 --host h --name n", "clusters: {a: {host: h, rise: 0}, b: {host: h}}",
+			`--count "0": out of range (1 to 100)
+--name "n": is for a cluster that flags define, and the clusters stand in f
+--host "h": is for a cluster that flags define, and the clusters stand in f
+f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
+		},
+		"one that names a wrong file": {
+			"--mail-ca /nonexistent", "clusters: {a: {host: h}, b: {host: h}}",
+			`--mail-ca "/nonexistent": cannot be read: no such file or directory`, 78,
+		},
+		"one that does not fit the file": {
+			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",
+			`--lease "30s": cluster a and 1 more: shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`, 64,
+		},
+		"one that the file does not fit": {
+			"--count 100", "clusters:\n  a:\n    host: h\n    lease: 2m\n",
+			"f:4: cluster a: lease \"2m\": shorter than twice the longest look, 20m40s; make it longer, or count, interval, timeout or retry-wait smaller", 78,
+		},
+		"one vip for two clusters": {
+			"--vip 172.16.0.1", "clusters: {a: {host: h}, b: {host: h}}",
+			`--vip "172.16.0.1": cluster b: cluster a has it too`, 64,
+		},
+		"one that hides a wrong value does not make the file right": {
+			"--count 5", "clusters: {a: {host: h, count: [0]}}",
+			`f:1: cluster a: count: takes one value, not a list`, 78,
+		},
+	} {
+		_, err := FromFile("f", []byte(test.text), flags(test.flags), rootOn("standby"))
+		if diff := cmp.Diff(test.want, text(err)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
+		if code := err.(Problems).Code(); code != test.code {
+			t.Errorf("%s: code %d, want %d", name, code, test.code)
+		}
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name string, size int, mode fs.FileMode) {
+		if err := os.WriteFile(at(name), bytes.Repeat([]byte("#"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(at(name), mode); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
+	}
+	write("right", 5, 0o644)
+	write("largest", 1<<20, 0o600)
+	write("larger", 1<<20+1, 0o600)
+	write("group", 1, 0o664)
+	write("others", 1, 0o602)
+	if err := syscall.Mkfifo(at("pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("right", at("link")); err != nil {
+		t.Fatal(err)
+	}
+	others := func(name string) string {
+		return at(name) + ": can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w " + at(name)
+	}
+	for _, test := range []struct {
+		name string
+		root bool // such tests need our files to be root's
+		size int
+		want string
+	}{
+		{"right", true, 5, ""},
+		{"right", false, 5, ""},
+		{"link", false, 5, ""},
+		{"largest", false, 1 << 20, ""},
+		{"larger", false, 0, at("larger") + ": larger than 1024 KiB"},
+		{"group", true, 0, others("group")},
+		{"others", true, 0, others("others")},
+		{"others", false, 1, ""},
+		{"none", false, 0, at("none") + ": cannot be read: no such file or directory"},
+		{"right/none", false, 0, at("right/none") + ": cannot be read: not a directory"},
+		{".", false, 0, at(".") + ": not a regular file"},
+		{"pipe", false, 0, at("pipe") + ": not a regular file"},
+	} {
+		if test.root && os.Geteuid() != 0 {
+			continue
+		}
+		data, err := ReadFile(at(test.name), test.root)
+		if len(data) != test.size || text(err) != test.want {
+			t.Errorf("%s: %d bytes and %q, want %d and %q", test.name, len(data), text(err), test.size, test.want)
+		}
+		if problems, ok := errors.AsType[Problems](err); err != nil && (!ok || problems.Code() != CodeConfig) {
+			t.Errorf("%s: %#v", test.name, err)
+		}
+		if errors.Is(err, fs.ErrNotExist) != (test.name == "none") {
+			t.Errorf("%s: taken for a file that is not there, or not taken for one", test.name)
+		}
+	}
+}
+
+func TestAFileOfSomebodyElseIsNotForRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	path := file(t, "pingover.yaml", "clusters: {web: {host: h}}")
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 1000, 0); err != nil {
+		t.Skip(err)
+	}
+	_, err := ReadFile(path, true)
+	want := path + ": belongs to user 1000, and names commands that root runs; when you know what is in it: chown root " + path + "\n" +
+		path + ": can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w " + path
+	if diff := cmp.Diff(want, text(err)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// manyClusters is a file of n clusters.
+func manyClusters(n int, defaults string) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "defaults:\n  %s\nclusters:\n", defaults)
+	for i := range n {
+		fmt.Fprintf(&b, "  c%d:\n    host: 10.0.%d.%d\n    vip: 10.1.%d.%d\n", i, i/250, i%250, i/250, i%250+1)
+	}
+	return b.Bytes()
+}
+
+func TestTenThousandClusters(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	got, err := FromFile("f", manyClusters(10_000, "mail-ca: "+file(t, "ca", strings.Repeat(certificate(t), 1000))), nil, rootOn("standby"))
+	if len(got) != 10_000 || err != nil {
+		t.Fatalf("%d clusters, %v", len(got), err)
+	}
+	for i, c := range got {
+		if c.Name != "c"+strconv.Itoa(i) || c.VIPs[0].Prefix.Addr() != netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(i%250 + 1)}) {
+			t.Fatalf("cluster %d is %s with %v", i, c.Name, c.VIPs)
+		}
+	}
+	_, err = FromFile("f", manyClusters(10_000, "lease: 1s"), nil, rootOn("standby"))
+	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`
+	if diff := cmp.Diff(want, text(err)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	_, err = FromFile("f", append(manyClusters(1000, "count: 5"), "   rise: 3\n"...), nil, rootOn("standby"))
+	want = "f:3004: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket"
+	if diff := cmp.Diff(want, text(err)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if took := time.Since(began); took > 2*time.Minute {
+		t.Errorf("that took %s", took)
+	}
+}
+
+func BenchmarkTenThousandClusters(b *testing.B) {
+	data := manyClusters(10_000, "mail-to: root")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := FromFile("f", data, nil, rootOn("standby")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func FuzzFromFile(f *testing.F) {
+	for _, text := range []string{
+		"", "clusters:\n  web:\n    host: 172.16.0.2\n    vip: [172.16.0.1, \"2001:db8::5\"]\n    post-takeover: [sh, -c, 'a: b']\ndefaults:\n  mail-to: root\n",
+		"a: &a {<<: *a}\n---\n!!x", "clusters: {a: {host: h, vip: 1.2.3.4}, b: {host: h, vip: 1.2.3.4}}", "clusters:\n\tx", "? [::1]", "clusters:\n  a:\n    host: \"\\n\"\n    state-dir: \"/\\0\"",
+		"clusters:\n  web:\n    post-takeover: |\n      true\n    mail-to: >\n      a\n      b\n", "defaults: {lease: 30s, name: x, metrics-file: /x}\nclusters: {x: ~, Y: [], z: {hots: !<a%0Ab> x}}",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		clusters, err := FromFile("f", data, nil, rootOn("standby"))
+		if err != nil {
+			problems, ok := err.(Problems)
+			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != CodeConfig {
+				t.Fatalf("%v, %#v", clusters, err)
+			}
+			for _, p := range problems {
+				if !strings.HasPrefix(p.Place, "f:") || strings.ContainsAny(p.Error(), "\n\r\t\x00") {
+					t.Fatalf("%q", p.Error())
+				}
+			}
+			return
+		}
+		if len(clusters) == 0 {
+			t.Fatal("neither clusters nor an error")
+		}
+		for _, c := range clusters {
+			again, err := FromFlags(c.Given, rootOn("standby"))
+			again.From = c.From
+			if diff := cmp.Diff(c, again, addresses); diff != "" || err != nil {
+				t.Fatalf("%v, -file +flags\n%s", err, diff)
+			}
+		}
+	})
+}

@@ -1,0 +1,34 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Origin is a setting of a cluster as it counts, and why.
+type Origin struct {
+	Setting string
+	Values  []string // one, but for lists; in words where there is neither a value nor a Default
+	From    string   // --interval, FILE:LINE or default
+}
+
+// String is such as "retry-wait 5s (/etc/pingover.yaml:12)".
+func (o Origin) String() string {
+	return fmt.Sprintf("%s %s (%s)", o.Setting, strings.Join(o.Values, ", "), o.From)
+}
+
+// Origins are all settings of the cluster, in the order of the table. No
+// password is among them: none is a value of a setting.
+func (c Cluster) Origins() []Origin {
+	found := map[string]string{"name": c.Name, "mail-from": c.Mail.From, "state-dir": c.StateDir}
+	var origins []Origin
+	for _, s := range Settings() {
+		o := Origin{s.Name, c.Given[s.Name], c.From[s.Name]}
+		if len(o.Values) == 0 {
+			o.Values, o.From = []string{cmp.Or(found[s.Name], s.Default, s.Derived)}, "default"
+		}
+		origins = append(origins, o)
+	}
+	return origins
+}

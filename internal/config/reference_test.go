@@ -1,0 +1,161 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// example is the reference file that the packages bring along.
+func example(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../../pingover.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// shownSetting is a line of the reference file with a setting in it, which may
+// be a comment: its indentation, name and value.
+func shownSetting(line string) (indent, name, value string, ok bool) {
+	m := regexp.MustCompile(`^( +)(?:# )?([a-z-]+): (.+)$`).FindStringSubmatch(line)
+	if m == nil || !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Name == m[2] }) {
+		return "", "", "", false
+	}
+	return m[1], m[2], m[3], true
+}
+
+func TestTheReferenceFileIsASmallCluster(t *testing.T) {
+	got, err := FromFile("example", []byte(example(t)), nil, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := FromFlags(flags("--name web --host 172.16.0.2 --vip 172.16.0.1 --mail-to root"), rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) == 1 {
+		got[0].From = want.From
+	}
+	if diff := cmp.Diff([]Cluster{want}, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	lines := strings.Split(example(t), "\n")
+	for i, line := range lines {
+		if indent, name, value, ok := shownSetting(line); ok {
+			lines[i] = indent + name + ": " + strings.ReplaceAll(value, "/etc/pingover/", dir+"/")
+		}
+	}
+	got, err := FromFile("example", []byte(strings.Join(lines, "\n")), nil, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Cluster{
+		Name:           "web",
+		Host:           "172.16.0.2",
+		VIPs:           []VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/16")}},
+		Interface:      "eth0",
+		Label:          "eth0:1",
+		Count:          5,
+		Interval:       3 * time.Second,
+		Timeout:        time.Second,
+		RetryWait:      20 * time.Second,
+		Source:         netip.MustParseAddr("172.16.0.3"),
+		Witness:        Witness{Auto: true},
+		DuplicateCheck: true,
+		Tool:           "auto",
+		Announce:       3,
+		Rise:           3,
+		BootWait:       3 * time.Minute,
+		Hooks: Hooks{
+			PreTakeover:  []string{dir + "/fence", "172.16.0.2"},
+			PostTakeover: []string{"sh", "-c", "systemctl start postgresql && logger it is up"},
+			PreRelease:   []string{"systemctl", "stop", "postgresql"},
+			PostRelease:  []string{"logger", "given back"},
+			Timeout:      30 * time.Second,
+		},
+		Mail: Mail{
+			To:           []string{"root@standby"},
+			From:         "pingover@example.com",
+			Via:          Via{Scheme: "sendmail"},
+			User:         "pingover",
+			PasswordFile: dir + "/mail-password",
+			Password:     "secret",
+			CAFile:       dir + "/mail-ca.pem",
+			Timeout:      15 * time.Second,
+			Remind:       24 * time.Hour,
+		},
+		StateDir:    "/var/lib/pingover",
+		MetricsFile: "/var/lib/prometheus/node-exporter/pingover.prom",
+		VIPName:     "web.example.com",
+	}
+	for i := range got {
+		got[i].Given, got[i].From = nil, nil
+	}
+	if diff := cmp.Diff([]Cluster{want}, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// Each setting stands in the reference file once, with its default, beneath
+// the words that help has for it, and in help's order and groups.
+func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
+	var got, want, comment []string
+	for line := range strings.Lines(example(t)) {
+		_, name, value, isSetting := shownSetting(strings.TrimSuffix(line, "\n"))
+		text, isComment := strings.CutPrefix(strings.TrimSpace(line), "# ")
+		switch {
+		case isSetting:
+			i := slices.IndexFunc(Settings(), func(s Setting) bool { return s.Name == name })
+			if Settings()[i].Default == "" { // an example of a value
+				value = ""
+			}
+			got = append(got, strings.Join(comment, " ")+"\n"+name+": "+value)
+			comment = nil
+		case isComment:
+			comment = append(comment, text)
+		default:
+			group, _, _ := strings.Cut(strings.Join(comment, " "), ":")
+			if slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Group == group }) {
+				got = append(got, group)
+			}
+			comment = nil
+		}
+	}
+	group := ""
+	for _, s := range Settings() {
+		if s.Name == "name" { // the key of a cluster
+			continue
+		}
+		if s.Group != group {
+			group = s.Group
+			want = append(want, group)
+		}
+		otherwise := ""
+		if s.Derived != "" {
+			otherwise = "; default: " + s.Derived
+		}
+		want = append(want, s.Help+" ("+s.Range+otherwise+")\n"+s.Name+": "+s.Default)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-table +pingover.example.yaml)\n%s", diff)
+	}
+}

@@ -1,0 +1,296 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"pingover/internal/proc"
+)
+
+// sections are what stands in a configuration file.
+type sections struct {
+	defaults section
+	clusters []section
+}
+
+// section is one mapping of settings to values: defaults, or a cluster.
+type section struct {
+	whose string // it is, in errors
+	line  int
+	given map[string][]value
+	bad   map[string]bool // settings that were given and cannot be used
+}
+
+// reader takes a configuration file apart.
+type reader struct {
+	*findings
+	settings map[string]Setting
+	names    []string
+}
+
+// readSections takes a configuration file apart, and notes what in it is no
+// setting or has the wrong form. The values are still to be looked at.
+func readSections(data []byte, table []Setting, wrong *findings) sections {
+	r := reader{findings: wrong, settings: map[string]Setting{}}
+	for _, s := range table {
+		if s.Name != "name" { // the clusters' names are keys
+			r.names = append(r.names, s.Name)
+			r.settings[s.Name] = s
+		}
+	}
+	root := parseYAML(data, wrong)
+	if root == nil {
+		return sections{}
+	}
+	return r.sections(root)
+}
+
+func (r reader) sections(root *yaml.Node) sections {
+	all := sections{defaults: r.section("defaults", 0, &yaml.Node{Kind: yaml.MappingNode})}
+	if !r.isMapping("", root, "defaults and clusters") {
+		return all
+	}
+	there := false
+	for _, p := range r.pairs("", root) {
+		switch p.key {
+		case "defaults":
+			if s := r.section(p.key, p.line, p.value); !p.again {
+				all.defaults = s
+			}
+		case "clusters":
+			there = true
+			all.clusters = append(all.clusters, r.clusters(p)...)
+		default:
+			r.unknown("", p, []string{"defaults", "clusters"}, "; there are defaults and clusters")
+		}
+	}
+	if !there {
+		r.wrong("", root.Line, "clusters", "missing; there must be at least one")
+	}
+	return all
+}
+
+func (r reader) clusters(p pair) []section {
+	if isNull(p.value) || p.value.Kind == yaml.MappingNode && len(p.value.Content) == 0 {
+		r.wrong("", p.line, "clusters", "there is none; each has a name, and its settings beneath it")
+		return nil
+	}
+	if !r.isMapping("clusters", p.value, "names, each with its settings beneath it") {
+		return nil
+	}
+	var all []section
+	for _, p := range r.pairs("clusters", p.value) {
+		_, isSetting := r.settings[p.key]
+		if isSetting && p.value.Kind != yaml.MappingNode && !isNull(p.value) {
+			r.wrong("clusters", p.line, keyNamed(p.key), "is a setting; the name of its cluster is missing above it")
+			continue
+		}
+		whose := "cluster " + p.key
+		err := checkName(p.key)
+		if err != nil {
+			whose = fmt.Sprintf("cluster %q", clip(p.key))
+			r.wrong("clusters", p.line, keyNamed(p.key), "%v", err)
+		}
+		s := r.section(whose, p.line, p.value)
+		s.given["name"] = []value{{text: p.key, line: p.line}}
+		if err != nil || p.again {
+			s.bad["name"] = true
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (r reader) section(whose string, line int, node *yaml.Node) section {
+	s := section{whose: whose, line: line, given: map[string][]value{}, bad: map[string]bool{}}
+	switch {
+	case isNull(node):
+		return s
+	case !r.isMapping(whose, node, "settings with their values"):
+		s.bad["host"] = true // which may well be there
+		return s
+	}
+	for _, p := range r.pairs(whose, node) {
+		setting, known := r.settings[p.key]
+		switch {
+		case known:
+			values, ok := r.values(whose, setting, p)
+			if p.again {
+				continue
+			}
+			s.given[p.key] = values
+			if !ok {
+				s.bad[p.key] = true
+			}
+		case p.key == "name":
+			r.wrong(whose, p.line, keyNamed(p.key), "a cluster is called by the key above its settings")
+		default:
+			r.unknown(whose, p, r.names, "; pingover help check lists the settings")
+		}
+	}
+	return s
+}
+
+// unknown says which of the known keys was meant, or else what there is.
+func (r reader) unknown(whose string, p pair, known []string, otherwise string) {
+	_, isSetting := r.settings[p.key]
+	switch nearest := Nearest(p.key, known); {
+	case isSetting:
+		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; it belongs into defaults, or into a cluster")
+	case nearest != "":
+		r.wrong(whose, p.line, keyNamed(p.key), "unknown; did you mean %s?", nearest)
+	default:
+		r.wrong(whose, p.line, keyNamed(p.key), "unknown%s", otherwise)
+	}
+}
+
+// values are the values of one setting. Lists may be one bare value.
+func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool) {
+	wrong := func(line int, format string, args ...any) {
+		r.wrong(whose, line, p.key, format, args...)
+		ok = false
+	}
+	ok = true
+	nodes := []*yaml.Node{p.value}
+	if p.value.Kind == yaml.SequenceNode && (s.Kind == List || s.Kind == Command) {
+		nodes = p.value.Content
+		if !r.isPlain(whose, p.key, p.value) {
+			ok = false
+		}
+		if len(nodes) == 0 {
+			wrong(p.value.Line, "an empty list; leave the key out where there is nothing")
+		}
+	}
+	for _, n := range nodes {
+		text := n.Value
+		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			text = strings.TrimSuffix(text, "\n")
+		}
+		switch {
+		case !r.isPlain(whose, p.key, n):
+			ok = false
+		case n.Kind != yaml.ScalarNode && s.Kind == List:
+			wrong(n.Line, "takes one value or a list of values, not %s", formOf(n))
+		case n.Kind != yaml.ScalarNode && s.Kind == Command:
+			wrong(n.Line, "takes a command line or a list of its words, not %s", formOf(n))
+		case n.Kind != yaml.ScalarNode:
+			wrong(n.Line, "takes one value, not %s", formOf(n))
+		case isNull(n):
+			wrong(n.Line, "a value is missing; leave the key out where there is nothing")
+		case s.Kind != Command && strings.Contains(text, "\n"):
+			wrong(n.Line, "must be on one line")
+		default:
+			values = append(values, value{text, n.Line})
+		}
+	}
+	if !ok {
+		return nil, false
+	}
+	if s.Kind == Command && p.value.Kind == yaml.SequenceNode {
+		return []value{{commandLine(values), values[0].line}}, true
+	}
+	return values, true
+}
+
+// commandLine is the line that is taken apart into these words again.
+func commandLine(words []value) string {
+	argv := make([]string, len(words))
+	for i, w := range words {
+		argv[i] = w.text
+	}
+	return proc.Line(argv)
+}
+
+// pair is a key and its value.
+type pair struct {
+	key   string
+	line  int // of the key
+	value *yaml.Node
+	again bool // the key is there once more
+}
+
+// pairs are those of a mapping whose keys are words.
+func (r reader) pairs(whose string, mapping *yaml.Node) []pair {
+	var pairs []pair
+	first := map[string]int{}
+	for both := range slices.Chunk(mapping.Content, 2) {
+		key, value := both[0], both[1]
+		name := keyNamed(key.Value)
+		switch {
+		case !r.isPlain(whose, "", key):
+		case key.Kind != yaml.ScalarNode:
+			r.wrong(whose, key.Line, "", "a key must be a word, not %s", formOf(key))
+		case key.Tag == "!!merge":
+			r.wrong(whose, key.Line, name, "merging is not for this file; what clusters share belongs into defaults")
+		case key.Value == "":
+			r.wrong(whose, key.Line, "", "a key is missing")
+		default:
+			line, again := first[key.Value]
+			if again {
+				r.wrong(whose, key.Line, name, "is there already, in line %d", line)
+			} else {
+				first[key.Value] = key.Line
+			}
+			pairs = append(pairs, pair{key.Value, key.Line, value, again})
+		}
+	}
+	return pairs
+}
+
+// isPlain says whether a node is what it seems to be: no alias, anchor or tag.
+func (r reader) isPlain(whose, what string, n *yaml.Node) bool {
+	const instead = "; what clusters share belongs into defaults"
+	switch {
+	case n.Kind == yaml.AliasNode:
+		r.wrong(whose, n.Line, what, "aliases such as *%s are not for this file"+instead, clip(n.Value))
+	case n.Anchor != "":
+		r.wrong(whose, n.Line, what, "anchors such as &%s are not for this file"+instead, clip(n.Anchor))
+	case n.Style&yaml.TaggedStyle != 0:
+		r.wrong(whose, n.Line, what, "tags such as %q are not for this file; text that begins with ! needs quotes", clip(n.Tag))
+	default:
+		return true
+	}
+	return false
+}
+
+// isMapping says whether a node is a mapping and nothing else, and notes it
+// where not.
+func (r reader) isMapping(whose string, n *yaml.Node, of string) bool {
+	if !r.isPlain(whose, "", n) {
+		return false
+	}
+	if n.Kind != yaml.MappingNode {
+		r.wrong(whose, n.Line, "", "must be %s, not %s", of, formOf(n))
+		return false
+	}
+	return true
+}
+
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Style == 0 && n.Anchor == ""
+}
+
+// formOf is what a node is, in words.
+func formOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys with values"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	return fmt.Sprintf("the value %q", clip(n.Value))
+}
+
+func keyNamed(key string) string { return fmt.Sprintf("key %q", clip(key)) }
+
+// clip keeps a text so short that it can be shown in an error.
+func clip(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Pingover is a poor man's cluster: it pings a primary and, when that is dead,
 // takes over its virtual IPs.
 package main
@@ -16,6 +18,7 @@ import (
 
 	"pingover/internal/cli"
 	"pingover/internal/config"
+	"pingover/internal/demo"
 	"pingover/internal/failover"
 )
 
@@ -41,6 +44,9 @@ func run(check cli.Act) {
 		Check:    check,
 		TakeOver: failover.TakeOver,
 		Release:  failover.Release,
+		Examine:  failover.Examine,
+		Demo:     showDemo,
+		File:     "/etc/pingover.yaml",
 	}
 	code := program.Run(ctx, os.Args[1:])
 	if code == cli.Interrupted {
@@ -94,4 +100,16 @@ func builtVersion() string {
 		return ""
 	}
 	return info.Main.Version
+}
+
+// showDemo shows this program on stdout.
+func showDemo(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	terminal := isTerminal(os.Stdout) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
+	return demo.Run(ctx, demo.Options{
+		Out: os.Stdout, Terminal: terminal, Color: terminal && os.Getenv("NO_COLOR") == "", Program: self,
+	})
 }

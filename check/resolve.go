@@ -18,6 +18,17 @@ func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Add
 	if a, err := netip.ParseAddr(host); err == nil {
 		return a.Unmap(), nil
 	}
+	addrs, err := Lookup(ctx, host, timeout)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	v4 := slices.IndexFunc(addrs, netip.Addr.Is4)
+	return addrs[max(v4, 0)], nil
+}
+
+// Lookup finds all addresses of a name, of which there is at least one, in the
+// hosts file and the DNS, for at most timeout.
+func Lookup(ctx context.Context, host string, timeout time.Duration) ([]netip.Addr, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	// Go's own resolver heeds the context and is the same in every build.
@@ -26,11 +37,11 @@ func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Add
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return netip.Addr{}, fmt.Errorf("resolve %q: %w", host, ctx.Err())
+		return nil, fmt.Errorf("resolve %q: %w", host, ctx.Err())
 	case limited.Err() != nil:
-		return netip.Addr{}, fmt.Errorf("resolve %q: no answer from the name servers within %s", host, timeout)
+		return nil, fmt.Errorf("resolve %q: no answer from the name servers within %s", host, timeout)
 	default:
-		return netip.Addr{}, fmt.Errorf("resolve %q: %s", host, lookupReason(err))
+		return nil, fmt.Errorf("resolve %q: %s", host, lookupReason(err))
 	}
 	var addrs []netip.Addr
 	for _, f := range found {
@@ -38,8 +49,7 @@ func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Add
 			addrs = append(addrs, a.Unmap().WithZone(f.Zone))
 		}
 	}
-	v4 := slices.IndexFunc(addrs, netip.Addr.Is4)
-	return addrs[max(v4, 0)], nil
+	return addrs, nil
 }
 
 // lookupReason leaves out the name, which the message has already, and our own

@@ -68,16 +68,10 @@ func (r refused) Unwrap() error { return r.error }
 // worth another try. It costs the others nothing, for in one run a refused
 // recipient is asked for only once, and the outbox is bounded.
 func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []state.Letter, err error) {
-	timeout := cmp.Or(s.Timeout, defaultTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s", timeout))
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
-
-	send := s.sendmail
-	if s.Via.Scheme != "sendmail" {
-		talk := &conversation{Server: s}
-		defer talk.quit()
-		send = talk.send
-	}
+	send, end := s.way()
+	defer end()
 
 	var problems []string
 	allWait := false
@@ -89,7 +83,7 @@ func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []stat
 				owed = append(owed, to)
 				continue
 			}
-			err := send(ctx, l, to)
+			_, err := send(ctx, l, to)
 			if err == nil {
 				continue
 			}
@@ -99,7 +93,7 @@ func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []stat
 			}
 			allWait = errors.As(err, new(unreachable))
 			waits[to] = errors.As(err, new(refused))
-			problems = append(problems, fmt.Sprintf("mail to %s via %s: %s", to, s.Via, oneLine(err.Error(), maxError)))
+			problems = append(problems, s.problem(to, err))
 		}
 		if len(owed) > 0 {
 			l.To = owed
@@ -112,6 +106,43 @@ func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []stat
 		err = errors.New(strings.Join(distinct(problems), "; "))
 	}
 	return left, err
+}
+
+// Post hands over one letter to one recipient now, and returns what whoever
+// took it said to that. It never lasts longer than Timeout.
+func (s Server) Post(ctx context.Context, l state.Letter, to string) (said string, err error) {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
+	send, end := s.way()
+	defer end()
+	said, err = send(ctx, l, to)
+	if err != nil && ctx.Err() != nil {
+		err = whyOver(ctx)
+	}
+	if err != nil {
+		return "", errors.New(s.problem(to, err))
+	}
+	return oneLine(said, maxError), nil
+}
+
+// limit is ctx for all mail of one run.
+func (s Server) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := cmp.Or(s.Timeout, defaultTimeout)
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s", timeout))
+}
+
+// way is how one message after the other is handed over; end has to be called
+// after the last.
+func (s Server) way() (send func(context.Context, state.Letter, string) (said string, err error), end func()) {
+	if s.Via.Scheme == "sendmail" {
+		return s.sendmail, func() {}
+	}
+	talk := &conversation{Server: s}
+	return talk.send, talk.quit
+}
+
+func (s Server) problem(to string, err error) string {
+	return fmt.Sprintf("mail to %s via %s: %s", to, s.Via, oneLine(err.Error(), maxError))
 }
 
 // whyOver says why the time for mail is over.

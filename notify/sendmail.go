@@ -12,18 +12,18 @@ import (
 
 // sendmail hands one message to the local sendmail, whichever mailer provides
 // it. What it prints is no failure, only its exit code is.
-func (s Server) sendmail(ctx context.Context, l state.Letter, to string) error {
+func (s Server) sendmail(ctx context.Context, l state.Letter, to string) (said string, err error) {
 	path, err := proc.Find(cmp.Or(s.Via.Path, "sendmail"))
 	if err != nil {
-		return unreachable{err}
+		return "", unreachable{err}
 	}
 	m, err := s.message(l, to)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var text bytes.Buffer
 	if _, err := m.WriteTo(&text); err != nil {
-		return err
+		return "", err
 	}
 	deadline, _ := ctx.Deadline()
 	r := proc.Run(ctx, proc.Command{
@@ -34,7 +34,7 @@ func (s Server) sendmail(ctx context.Context, l state.Letter, to string) error {
 		Timeout: max(time.Until(deadline), time.Millisecond),
 	})
 	if r.Err != nil && r.Code < 0 {
-		return unreachable{r.Err}
+		return "", unreachable{r.Err}
 	}
-	return r.Err
+	return r.Output, r.Err
 }

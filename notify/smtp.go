@@ -39,10 +39,10 @@ type conversation struct {
 }
 
 // send hands over one message.
-func (c *conversation) send(ctx context.Context, l state.Letter, to string) error {
+func (c *conversation) send(ctx context.Context, l state.Letter, to string) (said string, err error) {
 	m, err := c.message(l, to)
 	if err != nil {
-		return err
+		return "", err
 	}
 	// The server may have hung up after the last message; that one counts.
 	if c.client != nil && c.client.Reset() != nil {
@@ -50,14 +50,14 @@ func (c *conversation) send(ctx context.Context, l state.Letter, to string) erro
 	}
 	if c.client == nil {
 		if err := c.connect(ctx); err != nil {
-			return unreachable{err}
+			return "", unreachable{err}
 		}
 	}
-	err = c.transmit(m)
+	said, err = c.transmit(m)
 	if err != nil && !goesOn(err) {
 		c.hangUp()
 	}
-	return err
+	return said, err
 }
 
 // connect dials, and goes on until the server is ready for a message.
@@ -150,35 +150,41 @@ func (c *conversation) login() error {
 
 // transmit is one mail transaction. It succeeded when the server has accepted
 // the text, whatever happens to the connection then.
-func (c *conversation) transmit(m *mail.Msg) error {
+func (c *conversation) transmit(m *mail.Msg) (answer string, err error) {
 	from, err := m.GetSender(false)
 	if err != nil {
-		return err
+		return "", err
 	}
 	to, err := m.GetRecipients()
 	if err != nil {
-		return err
+		return "", err
 	}
 	// Some mailers pass a message on only to such as support SMTPUTF8 when it
 	// came with it, even if it is all ASCII like ours.
 	c.client.SkipSMTPUTF8(ascii(from + to[0]))
 	if err := c.client.Mail(from); err != nil {
-		return said(err)
+		return "", said(err)
 	}
 	if err := c.client.Rcpt(to[0]); err != nil {
 		if err = said(err); goesOn(err) {
-			return refused{err}
+			return "", refused{err}
 		}
-		return err
+		return "", err
 	}
 	text, err := c.client.Data()
 	if err != nil {
-		return said(err)
+		return "", said(err)
 	}
 	if _, err := m.WriteTo(text); err != nil {
-		return said(err)
+		return "", said(err)
 	}
-	return said(text.Close())
+	if err := text.Close(); err != nil {
+		return "", said(err)
+	}
+	if closed, ok := text.(*smtp.DataCloser); ok {
+		answer = closed.ServerResponse()
+	}
+	return answer, nil
 }
 
 // quit ends the conversation politely.

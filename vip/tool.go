@@ -24,6 +24,16 @@ type Tool struct {
 	Path string
 }
 
+// String is the tool as an operator knows it: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox
+// does not show.
+func (t Tool) String() string {
+	whose := packages[t.Name]
+	if t.busybox() {
+		whose = "busybox"
+	}
+	return fmt.Sprintf("%s of %s (%s)", t.Name, whose, t.Path)
+}
+
 // packages is where Debian has the tools.
 var packages = map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}
 

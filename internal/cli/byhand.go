@@ -2,17 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
-	"pingover/state"
 )
 
 // byHand is the command takeover or release.
@@ -110,77 +106,4 @@ func (p Program) resume(c *cli.Context) (int, error) {
 		}
 		return 0
 	}), nil
-}
-
-// recall makes a cluster of what is known of it in the state directory, and of
-// the flags.
-type recall func(dir, name string, flags map[string][]string) (config.Cluster, error)
-
-// named is a cluster of which nothing has to be known but its name: a broken
-// record stands in nobody's way.
-func named(dir, name string, _ map[string][]string) (config.Cluster, error) {
-	return config.Cluster{Name: name, StateDir: dir}, nil
-}
-
-// chosen are the clusters that a command done by hand is for: the one that the
-// flags define, or else those that are named, or all.
-func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Cluster, error) {
-	switch {
-	case c.Bool("all") && (c.IsSet("host") || c.Args().Present()):
-		return nil, usageError{"--all stands for the names of the clusters, and beside none", ""}
-	case c.IsSet("host"):
-		cluster, err := p.cluster(c)
-		return []config.Cluster{cluster}, err
-	case c.IsSet("name"):
-		return nil, usageError{
-			"--name: belongs to --host",
-			fmt.Sprintf("a known cluster needs no flag: pingover %s %s", c.Command.Name, c.StringSlice("name")[0]),
-		}
-	}
-	flags := settings(c)
-	dir, err := config.StateDir(flags, p.Env)
-	if err != nil {
-		return nil, err
-	}
-	names, err := choose(dir, c.Args().Slice(), all)
-	if err != nil {
-		return nil, err
-	}
-	clusters := make([]config.Cluster, len(names))
-	for i, name := range names {
-		if clusters[i], err = recall(dir, name, flags); err != nil {
-			return nil, err
-		}
-	}
-	return clusters, nil
-}
-
-// choose finds the clusters of these names among those that have a record in
-// dir; without names the only one, or all.
-func choose(dir string, names []string, all bool) ([]string, error) {
-	known, err := state.Dir(dir).Clusters()
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, &failover.Error{Code: codePermission, Text: err.Error()}
-	case err != nil:
-		return nil, &failover.Error{Code: codeSettings, Text: err.Error()}
-	case len(known) == 0:
-		return nil, usageError{
-			"no cluster is known in " + dir,
-			"a cluster is known after its first check; before that, give --host and the other flags of its check",
-		}
-	case len(names) > 0:
-		return names, areKnown(names, known...)
-	case all || len(known) == 1:
-		return known, nil
-	}
-	return nil, usageError{"a name or --all is missing; " + listed(known), ""}
-}
-
-// listed are the names of the clusters that are known, of which there is one.
-func listed(known []string) string {
-	if len(known) == 1 {
-		return "known is " + known[0]
-	}
-	return "known are " + strings.Join(known, ", ")
 }

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"io"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,17 +13,64 @@ import (
 	"pingover/internal/failover"
 )
 
-// check is the command: one check of the cluster that the flags define.
+// apart is the time between the first pings of two clusters: a thousand at once
+// would lose replies, for each has a socket that hears all of them.
+const apart = time.Millisecond
+
+// check is the command: one check of each cluster, side by side.
 func (p Program) check(c *cli.Context) (code int, err error) {
 	v, err := p.voice(c)
 	if err != nil {
 		return 0, err
 	}
-	cluster, err := p.cluster(c)
+	clusters, all, err := p.checked(c)
 	if err != nil {
 		return 0, err
 	}
-	return p.perform(c, v, p.Check, cluster), nil
+	p.Stderr = &oneAtATime{w: p.Stderr}
+	v.out = p.Stderr
+	var reports []failover.Report
+	type ending struct {
+		failover.Report
+		code int
+	}
+	for _, e := range sideBySide(clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+		v := v
+		v.cluster = cluster.Name
+		if v.dryRun {
+			v.origins(cluster)
+		}
+		report, code := p.one(c, v, p.Check, cluster)
+		return ending{report, code}
+	}) {
+		if e.code == Interrupted {
+			code = Interrupted
+			continue
+		}
+		if c.Bool("json") {
+			p.printJSON(e.Report)
+		}
+		reports = append(reports, e.Report)
+		if code != Interrupted {
+			code = worse(code, e.code)
+		}
+	}
+	if !v.dryRun {
+		p.writeMetrics(v, all, reports)
+	}
+	return code, nil
+}
+
+// oneAtATime lets several write to the same place, each whole lines.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneAtATime) Write(text []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(text)
 }
 
 // voice is how the command is to be told, to whichever cluster it is done.
@@ -38,18 +87,6 @@ func (p Program) voice(c *cli.Context) (voice, error) {
 	}, nil
 }
 
-// cluster is the cluster that the flags define; names can only be its own.
-func (p Program) cluster(c *cli.Context) (config.Cluster, error) {
-	cluster, err := config.FromFlags(settings(c), p.Env)
-	switch {
-	case err != nil && !c.IsSet("host"):
-		return cluster, hinted{err, "such as pingover check --host 172.16.0.2 --vip 172.16.0.1"}
-	case err != nil:
-		return cluster, err
-	}
-	return cluster, areKnown(c.Args().Slice(), cluster.Name)
-}
-
 // settings are those that are given as flags.
 func settings(c *cli.Context) map[string][]string {
 	values := map[string][]string{}
@@ -61,36 +98,39 @@ func settings(c *cli.Context) map[string][]string {
 	return values
 }
 
-// areKnown sees that all names are among the known ones.
-func areKnown(names []string, known ...string) error {
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return usageError{fmt.Sprintf("%q: no such cluster; %s", name, listed(known)), ""}
-		}
-	}
-	return nil
-}
-
 // perform does the same to one cluster after the other, and returns the exit
 // code for all of them.
 func (p Program) perform(c *cli.Context, v voice, act Act, clusters ...config.Cluster) int {
 	return each(c.Context, clusters, func(cluster config.Cluster) int {
 		v.cluster = cluster.Name
-		report, err := act(c.Context, cluster, failover.Options{DryRun: v.dryRun, Force: c.Bool("force"), Tell: v.tell})
-		switch {
-		case err == nil:
-			v.verdict(report)
-		case c.Context.Err() != nil:
-			v.interrupted(context.Cause(c.Context))
-			return Interrupted
-		default:
-			report = unmade(report, err, v.unmade(err), cluster, v.dryRun)
-		}
-		if c.Bool("json") {
+		report, code := p.one(c, v, act, cluster)
+		if code != Interrupted && c.Bool("json") {
 			p.printJSON(report)
 		}
-		return report.Code
+		return code
 	})
+}
+
+// one does it to one cluster. A bug ends it for this cluster only.
+func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (report failover.Report, code int) {
+	report, err := func() (report failover.Report, err error) {
+		defer func() {
+			if bug := failover.CaughtBug(recover()); bug != nil {
+				err = bug
+			}
+		}()
+		return act(c.Context, cluster, failover.Options{DryRun: v.dryRun, Force: c.Bool("force"), Tell: v.tell})
+	}()
+	switch {
+	case err == nil:
+		v.verdict(report)
+	case c.Context.Err() != nil:
+		v.interrupted(context.Cause(c.Context))
+		return report, Interrupted
+	default:
+		report = unmade(report, err, v.unmade(err), cluster, v.dryRun)
+	}
+	return report, report.Code
 }
 
 // each is the worst of the exit codes for the clusters. A signal ends it
@@ -113,7 +153,11 @@ func each(ctx context.Context, clusters []config.Cluster, do func(config.Cluster
 // worse is the one of two exit codes that an operator has to look at first; one
 // that is not foreseen is the worst.
 func worse(a, b int) int {
-	order := []int{codeBug, codeSettings, codePermission, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, codeBusy, 0}
+	return earlier(a, b, codeBug, codeSettings, codePermission, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, codeBusy, 0)
+}
+
+// earlier is the one of a and b that stands first in order, or not at all.
+func earlier(a, b int, order ...int) int {
 	if slices.Index(order, a) < slices.Index(order, b) {
 		return a
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,7 +33,7 @@ func (p Program) commands() []command {
 			summary: "one check of a cluster: the crontab line, and the main job",
 			about:   aboutCheck,
 			codes:   codesHelp(ExitCodes()),
-			flags:   slices.Concat(reportFlags(quietCheck()), helpFlags(), settingFlags()),
+			flags:   slices.Concat([]flagRow{fileFlag()}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
 			run:     p.check,
 		},
 		{
@@ -42,7 +43,7 @@ func (p Program) commands() []command {
 			about:   aboutTakeOver,
 			codes:   codesHelp(takeOverCodes()),
 			flags: slices.Concat([]flagRow{
-				allFlag(),
+				fileFlag(), allFlag(),
 				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
 			run: p.byHand(p.TakeOver),
@@ -54,7 +55,7 @@ func (p Program) commands() []command {
 			about:   aboutRelease,
 			codes:   codesHelp(releaseCodes()),
 			flags: slices.Concat([]flagRow{
-				allFlag(),
+				fileFlag(), allFlag(),
 				bare("force", "", "do not raise again what nobody takes"),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
 			run: p.byHand(p.Release),
@@ -65,7 +66,7 @@ func (p Program) commands() []command {
 			summary: "maintenance: checks go on, and nothing is switched",
 			about:   aboutPause,
 			codes:   codesHelp(pauseCodes()),
-			flags:   slices.Concat([]flagRow{allFlag(), forFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
+			flags:   slices.Concat([]flagRow{fileFlag(), allFlag(), forFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
 			run:     p.pause,
 		},
 		{
@@ -74,8 +75,60 @@ func (p Program) commands() []command {
 			summary: "end a pause, or the rest after a release by hand",
 			about:   aboutResume,
 			codes:   codesHelp(resumeCodes()),
-			flags:   slices.Concat([]flagRow{allFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
+			flags:   slices.Concat([]flagRow{fileFlag(), allFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
 			run:     p.resume,
+		},
+		{
+			name:    "status",
+			operand: "[CLUSTER...]",
+			summary: "what is held here, the last check, what waits",
+			about:   aboutStatus,
+			codes:   codesHelp(statusCodes()),
+			flags: slices.Concat([]flagRow{
+				fileFlag(),
+				bare("json", "", "one JSON object for each cluster, a line each"),
+				bare("monitoring", "", "one line and an exit code for Nagios and its kin"),
+			}, helpFlags(), settingFlags("state-dir")),
+			run: p.status,
+		},
+		{
+			name:    "history",
+			operand: "[CLUSTER...]",
+			summary: "what changed when and why, newest last",
+			about:   aboutHistory,
+			codes:   codesHelp(historyCodes()),
+			flags: slices.Concat([]flagRow{
+				fileFlag(),
+				bare("json", "", "one JSON object for each change, a line each"),
+			}, helpFlags(), settingFlags("state-dir")),
+			run: p.history,
+		},
+		{
+			name:    "doctor",
+			operand: "[CLUSTER...]",
+			summary: "try all that a takeover will need, and say how to mend it",
+			about:   aboutDoctor,
+			codes:   codesHelp(doctorCodes()),
+			flags: slices.Concat([]flagRow{
+				fileFlag(),
+				bare("send-mail", "", "send a letter to each recipient, to see that it arrives"),
+			}, helpFlags(), settingFlags()),
+			run: p.doctor,
+		},
+		{
+			name:    "demo",
+			summary: "a failover in a network of its own, on this machine",
+			codes:   codesHelp([]ExitCode{{0, "", "it all happened as told"}, {69, "", "cannot run on this machine"}, {70, "", "something did not go as told"}}),
+			flags:   helpFlags(),
+			run:     p.demo,
+		},
+		{
+			name:    "completion",
+			operand: strings.Join(shells(), "|"),
+			summary: "the script by which a shell completes what is typed",
+			about:   aboutCompletion,
+			flags:   slices.Concat([]flagRow{fileFlag()}, helpFlags(), settingFlags("state-dir")),
+			run:     p.completion,
 		},
 	}
 	help := command{
@@ -109,9 +162,12 @@ type flagRow struct {
 	name, short string
 	group       string // heading in help
 	argument    string // what stands for its value in help
-	bare        bool   // stands without a value, which is true or false
+	values      []string
+	bare        bool // stands without a value, which is true or false
+	list        bool // may be given several times
 	setting     bool
 	help        string
+	limits      string // a setting's range and default, behind help
 }
 
 func rootFlags() []flagRow {
@@ -138,6 +194,10 @@ func reportFlags(quiet flagRow) []flagRow {
 func quietCheck() flagRow  { return bare("quiet", "q", "say only what changed, as without a terminal") }
 func quietByHand() flagRow { return bare("quiet", "q", "say only what went wrong") }
 
+func fileFlag() flagRow {
+	return flagRow{name: "file", short: "f", argument: "FILE", help: "the configuration file (default: what PINGOVER_CONFIG says, else /etc/pingover.yaml if it is there)"}
+}
+
 func allFlag() flagRow { return bare("all", "", "all clusters that are known") }
 
 func forFlag() flagRow {
@@ -157,9 +217,12 @@ func settingFlags(some ...string) []flagRow {
 			short:    s.Short,
 			group:    s.Group,
 			argument: s.Argument,
+			values:   s.Values,
 			bare:     s.Kind == config.Bool,
+			list:     s.Kind == config.List,
 			setting:  true,
-			help:     s.Help + limits(s),
+			help:     s.Help,
+			limits:   limits(s),
 		})
 	}
 	return rows

@@ -55,6 +55,29 @@ again.
 Without a name: all clusters that are known.
 `
 
+const aboutStatus = `Locks nothing, changes nothing, and needs no root. What is held is read from the
+kernel, all else from the record of the last check.
+
+  pingover status
+  pingover status web --monitoring
+
+With --monitoring: 0 ok; 1 holding, took-over, released, elsewhere, paused, or
+mail waits; 2 down, unserved, blocked, or something failed; 3 unknown, never
+checked, or the last check is too old (3m, or 3 times the time between the last
+two, whichever is longer). Of several clusters the worst: 2, 3, 1, 0.
+
+` + aboutAll
+
+const aboutHistory = `Shows up to 100 changes of each cluster, with what was seen and done.
+
+  pingover history web
+
+` + aboutAll
+
+const aboutAll = `Without a name: all clusters that are known. Who has no records of his own sees
+those of root.
+`
+
 // ExitCode is a row of the table of exit codes that help and README.md show.
 type ExitCode struct {
 	Code    int
@@ -115,6 +138,20 @@ func resumeCodes() []ExitCode {
 		{0, "", "resumed, or there was nothing to resume"},
 		{32, "", "it could not be written down"},
 	}, 64, 70, 75, 77, 78)
+}
+
+func statusCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{0, "", "shown"},
+		{20, "", "shown, but not all could be found out"},
+	}, 64, 70, 77, 78)
+}
+
+func historyCodes() []ExitCode {
+	return withCommon([]ExitCode{
+		{0, "", "shown"},
+		{20, "", "shown, but a record cannot be read"},
+	}, 64, 70, 77, 78)
 }
 
 // withCommon are the exit codes of a command, followed by some that mean the
@@ -204,7 +241,7 @@ func writeFlags(b *strings.Builder, indent int, rows []flagRow) {
 		if row.argument != "" {
 			name += " " + row.argument
 		}
-		twoColumns(b, indent, name, row.help)
+		twoColumns(b, indent, name, row.help+row.limits)
 	}
 }
 

@@ -39,13 +39,18 @@ func (p Program) printJSON(r failover.Report) {
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
 	r.Commands = list(r.Commands)
+	p.print(jsonLine(r))
+}
+
+// jsonLine is v as one line of JSON.
+func jsonLine(v any) string {
 	var line strings.Builder
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(r); err != nil {
-		panic(err) // a report is made of what JSON can say
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // what is printed is made of what JSON can say
 	}
-	p.print(line.String())
+	return line.String()
 }
 
 // list is l as JSON shall show it: [] and never null.

@@ -18,6 +18,12 @@
 // What is done by hand is news to whoever typed it: its one line is printed, as
 // is for whom it waits, but with --quiet only where it went wrong.
 //
+// status and history tell of every cluster what they can; what they cannot find
+// out stands in its place. Times are this machine's local ones, with the offset
+// where they name an event, and UTC in JSON. What is too long for 80 columns is
+// broken between words. doctor shows a line for each finding, however long, and
+// one more that says what to do about it.
+//
 // Errors are `pingover: CLUSTER: what is wrong`, in lower case, with the thing
 // at fault quoted; a hint has its own line. Whatever came from outside is
 // printed in one line and without control characters.
@@ -120,6 +126,13 @@ func (v voice) tell(event any) {
 	}
 }
 
+// origins tells each setting, and where it comes from.
+func (v voice) origins(c config.Cluster) {
+	for _, o := range c.Origins() {
+		v.say("%s", o)
+	}
+}
+
 func hostAndAddress(host string, address netip.Addr) string {
 	if host == address.String() {
 		return host
@@ -139,21 +152,10 @@ func roundText(r state.Round) string {
 
 func (v voice) guarded(e failover.Guarded) {
 	for _, w := range e.Witnesses {
-		switch {
-		case !w.Answers:
-			v.say("witness %s does not answer", w.Address)
-		case w.By != nil:
-			v.say("witness %s answers (%s)", w.Address, *w.By)
-		default:
-			v.say("witness %s answers", w.Address)
-		}
+		v.say("%s", witnessText(w))
 	}
 	for _, h := range e.Holders {
-		if h.MAC == "" {
-			v.say("another machine answers for %s", h.Address)
-		} else {
-			v.say("another machine answers for %s: %s", h.Address, h.MAC)
-		}
+		v.say("%s", holderText(h))
 	}
 	switch {
 	case e.Fault != "":
@@ -161,6 +163,23 @@ func (v voice) guarded(e failover.Guarded) {
 	case len(e.Holders) == 0:
 		v.say("nobody else answers for the host or a virtual IP")
 	}
+}
+
+func witnessText(w state.Witness) string {
+	switch {
+	case !w.Answers:
+		return fmt.Sprintf("witness %s does not answer", w.Address)
+	case w.By != nil:
+		return fmt.Sprintf("witness %s answers (%s)", w.Address, *w.By)
+	}
+	return fmt.Sprintf("witness %s answers", w.Address)
+}
+
+func holderText(h state.Holder) string {
+	if h.MAC == "" {
+		return "another machine answers for " + h.Address
+	}
+	return fmt.Sprintf("another machine answers for %s: %s", h.Address, h.MAC)
 }
 
 // decided tells a decision. What is done by hand goes by no rule.
@@ -207,18 +226,26 @@ func (v voice) hookRan(e failover.HookRan) {
 
 // ran shows a command. Those of a dry run are what it was asked for.
 func (v voice) ran(e failover.Ran) {
-	command := proc.Line(e.Command.Argv)
 	switch {
 	case e.DryRun && !v.quiet:
-		v.report("would run: " + command)
+		v.report("would run: " + proc.Line(e.Command.Argv))
 	case e.DryRun:
-	case e.Command.Code == nil || *e.Command.Code == 0:
-		v.say("ran: %s", command)
-	case e.Command.Output == "":
-		v.say("ran: %s: exit code %d", command, *e.Command.Code)
 	default:
-		v.say("ran: %s: exit code %d: %s", command, *e.Command.Code, e.Command.Output)
+		v.say("ran: %s", commandText(e.Command))
 	}
+}
+
+// commandText is a command that was run, and how it failed where it did.
+func commandText(c state.Command) string {
+	text := proc.Line(c.Argv)
+	if c.Code == nil || *c.Code == 0 {
+		return text
+	}
+	text += fmt.Sprintf(": exit code %d", *c.Code)
+	if c.Output != "" {
+		text += ": " + c.Output
+	}
+	return text
 }
 
 func (v voice) delivered(e failover.Delivered) {

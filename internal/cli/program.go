@@ -35,9 +35,12 @@ type Program struct {
 	Terminal       bool // Stderr is a terminal
 	Version        string
 	Env            config.Env
+	File           string // the configuration file where none is named; "" for none
 	// What is done to a cluster: the functions of package failover by these
 	// names, but for tests.
 	Check, TakeOver, Release Act
+	Demo                     func(context.Context) error // shows demo.Run
+	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []failover.Finding
 }
 
 // Act is a check of a cluster, or what is done to it by hand.

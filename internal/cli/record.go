@@ -39,7 +39,7 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	}
 	const anew = "give --host and the other flags of its check, or wait for that: it writes the record anew"
 
-	if err := state.Dir(dir).Links(name); err != nil {
+	if err := state.Dir(dir).Foreign(name); err != nil {
 		return nil, refused("remove it, or choose another --state-dir", "%v", err)
 	}
 	path := filepath.Join(dir, name+".json")

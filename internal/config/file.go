@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,7 +20,8 @@ const maxFile = 1 << 20
 
 // ReadFile reads the configuration file. It names commands to run: as root,
 // one that somebody else could have written is refused. The error is Problems;
-// it is fs.ErrNotExist too where there is no such file.
+// it is fs.ErrNotExist too where there is no such file, and fs.ErrPermission
+// where it may not be read.
 func ReadFile(path string, root bool) ([]byte, error) {
 	refused := func(format string, args ...any) error {
 		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig}}
@@ -31,10 +31,7 @@ func ReadFile(path string, root bool) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		text := unreadable(err).Error()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, absent{Problems{{Place: path, Text: text, Code: CodeConfig}}}
-		}
-		return nil, refused("%s", text)
+		return nil, unopened{Problems{{Place: path, Text: text, Code: CodeConfig}}, err}
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -59,10 +56,13 @@ func ReadFile(path string, root bool) ([]byte, error) {
 	return data, nil
 }
 
-// absent are the problems with a file that is not there.
-type absent struct{ Problems }
+// unopened are the problems with a file that cannot be opened, and why.
+type unopened struct {
+	Problems
+	cause error
+}
 
-func (a absent) Unwrap() []error { return []error{a.Problems, fs.ErrNotExist} }
+func (u unopened) Unwrap() []error { return []error{u.Problems, u.cause} }
 
 func onlyRootWrites(path string, info fs.FileInfo) error {
 	var problems Problems

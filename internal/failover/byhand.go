@@ -45,6 +45,14 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 			return Report{}, err
 		}
 		defer end()
+		// Refused or not: whoever types this wants it here.
+		r.rec.ReleasedByHand = false
+		if r.holding() {
+			r.rec.TakenByHand = true
+			if r.rec.Role == state.Releasing {
+				r.rec.Withdraw(time.Now())
+			}
+		}
 		r.judge = func() state.Decision {
 			r.see()
 			return state.DecideTakeOver(r.seen, r.ground.fault, r.opt.Force)

@@ -95,7 +95,7 @@ func TestTakeOverByHand(t *testing.T) {
 					t.Errorf("held: %t, want %t", held, want)
 				}
 				rec := s.standby.record(t, "web")
-				if taken := test.outcome == state.TookOver; rec.TakenByHand != taken || taken && rec.ReleasedByHand || rec.Pending != nil {
+				if taken := test.outcome != state.Blocked; rec.TakenByHand != taken || taken && rec.ReleasedByHand || rec.Pending != nil {
 					t.Errorf("the record: taken by hand %t, released by hand %t, pending %v", rec.TakenByHand, rec.ReleasedByHand, rec.Pending)
 				}
 				var want []string
@@ -185,7 +185,14 @@ func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {
 		then func(s *scene)
 		want state.Outcome
 	}{
-		"the primary stays down":  {func(*scene) {}, state.Blocked},
+		"the primary stays down": {func(*scene) {}, state.Blocked},
+		"a takeover is typed, and refused": {func(s *scene) {
+			s.do(func() { s.gateway.off = true })
+			if got := s.takeover(Options{}); got.Outcome != state.Blocked {
+				s.t.Errorf("it was not refused: %s", got.Reason)
+			}
+			s.do(func() { s.gateway.off = false })
+		}, state.TookOver},
 		"the primary was up once": {func(s *scene) { s.do(s.primary.boot); s.minute(); s.do(s.primary.die) }, state.TookOver},
 		"resumed": {func(s *scene) {
 			got, err := Resume(s.t.Context(), s.settings, Options{})
@@ -321,6 +328,21 @@ func TestResumeEndsAPause(t *testing.T) {
 			}
 		}
 		s.want(s.minute(), state.TookOver, "")
+	})
+}
+
+func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.lost()
+		rec := s.standby.record(t, "web")
+		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
+		rec.HandOver = true
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.want(s.takeover(Options{}), state.Holding, "172.16.0.1 is here already")
+		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
+		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.TakenByHand {
+			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.TakenByHand)
+		}
 	})
 }
 

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/state"
+)
+
+// configVariable names the configuration file where --file does not.
+const configVariable = "PINGOVER_CONFIG"
+
+// configured are the clusters that this command line and the configuration
+// file define: the one of --host, or else those of the file. There are none
+// where neither is there.
+func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, error) {
+	flags, files := settings(c), c.StringSlice("file")
+	switch {
+	case len(files) > 1:
+		return nil, usageError{fmt.Sprintf("--file %q: given %d times, and takes one value", files[len(files)-1], len(files)), ""}
+	case c.IsSet("host") && len(files) > 0:
+		return nil, usageError{"--host and --file exclude each other: the one defines a cluster, the other names the file that does", ""}
+	case c.IsSet("host"):
+		cluster, err := config.FromFlags(flags, env)
+		return []config.Cluster{cluster}, err
+	}
+	path, named := p.File, false
+	if variable := p.Env.Getenv(configVariable); variable != "" {
+		path, named = variable, true
+	}
+	if len(files) > 0 {
+		path, named = files[0], true
+	}
+	if path == "" {
+		return nil, nil
+	}
+	data, err := config.ReadFile(path, p.Env.Root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return config.FromFile(path, data, flags, env)
+}
+
+// checked are the clusters that a check is for, and all that are configured.
+func (p Program) checked(c *cli.Context) (chosen, all []config.Cluster, err error) {
+	all, err = p.configured(c, p.Env)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(all) == 0 {
+		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
+		return nil, nil, hinted{err, "such as pingover check --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
+	}
+	chosen, err = pick(all, c.Args().Slice())
+	return chosen, all, err
+}
+
+// pick are the clusters of these names, in the order of all; without names all.
+func pick(all []config.Cluster, names []string) ([]config.Cluster, error) {
+	if err := areKnown(names, namesOf(all)...); err != nil || len(names) == 0 {
+		return all, err
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c config.Cluster) bool { return !slices.Contains(names, c.Name) }), nil
+}
+
+func namesOf(clusters []config.Cluster) []string {
+	names := make([]string, len(clusters))
+	for i, c := range clusters {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// areKnown sees that all names are among the known ones.
+func areKnown(names []string, known ...string) error {
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			hint := ""
+			if meant := config.Nearest(name, known); meant != "" {
+				hint = "did you mean " + meant + "?"
+			}
+			return usageError{fmt.Sprintf("%q: no such cluster; %s", name, listed(known)), hint}
+		}
+	}
+	return nil
+}
+
+// listed are the names of the clusters that are known, of which there is one.
+func listed(known []string) string {
+	const most = 10
+	switch {
+	case len(known) == 1:
+		return "known is " + known[0]
+	case len(known) > most:
+		return fmt.Sprintf("known are %s and %d more", strings.Join(known[:most], ", "), len(known)-most)
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// recall makes a cluster of what is known of it in the state directory, and of
+// the flags.
+type recall func(dir, name string, flags map[string][]string) (config.Cluster, error)
+
+// named is a cluster of which nothing has to be known but its name: a broken
+// record stands in nobody's way.
+func named(dir, name string, _ map[string][]string) (config.Cluster, error) {
+	return config.Cluster{Name: name, StateDir: dir}, nil
+}
+
+// chosen are the clusters that a command done by hand is for: of those that are
+// configured, and else of those that have a record, the ones that are named, or
+// all.
+func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Cluster, error) {
+	names := c.Args().Slice()
+	switch {
+	case c.Bool("all") && (c.IsSet("host") || len(names) > 0):
+		return nil, usageError{"--all stands for the names of the clusters, and beside none", ""}
+	case !c.IsSet("host") && c.IsSet("name"):
+		return nil, usageError{
+			"--name: belongs to --host",
+			fmt.Sprintf("a known cluster needs no flag: pingover %s %s", c.Command.Name, c.StringSlice("name")[0]),
+		}
+	}
+	configured, err := p.configured(c, p.Env)
+	if err != nil {
+		return nil, err
+	}
+	flags := settings(c)
+	dir, err := config.StateDir(flags, p.Env)
+	if err != nil {
+		return nil, err
+	}
+	known := namesOf(configured)
+	if !c.IsSet("host") {
+		// Beside those of the file there may be crontab lines with flags.
+		recorded, err := recordedIn(dir)
+		if err != nil && len(configured) == 0 {
+			return nil, err
+		}
+		if len(configured) == 0 || len(names) > 0 {
+			for _, name := range recorded {
+				if !slices.Contains(known, name) {
+					known = append(known, name)
+				}
+			}
+		}
+	}
+	switch {
+	case len(known) == 0:
+		return nil, noCluster(dir)
+	case len(names) > 0:
+		if err := areKnown(names, known...); err != nil {
+			return nil, err
+		}
+	case all || len(known) == 1:
+		names = known
+	default:
+		return nil, usageError{"a name or --all is missing; " + listed(known), ""}
+	}
+	clusters := make([]config.Cluster, len(names))
+	for i, name := range names {
+		if at := slices.IndexFunc(configured, func(c config.Cluster) bool { return c.Name == name }); at >= 0 {
+			clusters[i] = configured[at]
+			continue
+		}
+		if clusters[i], err = recall(dir, name, flags); err != nil {
+			return nil, err
+		}
+	}
+	return clusters, nil
+}
+
+// observed are the clusters that a command which only reads is for. Who has no
+// state directory of his own, or nothing in it, sees that of root's checks; what
+// he may not read is left out.
+func (p Program) observed(c *cli.Context) ([]config.Cluster, error) {
+	env := p.Env
+	dir, err := config.StateDir(settings(c), env)
+	if !c.IsSet("state-dir") && !env.Root {
+		if known, e := state.Dir(dir).Clusters(); err != nil || e == nil && len(known) == 0 {
+			env.Root = true
+			dir, err = config.StateDir(nil, env)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	configured, err := p.configured(c, env)
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
+	if len(configured) > 0 && !c.Args().Present() {
+		return configured, nil
+	}
+	recorded, err := recordedIn(dir)
+	if err != nil && len(configured) == 0 {
+		return nil, err
+	}
+	for _, name := range recorded {
+		if !slices.Contains(namesOf(configured), name) {
+			configured = append(configured, config.Cluster{Name: name, StateDir: dir})
+		}
+	}
+	if len(configured) == 0 {
+		return nil, noCluster(dir)
+	}
+	return pick(configured, c.Args().Slice())
+}
+
+// recordedIn are the clusters that have a record.
+func recordedIn(dir string) ([]string, error) {
+	known, err := state.Dir(dir).Clusters()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &failover.Error{Code: codePermission, Text: err.Error()}
+	case err != nil:
+		return nil, &failover.Error{Code: codeSettings, Text: err.Error()}
+	}
+	return known, nil
+}
+
+// noneKnown says that there is no cluster at all.
+type noneKnown struct{ usageError }
+
+func (n noneKnown) Unwrap() error { return n.usageError }
+
+func noCluster(dir string) error {
+	return noneKnown{usageError{
+		"no cluster is known in " + dir,
+		"a cluster is known after its first check; before that, give --host and the other flags of its check",
+	}}
+}

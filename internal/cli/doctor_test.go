@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/state"
+)
+
+// physician is a program whose examinations find this.
+func physician(found func(c config.Cluster, sendMail bool) []failover.Finding) Program {
+	p := faked(nil)
+	p.Examine = func(_ context.Context, c config.Cluster, sendMail bool) []failover.Finding { return found(c, sendMail) }
+	return p
+}
+
+var (
+	sound    = failover.Finding{Grade: failover.Good, Text: "this process may ping"}
+	doubtful = failover.Finding{Grade: failover.Warn, Text: "vip 172.16.0.1 is served by nobody", Mend: "raise it on the primary"}
+	broken   = failover.Finding{Grade: failover.Fail, Text: "witness 172.16.0.254\x1b does not answer", Mend: "see why"}
+)
+
+func TestWhatADoctorSays(t *testing.T) {
+	with := func(found ...failover.Finding) Program {
+		return physician(func(config.Cluster, bool) []failover.Finding { return found })
+	}
+	args := []string{"doctor", "--name", "web", "--host", "172.16.0.2"}
+	want(t, with(sound, doubtful).run(args...), printed{Stdout: `ok    this process may ping
+warn  vip 172.16.0.1 is served by nobody
+      → raise it on the primary
+`})
+	want(t, with(sound, broken, doubtful).run(args...), printed{Code: 78, Stdout: `ok    this process may ping
+fail  witness 172.16.0.254  does not answer
+      → see why
+warn  vip 172.16.0.1 is served by nobody
+      → raise it on the primary
+`})
+}
+
+func TestADoctorOfSeveralClusters(t *testing.T) {
+	dir := checked(t, "db", "web-one")
+	p := physician(func(c config.Cluster, _ bool) []failover.Finding {
+		if c.Name == "db" {
+			return []failover.Finding{sound, broken}
+		}
+		return []failover.Finding{doubtful}
+	})
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `ok    db       this process may ping
+fail  db       witness 172.16.0.254  does not answer
+               → see why
+warn  web-one  vip 172.16.0.1 is served by nobody
+               → raise it on the primary
+`})
+	want(t, p.run("doctor", "--state-dir", dir, "web-one"), printed{Stdout: `warn  vip 172.16.0.1 is served by nobody
+      → raise it on the primary
+`})
+}
+
+func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
+	var sent []bool
+	p := physician(func(_ config.Cluster, sendMail bool) []failover.Finding {
+		sent = append(sent, sendMail)
+		return nil
+	})
+	p.run("doctor", "--host", "172.16.0.2")
+	p.run("doctor", "--host", "172.16.0.2", "--send-mail")
+	if diff := cmp.Diff([]bool{false, true}, sent); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
+	p := physician(nil)
+	want(t, p.run("doctor", "--host", "172.16.0.2", "--mail-ca", "/none"), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
+      → change that setting, or what it names
+`})
+	dir := checked(t, "web")
+	path := filepath.Join(dir, "web.json")
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; it names commands to run, and is not believed\n" +
+		"      → when you know what is in it: chmod go-w " + path + "\n"})
+
+	gone := t.TempDir()
+	remember(t, gone, &state.Record{Cluster: "web", Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
+	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
+      → what is not given here is as the last check of web had it
+`})
+	// The command line is the operator's own, and mended there.
+	want(t, p.run("doctor", "--host", "172.16.0.2", "--count", "0"), printed{Code: 64, Stderr: "pingover: --count \"0\": out of range (1 to 100)\n"})
+}
+
+func TestADoctorExaminesSideBySide(t *testing.T) {
+	dir := checked(t, "a", "b", "c", "d")
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := physician(func(c config.Cluster, _ bool) []failover.Finding {
+			// The first is the slowest, and yet comes first.
+			time.Sleep(time.Duration('e'-c.Name[0]) * time.Second)
+			return []failover.Finding{sound}
+		})
+		got := p.run("doctor", "--state-dir", dir)
+		var order []string
+		for line := range strings.Lines(got.Stdout) {
+			order = append(order, strings.Fields(line)[1])
+		}
+		if diff := cmp.Diff([]string{"a", "b", "c", "d"}, order); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+		if took := time.Since(began); took != 4*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func TestADoctorIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var once sync.Once
+	p := physician(func(config.Cluster, bool) []failover.Finding {
+		once.Do(cancel)
+		return []failover.Finding{sound}
+	})
+	var stdout strings.Builder
+	p.Stdout, p.Stderr = &stdout, &stdout
+	if code := p.Run(ctx, []string{"doctor", "--host", "172.16.0.2"}); code != Interrupted || stdout.String() != "" {
+		t.Errorf("code %d, printed %q", code, stdout.String())
+	}
+}
+
+func TestABugOfADoctor(t *testing.T) {
+	p := physician(func(config.Cluster, bool) []failover.Finding { panic("oh") })
+	got := p.run("doctor", "--host", "172.16.0.2")
+	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: a bug: oh (pingover/internal/cli.TestABugOfADoctor") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pingover/internal/config"
+	"pingover/state"
+)
+
+// history is the command. It locks and writes nothing.
+func (p Program) history(c *cli.Context) (code int, err error) {
+	clusters, err := p.observed(c)
+	if err != nil {
+		return 0, err
+	}
+	changes, broken := remembered(clusters)
+	for _, text := range broken {
+		complain(p.Stderr, text)
+		code = state.Unknown.Code()
+	}
+	for _, change := range changes {
+		if c.Bool("json") {
+			p.print(jsonLine(change))
+		} else {
+			p.print(change.text(time.Local))
+		}
+	}
+	if len(changes) == 0 && len(broken) == 0 && !c.Bool("json") {
+		p.print("nothing has changed yet\n")
+	}
+	return code, nil
+}
+
+// pastChange is a line of history --json: a change of a cluster, with what was
+// seen and done. All keys are always there.
+type pastChange struct {
+	Version int           `json:"version"` // of this object: 1
+	Cluster string        `json:"cluster"`
+	Time    time.Time     `json:"time"`
+	Event   string        `json:"event"`
+	Outcome state.Outcome `json:"outcome"`
+	Code    int           `json:"code"`
+	ByHand  bool          `json:"by_hand"`
+	Reason  string        `json:"reason"`
+	state.Evidence
+}
+
+// remembered are the changes of the clusters, the newest last, and what is
+// wrong with the records that cannot be read.
+func remembered(clusters []config.Cluster) (changes []pastChange, broken []string) {
+	for _, cluster := range clusters {
+		rec, err := state.Dir(cluster.StateDir).Load(cluster.Name, false)
+		if err != nil {
+			broken = append(broken, cluster.Name+": "+err.Error())
+			continue
+		}
+		for _, c := range rec.Changes {
+			c.Evidence.Rounds, c.Evidence.Witnesses = list(c.Evidence.Rounds), list(c.Evidence.Witnesses)
+			c.Evidence.Holders, c.Evidence.Commands = list(c.Evidence.Holders), list(c.Evidence.Commands)
+			changes = append(changes, pastChange{1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.ByHand, c.Reason, c.Evidence})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b pastChange) int { return a.Time.Compare(b.Time) })
+	return changes, broken
+}
+
+// text shows people the change, and below it why, what was seen, and what was
+// done about it.
+func (c pastChange) text(zone *time.Location) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), c.Cluster, c.Outcome)
+	if c.ByHand {
+		b.WriteString(", by hand")
+	}
+	b.WriteString("\n")
+	add := func(format string, args ...any) {
+		twoColumns(&b, remarkIndent, "", oneLine(fmt.Sprintf(format, args...)))
+	}
+	add("%s", c.Reason)
+	for i, r := range c.Rounds {
+		add("round %d: %s", i+1, roundText(r))
+	}
+	for _, w := range c.Witnesses {
+		add("%s", witnessText(w))
+	}
+	for _, h := range c.Holders {
+		add("%s", holderText(h))
+	}
+	for _, command := range c.Commands {
+		what := "ran"
+		if command.Hook != "" {
+			what = command.Hook
+		}
+		command.Output = lastLine(command.Output)
+		add("%s: %s", what, commandText(command))
+	}
+	return b.String()
+}
+
+// lastLine is where a program that fails mostly says why.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/config"
+	"pingover/state"
+)
+
+// pastTakeover is a change with all that may be seen and done.
+func pastTakeover(event string, when time.Time) state.Change {
+	return state.Change{
+		Event: event, Time: when, Outcome: state.TookOver, ByHand: true,
+		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth",
+		Evidence: state.Evidence{
+			Address: "172.16.0.2",
+			Rounds: []state.Round{
+				{Verdict: "down", Sent: 5},
+				{Verdict: "unknown", Sent: 2, Error: new("no route to 172.16.0.2")},
+				{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.4)},
+			},
+			Witnesses: []state.Witness{{Address: "172.16.0.254", Answers: true, By: new("arp")}, {Address: "172.16.0.253"}},
+			Holders:   []state.Holder{{Address: "172.16.0.5", MAC: "02:00:00:00:00:05"}, {Address: "172.16.0.6"}},
+			Commands: []state.Command{
+				{Argv: []string{"fence", "web 1"}, Hook: "pre-takeover", Code: new(0), Output: "fenced\n"},
+				{Argv: []string{"ip", "addr", "add", "172.16.0.1/32", "dev", "eth0"}, Code: new(2), Output: "a long story\nRTNETLINK answers: File exists\n"},
+			},
+		},
+	}
+}
+
+func TestHistoryForPeople(t *testing.T) {
+	got := ""
+	for _, c := range []pastChange{
+		{Cluster: "web", Time: ago(time.Hour), Outcome: state.TookOver, ByHand: true, Reason: pastTakeover("", noon).Reason, Evidence: pastTakeover("", noon).Evidence},
+		{Cluster: "db", Time: ago(0), Outcome: state.Released, Reason: "172.16.0.5 is no longer on this machine\x1b[m"},
+	} {
+		got += c.text(noon.Location())
+	}
+	want := `2026-03-01 11:00:00 +0100  web  took-over, by hand
+    172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and
+    so forth
+    round 1: down: none of 5 pings was answered
+    round 2: unknown: no route to 172.16.0.2
+    round 3: up
+    witness 172.16.0.254 answers (arp)
+    witness 172.16.0.253 does not answer
+    another machine answers for 172.16.0.5: 02:00:00:00:00:05
+    another machine answers for 172.16.0.6
+    pre-takeover: fence 'web 1'
+    ran: ip addr add 172.16.0.1/32 dev eth0: exit code 2: RTNETLINK answers:
+    File exists
+2026-03-01 12:00:00 +0100  db  released
+    172.16.0.5 is no longer on this machine [m
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
+	dir := t.TempDir()
+	plain := func(event string, when time.Time) state.Change {
+		return state.Change{Event: event, Time: when, Outcome: state.Released, Reason: event}
+	}
+	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour))}})
+	remember(t, dir, &state.Record{Cluster: "db", Changes: []state.Change{plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour))}})
+	remember(t, dir, &state.Record{Cluster: "new"})
+	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
+	changes, broken := remembered(clusters)
+	var events string
+	for _, c := range changes {
+		events += c.Event + c.Cluster + " "
+	}
+	if diff := cmp.Diff("1web 2db 3db 4web ", events); diff != "" || len(broken) > 0 {
+		t.Errorf("%v; -want +got\n%s", broken, diff)
+	}
+
+	want(t, faked(nil).run("history", "web", "--json", "--state-dir", dir), printed{Stdout: `{"version":1,"cluster":"web","time":"2026-03-01T07:00:00Z",` +
+		`"event":"1","outcome":"released","code":12,"by_hand":false,"reason":"1","address":"","rounds":[],"witnesses":[],"holders":[],"commands":[]}
+{"version":1,"cluster":"web","time":"2026-03-01T10:00:00Z","event":"4","outcome":"took-over","code":11,"by_hand":true,` +
+		`"reason":"172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth","address":"172.16.0.2",` +
+		`"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"unknown","sent":2,"received":0,"rtt_ms":null,"error":"no route to 172.16.0.2"},` +
+		`{"verdict":"up","sent":1,"received":1,"rtt_ms":0.4,"error":null}],` +
+		`"witnesses":[{"address":"172.16.0.254","answers":true,"by":"arp"},{"address":"172.16.0.253","answers":false,"by":null}],` +
+		`"holders":[{"address":"172.16.0.5","mac":"02:00:00:00:00:05"},{"address":"172.16.0.6","mac":""}],` +
+		`"commands":[{"argv":["fence","web 1"],"hook":"pre-takeover","code":0,"output":"fenced\n"},` +
+		`{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0"],"code":2,"output":"a long story\nRTNETLINK answers: File exists\n"}]}
+`})
+	want(t, faked(nil).run("history", "new", "--state-dir", dir), printed{Stdout: "nothing has changed yet\n"})
+	want(t, faked(nil).run("history", "new", "--json", "--state-dir", dir), printed{})
+
+	must(t, os.WriteFile(filepath.Join(dir, "web.json"), nil, 0o644))
+	got := faked(nil).run("history", "--json", "--state-dir", dir)
+	if got.Code != 20 || got.Stderr != "pingover: web: "+dir+"/web.json is broken (it is empty) and is not believed\n" {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff(2, strings.Count(got.Stdout, "\n")); diff != "" {
+		t.Errorf("the others are not shown: %s", got.Stdout)
+	}
+}

@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
+
+	"pingover/internal/config"
+	"pingover/internal/failover"
+	"pingover/state"
+)
+
+// scraped are the samples of a text, as Prometheus reads it, and the kind of
+// each metric.
+func scraped(t *testing.T, text string) (samples map[string]float64, kinds map[string]string) {
+	t.Helper()
+	var parser expfmt.TextParser
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	must(t, err)
+	samples, kinds = map[string]float64{}, map[string]string{}
+	for name, family := range families {
+		if family.GetHelp() == "" {
+			t.Errorf("%s has no help", name)
+		}
+		kinds[name] = family.GetType().String()
+		for _, m := range family.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			value := m.GetGauge().GetValue()
+			if m.GetCounter() != nil {
+				value = m.GetCounter().GetValue()
+			}
+			samples[strings.TrimPrefix(name, "pingover_")+"{"+strings.Join(labels, ",")+"}"] = value
+		}
+	}
+	return samples, kinds
+}
+
+func TestMetrics(t *testing.T) {
+	took := known(active("web"), here("172.16.0.1/16"), func(r *state.Record) {
+		r.Changes = []state.Change{{Time: ago(4 * time.Hour)}, {Time: ago(3 * time.Hour)}}
+		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
+		r.Outbox = make([]state.Letter, 3)
+	})
+	asked := known(standing("report"), here(), func(r *state.Record) {
+		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
+	})
+	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
+
+	want := map[string]float64{
+		"up{cluster=db}": 1, "up{cluster=web}": 0, // and nothing of report, which could not be asked
+		"held{cluster=db}": 0, "held{cluster=web}": 1, "held{cluster=report}": 0, "held{cluster=new}": 0,
+		"rtt_seconds{cluster=db}": 0.412 / 1000,
+		"loss_ratio{cluster=db}":  0, "loss_ratio{cluster=web}": 1,
+		"mail_waiting{cluster=db}": 0, "mail_waiting{cluster=web}": 3, "mail_waiting{cluster=report}": 0, "mail_waiting{cluster=new}": 0,
+		"check_duration_seconds{cluster=db}": 0.015, "check_duration_seconds{cluster=web}": 13.004, "check_duration_seconds{cluster=report}": 0.015,
+		"last_change_timestamp_seconds{cluster=web}": float64(ago(3 * time.Hour).Unix()),
+		"changes_total{cluster=web,kind=blocked}":    2,
+	}
+	for cluster, outcome := range map[string]state.Outcome{"db": state.OK, "web": state.Holding, "report": state.Unknown} {
+		want["last_run_timestamp_seconds{cluster="+cluster+"}"] = float64(ago(34 * time.Second).Unix())
+		for _, o := range []state.Outcome{
+			state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down,
+			state.Unserved, state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
+		} {
+			want[fmt.Sprintf("outcome{cluster=%s,outcome=%s}", cluster, o)] = oneIf(o == outcome)
+		}
+	}
+	for _, cluster := range []string{"db", "web", "report", "new"} {
+		for _, kind := range []string{"took-over", "released", "takeover-failed", "release-failed"} {
+			want[fmt.Sprintf("changes_total{cluster=%s,kind=%s}", cluster, kind)] = 0
+		}
+	}
+	want["changes_total{cluster=web,kind=took-over}"], want["changes_total{cluster=web,kind=released}"] = 107, 106
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	for _, m := range metrics() {
+		if kinds[m.name] != strings.ToUpper(m.kind) {
+			t.Errorf("%s is a %q", m.name, kinds[m.name])
+		}
+	}
+}
+
+func TestMetricsAsText(t *testing.T) {
+	const name = "a \"quoted\" \\ name\nof two lines"
+	text := metricsText([]status{known(standing(name), here())})
+	head, _, _ := strings.Cut(text, "# HELP pingover_held")
+	want := `# HELP pingover_up Whether the primary answered at the last check; missing where it could not be asked.
+# TYPE pingover_up gauge
+pingover_up{cluster="a \"quoted\" \\ name\nof two lines"} 1
+`
+	if diff := cmp.Diff(want, head); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if got, _ := scraped(t, text); got["up{cluster="+name+"}"] != 1 {
+		t.Errorf("%v", got)
+	}
+	if text := metricsText([]status{unreadable("old")}); text != "" {
+		t.Errorf("of what is not known: %s", text)
+	}
+}
+
+func TestMetricsFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pingover.prom")
+	check := func(p Program, args ...string) printed {
+		return p.run(append([]string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", file}, args...)...)
+	}
+	read := func() map[string]float64 {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		must(t, err)
+		samples, _ := scraped(t, string(text))
+		return samples
+	}
+	// ended is a check that ends so and writes it down, or cannot.
+	ended := func(o state.Outcome, primary string, written bool) Program {
+		return faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
+			last := state.Check{Time: time.Now(), Outcome: o, Code: o.Code(), Primary: primary}
+			if written {
+				remember(t, dir, &state.Record{Cluster: c.Name, Last: &last})
+			}
+			return failover.Report{Cluster: c.Name, Outcome: o, Code: o.Code(), Check: last}, nil
+		})
+	}
+
+	check(ended(state.OK, "up", true), "--dry-run")
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a dry run wrote it")
+	}
+	want(t, check(ended(state.OK, "up", true)), printed{})
+	if got := read(); got["up{cluster=web}"] != 1 || got["outcome{cluster=web,outcome=ok}"] != 1 {
+		t.Errorf("%v", got)
+	}
+	info, err := os.Stat(file)
+	must(t, err)
+	if info.Mode() != 0o644 {
+		t.Errorf("its mode is %v", info.Mode())
+	}
+
+	// What the disk cannot take is measured all the same.
+	if got := check(ended(state.StateFailed, "down", false)); got.Code != 32 {
+		t.Errorf("%+v", got)
+	}
+	if got := read(); got["up{cluster=web}"] != 0 || got["outcome{cluster=web,outcome=state-failed}"] != 1 {
+		t.Errorf("%v", got)
+	}
+
+	// A check that could not be made leaves what is known.
+	refused := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
+		return failover.Report{}, &failover.Error{Code: 78, Text: "no"}
+	})
+	if got := check(refused); got.Code != 78 {
+		t.Errorf("%+v", got)
+	}
+	if got := read(); got["up{cluster=web}"] != 1 || got["outcome{cluster=web,outcome=ok}"] != 1 {
+		t.Errorf("%v", got)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, ".*"))
+	must(t, err)
+	if len(files) > 0 {
+		t.Errorf("it left %v", files)
+	}
+}
+
+func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", dir}
+	want(t, faked(fine).run(args...), printed{})
+	got := faked(fine).onTerminal().run(args...)
+	if got.Code != 0 || !strings.Contains(got.Stderr, "\npingover: metrics-file: rename ") {
+		t.Errorf("%+v", got)
+	}
+	args[len(args)-1] = dir + "/none/pingover.prom"
+	want(t, faked(fine).run(args...), printed{})
+	if files, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); err != nil || len(files) > 0 {
+		t.Errorf("it left %v, %v", files, err)
+	}
+}

@@ -1,0 +1,393 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/config"
+	"pingover/state"
+	"pingover/vip"
+)
+
+var (
+	noon  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("CET", 3600))
+	vipOf = netip.MustParsePrefix("172.16.0.1/32")
+)
+
+// ago is a time before noon, as a record has it.
+func ago(d time.Duration) time.Time { return noon.Add(-d).UTC() }
+
+// standing is the record of a cluster that was checked 34 s ago, and all was
+// well.
+func standing(name string) *state.Record {
+	return &state.Record{
+		Version: state.Version, Cluster: name, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
+		Since: ago(72 * time.Hour), Gap: 60000, VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
+		Last: &state.Check{
+			Time: ago(34 * time.Second), Outcome: state.OK, Reason: "172.16.0.2 answers",
+			Primary: "up", Sent: 1, Received: 1, RTT: new(0.412), Duration: 15,
+		},
+	}
+}
+
+// active is the record of one that took over.
+func active(name string) *state.Record {
+	r := standing(name)
+	r.Role, r.Since, r.VIPs[0].Raised = state.Active, ago(3*time.Hour), true
+	r.Last = &state.Check{
+		Time: ago(34 * time.Second), Outcome: state.Holding, Code: 10, Reason: "172.16.0.2 does not answer; 172.16.0.1 is here",
+		Primary: "down", Sent: 5, Duration: 13004,
+	}
+	return r
+}
+
+// here is a kernel that has these addresses on eth0.
+func here(prefixes ...string) *vip.Kernel {
+	link := vip.Link{Name: "eth0"}
+	for _, p := range prefixes {
+		link.Addresses = append(link.Addresses, vip.Address{Prefix: netip.MustParsePrefix(p)})
+	}
+	return &vip.Kernel{Links: []vip.Link{link}}
+}
+
+// known is the status of a cluster of which there is this record, with changes.
+func known(rec *state.Record, kernel *vip.Kernel, changes ...func(*state.Record)) status {
+	for _, change := range changes {
+		change(rec)
+	}
+	s := statusOf(config.Cluster{Name: rec.Cluster}, rec, noon)
+	s.hold(kernel, nil)
+	return s
+}
+
+// unreadable is one whose record cannot be read.
+func unreadable(name string) status {
+	s := statusOf(config.Cluster{Name: name}, nil, noon)
+	s.fault(&state.BrokenError{Path: "/var/lib/pingover/" + name + ".json", Err: fmt.Errorf("it is empty")})
+	s.hold(here(), nil)
+	return s
+}
+
+func paused(s status) status {
+	s.pause(noon.Add(30*time.Minute), nil)
+	return s
+}
+
+// inTrouble has something wrong with all of it.
+func inTrouble(name string) status {
+	return paused(known(active(name), here("172.16.0.1/32"), func(r *state.Record) {
+		r.VIPs = append(r.VIPs, state.Alias{Prefix: netip.MustParsePrefix("2001:db8::5/128")})
+		r.Last.Time, r.Last.Outcome, r.Last.Code = ago(12*time.Minute), state.TakeoverFailed, 30
+		r.Last.Reason = "2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied"
+		r.Outbox, r.MailError = make([]state.Letter, 2), new("dial tcp 172.16.0.25:25: connect: connection refused\x1b[2J")
+		r.Owed = &state.Owed{Hook: state.PostTakeover}
+	}))
+}
+
+func neverChecked(name string) status {
+	s := statusOf(config.Cluster{Name: name, Host: "172.16.0.3", VIPs: []config.VIP{{Prefix: vipOf}}}, &state.Record{Role: state.Standby}, noon)
+	s.hold(here(), nil)
+	return s
+}
+
+func TestStatusForPeople(t *testing.T) {
+	got := statusTable([]status{
+		known(standing("db"), here()),
+		known(active("web"), here("172.16.0.1/16")),
+		inTrouble("mail"),
+		neverChecked("new"),
+		unreadable("old"),
+		known(standing("report"), here(), func(r *state.Record) { r.VIPs = nil; r.Host = "2001:db8::1234" }),
+	})
+	want := `CLUSTER  HOST            ROLE     HELD    SINCE             LAST CHECK
+db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
+web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
+    172.16.0.2 does not answer; 172.16.0.1 is here
+    held here: 172.16.0.1/16
+mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
+    2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
+    exit code 2: RTNETLINK answers: Permission denied
+    the last check was 12m ago: is cron running?
+    held here: 172.16.0.1/32
+    not here: 2001:db8::5/128
+    paused until 2026-03-01 12:30:00 +0100
+    2 letters waiting: dial tcp 172.16.0.25:25: connect: connection refused [2J
+    post-takeover has yet to run
+new      172.16.0.3      standby  0 of 1  -                 never
+    never checked: is cron running?
+old      -               -        ?       -                 ?
+    /var/lib/pingover/old.json is broken (it is empty) and is not believed
+report   2001:db8::1234  standby  -       2026-02-26 12:00  34s ago: ok
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestStatusForPrograms(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		s    status
+		want string
+	}{
+		{
+			"all well", known(standing("db"), here()),
+			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],` +
+				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
+				`"reason":"172.16.0.2 answers","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
+		},
+		{
+			"everything wrong", inTrouble("web"),
+			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32","2001:db8::5/128"],"interface":"eth0","role":"active","held":["172.16.0.1/32"],` +
+				`"since":"2026-03-01T08:00:00Z","paused":true,"paused_until":"2026-03-01T11:30:00Z","last":{"time":"2026-03-01T10:48:00Z","outcome":"takeover-failed","code":30,` +
+				`"reason":"2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied","age_s":720},` +
+				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused\u001b[2J","error":null}`,
+		},
+		{
+			"never checked", neverChecked("new"),
+			`{"version":1,"cluster":"new","host":"172.16.0.3","vips":["172.16.0.1/32"],"interface":"","role":"standby","held":[],"since":null,` +
+				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
+		},
+		{
+			"a broken record: what is not known is null", unreadable("old"),
+			`{"version":1,"cluster":"old","host":"","vips":null,"interface":"","role":null,"held":null,"since":null,"paused":false,"paused_until":null,` +
+				`"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":"/var/lib/pingover/old.json is broken (it is empty) and is not believed"}`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want+"\n", jsonLine(test.s)); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// What is set counts, not what was; what the record says is here and the
+// kernel does not, is not.
+func TestStatusOfAClusterThatIsSet(t *testing.T) {
+	set := config.Cluster{Name: "web", Host: "172.16.0.2", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.7/32")}}}
+	s := statusOf(set, active("web"), noon)
+	s.hold(here("172.16.0.1/32"), nil)
+	if diff := cmp.Diff("[172.16.0.7/32] [172.16.0.1/32]", fmt.Sprint(s.VIPs, s.Held)); diff != "" {
+		t.Errorf("what was raised and is no longer set is held all the same (-want +got)\n%s", diff)
+	}
+	s = statusOf(set, active("web"), noon)
+	s.hold(here(), nil)
+	if len(s.Held) != 0 || s.Held == nil {
+		t.Errorf("held: %v, by the record", s.Held)
+	}
+	s = statusOf(set, active("web"), noon)
+	s.hold(nil, fmt.Errorf("list the addresses: no buffer space available"))
+	if s.Held != nil || *s.Error != "list the addresses: no buffer space available" {
+		t.Errorf("held: %v, error %v", s.Held, s.Error)
+	}
+	set.Host = "172.16.0.3"
+	s = statusOf(set, active("web"), noon)
+	s.fault(fmt.Errorf("more"))
+	if s.record != nil || *s.Error != `the record is of host "172.16.0.2"; more` {
+		t.Errorf("the record of another host is believed; error %v", s.Error)
+	}
+}
+
+func TestOverdue(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		gap, age time.Duration
+		want     bool
+	}{
+		{"each minute, and the last is 3 minutes old", time.Minute, 3 * time.Minute, false},
+		{"each minute, and the last is older", time.Minute, 3*time.Minute + time.Second, true},
+		{"the first check", 0, 3 * time.Minute, false},
+		{"one check, and no more", 0, 4 * time.Minute, true},
+		{"every 10 s", 10 * time.Second, 3 * time.Minute, false},
+		{"each hour", time.Hour, 3 * time.Hour, false},
+		{"each hour, and three are missing", time.Hour, 3*time.Hour + time.Second, true},
+		{"the clock was set back", time.Minute, -time.Hour, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := known(standing("web"), here(), func(r *state.Record) {
+				r.Gap, r.Last.Time = state.Milliseconds(test.gap.Milliseconds()), ago(test.age)
+			})
+			if s.Overdue != test.want || s.Last.Age < 0 {
+				t.Errorf("overdue %t, age %d s", s.Overdue, s.Last.Age)
+			}
+		})
+	}
+}
+
+func TestMonitoring(t *testing.T) {
+	ended := func(name string, o state.Outcome, reason string) status {
+		return known(standing(name), here(), func(r *state.Record) {
+			r.Last.Outcome, r.Last.Reason, r.Last.Received, r.Last.Sent, r.Last.RTT = o, reason, 0, 5, nil
+		})
+	}
+	late := func(r *state.Record) { r.Last.Time = ago(12 * time.Minute) }
+	well := known(standing("web"), here())
+	const data = " | rtt=0.412ms loss=0% held=0 age=34s mail=0\n"
+	for _, test := range []struct {
+		name string
+		all  []status
+		code int
+		want string
+	}{
+		{"all well", []status{well}, 0, "PINGOVER OK - web: ok" + data},
+		{
+			"holding",
+			[]status{known(active("web"), here("172.16.0.1/32"))},
+			1,
+			"PINGOVER WARNING - web: holding, 172.16.0.2 does not answer; 172.16.0.1 is here, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
+		},
+		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
+		{
+			"mail waits",
+			[]status{known(standing("web"), here(), func(r *state.Record) { r.Outbox = make([]state.Letter, 1) })},
+			1,
+			"PINGOVER WARNING - web: ok, 1 letter waiting | rtt=0.412ms loss=0% held=0 age=34s mail=1\n",
+		},
+		{
+			"down, and a reason with a bar in it",
+			[]status{ended("web", state.Down, "a | b\nc")},
+			2,
+			"PINGOVER CRITICAL - web: down, a / b c | rtt=U loss=100% held=0 age=34s mail=0\n",
+		},
+		{"unknown", []status{ended("web", state.Unknown, "no route")}, 3, "PINGOVER UNKNOWN - web: unknown, no route | rtt=U loss=100% held=0 age=34s mail=0\n"},
+		{
+			"overdue",
+			[]status{known(standing("web"), here(), late)},
+			3,
+			"PINGOVER UNKNOWN - web: ok, the last check was 12m ago: is cron running? | rtt=0.412ms loss=0% held=0 age=720s mail=0\n",
+		},
+		{
+			"down, and overdue",
+			[]status{known(ended("web", state.Down, "r").record, here(), late)},
+			2,
+			"PINGOVER CRITICAL - web: down, r, the last check was 12m ago: is cron running? | rtt=U loss=100% held=0 age=720s mail=0\n",
+		},
+		{"never checked", []status{neverChecked("web")}, 3, "PINGOVER UNKNOWN - web: never checked: is cron running? | rtt=U loss=U held=0 age=U mail=0\n"},
+		{
+			"a broken record",
+			[]status{unreadable("web")},
+			3,
+			"PINGOVER UNKNOWN - web: /var/lib/pingover/web.json is broken (it is empty) and is not believed | rtt=U loss=U held=U age=U mail=U\n",
+		},
+		{"two, all well", []status{known(standing("db"), here()), well}, 0, "PINGOVER OK - 2 clusters ok" +
+			" | db_rtt=0.412ms db_loss=0% db_held=0 db_age=34s db_mail=0 web_rtt=0.412ms web_loss=0% web_held=0 web_age=34s web_mail=0\n"},
+		{
+			"four, of which one is down",
+			[]status{ended("a", state.Released, "ra"), well, ended("c", state.Unknown, "rc"), ended("d", state.Blocked, "rd")},
+			2,
+			"PINGOVER CRITICAL - d: blocked, rd; c: unknown, rc; a: released, ra; 1 more ok" +
+				" | a_rtt=U a_loss=100% a_held=0 a_age=34s a_mail=0 web_rtt=0.412ms web_loss=0% web_held=0 web_age=34s web_mail=0" +
+				" c_rtt=U c_loss=100% c_held=0 c_age=34s c_mail=0 d_rtt=U d_loss=100% d_held=0 d_age=34s d_mail=0\n",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, code := monitoring(test.all)
+			if diff := cmp.Diff(test.want, got); diff != "" || code != test.code {
+				t.Errorf("code %d, want %d; -want +got\n%s", code, test.code, diff)
+			}
+		})
+	}
+}
+
+func TestMonitoringOfEachOutcome(t *testing.T) {
+	want := map[state.Outcome]int{
+		state.OK: 0, state.Holding: 1, state.TookOver: 1, state.Released: 1, state.Elsewhere: 1,
+		state.Down: 2, state.Unserved: 2, state.Blocked: 2, state.TakeoverFailed: 2, state.ReleaseFailed: 2, state.StateFailed: 2, state.Unknown: 3,
+	}
+	got := map[state.Outcome]int{}
+	for _, o := range outcomes() {
+		got[o] = known(standing("web"), here(), func(r *state.Record) { r.Last.Outcome = o }).monitorCode()
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	order := []int{2, 3, 1, 0}
+	for i, a := range order {
+		for j, b := range order {
+			if got := worseToMonitor(a, b); got != order[min(i, j)] {
+				t.Errorf("of %d and %d the worse is %d", a, b, got)
+			}
+		}
+	}
+}
+
+func TestStatusReadsAndWritesNothing(t *testing.T) {
+	dir := checked(t, "db", "web")
+	must(t, os.WriteFile(filepath.Join(dir, "db.json"), []byte("{"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "web.json.bad"), nil, 0o644))
+	got := faked(nil).run("status", "--state-dir", dir)
+	got.Stdout = strings.ReplaceAll(got.Stdout, "\n    ", " ") // the directory's name is of any length
+	want(t, got, printed{Code: 20, Stdout: `CLUSTER  HOST        ROLE     HELD  SINCE  LAST CHECK
+db       -           -        ?     -      ? ` + dir + `/db.json is broken (unexpected end of JSON input) and is not believed
+web      172.16.0.2  standby  -     -      never never checked: is cron running?
+`})
+	if got := faked(nil).run("status", "--json", "db", "--state-dir", dir); got.Code != 20 || !strings.Contains(got.Stdout, `"held":null,`) || got.Stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := faked(nil).run("status", "--monitoring", "--state-dir", dir); got.Code != 3 || !strings.HasPrefix(got.Stdout, "PINGOVER UNKNOWN - db: ") || got.Stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	if len(files) != 3 {
+		t.Errorf("it left %v", files)
+	}
+}
+
+func TestStatusOfNothing(t *testing.T) {
+	none := t.TempDir()
+	firstCheck := "pingover: no cluster is known in " + none + "\nhint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
+	want(t, faked(nil).run("status", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
+	want(t, faked(nil).run("history", "--json", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
+	want(t, faked(nil).run("status", "--monitoring", "web", "--state-dir", none), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - no cluster is known in " + none + "\n"})
+	long := "/" + strings.Repeat("x", 300)
+	want(t, faked(nil).run("status", "--monitoring", "--state-dir", long), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - open " + long + ": file name too long\n"})
+	dir := checked(t, "web")
+	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"wbe\": no such cluster; known is web\n"})
+	want(t, faked(nil).run("status", "--monitoring", "--json", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --json and --monitoring exclude each other\n"})
+}
+
+// Who is not root sees his own clusters, or else those of root's checks.
+func TestWhoseStatusIsShown(t *testing.T) {
+	home := t.TempDir()
+	p := faked(nil)
+	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
+	const roots = "pingover: no cluster is known in /var/lib/pingover\n"
+	if known, err := state.Dir("/var/lib/pingover").Clusters(); err == nil && len(known) == 0 {
+		if got := p.run("status"); !strings.HasPrefix(got.Stderr, roots) {
+			t.Errorf("%+v", got)
+		}
+		homeless := p
+		homeless.Env.Getenv = func(string) string { return "" }
+		if got := homeless.run("history"); !strings.HasPrefix(got.Stderr, roots) {
+			t.Errorf("%+v", got)
+		}
+	}
+	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
+	remember(t, filepath.Join(home, "pingover"), &state.Record{Cluster: "mine"})
+	if got := p.run("status"); !strings.Contains(got.Stdout, "\nmine ") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The file of root's pause is for root to read, but shows all when it ends.
+func TestAPauseThatMayNotBeRead(t *testing.T) {
+	s := known(standing("web"), here())
+	s.pause(noon.Add(time.Hour), os.ErrPermission)
+	if !s.Paused || s.Error != nil {
+		t.Errorf("paused %t, error %v", s.Paused, s.Error)
+	}
+	s = known(standing("web"), here())
+	s.pause(time.Time{}, fmt.Errorf("web.pause is a symbolic link"))
+	if s.Paused || *s.Error != "web.pause is a symbolic link" || s.monitorCode() != monitorUnknown {
+		t.Errorf("paused %t, error %v", s.Paused, s.Error)
+	}
+}

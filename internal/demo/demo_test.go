@@ -1,0 +1,542 @@
+package demo
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pingover/internal/lab"
+)
+
+// These tests run the test binary as the program that shows the demo. All that
+// it starts is found again by a mark in its environment.
+
+const (
+	shows   = "PINGOVER_DEMO_TEST_SHOWS"  // the program that is shown
+	screens = "PINGOVER_DEMO_TEST_SCREEN" // how
+)
+
+func TestMain(m *testing.M) {
+	if program := os.Getenv(shows); program != "" {
+		os.Exit(play(program, os.Getenv(screens)))
+	}
+	manyAtOnce()
+	code := m.Run()
+	os.RemoveAll(binaryDir())
+	os.Exit(code)
+}
+
+// manyAtOnce lets more demos run at once than there are processors: they mostly
+// wait. Who gives -parallel has it otherwise.
+func manyAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", "8")
+	}
+}
+
+// play is the command demo; it ends with 130 where a signal ended it.
+func play(program, screen string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := Run(ctx, Options{Out: os.Stdout, Terminal: screen == "terminal", Color: screen == "terminal", Program: program})
+	failed, ok := errors.AsType[*Error](err)
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return 130
+	case !ok:
+		fmt.Fprintf(os.Stderr, "no *Error: %v\n", err)
+		return 1
+	}
+	if failed.Text != "" {
+		fmt.Fprintln(os.Stderr, failed.Text)
+	}
+	return failed.Code
+}
+
+// binary builds the program once.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(binaryDir(), "pingover")
+	build := exec.Command("go", "build", "-o", path, "pingover")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func binaryDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("pingover-demo-test-%d", os.Getpid()))
+}
+
+// showing is a demo that runs as a process of its own.
+type showing struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+	mark           string // in the environment of all but the program's processes
+	bin            string // where that is, for this test alone
+	dir            string // where files might be left
+}
+
+// prepare makes a demo of the program, or of a shell script in its place, in
+// which "$REAL" is the program. Argv runs the demo, "$0" by default.
+func prepare(t *testing.T, script string, argv ...string) *showing {
+	t.Helper()
+	t.Parallel()
+	if err := lab.Available(); err != nil {
+		skip(t, err)
+	}
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	shown := filepath.Join(bin, "pingover")
+	if err := os.Link(program, shown); err != nil {
+		t.Fatal(err)
+	}
+	if script != "" {
+		text := fmt.Sprintf("#!/bin/sh\nREAL=%s\n%s\n", shown, script)
+		shown = filepath.Join(bin, "script")
+		if err := os.WriteFile(shown, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &showing{t: t, bin: bin, dir: t.TempDir(), mark: fmt.Sprintf("PINGOVER_DEMO_TEST_MARK=%s/%d", t.Name(), time.Now().UnixNano())}
+	s.cmd = exec.Command("/proc/self/exe")
+	if len(argv) > 0 {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cmd = exec.Command(argv[0], append(argv[1:], self)...)
+	}
+	s.cmd.Dir = s.dir
+	s.cmd.Env = append(os.Environ(), s.mark, shows+"="+shown, "TMPDIR="+s.dir, "HOME="+s.dir, "GORACE=atexit_sleep_ms=0")
+	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
+	s.cmd.WaitDelay = 5 * time.Second
+	return s
+}
+
+func skip(t *testing.T, reason any) {
+	t.Helper()
+	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+// ends runs the demo to its end, and fails the test unless it ends so.
+func (s *showing) ends(code int, stderr string) {
+	s.t.Helper()
+	err := s.cmd.Run()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	if got := s.cmd.ProcessState.ExitCode(); got != code {
+		s.t.Errorf("%s, want exit code %d\n%s", s.cmd.ProcessState, code, &s.stdout)
+	}
+	if diff := cmp.Diff(stderr, s.stderr.String()); diff != "" {
+		s.t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+	s.leftNothing()
+}
+
+// leftNothing fails the test if a process or a file is left. Namespaces live
+// by their processes, as long as none is mounted.
+func (s *showing) leftNothing() {
+	s.t.Helper()
+	var left []string
+	for range 500 {
+		if left = s.running(); len(left) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if len(left) > 0 {
+		s.t.Errorf("still running after 5s: %s", left)
+	}
+	if files, err := os.ReadDir(s.dir); err != nil || len(files) > 0 {
+		s.t.Errorf("files are left: %v, %v", files, err)
+	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || bytes.Contains(mounts, []byte("nsfs")) {
+		s.t.Errorf("a namespace is mounted: %v\n%s", err, mounts)
+	}
+}
+
+// running are the processes of the demo.
+func (s *showing) running() (pids []string) {
+	names, _ := filepath.Glob("/proc/[0-9]*")
+	for _, name := range names {
+		env, _ := os.ReadFile(name + "/environ")
+		exe, _ := os.Readlink(name + "/exe")
+		if bytes.Contains(env, []byte(s.mark)) || strings.HasPrefix(exe, s.bin+"/") {
+			pids = append(pids, filepath.Base(name))
+		}
+	}
+	return pids
+}
+
+// wantStory is what a demo shows, in this order; what stands between is free.
+var wantStory = []string{
+	`^A failover, on a network of its own$`,
+	`^    primary# ip addr add 172\.16\.0\.1/32 dev eth0$`,
+	`^    standby# pingover check --name web --host 172\.16\.0\.2 --vip 172\.16\.0\.1 \\$`,
+	`^    pingover: web: ok: 172\.16\.0\.2 answers$`,
+	`^    standby# echo \$\?$`,
+	`^    0$`,
+	`^2\. The primary loses its power$`,
+	`^    web: round 2: down: none of 3 pings was answered$`,
+	`^    web: ran: ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
+	`^    11$`,
+	`^    client: \.{2,} {10,}\.{2,}$`,
+	`^    client: no answer for \d{3,5} ms$`,
+	`^    Subject: 172\.16\.0\.2 is down! web: took over 172\.16\.0\.1 on standby$`,
+	`^    To: <ops@example\.org>$`,
+	`^      ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
+	`^4\. The primary is back$`,
+	`^    10$`,
+	`^    standby# pingover release web --verbose$`,
+	`^    web: ran: ip addr del 172\.16\.0\.1/32 dev eth0$`,
+	`^    primary# ip addr add 172\.16\.0\.1/32 dev eth0$`,
+	`^    web: announced on eth0: 172\.16\.0\.1 is at 02:00:00:00:00:02$`,
+	`^    12$`,
+	`^    client: \.{2,} +\.{2,}$`,
+	`^    client: no answer for \d{2,5} ms$`,
+	`^    0$`,
+	`^    standby# pingover history web$`,
+	`  web  took-over$`,
+	`^ *172\.16\.0\.2 does not answer, nor does anybody for 172\.16\.0\.1$`,
+	`  web  released, by hand$`,
+	`^ *172\.16\.0\.1 is released by hand$`,
+	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
+}
+
+// tells fails the test unless the text tells the story.
+func tells(t *testing.T, text string) {
+	t.Helper()
+	lines := strings.Split(text, "\n")
+	for _, want := range wantStory {
+		pattern := regexp.MustCompile(want)
+		for len(lines) > 0 && !pattern.MatchString(lines[0]) {
+			lines = lines[1:]
+		}
+		if len(lines) == 0 {
+			t.Fatalf("it does not tell %s, or not then:\n%s", want, text)
+		}
+		lines = lines[1:]
+	}
+}
+
+func TestDemoThroughAPipe(t *testing.T) {
+	s := prepare(t, "")
+	began := time.Now()
+	s.ends(0, "")
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	tells(t, s.stdout.String())
+	if i := bytes.IndexFunc(s.stdout.Bytes(), func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }); i >= 0 {
+		t.Errorf("control character %q", s.stdout.Bytes()[i])
+	}
+}
+
+func TestDemoOnATerminal(t *testing.T) {
+	s := prepare(t, "")
+	s.cmd.Env = append(s.cmd.Env, screens+"=terminal")
+	s.ends(0, "")
+	raw := s.stdout.String()
+	grown := 0 // drawings of the client's line
+	for _, drawn := range strings.Split(raw, "\r\033[K")[1:] {
+		if strings.HasPrefix(drawn, "    client: \033[32m.") && !strings.Contains(drawn, "\n") {
+			grown++
+		}
+	}
+	if grown < 40 {
+		t.Errorf("the client's line was drawn %d times, want it to grow", grown)
+	}
+	seen := regexp.MustCompile(`(?m)^.*\r\x1b\[K`).ReplaceAllString(raw, "")
+	seen = regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(seen, "")
+	tells(t, seen)
+	if strings.ContainsAny(seen, "\r\033") {
+		t.Errorf("what stays on the screen: %q", seen)
+	}
+}
+
+func TestDemoWithoutRoot(t *testing.T) {
+	s := prepare(t, "")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(s.bin, "demo.test")
+	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	trial := exec.Command("unshare", "-Urn", "true")
+	trial.SysProcAttr = nobody
+	if out, err := trial.CombinedOutput(); err != nil {
+		skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
+	}
+	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Path, s.cmd.SysProcAttr = program, nobody
+	s.ends(0, "")
+	tells(t, s.stdout.String())
+}
+
+// What is not as told ends the demo, with what was expected and what was seen.
+func TestNotAsTold(t *testing.T) {
+	tests := map[string]struct{ program, want string }{
+		"the program always fails": {
+			"exit 1",
+			"1. All is well: pingover check ended with exit code 1, and should have with 0 (ok)",
+		},
+		"the program is killed": {
+			"kill -9 $$",
+			"1. All is well: pingover check: signal: killed",
+		},
+		"the check of the healthy primary takes over": {
+			"ip addr add 172.16.0.1/32 dev eth0",
+			"1. All is well: 172.16.0.1 is on standby, and should be on primary",
+		},
+		"the takeover is refused": {
+			`[ $1 = check ] && $REAL pause web >/dev/null 2>&1
+			exec $REAL "$@"`,
+			"2. The primary loses its power: pingover check ended with exit code 21, and should have with 11 (took-over)",
+		},
+		"the takeover raises nothing": {
+			`exec $REAL "$@" --dry-run`,
+			"2. The primary loses its power: 172.16.0.1 is not on standby, and should be",
+		},
+		"the client gets no answer": {
+			`echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; exec $REAL "$@"`,
+			"2. The primary loses its power: the client has had no answer from 172.16.0.1 since the power cut, and should have from the standby",
+		},
+		"the mail goes elsewhere": {
+			`for word; do
+				[ "$word" = smtp://172.16.0.254 ] && word=$word:26
+				set -- "$@" "$word"; shift
+			done
+			exec $REAL "$@"`,
+			`3. The operator has mail: the mail that came is [], and should be ["172.16.0.2 is down! web: took over 172.16.0.1 on standby"]`,
+		},
+		"the standby loses the address": {
+			`$REAL "$@"; code=$?
+			[ $code = 10 ] && ip addr del 172.16.0.1/32 dev eth0
+			exit $code`,
+			"4. The primary is back: 172.16.0.1 is not on standby, and should be",
+		},
+		"the release lowers nothing": {
+			`[ $1 = release ] && exit 12; exec $REAL "$@"`,
+			"5. The standby hands over: 172.16.0.1 is not on primary, and should be",
+		},
+		"the release takes it again": {
+			`$REAL "$@"; code=$?
+			[ $code = 12 ] && ip addr add 172.16.0.1/32 dev eth0
+			exit $code`,
+			"5. The standby hands over: 172.16.0.1 is on standby, and should be on primary",
+		},
+		"the release is not mailed": {
+			`[ $1 = release ] && touch /run/released && set -- "$@" --mail-via smtp://172.16.0.254:26
+			[ $1 = check ] && [ -e /run/released ] && exit 0
+			exec $REAL "$@"`,
+			`6. What is written down: the mail that came is ["172.16.0.2 is down! web: took over 172.16.0.1 on standby"], ` +
+				`and should be ["172.16.0.2 is down! web: took over 172.16.0.1 on standby" "web: released 172.16.0.1 on standby"]`,
+		},
+		"the history is lost": {
+			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json
+			[ $1 = release ] && touch /run/released
+			exec $REAL "$@"`,
+			`6. What is written down: the changes that are written down are [], and should be ["took-over" "released"]`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := prepare(t, test.program)
+			s.ends(CodeWrong, test.want+"\n")
+			if strings.Contains(s.stdout.String(), "happened as told") {
+				t.Errorf("it goes on:\n%s", &s.stdout)
+			}
+		})
+	}
+}
+
+func TestCannotRun(t *testing.T) {
+	tests := map[string]struct{ before, want string }{
+		"ip is missing": {
+			`mount --bind /dev/null "$(command -v ip)"`,
+			"cannot run here: ip is missing: install the package iproute2\n",
+		},
+		"neither root nor user namespaces": {
+			`echo 0 >/proc/sys/user/max_user_namespaces; set -- setpriv --bounding-set -sys_admin "$@"`,
+			"cannot run here: neither root nor user namespaces: fork/exec /usr/bin/sh: no space left on device: \n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
+				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+			}
+			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
+			s.ends(CodeCannot, test.want)
+			if s.stdout.Len() > 0 {
+				t.Errorf("stdout: %s", &s.stdout)
+			}
+		})
+	}
+}
+
+// begun starts the demo and waits until the client is without an answer.
+func (s *showing) begun() {
+	s.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd.Stdout = w
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	w.Close()
+	said := bufio.NewScanner(r)
+	for said.Scan() {
+		if strings.Contains(said.Text(), "waiting 1s") {
+			go func() { io.Copy(io.Discard, r); r.Close() }()
+			return
+		}
+	}
+	s.t.Fatalf("it ended early: %v", s.cmd.Wait())
+}
+
+func TestInterruptLeavesNothing(t *testing.T) {
+	s := prepare(t, "")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.begun()
+	// As the terminal does it: to all that runs there.
+	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Wait() // its error is the code
+	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("%s, want exit code 130", s.cmd.ProcessState)
+	}
+	s.leftNothing()
+}
+
+func TestTerminationLeavesNothing(t *testing.T) {
+	s := prepare(t, "")
+	s.begun()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Wait() // its error is the code
+	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("%s, want exit code 130", s.cmd.ProcessState)
+	}
+	s.leftNothing()
+}
+
+func TestKillLeavesNothing(t *testing.T) {
+	s := prepare(t, "")
+	s.begun()
+	if got := len(s.running()); got < 7 { // the demo, the switch, four hosts, the check
+		t.Errorf("%d processes before the kill", got)
+	}
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Wait() // its error is the kill
+	s.leftNothing()
+}
+
+func TestOutputThatCannotBeShownEndsTheDemo(t *testing.T) {
+	s := prepare(t, "")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	s.cmd.Stdout = full
+	s.ends(CodeWrong, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
+}
+
+func TestRows(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		answers string // one letter for each ping
+		want    []string
+	}{
+		{"no pings", "", nil},
+		{"not a dot yet", "yyyyyyyyy", nil},
+		{"all answered", strings.Repeat("y", 25), []string{".."}},
+		{"one lost", strings.Repeat("y", 15) + "n" + strings.Repeat("y", 14), []string{". ."}},
+		{"a full row", strings.Repeat("y", 10*rowLength), []string{strings.Repeat(".", rowLength)}},
+		{"more than a row", strings.Repeat("n", 10*rowLength) + strings.Repeat("y", 10), []string{strings.Repeat(" ", rowLength), "."}},
+	} {
+		var beats []lab.Beat
+		for _, answer := range tt.answers {
+			beats = append(beats, lab.Beat{OK: answer == 'y'})
+		}
+		if diff := cmp.Diff(tt.want, rows(beats)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestScreen(t *testing.T) {
+	tell := func(s *screen) {
+		s.heading("Title")
+		s.draw("..")
+		o := &output{screen: s}
+		fmt.Fprint(o, "one\r\ntwo \x1b[2Jthree\n\nfo")
+		fmt.Fprint(o, "ur")
+		o.end()
+		o.end()
+		s.draw("")
+		s.say("%d", 5)
+	}
+	for _, tt := range []struct {
+		name string
+		s    *screen
+		want string
+	}{
+		{"through a pipe", &screen{}, "Title\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+		{
+			"on a terminal",
+			&screen{terminal: true},
+			"Title\n\n..\r\x1b[K    one\n..\r\x1b[K    two [2Jthree\n..\r\x1b[K\n..\r\x1b[K    four\n..\r\x1b[K5\n\n",
+		},
+		{"in colour", &screen{color: true}, "\x1b[1mTitle\x1b[0m\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+	} {
+		var got bytes.Buffer
+		tt.s.out = &got
+		tell(tt.s)
+		if diff := cmp.Diff(tt.want, got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}

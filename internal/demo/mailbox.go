@@ -1,0 +1,77 @@
+package demo
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"net"
+	"net/mail"
+	"slices"
+	"sync"
+
+	"github.com/emersion/go-smtp"
+
+	"pingover/internal/lab"
+)
+
+// mailbox is a mail server that keeps what it gets.
+type mailbox struct {
+	mu      sync.Mutex
+	letters [][]byte
+}
+
+// serveMail listens on a host, until close is called.
+func serveMail(h *lab.Host) (m *mailbox, close func() error, err error) {
+	m = new(mailbox)
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return session{m}, nil }))
+	server.Domain = h.Name()
+	server.ErrorLog = log.New(io.Discard, "", 0) // a client that is killed is no news
+	var l net.Listener
+	if err := h.Do(func() (err error) {
+		l, err = net.Listen("tcp", ":25")
+		return err
+	}); err != nil {
+		return nil, nil, err
+	}
+	go server.Serve(l)
+	return m, server.Close, nil
+}
+
+// all are the letters so far, as they came.
+func (m *mailbox) all() [][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.letters)
+}
+
+// subjects are those of the letters so far.
+func (m *mailbox) subjects() []string {
+	var subjects []string
+	for _, letter := range m.all() {
+		subject := "(no mail)"
+		if parsed, err := mail.ReadMessage(bytes.NewReader(letter)); err == nil {
+			subject = parsed.Header.Get("Subject")
+		}
+		subjects = append(subjects, subject)
+	}
+	return subjects
+}
+
+// session takes every letter.
+type session struct{ box *mailbox }
+
+func (session) Reset()                               {}
+func (session) Logout() error                        { return nil }
+func (session) Mail(string, *smtp.MailOptions) error { return nil }
+func (session) Rcpt(string, *smtp.RcptOptions) error { return nil }
+
+func (s session) Data(r io.Reader) error {
+	letter, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	s.box.mu.Lock()
+	defer s.box.mu.Unlock()
+	s.box.letters = append(s.box.letters, letter)
+	return nil
+}

@@ -1,0 +1,149 @@
+package failover
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// leastRoom is what a record and the next one beside it may need, in bytes.
+const leastRoom = 1 << 20
+
+func (e *examination) examineStateDir() {
+	const another = "mend that, or choose another --state-dir"
+	if err := e.dir.Foreign(e.set.Name); err != nil {
+		e.refuse(refused(err))
+	}
+	dir := string(e.dir)
+	there := nearest(dir)
+	if info, err := os.Stat(there); err == nil && !info.IsDir() {
+		e.fail(another, "state directory %s: not a directory", there)
+		return
+	}
+	if err := accessible(there, unix.W_OK|unix.X_OK); err != nil {
+		e.fail(another, "state directory %s: %v", there, err)
+		return
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(there, &disk); err != nil {
+		e.fail(another, "state directory %s: %v", there, err)
+		return
+	}
+	if text := shortOf(disk); text != "" {
+		e.fail("make room, or choose another --state-dir", "state directory %s: %s", there, text)
+		return
+	}
+	if there != dir {
+		e.good("state directory %s: will be made by the first check", dir)
+		return
+	}
+	trouble := false
+	paths := []string{dir}
+	for _, name := range []string{e.set.Name + ".json", e.set.Name + ".lock", e.set.Name + ".pause", "act.lock"} {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	for _, path := range paths {
+		info, err := os.Lstat(path)
+		if err != nil || path != dir && !info.Mode().IsRegular() {
+			continue // not made yet, or said above
+		}
+		if open := openTo(path, info); open != (exposure{}) {
+			e.warn(open.mend, "%s; it names commands to run", open.what)
+			trouble = true
+		}
+		if err := accessible(path, unix.R_OK|unix.W_OK); err != nil {
+			e.fail("run pingover always as the same user", "%s: %v", path, err)
+			trouble = true
+		}
+	}
+	if !trouble {
+		e.good("state directory %s", dir)
+	}
+}
+
+// nearest is the directory, or the nearest one above that is there.
+func nearest(dir string) string {
+	for {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// accessible asks the kernel by the rights that files are opened with.
+func accessible(path string, mode uint32) error {
+	return unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS)
+}
+
+// shortOf says what a disk has too little of, "" for nothing.
+func shortOf(disk unix.Statfs_t) string {
+	free := disk.Bavail
+	if os.Geteuid() == 0 {
+		free = disk.Bfree // what is reserved is root's
+	}
+	switch left := free * uint64(disk.Bsize); {
+	case left < leastRoom:
+		return fmt.Sprintf("only %d KiB are free", left>>10)
+	case disk.Files > 0 && disk.Ffree == 0:
+		return "no file can be made: all inodes are in use"
+	}
+	return ""
+}
+
+// executable says what keeps a program from being run.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: not a regular file", path)
+	}
+	if err := accessible(path, unix.X_OK); err != nil {
+		return fmt.Errorf("%s: not executable: %w", path, err)
+	}
+	return nil
+}
+
+// exposure is what lets others than this process's user, and root, decide what
+// is in a file.
+type exposure struct{ what, mend string }
+
+// openToOthers looks at a file and all that leads to it.
+func openToOthers(path string) exposure {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return exposure{}
+	}
+	for {
+		info, err := os.Stat(path)
+		if err != nil {
+			return exposure{}
+		}
+		if open := openTo(path, info); open != (exposure{}) || path == filepath.Dir(path) {
+			return open
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// openTo looks at one file or directory. In a sticky directory others cannot
+// replace what is not theirs.
+func openTo(path string, info fs.FileInfo) exposure {
+	owner := info.Sys().(*syscall.Stat_t)
+	mode := info.Mode()
+	switch {
+	case owner.Uid != 0 && int(owner.Uid) != os.Geteuid():
+		return exposure{fmt.Sprintf("%s belongs to user %d", path, owner.Uid), fmt.Sprintf("chown %d %s", os.Geteuid(), path)}
+	case mode.IsDir() && mode&fs.ModeSticky != 0:
+	case mode&0o002 != 0, mode&0o020 != 0 && owner.Gid != 0:
+		return exposure{path + " can be written to by others", "chmod go-w " + path}
+	}
+	return exposure{}
+}

@@ -1,0 +1,61 @@
+package failover
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"pingover/notify"
+	"pingover/state"
+)
+
+// examineMail goes the way of a letter, with a letter only when that is wanted.
+func (e *examination) examineMail(ctx context.Context, send bool) {
+	if len(e.set.Mail.To) == 0 {
+		e.warn("give --mail-to", nobodyIsTold)
+		return
+	}
+	if file := e.set.Mail.PasswordFile; file != "" {
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+			e.warn("chmod 600 "+file, "mail-password-file %s can be read by others", file)
+		}
+	}
+	if len(e.rec.Outbox) > 0 {
+		e.warn("nothing more than what is said of mail here: each check tries again", "letters are waiting: %d%s", len(e.rec.Outbox), e.whyMailWaits())
+	}
+	if e.Greet == nil || ctx.Err() != nil {
+		return
+	}
+	via, to := notify.Via(e.set.Mail.Via), strings.Join(e.set.Mail.To, ", ")
+	if how, err := e.Greet(ctx); err != nil {
+		e.fail("see that the mailer runs, and that mail-via is right", "mail via %s: %v", via, err)
+	} else {
+		e.good("mail to %s via %s: %s", to, via, how)
+	}
+	if send {
+		e.sendTrial(ctx)
+	}
+}
+
+func (e *examination) whyMailWaits() string {
+	if e.rec.MailError == nil {
+		return ""
+	}
+	return ", for " + *e.rec.MailError
+}
+
+// sendTrial sends each recipient a letter.
+func (e *examination) sendTrial(ctx context.Context) {
+	letter := notify.Trial(e.about(), state.NewEvent(e.began), time.Now().UTC().Truncate(time.Second))
+	for _, recipient := range letter.To {
+		switch said, err := e.Post(ctx, letter, recipient); {
+		case err != nil:
+			e.fail("ask the mail server's people, or give another mail-to, mail-from or mail-via", "%v", err)
+		case said == "":
+			e.good("mail to %s: handed over", recipient)
+		default:
+			e.good("mail to %s: handed over: %s", recipient, said)
+		}
+	}
+}

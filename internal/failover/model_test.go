@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,10 @@ func TestModel(t *testing.T) {
 	for _, seed := range modelSeeds {
 		failSeed(t, seed, (*plan).anything)
 	}
-	start := uint64(time.Now().UnixNano())
+	start, err := strconv.ParseUint(os.Getenv("PINGOVER_TEST_SEED"), 10, 64)
+	if err != nil {
+		start = uint64(time.Now().UnixNano())
+	}
 	length := *modelTime
 	if length == 0 {
 		length = modelDefault

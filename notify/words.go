@@ -98,7 +98,9 @@ func wordsFor(c Cluster, n News) words {
 		}
 		if down == "" || len(n.Held) > 0 {
 			w.subject = "switching was refused on " + me
-			w.happened = fmt.Sprintf("Switching was refused on %s: nothing was changed.", me)
+			if !slices.ContainsFunc(n.Evidence.Commands, switched) {
+				w.happened = fmt.Sprintf("Switching was refused on %s: nothing was changed.", me)
+			}
 		}
 		if len(n.Held) > 0 {
 			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))

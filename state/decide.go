@@ -35,6 +35,7 @@ type Seen struct {
 	VIPs      []Sight
 	Rival     Holder // another machine that still holds what is held here; "" nobody
 	Outwaited bool   // the rival ought to have given way, and was waited for
+	Deaf      bool   // nobody could be asked whether he has taken what is held
 	Contender string // a lower MAC that probes for a virtual IP, and was not waited for
 	Witness   WitnessState
 	Uptime    time.Duration // of this machine
@@ -122,7 +123,7 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 			Reason: fmt.Sprintf("no witness has answered in two checks in a row, nor does %s: this machine is cut off, and gives up %s", seen.Host, list(held)),
 		}
 
-	case set.Failback && !known.TakenByHand && !known.NobodyTook && seen.Primary == check.Up && known.Up+1 >= set.Rise:
+	case set.Failback && !seen.Deaf && !known.TakenByHand && !known.NobodyTook && seen.Primary == check.Up && known.Up+1 >= set.Rise:
 		return Decision{
 			Rule: 5, Outcome: Released, Release: true, HandOver: true,
 			Reason: fmt.Sprintf("%s has answered in %d checks in a row: %s is handed over", seen.Host, known.Up+1, list(held)),
@@ -226,9 +227,13 @@ func DecideTakeOver(seen Seen, why string, force bool) Decision {
 }
 
 // DecideRelease is the judgement of a release by hand; force gives up without
-// asking who takes it, deaf is why nobody can be asked.
-func DecideRelease(seen Seen, deaf string, force bool) Decision {
+// asking who takes it, deaf is why nobody can be asked, open that a hand-over
+// was interrupted, whose end would be that it is raised here again.
+func DecideRelease(seen Seen, deaf string, open, force bool) Decision {
 	held := seen.held()
+	if len(held) == 0 && open {
+		held = seen.addresses()
+	}
 	switch {
 	case len(held) == 0:
 		return Decision{Outcome: OK, Reason: "nothing is held here"}

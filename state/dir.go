@@ -157,7 +157,7 @@ func Parse(data []byte) (*Record, error) {
 	}
 	s := rec.Streaks
 	counts := slices.Collect(maps.Values(rec.Counts))
-	if rec.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved)) < 0 {
+	if rec.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent)) < 0 {
 		return nil, errors.New("it counts below zero")
 	}
 	return rec, nil

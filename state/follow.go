@@ -80,10 +80,14 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 			Event: NewEvent(now), Time: now, Outcome: Released,
 			Reason: what + " is no longer on this machine, and pingover did not take it away",
 		}
-		if !ended.IsZero() && !now.Before(ended) {
+		expired := !ended.IsZero() && !now.Before(ended)
+		if expired {
 			change.Reason = fmt.Sprintf("the lease of %s ran out at %s, for no check had renewed it", what, ended.UTC().Format(time.RFC3339))
 		}
 		if len(held) == 0 {
+			if expired { // by our own setting, as a release is
+				r.Owe(PostRelease, change)
+			}
 			r.become(Standby, change.Event, now)
 		}
 		return AliasGone, r.Remember(change)
@@ -110,19 +114,20 @@ func (r *Record) Switched(role Role, change Change) *Change {
 	switch {
 	case change.Outcome == Released:
 		r.ReleasedByHand, r.TakenByHand, r.NobodyTook = change.ByHand, false, false
-		r.owe(PostRelease, change)
+		r.Owe(PostRelease, change)
 	case role == Active && change.Outcome != Blocked:
 		r.ReleasedByHand = false
 		r.TakenByHand = change.ByHand || r.TakenByHand && r.Before == Active
 		if change.Outcome != TakeoverFailed || r.Before != Active { // a failure that is repeated has raised nothing
-			r.owe(PostTakeover, change)
+			r.Owe(PostTakeover, change)
 		}
 	}
 	r.become(role, change.Event, change.Time)
 	return r.Remember(change)
 }
 
-func (r *Record) owe(hook string, c Change) {
+// Owe makes a hook owed that belongs to a change.
+func (r *Record) Owe(hook string, c Change) {
 	r.Owed = &Owed{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
@@ -132,6 +137,12 @@ func (r *Record) Withdraw(now time.Time) {
 	if r.Before != "" {
 		r.become(r.Before, r.Event, now)
 	}
+}
+
+// Reopen is Withdraw for an intent that stood in place of another: that is open
+// again.
+func (r *Record) Reopen(before Record) {
+	r.Role, r.Before, r.Event, r.Pending, r.HandOver = before.Role, before.Before, before.Event, before.Pending, before.HandOver
 }
 
 // Stay closes an intent that came to nothing, and takes over from the kernel

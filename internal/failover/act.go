@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pingover/internal/proc"
@@ -71,13 +72,17 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 // pre-takeover, raise, verify, announce. The result is written down by the
 // caller, in one write with its mail.
 func (r *run) takeOver(ctx context.Context, d state.Decision) (result, error) {
+	before := *r.rec
 	opened := r.rec.Role != state.Taking
 	r.rec.Intend(state.Taking, r.changeOf(d))
 	r.save(true)
 	r.acting.Store(true)
 	again, err := r.agree(ctx, d)
 	if err != nil || len(again.Raise) == 0 {
-		if opened {
+		switch {
+		case opened && before.HandOver: // by hand, over a hand-over that was interrupted: that is still open
+			r.rec.Reopen(before)
+		case opened:
 			r.rec.Withdraw(time.Now())
 		}
 		if err != nil {
@@ -163,7 +168,7 @@ func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Add
 func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr, failed []string) result {
 	change := r.changeOf(d)
 	if pending := r.rec.Pending; pending != nil {
-		change.Event = pending.Event
+		change.Event, change.ByHand = pending.Event, change.ByHand || pending.ByHand
 		if len(d.Raise) == 0 { // all of it was raised by a run that was killed
 			change.Reason = pending.Reason + "; a takeover that was interrupted is finished"
 			change.Evidence = pending.Evidence
@@ -221,8 +226,15 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	opened := r.rec.Role != state.Releasing
 	r.rec.Intend(state.Releasing, change)
 	r.rec.HandOver = d.HandOver
-	change.Event, change.ByHand = r.rec.Pending.Event, r.rec.Pending.ByHand
+	change.Event, change.ByHand = r.rec.Pending.Event, change.ByHand || r.rec.Pending.ByHand
+	r.rec.Pending.ByHand = change.ByHand
 	r.save(true)
+	if opened && r.unsaid != nil && (d.Rule == ruleIsolated || d.Rule == ruleFailback) {
+		// It would be done again by each run, for none could remember it.
+		r.rec.Withdraw(time.Now())
+		d.Outcome, d.Reason = state.Holding, d.Reason+"; but "+r.unsaid.Error()+": kept"
+		return r.stay(ctx, d)
+	}
 	r.acting.Store(true)
 	took, _ := r.hook(ctx, preRelease, d.Reason)
 	act := context.WithoutCancel(ctx)
@@ -233,6 +245,9 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	}
 	if again := r.judge(); opened && !again.Release {
 		r.rec.Withdraw(time.Now())
+		if r.hookOf(preRelease) != nil { // it may have stopped what has to go on
+			r.rec.Owe(state.PostTakeover, change)
+		}
 		return r.stay(ctx, again)
 	}
 	if err := r.lower(act, r.held()); err != nil {
@@ -266,6 +281,35 @@ func (r *run) renew(ctx context.Context, addrs []netip.Addr) {
 			continue
 		}
 		r.leased(a.Prefix.Addr())
+	}
+}
+
+// keeping renews the lease of what is held for as long as work takes: a hook or
+// a mail server may take longer than the lease.
+func (r *run) keeping(work func()) {
+	held := r.held()
+	aliases := r.leases(held)
+	if len(aliases) == 0 || r.set.Lease == 0 {
+		work()
+		return
+	}
+	ctx, end := context.WithCancel(context.Background())
+	var renewals sync.WaitGroup
+	renewals.Go(func() {
+		for sleep(ctx, r.set.Lease/3) {
+			for _, a := range aliases {
+				_, _ = r.Tool.Renew(ctx, a) // what fails here, the next run says
+			}
+		}
+	})
+	began := time.Now()
+	work()
+	end()
+	renewals.Wait()
+	if time.Since(began) > r.set.Lease/3 {
+		for _, a := range held {
+			r.leased(a)
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Repor
 		r.listen()
 		r.judge = func() state.Decision {
 			r.see()
-			return state.DecideRelease(r.seen, r.deafness(), r.opt.Force)
+			return state.DecideRelease(r.seen, r.deafness(), r.rec.HandOver, r.opt.Force)
 		}
 		return r.carryOut(ctx, r.judge())
 	})
@@ -120,6 +120,9 @@ func (r *run) lookByHand(ctx context.Context) error {
 func (r *run) deafness() string {
 	for _, a := range r.held() {
 		link := r.linkOf(a)
+		if !r.sender(link, a).IsValid() {
+			return fmt.Sprintf("this machine has no address to ask from on %s", link)
+		}
 		if _, ok := r.ears[link]; ok {
 			continue
 		}
@@ -148,27 +151,25 @@ type Resumed struct {
 func Resume(ctx context.Context, c config.Cluster, o Options) (Resumed, error) {
 	r := newRun(World{}, c, o)
 	r.typed = "resume"
-	var done Resumed
-	_, err := within(lockPatience+diskPatience, r, func(*run) (_ Report, err error) {
+	return within(lockPatience+diskPatience, r, func(*run) (done Resumed, err error) {
 		if done.Paused, err = r.dir.Resume(r.set.Name); err != nil {
-			return Report{}, unwritable("the pause cannot be ended", err)
+			return done, unwritable("the pause cannot be ended", err)
 		}
 		if rec, err := r.dir.Load(r.set.Name, false); err != nil || !rec.ReleasedByHand {
-			return Report{}, nil
+			return done, nil
 		}
 		unlock, err := r.lock(ctx)
 		if err != nil {
-			return Report{}, err
+			return done, err
 		}
 		defer unlock()
 		rec, err := r.dir.Load(r.set.Name, false) // again, for the check may have changed it
 		if err != nil {
-			return Report{}, unwritable("the record cannot be read", err)
+			return done, unwritable("the record cannot be read", err)
 		}
 		done.Released, rec.ReleasedByHand = rec.ReleasedByHand, false
-		return Report{}, unwritable("the record cannot be written", r.dir.Save(rec, true))
+		return done, unwritable("the record cannot be written", r.dir.Save(rec, true))
 	})
-	return done, err
 }
 
 // unwritable puts an error of the state directory into words, nil for none.

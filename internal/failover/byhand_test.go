@@ -360,3 +360,89 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 		}
 	})
 }
+
+// TestByHandOverAHandOverThatWasKilled, when what it gave up is here no more.
+func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
+	for name, test := range map[string]struct {
+		typed   func(s *scene) Report
+		outcome state.Outcome
+		next    state.Outcome
+		held    bool // after the next check
+	}{
+		"release --force leaves it on nobody": {
+			func(s *scene) Report { return s.release(Options{Force: true}) }, state.Released, state.OK, false,
+		},
+		"release goes on with it": {
+			func(s *scene) Report { return s.release(Options{}) }, state.Blocked, state.Holding, true,
+		},
+		"takeover takes it": {
+			func(s *scene) Report { return s.takeover(Options{}) }, state.TookOver, state.Holding, true,
+		},
+		"takeover that pre-takeover refuses leaves it to the next check": {
+			func(s *scene) Report {
+				s.hooked(func(_ context.Context, name string) (string, error) {
+					if name == "/pre-takeover" {
+						return "", errors.New("no power switch")
+					}
+					return "", nil
+				})
+				return s.takeover(Options{})
+			}, state.Blocked, state.Holding, true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.lost()
+				s.minute()
+				rec := s.standby.record(t, "web")
+				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
+				rec.HandOver = true
+				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				s.do(func() { s.standby.unset(vipAddr) })
+				s.standby.mailbox = nil
+				if got := test.typed(s); got.Outcome != test.outcome {
+					t.Errorf("%s: %s; want %s", got.Outcome, got.Reason, test.outcome)
+				}
+				s.want(s.minute(), test.next, "")
+				if s.standby.holds(vipAddr) != test.held {
+					t.Errorf("held: %t", !test.held)
+				}
+				for _, subject := range s.subjects() {
+					if strings.Contains(subject, "has lost") {
+						t.Errorf("a letter says %q", subject)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestWhatAKilledCommandWasIsRemembered: by hand stays by hand.
+func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
+	t.Run("takeover", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.settings.Failback = true
+			s.primary.unset(vipAddr)
+			s.check()
+			rec := s.standby.record(t, "web")
+			rec.Intend(state.Taking, state.Change{Event: "E", ByHand: true, Outcome: state.TookOver, Reason: "172.16.0.1 is taken over by hand"})
+			must(t, state.Dir(s.standby.dir).Save(rec, false))
+			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
+			s.want(s.minute(), state.TookOver, "a takeover that was interrupted is finished")
+			if !s.standby.record(t, "web").TakenByHand {
+				t.Error("it is no longer by hand")
+			}
+		})
+	})
+	t.Run("release", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.do(s.primary.die)
+			s.ends(state.TookOver, "")
+			rec := s.standby.record(t, "web")
+			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a rival"})
+			must(t, state.Dir(s.standby.dir).Save(rec, false))
+			s.release(Options{Force: true})
+			s.want(s.minute(), state.Blocked, "released by hand")
+		})
+	})
+}

@@ -177,17 +177,15 @@ func (e *examination) examineAliases() {
 	}
 }
 
-// examineHeld looks at a virtual IP that stands here. One that pingover has not
-// raised, and that this machine is on its network by, is its own.
+// examineHeld looks at a virtual IP that stands here.
 func (e *examination) examineHeld(p vip.Place) {
 	addr := p.Address.Prefix.Addr()
-	if slices.ContainsFunc(e.rec.VIPs, func(a state.Alias) bool { return a.Raised && a.Prefix.Addr() == addr }) {
-		e.good("vip %s is on this machine, raised by pingover on %s", addr, p.Interface)
+	if e.isOwn(p) {
+		e.fail(otherVIP, "%s", ownVIP(p))
 		return
 	}
-	own := !p.Address.Prefix.IsSingleIP() && !p.Address.Secondary && !p.Address.Deprecated && (addr.Is6() || p.Address.Label == p.Interface)
-	if own {
-		e.fail("give another vip: one that only follows the primary", "vip %s is this machine's own address, on %s", addr, p.Interface)
+	if e.isRaised(addr) {
+		e.good("vip %s is on this machine, raised by pingover on %s", addr, p.Interface)
 		return
 	}
 	e.warn("if it is this machine's own address, it cannot be a vip; if you raised it by hand, nothing",

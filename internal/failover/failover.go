@@ -33,6 +33,9 @@ type Error struct {
 	Code int
 	Text string
 	Hint string // what to do about it, "" where there is nothing to say
+	// Hung says that the check was given up and left behind: it has its lock
+	// until the process ends, and that should be soon.
+	Hung bool
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -46,9 +49,11 @@ const (
 
 // Rules of Decide.
 const (
-	rulePaused = 2 // keeps what is held
-	ruleRival  = 3 // gives way to another machine
-	ruleHold   = 6 // holds, and raises what is missing
+	rulePaused   = 2 // keeps what is held
+	ruleRival    = 3 // gives way to another machine
+	ruleIsolated = 4 // gives up when no witness answers
+	ruleFailback = 5 // hands over
+	ruleHold     = 6 // holds, and raises what is missing
 )
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -298,6 +303,9 @@ func (r *run) compare() {
 	}
 	r.rec.Interface = r.shownInterface()
 	r.tellSurprise(surprise, settled)
+	if !r.last.IsZero() && r.began.Sub(r.last) > max(3*r.gap, 3*time.Minute) {
+		r.rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
+	}
 	r.known = state.Known{
 		Role: r.rec.Role, HandingOver: r.rec.HandOver, ReleasedByHand: r.rec.ReleasedByHand,
 		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,

@@ -1,8 +1,11 @@
 package failover
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -303,5 +306,130 @@ func TestLeaseThatRanOut(t *testing.T) {
 		if len(letters) != 3 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
 			t.Errorf("letters: %q", s.subjects())
 		}
+	})
+}
+
+// TestNothingIsHandedOverUnasked: who cannot ask keeps what he has.
+func TestNothingIsHandedOverUnasked(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "listen") {
+				return errors.New("operation not permitted")
+			}
+			return nil
+		}
+		for range 5 {
+			s.want(s.minute(), state.Holding, "holding 172.16.0.1")
+		}
+		if lowered := s.calls("lower "); len(lowered) > 0 || !s.standby.holds(vipAddr) {
+			t.Errorf("it was given up: %q", lowered)
+		}
+	})
+}
+
+// TestFailbackWhileTheStateCannotBeWritten: it would be tried in each run.
+func TestFailbackWhileTheStateCannotBeWritten(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.lost()
+		s.minute()
+		s.minute()
+		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755))
+		s.settings.Failback = true
+		for range 3 {
+			s.want(s.minute(), state.Holding, "is handed over; but the state cannot be written: ")
+		}
+		if lowered := s.calls("lower "); len(lowered) > 0 {
+			t.Errorf("it was given up: %q", lowered)
+		}
+	})
+}
+
+// TestRaisedAgainUnderALabelOfItsOwn: the address was raised without one.
+func TestRaisedAgainUnderALabelOfItsOwn(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.do(func() {
+			s.standby.unset(vipAddr)
+			s.standby.set("eth0", "172.16.0.1/32") // labelled eth0, as its own address is
+		})
+		s.minute()
+		s.minute()
+		s.want(s.minute(), state.Holding, "raised here again")
+	})
+}
+
+// TestItLeavesInTheMiddleOfACheck: one round is no ground to take it again.
+func TestItLeavesInTheMiddleOfACheck(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		s.forget()
+		s.at(time.Until(s.began.Add(time.Minute+5*time.Second)), func() { s.standby.unset(vipAddr) })
+		s.want(s.minute(), state.Unknown, "what was held here has left in the middle of the check")
+		if raised := s.calls("raise 1"); len(raised) > 0 {
+			t.Errorf("raised: %q", raised)
+		}
+		s.want(s.minute(), state.TookOver, "172.16.0.2 does not answer")
+	})
+}
+
+// TestTheHostIsHereAndAnotherInterfaceIsOut: what could not be asked for is not
+// raised, although the guards alone speak.
+func TestTheHostIsHereAndAnotherInterfaceIsOut(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.die()
+		s.standby.plug("eth1", "other", 13, "10.0.0.3/8")
+		s.settings.Host = "172.16.0.1"
+		s.vips("172.16.0.1/32", "10.0.0.9/32")
+		s.ends(state.TookOver, "")
+		s.do(func() {
+			s.standby.unset(netip.MustParseAddr("10.0.0.9"))
+			s.standby.down("eth1")
+		})
+		s.forget()
+		s.minute()
+		if raised := s.calls("raise 1"); len(raised) > 0 {
+			t.Errorf("raised: %q", raised)
+		}
+	})
+}
+
+// TestALeaseIsKeptWhileAHookRuns that takes longer than the lease.
+func TestALeaseIsKeptWhileAHookRuns(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Lease = 3 * time.Minute
+		s.hooked(func(_ context.Context, name string) (string, error) {
+			if name == "/post-takeover" {
+				time.Sleep(5 * time.Minute)
+			}
+			return "", nil
+		})
+		s.settings.Hooks.Timeout, s.standby.hook = 10*time.Minute, func(context.Context, procCommand) (string, error) {
+			time.Sleep(5 * time.Minute)
+			return "", nil
+		}
+		s.settings.Hooks.PreTakeover = nil
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		if renewed := s.calls("renew"); len(renewed) < 4 {
+			t.Errorf("renewed: %q", renewed)
+		}
+		if until := s.standby.record(t, "web").VIPs[0].Until; time.Until(until) < 2*time.Minute {
+			t.Errorf("the record says that it ends in %s", time.Until(until))
+		}
+	})
+}
+
+func TestChecksInARowAreNotThoseBeforeTheRunsStopped(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback, s.settings.Isolated = true, true
+		s.lost()
+		s.minute()
+		s.minute()
+		time.Sleep(24 * time.Hour)
+		s.want(s.minute(), state.Holding, "172.16.0.2 answers again")
 	})
 }

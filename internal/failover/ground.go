@@ -28,6 +28,7 @@ type ground struct {
 	// fault says what makes it impossible to ask, "" when nothing does. The
 	// verdict of such a check is unknown.
 	fault string
+	self  string // the fault when it is only that the host is a virtual IP that is here
 }
 
 // ground finds out what the check stands on. An error is a setting that does
@@ -46,6 +47,9 @@ func (r *run) stand(ctx context.Context) error {
 		r.evidence.Address = g.address.String()
 	}
 	if err := r.isNotThePrimary(); err != nil {
+		return err
+	}
+	if err := r.hasNoOwnVIP(); err != nil {
 		return err
 	}
 	if r.typed != "" {
@@ -96,6 +100,53 @@ func (r *run) isNotThePrimary() error {
 	}
 }
 
+// hasNoOwnVIP sees that no virtual IP is an address by which this machine is on
+// its network: that would count as held, and be given up sooner or later.
+func (r *run) hasNoOwnVIP() error {
+	for _, v := range r.set.VIPs {
+		for _, p := range r.ground.kernel.Places(v.Prefix.Addr()) {
+			if r.isOwn(p) {
+				return &Error{Code: codeSettings, Text: ownVIP(p), Hint: otherVIP}
+			}
+		}
+	}
+	return nil
+}
+
+func ownVIP(p vip.Place) string {
+	return fmt.Sprintf("vip %s is this machine's own address, on %s", p.Address.Prefix.Addr(), p.Interface)
+}
+
+const otherVIP = "give another vip: one that only follows the primary"
+
+// isOwn says whether this machine is on its network by the address at p: one
+// with a network, that neither pingover nor anybody else has raised as an alias,
+// and that is the first IPv4 address of its interface, or without which the
+// machine would have left that network there. An address that is native to one
+// machine of a pair stands beside that machine's own.
+func (r *run) isOwn(p vip.Place) bool {
+	has, addr := p.Address, p.Address.Prefix.Addr()
+	isAlias := has.Secondary || has.Deprecated || addr.Is4() && has.Label != p.Interface
+	if has.Prefix.IsSingleIP() || isAlias || r.isOurs(addr) {
+		return false
+	}
+	link, _ := r.ground.kernel.Link(p.Interface)
+	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
+	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
+		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
+			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !r.isVIP(a.Prefix.Addr())
+		})
+}
+
+// isOurs says whether a was raised by pingover since this machine booted, or may
+// have been by a run that was killed before it could write that down.
+func (r *run) isOurs(a netip.Addr) bool {
+	if boot, err := r.BootID(); err == nil && boot != r.rec.BootID {
+		return false
+	}
+	return r.isRaised(a) || r.rec.Role == state.Taking || r.rec.Role == state.Releasing
+}
+
 // findSource chooses the address that the pings come from.
 func (r *run) findSource() {
 	g := &r.ground
@@ -125,6 +176,7 @@ func (r *run) findPrimary(ctx context.Context) {
 	if g.kernel.Holds(g.address) {
 		if r.isVIP(g.address) {
 			g.blame("%s is on this machine now, so a ping would answer itself", g.address)
+			g.self = g.fault
 		}
 		g.route.Local = true
 		return
@@ -149,7 +201,10 @@ func (r *run) placeAliases() error {
 		places := g.kernel.Places(v.Prefix.Addr())
 		switch {
 		case len(places) > 0:
-			alias.Interface, alias.Label = places[0].Interface, places[0].Address.Label
+			alias.Interface = places[0].Interface
+			if label := places[0].Address.Label; label != alias.Interface { // that is none of its own
+				alias.Label = label
+			}
 		case alias.Interface != "":
 		case len(networks) == 1:
 			alias.Interface = networks[0]

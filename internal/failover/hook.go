@@ -51,7 +51,8 @@ func (r *run) hook(ctx context.Context, name, reason string) (took time.Duration
 	for i, v := range r.set.VIPs {
 		vips[i] = v.Prefix.String()
 	}
-	result := r.Hook(ctx, proc.Command{
+	var result proc.Result
+	command := proc.Command{
 		Argv: argv,
 		Env: proc.Environment(
 			"PINGOVER_CLUSTER="+r.set.Name,
@@ -62,7 +63,8 @@ func (r *run) hook(ctx context.Context, name, reason string) (took time.Duration
 			"PINGOVER_REASON="+reason,
 		),
 		Timeout: r.set.Hooks.Timeout,
-	})
+	}
+	r.keeping(func() { result = r.Hook(ctx, command) })
 	c := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
 	r.evidence.Commands = append(r.evidence.Commands, c)
 	r.tell(HookRan{Hook: name, Command: c, Error: result.Err})

@@ -123,11 +123,19 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 		want  state.Outcome
 		held  bool
 	}{
-		"and nothing has changed":           {5 * time.Second, func(*scene) {}, state.TookOver, true},
-		"and the primary answers again":     {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.OK, false},
-		"and another has the address":       {5 * time.Second, func(s *scene) { s.gateway.set("eth0", "172.16.0.1/32") }, state.Elsewhere, false},
-		"and the primary only answers ARP":  {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.noPing = true; s.primary.unset(vipAddr) }, state.Blocked, false},
-		"and the witness has gone":          {5 * time.Second, func(s *scene) { s.gateway.die() }, state.Blocked, false},
+		"and nothing has changed":          {5 * time.Second, func(*scene) {}, state.TookOver, true},
+		"and the primary answers again":    {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.OK, false},
+		"and another has the address":      {5 * time.Second, func(s *scene) { s.gateway.set("eth0", "172.16.0.1/32") }, state.Elsewhere, false},
+		"and the primary only answers ARP": {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.noPing = true; s.primary.unset(vipAddr) }, state.Blocked, false},
+		"and the witness has gone":         {5 * time.Second, func(s *scene) { s.gateway.die() }, state.Blocked, false},
+		"and a ping cannot be sent any more": {5 * time.Second, func(s *scene) {
+			s.standby.fails = func(call string) error {
+				if strings.HasPrefix(call, "ping 172.16.0.2 ") {
+					return errors.New("no buffer space")
+				}
+				return nil
+			}
+		}, state.Unknown, false},
 		"and the cable is out":              {5 * time.Second, func(s *scene) { s.standby.down("eth0") }, state.Unknown, false},
 		"it was fast: what was seen counts": {500 * time.Millisecond, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.TookOver, true},
 	} {
@@ -318,9 +326,11 @@ func TestASlowPreReleaseLetsTheRivalGo(t *testing.T) {
 			return "", nil
 		})
 		s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+		s.forget()
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		if !s.standby.holds(vipAddr) {
 			t.Error("nobody has it")
 		}
+		s.wantCalls("hook /pre-release", "announce 172.16.0.1 on eth0", "hook /post-takeover") // what it stopped goes on
 	})
 }

@@ -48,7 +48,7 @@ func Longest(c config.Cluster) time.Duration {
 	if n := len(c.VIPs); n > 0 {
 		// Raise and lower, each behind the other clusters of this machine; a
 		// rival that is waited for while announcing, and announced in its turn.
-		d += 2*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
+		d += 4*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
 		// A hand-over that fails has hooks of both kinds.
 		d += hooks(c, c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}
@@ -82,9 +82,9 @@ func (r *run) howLong() string {
 // within lets a run take so long. One that hangs where nothing can end it, as
 // on a disk that does not answer, is left behind: the process is about to end,
 // and frees its lock.
-func within(limit time.Duration, r *run, work func(*run) (Report, error)) (Report, error) {
+func within[T any](limit time.Duration, r *run, work func(*run) (T, error)) (T, error) {
 	type ending struct {
-		report Report
+		report T
 		err    error
 		bug    *Bug
 	}
@@ -108,11 +108,12 @@ func within(limit time.Duration, r *run, work func(*run) (Report, error)) (Repor
 	case <-timer.C:
 	}
 	e := &Error{
-		Code: state.Unknown.Code(), Text: fmt.Sprintf("given up after %s, the most that its settings allow: hung while %v; nothing was changed", config.DurationText(limit), r.stage.Load()),
+		Hung: true, Code: state.Unknown.Code(), Text: fmt.Sprintf("given up after %s, the most that its settings allow: hung while %v; nothing was changed", config.DurationText(limit), r.stage.Load()),
 	}
 	if r.acting.Load() {
 		e.Code = state.StateFailed.Code()
 		e.Text = fmt.Sprintf("given up after %s, the most that its settings allow: hung while %v; the next run finishes what was begun", config.DurationText(limit), r.stage.Load())
 	}
-	return Report{}, e
+	var nothing T
+	return nothing, e
 }

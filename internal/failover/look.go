@@ -73,6 +73,11 @@ func (r *run) lookWhileStandingBy(ctx context.Context) {
 // lookWhileHolding looks once, and faces who else has what is held here.
 func (r *run) lookWhileHolding(ctx context.Context) {
 	r.lookOnce(ctx)
+	if !r.holding() {
+		// One round is too little to take it over again at once.
+		r.ground.blame("what was held here has left in the middle of the check")
+		return
+	}
 	r.faceRival(ctx)
 }
 
@@ -121,8 +126,11 @@ func (r *run) askAgain(ctx context.Context) {
 	r.since = since // what was heard meanwhile counts
 	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
 		round := r.Ping(ctx, check.Pings{Address: r.ground.address, Source: r.ground.source, Count: 1, Interval: lastGuard, Timeout: lastGuard})
-		if round.Verdict == check.Up {
+		switch {
+		case round.Verdict == check.Up:
 			r.seen.Primary = check.Up
+		case round.Err != nil && ctx.Err() == nil:
+			r.ground.blame("%v", round.Err)
 		}
 	}
 	guards.wait()
@@ -138,7 +146,8 @@ func (r *run) see() {
 		r.seen.Primary, r.seen.Why = check.Unknown, r.ground.fault
 	}
 	r.seen.VIPs, r.seen.Answers = nil, false
-	r.seen.Self = r.isVIP(r.ground.address) && r.ground.kernel.Holds(r.ground.address)
+	r.seen.Self = r.ground.self != "" && r.ground.fault == r.ground.self
+	r.seen.Deaf = r.deafness() != ""
 	r.evidence.Holders = nil
 	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink && !r.isVIP(r.ground.address) {
 		r.seen.Answers, r.rec.Neighbour = true, holder.MAC

@@ -233,6 +233,7 @@ func TestTheSourceOfThePings(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.standby.nic("eth0").Addresses = nil
 		s.standby.set("eth0", "172.16.0.5/16") // a vip that stands first
+		s.standby.nic("eth0").Addresses[0].Label = "eth0:1"
 		s.standby.set("eth0", "172.16.0.3/16")
 		s.vips("172.16.0.1/32", "172.16.0.5/16")
 		s.primary.die()

@@ -151,7 +151,8 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 		add(notify.HookFailed, r.failureOf(f, this), state.Trouble{})
 		news[len(news)-1].Hook = f.hook
 	}
-	if r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackTold {
+	manual := !r.set.Failback || r.rec.TakenByHand || r.rec.NobodyTook // else it is handed over
+	if manual && r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackTold {
 		add(notify.PrimaryBack, this, state.Trouble{})
 		replyTo = cmp.Or(replyTo, r.rec.Thread)
 		r.rec.BackTold = true
@@ -319,7 +320,9 @@ func (r *run) sendMail(ctx context.Context) {
 	}
 	r.doing("sending mail")
 	waiting := len(r.rec.Outbox)
-	left, err := r.Deliver(ctx, r.rec.Outbox)
+	var left []state.Letter
+	var err error
+	r.keeping(func() { left, err = r.Deliver(ctx, r.rec.Outbox) })
 	r.rec.Outbox = left
 	r.tell(Delivered{Sent: waiting - len(left), Waiting: len(left), Error: err})
 	switch before := r.rec.MailError; {

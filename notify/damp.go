@@ -2,6 +2,7 @@ package notify
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +13,9 @@ const (
 	// dampFor is the time within which news of the same kind is a repetition,
 	// and for which repetitions are gathered.
 	dampFor = time.Hour
+	// calmFor without a repetition is the end of it: what has become of it all
+	// is told without waiting for the hour.
+	calmFor = 15 * time.Minute
 	// maxGathered pieces of news make a letter before that time is over: the
 	// record stays small, and nothing is left out of the letter.
 	maxGathered = 120
@@ -26,21 +30,22 @@ const (
 //
 // News of a kind that was not mailed within the hour goes at once. So does the
 // first repetition within the hour, marked Again. From then on what repeats is
-// gathered for an hour and then told in one letter, as Flapping, until an hour
-// brings nothing to gather. A letter that goes anyway takes along the other
-// news of its run and what was gathered. So in any hour there are at most as
-// many letters as there were kinds of news, and one; two kinds that alternate
-// make three.
+// gathered for an hour, or until it has been calm for a quarter of one, and then
+// told in one letter, as Flapping, until an hour brings nothing to gather. A
+// letter that goes anyway takes along the other news of its run and what was
+// gathered. So in an hour in which it is never calm there are at most as many
+// letters as there were kinds of news, and one; two kinds that alternate make
+// three. Each calm quarter makes one more.
 //
 // Reminders are as frequent as the operator asked for: they are not damped.
 func Damp(d state.Damping, news []News, now time.Time) (after state.Damping, tell []News) {
 	d = recent(d, now)
-	over := now.Sub(d.Since) >= dampFor
+	over := now.Sub(d.Since) >= dampFor || len(d.Gathered) > 0 && now.Sub(d.Gathered[len(d.Gathered)-1].Time) >= calmFor
 	if over && len(d.Gathered) == 0 {
 		d.Since = time.Time{}
 	}
 
-	repeats := func(n News) bool { return !reminder(n) && mailed(d, n.Kind) }
+	repeats := func(n News) bool { return !reminder(n) && mailed(d, keyOf(n)) }
 	fresh := slices.ContainsFunc(news, func(n News) bool { return !repeats(n) })
 	begins := d.Since.IsZero() && slices.ContainsFunc(news, repeats)
 	due := len(d.Gathered) > 0 && (over || len(d.Gathered)+len(news) > maxGathered)
@@ -57,7 +62,7 @@ func Damp(d state.Damping, news []News, now time.Time) (after state.Damping, tel
 	}
 	for _, n := range news {
 		if !reminder(n) {
-			d.Told = told(d.Told, string(n.Kind), now)
+			d.Told = told(d.Told, keyOf(n), now)
 		}
 	}
 	if len(d.Gathered) > 0 {
@@ -93,8 +98,17 @@ func reminder(n News) bool {
 }
 
 // mailed says whether news of the kind went within the hour.
-func mailed(d state.Damping, kind Kind) bool {
-	return slices.ContainsFunc(d.Told, func(t state.Told) bool { return t.Kind == string(kind) })
+func mailed(d state.Damping, key string) bool {
+	return slices.ContainsFunc(d.Told, func(t state.Told) bool { return t.Kind == key })
+}
+
+// keyOf is what counts as the same news: the kind; that switching was refused is
+// another thing for each rule that refuses.
+func keyOf(n News) string {
+	if n.Kind == Blocked && n.Trouble.Rule > 0 {
+		return fmt.Sprintf("%s by rule %d", n.Kind, n.Trouble.Rule)
+	}
+	return string(n.Kind)
 }
 
 // told is list with the time of the newest news of the kind that was mailed.

@@ -166,11 +166,11 @@ func TestDamp(t *testing.T) {
 		},
 		{
 			name:    "a trouble that comes again is one",
-			damping: state.Damping{Told: []state.Told{told(Blocked, 0)}, Since: minute(1)},
+			damping: state.Damping{Told: []state.Told{{Kind: "blocked by rule 13", Time: minute(0)}}, Since: minute(1)},
 			news:    []News{trouble(Blocked, 5, 5)},
 			at:      5,
 			want: answer{After: state.Damping{
-				Told: []state.Told{told(Blocked, 0)}, Since: minute(1), Gathered: []state.Note{noted(Blocked, "", 5)},
+				Told: []state.Told{{Kind: "blocked by rule 13", Time: minute(0)}}, Since: minute(1), Gathered: []state.Note{noted(Blocked, "", 5)},
 			}},
 		},
 		{
@@ -380,11 +380,49 @@ func TestDampTellsEverythingOnceAndSeldom(t *testing.T) {
 				t.Errorf("%s was told %d times and waits %d times", event, p.told[event], waiting[event])
 			}
 		}
-		// A burst of more than a letter holds makes one more.
-		if most := len(some) + 1 + len(came)/maxGathered; p.most() > most {
+		// A burst of more than a letter holds makes one more, and so does each
+		// quarter of an hour of calm.
+		if most := len(some) + 1 + len(came)/maxGathered + 4; p.most() > most {
 			t.Errorf("%d letters in an hour for %d kinds of news, want at most %d: %v", p.most(), len(some), most, p.letters)
 		}
 	})
+}
+
+// TestCalmEndsTheGathering: who serves in the end is told soon.
+func TestCalmEndsTheGathering(t *testing.T) {
+	t.Parallel()
+	var d state.Damping
+	var letters []time.Duration
+	for minute := range 60 {
+		now := night.Add(time.Duration(minute) * time.Minute)
+		var news []News
+		if minute < 6 {
+			news = []News{{Kind: []Kind{TookOver, Released}[minute%2], Event: fmt.Sprint(minute), Time: now}}
+		}
+		var tell []News
+		if d, tell = Damp(d, news, now); len(tell) > 0 {
+			letters = append(letters, time.Duration(minute)*time.Minute)
+		}
+	}
+	want := []time.Duration{0, time.Minute, 2 * time.Minute, 20 * time.Minute}
+	if diff := cmp.Diff(want, letters); diff != "" {
+		t.Errorf("letters (-want +got):\n%s", diff)
+	}
+}
+
+// TestEachRuleThatRefusesIsTold: that fencing failed is another thing than that
+// there was no witness.
+func TestEachRuleThatRefusesIsTold(t *testing.T) {
+	t.Parallel()
+	var d state.Damping
+	for i, rule := range []int{10, 11, 13, 14} {
+		now := night.Add(time.Duration(i) * time.Minute)
+		var tell []News
+		trouble := state.Trouble{Kind: string(Blocked), Rule: rule, Since: now, Mailed: now}
+		if d, tell = Damp(d, []News{{Kind: Blocked, Time: now, Trouble: trouble}}, now); len(tell) != 1 || tell[0].Again {
+			t.Errorf("rule %d: told %v", rule, tell)
+		}
+	}
 }
 
 func TestDampingSurvivesAClockThatIsSet(t *testing.T) {

@@ -190,7 +190,7 @@ func wordsFor(c Cluster, n News) words {
 
 	case Flapping:
 		w := words{
-			subject: fmt.Sprintf("to and fro on %s: %s", me, counts(n.Gathered)),
+			subject: fmt.Sprintf("to and fro on %s, which %s: %s", me, holds(n.Held), counts(n.Gathered)),
 			happened: fmt.Sprintf("It goes to and fro. What was not mailed one by one is told here in one letter: %s.",
 				counts(n.Gathered)),
 			todo: fmt.Sprintf("See what does not stay as it is: %s, %s, or the network between them. While that lasts, "+
@@ -261,6 +261,14 @@ func counts(notes []state.Note) string {
 		}
 	}
 	return cmp.Or(strings.Join(kinds, ", "), "nothing")
+}
+
+// holds is what a machine has now.
+func holds(held []netip.Prefix) string {
+	if len(held) == 0 {
+		return "holds nothing now"
+	}
+	return "holds " + list(held) + " now"
 }
 
 // orAll is vips, or all of the cluster's where none are named.

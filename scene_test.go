@@ -231,9 +231,11 @@ func TestAliasRemovedByHand(t *testing.T) {
 		s.check(s.Standby, withVIP...).want(t, state.TookOver)
 		s.wantOn(vip4, s.Standby)
 		s.wantLabel(s.Standby, vip4, "eth0:1")
-		s.mail.want(t, takeover, takeover)[1].says(t, gone)
+		const lost = "web: standby has lost 172.16.0.1"
+		letters := s.mail.want(t, takeover, takeover, lost)
+		letters[slices.IndexFunc(letters, func(l letter) bool { return l.subject == lost })].says(t, gone)
 		s.check(s.Standby, withVIP...).want(t, state.Holding)
-		s.mail.want(t, takeover, takeover)
+		s.mail.want(t, takeover, takeover, lost)
 	})
 	t.Run("the primary is back: standing by", func(t *testing.T) {
 		s := removed(t)

@@ -25,7 +25,7 @@ import (
 // version is set for a release: go build -ldflags "-X main.version=v1.2.3".
 var version string
 
-func main() { run(failover.Check) }
+func main() { run(new(failover.Machine).Check) }
 
 // run obeys the command line of the process, whose exit code is the outcome.
 func run(check cli.Act) {
@@ -35,10 +35,13 @@ func run(check cli.Act) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx := untilSignal()
 	hostname, _ := os.Hostname() // without one, mail is from localhost
+	live := redraws(os.Stderr)
 	program := cli.Program{
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
 		Terminal: isTerminal(os.Stderr),
+		Live:     live,
+		Color:    live && colors(),
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
 		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
 		Check:    check,
@@ -93,6 +96,15 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
+// redraws says whether a line on it can be drawn anew.
+func redraws(f *os.File) bool {
+	term := os.Getenv("TERM")
+	return isTerminal(f) && term != "" && term != "dumb"
+}
+
+// colors says whether colours are wanted (no-color.org).
+func colors() bool { return os.Getenv("NO_COLOR") == "" }
+
 // builtVersion is what the go command knows about this build.
 func builtVersion() string {
 	info, ok := debug.ReadBuildInfo()
@@ -108,8 +120,6 @@ func showDemo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	terminal := isTerminal(os.Stdout) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
-	return demo.Run(ctx, demo.Options{
-		Out: os.Stdout, Terminal: terminal, Color: terminal && os.Getenv("NO_COLOR") == "", Program: self,
-	})
+	live := redraws(os.Stdout)
+	return demo.Run(ctx, demo.Options{Out: os.Stdout, Terminal: live, Color: live && colors(), Program: self})
 }

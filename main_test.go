@@ -77,12 +77,16 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition is what a script can ask: [ping], whether this process may ping.
+// condition is what a script can ask: [ping], whether this process may ping;
+// [root], whether it is root.
 func condition(name string) (bool, error) {
-	if name != "ping" {
-		return false, fmt.Errorf("unknown condition %q", name)
+	switch name {
+	case "ping":
+		return os.Getenv("PINGOVER_TEST_NO_SKIP") != "" || check.Permission() == nil, nil
+	case "root":
+		return os.Geteuid() == 0, nil
 	}
-	return os.Getenv("PINGOVER_TEST_NO_SKIP") != "" || check.Permission() == nil, nil
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 // code runs a command that must end with that exit code: code 64 pingover check.

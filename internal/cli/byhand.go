@@ -40,7 +40,7 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	length, err := pauseLength(c.StringSlice("for"))
+	length, err := duration(c, "for", usualPause, shortestPause, longestPause)
 	if err != nil {
 		return 0, err
 	}
@@ -61,19 +61,20 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	}), nil
 }
 
-// pauseLength is what --for says.
-func pauseLength(given []string) (time.Duration, error) {
-	switch len(given) {
+// duration is what a flag that is no setting says.
+func duration(c *cli.Context, flag string, usual, shortest, longest time.Duration) (time.Duration, error) {
+	switch given := c.StringSlice(flag); len(given) {
 	case 0:
-		return usualPause, nil
+		return usual, nil
 	case 1:
-		length, err := config.DurationWithin(given[0], shortestPause, longestPause)
+		d, err := config.DurationWithin(given[0], shortest, longest)
 		if err != nil {
-			return 0, usageError{fmt.Sprintf("--for %q: %v", given[0], err), ""}
+			return 0, usageError{fmt.Sprintf("--%s %q: %v", flag, given[0], err), ""}
 		}
-		return length, nil
+		return d, nil
+	default:
+		return 0, usageError{fmt.Sprintf("--%s %q: given %d times, and takes one value", flag, given[len(given)-1], len(given)), ""}
 	}
-	return 0, usageError{fmt.Sprintf("--for %q: given %d times, and takes one value", given[len(given)-1], len(given)), ""}
 }
 
 // resume is the command. Whoever names no cluster means all.

@@ -2,9 +2,9 @@ package cli
 
 import (
 	"context"
-	"io"
+	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -27,20 +27,31 @@ func (p Program) check(c *cli.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	p.Stderr = &oneAtATime{w: p.Stderr}
-	v.out = p.Stderr
+	s := v.onScreen()
+	defer s.clear()
+	p.Stderr = s
+	if len(clusters) == 1 {
+		v.screen = s
+	}
+	var done atomic.Int64
 	var reports []failover.Report
 	type ending struct {
 		failover.Report
 		code int
 	}
-	for _, e := range sideBySide(clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+	for _, e := range sideBySide(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+		if c.Context.Err() != nil {
+			return ending{code: Interrupted}
+		}
 		v := v
 		v.cluster = cluster.Name
 		if v.dryRun {
 			v.origins(cluster)
 		}
 		report, code := p.one(c, v, p.Check, cluster)
+		if n := done.Add(1); len(clusters) > 1 {
+			s.show(still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
+		}
 		return ending{report, code}
 	}) {
 		if e.code == Interrupted {
@@ -61,29 +72,20 @@ func (p Program) check(c *cli.Context) (code int, err error) {
 	return code, nil
 }
 
-// oneAtATime lets several write to the same place, each whole lines.
-type oneAtATime struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (o *oneAtATime) Write(text []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.w.Write(text)
-}
-
 // voice is how the command is to be told, to whichever cluster it is done.
 func (p Program) voice(c *cli.Context) (voice, error) {
 	if c.Bool("quiet") && c.Bool("verbose") {
 		return voice{}, usageError{"--quiet and --verbose exclude each other", ""}
 	}
 	quiet := c.Bool("quiet") || c.Bool("json") && !c.Bool("verbose")
+	bare := quiet || c.Bool("json")
 	return voice{
 		out:       p.Stderr,
 		talkative: c.Bool("verbose") || p.Terminal && !quiet,
 		quiet:     quiet,
 		dryRun:    c.Bool("dry-run"),
+		live:      p.Live && !bare,
+		color:     p.Color && !bare,
 	}, nil
 }
 

@@ -224,7 +224,7 @@ func TestAPanicIsABugToo(t *testing.T) {
 			p.Check = check
 			got := p.run(web...)
 			before, _, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.TestAPanicIsABugToo.func1, line ")
-			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: a bug: runtime error: invalid memory address or nil pointer dereference"})
+			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: web: a bug: runtime error: invalid memory address or nil pointer dereference"})
 			if strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("not one line: %q", got.Stderr)
 			}

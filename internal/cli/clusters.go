@@ -25,6 +25,8 @@ func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, e
 	switch {
 	case len(files) > 1:
 		return nil, usageError{fmt.Sprintf("--file %q: given %d times, and takes one value", files[len(files)-1], len(files)), ""}
+	case len(files) == 1 && files[0] == "":
+		return nil, usageError{"--file: a value is missing", ""}
 	case c.IsSet("host") && len(files) > 0:
 		return nil, usageError{"--host and --file exclude each other: the one defines a cluster, the other names the file that does", ""}
 	case c.IsSet("host"):
@@ -59,7 +61,7 @@ func (p Program) checked(c *cli.Context) (chosen, all []config.Cluster, err erro
 	}
 	if len(all) == 0 {
 		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
-		return nil, nil, hinted{err, "such as pingover check --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
+		return nil, nil, hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
 	}
 	chosen, err = pick(all, c.Args().Slice())
 	return chosen, all, err

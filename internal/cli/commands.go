@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,8 +34,21 @@ func (p Program) commands() []command {
 			summary: "one check of a cluster: the crontab line, and the main job",
 			about:   aboutCheck,
 			codes:   codesHelp(ExitCodes()),
-			flags:   slices.Concat([]flagRow{fileFlag()}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
+			flags:   slices.Concat([]flagRow{fileFlag(), dryRunFlag()}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
 			run:     p.check,
+		},
+		{
+			name:    "watch",
+			operand: "[CLUSTER...]",
+			summary: "the same check again and again: for a service",
+			about:   aboutWatch,
+			codes:   codesHelp(watchCodes()),
+			flags: slices.Concat([]flagRow{
+				fileFlag(),
+				durationFlag("every", "from the beginning of a check to that of the next", config.DurationText(usualBeat), shortestBeat, longestBeat),
+				durationFlag("for", "begin no check after so long", "until a signal", shortestWatch, longestWatch),
+			}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
+			run: p.watch,
 		},
 		{
 			name:    "takeover",
@@ -45,6 +59,7 @@ func (p Program) commands() []command {
 			flags: slices.Concat([]flagRow{
 				fileFlag(), allFlag(),
 				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
+				dryRunFlag(),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
 			run: p.byHand(p.TakeOver),
 		},
@@ -57,6 +72,7 @@ func (p Program) commands() []command {
 			flags: slices.Concat([]flagRow{
 				fileFlag(), allFlag(),
 				bare("force", "", "do not raise again what nobody takes"),
+				dryRunFlag(),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
 			run: p.byHand(p.Release),
 		},
@@ -66,8 +82,12 @@ func (p Program) commands() []command {
 			summary: "maintenance: checks go on, and nothing is switched",
 			about:   aboutPause,
 			codes:   codesHelp(pauseCodes()),
-			flags:   slices.Concat([]flagRow{fileFlag(), allFlag(), forFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
-			run:     p.pause,
+			flags: slices.Concat([]flagRow{
+				fileFlag(), allFlag(),
+				durationFlag("for", "how long", config.DurationText(usualPause), shortestPause, longestPause),
+				quietByHand(),
+			}, helpFlags(), settingFlags(nameHostAndDir...)),
+			run: p.pause,
 		},
 		{
 			name:    "resume",
@@ -184,11 +204,14 @@ func bare(name, short, help string) flagRow {
 // reportFlags are those of the commands that end in a report.
 func reportFlags(quiet flagRow) []flagRow {
 	return []flagRow{
-		bare("dry-run", "n", "change, send and write nothing; show the commands that would run"),
 		bare("json", "", "one JSON object for each cluster on stdout, and --quiet"),
-		bare("verbose", "v", "say what is done as it is done, as on a terminal"),
+		bare("verbose", "v", "say what is done as it is done, as checks do on a terminal"),
 		quiet,
 	}
+}
+
+func dryRunFlag() flagRow {
+	return bare("dry-run", "n", "change, send and write nothing; show the commands that would run")
 }
 
 func quietCheck() flagRow  { return bare("quiet", "q", "say only what changed, as without a terminal") }
@@ -200,9 +223,11 @@ func fileFlag() flagRow {
 
 func allFlag() flagRow { return bare("all", "", "all clusters that are known") }
 
-func forFlag() flagRow {
-	return flagRow{name: "for", argument: "DURATION", help: fmt.Sprintf("how long (%s to %s; default %s)",
-		config.DurationText(shortestPause), config.DurationText(longestPause), config.DurationText(usualPause))}
+func durationFlag(name, help, usual string, shortest, longest time.Duration) flagRow {
+	return flagRow{
+		name: name, argument: "DURATION", help: help,
+		limits: fmt.Sprintf(" (%s to %s; default %s)", config.DurationText(shortest), config.DurationText(longest), usual),
+	}
 }
 
 // settingFlags are the flags of the table of settings, or of some.

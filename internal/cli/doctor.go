@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,7 +53,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 	}
 	code := 0
-	for cluster, examined := range sideBySide(clusters, examinedAtOnce, 0, func(cluster config.Cluster) []failover.Finding {
+	for cluster, examined := range sideBySide(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []failover.Finding {
 		return p.Examine(c.Context, cluster, c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
@@ -73,8 +74,9 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 }
 
 // sideBySide does the same to all clusters, to so many at a time, and begins one
-// so long after the other. It yields the results in the order of the clusters.
-func sideBySide[T any](clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
+// so long after the other; when ctx ends, that is no longer waited for. It yields
+// the results in the order of the clusters.
+func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
 		bug    *failover.Bug
@@ -84,7 +86,10 @@ func sideBySide[T any](clusters []config.Cluster, atOnce int, apart time.Duratio
 	for i, cluster := range clusters {
 		ends[i] = make(chan ending, 1)
 		go func() {
-			time.Sleep(time.Duration(i) * apart)
+			select {
+			case <-time.After(time.Duration(i) * apart):
+			case <-ctx.Done():
+			}
 			slots <- struct{}{}
 			var e ending
 			defer func() {

@@ -15,6 +15,14 @@
 // --quiet is the same as no terminal, and no commands in a dry run. --json
 // implies --quiet, but where --verbose is given too.
 //
+// A watch is talkative only with --verbose, and otherwise says nothing that it
+// said in the check before: what makes checks impossible is told when that
+// begins, when it changes, and by the verdict that ends it.
+//
+// On a terminal that can redraw, check and watch draw one more line below all
+// others, with what is being done right now, and the outcome has a colour. There
+// are no control characters anywhere else.
+//
 // What is done by hand is news to whoever typed it: its one line is printed, as
 // is for whom it waits, but with --quiet only where it went wrong.
 //
@@ -72,6 +80,18 @@ type voice struct {
 	quiet     bool
 	dryRun    bool
 	byHand    bool // not a check: an operator typed it
+	notes     bool // are news, though not loud: somebody watches
+	live      bool // on a terminal that shows what is being done
+	color     bool
+	screen    *screen // where that is drawn; nil where it is not
+	memory    *memory // of the check before this one, in the same watch
+}
+
+// onScreen is where a voice of several clusters writes from now on.
+func (v *voice) onScreen() *screen {
+	s := &screen{out: v.out, draws: v.live, color: v.color}
+	v.out = s
+	return s
 }
 
 // say prints a line of a talkative check.
@@ -82,7 +102,21 @@ func (v voice) say(format string, args ...any) {
 }
 
 // report prints a line that is not only for a talkative check.
-func (v voice) report(text string) { complain(v.out, v.cluster+": "+text) }
+func (v voice) report(text string) { v.advised(text, "") }
+
+// advised is report, with a line that says what to do about it.
+func (v voice) advised(text, hint string) {
+	if v.fresh(text) {
+		var lines strings.Builder // in one piece, whatever other clusters say meanwhile
+		complain(&lines, v.cluster+": "+text)
+		advise(&lines, hint)
+		io.WriteString(v.out, lines.String())
+	}
+}
+
+// fresh says whether a line is to be printed: a watch that is not talkative
+// does not repeat itself.
+func (v voice) fresh(line string) bool { return !v.memory.knows(line) || v.talkative }
 
 // result prints the line that something done by hand ends with.
 func (v voice) result(text string) {
@@ -93,6 +127,7 @@ func (v voice) result(text string) {
 
 // tell puts an event into words.
 func (v voice) tell(event any) {
+	v.screen.follow(v.cluster, event)
 	switch e := event.(type) {
 	case failover.RoundBegan:
 		v.say("round %d: pinging %s, at most %s, %s apart", e.N, hostAndAddress(e.Host, e.Address),
@@ -118,7 +153,7 @@ func (v voice) tell(event any) {
 	case failover.Delivered:
 		v.delivered(e)
 	case failover.Noted:
-		if e.Loud {
+		if e.Loud || v.notes && !v.talkative {
 			v.report(e.Text)
 		} else {
 			v.say("%s", e.Text)
@@ -268,12 +303,13 @@ func (v voice) verdict(r failover.Report) {
 	if r.Error != nil && !strings.Contains(r.Reason, *r.Error) {
 		text += ": " + *r.Error
 	}
-	wanted := r.Changed
+	wanted := r.Changed || v.memory.recovers()
 	if v.byHand {
 		wanted = !v.quiet || r.Code >= state.Unknown.Code()
 	}
-	if wanted || v.talkative {
-		v.report(text)
+	if (wanted || v.talkative) && v.fresh(text) {
+		rest := strings.TrimPrefix(oneLine(text), string(r.Outcome))
+		fmt.Fprintf(v.out, "%s: %s: %s%s\n", programName, v.cluster, colored(v.color, r.Outcome), rest)
 	}
 }
 
@@ -284,8 +320,7 @@ func (v voice) unmade(err error) int {
 		code, hint = e.Code, e.Hint
 	}
 	if code != codeBusy || v.talkative || v.byHand {
-		v.report(err.Error())
-		advise(v.out, hint)
+		v.advised(err.Error(), hint)
 	}
 	return code
 }

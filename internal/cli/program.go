@@ -33,6 +33,7 @@ const Interrupted = -1
 type Program struct {
 	Stdout, Stderr io.Writer
 	Terminal       bool // Stderr is a terminal
+	Live, Color    bool // which can redraw a line, and has colours
 	Version        string
 	Env            config.Env
 	File           string // the configuration file where none is named; "" for none

@@ -97,7 +97,7 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 		rec, broken := state.Dir(c.StateDir).Load(c.Name, false)
 		if broken != nil {
 			rec = nil
-		} else if check, ok := made[c.Name]; ok {
+		} else if check, ok := made[c.Name]; ok && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
 			rec.Last = &check
 		}
 		all[i] = statusOf(c, rec, now)

@@ -351,7 +351,7 @@ func TestStatusOfNothing(t *testing.T) {
 	long := "/" + strings.Repeat("x", 300)
 	want(t, faked(nil).run("status", "--monitoring", "--state-dir", long), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - open " + long + ": file name too long\n"})
 	dir := checked(t, "web")
-	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"wbe\": no such cluster; known is web\n"})
+	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"wbe\": no such cluster; known is web\nhint: did you mean web?\n"})
 	want(t, faked(nil).run("status", "--monitoring", "--json", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --json and --monitoring exclude each other\n"})
 }
 

@@ -199,15 +199,17 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 // DecideTakeOver is the judgement of a takeover by hand. Nobody has pinged the
 // primary: it may be alive. What must agree is this machine's own network and
 // that nobody answers for what is to be raised; force leaves only a fault of
-// the ground, why, to speak against it. The numbers of rules are for checks: it
-// has none.
-func DecideTakeOver(seen Seen, why string, force bool) Decision {
+// the ground, why, to speak against it. Open says that a release of what is here
+// was interrupted. The numbers of rules are for checks: it has none.
+func DecideTakeOver(seen Seen, why string, open, force bool) Decision {
 	held, missing := seen.held(), seen.missing()
 	refuse := func(format string, args ...any) Decision {
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
 	}
 	answered := seen.answered()
 	switch {
+	case len(missing) == 0 && open:
+		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept by hand: a release that was interrupted is undone", list(held))}
 	case len(missing) == 0:
 		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is here already", list(held))}
 	case why != "":

@@ -37,11 +37,11 @@ func (t Tool) RaisePlan(k *Kernel, a Alias) ([]string, error) {
 	if k.Holds(a.addr()) {
 		return nil, nil
 	}
-	ways, err := t.ways(k, a)
+	label, err := t.label(k, a, nil)
 	if err != nil {
 		return nil, fmt.Errorf("raise %s on %s: %w", a.Prefix, a.Interface, err)
 	}
-	return ways[0], nil
+	return t.additions(a, label)[0], nil
 }
 
 // Raise makes the alias stand: nothing is run where the address is on this machine already, on
@@ -61,16 +61,22 @@ func (t Tool) Raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 }
 
 func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Result, err error) {
-	k, err := Look()
+	began := time.Now()
+	k, err := t.look()
 	if err != nil {
 		return "", nil, err
 	}
 	if !k.Holds(a.addr()) {
-		if ran, err = t.add(ctx, k, a); err != nil {
+		label, done, err := t.choose(began, k, a)
+		if err != nil {
+			return "", nil, err
+		}
+		defer done()
+		if ran, err = t.add(ctx, k, a, label); err != nil {
 			return "", ran, err
 		}
 	}
-	p, err := settled(ctx, a.addr())
+	p, err := t.settled(ctx, a.addr())
 	if errors.Is(err, errDuplicate) {
 		removed, leftover := t.removeFailed(ctx, a.addr())
 		return "", append(ran, removed...), errors.Join(err, leftover)
@@ -79,18 +85,14 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 }
 
 // add runs what is needed for the kernel to show the address, in use or not yet.
-func (t Tool) add(ctx context.Context, before *Kernel, a Alias) (ran []proc.Result, err error) {
-	ways, err := t.ways(before, a)
-	if err != nil {
-		return nil, err
-	}
+func (t Tool) add(ctx context.Context, before *Kernel, a Alias, label string) (ran []proc.Result, err error) {
 	if ran, err = t.removeFailed(ctx, a.addr()); err != nil {
 		return ran, err
 	}
-	for _, way := range ways {
+	for _, way := range t.additions(a, label) {
 		r := t.run(ctx, way)
 		ran = append(ran, r)
-		now, err := Look()
+		now, err := t.look()
 		if err != nil {
 			return ran, err
 		}
@@ -104,25 +106,26 @@ func (t Tool) add(ctx context.Context, before *Kernel, a Alias) (ran []proc.Resu
 	return ran, futile(ran[len(ran)-1], "does not show the address")
 }
 
-// ways are the commands that would raise the alias, the best first.
-func (t Tool) ways(k *Kernel, a Alias) ([][]string, error) {
-	if _, ok := k.Link(a.Interface); !ok {
-		return nil, fmt.Errorf("there is no interface %q", a.Interface)
+// choose chooses the label, by a look that began at that time, so that nobody
+// else in the process takes it before done is called.
+func (t Tool) choose(looked time.Time, k *Kernel, a Alias) (label string, done func(), err error) {
+	if t.Process == nil {
+		label, err := t.label(k, a, nil)
+		return label, func() {}, err
 	}
-	label, err := t.label(k, a)
-	if err != nil {
-		return nil, err
-	}
-	return t.additions(a, label), nil
+	return t.Process.labels.choose(looked, func(taken []string) (string, error) { return t.label(k, a, taken) })
 }
 
-// label chooses the alias's label: "" is none.
-func (t Tool) label(k *Kernel, a Alias) (string, error) {
+// label chooses the alias's label, none of those taken: "" is none.
+func (t Tool) label(k *Kernel, a Alias, taken []string) (string, error) {
+	if _, ok := k.Link(a.Interface); !ok {
+		return "", fmt.Errorf("there is no interface %q", a.Interface)
+	}
 	if a.Prefix.Addr().Is6() {
 		return "", nil
 	}
 	if a.Label == "" {
-		label, ok := FreeLabel(k, a.Interface)
+		label, ok := FreeLabel(k, a.Interface, taken...)
 		if !ok && t.Name == "ifconfig" {
 			return "", fmt.Errorf("ifconfig needs a label such as %q, and that is longer than %d characters: use ip (Debian package iproute2)", a.Interface+":1", labelMax)
 		}
@@ -143,9 +146,9 @@ func (t Tool) label(k *Kernel, a Alias) (string, error) {
 var errDuplicate = errors.New("another machine has the address, the kernel's duplicate address detection says")
 
 // settled waits until the kernel has a in use: at once for IPv4.
-func settled(ctx context.Context, a netip.Addr) (Place, error) {
+func (t Tool) settled(ctx context.Context, a netip.Addr) (Place, error) {
 	for deadline := time.Now().Add(dadTimeout); ; {
-		k, err := Look()
+		k, err := t.look()
 		if err != nil {
 			return Place{}, err
 		}
@@ -192,7 +195,7 @@ func (t Tool) LowerPlan(k *Kernel, addr netip.Addr) ([][]string, error) {
 //
 // Preventing that is a setting of the interface for the moment: the caller holds the machine-wide lock.
 func (t Tool) Lower(ctx context.Context, addr netip.Addr) (ran []proc.Result, err error) {
-	k, err := Look()
+	k, err := t.look()
 	if err != nil {
 		return nil, fmt.Errorf("lower %s: %w", addr, err)
 	}
@@ -201,7 +204,7 @@ func (t Tool) Lower(ctx context.Context, addr netip.Addr) (ran []proc.Result, er
 
 // removeFailed removes what duplicate address detection has left of addr.
 func (t Tool) removeFailed(ctx context.Context, addr netip.Addr) (ran []proc.Result, err error) {
-	k, err := Look()
+	k, err := t.look()
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +228,7 @@ func lowering(p Place, err error) error {
 
 // remove removes an address from one place.
 func (t Tool) remove(ctx context.Context, p Place) (ran []proc.Result, err error) {
-	before, err := Look()
+	before, err := t.look()
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +252,7 @@ func (t Tool) remove(ctx context.Context, p Place) (ran []proc.Result, err error
 	if r.protect {
 		ran = append(ran, promote(p.Interface, "0"))
 	}
-	after, err := Look()
+	after, err := t.look()
 	if err != nil {
 		return ran, err
 	}
@@ -281,8 +284,14 @@ func futile(r proc.Result, kernel string) error {
 // missing is an error where other addresses than ours have gone from the interface.
 func missing(before, after *Kernel, link string, ours netip.Addr) error {
 	l, _ := before.Link(link)
+	now, _ := after.Link(link)
+	type standing struct{ prefix, peer netip.Prefix }
+	stands := make(map[standing]bool, len(now.Addresses)) // of a thousand addresses each is looked for
+	for _, a := range now.Addresses {
+		stands[standing{a.Prefix, a.Peer}] = true
+	}
 	for _, a := range l.Addresses {
-		if _, stands := after.again(Place{Interface: link, Address: a}); !stands && a.Prefix.Addr() != bare(ours) {
+		if !stands[standing{a.Prefix, a.Peer}] && !a.DADFailed && a.Prefix.Addr() != bare(ours) {
 			return fmt.Errorf("the address %s has gone from %s with it", a.Prefix, link)
 		}
 	}

@@ -255,15 +255,24 @@ func zoned(a netip.Addr, link string) netip.Addr {
 // labelMax is the longest label the kernel keeps: IFNAMSIZ with its closing zero byte.
 const labelMax = unix.IFNAMSIZ - 1
 
-// FreeLabel gives the first alias label of the interface that no address has: "eth0:1", "eth0:2" and
-// so on. False: 15 characters do not suffice for one.
-func FreeLabel(k *Kernel, link string) (string, bool) {
+// FreeLabel gives the first alias label of the interface that no address has, and that is not taken:
+// "eth0:1", "eth0:2" and so on. False: 15 characters do not suffice for one.
+func FreeLabel(k *Kernel, link string, taken ...string) (string, bool) {
+	used := make(map[string]bool) // the next that is free may be the thousandth
+	for _, label := range taken {
+		used[label] = true
+	}
+	for _, l := range k.Links {
+		for _, has := range l.Addresses {
+			used[has.Label] = true
+		}
+	}
 	for n := 1; ; n++ {
-		label := fmt.Sprintf("%s:%d", link, n)
+		label := link + ":" + strconv.Itoa(n)
 		if len(label) > labelMax {
 			return "", false
 		}
-		if len(k.labelled(label)) == 0 {
+		if !used[label] {
 			return label, true
 		}
 	}

@@ -47,7 +47,7 @@ func (t Tool) RenewPlan(k *Kernel, a Alias) ([][]string, error) {
 // Where the kernel would take other addresses of the network along at the end of a lease, the address
 // is made to last for ever instead, and that is an error.
 func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error) {
-	k, err := Look()
+	k, err := t.look()
 	if err != nil {
 		return nil, fmt.Errorf("renew %s: %w", a.addr(), err)
 	}
@@ -84,7 +84,7 @@ func (t Tool) renew(ctx context.Context, before *Kernel, p Place, lease time.Dur
 		began := time.Now()
 		r := t.run(ctx, way)
 		ran = append(ran, r)
-		after, lookErr := Look()
+		after, lookErr := t.look()
 		if lookErr != nil {
 			return ran, lookErr
 		}

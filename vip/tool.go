@@ -22,6 +22,15 @@ const toolTimeout = 5 * time.Second
 type Tool struct {
 	Name string // ip or ifconfig
 	Path string
+
+	Process *Process // in which others may raise at the same time; nil: nobody does
+}
+
+func (t Tool) look() (*Kernel, error) {
+	if t.Process == nil {
+		return Look()
+	}
+	return t.Process.Look()
 }
 
 // String is the tool as an operator knows it: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox
@@ -59,6 +68,9 @@ func FindTool(setting string) (Tool, error) {
 
 // run runs the tool with the arguments of a plan, and reports them as planned.
 func (t Tool) run(ctx context.Context, plan []string) proc.Result {
+	if t.Process != nil {
+		defer t.Process.children.enter(ctx)()
+	}
 	result := proc.Run(ctx, proc.Command{Argv: append([]string{t.Path}, plan[1:]...), Timeout: toolTimeout})
 	result.Argv = plan
 	if result.Err != nil {

@@ -3,16 +3,14 @@ package vip
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/mdlayher/ethernet"
-	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -35,9 +33,9 @@ type Wire struct {
 	own   func(net.HardwareAddr) bool
 	named map[netip.Addr]netip.Addr // as it stands in a packet -> as Open was given it
 
-	arp, nd *packet.Conn // nil where no address of the family was named
-	sockets []io.Closer
-	readers sync.WaitGroup
+	taps    *taps
+	arp, nd *tap     // nil where no address of the family was named
+	groups  *os.File // the socket that has joined the groups of IPv6; else nil
 
 	mu     sync.Mutex
 	heard  []Heard
@@ -64,6 +62,12 @@ type Heard struct {
 // never heard; own is called from another goroutine. The error is about the
 // link, or wraps fs.ErrPermission where CAP_NET_RAW is missing.
 func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, error) {
+	return new(Process).Open(l, own, addrs...)
+}
+
+// Open is the function Open, with sockets that all who listen in the process
+// share.
+func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, error) {
 	switch {
 	case l.Loopback:
 		return nil, fmt.Errorf("%s: a loopback interface has no neighbours to ask", l.Name)
@@ -72,7 +76,7 @@ func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, 
 	case len(l.MAC) != 6:
 		return nil, fmt.Errorf("%s: MAC %q has %d bytes: only Ethernet (6) is understood", l.Name, l.MAC, len(l.MAC))
 	}
-	w := &Wire{link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
+	w := &Wire{taps: &p.taps, link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
 	for _, a := range addrs {
 		w.named[bare(a)] = a
 	}
@@ -94,40 +98,20 @@ func (w *Wire) open() (err error) {
 		}
 	}
 	if v4 {
-		if w.arp, err = w.listen("ARP", ethernet.EtherTypeARP, nil); err != nil {
+		if w.arp, err = w.taps.listen(w, "ARP", ethernet.EtherTypeARP, nil); err != nil {
 			return err
 		}
 	}
 	if len(v6) > 0 {
 		// The groups first: a probe sent just after Open returns must find them joined.
-		groups, err := joinSolicitedNodes(w.link, v6)
-		if err != nil {
+		if w.groups, err = joinSolicitedNodes(w.link, v6); err != nil {
 			return err
 		}
-		w.sockets = append(w.sockets, groups)
-		if w.nd, err = w.listen("neighbour discovery", ethernet.EtherTypeIPv6, ndFilter); err != nil {
+		if w.nd, err = w.taps.listen(w, "neighbour discovery", ethernet.EtherTypeIPv6, ndFilter); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// listen opens the packet socket of one protocol and reads from it until Close.
-func (w *Wire) listen(what string, protocol ethernet.EtherType, filter []bpf.Instruction) (*packet.Conn, error) {
-	program, err := bpf.Assemble(slices.Concat(addressedToUs, filter, []bpf.Instruction{bpf.RetConstant{Val: maxFrame}}))
-	if err != nil {
-		return nil, err
-	}
-	conn, err := packet.Listen(&net.Interface{Index: w.link.Index}, packet.Raw, int(protocol), &packet.Config{Filter: program})
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%s: listening for %s needs CAP_NET_RAW: %w", w.link.Name, what, errno(err))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: listening for %s: %w", w.link.Name, what, errno(err))
-	}
-	w.sockets = append(w.sockets, conn)
-	w.readers.Go(func() { w.read(conn) })
-	return conn, nil
 }
 
 // addressedToUs drops what did not come to this machine over this very link:
@@ -139,20 +123,6 @@ var addressedToUs = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtType},
 	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},
-}
-
-func (w *Wire) read(conn *packet.Conn) {
-	b := make([]byte, maxFrame)
-	for {
-		n, _, err := conn.ReadFrom(b)
-		if err != nil {
-			w.end(err)
-			return
-		}
-		if h, source, ok := hear(b[:n]); ok && !w.ours(source) && !w.ours(h.MAC) {
-			w.note(h)
-		}
-	}
 }
 
 // hear understands one frame as it came from the wire; source is the MAC that
@@ -221,7 +191,7 @@ func (w *Wire) wake() {
 func (w *Wire) Ask(target, from netip.Addr) error {
 	frame, err := w.question(bare(target), bare(from))
 	if err == nil {
-		err = w.send(bare(target), frame)
+		err = w.ask(bare(target), frame)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: asking for %s: %w", w.link.Name, target, err)
@@ -273,20 +243,31 @@ func (w *Wire) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte, er
 	return [][]byte{frame}, err
 }
 
+func (w *Wire) ask(target netip.Addr, frame []byte) error {
+	tap, err := w.tap(target)
+	if err != nil {
+		return err
+	}
+	return tap.ask(w, frame)
+}
+
 func (w *Wire) send(about netip.Addr, frames ...[]byte) error {
+	tap, err := w.tap(about)
+	for i := 0; err == nil && i < len(frames); i++ {
+		err = tap.send(frames[i])
+	}
+	return err
+}
+
+// tap is where something about an address is sent.
+func (w *Wire) tap(about netip.Addr) (*tap, error) {
 	if _, ok := w.named[about]; !ok {
-		return errors.New("not among the addresses listened for")
+		return nil, errors.New("not among the addresses listened for")
 	}
-	conn := w.arp
 	if about.Is6() {
-		conn = w.nd
+		return w.nd, nil
 	}
-	for _, f := range frames {
-		if _, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
-			return errno(err)
-		}
-	}
-	return nil
+	return w.arp, nil
 }
 
 // Heard returns all that was heard at or after since, oldest first.
@@ -319,19 +300,24 @@ func (w *Wire) Err() error {
 }
 
 // Close ends listening and waits until it has ended. The kernel takes about
-// 10 ms for it, an RCU grace period, which the sockets wait for together.
+// 10 ms to close a packet socket, an RCU grace period, which several wait for
+// together.
 func (w *Wire) Close() error {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	errs := make([]error, len(w.sockets))
+	var errs [3]error
 	var closing sync.WaitGroup
-	for i, s := range w.sockets {
-		closing.Go(func() { errs[i] = s.Close() })
+	for i, tap := range []*tap{w.arp, w.nd} {
+		if tap != nil {
+			closing.Go(func() { errs[i] = w.taps.leave(w, tap) })
+		}
+	}
+	if w.groups != nil {
+		closing.Go(func() { errs[2] = w.groups.Close() })
 	}
 	closing.Wait()
-	w.readers.Wait()
-	return errors.Join(errs...)
+	return errors.Join(errs[:]...)
 }
 
 // bare is an address as packets and the kernel have it: no zone, IPv4 in 4

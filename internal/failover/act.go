@@ -136,7 +136,7 @@ func (r *run) agree(ctx context.Context, d state.Decision) (state.Decision, erro
 // stand, and why others do not.
 func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Addr, failed []string) {
 	r.doing("raising " + addressList(addrs))
-	unlock, err := r.lockActs(ctx)
+	unlock, err := r.lockActs(ctx, false)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
@@ -344,7 +344,7 @@ func (r *run) leased(a netip.Addr) {
 
 func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 	r.doing("lowering " + addressList(addrs))
-	unlock, err := r.lockActs(ctx)
+	unlock, err := r.lockActs(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -372,10 +372,10 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 	return nil
 }
 
-func (r *run) lockActs(ctx context.Context) (func(), error) {
+func (r *run) lockActs(ctx context.Context, alone bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, actPatience)
 	defer cancel()
-	return r.dir.LockActs(ctx)
+	return r.LockActs(ctx, r.dir, alone)
 }
 
 // announce tells the clients once that the addresses are here.

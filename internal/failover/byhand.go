@@ -47,15 +47,14 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 		defer end()
 		// Refused or not: whoever types this wants it here.
 		r.rec.ReleasedByHand = false
-		if r.holding() {
-			r.rec.TakenByHand = true
-			if r.rec.Role == state.Releasing {
-				r.rec.Withdraw(time.Now())
-			}
+		open := r.holding() && r.rec.Role == state.Releasing
+		if open && !o.DryRun {
+			r.rec.Withdraw(time.Now())
 		}
+		r.rec.TakenByHand = r.rec.TakenByHand || r.holding()
 		r.judge = func() state.Decision {
 			r.see()
-			return state.DecideTakeOver(r.seen, r.ground.fault, r.opt.Force)
+			return state.DecideTakeOver(r.seen, r.ground.fault, open, r.opt.Force)
 		}
 		if err := r.lookByHand(ctx); err != nil {
 			return Report{}, err

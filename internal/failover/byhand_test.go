@@ -338,7 +338,7 @@ func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
 		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
 		rec.HandOver = true
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
-		s.want(s.takeover(Options{}), state.Holding, "172.16.0.1 is here already")
+		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept by hand: a release that was interrupted is undone")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.TakenByHand {
 			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.TakenByHand)

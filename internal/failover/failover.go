@@ -56,17 +56,7 @@ const (
 	ruleHold     = 6 // holds, and raises what is missing
 )
 
-// Check makes one check of the cluster in the real world. The error is nil,
-// an *Error, or the context's when a signal ended the check before it acted.
-func Check(ctx context.Context, c config.Cluster, o Options) (Report, error) {
-	world, err := Real(c)
-	if err != nil {
-		return Report{}, err
-	}
-	return CheckIn(ctx, world, c, o)
-}
-
-// CheckIn is Check in a world of the caller's making.
+// CheckIn is Machine.Check in a world of the caller's making.
 func CheckIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
 	return within(Longest(c), newRun(w, c, o), func(r *run) (Report, error) { return r.check(ctx) })
 }

@@ -286,6 +286,7 @@ func (r *modelRun) world() World {
 			return r.u.neigh[a]
 		},
 		Tool:     modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
+		LockActs: lockActs,
 		Hook:     r.hook,
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -273,10 +274,13 @@ func (n *model) told(u *unit, rec *state.Record) {
 // switched and mailed keep count of the switches that letters have to tell of.
 func (u *unit) switched(how string) { u.untold = how + " " + time.Since(u.n.t0).String() }
 
+// eventID is in each letter that tells of a change, be it among many.
+var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
+
 func (u *unit) mailed(l state.Letter) {
 	u.mailbox = append(u.mailbox, l)
 	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
-		if strings.Contains(l.MessageID, "."+kind+"@") || strings.Contains(l.Body, "In the history: ") {
+		if strings.Contains(l.MessageID, "."+kind+"@") || eventID.MatchString(l.Body) {
 			u.untold = ""
 			u.blocked = kind == "blocked"
 		}

@@ -191,7 +191,7 @@ func TestTheWorldAsItIs(t *testing.T) {
 		t.Errorf("uptime %v: %v", up, err)
 	}
 	set.Mail.CAFile = t.TempDir() + "/ca.pem"
-	if _, err := Check(t.Context(), set, Options{}); err == nil || !strings.HasSuffix(err.Error(), `/ca.pem" holds no certificate that can be read`) {
+	if _, err := new(Machine).Check(t.Context(), set, Options{}); err == nil || !strings.HasSuffix(err.Error(), `/ca.pem" holds no certificate that can be read`) {
 		t.Errorf("mail-ca that is not there: %v", err)
 	}
 	set = usual()

@@ -37,7 +37,9 @@ type World struct {
 	MayRaise  func() error
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
-	Deliver   func(context.Context, []state.Letter) (left []state.Letter, err error)
+	// LockActs is for who raises, or, alone, for who lowers.
+	LockActs func(ctx context.Context, d state.Dir, alone bool) (unlock func(), err error)
+	Deliver  func(context.Context, []state.Letter) (left []state.Letter, err error)
 	// What only an examination needs: all addresses of a name; how far the
 	// way of mail goes, without a letter; and what whoever takes one says.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -87,15 +89,12 @@ func Real(c config.Cluster) (World, error) {
 			return check.Lookup(ctx, name, resolveTimeout)
 		},
 		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
-			wire, err := vip.Open(l, own, addrs...)
-			if err != nil {
-				return nil, err // not a nil *vip.Wire in an interface
-			}
-			return wire, nil
+			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:     proc.Run,
 		MayPing:  check.Permission,
 		MayRaise: vip.Permission,
+		LockActs: lockActs,
 		BootID:   bootID,
 		Uptime:   uptime,
 	}
@@ -121,6 +120,18 @@ func Real(c config.Cluster) (World, error) {
 	}
 	w.Deliver, w.Greet, w.Post = server.Deliver, server.Greet, server.Post
 	return w, err
+}
+
+func listening(wire *vip.Wire, err error) (Wire, error) {
+	if err != nil {
+		return nil, err // not a nil *vip.Wire in an interface
+	}
+	return wire, nil
+}
+
+// lockActs is the machine's lock, for one at a time whatever he does.
+func lockActs(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
+	return d.LockActs(ctx)
 }
 
 // bootID names the boot this machine is in (random(4)).

@@ -304,7 +304,8 @@ func (m *machine) world() World {
 			defer m.net.mu.Unlock()
 			return m.hears[a]
 		},
-		Tool: tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		Tool:     tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		LockActs: lockActs,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}

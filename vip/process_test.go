@@ -1,0 +1,170 @@
+package vip
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pingover/internal/lab"
+	"pingover/internal/proc"
+)
+
+// TestALookIsNeverOlderThanTheQuestion: whoever asks while a look is under way
+// gets the next one, and all who do share it.
+func TestALookIsNeverOlderThanTheQuestion(t *testing.T) {
+	var l looks
+	var mu sync.Mutex
+	var begun []time.Time
+	take := func() (*Kernel, error) {
+		mu.Lock()
+		begun = append(begun, time.Now())
+		n := len(begun)
+		mu.Unlock()
+		time.Sleep(2 * time.Millisecond)
+		return &Kernel{Links: []Link{{Index: n}}}, nil
+	}
+	began := time.Now()
+	var asking sync.WaitGroup
+	for i := range 1000 {
+		asking.Go(func() {
+			time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+			asked := time.Now()
+			k, err := l.take(take)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || begun[k.Links[0].Index-1].Before(asked) {
+				t.Errorf("asked at %v, and the look began at %v: %v", asked, begun[k.Links[0].Index-1], err)
+			}
+		})
+	}
+	asking.Wait()
+	if most := int(time.Since(began)/(2*time.Millisecond)) + 1; len(begun) > most {
+		t.Errorf("%d looks in the time of %d", len(begun), most)
+	}
+}
+
+// TestLabelsChosenSideBySide: a label that a look does not show yet is nobody
+// else's, and is free again when it has gone.
+func TestLabelsChosenSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l labels
+		k := &Kernel{Links: []Link{{Name: "eth0"}}}
+		choose := func(looked time.Time) (string, func()) {
+			label, done, err := l.choose(looked, func(taken []string) (string, error) {
+				label, _ := FreeLabel(k, "eth0", taken...)
+				return label, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return label, done
+		}
+		looked := time.Now()
+		first, done := choose(looked)
+		second, _ := choose(looked)
+		time.Sleep(time.Second)
+		done()
+		third, _ := choose(looked) // it has not looked since
+		time.Sleep(time.Second)
+		fourth, _ := choose(time.Now())
+		if got, want := fmt.Sprintln(first, second, third, fourth), "eth0:1 eth0:2 eth0:3 eth0:1\n"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// TestRaisedSideBySide: many who raise at the same time, in one process, all
+// get what they want, each under a label of its own.
+func TestRaisedSideBySide(t *testing.T) {
+	onHost(t, standby(), func(t *testing.T) {
+		path, err := proc.Find("ip")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tool := Tool{Name: "ip", Path: path, Process: new(Process)}
+		const n = 50
+		var labels sync.Map
+		var raising sync.WaitGroup
+		for i := range n {
+			raising.Go(func() {
+				addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})
+				label, _, err := tool.Raise(t.Context(), Alias{Prefix: netip.PrefixFrom(addr, 32), Interface: "eth0"})
+				if other, taken := labels.LoadOrStore(label, addr); err != nil || taken {
+					t.Errorf("%s under %q, which %v has: %v", addr, label, other, err)
+				}
+			})
+		}
+		raising.Wait()
+		k, err := Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)}); len(k.Places(addr)) != 1 {
+				t.Errorf("%s stands at %v", addr, k.Places(addr))
+			}
+		}
+	})
+}
+
+// TestManyListenAtOneSocket: wires of one process share the packet socket of
+// their link, each hears what it named, and the last to leave closes it.
+func TestManyListenAtOneSocket(t *testing.T) {
+	onHost(t, func(t *testing.T, l *lab.Lab) *lab.Host {
+		h := standby()(t, l)
+		if _, err := l.Add("gateway", "172.16.0.254/24"); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}, func(t *testing.T) {
+		k, err := Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, _ := k.Link("eth0")
+		witness := netip.MustParseAddr("172.16.0.254")
+		var process Process
+		wires := make([]*Wire, 20)
+		for i := range wires {
+			if wires[i], err = process.Open(link, k.OwnMAC, witness, netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := openTaps(t); got != 1 {
+			t.Errorf("%d packet sockets for %d wires", got, len(wires))
+		}
+		asked := time.Now()
+		for _, w := range wires {
+			if err := w.Ask(witness, netip.MustParseAddr("172.16.0.3")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(500 * time.Millisecond)
+		for i, w := range wires {
+			// One reply to the first, one to all who asked a moment later.
+			if heard := w.Heard(asked); len(heard) < 1 || len(heard) > 3 {
+				t.Errorf("wire %d heard %v", i, heard)
+			}
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+			if want := min(1, len(wires)-1-i); openTaps(t) != want {
+				t.Errorf("%d packet sockets after %d wires are closed, want %d", openTaps(t), i+1, want)
+			}
+		}
+	})
+}
+
+// openTaps counts the packet sockets of this network namespace.
+func openTaps(t *testing.T) int {
+	data, err := os.ReadFile("/proc/thread-self/net/packet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(data), "\n") - 1 // without the heading
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,9 @@ func (t tests) Run() int {
 		return code
 	}
 	defer removeBinary()
+	// Under nohup our children would ignore the hangup that a test sends them; a
+	// signal that is caught here is not ignored there.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	manyAtOnce()
 	return t.M.Run()
 }

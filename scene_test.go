@@ -76,7 +76,7 @@ func TestPowerCut(t *testing.T) {
 	l := s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")[0]
 	l.says(t, "standby has taken over 172.16.0.1")
 	l.says(t, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 exit code 0")
-	l.says(t, "To undo the takeover ip addr del 172.16.0.1/32 dev eth0")
+	l.says(t, "To undo the takeover pingover release web or by hand ip addr del 172.16.0.1/32 dev eth0")
 	if l.to != "ops@example.org" || l.header.Get("Auto-Submitted") != "auto-generated" {
 		t.Errorf("letter to %q, header %v", l.to, l.header)
 	}

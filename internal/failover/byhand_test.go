@@ -18,7 +18,6 @@ import (
 // typed does by hand what is typed on the standby.
 func (s *scene) typed(command func(context.Context, World, config.Cluster, Options) (Report, error), o Options) (Report, error) {
 	s.t.Helper()
-	s.settings.StateDir = s.standby.dir
 	var told []any
 	o.Tell = func(e any) { told = append(told, e) }
 	report, err := command(s.t.Context(), s.standby.world(), s.settings, o)

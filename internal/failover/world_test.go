@@ -644,6 +644,7 @@ func play(t *testing.T, act func(t *testing.T, s *scene)) {
 		s.gateway = s.add("gateway", 254, "172.16.0.254/16")
 		s.standby.gateway[false] = gatewayAddr
 		s.standby.dir = t.TempDir()
+		s.settings.StateDir = s.standby.dir
 		act(t, s)
 	})
 }

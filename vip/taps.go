@@ -37,6 +37,7 @@ type tap struct {
 	ended chan struct{} // closed when nobody reads any more
 
 	mu        sync.Mutex
+	err       error // why it ended; nil while it listens
 	listeners map[netip.Addr][]*Wire
 	asked     map[string]question
 }
@@ -80,6 +81,9 @@ func (t *taps) listen(w *Wire, what string, protocol ethernet.EtherType, filter 
 	defer shared.mu.Unlock()
 	for a := range w.named {
 		shared.listeners[a] = append(shared.listeners[a], w)
+	}
+	if shared.err != nil { // it ended before w was among them
+		w.end(shared.err)
 	}
 	return shared, nil
 }
@@ -150,6 +154,7 @@ func (t *tap) end(err error) {
 	close(t.ended)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.err = err
 	for _, listeners := range t.listeners {
 		for _, w := range listeners {
 			w.end(err)

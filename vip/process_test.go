@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -167,4 +168,60 @@ func openTaps(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return strings.Count(string(data), "\n") - 1 // without the heading
+}
+
+// TestAQuestionThatWaitedAndCouldNotBeSent: who was told that its question will
+// be sent learns that it was not, so that silence does not count.
+func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
+	onHost(t, standby(), func(t *testing.T) {
+		k, err := Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, _ := k.Link("eth0")
+		var process Process
+		open := func(addrs ...netip.Addr) *Wire {
+			w, err := process.Open(link, k.OwnMAC, addrs...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = w.Close() })
+			return w
+		}
+		other := netip.MustParseAddr("172.16.0.7")
+		first, second, third := open(vip4), open(vip4, other), open(other)
+
+		// From here on the link's queue takes nothing, as when it is full.
+		if out, err := exec.Command("tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo", "limit", "0").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		frame, err := second.question(vip4, ours4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second.arp.mu.Lock()
+		second.arp.asked[string(frame)] = question{time.Now(), first}
+		second.arp.mu.Unlock()
+		news := second.News()
+		if err := second.Ask(vip4, ours4); err != nil {
+			t.Fatalf("a question that is to wait: %v", err)
+		}
+		select {
+		case <-news:
+		case <-time.After(5 * time.Second):
+			t.Fatal("no word of a question that could not be sent")
+		}
+		want := "eth0: asking for 172.16.0.1: no buffer space available"
+		for i, w := range []*Wire{first, second} {
+			if err := w.Err(); err == nil || err.Error() != want {
+				t.Errorf("wire %d: got %v, want %q", i, err, want)
+			}
+		}
+		if err := third.Err(); err != nil {
+			t.Errorf("a wire that asks for another address: %v", err)
+		}
+		if err := third.Ask(other, ours4); err == nil {
+			t.Error("a question that cannot be sent at once: no error")
+		}
+	})
 }

@@ -83,7 +83,7 @@ func (t *taps) listen(w *Wire, what string, protocol ethernet.EtherType, filter 
 		shared.listeners[a] = append(shared.listeners[a], w)
 	}
 	if shared.err != nil { // it ended before w was among them
-		w.end(shared.err)
+		w.end("listening ended", shared.err)
 	}
 	return shared, nil
 }
@@ -157,7 +157,7 @@ func (t *tap) end(err error) {
 	t.err = err
 	for _, listeners := range t.listeners {
 		for _, w := range listeners {
-			w.end(err)
+			w.end("listening ended", err)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func (t *tap) send(frame []byte) error {
 // ask sends a question. One that somebody else sent a moment ago is not sent at
 // once but once more for all who ask it until then, so that no answer is older
 // than the question.
-func (t *tap) ask(w *Wire, frame []byte) error {
+func (t *tap) ask(w *Wire, target netip.Addr, frame []byte) error {
 	t.mu.Lock()
 	now, key := time.Now(), string(frame)
 	last, known := t.asked[key]
@@ -184,10 +184,24 @@ func (t *tap) ask(w *Wire, frame []byte) error {
 	case known && last.by != w && wait > 0:
 		t.asked[key] = question{now.Add(wait), w}
 		t.mu.Unlock()
-		time.AfterFunc(wait, func() { _ = t.send(frame) })
+		time.AfterFunc(wait, func() {
+			if err := t.send(frame); err != nil {
+				t.unasked(target, err)
+			}
+		})
 		return nil
 	}
 	t.asked[key] = question{now, w}
 	t.mu.Unlock()
 	return t.send(frame)
+}
+
+// unasked tells all who wait for an answer about target that the question did
+// not go out: they must not take the silence for an answer.
+func (t *tap) unasked(target netip.Addr, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.listeners[target] {
+		w.end(fmt.Sprintf("asking for %s", target), err)
+	}
 }

@@ -160,16 +160,16 @@ func (w *Wire) note(h Heard) {
 	w.wake()
 }
 
-// end records why there is nothing more to hear. The kernel reports an
+// end records why silence says nothing from here on, and at what. The kernel reports an
 // interface that goes down once and would deliver again when it is back up;
 // we stay deaf all the same, for what was missed in between cannot be known.
-func (w *Wire) end(err error) {
+func (w *Wire) end(what string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.err != nil {
 		return
 	}
-	w.err = fmt.Errorf("%s: listening ended: %w", w.link.Name, errno(err))
+	w.err = fmt.Errorf("%s: %s: %w", w.link.Name, what, errno(err))
 	w.wake()
 }
 
@@ -248,7 +248,7 @@ func (w *Wire) ask(target netip.Addr, frame []byte) error {
 	if err != nil {
 		return err
 	}
-	return tap.ask(w, frame)
+	return tap.ask(w, target, frame)
 }
 
 func (w *Wire) send(about netip.Addr, frames ...[]byte) error {
@@ -291,8 +291,9 @@ func (w *Wire) News() <-chan struct{} {
 }
 
 // Err returns why listening ended before Close, nil while it goes on. It ends
-// for good when the interface goes down, even if only for a moment: silence
-// with an Err means that nobody could be heard, not that nobody answered.
+// for good when the interface goes down, even if only for a moment, and when a
+// question could not be sent after Ask had returned: silence with an Err means
+// that nobody could be asked or heard, not that nobody answered.
 func (w *Wire) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

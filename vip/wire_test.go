@@ -214,7 +214,7 @@ func TestNewsComesOncePerThingHeard(t *testing.T) {
 	if closed(second) {
 		t.Error("the old news again")
 	}
-	w.end(unix.ENETDOWN)
+	w.end("listening ended", unix.ENETDOWN)
 	if !closed(second) {
 		t.Error("no news when listening ended")
 	}
@@ -228,8 +228,8 @@ func TestErrKeepsTheFirstFaultAndNotClose(t *testing.T) {
 	if err := w.Err(); err != nil {
 		t.Errorf("Err before anything went wrong: %v", err)
 	}
-	w.end(os.NewSyscallError("recvfrom", unix.ENETDOWN))
-	w.end(errors.New("another"))
+	w.end("listening ended", os.NewSyscallError("recvfrom", unix.ENETDOWN))
+	w.end("listening ended", errors.New("another"))
 	if err := w.Err(); !errors.Is(err, unix.ENETDOWN) || err.Error() != "eth0: listening ended: network is down" {
 		t.Errorf("Err: %v", err)
 	}
@@ -238,7 +238,7 @@ func TestErrKeepsTheFirstFaultAndNotClose(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	w.end(os.ErrClosed)
+	w.end("listening ended", os.ErrClosed)
 	if err := w.Err(); err != nil {
 		t.Errorf("Err after Close: %v", err)
 	}

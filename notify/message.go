@@ -60,6 +60,7 @@ type News struct {
 	Missing  []netip.Prefix // configured, and not where they should be: not raised, not answered for, released, or gone
 	Undo     []string       // command lines that take off this machine what is held, or raise again what is gone
 	Hook     string         // the name of the one that failed
+	Adrift   bool           // given up here, and whether anybody has taken it could not be asked
 	Again    bool           // it repeats, for the first time: further repetitions are gathered
 	Gathered []state.Note   // what Flapping tells, oldest first
 	// Trouble is what a letter about a trouble, its reminder or its end is

@@ -300,6 +300,17 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
+			name: "blocked because nobody can be asked who has what was handed over",
+			news: []News{{
+				Kind:     Blocked,
+				Time:     night,
+				Reason:   "172.16.0.2 has answered in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
+				Evidence: up(),
+				Missing:  prefixes("172.16.0.1/32"),
+				Adrift:   true,
+			}},
+		},
+		{
 			name:   "down",
 			change: func(c *Cluster) { c.VIPs, c.Name = nil, "172.16.0.2" },
 			news:   []News{{Kind: Down, Time: night, Reason: "172.16.0.2 answered none of 10 pings", Evidence: silent()}},

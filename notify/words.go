@@ -85,6 +85,17 @@ func wordsFor(c Cluster, n News) words {
 		}
 
 	case Blocked:
+		if n.Adrift {
+			return words{
+				subject: fmt.Sprintf("%s released %s, perhaps to nobody", me, list(lost)),
+				happened: fmt.Sprintf("%s gave %s up to hand %s over, and could not ask whether anybody has taken %s: perhaps clients reach nobody under %s now.",
+					me, list(lost), them(lost), them(lost), them(lost)),
+				todo: fmt.Sprintf("See who has %s, and what keeps %s from asking. Every further check asks again, and raises %s here when nobody has %s.",
+					list(lost), me, them(lost), them(lost)),
+				undo:  "To have " + them(lost) + " here again",
+				first: "pingover takeover " + c.Name,
+			}
+		}
 		w := words{
 			subject:  "not taken over by " + me,
 			happened: fmt.Sprintf("%s looks down from %s, but switching was refused: nothing was changed.", host, me),

@@ -49,11 +49,12 @@ const (
 
 // Rules of Decide.
 const (
-	rulePaused   = 2 // keeps what is held
-	ruleRival    = 3 // gives way to another machine
-	ruleIsolated = 4 // gives up when no witness answers
-	ruleFailback = 5 // hands over
-	ruleHold     = 6 // holds, and raises what is missing
+	rulePaused     = 2 // keeps what is held
+	ruleUnfinished = 1 // a release that was interrupted
+	ruleRival      = 3 // gives way to another machine
+	ruleIsolated   = 4 // gives up when no witness answers
+	ruleFailback   = 5 // hands over
+	ruleHold       = 6 // holds, and raises what is missing
 )
 
 // CheckIn is Machine.Check in a world of the caller's making.

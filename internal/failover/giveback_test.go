@@ -182,6 +182,37 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 	})
 }
 
+// TestCableOutInAHandOver: what was given up and cannot be asked for is said to
+// be perhaps on nobody, once, and raised again as soon as nobody is seen to
+// have it.
+func TestCableOutInAHandOver(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.minute()
+		s.minute()
+		s.standby.mailbox = nil
+		out := false
+		s.hooked(func(_ context.Context, name string) (string, error) {
+			if name == "/post-release" && !out {
+				s.do(func() { s.standby.down("eth0") })
+				out = true
+			}
+			return "", nil
+		})
+		s.want(s.minute(), state.Blocked, "whether somebody has taken it cannot be asked")
+		s.want(s.minute(), state.Blocked, "")
+		if got, want := strings.Join(s.subjects(), "\n"), "web: HOSTNAME released 172.16.0.1, perhaps to nobody"; got != want {
+			t.Errorf("mail %q, want %q", got, want)
+		}
+		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })
+		s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1")
+		if !s.standby.holds(vipAddr) {
+			t.Error("it is on nobody")
+		}
+	})
+}
+
 // TestBothLetGoInTheSameMoment: who has waited for the other takes it again,
 // even when the other still answers for a moment, with its mind made up.
 func TestBothLetGoInTheSameMoment(t *testing.T) {

@@ -426,7 +426,9 @@ func (r *run) yield(ctx context.Context) {
 			break
 		}
 	}
-	r.again()
+	if err := r.unheard(r.vips()); err != nil {
+		r.ground.blame("%v", err)
+	}
 	for _, mac := range r.contenders() {
 		if !slices.Contains(first, mac) {
 			r.seen.Contender = mac

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -79,9 +80,29 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 		wait := min(every, time.Until(end))
 		if wait <= 0 || r.await(ctx, wait, taken) {
 			taken()
-			return left, nil
+			return left, r.unheard(left)
 		}
 	}
+}
+
+// unheard is why the silence of an address is no answer: the cable went out
+// meanwhile, or listening ended. It is nil where an answer would have been
+// heard.
+func (r *run) unheard(silent []netip.Addr) error {
+	if len(silent) == 0 {
+		return nil
+	}
+	r.again()
+	for _, a := range silent {
+		link := r.linkOf(a)
+		if e, ok := r.ears[link]; ok && e.Err() != nil {
+			return e.Err()
+		}
+		if fault := r.linkFault(link); fault != "" {
+			return errors.New(fault)
+		}
+	}
+	return nil
 }
 
 // giveWay is offer to a rival. One that answers may be about to let go itself:

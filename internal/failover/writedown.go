@@ -113,8 +113,12 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 	var due *state.Trouble
 	var ended []state.Trouble
 	if r.typed == "" {
+		rule := r.rec.Last.Rule
+		if done.Outcome == state.Blocked && r.adrift() { // the check after a hand-over finds it interrupted: the same trouble
+			rule = ruleUnfinished
+		}
 		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
-			notify.Check{Outcome: done.Outcome, Rule: r.rec.Last.Rule, Streaks: r.rec.Streaks, Now: now},
+			notify.Check{Outcome: done.Outcome, Rule: rule, Streaks: r.rec.Streaks, Now: now},
 			notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
 	}
 	// Who typed a command sees why it was refused; what was tried is news, and
@@ -191,6 +195,9 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 		n.Undo = lines(r.plansToRaise())
 	case notify.Released:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool { return !slices.Contains(r.lowered, p.Addr()) })
+	case notify.Blocked:
+		n.Adrift = r.adrift()
+		n.Undo = lines(r.lowerPlans(r.ground.kernel))
 	case notify.Unserved:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
 			_, answered := r.holder(p.Addr())
@@ -201,6 +208,10 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 	}
 	return n
 }
+
+// adrift says that all was given up here, and that nobody could be asked
+// whether he has taken it.
+func (r *run) adrift() bool { return r.rec.Role == state.Releasing && !r.holding() }
 
 // draft is what a letter was made of.
 type draft struct {

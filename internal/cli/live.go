@@ -127,7 +127,11 @@ func (s *screen) follow(cluster string, event any) {
 // between draws how a check ended, until the next begins.
 func (s *screen) between(r failover.Report, next time.Time) {
 	s.show(countdown(next, func(left string) string {
-		return fmt.Sprintf("%s: %s, %s; next check in %s", r.Cluster, colored(s.color, r.Outcome), oneLine(briefly(r)), left)
+		found := ", " + oneLine(briefly(r))
+		if rest, ok := strings.CutPrefix(found, ", "+string(r.Outcome)); ok { // "holding 172.16.0.1" says both
+			found = rest
+		}
+		return fmt.Sprintf("%s: %s%s; next check in %s", r.Cluster, colored(s.color, r.Outcome), found, left)
 	}))
 }
 

@@ -173,7 +173,7 @@ func TestALiveWatch(t *testing.T) {
 15.0s web: error, no right to ping; next check in 3s
 16.0s web: error, no right to ping; next check in 2s
 17.0s web: error, no right to ping; next check in 1s
-18.0s web: holding, holding 172.16.0.1; next check in 6s
+18.0s web: holding 172.16.0.1; next check in 6s
 18.0s`, `pingover: web: no right to ping
 pingover: web: holding: holding 172.16.0.1`)
 	})

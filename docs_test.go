@@ -61,21 +61,26 @@ func TestReadmeCodes(t *testing.T) {
 // that name in README.md. With UPDATE=1 it will.
 func readmeTable(t *testing.T, name, want string) {
 	t.Helper()
-	readme := readFile(t, "README.md")
-	open, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n"
-	before, rest, opened := strings.Cut(readme, open)
+	made(t, "README.md", "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n", want)
+}
+
+// made fails the test unless this is what stands between two lines of a file.
+// With UPDATE=1 it will.
+func made(t *testing.T, file, open, end, want string) {
+	t.Helper()
+	before, rest, opened := strings.Cut(readFile(t, file), open)
 	got, after, ended := strings.Cut(rest, end)
 	if !opened || !ended {
-		t.Fatalf("README.md has no %s…%s", open, end)
+		t.Fatalf("%s has no %s…%s", file, open, end)
 	}
 	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("README.md", []byte(before+open+want+end+after), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(before+open+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("UPDATE=1 go test -run Readme . mends this (-want +got):\n%s", diff)
+		t.Errorf("UPDATE=1 go test -run '%s' . mends this (-want +got):\n%s", t.Name(), diff)
 	}
 }
 

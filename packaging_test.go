@@ -1,13 +1,21 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"pingover/state"
 )
@@ -171,4 +179,174 @@ func TestCronTakesTheCronFile(t *testing.T) {
 	})
 	s.must(cron.Process.Kill())
 	_ = cron.Wait()
+}
+
+// built are the packages of packaging/build, of version 0.1.2, for this
+// machine.
+func built(t *testing.T) (deb, rpm string) {
+	t.Helper()
+	dist := t.TempDir()
+	build := exec.Command("packaging/build", "0.1.2", runtime.GOARCH)
+	build.Env = append(os.Environ(), "DIST="+dist, "SOURCE_DATE_EPOCH=1767225600")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	found := func(pattern string) string {
+		names, err := filepath.Glob(filepath.Join(dist, pattern))
+		if err != nil || len(names) != 1 {
+			t.Fatalf("%s: %q, %v", pattern, names, err)
+		}
+		return names[0]
+	}
+	return found("pingover_0.1.2_*.deb"), found("pingover-0.1.2-1.*.rpm")
+}
+
+// Who installs a package has these files, and nothing runs by that. Who removes
+// it has none of them.
+func TestPackages(t *testing.T) {
+	if os.Getuid() != 0 {
+		skip(t, "installing a package needs root")
+	}
+	debian, redhat := built(t)
+	files := map[string]string{ // and what of the source they are
+		"-rw-r--r-- usr/lib/systemd/system/pingover.service":           "packaging/pingover.service",
+		"-rwxr-xr-x usr/sbin/pingover":                                 "",
+		"-rw-r--r-- usr/share/bash-completion/completions/pingover":    "",
+		"-rw-r--r-- usr/share/doc/pingover/README.md":                  "README.md",
+		"-rw-r--r-- usr/share/doc/pingover/copyright":                  "LICENSE",
+		"-rw-r--r-- usr/share/fish/vendor_completions.d/pingover.fish": "",
+		"-rw-r--r-- usr/share/man/man8/pingover.8.gz":                  "",
+		"-rw-r--r-- usr/share/pingover/fence-ipmi.example":             "packaging/fence-ipmi.example",
+		"-rw-r--r-- usr/share/pingover/pingover.cron":                  "packaging/pingover.cron",
+		"-rw-r--r-- usr/share/pingover/pingover.example.yaml":          "pingover.example.yaml",
+	}
+	for _, test := range []struct {
+		kind, need, zsh          string
+		install, verify, scripts []string
+		remove                   []string
+	}{
+		{
+			"deb", "dpkg", "usr/share/zsh/vendor-completions/_pingover",
+			[]string{"dpkg", "--root=ROOT", "--force-depends", "--install", debian},
+			[]string{"dpkg", "--root=ROOT", "--verify", "pingover"},
+			[]string{"sh", "-c", "dpkg-deb --ctrl-tarfile " + debian + " | tar -t | grep -vx -e ./control -e ./md5sums -e ./ || :"},
+			[]string{"dpkg", "--root=ROOT", "--purge", "pingover"},
+		},
+		{
+			"rpm", "rpm", "usr/share/zsh/site-functions/_pingover",
+			[]string{"rpm", "--root=ROOT", "--nodeps", "--ignorearch", "--install", redhat},
+			[]string{"rpm", "--root=ROOT", "--verify", "--nodeps", "pingover"},
+			[]string{"rpm", "--query", "--package", "--scripts", redhat},
+			[]string{"rpm", "--root=ROOT", "--nodeps", "--erase", "pingover"},
+		},
+	} {
+		t.Run(test.kind, func(t *testing.T) {
+			if _, err := exec.LookPath(test.need); err != nil {
+				skip(t, test.need+" is missing: install the Debian package "+test.need)
+			}
+			root := t.TempDir()
+			database := filepath.Join(root, "var/lib/dpkg")
+			if err := errors.Join(os.MkdirAll(database+"/info", 0o755), os.MkdirAll(database+"/updates", 0o755), os.WriteFile(database+"/status", nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			run := func(argv []string) string {
+				t.Helper()
+				for i := range argv {
+					argv[i] = strings.ReplaceAll(argv[i], "ROOT", root)
+				}
+				out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+				if err != nil {
+					t.Fatalf("%q: %v: %s", argv, err, out)
+				}
+				return string(out)
+			}
+			run(test.install)
+			want := slices.Sorted(maps.Keys(files))
+			want = append(want, "-rw-r--r-- "+test.zsh)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, installed(t, root)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			for file, source := range files {
+				if source != "" && readFile(t, filepath.Join(root, strings.Fields(file)[1])) != readFile(t, source) {
+					t.Errorf("%s is another than %s", file, source)
+				}
+			}
+			if out := run(test.verify); out != "" {
+				t.Errorf("verified: %s", out)
+			}
+			if out := run(test.scripts); out != "" {
+				t.Errorf("it runs something when it is installed: %s", out)
+			}
+			if got, want := run([]string{"ROOT/usr/sbin/pingover", "--version"}), "pingover v0.1.2\n"; got != want {
+				t.Errorf("the program says %q, want %q", got, want)
+			}
+			if got := run([]string{"gzip", "-dc", "ROOT/usr/share/man/man8/pingover.8.gz"}); got != readFile(t, manPage) {
+				t.Error("the manual page is another")
+			}
+			for shell, file := range map[string]string{
+				"bash": "usr/share/bash-completion/completions/pingover",
+				"zsh":  test.zsh,
+				"fish": "usr/share/fish/vendor_completions.d/pingover.fish",
+			} {
+				if got, want := readFile(t, filepath.Join(root, file)), run([]string{"ROOT/usr/sbin/pingover", "completion", shell}); got != want {
+					t.Errorf("%s is not what completion %s prints", file, shell)
+				}
+			}
+			run(test.remove)
+			if left := installed(t, root); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// installed are the files under /usr and /etc of a root, with their modes.
+func installed(t *testing.T, root string) (files []string) {
+	t.Helper()
+	for _, top := range []string{"usr", "etc"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			name, _ := filepath.Rel(root, path)
+			files = append(files, fmt.Sprint(info.Mode(), " ", name))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(files)
+	return files
+}
+
+// The same source makes the same bytes.
+func TestPackagesAreTheSameEachTime(t *testing.T) {
+	deb, rpm := built(t)
+	again, more := built(t)
+	for _, pair := range [][2]string{{deb, again}, {rpm, more}} {
+		if readFile(t, pair[0]) != readFile(t, pair[1]) {
+			t.Errorf("%s came out otherwise the second time", filepath.Base(pair[0]))
+		}
+	}
+}
+
+func TestPackagesOfWhat(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"", "usage: packaging/build VERSION [amd64|arm64|arm]..., with a VERSION such as 1.2.3\n"},
+		{"latest", "usage: packaging/build VERSION [amd64|arm64|arm]..., with a VERSION such as 1.2.3\n"},
+		{"1.2.3 amd64 mips", "packaging/build: \"mips\" is not among amd64, arm64 and arm\n"},
+	} {
+		build := exec.Command("packaging/build", strings.Fields(test.args)...)
+		build.Env = append(os.Environ(), "DIST="+t.TempDir())
+		out, err := build.CombinedOutput()
+		if build.ProcessState.ExitCode() != 64 || string(out) != test.want {
+			t.Errorf("%q: %v, %q; want 64, %q", test.args, err, out, test.want)
+		}
+	}
 }

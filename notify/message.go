@@ -46,6 +46,7 @@ type Cluster struct {
 	VIPs      []netip.Prefix
 	Interface string   // "" when there is not just one
 	Hostname  string   // of this machine
+	StateDir  string   // where commands by hand find the record; "" for where they look by themselves
 	To        []string // mail addresses
 }
 

@@ -300,6 +300,14 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
+			name:   "primary back, with a state directory of its own",
+			change: func(c *Cluster) { c.StateDir = "/srv/state of web" },
+			news: []News{{
+				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 answers again", Evidence: up(),
+				Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+			}},
+		},
+		{
 			name: "blocked because nobody can be asked who has what was handed over",
 			news: []News{{
 				Kind:     Blocked,

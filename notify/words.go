@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -23,7 +24,7 @@ type words struct {
 func tell(c Cluster, n News) words {
 	w := wordsFor(c, n)
 	if w.undo == "" {
-		w.undo, w.first = "To undo the takeover", "pingover release "+c.Name
+		w.undo, w.first = "To undo the takeover", c.command("release")
 	}
 	return w
 }
@@ -70,8 +71,8 @@ func wordsFor(c Cluster, n News) words {
 		return words{
 			subject:  fmt.Sprintf("released %s on %s", list(lost), me),
 			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(lost), them(lost)),
-			todo: fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s. To have %s on %s again: \"pingover takeover %s\".",
-				host, list(lost), them(lost), me, c.Name),
+			todo: fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s. To have %s on %s again: \"%s\".",
+				host, list(lost), them(lost), me, c.command("takeover")),
 		}
 
 	case ReleaseFailed:
@@ -93,15 +94,15 @@ func wordsFor(c Cluster, n News) words {
 				todo: fmt.Sprintf("See who has %s, and what keeps %s from asking. Every further check asks again, and raises %s here when nobody has %s.",
 					list(lost), me, them(lost), them(lost)),
 				undo:  "To have " + them(lost) + " here again",
-				first: "pingover takeover " + c.Name,
+				first: c.command("takeover"),
 			}
 		}
 		w := words{
 			subject:  "not taken over by " + me,
 			happened: fmt.Sprintf("%s looks down from %s, but switching was refused: nothing was changed.", host, me),
 			todo: fmt.Sprintf("Look at %s, and at what stood in the way. Every further check decides anew. "+
-				"\"pingover resume %s\" ends a pause. Take over by hand (\"pingover takeover %s\", with --force against the guards) "+
-				"only when you are sure that no other machine has %s.", host, c.Name, c.Name, list(c.VIPs)),
+				"\"%s\" ends a pause. Take over by hand (\"%s\", with --force against the guards) "+
+				"only when you are sure that no other machine has %s.", host, c.command("resume"), c.command("takeover"), list(c.VIPs)),
 		}
 		switched := func(c state.Command) bool { return c.Hook == "" }
 		if slices.ContainsFunc(n.Evidence.Commands, switched) {
@@ -134,7 +135,7 @@ func wordsFor(c Cluster, n News) words {
 			happened: fmt.Sprintf("%s is up, but nobody answers for %s on the network of %s: clients cannot reach %s.",
 				host, list(lost), me, them(lost)),
 			todo: fmt.Sprintf("Look on %s whether %s %s still configured there. pingover takes nothing from a primary that answers, "+
-				"unless you say \"pingover takeover %s\".", host, list(lost), pick(len(lost), "is", "are"), c.Name),
+				"unless you say \"%s\".", host, list(lost), pick(len(lost), "is", "are"), c.command("takeover")),
 		}
 
 	case Unknown:
@@ -161,7 +162,7 @@ func wordsFor(c Cluster, n News) words {
 			todo: fmt.Sprintf("Find out what removed %s: a restart of %s or of its network, a script, somebody by hand. "+
 				"If %s is still down, a further check takes over again.", them(lost), me, host),
 			undo:  "To raise " + them(lost) + " again yourself",
-			first: "pingover takeover " + c.Name,
+			first: c.command("takeover"),
 		}
 
 	case PrimaryBack:
@@ -172,7 +173,7 @@ func wordsFor(c Cluster, n News) words {
 				"Or release %s here, where %s takes what is free by itself: what nobody takes within 10 s is raised here again.",
 				host, list(held), me, them(held), host),
 			undo:  "To hand " + them(held) + " back",
-			first: "pingover release " + c.Name,
+			first: c.command("release"),
 		}
 
 	case NobodyTook:
@@ -183,7 +184,7 @@ func wordsFor(c Cluster, n News) words {
 			todo: fmt.Sprintf("Bring %s up on %s yourself: %s gives way at its next check. "+
 				"A failback that nobody took is not tried again before %s has been down once.", list(held), host, me, host),
 			undo:  "To give " + them(held) + " up although nobody takes " + them(held),
-			first: fmt.Sprintf("pingover release %s --force", c.Name),
+			first: c.command("release", "--force"),
 		}
 
 	case HookFailed:
@@ -208,7 +209,7 @@ func wordsFor(c Cluster, n News) words {
 				"one letter an hour comes.", host, me),
 		}
 		if len(c.VIPs) > 0 {
-			w.todo += fmt.Sprintf(" \"pingover pause %s\" keeps %s from switching meanwhile.", c.Name, me)
+			w.todo += fmt.Sprintf(" \"%s\" keeps %s from switching meanwhile.", c.command("pause"), me)
 		}
 		if len(n.Held) > 0 {
 			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
@@ -288,4 +289,13 @@ func orAll(vips []netip.Prefix, c Cluster) []netip.Prefix {
 		return vips
 	}
 	return c.VIPs
+}
+
+// command is a command line by hand for the cluster.
+func (c Cluster) command(name string, more ...string) string {
+	argv := append([]string{"pingover", name, c.Name}, more...)
+	if c.StateDir != "" {
+		argv = append(argv, "--state-dir", c.StateDir)
+	}
+	return proc.Line(argv)
 }

@@ -521,6 +521,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, and the tool is ifconfig
 --lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`},
 		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
+		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, and witness is none: nothing else tells that this machine is cut off`},
 		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that somebody takes what is handed over`},
 		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},
 		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": neither true nor false`},

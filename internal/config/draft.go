@@ -141,6 +141,7 @@ func (d *draft) build() Cluster {
 	d.completeWitness()
 	d.completeLease()
 	d.completeFailback()
+	d.completeIsolated()
 	d.completeMail()
 	d.completeStateDir()
 	if len(d.bad) > 0 {

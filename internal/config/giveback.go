@@ -27,3 +27,11 @@ func (d *draft) completeFailback() {
 		d.wrong("failback", 0, "needs duplicate-check, to see that somebody takes what is handed over")
 	}
 }
+
+// completeIsolated sees that there is somebody by whom this machine can tell
+// that it is cut off.
+func (d *draft) completeIsolated() {
+	if d.Isolated && !d.bad["witness"] && !d.Witness.Auto && len(d.Witness.Addresses) == 0 {
+		d.wrong("isolated", 0, "needs a witness, and witness is none: nothing else tells that this machine is cut off")
+	}
+}

@@ -40,6 +40,26 @@ func (s *scene) wantLetters(want ...letter) {
 	}
 }
 
+// TestTheCommandsOfALetterFindTheCluster, also where the records are kept
+// elsewhere.
+func TestTheCommandsOfALetterFindTheCluster(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		if body := s.standby.mailbox[0].Body; !strings.Contains(body, "\n  pingover release web\n") {
+			t.Errorf("the letter says\n%s", body)
+		}
+	})
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Given = map[string][]string{"state-dir": {s.standby.dir}}
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		if body, want := s.standby.mailbox[0].Body, "\n  pingover release web --state-dir "+s.standby.dir+"\n"; !strings.Contains(body, want) {
+			t.Errorf("the letter does not have %q\n%s", want, body)
+		}
+	})
+}
+
 // TestBlockedIsMailedOnce, again after remind, and its end is a reply.
 func TestBlockedIsMailedOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

@@ -267,9 +267,13 @@ func (r *run) addToLetter(ran []state.Command) {
 }
 
 func (r *run) about() notify.Cluster {
+	dir := ""
+	if len(r.set.Given["state-dir"]) > 0 {
+		dir = r.set.StateDir
+	}
 	return notify.Cluster{
 		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
-		Interface: r.shownInterface(), Hostname: hostname(), To: r.set.Mail.To,
+		Interface: r.shownInterface(), Hostname: hostname(), StateDir: dir, To: r.set.Mail.To,
 	}
 }
 

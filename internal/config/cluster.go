@@ -33,8 +33,12 @@ type Cluster struct {
 	StateDir       string
 	MetricsFile    string // "": none
 	VIPName        string // DNS name of the virtual IPs; "": none
+	// Reserved are the labels that other clusters of the file are to have, all
+	// of which share this list. It is empty where this one has a Label.
+	Reserved []string
 	// Given are the values as they were given, by setting: what the cluster
-	// is made of again where only its name is known.
+	// is made of again where only its name is known. Defaults of a file that
+	// do not apply to it are not among them.
 	Given map[string][]string
 	// From says where each of Given stands: --interval, or FILE:LINE.
 	From map[string]string

@@ -184,6 +184,7 @@ func TestValues(t *testing.T) {
 		noAddr  = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
 		noName  = "not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})"
 		noHost  = "neither an address nor a host name"
+		blank   = noHost + ": there is a blank in it"
 		noLabel = "not a label, such as eth0:1"
 		noMail  = "not a mail address, such as root or ops@example.com"
 		one     = "not one mail address; give each on its own"
@@ -212,8 +213,13 @@ func TestValues(t *testing.T) {
 		{"host", "-web", noHost},
 		{"host", "web-.example.com", noHost},
 		{"host", "web..example.com", noHost},
-		{"host", "my_host", noHost},
-		{"host", " 172.16.0.2", noHost},
+		{"host", "my_host", noHost + ": there is an underscore in it"},
+		{"host", " 172.16.0.2", blank},
+		{"host", "172.16.0.2 ", blank},
+		{"host", "web\t", blank},
+		{"host", "172.16.0.2/24", noHost + ": leave /24 out"},
+		{"host", "2001:db8::2/64", noHost + ": leave /64 out"},
+		{"host", "172.16.0.300/24", noHost},
 		{"host", strings.Repeat("a", 63), ""},
 		{"host", long, noHost},
 		{"host", strings.Repeat("a.", 127) + "b", noHost},
@@ -233,6 +239,7 @@ func TestValues(t *testing.T) {
 		{"vip", "172.16.0.1/33", `prefix length "33" is out of range (1 to 32)`},
 		{"vip", "2001:db8::1/129", `prefix length "129" is out of range (1 to 128)`},
 		{"vip", "172.16.0.1/", `prefix length "" is out of range (1 to 32)`},
+		{"vip", "172.16.0.1/016", `prefix length "016" begins with a zero; write it as 16`},
 		{"vip", "172.16.0.1/+16", `prefix length "+16" is out of range (1 to 32)`},
 		{"vip", "172.16.0.300", noAddr},
 		{"vip", "web.example.com", noAddr},
@@ -276,6 +283,8 @@ func TestValues(t *testing.T) {
 
 		{"count", "1", ""},
 		{"count", "100", ""},
+		{"count", "010", "begins with a zero; write it as 10 (1 to 100)"},
+		{"count", "00", "begins with a zero; write it as 0 (1 to 100)"},
 		{"count", "0", "out of range (1 to 100)"},
 		{"count", "101", "out of range (1 to 100)"},
 		{"count", "99999999999999999999", "out of range (1 to 100)"},
@@ -321,7 +330,8 @@ func TestValues(t *testing.T) {
 
 		{"duplicate-check", "true", ""},
 		{"duplicate-check", "false", ""},
-		{"duplicate-check", "no", "neither true nor false"},
+		{"duplicate-check", "no", "must be true or false"},
+		{"duplicate-check", "yes", "must be true or false"},
 
 		{"rise", "1", ""},
 		{"rise", "1000", ""},
@@ -378,7 +388,11 @@ func TestValues(t *testing.T) {
 		{"mail-to", "ro\x00ot", "a mail address cannot have a control character in it"},
 		{"mail-to", "a@example.com, b@example.com", one},
 		{"mail-to", "a@example.com, Ops <b@example.com>", one},
-		{"mail-to", "a@example.com,root", noMail},
+		{"mail-to", "a@example.com,root", one},
+		{"mail-to", "root, ops@example.com", one},
+		{"mail-to", "root,ops", one},
+		{"mail-to", "root; ops", one},
+		{"mail-to", "Ops, Team <ops>", noMail},
 		{"mail-to", "@example.com", noMail},
 		{"mail-to", "a b", noMail},
 		{"mail-to", "Ops <a b@c>", noMail},
@@ -495,6 +509,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"a host that is the vip", "--host 172.16.0.1 --vip 172.16.0.1", ""},
 		{"a netmask for bare vips only", "--host h --vip 172.16.0.1 --vip 2001:db8::1 --netmask 255.255.0.0", ""},
 		{"a netmask that a vip agrees with", "--host h --vip 172.16.0.1/16 --netmask 255.255.0.0", ""},
+		{"a netmask for one of two vips", "--host h --vip 172.16.0.1/24 --vip 172.16.0.5 --netmask 255.255.0.0", ""},
 		{"a netmask that a vip contradicts", "--host h --vip 172.16.0.1/24 --netmask 255.255.0.0", `--netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 says otherwise`},
 		{"a netmask for IPv6", "--host h --vip 2001:db8::1 --netmask 255.255.0.0", `--netmask "255.255.0.0": there is no IPv4 vip that it could be for`},
 		{"a netmask that makes a vip the broadcast address", "--host h --vip 172.16.255.255 --netmask 255.255.0.0", `--vip "172.16.255.255": with the netmask, this is the broadcast address of the network 172.16.0.0/16`},
@@ -524,7 +539,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, and witness is none: nothing else tells that this machine is cut off`},
 		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that somebody takes what is handed over`},
 		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},
-		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": neither true nor false`},
+		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": must be true or false`},
 		{"a wrong vip is not blamed on the label", "--host h --vip x --label eth0:1 --netmask 255.255.0.0", `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
 	}
 	for _, test := range tests {

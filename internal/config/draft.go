@@ -79,15 +79,18 @@ type value struct {
 // draft is a cluster in the making.
 type draft struct {
 	Cluster
-	env     Env
-	table   []Setting
-	file    string // "" where flags alone make the cluster
-	line    int    // where the cluster begins in the file
-	given   map[string][]value
-	bad     map[string]bool // settings with a fault: what builds on them is not looked at
-	netmask int             // in bits; 0 for none
-	bare    []bool          // for each of VIPs: given without /BITS
-	faults  []fault
+	env   Env
+	table []Setting
+	file  string // "" where flags alone make the cluster
+	line  int    // where the cluster begins in the file
+	given map[string][]value
+	bad   map[string]bool // settings with a fault: what builds on them is not looked at
+	// inherited is what only the defaults of the file say: where it does not
+	// apply, it is passed over.
+	inherited map[string][]value
+	netmask   int    // in bits; 0 for none
+	bare      []bool // for each of VIPs: given without /BITS
+	faults    []fault
 	// certificates are the files that were looked at, and what is wrong with
 	// them. Thousands of clusters may name the same large one.
 	certificates map[string]error
@@ -203,21 +206,35 @@ func (d *draft) remember() {
 	for _, s := range d.table {
 		for i, v := range d.given[s.Name] {
 			d.Given[s.Name] = append(d.Given[s.Name], v.text)
-			switch {
-			case i > 0:
-			case v.line > 0:
-				d.From[s.Name] = place(d.file, v.line)
-			default:
-				d.From[s.Name] = "--" + s.Name
+			if i == 0 {
+				d.From[s.Name] = d.from(s.Name, v)
 			}
 		}
 	}
+}
+
+// from is where a value of a setting stands.
+func (d *draft) from(name string, v value) string {
+	if v.line > 0 {
+		return place(d.file, v.line)
+	}
+	return "--" + name
 }
 
 // wrong notes a fault in the n-th value of a setting, from 0, or in that there
 // is none.
 func (d *draft) wrong(name string, n int, format string, args ...any) {
 	d.refuse(name, n, fmt.Errorf(format, args...))
+}
+
+// unfit notes that a setting does not apply to this cluster, which is a fault
+// of whoever gave it to this cluster alone. A default is for those that it fits.
+func (d *draft) unfit(name, format string, args ...any) {
+	if _, shared := d.inherited[name]; shared {
+		delete(d.given, name)
+		return
+	}
+	d.wrong(name, 0, format, args...)
 }
 
 func (d *draft) refuse(name string, n int, err error) {

@@ -5,12 +5,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,8 +40,8 @@ func ReadFile(path string, root bool) ([]byte, error) {
 		return nil, refused("not a regular file")
 	}
 	if root {
-		if err := onlyRootWrites(path, info); err != nil {
-			return nil, err
+		if problems := whoElseWrites(path, info); len(problems) > 0 {
+			return nil, problems
 		}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -64,28 +62,12 @@ type unopened struct {
 
 func (u unopened) Unwrap() []error { return []error{u.Problems, u.cause} }
 
-func onlyRootWrites(path string, info fs.FileInfo) error {
-	var problems Problems
-	refuse := func(format string, args ...any) {
-		problems = append(problems, Problem{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig})
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 {
-		refuse("belongs to user %d, and names commands that root runs; when you know what is in it: chown root %s", owner, path)
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		refuse("can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w %s", path)
-	}
-	if len(problems) > 0 {
-		return problems
-	}
-	return nil
-}
-
 // FromFile makes clusters of the content of a configuration file, in its
-// order. What flags say counts for every cluster, before what the file says of
-// it, before its defaults. path is how errors call the file. The error is
-// Problems: all that is wrong, in the order of the file.
-func FromFile(path string, data []byte, flags map[string][]string, env Env) ([]Cluster, error) {
+// order. What flags say counts for the clusters of these names, without names
+// for all, before what the file says of them, before its defaults. path is how
+// errors call the file. The error is Problems: all that is wrong, in the order
+// of the file.
+func FromFile(path string, data []byte, flags map[string][]string, env Env, names ...string) ([]Cluster, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as some editors begin a text
 	table := Settings()
 	wrong := &findings{file: path}
@@ -105,16 +87,35 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env) ([]C
 	wrong.add("defaults", shared.faults...)
 
 	var clusters []Cluster
-	claims := claims{vips: map[netip.Addr]string{}, labels: map[string]string{}}
+	var drafts []*draft
+	claims := claims{file: path, vips: map[netip.Addr]string{}, labels: map[string]string{}}
 	for _, section := range file.clusters {
+		own := newDraft(env, table, section.given)
+		own.bad, own.certificates = section.bad, shared.certificates
+		over := given
+		if len(names) > 0 && !slices.Contains(names, section.given["name"][0].text) {
+			over = given.ofGroup(groupFiles)
+		}
+		own.parseHidden(over)
+		wrong.add(section.whose, own.faults...)
+
 		d := newDraft(env, table, map[string][]value{})
 		d.file, d.line, d.certificates = path, section.line, shared.certificates
-		for _, layer := range []*draft{shared, {given: section.given, bad: section.bad}, given} {
-			d.cover(layer)
-		}
+		d.cover(shared)
+		d.inherited = maps.Clone(shared.given)
+		d.cover(own)
+		d.cover(over)
 		clusters = append(clusters, d.build())
+		drafts = append(drafts, d)
 		claims.check(d)
-		wrong.add(section.whose, d.faults...)
+	}
+	for i, d := range drafts {
+		claims.checkWitness(d)
+		claims.checkHost(d)
+		wrong.add(file.clusters[i].whose, d.faults...)
+		if d.Label == "" {
+			clusters[i].Reserved = claims.reserved
+		}
 	}
 	if problems := wrong.problems(); len(problems) > 0 {
 		return nil, problems
@@ -131,11 +132,36 @@ func (d *draft) parseGiven() {
 	}
 }
 
+// parseHidden looks at each value on its own that another draft will cover: it
+// would be wrong where it is not covered.
+func (d *draft) parseHidden(over *draft) {
+	for _, s := range d.table {
+		if len(d.given[s.Name]) > 0 && len(over.given[s.Name]) > 0 {
+			d.parse(s)
+		}
+	}
+}
+
+// ofGroup is what is given of the settings of one group.
+func (d *draft) ofGroup(group string) *draft {
+	some := newDraft(d.env, d.table, map[string][]value{})
+	for _, s := range d.table {
+		if s.Group == group && len(d.given[s.Name]) > 0 {
+			some.given[s.Name] = d.given[s.Name]
+			if d.bad[s.Name] {
+				some.bad[s.Name] = true
+			}
+		}
+	}
+	return some
+}
+
 // cover lays what is given by another draft, and what is known to be wrong
 // with that, over what was given so far.
 func (d *draft) cover(layer *draft) {
 	for name := range layer.given {
 		delete(d.bad, name)
+		delete(d.inherited, name)
 	}
 	maps.Copy(d.given, layer.given)
 	maps.Copy(d.bad, layer.bad)
@@ -143,10 +169,12 @@ func (d *draft) cover(layer *draft) {
 
 // claims are what only one of the clusters can have, and which one has it.
 type claims struct {
-	vips    map[netip.Addr]string
-	labels  map[string]string
-	first   string // cluster, to which all others compare
-	metrics string // file of the first
+	file     string // that the clusters stand in
+	vips     map[netip.Addr]string
+	labels   map[string]string
+	reserved []string // the labels
+	first    string   // cluster, to which all others compare
+	metrics  string   // file of the first
 }
 
 // check sees that a cluster claims nothing that another one has.
@@ -168,16 +196,55 @@ func (c *claims) check(d *draft) {
 			d.wrong("label", 0, "cluster %s has it too", other)
 		} else {
 			c.labels[d.Label] = d.Name
+			c.reserved = append(c.reserved, d.Label)
 		}
 	}
 	switch {
 	case d.bad["metrics-file"]:
 	case c.first == "":
 		c.first, c.metrics = d.Name, d.MetricsFile
+		if sameFile(c.file, c.metrics) {
+			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would replace")
+		}
 	case d.MetricsFile != c.metrics:
 		d.wrong("metrics-file", 0, "one file is for all clusters, and cluster %s has %s; put it into defaults",
 			c.first, cmp.Or(c.metrics, "none"))
 	}
+}
+
+// checkWitness sees that no witness is a virtual IP of another cluster: while
+// that is held here, this machine would answer itself.
+func (c *claims) checkWitness(d *draft) {
+	if !d.is("witness") || d.bad["name"] {
+		return
+	}
+	for i, addr := range d.Witness.Addresses {
+		if other, taken := c.vips[addr.WithZone("")]; taken && other != d.Name {
+			d.wrong("witness", i, "is a vip of cluster %s, which may be raised here; a witness is a third machine", other)
+		}
+	}
+}
+
+// checkHost sees that no host is a virtual IP of another cluster: while that is
+// held here, there is nobody to ping, and its own would never be taken over.
+func (c *claims) checkHost(d *draft) {
+	host, ok := d.hostAddress()
+	if !ok || d.bad["name"] {
+		return
+	}
+	if other, taken := c.vips[host.WithZone("")]; taken && other != d.Name {
+		d.wrong("host", 0, "is a vip of cluster %s, which may be raised here; put the vips of both into one cluster, or give an address that stays on the primary", other)
+	}
+}
+
+// sameFile says whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // findings are what is wrong with a file, and whose it is: of defaults, or of
@@ -216,7 +283,11 @@ func (f *findings) wrong(whose string, line int, what, format string, args ...an
 	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: CodeConfig})
 }
 
-// problems are the findings in the order of the file, flags before it.
+// mostProblems is how many lines cron mails each minute at most.
+const mostProblems = 50
+
+// problems are the findings in the order of the file, flags before it: the
+// first of them, and how many more there are.
 func (f *findings) problems() Problems {
 	slices.SortStableFunc(f.found, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
 	var problems Problems
@@ -226,6 +297,10 @@ func (f *findings) problems() Problems {
 			whose = fmt.Sprintf("%s and %d more", whose, one.more)
 		}
 		problems = append(problems, one.problem(f.file, whose))
+	}
+	if more := problems[min(len(problems), mostProblems):]; len(more) > 1 {
+		text := fmt.Sprintf("%d more things are wrong with it", len(more))
+		problems = append(problems[:mostProblems], Problem{Place: f.file, Text: text, Code: more.Code()})
 	}
 	return problems
 }

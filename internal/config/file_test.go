@@ -333,6 +333,25 @@ f:12: defaults: key "clusters": unknown; pingover help check lists the settings
 f:13: key "witness": is a setting; it belongs into defaults, or into a cluster
 f:14: key "colour": unknown; there are defaults and clusters`,
 		},
+		{"clusters of a mistyped name", "cluster:\n  web: {host: h}\n", `f:1: key "cluster": unknown; did you mean clusters?`},
+		{"defaults of a mistyped name", "default: {count: 5}\nclusters:\n  web: {host: h}\n", `f:1: key "default": unknown; did you mean defaults?`},
+		{
+			"keys that are something else", `
+json: true
+clusters:
+  web:
+    host: h
+    verbose: true
+    every: 10s
+    mail: root
+    post: true
+`,
+			`f:2: key "json": is only a flag, --json
+f:6: cluster web: key "verbose": is only a flag, --verbose
+f:7: cluster web: key "every": is only a flag, --every
+f:8: cluster web: key "mail": unknown; did you mean mail-to?
+f:9: cluster web: key "post": unknown; pingover help check lists the settings`,
+		},
 		{
 			"the same key twice, which hides nothing", `
 clusters:
@@ -390,12 +409,18 @@ clusters:
       /b
     witness: []
     source: ""
+    interface: [e]
+    label: [[e]]
+    vip-name: {}
+  db:
+    host:
+    vip: [10.0.0.1, [10.0.0.2]]
 `,
 			`f:4: cluster web: host: takes one value, not a list
 f:5: cluster web: vip: takes one value or a list of values, not keys with values
 f:6: cluster web: count: takes one value, not keys with values
 f:7: cluster web: pre-takeover: takes a command line or a list of its words, not keys with values
-f:8: cluster web: post-takeover: takes a command line or a list of its words, not a list
+f:8: cluster web: post-takeover: takes a command line or a list of its words, not a list within the list
 f:9: cluster web: mail-to: takes one value or a list of values, not keys with values
 f:9: cluster web: mail-to: a value is missing; leave the key out where there is nothing
 f:10: cluster web: mail-from: a value is missing; leave the key out where there is nothing
@@ -403,7 +428,12 @@ f:11: cluster web: rise: a value is missing; leave the key out where there is no
 f:12: cluster web: tool: a value is missing; leave the key out where there is nothing
 f:13: cluster web: state-dir: must be on one line
 f:16: cluster web: witness: an empty list; leave the key out where there is nothing
-f:17: cluster web: source "": a value is missing`,
+f:17: cluster web: source "": a value is missing
+f:18: cluster web: interface: takes one value, not a list
+f:19: cluster web: label: takes one value, not a list
+f:20: cluster web: vip-name: takes one value, not keys with values
+f:22: cluster db: host: a value is missing; every cluster needs one
+f:23: cluster db: vip: takes one value or a list of values, not a list within the list`,
 		},
 		{
 			"wrong values, each in its line", `
@@ -430,7 +460,7 @@ clusters:
     mail-to: root
 `,
 			`f:3: defaults: count "0": out of range (1 to 100)
-f:4: defaults: duplicate-check "yes": neither true nor false
+f:4: defaults: duplicate-check "yes": must be true or false
 f:7: defaults: mail-to "a b": not a mail address, such as root or ops@example.com
 f:8: defaults: remind "24": a duration needs a unit, such as 24s (0, or 1m to 365d)
 f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '…'; in single quotes it stands for itself
@@ -441,7 +471,7 @@ f:15: cluster web: pre-takeover "fence 'a b'": "fence" not found in PATH:/usr/sb
 f:16: cluster web: post-takeover "./fence": "./fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash
 f:17: cluster web: mail-ca "/nonexistent": cannot be read: no such file or directory
 f:20: cluster db: count "101": out of range (1 to 100)
-f:21: cluster db: duplicate-check "True": neither true nor false`,
+f:21: cluster db: duplicate-check "True": must be true or false`,
 		},
 		{"a default of a wrong form is wrong once", "defaults: {host: [h], tool: {}}\nclusters:\n  web:\n  db:\n", `f:1: defaults: host: takes one value, not a list
 f:1: defaults: tool: takes one value, not keys with values`},
@@ -470,7 +500,7 @@ clusters:
     host: h
 `,
 			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller
-f:3: cluster db: lease "30s": shorter than twice the longest look, 52s; make it longer, or count, interval, timeout or retry-wait smaller
+f:3: cluster db: lease "30s": shorter than twice the longest look, 52s (count 1 of f:10); make it longer, or count, interval, timeout or retry-wait smaller
 f:7: cluster web: label "eth0:1": a label is for one vip, and there are 0
 f:11: cluster db: failback "auto": needs duplicate-check, to see that somebody takes what is handed over`,
 		},
@@ -503,6 +533,52 @@ clusters:
 f:16: cluster other: vip "172.16.0.1/16@eth1": cluster web has it too
 f:20: cluster third: label "eth0:1": cluster web has it too
 f:23: cluster wrong: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`,
+		},
+		{
+			"a vip as witness of another cluster", `
+defaults:
+  witness: [172.16.0.254, 172.16.0.1]
+clusters:
+  web:
+    host: h
+    vip: 172.16.0.1
+  db:
+    host: h
+    vip: [172.16.0.5, "fe80::5"]
+  other:
+    host: h
+    witness: [172.16.0.254, 172.16.0.5, "fe80::5%eth0"]
+  third: {host: h}
+`,
+			`f:3: cluster web: witness "172.16.0.1": is a vip; a witness is a third machine
+f:3: cluster db and 1 more: witness "172.16.0.1": is a vip of cluster web, which may be raised here; a witness is a third machine
+f:13: cluster other: witness "172.16.0.5": is a vip of cluster db, which may be raised here; a witness is a third machine
+f:13: cluster other: witness "fe80::5%eth0": is a vip of cluster db, which may be raised here; a witness is a third machine`,
+		},
+		{
+			"a vip as host of another cluster", `
+clusters:
+  box: {host: 172.16.0.2, vip: 172.16.0.2}
+  mail:
+    host: 172.16.0.2
+    vip: 172.16.0.55
+  db: {host: 172.16.0.3, vip: 172.16.0.5}
+`,
+			`f:5: cluster mail: host "172.16.0.2": is a vip of cluster box, which may be raised here; put the vips of both into one cluster, or give an address that stays on the primary`,
+		},
+		{
+			"settings of a cluster that do not apply to it", `
+defaults: {netmask: 255.0.0.0, label: "eth1:1", vip-name: w, source: 172.16.0.4}
+clusters:
+  web: {host: h, netmask: 255.255.0.0, vip-name: web, label: eth0:1}
+  db: {host: h, vip: 172.16.0.1/24, netmask: 255.255.0.0}
+  other: {host: "2001:db8::2", source: 172.16.0.3}
+`,
+			`f:4: cluster web: netmask "255.255.0.0": there is no IPv4 vip that it could be for
+f:4: cluster web: label "eth0:1": a label is for one vip, and there are 0
+f:4: cluster web: vip-name "web": there is no vip that it could lead to
+f:5: cluster db: netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 says otherwise
+f:6: cluster other: source "172.16.0.3": cannot be the source of pings to 2001:db8::2: one is IPv4, the other IPv6`,
 		},
 		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a has it too`},
 		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": one file is for all clusters, and cluster a has /a; put it into defaults
@@ -545,15 +621,32 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that the file does not fit": {
 			"--count 100", "clusters:\n  a:\n    host: h\n    lease: 2m\n",
-			"f:4: cluster a: lease \"2m\": shorter than twice the longest look, 20m40s; make it longer, or count, interval, timeout or retry-wait smaller", 78,
+			"f:4: cluster a: lease \"2m\": shorter than twice the longest look, 20m40s (count 100 of --count); make it longer, or count, interval, timeout or retry-wait smaller", 78,
 		},
 		"one vip for two clusters": {
 			"--vip 172.16.0.1", "clusters: {a: {host: h}, b: {host: h}}",
 			`--vip "172.16.0.1": cluster b: cluster a has it too`, 64,
 		},
-		"one that hides a wrong value does not make the file right": {
+		"one that hides a wrong form does not make the file right": {
 			"--count 5", "clusters: {a: {host: h, count: [0]}}",
 			`f:1: cluster a: count: takes one value, not a list`, 78,
+		},
+		"those that hide wrong values do not make the file right": {
+			"--count 5 --vip 172.16.0.1 --rise 0", "defaults: {rise: 0}\nclusters: {a: {host: h, count: 500, vip: x, rise: x}}",
+			`--rise "0": out of range (1 to 1000)
+f:1: defaults: rise "0": out of range (1 to 1000)
+f:2: cluster a: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1
+f:2: cluster a: count "500": out of range (1 to 100)
+f:2: cluster a: rise "x": not a whole number (1 to 1000)`, 64,
+		},
+		"one that does not apply": {
+			"--vip-name web", "clusters: {a: {host: h}}",
+			`--vip-name "web": cluster a: there is no vip that it could lead to`, 64,
+		},
+		"one that takes another cluster's vip as witness": {
+			"--witness 172.16.0.1", "clusters: {a: {host: h}, b: {host: h, vip: 172.16.0.1}}",
+			`--witness "172.16.0.1": cluster a: is a vip of cluster b, which may be raised here; a witness is a third machine
+--witness "172.16.0.1": cluster b: is a vip; a witness is a third machine`, 64,
 		},
 	} {
 		_, err := FromFile("f", []byte(test.text), flags(test.flags), rootOn("standby"))
@@ -566,14 +659,166 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 	}
 }
 
+// Flags are for the clusters that are named, but for those that say where this
+// run has its files.
+func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
+	const file = "clusters:\n  web: {host: h, count: 7}\n  db: {host: h}\n  third: {host: h}\n"
+	over := flags("--vip 172.16.0.1 --label eth0:1 --count 9 --state-dir /srv --metrics-file /m")
+	got, err := FromFile("f", []byte(file), over, rootOn("standby"), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(line, labels string) Cluster {
+		c, err := FromFlags(flags(line+" --host h --state-dir /srv --metrics-file /m"), rootOn("standby"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Reserved = strings.Fields(labels)
+		return c
+	}
+	want := []Cluster{of("--name web --vip 172.16.0.1 --label eth0:1 --count 9", ""), of("--name db", "eth0:1"), of("--name third", "eth0:1")}
+	want[0].Reserved = nil
+	for i := range got {
+		want[i].From = got[i].From
+	}
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	for _, test := range []struct {
+		names []string
+		want  string
+	}{
+		{[]string{"db", "third"}, `--vip "172.16.0.1": cluster third: cluster db has it too
+--label "eth0:1": cluster third: cluster db has it too`},
+		{nil, `--vip "172.16.0.1": cluster db and 1 more: cluster web has it too
+--label "eth0:1": cluster db and 1 more: cluster web has it too`},
+		{[]string{"nobody"}, ""},
+	} {
+		_, err := FromFile("f", []byte(file), over, rootOn("standby"), test.names...)
+		if diff := cmp.Diff(test.want, text(err)); diff != "" {
+			t.Errorf("%q: -want +got\n%s", test.names, diff)
+		}
+	}
+}
+
+// What stands in defaults is for the clusters that it fits, and is passed over
+// for the others: it neither counts nor is it remembered.
+func TestDefaultsThatDoNotApplyArePassedOver(t *testing.T) {
+	got, err := FromFile("f", []byte(`
+defaults: {netmask: 255.255.0.0, vip-name: web, label: "eth0:1", source: 172.16.0.3, interface: eth0}
+clusters:
+  web: {host: 172.16.0.2, vip: 172.16.0.1}
+  report: {host: 172.16.0.2}
+  six: {host: "2001:db8::2", vip: "2001:db8::1"}
+  long: {host: 172.16.0.2, vip: [172.16.0.5/24, 172.16.0.6/24]}
+  mixed: {host: 172.16.0.2, vip: [172.16.0.7/24, 172.16.0.8]}
+  other: {host: 172.16.0.2, vip: 172.16.0.9@eth1}
+`), nil, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const host, web = "--interface eth0 --host 172.16.0.2 --source 172.16.0.3", " --vip-name web"
+	for i, line := range []string{
+		host + web + " --name web --vip 172.16.0.1 --netmask 255.255.0.0 --label eth0:1",
+		host + " --name report",
+		"--interface eth0 --name six --host 2001:db8::2 --vip 2001:db8::1" + web,
+		host + web + " --name long --vip 172.16.0.5/24 --vip 172.16.0.6/24",
+		host + web + " --name mixed --vip 172.16.0.7/24 --vip 172.16.0.8 --netmask 255.255.0.0",
+		host + web + " --name other --vip 172.16.0.9@eth1 --netmask 255.255.0.0",
+	} {
+		want, err := FromFlags(flags(line), rootOn("standby"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.From, want.Reserved = got[i].From, got[i].Reserved
+		if diff := cmp.Diff(want, got[i], addresses); diff != "" {
+			t.Errorf("%s: -want +got\n%s", got[i].Name, diff)
+		}
+	}
+}
+
+func TestLabelsOfOtherClustersAreReserved(t *testing.T) {
+	got, err := FromFile("f", []byte(`
+clusters:
+  web: {host: h, vip: 172.16.0.1}
+  db: {host: h, vip: 172.16.0.2, label: "eth0:2"}
+  other: {host: h, vip: 172.16.0.3, label: "eth0:1"}
+  third: {host: h}
+`), nil, rootOn("standby"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserved := [][]string{}
+	for _, c := range got {
+		reserved = append(reserved, c.Reserved)
+	}
+	all := []string{"eth0:2", "eth0:1"}
+	if diff := cmp.Diff([][]string{all, nil, nil, all}, reserved); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestMetricsDoNotReplaceTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "pingover.yaml"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.WriteFile(path+".prom", nil, 0o600), os.Symlink(path, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path, metrics string
+		wrong         bool
+	}{
+		{path, path, true},
+		{path, dir + "/./pingover.yaml", true},
+		{path, link, true},
+		{link, path, true},
+		{path, path + ".prom", false},
+		{path, path + ".none", false},
+	} {
+		_, err := FromFile(test.path, []byte("clusters:\n  a: {host: h}\n  b: {host: h}\ndefaults: {metrics-file: "+test.metrics+"}"), nil, rootOn("standby"))
+		want := ""
+		if test.wrong {
+			want = test.path + `:4: cluster a: metrics-file "` + test.metrics + `": is the configuration file, which the metrics would replace`
+		}
+		if diff := cmp.Diff(want, text(err)); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	}
+}
+
+func TestManyErrorsAreNotAllSaid(t *testing.T) {
+	for _, test := range []struct{ wrong, lines int }{{50, 50}, {51, 51}, {52, 51}, {10_000, 51}} {
+		var b bytes.Buffer
+		b.WriteString("clusters: {a: {host: h}}\n")
+		for i := range test.wrong {
+			fmt.Fprintf(&b, "no%d: x\n", i)
+		}
+		_, err := FromFile("f", b.Bytes(), nil, rootOn("standby"))
+		problems := err.(Problems)
+		if len(problems) != test.lines || problems.Code() != CodeConfig {
+			t.Fatalf("%d errors in %d lines, code %d", test.wrong, len(problems), problems.Code())
+		}
+		last := fmt.Sprintf(`f:%d: key "no%d": unknown; there are defaults and clusters`, test.lines+1, test.lines-1)
+		if test.wrong > test.lines {
+			last = fmt.Sprintf("f: %d more things are wrong with it", test.wrong-50)
+		}
+		if diff := cmp.Diff(last, problems[len(problems)-1].Error()); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	}
+}
+
 func TestReadFile(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	write := func(name string, size int, mode fs.FileMode) {
 		if err := os.WriteFile(at(name), bytes.Repeat([]byte("#"), size), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(at(name), mode); err != nil { // whatever the umask
+		if err := os.Chmod(at(name), mode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -631,7 +876,7 @@ func TestAFileOfSomebodyElseIsNotForRoot(t *testing.T) {
 		t.Skip("only root can give files away")
 	}
 	path := file(t, "pingover.yaml", "clusters: {web: {host: h}}")
-	if err := os.Chmod(path, 0o666); err != nil {
+	if err := errors.Join(os.Chmod(filepath.Dir(path), 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 1000, 0); err != nil {
@@ -719,7 +964,7 @@ func FuzzFromFile(f *testing.F) {
 		}
 		for _, c := range clusters {
 			again, err := FromFlags(c.Given, rootOn("standby"))
-			again.From = c.From
+			again.From, again.Reserved = c.From, c.Reserved
 			if diff := cmp.Diff(c, again, addresses); diff != "" || err != nil {
 				t.Fatalf("%v, -file +flags\n%s", err, diff)
 			}

@@ -15,6 +15,9 @@ func number(low, high int, field func(*Cluster) *int) form {
 		if !allDigits(text) {
 			return fmt.Errorf("not a whole number (%s)", limits)
 		}
+		if plain := withoutZeros(text); plain != text {
+			return fmt.Errorf("begins with a zero; write it as %s (%s)", plain, limits)
+		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < low || n > high {
 			return fmt.Errorf("out of range (%s)", limits)
@@ -28,7 +31,7 @@ func number(low, high int, field func(*Cluster) *int) form {
 func yesNo(field func(*Cluster) *bool) form {
 	return form{Kind: Bool, Range: "true or false", Values: []string{"true", "false"}, set: func(d *draft, text string) error {
 		if text != "true" && text != "false" {
-			return errors.New("neither true nor false")
+			return errors.New("must be true or false")
 		}
 		*field(&d.Cluster) = text == "true"
 		return nil
@@ -69,6 +72,15 @@ func setTool(d *draft, text string) error {
 		return nil
 	}
 	return errors.New("must be auto, ip or ifconfig")
+}
+
+// withoutZeros is a number without the zeros that it begins with: 010 is 8 to
+// some and 10 to others.
+func withoutZeros(text string) string {
+	for len(text) > 1 && text[0] == '0' {
+		text = text[1:]
+	}
+	return text
 }
 
 func allDigits(text string) bool {

@@ -1,6 +1,10 @@
 package config
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // completeLease sees that a lease can be set, and outlasts a check that comes
 // late: nobody shall lose an address because the primary's silence took long
@@ -12,12 +16,30 @@ func (d *draft) completeLease() {
 	if d.Tool == "ifconfig" {
 		d.wrong("lease", 0, "needs ip of iproute2, and the tool is ifconfig")
 	}
-	if slices.ContainsFunc([]string{"count", "interval", "timeout", "retry-wait"}, func(name string) bool { return d.bad[name] }) {
+	looked := []string{"count", "interval", "timeout", "retry-wait"}
+	if slices.ContainsFunc(looked, func(name string) bool { return d.bad[name] }) {
 		return
 	}
 	if least := 2 * d.LongestLook(); d.Lease < least {
-		d.wrong("lease", 0, "shorter than twice the longest look, %s; make it longer, or count, interval, timeout or retry-wait smaller", DurationText(least))
+		d.wrong("lease", 0, "shorter than twice the longest look, %s%s; make it longer, or count, interval, timeout or retry-wait smaller",
+			DurationText(least), d.because(looked))
 	}
+}
+
+// because says which values given for these settings something comes from, and
+// where they stand: " (count 50 of --count)". Where flags alone make the
+// cluster they all stand in one line.
+func (d *draft) because(names []string) string {
+	var values []string
+	for _, name := range names {
+		for _, v := range d.given[name] {
+			values = append(values, fmt.Sprintf("%s %s of %s", name, v.text, d.from(name, v)))
+		}
+	}
+	if d.file == "" || len(values) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(values, ", ") + ")"
 }
 
 // completeFailback sees that a hand-over can be watched: who gives an address

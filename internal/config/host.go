@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 const nameRange = "[a-z0-9][a-z0-9._-]{0,63}"
@@ -62,8 +63,17 @@ func checkHost(host string) error {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return checkAddress(addr)
 	}
-	if !isHostName(host) {
-		return errors.New("neither an address nor a host name")
+	const neither = "neither an address nor a host name"
+	prefix, err := netip.ParsePrefix(host)
+	switch {
+	case err == nil:
+		return fmt.Errorf(neither+": leave /%d out", prefix.Bits())
+	case strings.ContainsFunc(host, unicode.IsSpace):
+		return errors.New(neither + ": there is a blank in it")
+	case strings.Contains(host, "_"):
+		return errors.New(neither + ": there is an underscore in it")
+	case !isHostName(host):
+		return errors.New(neither)
 	}
 	return nil
 }
@@ -113,7 +123,8 @@ func (d *draft) completeSource() {
 		d.wrong("source", 0, "is a vip; pings need an address that stays on this machine")
 	}
 	if host, ok := d.hostAddress(); ok && host.Is4() != d.Source.Is4() {
-		d.wrong("source", 0, "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
+		d.Source = netip.Addr{}
+		d.unfit("source", "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
 	}
 }
 

@@ -52,7 +52,7 @@ func (d *draft) parseMailbox(text string) (string, error) {
 			address.Name = name
 		}
 	}
-	if list, several := mail.ParseAddressList(text); err != nil && several == nil && len(list) > 1 {
+	if err != nil && !strings.Contains(text, "<") && strings.ContainsAny(text, ",;") {
 		return "", errors.New("not one mail address; give each on its own")
 	}
 	if err != nil {

@@ -1,11 +1,29 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// otherNames are what settings are called elsewhere.
+var otherNames = map[string]string{
+	"email":      "mail-to",
+	"gateway":    "witness",
+	"mail":       "mail-to",
+	"primary":    "host",
+	"virtual-ip": "vip",
+}
 
 // Nearest is the word among known that was most likely meant by word, or ""
 // where none is near: one with few letters wrong, or the only one that begins
-// like it.
+// like it. Where some begin with the whole word and a hyphen, no other is near.
 func Nearest(word string, known []string) string {
+	if meant := otherNames[word]; slices.Contains(known, meant) {
+		return meant
+	}
+	if begun := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, word+"-") }); len(begun) > 0 {
+		known = begun
+	}
 	nearest, least := "", max(1, len(word)/3)+1
 	var longer []string
 	for _, k := range known {

@@ -17,7 +17,15 @@ func TestNearest(t *testing.T) {
 		"vips":       "vip",
 		"mail_to":    "mail-to",
 		"duplicate":  "duplicate-check",
-		"mail":       "",
+		"post":       "", // takeover or release
+		"pre":        "",
+		"hook":       "hook-timeout",
+		"vi":         "vip",
+		"mail":       "mail-to",
+		"email":      "mail-to",
+		"virtual-ip": "vip",
+		"gateway":    "witness",
+		"primary":    "host",
 		"x":          "",
 		"":           "",
 		"completely": "",
@@ -25,5 +33,8 @@ func TestNearest(t *testing.T) {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("%q: %q, want %q", word, got, want)
 		}
+	}
+	if got := Nearest("email", []string{"defaults", "clusters"}); got != "" {
+		t.Errorf("what is not known is %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +40,9 @@ func parseVIP(text string) (v VIP, bare bool, err error) {
 	}
 	n := addr.BitLen()
 	if long {
+		if plain := withoutZeros(length); plain != length {
+			return VIP{}, false, fmt.Errorf("prefix length %q begins with a zero; write it as %s", length, plain)
+		}
 		n, err = strconv.Atoi(length)
 		if err != nil || !allDigits(length) || n < 1 || n > addr.BitLen() {
 			return VIP{}, false, fmt.Errorf("prefix length %q is out of range (1 to %d)", length, addr.BitLen())
@@ -121,24 +125,26 @@ func (d *draft) completeVIPs() {
 	if !d.is("netmask") || d.bad["vip"] {
 		return
 	}
-	fits := false
+	fits, otherwise := false, netip.Prefix{}
 	for i, v := range d.VIPs {
-		addr := v.Prefix.Addr()
-		if !addr.Is4() {
-			continue
-		}
-		fits = true
-		if !d.bare[i] && v.Prefix.Bits() != d.netmask {
-			d.wrong("netmask", 0, "is /%d, and vip %s says otherwise", d.netmask, v.Prefix)
-			continue
-		}
-		d.VIPs[i].Prefix = netip.PrefixFrom(addr, d.netmask)
-		if err := checkHostPart(d.VIPs[i].Prefix); err != nil {
-			d.wrong("vip", i, "with the netmask, %s", err)
+		switch addr := v.Prefix.Addr(); {
+		case !addr.Is4():
+		case !d.bare[i] && v.Prefix.Bits() != d.netmask:
+			otherwise = v.Prefix
+		default:
+			fits = true
+			d.VIPs[i].Prefix = netip.PrefixFrom(addr, d.netmask)
+			if err := checkHostPart(d.VIPs[i].Prefix); err != nil {
+				d.wrong("vip", i, "with the netmask, %s", err)
+			}
 		}
 	}
-	if !fits {
-		d.wrong("netmask", 0, "there is no IPv4 vip that it could be for")
+	switch {
+	case fits:
+	case otherwise.IsValid():
+		d.unfit("netmask", "is /%d, and vip %s says otherwise", d.netmask, otherwise)
+	default:
+		d.unfit("netmask", "there is no IPv4 vip that it could be for")
 	}
 }
 
@@ -153,7 +159,8 @@ func setVIPName(d *draft, text string) error {
 // completeVIPName sees that the name can lead somewhere.
 func (d *draft) completeVIPName() {
 	if d.is("vip-name") && !d.bad["vip"] && len(d.VIPs) == 0 {
-		d.wrong("vip-name", 0, "there is no vip that it could lead to")
+		d.VIPName = ""
+		d.unfit("vip-name", "there is no vip that it could lead to")
 	}
 }
 
@@ -191,26 +198,29 @@ func setLabel(d *draft, text string) error {
 	return nil
 }
 
-// completeLabel sees that the label is for one IPv4 virtual IP, and begins
-// with its interface, without which ip refuses it.
+// completeLabel sees that the label fits.
 func (d *draft) completeLabel() {
 	if !d.is("label") || d.bad["vip"] || d.bad["interface"] {
 		return
 	}
+	if err := d.checkLabel(); err != nil {
+		d.Label = ""
+		d.unfit("label", "%v", err)
+	}
+}
+
+// checkLabel says what keeps the label from being for one IPv4 virtual IP, and
+// from beginning with its interface, without which ip refuses it.
+func (d *draft) checkLabel() error {
 	if len(d.VIPs) != 1 {
-		d.wrong("label", 0, "a label is for one vip, and there are %d", len(d.VIPs))
-		return
+		return fmt.Errorf("a label is for one vip, and there are %d", len(d.VIPs))
 	}
 	v := d.VIPs[0]
 	if !v.Prefix.Addr().Is4() {
-		d.wrong("label", 0, "a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
-		return
+		return fmt.Errorf("a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
 	}
-	iface := v.Interface
-	if iface == "" {
-		iface = d.Interface
+	if iface := cmp.Or(v.Interface, d.Interface); iface != "" && !strings.HasPrefix(d.Label, iface+":") {
+		return errors.New("must begin with " + iface + ":")
 	}
-	if iface != "" && !strings.HasPrefix(d.Label, iface+":") {
-		d.wrong("label", 0, "must begin with %s:", iface)
-	}
+	return nil
 }

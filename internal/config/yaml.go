@@ -64,7 +64,8 @@ func (r reader) sections(root *yaml.Node) sections {
 			there = true
 			all.clusters = append(all.clusters, r.clusters(p)...)
 		default:
-			r.unknown("", p, []string{"defaults", "clusters"}, "; there are defaults and clusters")
+			meant := r.unknown("", p, []string{"defaults", "clusters"}, "; there are defaults and clusters")
+			there = there || meant == "clusters"
 		}
 	}
 	if !there {
@@ -134,17 +135,23 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 	return s
 }
 
+// onlyFlags are the flags that are no settings.
+var onlyFlags = []string{"all", "dry-run", "every", "file", "for", "force", "json", "monitoring", "quiet", "send-mail", "verbose"}
+
 // unknown says which of the known keys was meant, or else what there is.
-func (r reader) unknown(whose string, p pair, known []string, otherwise string) {
+func (r reader) unknown(whose string, p pair, known []string, otherwise string) (nearest string) {
 	_, isSetting := r.settings[p.key]
-	switch nearest := Nearest(p.key, known); {
+	switch nearest = Nearest(p.key, known); {
 	case isSetting:
 		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; it belongs into defaults, or into a cluster")
+	case slices.Contains(onlyFlags, p.key):
+		r.wrong(whose, p.line, keyNamed(p.key), "is only a flag, --%s", p.key)
 	case nearest != "":
 		r.wrong(whose, p.line, keyNamed(p.key), "unknown; did you mean %s?", nearest)
 	default:
 		r.wrong(whose, p.line, keyNamed(p.key), "unknown%s", otherwise)
 	}
+	return nearest
 }
 
 // values are the values of one setting. Lists may be one bare value.
@@ -165,7 +172,10 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 		}
 	}
 	for _, n := range nodes {
-		text := n.Value
+		text, form := n.Value, formOf(n)
+		if n != p.value && n.Kind == yaml.SequenceNode {
+			form = "a list within the list"
+		}
 		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 			text = strings.TrimSuffix(text, "\n")
 		}
@@ -173,11 +183,13 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 		case !r.isPlain(whose, p.key, n):
 			ok = false
 		case n.Kind != yaml.ScalarNode && s.Kind == List:
-			wrong(n.Line, "takes one value or a list of values, not %s", formOf(n))
+			wrong(n.Line, "takes one value or a list of values, not %s", form)
 		case n.Kind != yaml.ScalarNode && s.Kind == Command:
-			wrong(n.Line, "takes a command line or a list of its words, not %s", formOf(n))
+			wrong(n.Line, "takes a command line or a list of its words, not %s", form)
 		case n.Kind != yaml.ScalarNode:
-			wrong(n.Line, "takes one value, not %s", formOf(n))
+			wrong(n.Line, "takes one value, not %s", form)
+		case isNull(n) && s.Required:
+			wrong(n.Line, "a value is missing; every cluster needs one")
 		case isNull(n):
 			wrong(n.Line, "a value is missing; leave the key out where there is nothing")
 		case s.Kind != Command && strings.Contains(text, "\n"):

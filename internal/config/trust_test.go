@@ -1,0 +1,103 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Whoever can write where the file stands, or change a link that leads to it,
+// can put another one in its place.
+func TestTheWayToTheFileIsRootsToo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	mode := func(path string, mode fs.FileMode) error { return os.Chmod(path, mode) } // whatever the umask
+	if err := errors.Join(mode(filepath.Dir(dir), 0o755), mode(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]fs.FileMode{
+		"safe":       0o755,
+		"group's":    0o775,
+		"open":       0o777,
+		"open/safe":  0o755,
+		"sticky":     0o777 | fs.ModeSticky,
+		"sticky/sub": 0o755,
+		"user":       0o755,
+		"user/open":  0o757,
+	} {
+		if err := errors.Join(os.MkdirAll(at(name), 0o755), mode(at(name), m), os.WriteFile(at(name+"/f"), nil, 0o644), mode(at(name+"/f"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, target := range map[string]string{
+		"to-safe":        "safe",
+		"to-file":        dir + "/safe/f",
+		"through-open":   "safe/../open/../safe/f",
+		"twice":          "open/link",
+		"open/link":      "../safe/f",
+		"sticky/root's":  "../safe/f",
+		"sticky/user's":  "../safe/f",
+		"sticky/to-user": "user's",
+	} {
+		if err := os.Symlink(target, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Lchown(at("user"), 1000, 0), os.Lchown(at("user/open"), 1001, 0), os.Lchown(at("sticky/user's"), 1000, 0)); err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(at("safe"))
+
+	const names = ", and the file names commands that root runs; when you know what is in it, move it into /etc, or: "
+	writable := func(name, mode, quoted string) string {
+		return "the directory " + at(name) + " can be written to by others (" + mode + ")" + names + "chmod go-w " + quoted
+	}
+	open := writable("open", "drwxrwxrwx", at("open"))
+	users := "the directory " + at("user") + " belongs to user 1000" + names + "chown root " + at("user")
+	link := "the symbolic link " + at("sticky/user's") + " belongs to user 1000" + names + `chown -h root '` + dir + `/sticky/user'\''s'`
+	for path, want := range map[string][]string{
+		at("safe/f"):         nil,
+		at("sticky/f"):       nil,
+		at("sticky/sub/f"):   nil,
+		at("sticky/root's"):  nil,
+		at("to-safe/f"):      nil,
+		at("to-file"):        nil,
+		"f":                  nil,
+		"./../sticky//f":     nil,
+		at("group's/f"):      {writable("group's", "drwxrwxr-x", `'`+dir+`/group'\''s'`)},
+		at("open/f"):         {open},
+		at("open") + "//f":   {open},
+		at("open/safe/f"):    {open},
+		"../open/safe/../f":  {open},
+		at("open/link"):      {open},
+		at("twice"):          {open},
+		at("through-open"):   {open},
+		at("user/f"):         {users},
+		at("sticky/user's"):  {link},
+		at("sticky/to-user"): {link},
+		at("user/open/f"): {
+			users,
+			"the directory " + at("user/open") + " belongs to user 1001" + names + "chown root " + at("user/open"),
+			writable("user/open", "drwxr-xrwx", at("user/open")),
+		},
+	} {
+		for i := range want {
+			want[i] = path + ": " + want[i]
+		}
+		_, err := ReadFile(path, true)
+		if diff := cmp.Diff(strings.Join(want, "\n"), text(err)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", path, diff)
+		}
+		if _, err := ReadFile(path, false); err != nil {
+			t.Errorf("%s, not for root: %v", path, err)
+		}
+	}
+}

@@ -164,7 +164,7 @@ func decidable() map[int][]state.Outcome {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
 				for _, s.Primary = range []check.Verdict{check.Unknown, check.Down, check.Up} {
-					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNever, state.WitnessGood, state.WitnessOff} {
+					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNever, state.WitnessGood, state.WitnessOff, state.WitnessUnasked} {
 						for _, s.VIPs = range sights {
 							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)

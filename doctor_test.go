@@ -101,8 +101,18 @@ func TestDoctorFindsFaults(t *testing.T) {
 				s.run(s.Standby, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/var/lib/pingover")
 			},
 			want: []string{
-				"fail state directory /var/lib/pingover: only 64 KiB are free → make room, or choose another --state-dir",
+				"fail state directory /var/lib/pingover: only 64 KiB are free → make room, or choose another state-dir",
 				"warn no check of this cluster has been made yet → put a line with pingover check into the crontab, one a minute",
+			},
+		},
+		{
+			name: "a disk for the metrics that cannot be written to",
+			args: []string{"--metrics-file", "/mnt/pingover.prom"},
+			fault: func(s *scene) {
+				s.run(s.Standby, "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/mnt")
+			},
+			want: []string{
+				"fail metrics-file /mnt/pingover.prom: /mnt: read-only file system → let pingover write there, or change metrics-file",
 			},
 		},
 		{
@@ -133,8 +143,21 @@ func TestDoctorFindsFaults(t *testing.T) {
 			args:  []string{"--vip", "172.16.0.7/24"},
 			fault: func(s *scene) {},
 			want: []string{
-				`warn vip 172.16.0.7/24: the network of interface "eth0" is a /16 → give it without a length: --vip 172.16.0.7`,
+				`warn vip 172.16.0.7/24: the network of interface "eth0" is a /16 → give it without a length: 172.16.0.7`,
 				"warn vip 172.16.0.7 is served by nobody → raise it on the primary; a takeover follows only when that is down",
+			},
+		},
+		{
+			name: "the record of another user, which may not be read",
+			args: []string{"--state-dir", "/run/nobody"},
+			fault: func(s *scene) {
+				s.asUser("net_admin", "net_raw")
+				s.run(s.Standby, "sh", "-c", "cp /var/lib/pingover/web.json /run/nobody; chmod 600 /run/nobody/web.json")
+			},
+			want: []string{
+				"fail /run/nobody/web.json: permission denied → run pingover always as the same user",
+				"warn open /run/nobody/web.json: permission denied; going on with what the kernel shows" +
+					" → see why, and mend it: checks go on without its history and the mail that waits, and write a new one over it where they can",
 			},
 		},
 		{

@@ -351,3 +351,21 @@ func (s *scene) lock(h *lab.Host, name string) (unlock func()) {
 		s.must(cmd.Wait())
 	}
 }
+
+// The standby hears everybody, and nobody hears it. Whom it hears proves nothing
+// then: a gateway asks for its other clients all the time.
+func TestStandbyThatNobodyHears(t *testing.T) {
+	s := newScene(t)
+	s.check(s.Standby, patient...).want(t, state.OK)
+	untouched := s.untouched(s.Standby)
+	chatter := s.Gateway.Command(t.Context(), "sh", "-c", "while :; do for i in 1 2 3 4 5 6 7 8; do ping -c 1 -W 1 172.16.77.$i >/dev/null & done; wait; ip neigh flush dev eth0; done")
+	s.must(chatter.Start())
+	t.Cleanup(func() { _ = chatter.Process.Kill(); _ = chatter.Wait() })
+	s.must(s.Standby.Mute(true))
+	args := set(withVIP, "--count", "6", "--interval", "500ms")
+	s.check(s.Standby, args...).want(t, state.Blocked).
+		because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+	s.wantOn(vip4, s.Primary)
+	s.must(s.Standby.Mute(false))
+	untouched()
+}

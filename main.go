@@ -25,10 +25,13 @@ import (
 // version is set for a release: go build -ldflags "-X main.version=v1.2.3".
 var version string
 
-func main() { run(new(failover.Machine).Check) }
+func main() {
+	machine := new(failover.Machine)
+	run(machine, machine.Check)
+}
 
 // run obeys the command line of the process, whose exit code is the outcome.
-func run(check cli.Act) {
+func run(machine *failover.Machine, check cli.Act) {
 	// A reader that goes away ends a takeover no more than it begins one: a
 	// write to it fails, and does not kill. An ignored signal would be passed
 	// on to the commands that are run, a caught one is not.
@@ -45,8 +48,8 @@ func run(check cli.Act) {
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
 		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
 		Check:    check,
-		TakeOver: failover.TakeOver,
-		Release:  failover.Release,
+		TakeOver: machine.TakeOver,
+		Release:  machine.Release,
 		Examine:  failover.Examine,
 		Demo:     showDemo,
 		File:     "/etc/pingover.yaml",
@@ -63,8 +66,9 @@ type caught struct{ syscall.Signal }
 
 func (c caught) Error() string { return unix.SignalName(c.Signal) }
 
-// untilSignal is a context that the first signal ends. A signal that whoever
-// started us had set to be ignored, as nohup does, stays ignored.
+// untilSignal is a context that the first signal ends; a second one ends the
+// process at once, as a kill does. A signal that whoever started us had set to be
+// ignored, as nohup does, stays ignored.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -73,7 +77,11 @@ func untilSignal() context.Context {
 			signal.Notify(signals, s)
 		}
 	}
-	go func() { end(caught{(<-signals).(syscall.Signal)}) }()
+	go func() {
+		first := <-signals
+		signal.Stop(signals)
+		end(caught{first.(syscall.Signal)})
+	}()
 	return ctx
 }
 

@@ -26,9 +26,9 @@ func TestMain(m *testing.M) {
 	os.Setenv("GORACE", quickExit)
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
-		"pingover-asleep": func() { run(sleep) },
-		"pingover-acting": func() { run(act) },
-		"pingover-fluent": func() { run(talk) },
+		"pingover-asleep": func() { run(new(failover.Machine), sleep) },
+		"pingover-acting": func() { run(new(failover.Machine), act) },
+		"pingover-fluent": func() { run(new(failover.Machine), talk) },
 	})
 }
 

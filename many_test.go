@@ -269,3 +269,35 @@ func TestTheReferenceFileIsRead(t *testing.T) {
 		t.Errorf("%s, -want +got\n%s", c.ProcessState, diff)
 	}
 }
+
+// ifconfig gives an address the network of its class before it gives it the
+// right one: only one at a time may use it.
+func TestManyTakeoversByIfconfig(t *testing.T) {
+	s := newScene(t)
+	var file strings.Builder
+	file.WriteString("  web: {host: 172.16.0.2, vip: 172.16.0.1, tool: ifconfig}\n")
+	want := []string{"web ok"}
+	for i := range 6 {
+		fmt.Fprintf(&file, "  c%d: {host: 172.16.0.4%d, vip: 192.168.77.5%d, interface: eth0, tool: ifconfig}\n", i, i, i)
+		want = append(want, fmt.Sprintf("c%d took-over", i))
+	}
+	s.configure(file.String())
+	reports, _ := s.all(11)
+	wantOutcomes(t, reports, want...)
+	held := s.run(s.Standby, "ip", "-o", "addr", "show", "dev", "eth0")
+	for i := range 6 {
+		if vip := fmt.Sprintf(" 192.168.77.5%d/32 ", i); !strings.Contains(held, vip) {
+			t.Errorf("%s is not among %s", vip, held)
+		}
+	}
+}
+
+// Where no state can be kept, and no file can be a lock, each cluster is checked
+// all the same, and another process is kept out.
+func TestManyClustersWithoutAStateDirectory(t *testing.T) {
+	s := newScene(t)
+	s.configure("  web: {host: 172.16.0.2, vip: 172.16.0.1}\n  client: {host: 172.16.0.9}\n  second: {host: 172.16.0.4}\n")
+	s.run(s.Standby, "sh", "-c", "rm -rf /var/lib/pingover && mount -t tmpfs -o ro lab /var/lib")
+	reports, _ := s.all(0)
+	wantOutcomes(t, reports, "web ok", "client ok", "second ok")
+}

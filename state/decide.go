@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -56,10 +57,11 @@ type WitnessState uint8
 
 // The states of the witnesses, all of them together.
 const (
-	WitnessSilent WitnessState = iota // none answered at the start and at the end of the round
-	WitnessNever                      // none is set, and no gateway was ever found to serve as one
-	WitnessGood                       // one of them answered both times
-	WitnessOff                        // switched off
+	WitnessSilent  WitnessState = iota // none answered at the start and at the end of the round
+	WitnessNever                       // none is set, and no gateway was ever found to serve as one
+	WitnessGood                        // one of them answered both times
+	WitnessOff                         // switched off
+	WitnessUnasked                     // for a fault of this machine none could be asked: as bad as silence for a takeover, and no sign of being cut off
 )
 
 // Settings are the cluster's settings that the decision rests on.
@@ -89,8 +91,14 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 	paused := now.Before(known.PausedUntil)
 	rival := seen.Rival != Holder{}
 
-	// While something is held here.
+	// While something is held here, or offered.
 	switch {
+	case known.Role == Releasing && known.HandingOver && len(held) == 0 && paused:
+		return blocked(1, "paused, while a release that was interrupted has to be finished")
+
+	case known.Role == Releasing && known.HandingOver && len(held) == 0 && !seen.connected():
+		return blocked(1, "a release that was interrupted has to be finished, but whether somebody has taken over cannot be asked: %s", cmp.Or(seen.Why, "no witness "+seen.witnessLack("answers")))
+
 	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
 			Rule: 1, Outcome: Released, Release: true, HandOver: known.HandingOver,
@@ -148,10 +156,10 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 	case seen.Primary != check.Down:
 		return Decision{Rule: 8, Outcome: Unknown, Reason: seen.Why}
 
-	case len(seen.VIPs) == 0 && seen.Witness == WitnessSilent:
+	case len(seen.VIPs) == 0 && (seen.Witness == WitnessSilent || seen.Witness == WitnessUnasked):
 		return Decision{
 			Rule: 9, Outcome: Unknown,
-			Reason: fmt.Sprintf("%s does not answer, but no witness does either: it may be this machine's network", seen.Host),
+			Reason: fmt.Sprintf("%s does not answer, but no witness %s: it may be this machine's network", seen.Host, seen.witnessLack("does either")),
 		}
 
 	case len(seen.VIPs) == 0:
@@ -172,8 +180,8 @@ func Decide(known Known, seen Seen, set Settings, now time.Time) Decision {
 	case seen.Witness == WitnessNever:
 		return blocked(11, "%s does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", seen.Host)
 
-	case seen.Witness == WitnessSilent:
-		return blocked(11, "%s does not answer, but no witness does either: it may be this machine's network", seen.Host)
+	case !seen.witnessed():
+		return blocked(11, "%s does not answer, but no witness %s: it may be this machine's network", seen.Host, seen.witnessLack("does either"))
 
 	case seen.OnLink && !seen.Answers && seen.elsewhere():
 		return Decision{
@@ -218,8 +226,8 @@ func DecideTakeOver(seen Seen, why string, open, force bool) Decision {
 		return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over by hand, by force", list(missing))}
 	case seen.Witness == WitnessNever:
 		return refuse("not taken over: there is no witness (no default gateway, or it is the primary itself): it may be this machine's network")
-	case seen.Witness == WitnessSilent:
-		return refuse("not taken over: no witness answers: it may be this machine's network")
+	case !seen.witnessed():
+		return refuse("not taken over: no witness %s: it may be this machine's network", seen.witnessLack("answers"))
 	case len(answered) > 0:
 		return refuse("not taken over: somebody answers for %s", list(answered))
 	case seen.Contender != "":
@@ -275,10 +283,9 @@ func hold(known Known, seen Seen) Decision {
 
 	// Something is missing. What is here stays; the rest is raised only on
 	// the grounds on which all of it would be taken over.
-	witnessed := seen.Witness == WitnessGood || seen.Witness == WitnessOff
 	switch {
 	case !ours || seen.Primary != check.Down && !seen.Self:
-	case !witnessed:
+	case !seen.witnessed():
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and no witness answers", list(missing))
 	case seen.Answers || seen.Contender != "" || len(seen.answered()) > 0:
@@ -292,6 +299,23 @@ func hold(known Known, seen Seen) Decision {
 		}
 	}
 	return d
+}
+
+// witnessed says whether nothing speaks against this machine's own network.
+func (s Seen) witnessed() bool { return s.Witness == WitnessGood || s.Witness == WitnessOff }
+
+// connected says whether somebody can be asked from here. Who never had a
+// witness is not worse off than before.
+func (s Seen) connected() bool {
+	return s.Primary == check.Up || s.Why == "" && (s.witnessed() || s.Witness == WitnessNever)
+}
+
+// witnessLack is what no witness does: answer, in these words, or more than that.
+func (s Seen) witnessLack(answers string) string {
+	if s.Witness == WitnessUnasked {
+		return "could be asked"
+	}
+	return answers
 }
 
 func blocked(rule int, format string, args ...any) Decision {

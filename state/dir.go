@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -307,34 +308,85 @@ var ErrBusy = errors.New("another run holds the lock")
 // the lock is taken on what there is: the file read-only, the directory, or
 // the nearest one above that exists.
 func (d Dir) Lock(cluster string) (unlock func(), err error) {
+	return new(Locks).Lock(d, cluster)
+}
+
+// Locks are the locks of one process. Its clusters share what stands in for
+// their files where there can be none: each has a run of its own in the process,
+// and only other processes are kept out. The zero Locks is ready.
+type Locks struct {
+	mu       sync.Mutex
+	standIns map[string]*standIn // by directory
+}
+
+type standIn struct {
+	file  *os.File
+	users int
+}
+
+// Lock is Dir.Lock. A cluster must not be locked twice at once.
+func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
 	_ = d.mkdir() // what cannot be made is seen when it is used
 	path := d.path(cluster, ".lock")
-	var above []string
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		above = append(above, dir)
-		if dir == filepath.Dir(dir) {
-			break
-		}
-	}
-	f, err := lock(path, above...)
-	if err != nil {
-		return nil, err
-	}
-	if f.Name() == path {
+	f, err := lock(path)
+	switch {
+	case err == nil:
 		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+		return func() { release(f) }, nil
+	case errors.Is(err, ErrBusy), errors.As(err, new(*ForeignError)):
+		return nil, err
 	}
-	return func() { release(f) }, nil
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		unlock, standErr := l.standIn(dir)
+		if standErr == nil || errors.Is(standErr, ErrBusy) {
+			return unlock, standErr
+		}
+		if dir == filepath.Dir(dir) {
+			return nil, err
+		}
+	}
+}
+
+// standIn locks a directory for this process.
+func (l *Locks) standIn(dir string) (unlock func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, ok := l.standIns[dir]
+	if !ok {
+		f, err := os.Open(dir)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f); err != nil {
+			f.Close()
+			return nil, err
+		}
+		s = &standIn{file: f}
+		if l.standIns == nil {
+			l.standIns = map[string]*standIn{}
+		}
+		l.standIns[dir] = s
+	}
+	s.users++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if s.users--; s.users == 0 {
+			delete(l.standIns, dir)
+			release(s.file)
+		}
+	}, nil
 }
 
 // LockWait is Lock, but waits while another run holds the lock: told is
 // called once, with the pid of that run, 0 where it is not known. The error is
 // ErrBusy when that takes longer than patience, or ctx's.
-func (d Dir) LockWait(ctx context.Context, cluster string, patience time.Duration, told func(pid int)) (unlock func(), err error) {
+func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience time.Duration, told func(pid int)) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
 	defer cancel()
 	for first := true; ; first = false {
-		unlock, err := d.Lock(cluster)
+		unlock, err := l.Lock(d, cluster)
 		if !errors.Is(err, ErrBusy) {
 			return unlock, err
 		}

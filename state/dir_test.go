@@ -180,7 +180,7 @@ func fullRecord() *Record {
 		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9)}},
-		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, HandOver: true,
+		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either", Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120},
 		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
@@ -862,4 +862,33 @@ func TestPausedUntil(t *testing.T) {
 			t.Errorf("paused until %s, want %s", got, hour)
 		}
 	})
+}
+
+// TestLocksOfOneProcess: where no lock file can be made, the clusters of one
+// process share the directory, and another process is kept out until the last of
+// them has ended.
+func TestLocksOfOneProcess(t *testing.T) {
+	d := Dir(filepath.Join(t.TempDir(), "file", "state"))
+	if err := os.WriteFile(filepath.Dir(string(d)), nil, 0o600); err != nil { // in place of a directory
+		t.Fatal(err)
+	}
+	var ours, others Locks
+	first, err := ours.Lock(d, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := ours.Lock(d, "db")
+	if err != nil {
+		t.Fatalf("another cluster of this process: %v", err)
+	}
+	first()
+	if _, err := others.Lock(d, "mail"); !errors.Is(err, ErrBusy) {
+		t.Errorf("another process: %v", err)
+	}
+	second()
+	third, err := others.Lock(d, "mail")
+	if err != nil {
+		t.Fatalf("another process, afterwards: %v", err)
+	}
+	third()
 }

@@ -50,7 +50,7 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 	}
 
 	switch {
-	case r.Role == Releasing && len(held) == 0 && (rebooted || !r.HandOver):
+	case r.Role == Releasing && len(held) == 0 && (rebooted || len(r.Offered) == 0):
 		change := r.pending(now, Released, "a release that was interrupted is finished")
 		return ReleaseFinished, r.Switched(Standby, change)
 
@@ -105,7 +105,7 @@ func (r *Record) Intend(role Role, change Change) {
 	if r.Role == Standby || r.Role == Active {
 		r.Before = r.Role
 	}
-	r.Role, r.Event, r.Pending, r.HandOver = role, change.Event, &change, false
+	r.Role, r.Event, r.Pending, r.Offered = role, change.Event, &change, nil
 }
 
 // Switched closes the intent: role is what this machine is now, change what
@@ -142,7 +142,7 @@ func (r *Record) Withdraw(now time.Time) {
 // Reopen is Withdraw for an intent that stood in place of another: that is open
 // again.
 func (r *Record) Reopen(before Record) {
-	r.Role, r.Before, r.Event, r.Pending, r.HandOver = before.Role, before.Before, before.Event, before.Pending, before.HandOver
+	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
 }
 
 // Stay closes an intent that came to nothing, and takes over from the kernel
@@ -174,7 +174,7 @@ type Saw struct {
 func (r *Record) Count(c Check, saw Saw) (changed bool) {
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
-		changed = !goesOn(*last, c)
+		changed = !goesOn(r.afterByHand(*last), c)
 	} else {
 		changed = c.Outcome != OK
 	}
@@ -198,6 +198,15 @@ func (r *Record) Count(c Check, saw Saw) (changed bool) {
 	}
 	r.Last = &c
 	return changed || c.Outcome.Switched()
+}
+
+// afterByHand is the last check as it would have ended, had what was done by hand
+// since been done by it.
+func (r *Record) afterByHand(last Check) Check {
+	if n := len(r.Changes); n > 0 && r.Changes[n-1].ByHand && !r.Changes[n-1].Time.Before(last.Time) {
+		last.Outcome = r.Changes[n-1].Outcome
+	}
+	return last
 }
 
 // goesOn says whether a check ended as was to be expected after the last one.
@@ -242,7 +251,7 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
-	r.Role, r.Before, r.Event, r.Pending, r.HandOver = role, "", event, nil, false
+	r.Role, r.Before, r.Event, r.Pending, r.Offered = role, "", event, nil, nil
 }
 
 // pending is the change that the open intent stands for, as it ended.

@@ -419,12 +419,12 @@ func TestALeaseThatRanOutIsCalledThat(t *testing.T) {
 func TestAHandOverIsNotFinishedByThatNothingIsHere(t *testing.T) {
 	t.Parallel()
 	open := intent()
-	r := with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending, r.HandOver = &open, true })
-	if surprise, change := r.Settle(nil, thisBoot, now); surprise != NoSurprise || change != nil || r.Role != Releasing || !r.HandOver {
+	r := with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending, r.Offered = &open, []netip.Addr{one} })
+	if surprise, change := r.Settle(nil, thisBoot, now); surprise != NoSurprise || change != nil || r.Role != Releasing || len(r.Offered) == 0 {
 		t.Errorf("surprise %d, change %v, record %+v", surprise, change, r)
 	}
-	if surprise, _ := r.Settle(nil, lastBoot, now); surprise != ReleaseFinished || r.Role != Standby || r.HandOver {
-		t.Errorf("after a reboot: surprise %d, role %s, hand-over %t", surprise, r.Role, r.HandOver)
+	if surprise, _ := r.Settle(nil, lastBoot, now); surprise != ReleaseFinished || r.Role != Standby || len(r.Offered) > 0 {
+		t.Errorf("after a reboot: surprise %d, role %s, offered %v", surprise, r.Role, r.Offered)
 	}
 }
 
@@ -815,4 +815,25 @@ func reread(t interface{ Fatal(args ...any) }, r *Record) *Record {
 		t.Fatal(err)
 	}
 	return read
+}
+
+// TestACheckGoesOnFromWhatWasDoneByHand since the last one: that is no news.
+func TestACheckGoesOnFromWhatWasDoneByHand(t *testing.T) {
+	now := time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC)
+	for _, test := range []struct {
+		name    string
+		done    Change
+		next    Outcome
+		changed bool
+	}{
+		{"taken over", Change{Time: now.Add(20 * time.Second), ByHand: true, Outcome: TookOver}, Holding, false},
+		{"released", Change{Time: now.Add(20 * time.Second), ByHand: true, Outcome: Released}, OK, false},
+		{"by a check", Change{Time: now.Add(20 * time.Second), Outcome: TookOver}, Holding, true},
+		{"before that check", Change{Time: now.Add(-time.Minute), ByHand: true, Outcome: TookOver}, Holding, true},
+	} {
+		r := &Record{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}
+		if got := r.Count(Check{Time: now.Add(time.Minute), Outcome: test.next}, Saw{}); got != test.changed {
+			t.Errorf("%s: changed %t", test.name, got)
+		}
+	}
 }

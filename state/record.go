@@ -45,13 +45,13 @@ type Record struct {
 	Event     string     `json:"event"`   // id of the intent or change that led to it
 	Pending   *Change    `json:"pending"` // the change that an open intent stands for
 	Before    Role       `json:"before"`  // the role before that intent; "" when none is open
-	// HandOver says of an open release that what is given up is raised here
-	// again when nobody takes it.
-	HandOver bool         `json:"hand_over"`
-	BootID   string       `json:"boot_id"` // of the boot in which this was written
-	Last     *Check       `json:"last"`    // the last check
-	Gap      Milliseconds `json:"gap_ms"`  // between the last two checks
-	Streaks  Streaks      `json:"streaks"`
+	// Offered is what an open release hands over: raised here again when nobody
+	// takes it. Empty where it is left to whoever has it.
+	Offered []netip.Addr `json:"offered"`
+	BootID  string       `json:"boot_id"` // of the boot in which this was written
+	Last    *Check       `json:"last"`    // the last check
+	Gap     Milliseconds `json:"gap_ms"`  // between the last two checks
+	Streaks Streaks      `json:"streaks"`
 	// ReleasedByHand stops takeovers until the primary was up once,
 	// TakenByHand and NobodyTook stop automatic failback until it was down once.
 	ReleasedByHand bool      `json:"released_by_hand"`
@@ -219,6 +219,12 @@ func (r *Record) whole() *Record {
 		c.Pending = &pending
 	}
 	return &c
+}
+
+// Ours says whether pingover raised an alias of the record. A run that was killed
+// while it switched may not have written it down.
+func (r *Record) Ours(a Alias) bool {
+	return a.Raised || r.Role == Taking || r.Role == Releasing
 }
 
 // whole is the evidence with no list nil, as JSON's readers expect.

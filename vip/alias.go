@@ -24,17 +24,18 @@ type Alias struct {
 	Interface string
 	Label     string        // IPv4 only; "": the first free one
 	Lease     time.Duration // until the kernel removes it unless it is renewed, rounded up to whole seconds; 0: never
+	Reserved  []string      // labels that are not free, for others are to have them
 }
 
-// addr is the virtual IP; a link-local one means that of its interface.
-func (a Alias) addr() netip.Addr {
+// Address is the virtual IP; a link-local one means that of its interface.
+func (a Alias) Address() netip.Addr {
 	return zoned(a.Prefix.Addr(), a.Interface)
 }
 
 // RaisePlan is the command that Raise would run, with the tool's bare name; nil where the address
 // stands already.
 func (t Tool) RaisePlan(k *Kernel, a Alias) ([]string, error) {
-	if k.Holds(a.addr()) {
+	if k.Holds(a.Address()) {
 		return nil, nil
 	}
 	label, err := t.label(k, a, nil)
@@ -66,7 +67,7 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 	if err != nil {
 		return "", nil, err
 	}
-	if !k.Holds(a.addr()) {
+	if !k.Holds(a.Address()) {
 		label, done, err := t.choose(began, k, a)
 		if err != nil {
 			return "", nil, err
@@ -76,9 +77,9 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 			return "", ran, err
 		}
 	}
-	p, err := t.settled(ctx, a.addr())
+	p, err := t.settled(ctx, a.Address())
 	if errors.Is(err, errDuplicate) {
-		removed, leftover := t.removeFailed(ctx, a.addr())
+		removed, leftover := t.removeFailed(ctx, a.Address())
 		return "", append(ran, removed...), errors.Join(err, leftover)
 	}
 	return p.Address.Label, ran, err
@@ -86,7 +87,7 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 
 // add runs what is needed for the kernel to show the address, in use or not yet.
 func (t Tool) add(ctx context.Context, before *Kernel, a Alias, label string) (ran []proc.Result, err error) {
-	if ran, err = t.removeFailed(ctx, a.addr()); err != nil {
+	if ran, err = t.removeFailed(ctx, a.Address()); err != nil {
 		return ran, err
 	}
 	for _, way := range t.additions(a, label) {
@@ -96,8 +97,8 @@ func (t Tool) add(ctx context.Context, before *Kernel, a Alias, label string) (r
 		if err != nil {
 			return ran, err
 		}
-		if len(now.copies(a.addr())) > 0 {
-			return ran, missing(before, now, a.Interface, a.addr())
+		if len(now.copies(a.Address())) > 0 {
+			return ran, missing(before, now, a.Interface, a.Address())
 		}
 		if !misunderstood(r) {
 			break
@@ -125,7 +126,7 @@ func (t Tool) label(k *Kernel, a Alias, taken []string) (string, error) {
 		return "", nil
 	}
 	if a.Label == "" {
-		label, ok := FreeLabel(k, a.Interface, taken...)
+		label, ok := FreeLabel(k, a.Interface, slices.Concat(taken, a.Reserved)...)
 		if !ok && t.Name == "ifconfig" {
 			return "", fmt.Errorf("ifconfig needs a label such as %q, and that is longer than %d characters: use ip (Debian package iproute2)", a.Interface+":1", labelMax)
 		}

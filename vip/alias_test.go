@@ -309,12 +309,16 @@ func TestLabels(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup     []string
 		label     string
+		reserved  []string
 		want      string // the label, where it goes well
 		addresses []string
 		err       map[string]string // by tool
 	}{
 		"the first is in use": {setup: []string{used}, want: "eth0:2", addresses: []string{own4, own6, alias, "eth0 172.16.0.1/32 eth0:2"}},
-		"given and free":      {label: "eth0:web", want: "eth0:web", addresses: []string{own4, own6, "eth0 172.16.0.1/32 eth0:web"}},
+		"the first is in use, and the second another's": {
+			setup: []string{used}, reserved: []string{"eth0:2", "eth1:3"}, want: "eth0:3", addresses: []string{own4, own6, alias, "eth0 172.16.0.1/32 eth0:3"},
+		},
+		"given and free": {label: "eth0:web", want: "eth0:web", addresses: []string{own4, own6, "eth0 172.16.0.1/32 eth0:web"}},
 		"given and in use": {
 			setup: []string{used}, label: "eth0:1", addresses: []string{own4, own6, alias},
 			err: map[string]string{
@@ -347,7 +351,7 @@ func TestLabels(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withPrograms(t, standby(c.setup...), func(t *testing.T, p program, tool Tool) {
-				label, ran, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "eth0", Label: c.label})
+				label, ran, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "eth0", Label: c.label, Reserved: c.reserved})
 				if errorText(err) != c.err[p.tool] {
 					t.Errorf("error %q, want %q", errorText(err), c.err[p.tool])
 				}

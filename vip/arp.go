@@ -69,7 +69,7 @@ func hearARP(b []byte) (Heard, bool) {
 	case p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply:
 		return Heard{}, false
 	case !p.SenderIP.IsUnspecified():
-		return Heard{Address: p.SenderIP, MAC: p.SenderHardwareAddr}, true
+		return Heard{Address: p.SenderIP, MAC: p.SenderHardwareAddr, Answer: p.Operation == arp.OperationReply}, true
 	case p.Operation == arp.OperationRequest:
 		return Heard{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
 	}

@@ -155,9 +155,11 @@ const (
 )
 
 var arpCases = []heardCase{
-	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them}},
-	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Heard{Address: vip4, MAC: them}},
-	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Heard{Address: vip4, MAC: them}},
+	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them, Answer: true}},
+	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Heard{Address: vip4, MAC: them, Answer: true}},
+	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Heard{Address: vip4, MAC: them, Answer: true}},
+	{"a reply to us that everybody gets", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them}},
+	{"the holder asks us alone, as the kernel does to see that we are there", arpToUs + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100003", Heard{Address: vip4, MAC: them}},
 	{"a gratuitous request", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100001", Heard{Address: vip4, MAC: them}},
 	{"a gratuitous reply", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 ffffffffffff ac100001", Heard{Address: vip4, MAC: them}},
 	{"the holder asks for somebody else", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Heard{Address: vip4, MAC: them}},

@@ -28,7 +28,7 @@ func (t Tool) CanLease() error {
 func (t Tool) RenewPlan(k *Kernel, a Alias) ([][]string, error) {
 	var plan [][]string
 	var errs []error
-	for _, p := range k.Places(a.addr()) {
+	for _, p := range k.Places(a.Address()) {
 		lease, harm := k.harmless(p, a.Lease)
 		ways, err := t.renewals(p, lease)
 		if len(ways) > 0 {
@@ -49,10 +49,10 @@ func (t Tool) RenewPlan(k *Kernel, a Alias) ([][]string, error) {
 func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error) {
 	k, err := t.look()
 	if err != nil {
-		return nil, fmt.Errorf("renew %s: %w", a.addr(), err)
+		return nil, fmt.Errorf("renew %s: %w", a.Address(), err)
 	}
 	var errs []error
-	for _, p := range k.Places(a.addr()) {
+	for _, p := range k.Places(a.Address()) {
 		lease, harm := k.harmless(p, a.Lease)
 		did, err := t.renew(ctx, k, p, lease)
 		ran = append(ran, did...)

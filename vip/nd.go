@@ -176,8 +176,8 @@ func hearND(b []byte, source net.HardwareAddr) (Heard, bool) {
 	}
 	switch {
 	case message[0] == ndAdvertisement:
-		valid := !to.IsMulticast() || message[ndFlags]&ndSolicited == 0
-		return Heard{Address: target, MAC: mac}, valid
+		solicited := message[ndFlags]&ndSolicited != 0
+		return Heard{Address: target, MAC: mac, Answer: solicited}, !to.IsMulticast() || !solicited
 	case message[0] == ndSolicitation && from.IsUnspecified():
 		valid := solicitedNodes.Contains(to) && !given
 		return Heard{Address: target, MAC: mac, Probe: true}, valid

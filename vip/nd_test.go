@@ -153,10 +153,10 @@ type ndCase struct {
 }
 
 var ndCases = []ndCase{
-	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone, Answer: true}},
 	{"an advertisement to all", vip6hex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
 	{"an advertisement from another address of the holder", linkLocalHex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
-	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone}},
+	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone, Answer: true}},
 	{"an advertisement without a MAC: the frame's", vip6hex, ours6hex, advertisement, Heard{Address: vip6, MAC: them}},
 	{"an advertisement with only a source option: the frame's", vip6hex, ours6hex, advertisement + sourceOption, Heard{Address: vip6, MAC: them}},
 	{"an advertisement with options unknown before its MAC", vip6hex, ours6hex, advertisement + "fe02 0000000000000000000000000000" + targetOption, Heard{Address: vip6, MAC: someone}},

@@ -186,3 +186,8 @@ func (k *Kernel) ownLabel(p Place) bool {
 func netmask(bits int) string {
 	return net.IP(net.CIDRMask(bits, 32)).String()
 }
+
+// Alone says that nobody else may raise in the same moment: ifconfig first gives
+// an address the mask of its class, and what is added to that network meanwhile
+// is taken away with it.
+func (t Tool) Alone() bool { return t.Name == "ifconfig" }

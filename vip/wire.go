@@ -49,6 +49,7 @@ type Heard struct {
 	Address netip.Addr       // as Open was given it
 	MAC     net.HardwareAddr // who claims to have it, or probes for it
 	Probe   bool             // a probe (RFC 5227, RFC 4862): MAC wants the address and asks whether anybody has it
+	Answer  bool             // a reply to this machine alone: something that it has asked has arrived over there
 	At      time.Time        // with a monotonic clock reading
 }
 
@@ -138,6 +139,7 @@ func hear(frame []byte) (h Heard, source net.HardwareAddr, ok bool) {
 	case ethernet.EtherTypeIPv6:
 		h, ok = hearND(f.Payload, f.Source)
 	}
+	h.Answer = h.Answer && f.Destination[0]&1 == 0 // no group, and no broadcast
 	return h, f.Source, ok
 }
 

@@ -158,7 +158,8 @@ func TestHolderAnswers(t *testing.T) {
 			must(t, w.Ask(tt.target, tt.from))
 			heard := await(t, w, 1)
 			t.Logf("answered after %s", heard[0].At.Sub(asked))
-			want := []Heard{{Address: tt.target, MAC: l.Primary.MAC()}}
+			// An IPv6 probe is answered to everybody.
+			want := []Heard{{Address: tt.target, MAC: l.Primary.MAC(), Answer: tt.target.Is4() || tt.from.IsValid()}}
 			if diff := cmp.Diff(want, said(heard), compareAddrs); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
@@ -192,7 +193,7 @@ func TestTwoHoldersAreBothHeard(t *testing.T) {
 			must(t, w.Ask(addr, netip.Addr{}))
 			heard := said(await(t, w, 2))
 			slices.SortFunc(heard, func(a, b Heard) int { return bytes.Compare(a.MAC, b.MAC) })
-			want := []Heard{{Address: addr, MAC: l.Primary.MAC()}, {Address: addr, MAC: l.Second.MAC()}}
+			want := []Heard{{Address: addr, MAC: l.Primary.MAC(), Answer: addr.Is4()}, {Address: addr, MAC: l.Second.MAC(), Answer: addr.Is4()}}
 			if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,6 +23,11 @@ const (
 	// actPatience is how long another cluster on this machine may take to
 	// switch before this one gives up waiting for it.
 	actPatience = 15 * time.Second
+	// freshFor is how old what was seen may be when an address is raised; after
+	// that, as when another cluster was long at it, the disk was slow or this
+	// machine slept, it is looked at once more, so many times.
+	freshFor   = 3 * time.Second
+	looksAgain = 3
 )
 
 // outcome is what came of a decision.
@@ -32,17 +38,19 @@ type result struct {
 }
 
 // act does what was decided. A signal no longer stops it: what is begun is
-// finished, within seconds, for half a switch is the worst of all states.
-//
-// The error is ctx's, when a signal came while pre-takeover was asked.
-func (r *run) act(ctx context.Context, d state.Decision) (result, error) {
+// finished, for half a switch is the worst of all states; only announcements
+// that the next run makes as well are left to that.
+func (r *run) act(ctx context.Context, d state.Decision) result {
+	if r.opt.Finish {
+		ctx = context.WithoutCancel(ctx)
+	}
 	switch {
 	case d.Release:
-		return r.release(ctx, d), nil
+		return r.release(ctx, d)
 	case len(d.Raise) > 0:
 		return r.takeOver(ctx, d)
 	default:
-		return r.stay(ctx, d), nil
+		return r.stay(ctx, d)
 	}
 }
 
@@ -57,7 +65,7 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 		}
 		// A pause leaves an open intent to who finishes it, and tells of it, and
 		// what is done by hand leaves it to the next check.
-		if d.Rule != rulePaused && d.Rule != 0 {
+		if d.Rule != rulePaused && d.Rule != ruleUnfinished && d.Rule != 0 {
 			r.rec.Stay(len(held) > 0, r.seen.Primary, time.Now())
 		}
 		return result{Outcome: d.Outcome, reason: d.Reason}
@@ -71,33 +79,39 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 // takeOver raises what the decision names: intent, the last word of
 // pre-takeover, raise, verify, announce. The result is written down by the
 // caller, in one write with its mail.
-func (r *run) takeOver(ctx context.Context, d state.Decision) (result, error) {
+func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 	before := *r.rec
 	opened := r.rec.Role != state.Taking
 	r.rec.Intend(state.Taking, r.changeOf(d))
 	r.save(true)
 	r.acting.Store(true)
-	again, err := r.agree(ctx, d)
-	if err != nil || len(again.Raise) == 0 {
+	withdraw := func() {
 		switch {
-		case opened && before.HandOver: // by hand, over a hand-over that was interrupted: that is still open
+		case opened && len(before.Offered) > 0: // by hand, over a hand-over that was interrupted: that is still open
 			r.rec.Reopen(before)
 		case opened:
 			r.rec.Withdraw(time.Now())
 		}
-		if err != nil {
-			r.save(true)
-			return result{}, err
-		}
-		return r.stay(ctx, again), nil
+	}
+	act := context.WithoutCancel(ctx)
+	again := r.agree(act, d)
+	if len(again.Raise) == 0 {
+		withdraw()
+		return r.stay(ctx, again)
 	}
 
-	act := context.WithoutCancel(ctx)
 	r.announce(r.held())
 	r.renew(act, r.held())
-	raised, failed := r.raise(act, d.Raise)
-	if len(raised) > 0 {
-		return r.settle(ctx, d, raised, failed), nil
+	raised, failed := r.raise(act, func() []netip.Addr {
+		again = r.judge()
+		return again.Raise
+	})
+	switch {
+	case len(raised) > 0:
+		return r.settle(ctx, d, raised, failed)
+	case len(again.Raise) == 0: // it was seen otherwise, when it was this run's turn
+		withdraw()
+		return r.stay(ctx, again)
 	}
 	change := r.changeOf(d)
 	change.Outcome = state.TakeoverFailed
@@ -106,42 +120,41 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) (result, error) {
 	if r.holding() {
 		role = state.Active
 	}
-	return result{state.TakeoverFailed, change.Reason, r.rec.Switched(role, change)}, nil
+	return result{state.TakeoverFailed, change.Reason, r.rec.Switched(role, change)}
 }
 
 // agree is the last word before anything is raised: that of pre-takeover,
 // which is the place for fencing; where that took long, that of the primary and
 // the virtual IPs, once more; and that of the operator, who may have paused the
-// cluster meanwhile. It returns the decision as it stands then. The error is
-// ctx's: a signal ends pre-takeover, and nothing was changed.
-func (r *run) agree(ctx context.Context, d state.Decision) (state.Decision, error) {
+// cluster meanwhile. It returns the decision as it stands then. A signal does not
+// end the hook: it may have cut the primary's power already.
+func (r *run) agree(ctx context.Context, d state.Decision) state.Decision {
 	took, err := r.hook(ctx, preTakeover, d.Reason)
 	if err == nil && took > slowHook {
 		r.askAgain(ctx)
-	}
-	if ctx.Err() != nil && (took > 0 || err != nil) {
-		return d, context.Cause(ctx)
 	}
 	if err != nil {
 		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Reason: fmt.Sprintf("%s; but pre-takeover refuses: %v", d.Reason, err)}
 		if r.holding() {
 			refused.Outcome = state.TakeoverFailed
 		}
-		return refused, nil
+		return refused
 	}
-	return r.judge(), nil
+	return r.judge()
 }
 
 // raise raises addresses, and announces each at once. It returns those that
-// stand, and why others do not.
-func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Addr, failed []string) {
-	r.doing("raising " + addressList(addrs))
-	unlock, err := r.lockActs(ctx, false)
+// stand, and why others do not. Which, is asked last, when nothing is waited for
+// any more: what was seen is fresh then, and a pause is respected.
+func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []netip.Addr, failed []string) {
+	r.doing("raising")
+	unlock, err := r.turn(ctx)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
 	defer r.again()
 	defer unlock()
+	addrs := which()
 	for _, a := range r.ground.aliases {
 		addr := a.Prefix.Addr()
 		if !slices.Contains(addrs, addr) {
@@ -162,6 +175,32 @@ func (r *run) raise(ctx context.Context, addrs []netip.Addr) (raised []netip.Add
 	return raised, failed
 }
 
+// turn waits until this run may raise, and has seen what it goes by a moment
+// ago.
+func (r *run) turn(ctx context.Context) (unlock func(), err error) {
+	for range looksAgain {
+		if unlock, err = r.lockActs(ctx, r.Tool.Alone()); err != nil {
+			return nil, err
+		}
+		switch {
+		case r.abandoned.Load():
+			unlock()
+			return nil, errors.New("this run was given up meanwhile")
+		case !r.stale():
+			return unlock, nil
+		}
+		unlock()
+		r.askAgain(ctx)
+	}
+	return nil, fmt.Errorf("other clusters on this machine are switching: what was seen was older than %s each time it was this one's turn", freshFor)
+}
+
+// stale says whether what was seen is too old to act upon, also by the clock
+// on the wall: the other one stands still while the machine sleeps.
+func (r *run) stale() bool {
+	return max(time.Since(r.looked), time.Now().Round(0).Sub(r.looked.Round(0))) > freshFor
+}
+
 // settle announces what was raised until the clients must have heard it, and
 // listens meanwhile for a rival: another standby that raised it in the same
 // moment gives way, or we do.
@@ -178,7 +217,9 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		change.Outcome = state.Blocked
 		change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is given up here", rival.Address, rival.MAC)
 		r.rec.Intend(state.Releasing, change)
-		r.rec.HandOver = outwaited
+		if outwaited {
+			r.rec.Offered = raised
+		}
 		r.save(true)
 		if err := r.lower(context.WithoutCancel(ctx), raised); err != nil {
 			change.Outcome = state.ReleaseFailed
@@ -189,7 +230,7 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 			// It may have given way in the same moment as we did.
 			act := context.WithoutCancel(ctx)
 			if left, err := r.giveWay(act, raised, rivalGone); err == nil && len(left) == len(raised) {
-				if raised, failed = r.raise(act, left); len(raised) > 0 {
+				if raised, failed = r.raise(act, func() []netip.Addr { return r.unclaimed(left) }); len(raised) > 0 {
 					return r.keep(d, change, failed)
 				}
 			}
@@ -220,12 +261,15 @@ func (r *run) keep(d state.Decision, change state.Change, failed []string) resul
 func (r *run) release(ctx context.Context, d state.Decision) result {
 	change := r.changeOf(d)
 	given := r.held()
-	if len(given) == 0 { // a run that was killed has lowered it
-		given = r.vips()
+	if offered := r.rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps when it had lowered it
+		given = slices.DeleteFunc(r.vips(), func(a netip.Addr) bool { return !slices.Contains(offered, a) && !slices.Contains(given, a) })
 	}
 	opened := r.rec.Role != state.Releasing
 	r.rec.Intend(state.Releasing, change)
-	r.rec.HandOver = d.HandOver
+	r.rec.Offered = nil
+	if d.HandOver {
+		r.rec.Offered = given
+	}
 	change.Event, change.ByHand = r.rec.Pending.Event, change.ByHand || r.rec.Pending.ByHand
 	r.rec.Pending.ByHand = change.ByHand
 	r.save(true)
@@ -264,9 +308,9 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 
 // failRelease leaves the intent to release open: the next run goes on.
 func (r *run) failRelease(change state.Change) *state.Change {
-	handOver := r.rec.HandOver
+	offered := r.rec.Offered
 	r.rec.Intend(state.Releasing, change)
-	r.rec.HandOver = handOver
+	r.rec.Offered = offered
 	return r.rec.Remember(change)
 }
 
@@ -349,6 +393,9 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 		return err
 	}
 	defer unlock()
+	if r.abandoned.Load() {
+		return errors.New("this run was given up meanwhile")
+	}
 	var failed []string
 	for _, a := range addrs {
 		ran, err := r.Tool.Lower(ctx, a)

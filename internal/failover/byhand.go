@@ -20,21 +20,7 @@ const (
 // guardByHand is how long a takeover by hand asks who answers.
 const guardByHand = 3 * time.Second
 
-// TakeOver takes the virtual IPs now, by hand, also from a primary that is
-// alive: it is not pinged. This machine's network, a witness, and that nobody
-// answers for what is to be raised must agree; force leaves only the first. A
-// machine that has the address all the same gets it back at the next check.
-// Outcomes: took-over; holding when all is here already; blocked;
-// takeover-failed; state-failed.
-func TakeOver(ctx context.Context, c config.Cluster, o Options) (Report, error) {
-	world, err := Real(c)
-	if err != nil {
-		return Report{}, err
-	}
-	return TakeOverIn(ctx, world, c, o)
-}
-
-// TakeOverIn is TakeOver in a world of the caller's making.
+// TakeOverIn is Machine.TakeOver in a world of the caller's making.
 func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
 	return byHand(w, c, o, typedTakeover, func(r *run) (Report, error) {
 		if len(c.VIPs) == 0 {
@@ -63,20 +49,7 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 	})
 }
 
-// Release gives up now, by hand, what is held here, and hands it over: what
-// nobody answers for within 10 s is raised here again. Force leaves it on
-// nobody. Until the primary was up once no check takes over. Outcomes:
-// released; ok when nothing is held; blocked when nobody took it;
-// release-failed; state-failed.
-func Release(ctx context.Context, c config.Cluster, o Options) (Report, error) {
-	world, err := Real(c)
-	if err != nil {
-		return Report{}, err
-	}
-	return ReleaseIn(ctx, world, c, o)
-}
-
-// ReleaseIn is Release in a world of the caller's making.
+// ReleaseIn is Machine.Release in a world of the caller's making.
 func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
 	return byHand(w, c, o, typedRelease, func(r *run) (Report, error) {
 		end, err := r.begin(ctx)
@@ -88,7 +61,7 @@ func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Repor
 		r.listen()
 		r.judge = func() state.Decision {
 			r.see()
-			return state.DecideRelease(r.seen, r.deafness(), r.rec.HandOver, r.opt.Force)
+			return state.DecideRelease(r.seen, r.deafness(), len(r.rec.Offered) > 0, r.opt.Force)
 		}
 		return r.carryOut(ctx, r.judge())
 	})

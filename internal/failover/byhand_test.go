@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ func TestTakeOverByHand(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				test.before(s)
 				report := s.takeover(Options{Force: test.force})
-				if report.Outcome != test.outcome || report.Reason != test.reason || !report.Changed {
+				if report.Outcome != test.outcome || report.Reason != test.reason || report.Changed != (test.outcome == state.TookOver) {
 					t.Errorf("%s, %q, changed %t; want %s, %q", report.Outcome, report.Reason, report.Changed, test.outcome, test.reason)
 				}
 				if slices.Contains(s.calls("ping"), "ping 172.16.0.2") {
@@ -247,7 +248,8 @@ func TestByHandWaitsForACheck(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			s.takeover(Options{})
 		}()
-		report := s.check() // takes over after 46 s
+		report, _, err := s.standby.run(t.Context(), s.settings, false) // takes over after 46 s
+		must(t, err)
 		s.want(report, state.TookOver, "does not answer")
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -307,7 +309,7 @@ func TestPausedInTheMiddle(t *testing.T) {
 			s.settings.Hooks = config.Hooks{PreRelease: []string{"/stop"}, Timeout: time.Second}
 			s.standby.hook = func(context.Context, procCommand) (string, error) { pause(s); return "", nil }
 			s.want(s.minute(), state.Holding, "paused, holding 172.16.0.1")
-			if rec := s.standby.record(t, "web"); !s.standby.holds(vipAddr) || rec.Role != state.Active || rec.Pending != nil || rec.HandOver {
+			if rec := s.standby.record(t, "web"); !s.standby.holds(vipAddr) || rec.Role != state.Active || rec.Pending != nil || len(rec.Offered) > 0 {
 				t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
 			}
 		})
@@ -335,7 +337,7 @@ func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
 		s.lost()
 		rec := s.standby.record(t, "web")
 		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
-		rec.HandOver = true
+		rec.Offered = []netip.Addr{vipAddr}
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
 		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept by hand: a release that was interrupted is undone")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
@@ -395,7 +397,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 				s.minute()
 				rec := s.standby.record(t, "web")
 				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-				rec.HandOver = true
+				rec.Offered = []netip.Addr{vipAddr}
 				must(t, state.Dir(s.standby.dir).Save(rec, false))
 				s.do(func() { s.standby.unset(vipAddr) })
 				s.standby.mailbox = nil

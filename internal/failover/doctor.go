@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"pingover/internal/config"
-	"pingover/internal/proc"
-	"pingover/state"
 )
 
 // Grade says how much a finding matters.
@@ -56,6 +54,7 @@ func ExamineIn(ctx context.Context, w World, c config.Cluster, sendMail bool) []
 	e.examineGround(ctx)
 	e.examineTime()
 	e.examineHooks()
+	e.examineMetrics()
 	e.examineMail(ctx, sendMail)
 	return e.found
 }
@@ -63,8 +62,9 @@ func ExamineIn(ctx context.Context, w World, c config.Cluster, sendMail bool) []
 // examination is a run that only looks, and what it found.
 type examination struct {
 	*run
-	found []Finding
-	noted []string // by the functions of a check, and not passed on yet
+	found   []Finding
+	noted   []string // by the functions of a check, and not passed on yet
+	unknown bool     // what the record says
 }
 
 func (e *examination) good(format string, args ...any) {
@@ -134,39 +134,6 @@ func (e *examination) examineRights() {
 	}
 }
 
-// lateAfter is the age from which the last check is late, unless checks are
-// further apart than a minute.
-const lateAfter = 3 * time.Minute
-
-// examineRecord says what is known of the last checks.
-func (e *examination) examineRecord() {
-	if err := e.recall(); err != nil {
-		e.refuse(err)
-		e.rec = &state.Record{Version: state.Version, Cluster: e.set.Name, Host: e.set.Host, Role: state.Standby}
-		return
-	}
-	e.passOn("nothing: the next check keeps it aside and writes a new one")
-	crontab := "put a line with pingover check into the crontab, one a minute"
-	switch age := max(time.Second, time.Since(e.last).Round(time.Second)); {
-	case e.last.IsZero():
-		e.warn(crontab, "no check of this cluster has been made yet")
-	case age > max(lateAfter, 3*e.gap):
-		e.warn("is cron running, and is pingover check in the crontab?", "the last check was %s ago", config.DurationText(age))
-	default:
-		e.good("the last check was %s ago", config.DurationText(age))
-	}
-	if until := e.pausedUntil(); time.Now().Before(until) {
-		e.warn("to end that: pingover resume "+e.set.Name, "paused until %s: nothing is switched", until.UTC().Format("2006-01-02 15:04:05 UTC"))
-	}
-	e.passOn("remove that file")
-	if e.rec.ReleasedByHand {
-		e.warn("to end that: pingover resume "+e.set.Name, "released by hand: no check takes over before the primary was up once")
-	}
-	if e.rec.Owed != nil {
-		e.warn("nothing: the next check runs it", "the hook %s has not run yet", e.rec.Owed.Hook)
-	}
-}
-
 // examineTime looks at what the settings make of the time.
 func (e *examination) examineTime() {
 	if text := e.howLong(); text != "" {
@@ -184,29 +151,5 @@ func (e *examination) examineTime() {
 			config.DurationText(uptime.Round(time.Second)), config.DurationText(wait.Round(time.Second)))
 	case e.set.BootWait > 0:
 		e.good("this machine has been up for longer than %s", config.DurationText(e.set.BootWait))
-	}
-}
-
-// examineHooks looks for the operator's commands. That they are there was seen
-// when the settings were read.
-func (e *examination) examineHooks() {
-	for _, name := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
-		argv := e.hookOf(name)
-		if argv == nil {
-			continue
-		}
-		path, err := proc.Find(argv[0])
-		if err == nil {
-			err = executable(path)
-		}
-		if err != nil {
-			e.fail("put it there, or give another command", "%s: %v", name, err)
-			continue
-		}
-		if open := openToOthers(path); open != (exposure{}) {
-			e.warn(open.mend, "%s: %s, and what is in it is run with this process's rights", name, open.what)
-			continue
-		}
-		e.good("%s: %s", name, proc.Line(argv))
 	}
 }

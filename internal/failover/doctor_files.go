@@ -15,7 +15,7 @@ import (
 const leastRoom = 1 << 20
 
 func (e *examination) examineStateDir() {
-	const another = "mend that, or choose another --state-dir"
+	const another = "mend that, or choose another state-dir"
 	if err := e.dir.Foreign(e.set.Name); err != nil {
 		e.refuse(refused(err))
 	}
@@ -35,7 +35,7 @@ func (e *examination) examineStateDir() {
 		return
 	}
 	if text := shortOf(disk); text != "" {
-		e.fail("make room, or choose another --state-dir", "state directory %s: %s", there, text)
+		e.fail("make room, or choose another state-dir", "state directory %s: %s", there, text)
 		return
 	}
 	if there != dir {
@@ -49,8 +49,13 @@ func (e *examination) examineStateDir() {
 	}
 	for _, path := range paths {
 		info, err := os.Lstat(path)
-		if err != nil || path != dir && !info.Mode().IsRegular() {
+		switch {
+		case err != nil, path != dir && !info.Mode().IsRegular() && !info.IsDir():
 			continue // not made yet, or said above
+		case path != dir && info.IsDir():
+			e.fail("remove it, or choose another state-dir", "%s: a directory, so nothing can be written there", path)
+			trouble = true
+			continue
 		}
 		if open := openTo(path, info); open != (exposure{}) {
 			e.warn(open.mend, "%s; it names commands to run", open.what)
@@ -63,6 +68,30 @@ func (e *examination) examineStateDir() {
 	}
 	if !trouble {
 		e.good("state directory %s", dir)
+	}
+}
+
+// examineMetrics sees that the metrics can be replaced, which is up to their
+// directory, and that they will be read.
+func (e *examination) examineMetrics() {
+	file := e.set.MetricsFile
+	if file == "" {
+		return
+	}
+	dir := filepath.Dir(file)
+	err := accessible(dir+"/", unix.W_OK|unix.X_OK)
+	info, _ := os.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.fail("mkdir -p "+dir+", or change metrics-file", "metrics-file %s: there is no directory %s", file, dir)
+	case err != nil:
+		e.fail("let pingover write there, or change metrics-file", "metrics-file %s: %s: %v", file, dir, err)
+	case info != nil && info.IsDir():
+		e.fail("change metrics-file", "metrics-file %s: a directory", file)
+	case filepath.Ext(file) != ".prom":
+		e.warn("let its name end in .prom", "metrics-file %s: node_exporter reads only files whose names end in .prom", file)
+	default:
+		e.good("metrics-file %s", file)
 	}
 }
 
@@ -94,21 +123,6 @@ func shortOf(disk unix.Statfs_t) string {
 		return "no file can be made: all inodes are in use"
 	}
 	return ""
-}
-
-// executable says what keeps a program from being run.
-func executable(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s: not a regular file", path)
-	}
-	if err := accessible(path, unix.X_OK); err != nil {
-		return fmt.Errorf("%s: not executable: %w", path, err)
-	}
-	return nil
 }
 
 // exposure is what lets others than this process's user, and root, decide what

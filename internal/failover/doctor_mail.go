@@ -13,7 +13,11 @@ import (
 // examineMail goes the way of a letter, with a letter only when that is wanted.
 func (e *examination) examineMail(ctx context.Context, send bool) {
 	if len(e.set.Mail.To) == 0 {
-		e.warn("give --mail-to", nobodyIsTold)
+		grade := e.warn
+		if send {
+			grade = e.fail
+		}
+		grade("set mail-to", "%s", nobodyIsTold)
 		return
 	}
 	if file := e.set.Mail.PasswordFile; file != "" {
@@ -21,21 +25,29 @@ func (e *examination) examineMail(ctx context.Context, send bool) {
 			e.warn("chmod 600 "+file, "mail-password-file %s can be read by others", file)
 		}
 	}
-	if len(e.rec.Outbox) > 0 {
-		e.warn("nothing more than what is said of mail here: each check tries again", "letters are waiting: %d%s", len(e.rec.Outbox), e.whyMailWaits())
+	able := e.Greet != nil && ctx.Err() == nil
+	waiting := "nothing: the next check tries again; if they stay, --send-mail shows why"
+	if able && !e.examineMailer(ctx) {
+		waiting = "mend what is said of mail here: each check tries again"
 	}
-	if e.Greet == nil || ctx.Err() != nil {
-		return
+	if n := len(e.rec.Outbox); n > 0 {
+		e.warn(waiting, "letters are waiting: %d%s", n, e.whyMailWaits())
 	}
-	via, to := notify.Via(e.set.Mail.Via), strings.Join(e.set.Mail.To, ", ")
-	if how, err := e.Greet(ctx); err != nil {
-		e.fail("see that the mailer runs, and that mail-via is right", "mail via %s: %v", via, err)
-	} else {
-		e.good("mail to %s via %s: %s", to, via, how)
-	}
-	if send {
+	if able && send {
 		e.sendTrial(ctx)
 	}
+}
+
+// examineMailer says whether somebody is there to take letters.
+func (e *examination) examineMailer(ctx context.Context) bool {
+	via := notify.Via(e.set.Mail.Via)
+	how, err := e.Greet(ctx)
+	if err != nil {
+		e.fail("see that the mailer runs, and that mail-via is right", "mail via %s: %v", via, err)
+		return false
+	}
+	e.good("mail to %s via %s: %s", strings.Join(e.set.Mail.To, ", "), via, how)
+	return true
 }
 
 func (e *examination) whyMailWaits() string {

@@ -44,7 +44,7 @@ func (e *examination) examineGround(ctx context.Context) {
 func (e *examination) examineTool() {
 	switch {
 	case len(e.set.VIPs) == 0:
-		e.warn("give --vip, where it is to take over", "no vip: checks only report, and never take over")
+		e.warn("set vip, where it is to take over", "no vip: checks only report, and never take over")
 		return
 	case e.Tool == nil:
 		return
@@ -111,7 +111,7 @@ func (e *examination) examineLinks() bool {
 			link, there := e.ground.kernel.Link(name)
 			switch {
 			case !there:
-				mend = "see what there is, and what --interface and @ say: ip link"
+				mend = "see what there is, and what interface and vip name: ip link"
 			case !link.Up:
 				mend = "ip link set " + name + " up"
 			}
@@ -149,7 +149,7 @@ func (e *examination) examineSource() {
 func (e *examination) examineAliases() {
 	k := e.ground.kernel
 	for _, a := range e.leftovers() {
-		e.warn(removal(a), "%s", leftBehind(a))
+		e.warn(Removal(a), "%s", LeftBehind(a))
 	}
 	fits := map[netip.Addr]bool{}
 	for _, a := range e.ground.aliases {
@@ -163,7 +163,7 @@ func (e *examination) examineAliases() {
 			continue
 		}
 		if _, err := e.Tool.RaisePlan(k, a); err != nil {
-			e.fail("change --label, --interface or --tool", "%v", err)
+			e.fail("change label, interface or tool", "%v", err)
 			continue
 		}
 		fits[addr] = true
@@ -188,6 +188,11 @@ func (e *examination) examineHeld(p vip.Place) {
 		e.good("vip %s is on this machine, raised by pingover on %s", addr, p.Interface)
 		return
 	}
+	if e.unknown {
+		e.warn("see what is said of the record: it would tell",
+			"vip %s is on this machine, on %s, and it is not known whether pingover has raised it", addr, p.Interface)
+		return
+	}
 	e.warn("if it is this machine's own address, it cannot be a vip; if you raised it by hand, nothing",
 		"vip %s is on this machine, on %s, and pingover has not raised it", addr, p.Interface)
 }
@@ -208,9 +213,9 @@ func (e *examination) examinePrefix(a vip.Alias) {
 	}
 	switch {
 	case !network.IsValid():
-		e.warn("see that the address and --interface are right", "vip %s is in no network of interface %q", addr, a.Interface)
+		e.warn("see that vip and interface are right", "vip %s is in no network of interface %q", addr, a.Interface)
 	case !a.Prefix.IsSingleIP() && a.Prefix.Bits() != network.Bits():
-		e.warn(fmt.Sprintf("give it without a length: --vip %s", addr), "vip %s: the network of interface %q is a /%d", a.Prefix, a.Interface, network.Bits())
+		e.warn(fmt.Sprintf("give it without a length: %s", addr), "vip %s: the network of interface %q is a /%d", a.Prefix, a.Interface, network.Bits())
 	case a.Label == "" && addr.Is4():
 		if _, fits := vip.FreeLabel(e.ground.kernel, a.Interface); !fits {
 			e.good("vip %s: raised without a label, for the name of interface %q leaves no room for one", addr, a.Interface)
@@ -291,7 +296,7 @@ func (e *examination) examinePrimary() {
 	case e.seen.Primary == check.Down && e.holding():
 		e.warn("mend the primary: its virtual IP is here meanwhile", "primary %s did not answer %d pings", a, round.Sent)
 	case e.seen.Primary == check.Down:
-		e.fail("see whether it is down, or --host another machine", "primary %s did not answer %d pings", a, round.Sent)
+		e.fail("see whether it is down, and whether host is right", "primary %s did not answer %d pings", a, round.Sent)
 	}
 	if e.seen.Primary != check.Up || len(e.set.VIPs) == 0 || !e.set.DuplicateCheck {
 		return
@@ -312,10 +317,10 @@ func (e *examination) examineWitnesses() {
 	case len(e.set.VIPs) == 0 && e.ground.never:
 		return
 	case e.ground.never:
-		e.fail("set --witness to a third machine that always answers, or to none", "%s", noWitness)
+		e.fail("set witness to a third machine that always answers, or to none", "%s", noWitness)
 		return
 	case len(e.ground.witness) == 0:
-		e.warn("set --witness to a third machine that always answers", "witness none: with its own cable out, this machine believes that the primary is down")
+		e.warn("set witness to a third machine that always answers", "witness none: with its own cable out, this machine believes that the primary is down")
 		return
 	}
 	for i, w := range e.ground.witness {

@@ -79,6 +79,14 @@ func (a *ailing) change(t *testing.T, do func(*state.Record)) {
 	must(t, state.Dir(a.standby.dir).Save(rec, false))
 }
 
+// checkedAfter puts the last check so far into the future.
+func (a *ailing) checkedAfter(t *testing.T, ahead time.Duration) {
+	a.change(t, func(rec *state.Record) { rec.Last.Time = time.Now().Add(ahead) })
+}
+
+const keptAside = " → nothing, unless a newer pingover wrote it and should run: " +
+	"the next check keeps it as DIR/web.json.bad and writes a new one, without its history and the mail that waits"
+
 // examine plays the usual scene with something wrong.
 func examine(t *testing.T, wrong func(t *testing.T, a *ailing)) (lines []string) {
 	t.Helper()
@@ -155,7 +163,7 @@ func TestADoctorFinds(t *testing.T) {
 				a.standby.dir = a.path("web.lock")
 			},
 			want: []string{
-				"fail: state directory DIR: not a directory → mend that, or choose another --state-dir",
+				"fail: state directory DIR: not a directory → mend that, or choose another state-dir",
 				"warn: no check of this cluster has been made yet → put a line with pingover check into the crontab, one a minute",
 			},
 			gone: 2,
@@ -172,7 +180,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name:  "a dead cron",
 			wrong: func(_ *testing.T, a *ailing) { time.Sleep(12 * time.Minute); a.quiet() },
-			want:  []string{"warn: the last check was 12m30s ago → is cron running, and is pingover check in the crontab?"},
+			want:  []string{"fail: the last check was 12m30s ago, and without checks nothing is taken over → is cron running, and is pingover check in the crontab?"},
 			gone:  1,
 		},
 		{
@@ -189,10 +197,71 @@ func TestADoctorFinds(t *testing.T) {
 			name:  "a broken record",
 			wrong: func(t *testing.T, a *ailing) { must(t, writeFile(a.path("web.json"), []byte("{"))) },
 			want: []string{
-				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; going on with what the kernel shows → nothing: the next check keeps it aside and writes a new one",
-				"warn: no check of this cluster has been made yet → put a line with pingover check into the crontab, one a minute",
+				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; going on with what the kernel shows" + keptAside,
 			},
 			gone: 1,
+		},
+		{
+			name: "a record of a newer pingover, with a vip here",
+			wrong: func(t *testing.T, a *ailing) {
+				a.change(t, func(rec *state.Record) { rec.Version = 2 })
+				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
+			},
+			want: []string{
+				"warn: DIR/web.json is broken (its version is 2, this program knows 1) and is not believed; going on with what the kernel shows" + keptAside,
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
+				"ok: vip 172.16.0.1 is served by this machine",
+			},
+			gone: 3,
+		},
+		{
+			name: "a directory in place of the record, with a vip here",
+			wrong: func(t *testing.T, a *ailing) {
+				must(t, os.Remove(a.path("web.json")))
+				must(t, os.Mkdir(a.path("web.json"), 0o755))
+				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
+			},
+			want: []string{
+				"fail: DIR/web.json: a directory, so nothing can be written there → remove it, or choose another state-dir",
+				"warn: read DIR/web.json: is a directory; going on with what the kernel shows" +
+					" → see why, and mend it: checks go on without its history and the mail that waits, and write a new one over it where they can",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
+				"ok: vip 172.16.0.1 is served by this machine",
+			},
+			gone: 4,
+		},
+		{
+			name:  "a clock that was set back",
+			wrong: func(t *testing.T, a *ailing) { a.checkedAfter(t, 2*time.Hour) },
+			want: []string{
+				"fail: the last check lies 2h in the future: the clock was set back → see that the clock is right, and that cron is running: the next check writes the time anew",
+			},
+			gone: 1,
+		},
+		{
+			name:  "a clock that was set back by less than checks are apart",
+			wrong: func(t *testing.T, a *ailing) { a.checkedAfter(t, 20*time.Second) },
+			want: []string{
+				"warn: the last check lies 20s in the future: the clock was set back → see that the clock is right, and that cron is running: the next check writes the time anew",
+			},
+			gone: 1,
+		},
+		{
+			name: "the record of another host than the file's",
+			wrong: func(_ *testing.T, a *ailing) {
+				a.settings.Host = "172.16.0.7"
+				a.settings.From = map[string]string{"host": "/etc/pingover.yaml:4"}
+				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
+			},
+			want: []string{
+				`fail: the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.7" → rename this cluster (/etc/pingover.yaml:4); ` +
+					"or, when only its primary has a new address, remove DIR/web.json: lost with it are its history, the mail that waits, and what was raised here or done by hand",
+				"ok: host 172.16.0.7: on the link of eth0",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
+				"warn: primary 172.16.0.7 did not answer 5 pings → mend the primary: its virtual IP is here meanwhile",
+				"ok: vip 172.16.0.1 is served by this machine",
+			},
+			gone: 6,
 		},
 		{
 			name:  "the record of another host",
@@ -200,7 +269,7 @@ func TestADoctorFinds(t *testing.T) {
 			want: []string{
 				`fail: the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.7" → give this cluster a name of its own with --name`,
 				"ok: host 172.16.0.7: on the link of eth0",
-				"fail: primary 172.16.0.7 did not answer 5 pings → see whether it is down, or --host another machine",
+				"fail: primary 172.16.0.7 did not answer 5 pings → see whether it is down, and whether host is right",
 				"ok: vip 172.16.0.1 is served by 02:00:00:00:00:02",
 			},
 			gone: 5,
@@ -225,13 +294,13 @@ func TestADoctorFinds(t *testing.T) {
 			want: []string{
 				"warn: released by hand: no check takes over before the primary was up once → to end that: pingover resume web",
 				"warn: the hook post-release has not run yet → nothing: the next check runs it",
-				"warn: letters are waiting: 1, for connection refused → nothing more than what is said of mail here: each check tries again",
+				"warn: letters are waiting: 1, for connection refused → nothing: the next check tries again; if they stay, --send-mail shows why",
 			},
 		},
 		{
 			name:  "no vip",
 			wrong: func(_ *testing.T, a *ailing) { a.settings.VIPs = nil },
-			want:  []string{"warn: no vip: checks only report, and never take over → give --vip, where it is to take over"},
+			want:  []string{"warn: no vip: checks only report, and never take over → set vip, where it is to take over"},
 			gone:  6,
 		},
 		{
@@ -373,7 +442,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name:  "no such interface",
 			wrong: func(_ *testing.T, a *ailing) { a.settings.Interface = "eth7" },
-			want:  []string{`fail: there is no interface "eth7" → see what there is, and what --interface and @ say: ip link`},
+			want:  []string{`fail: there is no interface "eth7" → see what there is, and what interface and vip name: ip link`},
 			gone:  5,
 		},
 		{
@@ -422,7 +491,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name:  "a label in use",
 			wrong: func(_ *testing.T, a *ailing) { a.settings.Label = "eth0" },
-			want:  []string{`fail: raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/16 → change --label, --interface or --tool`},
+			want:  []string{`fail: raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/16 → change label, interface or tool`},
 			gone:  1,
 		},
 		{
@@ -442,7 +511,7 @@ func TestADoctorFinds(t *testing.T) {
 			name:  "a length that is not the network's",
 			wrong: func(_ *testing.T, a *ailing) { a.vips("172.16.0.1/24") },
 			want: []string{
-				`warn: vip 172.16.0.1/24: the network of interface "eth0" is a /16 → give it without a length: --vip 172.16.0.1`,
+				`warn: vip 172.16.0.1/24: the network of interface "eth0" is a /16 → give it without a length: 172.16.0.1`,
 				"ok: a takeover runs: ip addr add 172.16.0.1/24 dev eth0 label eth0:1",
 			},
 			gone: 1,
@@ -451,7 +520,7 @@ func TestADoctorFinds(t *testing.T) {
 			name:  "two vips, of which one is in no network and nobody's",
 			wrong: func(_ *testing.T, a *ailing) { a.vips("172.16.0.1/32", "10.1.1.1/32") },
 			want: []string{
-				`warn: vip 10.1.1.1 is in no network of interface "eth0" → see that the address and --interface are right`,
+				`warn: vip 10.1.1.1 is in no network of interface "eth0" → see that vip and interface are right`,
 				"ok: a takeover runs: ip addr add 10.1.1.1/32 dev eth0 label eth0:2",
 				"warn: vip 10.1.1.1 is served by nobody → raise it on the primary; a takeover follows only when that is down",
 			},
@@ -569,7 +638,7 @@ func TestADoctorFinds(t *testing.T) {
 			name:  "a primary that is down",
 			wrong: func(_ *testing.T, a *ailing) { a.do(a.primary.die) },
 			want: []string{
-				"fail: primary 172.16.0.2 did not answer 5 pings → see whether it is down, or --host another machine",
+				"fail: primary 172.16.0.2 did not answer 5 pings → see whether it is down, and whether host is right",
 				"warn: vip 172.16.0.1 is served by nobody → raise it on the primary; a takeover follows only when that is down",
 			},
 			gone: 3,
@@ -667,13 +736,13 @@ func TestADoctorFinds(t *testing.T) {
 				delete(a.standby.gateway, false)
 				a.change(t, func(rec *state.Record) { rec.Gateways = nil })
 			},
-			want: []string{"fail: no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused → set --witness to a third machine that always answers, or to none"},
+			want: []string{"fail: no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused → set witness to a third machine that always answers, or to none"},
 			gone: 1,
 		},
 		{
 			name:  "witness none",
 			wrong: func(_ *testing.T, a *ailing) { a.settings.Witness = config.Witness{} },
-			want:  []string{"warn: witness none: with its own cable out, this machine believes that the primary is down → set --witness to a third machine that always answers"},
+			want:  []string{"warn: witness none: with its own cable out, this machine believes that the primary is down → set witness to a third machine that always answers"},
 			gone:  1,
 		},
 		{
@@ -694,9 +763,62 @@ func TestADoctorFinds(t *testing.T) {
 			gone:  1,
 		},
 		{
+			name:  "nobody to send a test letter to",
+			wrong: func(_ *testing.T, a *ailing) { a.settings.Mail.To, a.send = nil, true },
+			want:  []string{"fail: nobody is told of a change by mail: no mail-to is set → set mail-to"},
+			gone:  1,
+		},
+		{
+			name: "a mail server that does not answer, with mail waiting",
+			wrong: func(t *testing.T, a *ailing) {
+				a.change(t, func(rec *state.Record) {
+					rec.Outbox = []state.Letter{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
+				})
+				a.standby.fails = func(call string) error {
+					if call == "greet" {
+						return errors.New("connection refused")
+					}
+					return nil
+				}
+			},
+			want: []string{
+				"fail: mail via sendmail: connection refused → see that the mailer runs, and that mail-via is right",
+				"warn: letters are waiting: 1 → mend what is said of mail here: each check tries again",
+			},
+			gone: 1,
+		},
+		{
+			name:  "a metrics file",
+			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("pingover.prom") },
+			want:  []string{"ok: metrics-file DIR/pingover.prom"},
+		},
+		{
+			name:  "a metrics file in a directory that is not there",
+			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("none/pingover.prom") },
+			want:  []string{"fail: metrics-file DIR/none/pingover.prom: there is no directory DIR/none → mkdir -p DIR/none, or change metrics-file"},
+		},
+		{
+			name:  "a metrics file in what is no directory",
+			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("web.lock/pingover.prom") },
+			want:  []string{"fail: metrics-file DIR/web.lock/pingover.prom: DIR/web.lock: not a directory → let pingover write there, or change metrics-file"},
+		},
+		{
+			name: "a metrics file that is a directory",
+			wrong: func(t *testing.T, a *ailing) {
+				a.settings.MetricsFile = a.path("pingover.prom")
+				must(t, os.Mkdir(a.settings.MetricsFile, 0o755))
+			},
+			want: []string{"fail: metrics-file DIR/pingover.prom: a directory → change metrics-file"},
+		},
+		{
+			name:  "a metrics file that nobody reads",
+			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("pingover.txt") },
+			want:  []string{"warn: metrics-file DIR/pingover.txt: node_exporter reads only files whose names end in .prom → let its name end in .prom"},
+		},
+		{
 			name:  "no mail",
 			wrong: func(_ *testing.T, a *ailing) { a.settings.Mail.To = nil },
-			want:  []string{"warn: nobody is told of a change by mail: no mail-to is set → give --mail-to"},
+			want:  []string{"warn: nobody is told of a change by mail: no mail-to is set → set mail-to"},
 			gone:  1,
 		},
 		{
@@ -772,10 +894,62 @@ func TestADoctorLooksAtHooks(t *testing.T) {
 	if diff := cmp.Diff([]string{
 		"ok: pre-takeover: HOOKS/good now",
 		"warn: post-takeover: HOOKS/open can be written to by others, and what is in it is run with this process's rights → chmod go-w HOOKS/open",
-		"fail: pre-release: HOOKS/data: not executable: permission denied → put it there, or give another command",
-		"fail: post-release: stat HOOKS/none: no such file or directory → put it there, or give another command",
+		"fail: pre-release: HOOKS/data: not executable: permission denied → mend that, or give another command",
+		"fail: post-release: HOOKS/none: no such file or directory → mend that, or give another command",
 	}, found); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestWhatTheKernelWouldNotRun(t *testing.T) {
+	self, err := os.Executable()
+	must(t, err)
+	program, err := os.ReadFile(self)
+	must(t, err)
+	const neither = "neither a program nor a script with #! in its first line"
+	for _, test := range []struct{ name, text, want string }{
+		{"a program", string(program[:64]), ""},
+		{"a script", "#!/bin/sh -e\nexit\n", ""},
+		{"a script, with a blank", "#! /bin/sh\n", ""},
+		{"a script for what is found in PATH", "#!/usr/bin/env sh\n", ""},
+		{"an interpreter that is missing", "#!/nonexistent/sh\n", `its interpreter "/nonexistent/sh": no such file or directory`},
+		{"lines that end as in DOS", "#!/bin/sh\r\n", `its interpreter "/bin/sh\r": no such file or directory`},
+		{"an interpreter that is a directory", "#!/bin\n", `its interpreter "/bin": not a regular file`},
+		{"an interpreter that is not in PATH", "#!/usr/bin/env nosuchshell\n", `its interpreter "nosuchshell" not found in PATH`},
+		{"no interpreter", "#!\n/bin/sh\n", "its first line names no interpreter"},
+		{"a script without its first line", "echo hello\n", neither},
+		{"garbage", "\x00\x01\x02", neither},
+		{"nothing", "", neither},
+	} {
+		path := filepath.Join(t.TempDir(), "hook")
+		must(t, os.WriteFile(path, []byte(test.text), 0o700))
+		got := ""
+		if err := executable(path); err != nil {
+			got = strings.TrimPrefix(err.Error(), path+": ")
+			got, _, _ = strings.Cut(got, " in /")
+		}
+		want := strings.TrimSuffix(test.want, " in PATH")
+		if got != want {
+			t.Errorf("%s: %q, want %q", test.name, got, want)
+		}
+	}
+}
+
+func TestOverdue(t *testing.T) {
+	for _, test := range []struct {
+		age, gap time.Duration
+		want     bool
+	}{
+		{3 * time.Minute, time.Minute, false},
+		{3*time.Minute + time.Second, time.Minute, true},
+		{30 * time.Minute, 10 * time.Minute, false},
+		{30*time.Minute + time.Second, 10 * time.Minute, true},
+		{-time.Minute, time.Minute, false},
+		{-time.Minute - time.Second, 10 * time.Minute, true},
+	} {
+		if got := Overdue(test.age, test.gap); got != test.want {
+			t.Errorf("%s old, %s apart: %t, want %t", test.age, test.gap, got, test.want)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 type Options struct {
 	DryRun bool
 	Force  bool // of what is done by hand: see TakeOver and Release
+	// Finish says that no other run may come soon, as when a service is stopped:
+	// after a signal a switch that was begun is finished with its hook and its mail.
+	Finish bool
 	// Tell is handed what the check does as it does it (RoundBegan, Replied,
 	// …, Noted); nil tells nobody. It is called by one goroutine at a time.
 	Tell func(event any)
@@ -89,6 +92,10 @@ type run struct {
 	known  state.Known           // before anything was seen
 	stage  atomic.Value          // what is being done, in words
 	acting atomic.Bool           // an intent is written down
+	// abandoned says that the run hung for too long and was given up: whatever
+	// it hung on, nothing is switched by it any more.
+	abandoned atomic.Bool
+	looked    time.Time // when the guards had asked for the last time
 
 	ground   ground
 	ears     map[string]ear // by interface
@@ -157,9 +164,9 @@ func (r *run) carryOut(ctx context.Context, decision state.Decision) (Report, er
 		r.rehearse(decision)
 		return r.report(result{Outcome: decision.Outcome, reason: decision.Reason}, r.wouldChange(decision)), nil
 	}
-	done, err := r.act(ctx, decision)
-	if err != nil {
-		return Report{}, err
+	done := r.act(ctx, decision)
+	if r.opt.Finish && done.Switched() {
+		ctx = context.WithoutCancel(ctx)
 	}
 	if r.typed == typedRelease && r.nobodyTook {
 		done.Outcome = state.Blocked
@@ -211,9 +218,9 @@ func (r *run) lock(ctx context.Context) (unlock func(), err error) {
 	case r.opt.DryRun:
 		return func() {}, nil
 	case r.typed != "":
-		unlock, err = r.dir.LockWait(ctx, r.set.Name, lockPatience, func(pid int) { r.tell(LockWaited{PID: pid, For: lockPatience}) })
+		unlock, err = r.Locks.LockWait(ctx, r.dir, r.set.Name, lockPatience, func(pid int) { r.tell(LockWaited{PID: pid, For: lockPatience}) })
 	default:
-		unlock, err = r.dir.Lock(r.set.Name)
+		unlock, err = r.Locks.Lock(r.dir, r.set.Name)
 	}
 	switch {
 	case err == nil:
@@ -246,7 +253,7 @@ func (r *run) recall() error {
 	if rec.Host != "" && rec.Host != r.set.Host {
 		return &Error{
 			Code: codeSettings, Text: fmt.Sprintf("the record of cluster %q is of host %q, not of %q", r.set.Name, rec.Host, r.set.Host),
-			Hint: "give this cluster a name of its own with --name",
+			Hint: r.nameOfItsOwn(),
 		}
 	}
 	rec.Host = r.set.Host
@@ -258,6 +265,16 @@ func (r *run) recall() error {
 		r.last, r.gap = rec.Last.Time, rec.Gap.Duration()
 	}
 	return nil
+}
+
+// nameOfItsOwn says what to do where the record is another machine's.
+func (r *run) nameOfItsOwn() string {
+	place := r.set.From["host"]
+	if place == "" || place == "--host" {
+		return "give this cluster a name of its own with --name"
+	}
+	return fmt.Sprintf("rename this cluster (%s); or, when only its primary has a new address, remove %s/%s.json: "+
+		"lost with it are its history, the mail that waits, and what was raised here or done by hand", place, r.dir, r.set.Name)
 }
 
 // compare brings the record in line with the kernel and with the settings.
@@ -273,7 +290,7 @@ func (r *run) compare() {
 	left := r.leftovers()
 	r.rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !r.isVIP(a.Prefix.Addr()) })
 	for _, a := range left {
-		r.note("%s; to remove it: %s", leftBehind(a), removal(a))
+		r.note("%s; to remove it: %s", LeftBehind(a), Removal(a))
 		here = append(here, a.Prefix.Addr()) // it has not vanished
 	}
 	surprise, settled := r.rec.Settle(here, boot, time.Now().UTC().Truncate(time.Second))
@@ -294,11 +311,11 @@ func (r *run) compare() {
 	}
 	r.rec.Interface = r.shownInterface()
 	r.tellSurprise(surprise, settled)
-	if !r.last.IsZero() && r.began.Sub(r.last) > max(3*r.gap, 3*time.Minute) {
+	if !r.last.IsZero() && Overdue(r.began.Sub(r.last), r.gap) {
 		r.rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
 	r.known = state.Known{
-		Role: r.rec.Role, HandingOver: r.rec.HandOver, ReleasedByHand: r.rec.ReleasedByHand,
+		Role: r.rec.Role, HandingOver: len(r.rec.Offered) > 0, ReleasedByHand: r.rec.ReleasedByHand,
 		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,
 		Up: r.rec.Streaks.Up, Unserved: r.rec.Streaks.Unserved, Silent: r.rec.Streaks.Silent,
 	}
@@ -334,18 +351,21 @@ func (r *run) shortLease() string {
 // setting.
 func (r *run) leftovers() (left []state.Alias) {
 	for _, a := range r.rec.VIPs {
-		if a.Raised && !r.isVIP(a.Prefix.Addr()) && r.ground.kernel.Holds(a.Prefix.Addr()) {
+		if r.rec.Ours(a) && !r.isVIP(a.Prefix.Addr()) && r.ground.kernel.Holds(a.Prefix.Addr()) {
+			a.Raised = true
 			left = append(left, a)
 		}
 	}
 	return left
 }
 
-func leftBehind(a state.Alias) string {
+// LeftBehind says of an alias what it is: here, and no longer a setting.
+func LeftBehind(a state.Alias) string {
 	return fmt.Sprintf("%s is still on this machine, raised by pingover, but no longer a setting of this cluster", a.Prefix.Addr())
 }
 
-func removal(a state.Alias) string {
+// Removal is the command that takes it away.
+func Removal(a state.Alias) string {
 	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
 }
 

@@ -139,7 +139,7 @@ func TestKilledInAHandOver(t *testing.T) {
 				s.minute()
 				rec := s.standby.record(t, "web")
 				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-				rec.HandOver = true
+				rec.Offered = []netip.Addr{vipAddr}
 				must(t, state.Dir(s.standby.dir).Save(rec, false))
 				s.do(func() {
 					s.standby.unset(vipAddr)
@@ -152,8 +152,8 @@ func TestKilledInAHandOver(t *testing.T) {
 					t.Errorf("held here: %t", held)
 				}
 				after := s.standby.record(t, "web")
-				if after.HandOver || after.Pending != nil || len(after.Changes) != 2 {
-					t.Errorf("the record: hand-over %t, pending %v, %d changes", after.HandOver, after.Pending, len(after.Changes))
+				if len(after.Offered) > 0 || after.Pending != nil || len(after.Changes) != 2 {
+					t.Errorf("the record: offered %v, pending %v, %d changes", after.Offered, after.Pending, len(after.Changes))
 				}
 				s.want(s.minute(), map[bool]state.Outcome{true: state.OK, false: state.Holding}[test.taken], "")
 			})

@@ -88,10 +88,15 @@ func (r *run) lookAround() (err error) {
 }
 
 // isNotThePrimary sees that the host is another machine. One that stands by
-// for nothing may ping itself.
+// for nothing may ping itself; and an address that was raised here, as another
+// cluster's virtual IP is, cannot be asked for while it is here.
 func (r *run) isNotThePrimary() error {
 	a := r.ground.address
 	if !a.IsValid() || !r.ground.kernel.Holds(a) || r.isVIP(a) || a.IsLoopback() && len(r.set.VIPs) == 0 {
+		return nil
+	}
+	if !a.IsLoopback() && !slices.ContainsFunc(r.ground.kernel.Places(a), r.isOwn) {
+		r.ground.blame("%s", hereNow(a))
 		return nil
 	}
 	return &Error{
@@ -120,17 +125,24 @@ func ownVIP(p vip.Place) string {
 const otherVIP = "give another vip: one that only follows the primary"
 
 // isOwn says whether this machine is on its network by the address at p: one
-// with a network, that neither pingover nor anybody else has raised as an alias,
-// and that is the first IPv4 address of its interface, or without which the
-// machine would have left that network there. An address that is native to one
-// machine of a pair stands beside that machine's own.
+// that neither pingover nor anybody else has raised as an alias, and that is the
+// first IPv4 address of its interface, or without which the machine would have
+// left its network there. One without a network, as clouds give, is its own when
+// there is no other. An address that is native to one machine of a pair stands
+// beside that machine's own.
 func (r *run) isOwn(p vip.Place) bool {
 	has, addr := p.Address, p.Address.Prefix.Addr()
 	isAlias := has.Secondary || has.Deprecated || addr.Is4() && has.Label != p.Interface
-	if has.Prefix.IsSingleIP() || isAlias || r.isOurs(addr) {
+	if isAlias || r.isOurs(addr) {
 		return false
 	}
 	link, _ := r.ground.kernel.Link(p.Interface)
+	if has.Prefix.IsSingleIP() {
+		return !slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
+			other := a.Prefix.Addr()
+			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !r.isVIP(other)
+		})
+	}
 	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
 	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
 		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
@@ -175,7 +187,7 @@ func (r *run) findPrimary(ctx context.Context) {
 	}
 	if g.kernel.Holds(g.address) {
 		if r.isVIP(g.address) {
-			g.blame("%s is on this machine now, so a ping would answer itself", g.address)
+			g.blame("%s", hereNow(g.address))
 			g.self = g.fault
 		}
 		g.route.Local = true
@@ -196,7 +208,7 @@ func (r *run) findPrimary(ctx context.Context) {
 func (r *run) placeAliases() error {
 	g := &r.ground
 	for _, v := range r.set.VIPs {
-		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label, Lease: r.set.Lease}
+		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label, Lease: r.set.Lease, Reserved: r.set.Reserved}
 		networks := g.kernel.Networks(v.Prefix.Addr(), r.vips()...)
 		places := g.kernel.Places(v.Prefix.Addr())
 		switch {
@@ -269,7 +281,7 @@ func (r *run) again() {
 	}
 	r.ground.kernel = kernel
 	if a := r.ground.address; kernel.Holds(a) {
-		r.ground.blame("%s is on this machine now, so a ping would answer itself", a)
+		r.ground.blame("%s", hereNow(a))
 	}
 	r.checkLinks()
 }
@@ -290,6 +302,7 @@ type witness struct {
 	address    netip.Addr
 	link       string // where it is a neighbour; "" where it is not
 	start, end string // by what it answered at the start and at the end of the round; "" silence
+	unasked    bool   // it could not be asked, be it at the start or at the end
 }
 
 // findWitnesses lists who can prove that this machine's own network works.
@@ -344,6 +357,10 @@ func (r *run) gateways() []netip.Addr {
 		found = append(found, gateway)
 	}
 	return found
+}
+
+func hereNow(a netip.Addr) string {
+	return fmt.Sprintf("%s is on this machine now, so a ping would answer itself", a)
 }
 
 // blame adds to what makes it impossible to ask: the last cause found is

@@ -157,7 +157,7 @@ func (r *run) askWhoServes(ctx context.Context) (wait, end func()) {
 		addr := a.Prefix.Addr()
 		source := r.ground.kernel.Source(a.Interface, addr, r.vips())
 		pings.Go(func() {
-			round := r.Ping(ctx, check.Pings{Address: addr, Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
+			round := r.Ping(ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
 			replied[i] = round.Verdict == check.Up
 		})
 	}
@@ -179,6 +179,11 @@ func (r *run) askWhoServes(ctx context.Context) (wait, end func()) {
 			}
 			if r.await(ctx, serveGuard/serveAsks, r.allClaimed) {
 				return
+			}
+		}
+		for i, a := range r.ground.aliases {
+			if e, ok := r.ears[a.Interface]; ok && e.Err() != nil && !replied[i] {
+				r.asked[a.Prefix.Addr()] = false // an answer would not have been heard
 			}
 		}
 	}
@@ -206,10 +211,15 @@ type guards struct {
 // guard starts the guards for so long. With mayTake the virtual IPs are asked
 // for by probes as soon as a witness has answered; else by requests.
 func (r *run) guard(ctx context.Context, length time.Duration, mayTake bool) *guards {
+	r.since = time.Now()
+	return r.guardOn(ctx, length, mayTake)
+}
+
+// guardOn is guard; what was heard before still counts.
+func (r *run) guardOn(ctx context.Context, length time.Duration, mayTake bool) *guards {
 	r.listen()
 	ctx, cancel := context.WithCancel(ctx)
 	g := &guards{r: r, ctx: ctx, cancel: cancel, began: time.Now(), length: max(length, leastGuard)}
-	r.since = g.began
 	clear(r.pinged)
 	g.take = mayTake && !r.set.Witness.Auto && len(r.ground.witness) == 0
 	switch {
@@ -321,10 +331,12 @@ func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 // nothing else asks, it means that the question stays open.
 func (g *guards) ping(a vip.Alias) {
 	r, addr := g.r, a.Prefix.Addr()
-	round := r.Ping(g.ctx, check.Pings{
-		Address: addr, Source: r.ground.kernel.Source(a.Interface, addr, r.vips()),
-		Count: r.set.Count, Interval: r.set.Interval, Timeout: r.set.Timeout,
-	})
+	pings := check.Pings{Count: r.set.Count, Interval: r.set.Interval, Timeout: r.set.Timeout}
+	if g.length < r.set.Round() {
+		pings = pingsWithin(g.length)
+	}
+	pings.Address, pings.Source = a.Address(), r.ground.kernel.Source(a.Interface, addr, r.vips())
+	round := r.Ping(g.ctx, pings)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_, heard := r.ears[a.Interface]
@@ -351,22 +363,40 @@ func (g *guards) watch(w *witness, mayTake bool) {
 }
 
 // witnessAnswers says by what a witness answered within the window: "ping",
-// "arp", "nd"; "" when it did not.
+// "arp", "nd"; "" when it did not. That it is heard is not enough: it must have
+// heard us, for our own transmitter may be what is broken.
 func (g *guards) witnessAnswers(w *witness, window time.Duration) string {
 	began := time.Now()
-	const pings = 5
-	round := g.r.Ping(g.ctx, check.Pings{
-		Address: w.address, Count: pings,
-		Interval: max(window/(pings+1), 10*time.Millisecond), Timeout: max(window/(pings+1), 10*time.Millisecond),
-	})
+	pings := pingsWithin(window)
+	pings.Address = w.address
+	round := g.r.Ping(g.ctx, pings)
 	if round.Verdict == check.Up {
 		return "ping"
 	}
 	sleep(g.ctx, time.Until(began.Add(window)))
-	if e, ok := g.r.ears[w.link]; ok && len(claims(e, w.address, began)) > 0 {
+	e, ok := g.r.ears[w.link]
+	if ok && slices.ContainsFunc(claims(e, w.address, began), func(h vip.Heard) bool { return h.Answer }) {
 		return protocol(w.address)
 	}
+	if round.Verdict == check.Unknown && g.ctx.Err() == nil && (!ok || e.Err() != nil) {
+		w.unasked = true
+	}
 	return ""
+}
+
+// leads says whether the network of this machine leads to an address, as far as
+// the kernel knows. Who cannot be asked all the same is not cut off: the fault is
+// in this machine.
+func (r *run) leads(a netip.Addr) bool {
+	route, err := r.Route(a)
+	return err == nil && r.linkFault(route.Interface) == ""
+}
+
+// pingsWithin are a few pings, evenly over so long.
+func pingsWithin(d time.Duration) check.Pings {
+	const pings = 5
+	each := max(d/(pings+1), 10*time.Millisecond)
+	return check.Pings{Count: pings, Interval: each, Timeout: each}
 }
 
 func (g *guards) fail(err error) {
@@ -391,15 +421,23 @@ func (r *run) weigh(g *guards) {
 		r.seen.Witness = state.WitnessOff
 	}
 	r.evidence.Witnesses = nil
+	unasked := false
 	for _, w := range r.ground.witness {
-		good := w.start != "" && (w.end != "" || g.short)
+		// One that is here, as another cluster's virtual IP may be, answers
+		// itself.
+		good := w.start != "" && (w.end != "" || g.short) && !r.ground.kernel.Holds(w.address)
 		shown := state.Witness{Address: w.address.String(), Answers: good}
 		if good {
 			by := cmp.Or(w.end, w.start)
 			shown.By, r.seen.Witness = &by, state.WitnessGood
 		}
+		unasked = unasked || w.unasked && r.leads(w.address)
 		r.evidence.Witnesses = append(r.evidence.Witnesses, shown)
 	}
+	if unasked && r.seen.Witness != state.WitnessGood {
+		r.seen.Witness = state.WitnessUnasked
+	}
+	r.looked = time.Now()
 	r.see()
 	r.tell(Guarded{Witnesses: r.evidence.Witnesses, Holders: r.evidence.Holders, Fault: r.ground.fault})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"pingover/check"
 	"pingover/state"
 )
 
@@ -38,20 +39,54 @@ func (r *run) handOver(ctx context.Context, d state.Decision, change state.Chang
 	}
 	left, err := offer(ctx, given, patience)
 	if err != nil {
-		// The intent stays open: the next run asks again.
-		change.Outcome = state.Blocked
-		change.Reason += "; but whether somebody has taken it cannot be asked: " + err.Error()
-		return result{Outcome: change.Outcome, reason: change.Reason}
+		return r.adrift(change, err)
+	}
+	if len(left) > 0 {
+		if left, err = r.askWitness(ctx, left); err != nil {
+			return r.adrift(change, err)
+		}
 	}
 	r.announceOthers(given)
 	if len(left) > 0 {
 		return r.takeBack(ctx, d, change, left, patience)
 	}
+	return r.handedOver(d, change)
+}
+
+// handedOver ends a hand-over that somebody took.
+func (r *run) handedOver(d state.Decision, change state.Change) result {
 	done := result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
 	if d.Rule != ruleRival {
 		r.rec.Owed = nil // it was run before the question
 	}
 	return done
+}
+
+// adrift is how a hand-over ends when nobody can be asked how it ended. The
+// intent stays open: the next run asks again.
+func (r *run) adrift(change state.Change, err error) result {
+	return result{Outcome: state.Blocked, reason: change.Reason + "; but whether somebody has taken it cannot be asked: " + err.Error()}
+}
+
+// askWitness asks, when nobody has taken what was given up, whether this machine
+// could have heard it: it may have been cut off meanwhile. It returns those that
+// nobody has answered for by its end.
+func (r *run) askWitness(ctx context.Context, left []netip.Addr) ([]netip.Addr, error) {
+	primary := r.askAgain(ctx)
+	switch {
+	case primary == check.Up || len(r.ground.witness) == 0:
+	case r.seen.Witness == state.WitnessUnasked:
+		return nil, errors.New("no witness could be asked")
+	case r.seen.Witness == state.WitnessSilent:
+		return nil, errors.New("no witness answers")
+	}
+	left = r.unclaimed(left)
+	return left, r.unheard(left)
+}
+
+// unclaimed are those that nobody has answered for.
+func (r *run) unclaimed(addrs []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { _, ok := r.claimant(a); return ok })
 }
 
 // offer asks for so long who takes the addresses, and returns those that
@@ -63,7 +98,7 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 	clear(r.pinged)
 	r.tell(Waiting{For: patience, Why: fmt.Sprintf("for somebody to answer for %s", addressList(addrs))})
 	taken := func() bool {
-		left = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { _, ok := r.claimant(a); return ok })
+		left = r.unclaimed(addrs)
 		return len(left) == 0
 	}
 	every := min(askEvery, patience/leastAsks)
@@ -80,6 +115,7 @@ func (r *run) offer(ctx context.Context, addrs []netip.Addr, patience time.Durat
 		wait := min(every, time.Until(end))
 		if wait <= 0 || r.await(ctx, wait, taken) {
 			taken()
+			r.looked = time.Now()
 			return left, r.unheard(left)
 		}
 	}
@@ -120,7 +156,11 @@ func (r *run) giveWay(ctx context.Context, addrs []netip.Addr, patience time.Dur
 
 // takeBack raises again what nobody has taken.
 func (r *run) takeBack(ctx context.Context, d state.Decision, change state.Change, left []netip.Addr, patience time.Duration) result {
-	raised, failed := r.raise(ctx, left)
+	raised, failed := r.raise(ctx, func() []netip.Addr { return r.unclaimed(left) })
+	if len(raised) == 0 && len(failed) == 0 { // somebody took it at the last moment
+		r.announceOthers(left)
+		return r.handedOver(d, change)
+	}
 	if len(failed) > 0 {
 		// The intent stays open, so that the next run tries again.
 		change.Outcome = state.TakeoverFailed

@@ -159,23 +159,41 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 	}
 }
 
+// TestASignalWhilePreTakeoverRuns does not end it: the primary's power may be
+// off already. The takeover is finished; its hook and its mail are left to the
+// next run, or where there may be none are done as well.
 func TestASignalWhilePreTakeoverRuns(t *testing.T) {
-	play(t, func(t *testing.T, s *scene) {
-		ctx, signal := context.WithCancelCause(t.Context())
-		s.hooked(func(ctx context.Context, _ string) (string, error) {
-			signal(errors.New("SIGTERM"))
-			return "", context.Cause(ctx)
+	for name, test := range map[string]struct {
+		finish  bool
+		ran     []string
+		letters int
+	}{
+		"another run comes": {false, []string{"/pre-takeover"}, 0},
+		"none may come":     {true, []string{"/pre-takeover", "/post-takeover"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				ctx, signal := context.WithCancelCause(t.Context())
+				var ran []string
+				s.hooked(func(ctx context.Context, name string) (string, error) {
+					ran = append(ran, name)
+					signal(errors.New("SIGTERM"))
+					return "", context.Cause(ctx)
+				})
+				s.do(s.primary.die)
+				report, err := CheckIn(ctx, s.standby.world(), s.settings, Options{Finish: test.finish})
+				must(t, err)
+				s.want(report, state.TookOver, "")
+				rec := s.standby.record(t, "web")
+				if !s.standby.holds(vipAddr) || rec.Role != state.Active || rec.Pending != nil {
+					t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
+				}
+				if !slices.Equal(ran, test.ran) || len(s.standby.mailbox) != test.letters {
+					t.Errorf("hooks %q, %d letters", ran, len(s.standby.mailbox))
+				}
+			})
 		})
-		s.do(s.primary.die)
-		_, _, err := s.standby.run(ctx, s.settings, false)
-		if err == nil || err.Error() != "SIGTERM" {
-			t.Errorf("it ended with %v", err)
-		}
-		rec := s.standby.record(t, "web")
-		if s.standby.holds(vipAddr) || rec.Role != state.Standby || rec.Pending != nil {
-			t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
-		}
-	})
+	}
 }
 
 func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {

@@ -48,7 +48,7 @@ func Longest(c config.Cluster) time.Duration {
 	if n := len(c.VIPs); n > 0 {
 		// Raise and lower, each behind the other clusters of this machine; a
 		// rival that is waited for while announcing, and announced in its turn.
-		d += 4*actPatience + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
+		d += 4*actPatience + looksAgain*(actPatience+lastGuard) + 2*time.Duration(n)*toolPatience + rivalPatience + 2*rivalGone + time.Duration(c.Announce)*announceEvery + handOverPatience
 		// A hand-over that fails has hooks of both kinds.
 		d += hooks(c, c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}
@@ -107,6 +107,7 @@ func within[T any](limit time.Duration, r *run, work func(*run) (T, error)) (T, 
 		return e.report, e.err
 	case <-timer.C:
 	}
+	r.abandoned.Store(true) // before acting is read: what comes to raise later, sees it
 	e := &Error{
 		Hung: true, Code: state.Unknown.Code(), Text: fmt.Sprintf("given up after %s, the most that its settings allow: hung while %v; nothing was changed", config.DurationText(limit), r.stage.Load()),
 	}

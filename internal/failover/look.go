@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"pingover/check"
@@ -107,25 +108,46 @@ func (r *run) round(ctx context.Context, n int) check.Round {
 		OnReply: func(seq int, rtt time.Duration) { r.tell(Replied{N: n, Seq: seq, RTT: rtt}) },
 	}
 	r.tell(RoundBegan{N: n, Host: r.set.Host, Address: pings.Address, Count: pings.Count, Interval: pings.Interval, Timeout: pings.Timeout})
-	round := r.Ping(ctx, pings)
+	round := r.notItself(r.Ping(ctx, pings))
 	if round.Err != nil && ctx.Err() == nil {
 		r.ground.blame("%v", round.Err)
 	}
 	r.seen.Primary = round.Verdict
 	shown := evidenceOf(round)
 	r.evidence.Rounds = append(r.evidence.Rounds, shown)
-	r.tell(RoundEnded{N: n, Round: shown})
+	if ctx.Err() == nil {
+		r.tell(RoundEnded{N: n, Round: shown})
+	}
+	return round
+}
+
+// notItself is the round, with a verdict only if it was another machine that
+// answered: the address may have come here since the ground was looked at, as
+// another cluster's virtual IP.
+func (r *run) notItself(round check.Round) check.Round {
+	if round.Verdict != check.Up || r.ground.route.Local {
+		return round
+	}
+	kernel, err := r.Look()
+	if err == nil && kernel.Holds(r.ground.address) {
+		err = errors.New(hereNow(r.ground.address))
+	}
+	if err != nil {
+		round.Verdict, round.Err = check.Unknown, err
+	}
 	return round
 }
 
 // askAgain asks once more, for a moment, whether the primary or somebody for a
-// virtual IP answers: what was seen before is too old.
-func (r *run) askAgain(ctx context.Context) {
-	since := r.since
-	guards := r.guard(ctx, lastGuard, r.mayTake())
-	r.since = since // what was heard meanwhile counts
+// virtual IP answers: what was seen before is too old. Primary is what its pings
+// say for themselves.
+func (r *run) askAgain(ctx context.Context) (primary check.Verdict) {
+	guards := r.guardOn(ctx, lastGuard, r.mayTake())
 	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
-		round := r.Ping(ctx, check.Pings{Address: r.ground.address, Source: r.ground.source, Count: 1, Interval: lastGuard, Timeout: lastGuard})
+		pings := pingsWithin(lastGuard)
+		pings.Address, pings.Source = r.ground.address, r.ground.source
+		round := r.notItself(r.Ping(ctx, pings))
+		primary = round.Verdict
 		switch {
 		case round.Verdict == check.Up:
 			r.seen.Primary = check.Up
@@ -136,6 +158,7 @@ func (r *run) askAgain(ctx context.Context) {
 	guards.wait()
 	r.again()
 	r.weigh(guards)
+	return primary
 }
 
 // see puts together what the decision needs to know of each virtual IP.

@@ -23,23 +23,47 @@ type Machine struct {
 	vips  vip.Process
 	pings pings
 	acts  acts
+	locks state.Locks
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
 // an *Error, or the context's when a signal ended the check before it acted.
 func (m *Machine) Check(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	return m.do(CheckIn, ctx, c, o)
+}
+
+// TakeOver takes the virtual IPs now, by hand, also from a primary that is
+// alive: it is not pinged. This machine's network, a witness, and that nobody
+// answers for what is to be raised must agree; force leaves only the first. A
+// machine that has the address all the same gets it back at the next check.
+// Outcomes: took-over; holding when all is here already; blocked;
+// takeover-failed; state-failed.
+func (m *Machine) TakeOver(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	return m.do(TakeOverIn, ctx, c, o)
+}
+
+// Release gives up now, by hand, what is held here, and hands it over: what
+// nobody answers for within 10 s is raised here again. Force leaves it on
+// nobody. Until the primary was up once no check takes over. Outcomes:
+// released; ok when nothing is held; blocked when nobody took it;
+// release-failed; state-failed.
+func (m *Machine) Release(ctx context.Context, c config.Cluster, o Options) (Report, error) {
+	return m.do(ReleaseIn, ctx, c, o)
+}
+
+func (m *Machine) do(act func(context.Context, World, config.Cluster, Options) (Report, error), ctx context.Context, c config.Cluster, o Options) (Report, error) {
 	world, err := Real(c)
 	if err != nil {
 		return Report{}, err
 	}
-	return CheckIn(ctx, m.share(world), c, o)
+	return act(ctx, m.share(world), c, o)
 }
 
 // share is the world with what is shared in it.
 func (m *Machine) share(world World) World {
 	ping := world.Ping
 	world.Ping = func(ctx context.Context, p check.Pings) check.Round { return m.pings.ping(ctx, p, ping) }
-	world.Look, world.LockActs = m.vips.Look, m.acts.lock
+	world.Look, world.LockActs, world.Locks = m.vips.Look, m.acts.lock, &m.locks
 	world.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
 		return listening(m.vips.Open(l, own, addrs...))
 	}
@@ -153,6 +177,7 @@ type acts struct {
 type turn struct {
 	alone  bool
 	users  int
+	waits  int           // who want to be alone next
 	ready  chan struct{} // closed when it is known whether the lock was got
 	unlock func()
 	err    error
@@ -173,12 +198,20 @@ func (a *acts) lock(ctx context.Context, dir state.Dir, alone bool) (unlock func
 			a.mu.Unlock()
 			t.unlock, t.err = dir.LockActs(ctx)
 			close(t.ready)
-		case alone || t.alone:
+		case alone || t.alone || t.waits > 0: // a queue of those who raise would keep who lowers waiting
+			if alone {
+				t.waits++
+			}
 			a.mu.Unlock()
 			select {
 			case <-t.over:
 				continue
 			case <-ctx.Done():
+				if alone {
+					a.mu.Lock()
+					t.waits--
+					a.mu.Unlock()
+				}
 				return nil, errors.New("another cluster of this run is still switching")
 			}
 		default:

@@ -285,8 +285,8 @@ func (r *modelRun) world() World {
 			defer r.leave(true, false)
 			return r.u.neigh[a]
 		},
-		Tool:     modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		LockActs: lockActs,
+		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
+		Locks: new(state.Locks), LockActs: lockActs,
 		Hook:     r.hook,
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
@@ -520,6 +520,7 @@ func (t modelTool) Renew(context.Context, vip.Alias) (ran []proc.Result, err err
 }
 
 func (t modelTool) CanLease() error { return nil }
+func (t modelTool) Alone() bool     { return false }
 
 // hook is a command of the operator's: it takes its time, and may refuse.
 func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {

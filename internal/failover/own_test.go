@@ -42,6 +42,14 @@ func TestOwnAddressAsVIP(t *testing.T) {
 			last(s).Deprecated = true
 			s.standby.set("eth0", "2001:db8::3/64")
 		}, "2001:db8::3"},
+		{"the only one, without a network", []string{"172.16.0.3/32"}, func(s *scene) {
+			s.standby.nic("eth0").Addresses = nil
+			s.standby.set("eth0", "172.16.0.3/32")
+		}, "172.16.0.3"},
+		{"by IPv6 from DHCP, beside that of the link", []string{"2001:db8::3/128"}, func(s *scene) {
+			s.standby.set("eth0", "fe80::3/64")
+			s.standby.set("eth0", "2001:db8::3/128")
+		}, "2001:db8::3"},
 		{"raised before the last boot, and of its own since", []string{"172.16.0.3/32"}, func(s *scene) {
 			s.standby.nic("eth0").Addresses = nil
 			s.standby.set("eth0", "172.16.0.13/16")

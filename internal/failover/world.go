@@ -37,6 +37,7 @@ type World struct {
 	MayRaise  func() error
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
+	Locks     *state.Locks // of the process
 	// LockActs is for who raises, or, alone, for who lowers.
 	LockActs func(ctx context.Context, d state.Dir, alone bool) (unlock func(), err error)
 	Deliver  func(context.Context, []state.Letter) (left []state.Letter, err error)
@@ -66,6 +67,7 @@ type Tool interface {
 	RenewPlan(*vip.Kernel, vip.Alias) ([][]string, error)
 	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
 	CanLease() error
+	Alone() bool    // raises well only while nobody else does
 	String() string // and whose it is
 }
 
@@ -94,6 +96,7 @@ func Real(c config.Cluster) (World, error) {
 		Hook:     proc.Run,
 		MayPing:  check.Permission,
 		MayRaise: vip.Permission,
+		Locks:    new(state.Locks),
 		LockActs: lockActs,
 		BootID:   bootID,
 		Uptime:   uptime,

@@ -304,8 +304,8 @@ func (m *machine) world() World {
 			defer m.net.mu.Unlock()
 			return m.hears[a]
 		},
-		Tool:     tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		LockActs: lockActs,
+		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
+		Locks: new(state.Locks), LockActs: lockActs,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}
@@ -476,7 +476,7 @@ func (e *earpiece) Ask(target, from netip.Addr) error {
 				o.hear(at, vip.Heard{Address: target, MAC: mine.MAC, Probe: true})
 			}
 			if o.holds(target) && !o.noARP {
-				answer := vip.Heard{Address: target, MAC: at.MAC}
+				answer := vip.Heard{Address: target, MAC: at.MAC, Answer: true}
 				m.net.at(latency, func() { m.hear(m.nic(e.link), answer) })
 			}
 		}
@@ -597,6 +597,7 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 }
 
 func (t tool) CanLease() error { return t.m.called("can lease") }
+func (t tool) Alone() bool     { return false }
 
 // record is what the machine's state directory says of a cluster.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {

@@ -36,10 +36,7 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 		rule = ruleHold // by which the next run goes on with it: one trouble
 	}
 	if r.typed != "" {
-		changed = true // whoever typed it wants to know
-		if last := r.rec.Last; last != nil && done.Switched() {
-			last.Outcome, last.Code, last.Rule, last.Reason = done.Outcome, done.Code(), d.Rule, done.reason // the next check goes on from it
-		}
+		changed = done.change != nil
 	} else {
 		changed = r.rec.Count(r.checked(done, rule), r.saw())
 	}
@@ -114,7 +111,7 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 	var ended []state.Trouble
 	if r.typed == "" {
 		rule := r.rec.Last.Rule
-		if done.Outcome == state.Blocked && r.adrift() { // the check after a hand-over finds it interrupted: the same trouble
+		if done.Outcome == state.Blocked && r.isAdrift() { // the check after a hand-over finds it interrupted: the same trouble
 			rule = ruleUnfinished
 		}
 		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
@@ -196,7 +193,7 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 	case notify.Released:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool { return !slices.Contains(r.lowered, p.Addr()) })
 	case notify.Blocked:
-		n.Adrift = r.adrift()
+		n.Adrift = r.isAdrift()
 		n.Undo = lines(r.lowerPlans(r.ground.kernel))
 	case notify.Unserved:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
@@ -209,9 +206,9 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 	return n
 }
 
-// adrift says that all was given up here, and that nobody could be asked
+// isAdrift says that all was given up here, and that nobody could be asked
 // whether he has taken it.
-func (r *run) adrift() bool { return r.rec.Role == state.Releasing && !r.holding() }
+func (r *run) isAdrift() bool { return r.rec.Role == state.Releasing && !r.holding() }
 
 // draft is what a letter was made of.
 type draft struct {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,16 +34,19 @@ func Available() error {
 		trial.Env = environment()
 		trial.SysProcAttr = newUser()
 		if out, err := trial.CombinedOutput(); err != nil {
-			return fmt.Errorf("neither root nor user namespaces: %v: %s", err, bytes.TrimSpace(out))
+			return refused(err, out, false)
 		}
 		return nil
 	}
 	l, err := New()
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = l.Add("trial")
+		err = errors.Join(err, l.Close())
 	}
-	_, err = l.Add("trial")
-	return errors.Join(err, l.Close())
+	if err != nil {
+		return refused(err, nil, true)
+	}
+	return nil
 }
 
 // Enter is called first thing in main or TestMain. With the rights to make a lab it does nothing: inside is true.
@@ -74,9 +79,46 @@ func Enter() (inside bool, code int, err error) {
 		return false, status.ExitStatus(), nil
 	}
 	if err != nil {
-		return false, 0, fmt.Errorf("neither root nor user namespaces: %v", err)
+		return false, 0, refused(err, nil, false)
 	}
 	return false, 0, nil
+}
+
+// refused says why no namespaces can be made, and what to do about it. A limit that is reached is an ENOSPC, which
+// reads as a full disk, and a setting that forbids them is an EPERM.
+func refused(err error, said []byte, root bool) error {
+	const no = "no namespaces can be made"
+	for _, s := range []struct {
+		name, forbids, allows string
+		usersOnly             bool // root is not bound by it
+	}{
+		{"kernel.unprivileged_userns_clone", "0", "1", true}, // of Debian's and Arch's kernels
+		{"user.max_user_namespaces", "0", "1000", true},
+		{"user.max_net_namespaces", "0", "1000", false},
+		{"user.max_mnt_namespaces", "0", "1000", false},
+		{"user.max_uts_namespaces", "0", "1000", false},
+		{"kernel.apparmor_restrict_unprivileged_userns", "1", "0", true}, // of Ubuntu's; profiles except programs
+	} {
+		is, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(s.name, ".", "/"))
+		switch {
+		case err != nil || strings.TrimSpace(string(is)) != s.forbids || s.usersOnly && root:
+		case s.usersOnly:
+			return fmt.Errorf("%s: %s is %s: run it as root, or allow it: sysctl -w %s=%s", no, s.name, s.forbids, s.name, s.allows)
+		default:
+			return fmt.Errorf("%s: %s is %s: raise it: sysctl -w %s=%s", no, s.name, s.forbids, s.name, s.allows)
+		}
+	}
+	why := err.Error()
+	if start, ok := errors.AsType[*fs.PathError](err); ok && start.Op == "fork/exec" {
+		if start.Err == syscall.ENOSPC {
+			return fmt.Errorf("%s: a limit is reached, here or around this container: raise user.max_net_namespaces and those beside it: sysctl user", no)
+		}
+		why = start.Err.Error() // the program, whose path that names, is not what is refused
+	}
+	if said = bytes.TrimSpace(said); len(said) > 0 {
+		why += ": " + string(said)
+	}
+	return fmt.Errorf("%s: %s: run it as root with all its capabilities, or where users may make user namespaces", no, why)
 }
 
 // privileged tells whether this process has CAP_SYS_ADMIN, be it of its own user namespace.

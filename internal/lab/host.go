@@ -26,6 +26,7 @@ type Host struct {
 	nics   int
 	routes []string // lines for ip
 	lose   int
+	mute   bool
 	filter bool
 	traces []*Trace
 }

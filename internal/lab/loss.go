@@ -26,6 +26,15 @@ func (h *Host) Lose(percent int) error {
 	return h.rules()
 }
 
+// Mute loses every frame that the host sends, as a broken fibre does, or a switch that takes it for a stranger. It
+// still hears all others. A power cut does not end that.
+func (h *Host) Mute(on bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mute = on
+	return h.rules()
+}
+
 // Part loses every frame between two hosts, both ways, as two ports of a switch do that are isolated from each other:
 // all others hear both. Rejoin ends it, a power cut does not.
 func (l *Lab) Part(a, b *Host) error {
@@ -56,6 +65,9 @@ func (h *Host) rules() error {
 	}
 	if h.lose > 0 {
 		lines = append(lines, fmt.Sprintf("%snumgen random mod 100 <= %d drop", port, h.lose-1))
+	}
+	if h.mute {
+		lines = append(lines, fmt.Sprintf(`iifname "p%d-*" drop`, h.number))
 	}
 	return h.lab.nft("host "+h.name, append(lines, "}", "}")...)
 }

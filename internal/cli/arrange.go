@@ -125,7 +125,7 @@ func (w *words) take(row flagRow, text string, given bool) error {
 		return usageError{"--" + row.name + ": a value is missing", ""}
 	}
 	if row.bare && text != "true" && text != "false" {
-		return usageError{fmt.Sprintf("--%s %q: neither true nor false", row.name, text), ""}
+		return usageError{fmt.Sprintf("--%s %q: must be true or false", row.name, text), ""}
 	}
 	if row.name == "help" {
 		w.help = text == "true"

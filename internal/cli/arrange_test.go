@@ -54,8 +54,8 @@ func TestArrange(t *testing.T) {
 		{name: "a mistyped flag behind a name", line: "check web --jsno", err: `unknown flag "--jsno"`, hint: "did you mean --json?"},
 		{name: "no value at the end", line: "check --interval", err: "--interval: a value is missing"},
 		{name: "no value at the end of short flags", line: "check -nc", err: "--count: a value is missing"},
-		{name: "neither true nor false", line: "check --dry-run=maybe", err: `--dry-run "maybe": neither true nor false`},
-		{name: "neither true nor false, short", line: "check -n=", err: `--dry-run "": neither true nor false`},
+		{name: "neither true nor false", line: "check --dry-run=maybe", err: `--dry-run "maybe": must be true or false`},
+		{name: "neither true nor false, short", line: "check -n=", err: `--dry-run "": must be true or false`},
 		{name: "a completion flag of the library", line: "check --generate-bash-completion", err: `unknown flag "--generate-bash-completion"`, hint: "see pingover help check"},
 	}
 	for _, test := range tests {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -22,8 +23,18 @@ func (p Program) byHand(act Act) func(*cli.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if c.Bool("all") {
+			clusters = slices.DeleteFunc(clusters, func(cluster config.Cluster) bool { return len(cluster.VIPs) == 0 })
+			if len(clusters) == 0 {
+				return 0, &failover.Error{Code: codeSettings, Text: "no cluster has a virtual IP"}
+			}
+		}
 		v.byHand = true
-		return p.perform(c, v, act, clusters...), nil
+		p.Stderr = v.onScreen()
+		_, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
+			return p.one(c, v.of(cluster), act, cluster)
+		})
+		return code, nil
 	}
 }
 
@@ -48,17 +59,46 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v.byHand = true
 	until := time.Now().Add(length)
-	return each(c.Context, clusters, func(cluster config.Cluster) int {
-		v.cluster = cluster.Name
+	paused := fmt.Sprintf("paused until %s (%s); checks go on and switch nothing",
+		until.UTC().Format("2006-01-02 15:04:05 UTC"), config.DurationText(length))
+	return v.each(c.Context, clusters, func(_ voice, cluster config.Cluster) ([]string, error) {
 		if err := failover.Pause(cluster, until); err != nil {
-			return v.unmade(err)
+			return nil, err
 		}
-		v.result(fmt.Sprintf("paused until %s (%s); checks go on and switch nothing",
-			until.UTC().Format("2006-01-02 15:04:05 UTC"), config.DurationText(length)))
-		return 0
+		return []string{paused}, nil
 	}), nil
+}
+
+// each does the same to the clusters, side by side, tells in their order what
+// came of it, and returns the exit code for all.
+func (v voice) each(ctx context.Context, clusters []config.Cluster, do func(voice, config.Cluster) (results []string, err error)) (code int) {
+	v.byHand = true
+	v.onScreen()
+	type ending struct {
+		results []string
+		err     error
+	}
+	for cluster, e := range sideBySide(ctx, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+		if ctx.Err() != nil {
+			return ending{err: ctx.Err()}
+		}
+		results, err := do(v.of(cluster), cluster)
+		return ending{results, err}
+	}) {
+		v := v.of(cluster)
+		for _, text := range e.results {
+			v.result(text)
+		}
+		switch {
+		case e.err != nil && ctx.Err() != nil:
+			v.say("ended by %s", context.Cause(ctx))
+			code = Interrupted
+		case e.err != nil:
+			code = worse(code, v.unmade(e.err))
+		}
+	}
+	return code
 }
 
 // duration is what a flag that is no setting says.
@@ -87,24 +127,17 @@ func (p Program) resume(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v.byHand = true
-	return each(c.Context, clusters, func(cluster config.Cluster) int {
-		v.cluster = cluster.Name
+	return v.each(c.Context, clusters, func(v voice, cluster config.Cluster) (results []string, err error) {
 		done, err := failover.Resume(c.Context, cluster, failover.Options{Tell: v.tell})
 		if done.Paused {
-			v.result("the pause is over: checks switch again")
+			results = append(results, "the pause is over: checks switch again")
 		}
 		switch {
-		case err != nil && c.Context.Err() != nil:
-			v.say("ended by %s", context.Cause(c.Context))
-			return Interrupted
-		case err != nil:
-			return v.unmade(err)
 		case done.Released:
-			v.result("the release by hand is over: checks take over again")
-		case !done.Paused:
-			v.result("nothing to resume: neither paused nor released by hand")
+			results = append(results, "the release by hand is over: checks take over again")
+		case err == nil && !done.Paused:
+			results = append(results, "nothing to resume: neither paused nor released by hand")
 		}
-		return 0
+		return results, err
 	}), nil
 }

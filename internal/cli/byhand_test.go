@@ -73,7 +73,8 @@ func TestWhichClusters(t *testing.T) {
 		{name: "the only one", dir: one, want: "web"},
 		{name: "the only one, by name", dir: one, args: "web", want: "web"},
 		{name: "one of two", dir: two, args: "web", want: "web"},
-		{name: "two, in the order given", dir: two, args: "web db", want: "web db"},
+		{name: "two", dir: two, args: "web db", want: "db web"},
+		{name: "one, named twice", dir: two, args: "web web", want: "web"},
 		{name: "all", dir: two, args: "--all", want: "db web"},
 		{name: "one that flags define", dir: two, args: "--host 172.16.0.7", want: "172.16.0.7"},
 		{name: "one that flags define, with a name", dir: none, args: "--host 172.16.0.7 --name new new", want: "new"},
@@ -100,20 +101,16 @@ func TestWhichClusters(t *testing.T) {
 				if command == "resume" && test.stderr == which {
 					test.want, test.code, test.stderr = "db web", 0, "" // whoever resumes wants none forgotten
 				}
-				var done []string
-				p := handed(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
-					done = append(done, c.Name)
-					return failover.Report{}, nil
-				})
-				got := p.run(append([]string{command, "--state-dir", test.dir}, strings.Fields(test.args)...)...)
+				var done roll
+				got := handed(done.call).run(append([]string{command, "--state-dir", test.dir}, strings.Fields(test.args)...)...)
 				if command == "pause" || command == "resume" {
 					for line := range strings.Lines(got.Stderr) {
 						if words := strings.Split(line, ": "); test.code == 0 {
-							done = append(done, words[1])
+							done.names = append(done.names, words[1])
 						}
 					}
 				}
-				if diff := cmp.Diff(test.want, strings.Join(done, " ")); diff != "" {
+				if diff := cmp.Diff(test.want, done.sorted()); diff != "" {
 					t.Errorf("the clusters, -want +got\n%s", diff)
 				}
 				if test.code != 0 {
@@ -128,6 +125,12 @@ func TestAStateDirectoryThatWillNotDo(t *testing.T) {
 	want(t, faked(nil).run("pause", "--state-dir", "relative"), printed{Code: 64, Stderr: "pingover: --state-dir \"relative\": not an absolute path\n"})
 	long := "/" + strings.Repeat("x", 300)
 	want(t, faked(nil).run("pause", "--state-dir", long), printed{Code: 78, Stderr: "pingover: open " + long + ": file name too long\n"})
+	file := filed(t, "")
+	for _, dir := range []string{file, file + "/below"} {
+		for _, command := range []string{"pause", "release", "status", "history"} {
+			want(t, faked(nil).run(command, "--state-dir", dir), printed{Code: 78, Stderr: "pingover: " + dir + ": not a directory\n"})
+		}
+	}
 }
 
 // What is done by hand needs no more than a name; flags win, one by one.
@@ -254,7 +257,7 @@ func TestWhatIsDoneByHandIsToldToWhoTypedIt(t *testing.T) {
 
 	const object = `{"version":0,"cluster":"","time":"0001-01-01T00:00:00Z","outcome":"%s","code":%d,"changed":true,"dry_run":false,` +
 		`"reason":"why","error":null,"role":"","held":[],"interface":"","paused":false,"host":"","address":"","rounds":[],` +
-		`"witnesses":[],"holders":[],"commands":[],"mail_waiting":0,"duration_ms":0}` + "\n"
+		`"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"commands":[]}` + "\n"
 	want(t, release(handed(ends(state.Released)), "--json"), printed{Code: 12, Stdout: fmt.Sprintf(object, "released", 12)})
 	want(t, release(handed(ends(state.Blocked)), "--json"), printed{
 		Code: 21, Stdout: fmt.Sprintf(object, "blocked", 21), Stderr: "pingover: web: blocked: why\n",
@@ -338,16 +341,122 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 		o.Tell(failover.Noted{Text: "of " + c.Name, Loud: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
-	want(t, p.run("release", "c", "b", "a", "--state-dir", checked(t, "a", "b", "c")), printed{Code: 31, Stderr: `pingover: c: of c
-pingover: c: ok: why
+	synctest.Test(t, func(t *testing.T) { // one begins after the other
+		want(t, p.run("release", "c", "b", "a", "--state-dir", checked(t, "a", "b", "c")), printed{Code: 31, Stderr: `pingover: a: of a
+pingover: a: released: why
 pingover: b: of b
 pingover: b: release-failed: why
-pingover: a: of a
-pingover: a: released: why
+pingover: c: of c
+pingover: c: ok: why
 `})
+	})
 }
 
-func TestASignalBetweenTwoClusters(t *testing.T) {
+// Who waits for a lock keeps no other cluster waiting; what is printed for
+// programs comes in the order in which the clusters are known.
+func TestByHandNoClusterDelaysAnother(t *testing.T) {
+	dir := checked(t, "web", "db")
+	path := filed(t, "clusters:\n  web: {host: 10.1.0.1, vip: 10.2.0.1}\n  db: {host: 10.1.0.2, vip: 10.2.0.2}\n")
+	for _, command := range []string{"takeover", "release"} {
+		bubble(command, t, func(t *testing.T) {
+			p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
+				if c.Name == "web" {
+					time.Sleep(90 * time.Second)
+				}
+				return failover.Report{Cluster: c.Name, Outcome: state.TookOver, Code: 11, Reason: "r"}, nil
+			}).configuredBy(path)
+			stdout, stderr := &stopwatch{began: time.Now()}, &stopwatch{began: time.Now()}
+			p.Stdout, p.Stderr = stdout, stderr
+			code := p.Run(t.Context(), []string{command, "db", "web", "--json", "-v", "--state-dir", dir})
+			for i, line := range stdout.lines {
+				stdout.lines[i], _, _ = strings.Cut(line, `","time"`)
+			}
+			if diff := cmp.Diff([]string{`1m30s {"version":0,"cluster":"web`, `1m30s {"version":0,"cluster":"db`}, stdout.lines); diff != "" {
+				t.Errorf("stdout: -want +got\n%s", diff)
+			}
+			if diff := cmp.Diff([]string{"0s pingover: db: took-over: r", "1m30s pingover: web: took-over: r"}, stderr.lines); diff != "" || code != 11 {
+				t.Errorf("code %d; stderr: -want +got\n%s", code, diff)
+			}
+		})
+	}
+	bubble("resume", t, func(t *testing.T) {
+		for _, name := range []string{"web", "db"} {
+			remember(t, dir, &state.Record{Cluster: name, ReleasedByHand: true})
+		}
+		unlock, err := state.Dir(dir).Lock("db")
+		must(t, err)
+		defer unlock()
+		time.AfterFunc(time.Second, func() {
+			if rec, err := state.Dir(dir).Load("web", false); err != nil || rec.ReleasedByHand {
+				t.Errorf("web waits for db, %v", err)
+			}
+		})
+		want(t, faked(nil).run("resume", "--state-dir", dir), printed{
+			Code: 75,
+			Stderr: fmt.Sprintf("pingover: db: waiting for run %d of this cluster to end, at most 1m30s\n", os.Getpid()) +
+				"pingover: db: another run of this cluster still holds the lock after 1m30s; nothing was changed\n" +
+				"pingover: web: the release by hand is over: checks take over again\n",
+		})
+	})
+}
+
+// A cluster that is only watched keeps nobody from taking the others over.
+func TestAllPassesOverClustersWithoutAVirtualIP(t *testing.T) {
+	some := filed(t, "clusters:\n  web: {host: 10.1.0.1, vip: 10.2.0.1}\n  report: {host: 10.1.0.2}\n  db: {host: 10.1.0.3, vip: 10.2.0.3}\n")
+	none := filed(t, "clusters:\n  report: {host: 10.1.0.2}\n  more: {host: 10.1.0.3}\n")
+	dir := t.TempDir()
+	for _, command := range []string{"takeover", "release"} {
+		for _, test := range []struct {
+			file, args, want string
+			code             int
+			stderr           string
+		}{
+			{file: some, args: "--all", want: "db web"},
+			{file: some, args: "report web", want: "report web"},
+			{file: none, args: "--all", code: 78, stderr: "pingover: no cluster has a virtual IP\n"},
+			{file: none, args: "report", want: "report"},
+		} {
+			var done roll
+			got := handed(done.call).configuredBy(test.file).run(append([]string{command, "-q", "--state-dir", dir}, strings.Fields(test.args)...)...)
+			want(t, got, printed{Code: test.code, Stderr: test.stderr})
+			if diff := cmp.Diff(test.want, done.sorted()); diff != "" {
+				t.Errorf("%s %s: -want +got\n%s", command, test.args, diff)
+			}
+		}
+	}
+}
+
+// What a dry run shows is what would be run, or what is kept from it.
+func TestADryRunByHand(t *testing.T) {
+	dir := checked(t, "web")
+	for _, test := range []struct {
+		outcome state.Outcome
+		want    string
+	}{
+		{state.TookOver, "pingover: web: would run: ip addr del a\npingover: web: took-over (dry run): why\n"},
+		{state.Released, "pingover: web: would run: ip addr del a\npingover: web: released (dry run): why\n"},
+		{state.Holding, "pingover: web: would run: ip addr del a\npingover: web: holding (dry run): why\n"},
+		{state.OK, "pingover: web: ok (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
+		{state.Blocked, "pingover: web: blocked (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
+		{state.Unknown, "pingover: web: unknown (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
+	} {
+		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
+			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
+			o.Tell(failover.Ran{Command: del, DryRun: o.DryRun})
+			return failover.Report{
+				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
+				Evidence: state.Evidence{Commands: []state.Command{del}},
+			}, nil
+		})
+		want(t, p.run("release", "-n", "--state-dir", dir), printed{Code: test.outcome.Code(), Stderr: test.want})
+		want(t, p.onTerminal().run("release", "-n", "--state-dir", dir), printed{Code: test.outcome.Code(), Stderr: test.want})
+		if got := p.run("release", "-nq", "--state-dir", dir).Stderr; strings.Contains(got, "would") {
+			t.Errorf("quiet: %q", got)
+		}
+	}
+}
+
+func TestASignalWhileSeveralClusters(t *testing.T) {
 	dir := checked(t, "a", "b", "c")
 	for _, test := range []struct {
 		name, args, stderr string
@@ -358,7 +467,7 @@ func TestASignalBetweenTwoClusters(t *testing.T) {
 		{"before b acts", "a b c", "pingover: a: ok: why\n", Interrupted, context.Canceled},
 		{"while the last one acts", "a b", "pingover: a: ok: why\npingover: b: ok: why\n", 0, nil},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		bubble(test.name, t, func(t *testing.T) { // one begins after the other
 			ctx, cancel := context.WithCancel(t.Context())
 			p := faked(nil)
 			p.TakeOver = func(_ context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {

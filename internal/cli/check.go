@@ -18,7 +18,7 @@ import (
 const apart = time.Millisecond
 
 // check is the command: one check of each cluster, side by side.
-func (p Program) check(c *cli.Context) (code int, err error) {
+func (p Program) check(c *cli.Context) (int, error) {
 	v, err := p.voice(c)
 	if err != nil {
 		return 0, err
@@ -34,17 +34,8 @@ func (p Program) check(c *cli.Context) (code int, err error) {
 		v.screen = s
 	}
 	var done atomic.Int64
-	var reports []failover.Report
-	type ending struct {
-		failover.Report
-		code int
-	}
-	for _, e := range sideBySide(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
-		if c.Context.Err() != nil {
-			return ending{code: Interrupted}
-		}
-		v := v
-		v.cluster = cluster.Name
+	reports, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
+		v := v.of(cluster)
 		if v.dryRun {
 			v.origins(cluster)
 		}
@@ -52,20 +43,8 @@ func (p Program) check(c *cli.Context) (code int, err error) {
 		if n := done.Add(1); len(clusters) > 1 {
 			s.show(still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
 		}
-		return ending{report, code}
-	}) {
-		if e.code == Interrupted {
-			code = Interrupted
-			continue
-		}
-		if c.Bool("json") {
-			p.printJSON(e.Report)
-		}
-		reports = append(reports, e.Report)
-		if code != Interrupted {
-			code = worse(code, e.code)
-		}
-	}
+		return report, code
+	})
 	if !v.dryRun {
 		p.writeMetrics(v, all, reports)
 	}
@@ -100,21 +79,44 @@ func settings(c *cli.Context) map[string][]string {
 	return values
 }
 
-// perform does the same to one cluster after the other, and returns the exit
-// code for all of them.
-func (p Program) perform(c *cli.Context, v voice, act Act, clusters ...config.Cluster) int {
-	return each(c.Context, clusters, func(cluster config.Cluster) int {
-		v.cluster = cluster.Name
-		report, code := p.one(c, v, act, cluster)
-		if code != Interrupted && c.Bool("json") {
-			p.printJSON(report)
+// perform does the same to the clusters, side by side, and prints how it ended
+// where that is wanted. It returns that, but for those that a signal kept it from,
+// and the exit code for all.
+func (p Program) perform(c *cli.Context, clusters []config.Cluster, one func(config.Cluster) (failover.Report, int)) (reports []failover.Report, code int) {
+	type ending struct {
+		failover.Report
+		code int
+	}
+	for _, e := range sideBySide(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+		if c.Context.Err() != nil {
+			return ending{code: Interrupted}
 		}
-		return code
-	})
+		report, code := one(cluster)
+		return ending{report, code}
+	}) {
+		code = worse(code, e.code)
+		if e.code == Interrupted {
+			continue
+		}
+		if c.Bool("json") {
+			p.printJSON(e.Report)
+		}
+		reports = append(reports, e.Report)
+	}
+	return reports, code
 }
 
 // one does it to one cluster. A bug ends it for this cluster only.
 func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (report failover.Report, code int) {
+	over := make(chan struct{})
+	defer close(over)
+	defer context.AfterFunc(c.Context, func() {
+		select {
+		case <-over:
+		case <-time.After(time.Second):
+			v.say("%s: what has begun is finished first", context.Cause(c.Context))
+		}
+	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
 			if bug := failover.CaughtBug(recover()); bug != nil {
@@ -125,7 +127,7 @@ func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (
 	}()
 	switch {
 	case err == nil:
-		v.verdict(report)
+		v.ended(report)
 	case c.Context.Err() != nil:
 		v.interrupted(context.Cause(c.Context))
 		return report, Interrupted
@@ -135,25 +137,8 @@ func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (
 	return report, report.Code
 }
 
-// each is the worst of the exit codes for the clusters. A signal ends it
-// before the next one.
-func each(ctx context.Context, clusters []config.Cluster, do func(config.Cluster) int) int {
-	code := 0
-	for _, cluster := range clusters {
-		if ctx.Err() != nil {
-			return Interrupted
-		}
-		one := do(cluster)
-		if one == Interrupted {
-			return Interrupted
-		}
-		code = worse(code, one)
-	}
-	return code
-}
-
 // worse is the one of two exit codes that an operator has to look at first; one
-// that is not foreseen is the worst.
+// that is not foreseen is the worst, and Interrupted is none of those foreseen.
 func worse(a, b int) int {
 	return earlier(a, b, codeBug, codeSettings, codePermission, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, codeBusy, 0)
 }

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,7 +53,7 @@ func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, e
 	case err != nil:
 		return nil, err
 	}
-	return config.FromFile(path, data, flags, env)
+	return config.FromFile(path, data, flags, env, c.Args().Slice()...)
 }
 
 // checked are the clusters that a check is for, and all that are configured.
@@ -142,50 +145,38 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 	if err != nil {
 		return nil, err
 	}
-	known := namesOf(configured)
+	known := configured
 	if !c.IsSet("host") {
 		// Beside those of the file there may be crontab lines with flags.
-		recorded, err := recordedIn(dir)
+		recorded, err := recordedOnly(dir, configured)
 		if err != nil && len(configured) == 0 {
 			return nil, err
 		}
 		if len(configured) == 0 || len(names) > 0 {
-			for _, name := range recorded {
-				if !slices.Contains(known, name) {
-					known = append(known, name)
-				}
-			}
+			known = slices.Concat(known, recorded)
 		}
 	}
-	switch {
-	case len(known) == 0:
+	if len(known) == 0 {
 		return nil, noCluster(dir)
-	case len(names) > 0:
-		if err := areKnown(names, known...); err != nil {
-			return nil, err
-		}
-	case all || len(known) == 1:
-		names = known
-	default:
-		return nil, usageError{"a name or --all is missing; " + listed(known), ""}
 	}
-	clusters := make([]config.Cluster, len(names))
-	for i, name := range names {
-		if at := slices.IndexFunc(configured, func(c config.Cluster) bool { return c.Name == name }); at >= 0 {
-			clusters[i] = configured[at]
+	if len(names) == 0 && !all && len(known) > 1 {
+		return nil, usageError{"a name or --all is missing; " + listed(namesOf(known)), ""}
+	}
+	clusters, err := pick(known, names)
+	for i, cluster := range clusters {
+		if cluster.Host != "" || err != nil {
 			continue
 		}
-		if clusters[i], err = recall(dir, name, flags); err != nil {
-			return nil, err
-		}
+		clusters[i], err = recall(cluster.StateDir, cluster.Name, flags)
 	}
-	return clusters, nil
+	return clusters, err
 }
 
-// observed are the clusters that a command which only reads is for. Who has no
-// state directory of his own, or nothing in it, sees that of root's checks; what
-// he may not read is left out.
-func (p Program) observed(c *cli.Context) ([]config.Cluster, error) {
+// observed are the clusters that a command which only reads is for, and all that
+// have a record and are not configured, where others are. Who has no state
+// directory of his own, or nothing in it, sees that of root's checks; what he may
+// not read is left out.
+func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err error) {
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
@@ -195,33 +186,60 @@ func (p Program) observed(c *cli.Context) ([]config.Cluster, error) {
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	configured, err := p.configured(c, env)
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(configured) > 0 && !c.Args().Present() {
-		return configured, nil
+	recorded, err := recordedOnly(dir, configured)
+	switch {
+	case len(configured) > 0 && !c.Args().Present():
+		return configured, recorded, nil
+	case len(configured) > 0:
+		unset = recorded
+	case err != nil:
+		return nil, nil, err
+	case len(recorded) == 0:
+		return nil, nil, noCluster(dir)
 	}
-	recorded, err := recordedIn(dir)
-	if err != nil && len(configured) == 0 {
-		return nil, err
-	}
-	for _, name := range recorded {
-		if !slices.Contains(namesOf(configured), name) {
-			configured = append(configured, config.Cluster{Name: name, StateDir: dir})
-		}
-	}
-	if len(configured) == 0 {
-		return nil, noCluster(dir)
-	}
-	return pick(configured, c.Args().Slice())
+	clusters, err = pick(slices.Concat(configured, recorded), c.Args().Slice())
+	return clusters, unset, err
 }
 
-// recordedIn are the clusters that have a record.
+// recordedOnly are the clusters that have a record, in dir or beside one that is
+// configured, and are not configured themselves: a name and a state directory.
+// The error is why not all directories could be read.
+func recordedOnly(dir string, configured []config.Cluster) (clusters []config.Cluster, err error) {
+	dirs := []string{dir}
+	known := map[string]bool{}
+	for _, c := range configured {
+		known[c.Name] = true
+		if !slices.Contains(dirs, c.StateDir) {
+			dirs = append(dirs, c.StateDir)
+		}
+	}
+	for _, dir := range dirs {
+		names, unread := recordedIn(dir)
+		err = cmp.Or(err, unread)
+		for _, name := range names {
+			if !known[name] {
+				known[name] = true
+				clusters = append(clusters, config.Cluster{Name: name, StateDir: dir})
+			}
+		}
+	}
+	return clusters, err
+}
+
+// recordedIn are the clusters that have a record in a directory.
 func recordedIn(dir string) ([]string, error) {
 	known, err := state.Dir(dir).Clusters()
+	if len(known) == 0 && err == nil {
+		if _, e := os.ReadDir(dir); errors.Is(e, syscall.ENOTDIR) {
+			err = fmt.Errorf("%s: not a directory", dir)
+		}
+	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, &failover.Error{Code: codePermission, Text: err.Error()}
@@ -231,14 +249,9 @@ func recordedIn(dir string) ([]string, error) {
 	return known, nil
 }
 
-// noneKnown says that there is no cluster at all.
-type noneKnown struct{ usageError }
-
-func (n noneKnown) Unwrap() error { return n.usageError }
-
 func noCluster(dir string) error {
-	return noneKnown{usageError{
+	return usageError{
 		"no cluster is known in " + dir,
 		"a cluster is known after its first check; before that, give --host and the other flags of its check",
-	}}
+	}
 }

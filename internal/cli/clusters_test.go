@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -180,8 +181,9 @@ func TestByHandOverAFile(t *testing.T) {
 		stderr           string
 	}{
 		{name: "one", file: path, args: "mail", want: "mail"},
-		{name: "two, in the order given", file: path, args: "mail web", want: "mail web"},
-		{name: "all are those of the file", file: path, args: "--all", want: "web mail"},
+		{name: "two", file: path, args: "mail web", want: "mail web"},
+		{name: "one, named twice", file: path, args: "web web", want: "web"},
+		{name: "all are those of the file", file: path, args: "--all", want: "mail web"},
 		{name: "the only one of the file", file: single, want: "web"},
 		{name: "one that only a record knows", file: path, args: "db", want: "db"},
 		{name: "one of the file, and one that only a record knows", file: path, args: "db mail", want: "db mail"},
@@ -198,7 +200,7 @@ func TestByHandOverAFile(t *testing.T) {
 				code = 64
 			}
 			want(t, got, printed{Code: code, Stderr: test.stderr})
-			if diff := cmp.Diff(test.want, strings.Join(seen.names, " ")); diff != "" {
+			if diff := cmp.Diff(test.want, seen.sorted()); diff != "" {
 				t.Errorf("the clusters, -want +got\n%s", diff)
 			}
 		})
@@ -530,5 +532,56 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 	t.Logf("%s, %d MiB allocated", took.Round(time.Millisecond), allocated)
 	if took > 30*time.Second || allocated > 1000 {
 		t.Errorf("that takes %s, and %d MiB", took, allocated)
+	}
+}
+
+// A cluster that is no longer in the file is forgotten only when nothing of it is
+// here any more; whoever names it finds it, in whatever state directory.
+func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
+	dir := t.TempDir()
+	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true}
+	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true}
+	settings := map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
+	last := &state.Check{Time: time.Now(), Outcome: state.OK}
+	for _, rec := range []*state.Record{
+		{Cluster: "web", Last: last},
+		{Cluster: "here", Last: last, VIPs: []state.Alias{here}, Settings: settings},
+		{Cluster: "gone", Last: last, VIPs: []state.Alias{gone}, Settings: settings},
+		{Cluster: "strange", Last: last, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
+	} {
+		remember(t, dir, rec)
+	}
+	var done roll
+	p := handed(done.call).configuredBy(filed(t, "defaults: {state-dir: "+dir+"}\nclusters:\n  web: {host: 172.16.0.2}\n"))
+
+	got := p.run("status")
+	if !strings.Contains(got.Stdout, "\nhere ") || strings.Contains(got.Stdout, "\ngone ") || strings.Contains(got.Stdout, "\nstrange ") || got.Code != 0 {
+		t.Errorf("%+v", got)
+	}
+	if !strings.Contains(got.Stdout, "no longer configured in the file\n    127.0.0.1 is still") {
+		t.Errorf("%+v", got)
+	}
+	if got := p.run("status", "--monitoring"); got.Code != 1 || !strings.Contains(got.Stdout, "here: ok, no longer configured in the file, 127.0.0.1 is still") {
+		t.Errorf("%+v", got)
+	}
+	if got := p.run("status", "gone", "web", "--json"); strings.Count(got.Stdout, "\n") != 2 || !strings.HasPrefix(got.Stdout, `{"version":1,"cluster":"web",`) || got.Code != 0 {
+		t.Errorf("%+v", got)
+	}
+	want(t, p.run("history", "gone"), printed{Stdout: "nothing has changed yet\n"})
+	for _, command := range []string{"takeover", "release", "pause", "resume"} {
+		if got := p.run(command, "here", "-q"); got.Code != 0 {
+			t.Errorf("%s: %+v", command, got)
+		}
+		want(t, p.run(command, "hree", "-q"), printed{Code: 64, Stderr: "pingover: \"hree\": no such cluster; known are web, gone, here, strange\nhint: did you mean here?\n"})
+	}
+	remember(t, dir, &state.Record{Cluster: "here", Last: last, VIPs: []state.Alias{here}})
+	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to give up what is here: pingover release\n    here\n") {
+		t.Errorf("%+v", got)
+	}
+	if got := p.run("status", "--monitoring"); got.Code != 1 || !strings.Contains(got.Stdout, "pingover release here, held here: 127.0.0.1/8") {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff("here here", done.sorted()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }

@@ -21,6 +21,7 @@ type command struct {
 	about   string // what help says before its flags
 	codes   string // what help says of its exit codes
 	flags   []flagRow
+	acts    bool // its exit code says how that ended, whether that could be printed or not
 	run     func(*cli.Context) (code int, err error)
 }
 
@@ -35,6 +36,7 @@ func (p Program) commands() []command {
 			about:   aboutCheck,
 			codes:   codesHelp(ExitCodes()),
 			flags:   slices.Concat([]flagRow{fileFlag(), dryRunFlag()}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
+			acts:    true,
 			run:     p.check,
 		},
 		{
@@ -48,7 +50,8 @@ func (p Program) commands() []command {
 				durationFlag("every", "from the beginning of a check to that of the next", config.DurationText(usualBeat), shortestBeat, longestBeat),
 				durationFlag("for", "begin no check after so long", "until a signal", shortestWatch, longestWatch),
 			}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
-			run: p.watch,
+			acts: true,
+			run:  p.watch,
 		},
 		{
 			name:    "takeover",
@@ -61,7 +64,8 @@ func (p Program) commands() []command {
 				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
 				dryRunFlag(),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
-			run: p.byHand(p.TakeOver),
+			acts: true,
+			run:  p.byHand(p.TakeOver),
 		},
 		{
 			name:    "release",
@@ -74,7 +78,8 @@ func (p Program) commands() []command {
 				bare("force", "", "do not raise again what nobody takes"),
 				dryRunFlag(),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
-			run: p.byHand(p.Release),
+			acts: true,
+			run:  p.byHand(p.Release),
 		},
 		{
 			name:    "pause",
@@ -138,6 +143,7 @@ func (p Program) commands() []command {
 		{
 			name:    "demo",
 			summary: "a failover in a network of its own, on this machine",
+			about:   aboutDemo,
 			codes:   codesHelp([]ExitCode{{0, "", "it all happened as told"}, {69, "", "cannot run on this machine"}, {70, "", "something did not go as told"}}),
 			flags:   helpFlags(),
 			run:     p.demo,
@@ -159,6 +165,17 @@ func (p Program) commands() []command {
 	}
 	help.run = func(c *cli.Context) (int, error) { return 0, p.help(append(commands, help), c.Args().Slice()) }
 	return append(commands, help)
+}
+
+// unprinted is its exit code where what it had to say could not be printed.
+func (c command) unprinted(line *cli.Context, code int) int {
+	switch {
+	case c.acts:
+		return code
+	case line.Bool("monitoring"):
+		return monitorUnknown
+	}
+	return codeOutput
 }
 
 // find is the command of that name.

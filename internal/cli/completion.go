@@ -15,8 +15,9 @@ const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
 Or each into the file that its shell reads completions from.
 `
 
-// clustersOperand is what the scripts ask for the names of the clusters by. It
-// is no shell, so nothing else can be meant.
+// clustersOperand is what the scripts ask for the names of the clusters by, with
+// what was typed of --file and --state-dir. It is no shell, so nothing else can be
+// meant.
 const clustersOperand = "clusters"
 
 // shells are those that completion is for.
@@ -48,7 +49,7 @@ func (p Program) completion(c *cli.Context) (int, error) {
 // completedClusters are the names of the clusters as far as they can be found
 // out: somebody is in the middle of typing, and wants no errors.
 func (p Program) completedClusters(c *cli.Context) []string {
-	clusters, _ := p.observed(c)
+	clusters, _, _ := p.observed(c)
 	return namesOf(clusters)
 }
 
@@ -102,11 +103,17 @@ _pingover_words() {
 }
 
 _pingover() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= names= equals= i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= names= equals= where=() i j
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--) names=1 ;;
+		-f|--file|--state-dir)
+			j=$((i + 1))
+			[[ ${COMP_WORDS[j]} != = ]] || ((j++))
+			where+=("${COMP_WORDS[i]}" "${COMP_WORDS[j]}")
+			;;
+		-f?*) where+=("${COMP_WORDS[i]}") ;;
 		-*) ;;
 		*) [[ -n $command ]] || command=${COMP_WORDS[i]} ;;
 		esac
@@ -139,7 +146,7 @@ _pingover() {
 	for _, c := range commands {
 		words := "'" + strings.Join(c.operands(commands), " ") + "'"
 		if c.takesClusters() {
-			words = "$(pingover completion " + clustersOperand + " 2>/dev/null)"
+			words = `$(pingover completion ` + clustersOperand + ` "${where[@]}" 2>/dev/null)`
 		}
 		fmt.Fprintf(&b, "\t%s) flags='%s' words=%s ;;\n", c.name, strings.Join(spellings(c.flags), " "), words)
 	}
@@ -195,8 +202,15 @@ func zshCompletion(commands []command) string {
 # or as _pingover in a directory of $fpath
 
 _pingover_clusters() {
-	local -a names
-	names=(${(f)"$(pingover completion ` + clustersOperand + ` 2>/dev/null)"})
+	local -a names where
+	local -i i
+	for ((i = 2; i < CURRENT; i++)); do
+		case $words[i] in
+		-f|--file|--state-dir) where+=($words[i] ${(Q)words[i+1]}) ;;
+		-f?*|--file=*|--state-dir=*) where+=(${(Q)words[i]}) ;;
+		esac
+	done
+	names=(${(f)"$(pingover completion ` + clustersOperand + ` $where 2>/dev/null)"})
 	compadd -a names
 }
 
@@ -283,7 +297,24 @@ func zshFlag(r flagRow) string {
 // commands stands there once.
 func fishCompletion(commands []command) string {
 	var b strings.Builder
-	b.WriteString("# fish completion for pingover: pingover completion fish | source\n\ncomplete -c pingover -f\n")
+	b.WriteString(`# fish completion for pingover: pingover completion fish | source
+
+function __pingover_clusters
+	set -l words (commandline -opc)
+	set -l where
+	for i in (seq (count $words))
+		switch $words[$i]
+			case -f --file --state-dir
+				set where $where $words[$i] $words[(math $i + 1)]
+			case '-f*' '--file=*' '--state-dir=*'
+				set where $where $words[$i]
+		end
+	end
+	pingover completion ` + clustersOperand + ` $where 2>/dev/null
+end
+
+complete -c pingover -f
+`)
 	for _, c := range commands {
 		fmt.Fprintf(&b, "complete -c pingover -n __fish_use_subcommand -a %s -d %s\n", c.name, fishQuotes(c.summary))
 	}
@@ -307,8 +338,8 @@ func fishCompletion(commands []command) string {
 			fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s' -a %s\n", c.name, fishQuotes(strings.Join(operands, " ")))
 		}
 	}
-	fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s' -a '(pingover completion %s 2>/dev/null)' -d cluster\n",
-		strings.Join(takers, " "), clustersOperand)
+	fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s' -a '(__pingover_clusters)' -d cluster\n",
+		strings.Join(takers, " "))
 	for _, flag := range flags {
 		fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s'%s\n", strings.Join(users[flag], " "), flag)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // script is the completion of a shell, in a file, and a PATH on which pingover
-// knows the clusters db and web. Without the shell the test skips.
+// knows the clusters db and web, and others elsewhere. Without the shell the test skips.
 func script(t *testing.T, shell string) (path, env string) {
 	t.Helper()
 	if _, err := exec.LookPath(shell); err != nil {
@@ -33,7 +33,13 @@ func script(t *testing.T, shell string) (path, env string) {
 		}
 	}
 	write(path, got.Stdout, 0o644)
-	write(filepath.Join(dir, "pingover"), "#!/bin/sh\n[ \"$*\" = 'completion clusters' ] && printf 'db\\nweb\\n'\n", 0o755)
+	write(filepath.Join(dir, "pingover"), `#!/bin/sh
+case $* in
+'completion clusters') printf 'db\nweb\n' ;;
+'completion clusters --state-dir /other' | 'completion clusters --state-dir=/other') echo other ;;
+'completion clusters -f a.yaml' | 'completion clusters -fa.yaml' | 'completion clusters --file a.yaml' | 'completion clusters --file=a.yaml') echo filed ;;
+esac
+`, 0o755)
 	return path, "PATH=" + dir + ":" + os.Getenv("PATH")
 }
 
@@ -71,6 +77,9 @@ func lines() []typed {
 		{name: "a witness by word", words: []string{"takeover", "--witness", ""}, want: "auto none"},
 		{name: "what help is for", words: []string{"help", "doc"}, want: "doctor"},
 		{name: "a shell", words: []string{"completion", ""}, want: "bash fish zsh"},
+		{name: "a cluster of another directory", words: []string{"status", "--state-dir", "/other", ""}, want: "other"},
+		{name: "a cluster of a file", words: []string{"check", "-f", "a.yaml", ""}, want: "filed"},
+		{name: "a cluster of a file, in one word", words: []string{"check", "-fa.yaml", "-v", ""}, want: "filed"},
 		{name: "a value that nobody can guess", words: []string{"check", "--count", ""}, want: ""},
 	}
 }
@@ -83,6 +92,7 @@ func TestBashCompletes(t *testing.T) {
 		typed{name: "a tool behind =, begun", words: []string{"check", "--tool", "=", "if"}, want: "ifconfig"},
 		typed{name: "false, behind a bare flag and =", words: []string{"check", "--duplicate-check", "=", "f"}, want: "false"},
 		typed{name: "a cluster behind a bare flag", words: []string{"check", "--duplicate-check", ""}, want: "db web"},
+		typed{name: "a cluster of a file behind =", words: []string{"check", "--file", "=", "a.yaml", ""}, want: "filed"},
 		typed{name: "an interface", words: []string{"check", "-I", "l"}, want: "lo"},
 		typed{name: "a file", words: []string{"check", "--mail-ca", strings.TrimSuffix(path, "ipt")}, want: path},
 	)
@@ -128,6 +138,23 @@ func TestZshTakesItsCompletion(t *testing.T) {
 	output(t, env, "zsh", "-f", "-n", path)
 	if out := output(t, env, "zsh", "-f", "-c", `autoload -Uz compinit; compinit -D -u; source $1; print $_comps[pingover]`, "zsh", path); out != "_pingover\n" {
 		t.Errorf("completes pingover by %q", out)
+	}
+}
+
+func TestZshAsksForTheClustersOfTheLine(t *testing.T) {
+	path, env := script(t, "zsh")
+	const ask = `compdef() { }; compadd() { print $names }; source $1; shift; words=("$@"); CURRENT=$#; _pingover_clusters`
+	for _, test := range []typed{
+		{words: []string{"check", ""}, want: "db web"},
+		{words: []string{"status", "--state-dir", "/other", ""}, want: "other"},
+		{words: []string{"status", "--state-dir=/other", ""}, want: "other"},
+		{words: []string{"check", "-f", "'a.yaml'", "-v", ""}, want: "filed"},
+		{words: []string{"check", "-fa.yaml", ""}, want: "filed"},
+	} {
+		out := output(t, env, append([]string{"zsh", "-f", "-c", ask, "zsh", path}, test.words...)...)
+		if diff := cmp.Diff(test.want+"\n", out); diff != "" {
+			t.Errorf("%q: -want +got\n%s", test.words, diff)
+		}
 	}
 }
 

@@ -214,7 +214,7 @@ func rootHelp(commands []command) string {
 func commandHelp(c command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pingover %s - %s\n\n", c.name, c.summary)
-	fmt.Fprintf(&b, "usage: pingover %s [flags] %s\n\n", c.name, c.operand)
+	b.WriteString(strings.TrimSpace(fmt.Sprintf("usage: pingover %s [flags] %s", c.name, c.operand)) + "\n\n")
 	if c.about != "" {
 		b.WriteString(c.about + "\n")
 	}

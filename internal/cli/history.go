@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 // history is the command. It locks and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
-	clusters, err := p.observed(c)
+	clusters, _, err := p.observed(c)
 	if err != nil {
 		return 0, err
 	}
@@ -48,24 +49,34 @@ type pastChange struct {
 	ByHand  bool          `json:"by_hand"`
 	Reason  string        `json:"reason"`
 	state.Evidence
+	Commands []shownCommand `json:"commands"`
+
+	after time.Time // of the changes before it in its record, and its own, the latest
 }
 
-// remembered are the changes of the clusters, the newest last, and what is
-// wrong with the records that cannot be read.
+// remembered are the changes of the clusters, and what is wrong with the records
+// that cannot be read. The newest come last; but those of one record stay in its
+// order, also where the clock was set back between them.
 func remembered(clusters []config.Cluster) (changes []pastChange, broken []string) {
 	for _, cluster := range clusters {
-		rec, err := state.Dir(cluster.StateDir).Load(cluster.Name, false)
+		rec, err := recordOf(cluster)
 		if err != nil {
 			broken = append(broken, cluster.Name+": "+err.Error())
 			continue
 		}
+		var after time.Time
 		for _, c := range rec.Changes {
-			c.Evidence.Rounds, c.Evidence.Witnesses = list(c.Evidence.Rounds), list(c.Evidence.Witnesses)
-			c.Evidence.Holders, c.Evidence.Commands = list(c.Evidence.Holders), list(c.Evidence.Commands)
-			changes = append(changes, pastChange{1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.ByHand, c.Reason, c.Evidence})
+			if c.Time.After(after) {
+				after = c.Time
+			}
+			c.Evidence.Rounds, c.Evidence.Witnesses, c.Evidence.Holders = list(c.Evidence.Rounds), list(c.Evidence.Witnesses), list(c.Evidence.Holders)
+			changes = append(changes, pastChange{
+				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.ByHand, c.Reason,
+				c.Evidence, shown(c.Evidence.Commands), after,
+			})
 		}
 	}
-	slices.SortStableFunc(changes, func(a, b pastChange) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(changes, func(a, b pastChange) int { return a.after.Compare(b.after) })
 	return changes, broken
 }
 
@@ -92,12 +103,11 @@ func (c pastChange) text(zone *time.Location) string {
 		add("%s", holderText(h))
 	}
 	for _, command := range c.Commands {
-		what := "ran"
-		if command.Hook != "" {
-			what = command.Hook
-		}
 		command.Output = lastLine(command.Output)
-		add("%s: %s", what, commandText(command))
+		add("%s: %s", cmp.Or(command.Hook, "ran"), commandText(state.Command(command)))
+	}
+	if c.Event != "" {
+		add("event %s", c.Event)
 	}
 	return b.String()
 }

@@ -38,7 +38,7 @@ func pastTakeover(event string, when time.Time) state.Change {
 func TestHistoryForPeople(t *testing.T) {
 	got := ""
 	for _, c := range []pastChange{
-		{Cluster: "web", Time: ago(time.Hour), Outcome: state.TookOver, ByHand: true, Reason: pastTakeover("", noon).Reason, Evidence: pastTakeover("", noon).Evidence},
+		{Cluster: "web", Time: ago(time.Hour), Event: "20260301T100000Z-5HPASG7R", Outcome: state.TookOver, ByHand: true, Reason: pastTakeover("", noon).Reason, Evidence: pastTakeover("", noon).Evidence, Commands: shown(pastTakeover("", noon).Evidence.Commands)},
 		{Cluster: "db", Time: ago(0), Outcome: state.Released, Reason: "172.16.0.5 is no longer on this machine\x1b[m"},
 	} {
 		got += c.text(noon.Location())
@@ -56,6 +56,7 @@ func TestHistoryForPeople(t *testing.T) {
     pre-takeover: fence 'web 1'
     ran: ip addr add 172.16.0.1/32 dev eth0: exit code 2: RTNETLINK answers:
     File exists
+    event 20260301T100000Z-5HPASG7R
 2026-03-01 12:00:00 +0100  db  released
     172.16.0.5 is no longer on this machine [m
 `
@@ -91,7 +92,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 		`"witnesses":[{"address":"172.16.0.254","answers":true,"by":"arp"},{"address":"172.16.0.253","answers":false,"by":null}],` +
 		`"holders":[{"address":"172.16.0.5","mac":"02:00:00:00:00:05"},{"address":"172.16.0.6","mac":""}],` +
 		`"commands":[{"argv":["fence","web 1"],"hook":"pre-takeover","code":0,"output":"fenced\n"},` +
-		`{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0"],"code":2,"output":"a long story\nRTNETLINK answers: File exists\n"}]}
+		`{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0"],"hook":"","code":2,"output":"a long story\nRTNETLINK answers: File exists\n"}]}
 `})
 	want(t, faked(nil).run("history", "new", "--state-dir", dir), printed{Stdout: "nothing has changed yet\n"})
 	want(t, faked(nil).run("history", "new", "--json", "--state-dir", dir), printed{})
@@ -104,4 +105,31 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	if diff := cmp.Diff(2, strings.Count(got.Stdout, "\n")); diff != "" {
 		t.Errorf("the others are not shown: %s", got.Stdout)
 	}
+}
+
+// Where the clock was set back, the order of the record is the truth.
+func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
+	dir := t.TempDir()
+	changes := func(times ...time.Duration) (all []state.Change) {
+		for _, d := range times {
+			all = append(all, state.Change{Time: ago(d), Outcome: state.Released})
+		}
+		return all
+	}
+	remember(t, dir, &state.Record{Cluster: "web", Changes: changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)})
+	remember(t, dir, &state.Record{Cluster: "db", Changes: changes(3*time.Hour, 0)})
+	got, _ := remembered([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}})
+	var order []string
+	for _, c := range got {
+		order = append(order, c.Cluster+" "+c.Time.In(noon.Location()).Format("15"))
+	}
+	if diff := cmp.Diff([]string{"web 07", "db 09", "web 10", "web 08", "web 11", "db 12"}, order); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestHistoryOfAnotherHost(t *testing.T) {
+	dir := t.TempDir()
+	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{pastTakeover("1", ago(0))}})
+	want(t, faked(nil).configuredBy(fileOf(t, "web")).run("history", "--state-dir", dir), printed{Code: 20, Stderr: "pingover: web: the record is of host \"172.16.0.2\"\n"})
 }

@@ -38,8 +38,27 @@ func (p Program) printJSON(r failover.Report) {
 	r.Rounds = list(r.Rounds)
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
-	r.Commands = list(r.Commands)
-	p.print(jsonLine(r))
+	p.print(jsonLine(struct {
+		failover.Report
+		Commands []shownCommand `json:"commands"`
+	}{r, shown(r.Commands)}))
+}
+
+// shownCommand is a command as it is printed: with all its keys, also those that
+// the record leaves out.
+type shownCommand struct {
+	Argv   []string `json:"argv"`
+	Hook   string   `json:"hook"`
+	Code   *int     `json:"code"`
+	Output string   `json:"output"`
+}
+
+func shown(commands []state.Command) []shownCommand {
+	all := []shownCommand{}
+	for _, c := range commands {
+		all = append(all, shownCommand(c))
+	}
+	return all
 }
 
 // jsonLine is v as one line of JSON.

@@ -104,7 +104,7 @@ func (s *screen) follow(cluster string, event any) {
 	if s == nil || !s.draws {
 		return
 	}
-	now := time.Now()
+	cluster, now := short(cluster), time.Now()
 	switch e := event.(type) {
 	case failover.RoundBegan:
 		s.rounds = rounds{cluster: cluster, RoundBegan: e, began: now}
@@ -127,12 +127,28 @@ func (s *screen) follow(cluster string, event any) {
 // between draws how a check ended, until the next begins.
 func (s *screen) between(r failover.Report, next time.Time) {
 	s.show(countdown(next, func(left string) string {
-		found := ", " + oneLine(briefly(r))
-		if rest, ok := strings.CutPrefix(found, ", "+string(r.Outcome)); ok { // "holding 172.16.0.1" says both
-			found = rest
-		}
-		return fmt.Sprintf("%s: %s%s; next check in %s", r.Cluster, colored(s.color, r.Outcome), found, left)
+		found := behind(r.Outcome, oneLine(briefly(r)))
+		return fmt.Sprintf("%s: %s%s; next check in %s", short(r.Cluster), colored(s.color, r.Outcome), found, left)
 	}))
+}
+
+// behind is what stands behind an outcome: why, where there is more to say than
+// "holding 172.16.0.1", which is both.
+func behind(o state.Outcome, why string) string {
+	if rest, both := strings.CutPrefix(why, string(o)); both || why == "" {
+		return rest
+	}
+	return ", " + why
+}
+
+// short is a cluster's name that leaves room, on a terminal of 40 columns, for
+// the pings or the outcome behind it.
+func short(cluster string) string {
+	const longest = 12
+	if len(cluster) <= longest { // of ASCII only
+		return cluster
+	}
+	return cluster[:longest-1] + "…"
 }
 
 // briefly is what was found, in a few words.

@@ -179,6 +179,29 @@ pingover: web: holding: holding 172.16.0.1`)
 	})
 }
 
+func TestALongNameIsShortInTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
+			o.Tell(failover.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 1})
+			o.Tell(failover.Waiting{For: time.Second, Why: "before the second round"})
+			o.Tell(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
+			time.Sleep(time.Second)
+			return failover.Report{Cluster: c.Name, Outcome: state.TookOver, Code: 11, Changed: true, Reason: "172.16.0.2 is silent"}, nil
+		})
+		for _, tt := range []struct{ name, shown string }{
+			{"twelve.chars", "twelve.chars"},
+			{"averylongname-of-a-cluster", "averylongna…"},
+		} {
+			term, _ := p.live(t.Context(), false, "watch", "--host", "172.16.0.2", "--for", "1s", "--name", tt.name)
+			term.wantSeen(t, strings.ReplaceAll(`0.0s NAME: round 1: 172.16.0.2 ○
+0.0s NAME: waiting 1s: before the second round
+0.0s NAME: decision: took-over
+1.0s NAME: took-over, 172.16.0.2 is silent; next check in 9s
+1.0s`, "NAME", tt.shown), "pingover: "+tt.name+": took-over: 172.16.0.2 is silent")
+		}
+	})
+}
+
 func TestManyClustersAreCounted(t *testing.T) {
 	path := file(t, "a", "b", "c")
 	check := func(c config.Cluster, _ failover.Options) (failover.Report, error) {
@@ -197,11 +220,32 @@ func TestManyClustersAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		term, got := faked(check).live(t.Context(), true, "watch", "--file", path, "--for", "5s")
 		want(t, got, printed{})
-		term.wantSeen(t, `0.0s 1 cluster: 1 `+"\033[32mok\033[0m"+`
-1.0s 2 clusters: 1 `+"\033[33mholding\033[0m, 1 \033[32mok\033[0m"+`
-2.0s 3 clusters: 1 `+"\033[33mholding\033[0m, 2 \033[32mok\033[0m"+`
+		term.wantSeen(t, `0.0s 1 of 3 checked: 1 `+"\033[32mok\033[0m"+`
+1.0s 2 of 3 checked: b `+"\033[33mholding\033[0m; 1 \033[32mok\033[0m"+`
+2.0s 3 clusters: b `+"\033[33mholding\033[0m; 2 \033[32mok\033[0m"+`
 2.0s`, "")
 	})
+}
+
+func TestSummary(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		ended      map[string]state.Outcome
+	}{
+		{"all are well", "3 clusters: 3 ok", map[string]state.Outcome{"a": state.OK, "b": state.OK, "c": state.OK}},
+		{"one is not", "3 clusters: web down; 2 ok", map[string]state.Outcome{"a": state.OK, "web": state.Down, "c": state.OK}},
+		{"none is", "3 clusters: a blocked, b down, c holding", map[string]state.Outcome{"c": state.Holding, "a": state.Blocked, "b": state.Down}},
+		{"not all are checked", "1 of 3 checked: b error", map[string]state.Outcome{"b": failed}},
+		{
+			"too many to name", "5 clusters: 3 down, 1 holding, 1 ok",
+			map[string]state.Outcome{"a": state.Down, "b": state.Down, "c": state.Holding, "d": state.OK, "e": state.Down},
+		},
+	} {
+		clusters := max(3, len(tt.ended))
+		if got := (&watcher{screen: &screen{}, clusters: clusters, ended: tt.ended}).summary(); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
 }
 
 // Whatever ends it: the line is gone, and no colour is left.

@@ -54,6 +54,9 @@ func TestMetrics(t *testing.T) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
 	})
 	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
+	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
+		t.Errorf("what is left behind is held: %v", behind)
+	}
 
 	want := map[string]float64{
 		"up{cluster=db}": 1, "up{cluster=web}": 0, // and nothing of report, which could not be asked

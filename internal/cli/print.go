@@ -1,7 +1,8 @@
 // What is printed, and where.
 //
 // stdout carries what was asked for: help, the version, --json. All else goes
-// to stderr.
+// to stderr. Where it cannot be written, a command that is there to print ends
+// with 74, and status --monitoring with 3; what acts ends as it did.
 //
 // A check is talkative where stderr is a terminal or --verbose is given. It
 // then says what it does as it does it, each line with the cluster in front:
@@ -24,7 +25,8 @@
 // are no control characters anywhere else.
 //
 // What is done by hand is news to whoever typed it: its one line is printed, as
-// is for whom it waits, but with --quiet only where it went wrong.
+// is for whom it waits, but with --quiet only where it went wrong. Its dry run
+// shows what it would run also where it would be refused now, and says so.
 //
 // status and history tell of every cluster what they can; what they cannot find
 // out stands in its place. Times are this machine's local ones, with the offset
@@ -54,12 +56,15 @@ import (
 	"pingover/state"
 )
 
-// print writes what was asked for. Whoever closed the pipe knows that nothing
-// arrives.
+// print writes what was asked for. That it cannot be written is said once.
+// Whoever closed the pipe knows that nothing arrives.
 func (p Program) print(text string) {
-	if _, err := io.WriteString(p.Stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
-		complain(p.Stderr, "stdout: "+err.Error())
+	_, err := io.WriteString(p.Stdout, text)
+	if err == nil || errors.Is(err, syscall.EPIPE) || *p.unprinted {
+		return
 	}
+	*p.unprinted = true
+	complain(p.Stderr, "stdout: "+err.Error())
 }
 
 // complain says what is wrong.
@@ -92,6 +97,12 @@ func (v *voice) onScreen() *screen {
 	s := &screen{out: v.out, draws: v.live, color: v.color}
 	v.out = s
 	return s
+}
+
+// of is v for that cluster.
+func (v voice) of(c config.Cluster) voice {
+	v.cluster = c.Name
+	return v
 }
 
 // say prints a line of a talkative check.
@@ -143,7 +154,9 @@ func (v voice) tell(event any) {
 	case failover.Decided:
 		v.decided(e.Decision)
 	case failover.Ran:
-		v.ran(e)
+		if !e.DryRun { // else it is told at the end
+			v.say("ran: %s", commandText(e.Command))
+		}
 	case failover.LockWaited:
 		v.lockWaited(e)
 	case failover.HookRan:
@@ -259,17 +272,6 @@ func (v voice) hookRan(e failover.HookRan) {
 	}
 }
 
-// ran shows a command. Those of a dry run are what it was asked for.
-func (v voice) ran(e failover.Ran) {
-	switch {
-	case e.DryRun && !v.quiet:
-		v.report("would run: " + proc.Line(e.Command.Argv))
-	case e.DryRun:
-	default:
-		v.say("ran: %s", commandText(e.Command))
-	}
-}
-
 // commandText is a command that was run, and how it failed where it did.
 func commandText(c state.Command) string {
 	text := proc.Line(c.Argv)
@@ -289,6 +291,29 @@ func (v voice) delivered(e failover.Delivered) {
 	}
 	if e.Error != nil {
 		v.say("mail: %s waiting: %s", count(e.Waiting, "letter"), e.Error)
+	}
+}
+
+// ended tells how it ended. The commands of a dry run are what it was asked for.
+// Those of one by hand are also shown where they would not be run now.
+func (v voice) ended(r failover.Report) {
+	idle := v.byHand && (r.Outcome == state.OK || r.Outcome == state.Blocked || r.Outcome == state.Unknown)
+	if !idle {
+		v.rehearsed(r, "would run: ")
+	}
+	v.verdict(r)
+	if idle {
+		v.rehearsed(r, "would run, were it not for that: ")
+	}
+}
+
+// rehearsed shows the commands of a dry run.
+func (v voice) rehearsed(r failover.Report, would string) {
+	if !r.DryRun || v.quiet {
+		return
+	}
+	for _, c := range r.Commands {
+		v.report(would + proc.Line(c.Argv))
 	}
 }
 

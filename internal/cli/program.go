@@ -17,6 +17,7 @@ import (
 const (
 	codeUsage      = 64 // EX_USAGE: the command line
 	codeBug        = 70 // EX_SOFTWARE
+	codeOutput     = 74 // EX_IOERR: what was asked for could not be printed
 	codeBusy       = 75 // EX_TEMPFAIL: another run holds the lock
 	codePermission = 77 // EX_NOPERM
 	codeSettings   = 78 // EX_CONFIG: the settings, or where they stand
@@ -42,6 +43,8 @@ type Program struct {
 	Check, TakeOver, Release Act
 	Demo                     func(context.Context) error // shows demo.Run
 	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []failover.Finding
+
+	unprinted *bool // something could not be printed; set by Run
 }
 
 // Act is a check of a cluster, or what is done to it by hand.
@@ -56,6 +59,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 			code = codeBug
 		}
 	}()
+	p.unprinted = new(bool)
 	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {
@@ -85,6 +89,9 @@ func (p Program) app(commands []command, code *int) *cli.App {
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				p.print(programName + " " + p.Version + "\n")
+				if *p.unprinted {
+					*code = codeOutput
+				}
 				return nil
 			}
 			return usageError{"a command is missing", "see pingover help"}
@@ -98,6 +105,9 @@ func (p Program) app(commands []command, code *int) *cli.App {
 			Flags:        libraryFlags(command.flags),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
+				if *p.unprinted {
+					*code = command.unprinted(c, *code)
+				}
 				return err
 			},
 		})

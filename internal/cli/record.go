@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +32,35 @@ func (p Program) recalled(dir, name string, flags map[string][]string) (config.C
 		err = hinted{err, fmt.Sprintf("what is not given here is as the last check of %s had it", name)}
 	}
 	return cluster, err
+}
+
+// recordOf is the record of a cluster. That of another host is none.
+func recordOf(c config.Cluster) (*state.Record, error) {
+	rec, err := state.Dir(c.StateDir).Load(c.Name, false)
+	if err == nil && c.Host != "" && rec.Host != "" && rec.Host != c.Host {
+		err = fmt.Errorf("the record is of host %q", rec.Host)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// setIn are the virtual IPs that were configured at the last check. What is left
+// behind of earlier ones stands in the record beside them.
+func setIn(rec *state.Record) []netip.Prefix {
+	set := []netip.Prefix{}
+	for _, a := range rec.VIPs {
+		if rec.Settings == nil || slices.ContainsFunc(rec.Settings["vip"], func(text string) bool {
+			text, _, _ = strings.Cut(text, "@")
+			text, _, _ = strings.Cut(text, "/")
+			addr, err := netip.ParseAddr(text)
+			return err == nil && addr == a.Prefix.Addr()
+		}) {
+			set = append(set, a.Prefix)
+		}
+	}
+	return set
 }
 
 // lastSettings are the settings in the record of a cluster. They name commands

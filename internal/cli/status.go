@@ -2,11 +2,9 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,18 +22,14 @@ func (p Program) status(c *cli.Context) (int, error) {
 	if c.Bool("json") && c.Bool("monitoring") {
 		return 0, usageError{"--json and --monitoring exclude each other", ""}
 	}
-	clusters, err := p.observed(c)
-	_, none := errors.AsType[noneKnown](err)
-	_, wrong := errors.AsType[config.Problems](err)
-	_, refused := errors.AsType[*failover.Error](err)
+	all, err := p.statuses(c)
 	switch {
-	case (none || wrong || refused) && c.Bool("monitoring"):
+	case err != nil && c.Bool("monitoring"):
 		p.print(monitoringLine(monitorUnknown, err.Error()))
 		return monitorUnknown, nil
 	case err != nil:
 		return 0, err
 	}
-	all := survey(clusters, time.Now(), nil)
 	switch {
 	case c.Bool("monitoring"):
 		text, code := monitoring(all)
@@ -54,29 +48,67 @@ func (p Program) status(c *cli.Context) (int, error) {
 	return 0, nil
 }
 
+// statuses are those of the clusters that the command is for, and of those that
+// are no longer configured, while something of theirs is here.
+func (p Program) statuses(c *cli.Context) ([]status, error) {
+	clusters, unset, err := p.observed(c)
+	if err != nil {
+		return nil, err
+	}
+	named := c.Args().Present()
+	if !named {
+		clusters = slices.Concat(clusters, unset)
+	}
+	all, others := survey(clusters, time.Now(), nil), namesOf(unset)
+	for i := range all {
+		all[i].unset = slices.Contains(others, all[i].Cluster)
+	}
+	if !named {
+		all = unforgotten(all)
+	}
+	return all, nil
+}
+
+// unforgotten are all but the clusters that are no longer configured and of which
+// nothing is here, unless another one has it now.
+func unforgotten(all []status) []status {
+	var set []netip.Prefix
+	for _, s := range all {
+		if !s.unset {
+			set = append(set, s.VIPs...)
+		}
+	}
+	return slices.DeleteFunc(all, func(s status) bool { return s.unset && len(without(s.raised, set)) == 0 })
+}
+
 // status is what is known of a cluster without checking it: the object that
 // status --json prints. All keys are always there; what cannot be known because
 // of Error is null.
 type status struct {
 	Version     int            `json:"version"` // of this object: 1
 	Cluster     string         `json:"cluster"`
-	Host        string         `json:"host"`
+	Host        *string        `json:"host"`
 	VIPs        []netip.Prefix `json:"vips"`
-	Interface   string         `json:"interface"`
+	Interface   *string        `json:"interface"`
 	Role        *state.Role    `json:"role"`
-	Held        []netip.Prefix `json:"held"` // on this machine now, by the kernel
+	Held        []netip.Prefix `json:"held"`        // of the virtual IPs, on this machine now, by the kernel
+	LeftBehind  []netip.Prefix `json:"left_behind"` // raised by pingover and here, and none of them any more
 	Since       *time.Time     `json:"since"`
-	Paused      bool           `json:"paused"`
+	Paused      *bool          `json:"paused"`
 	PausedUntil *time.Time     `json:"paused_until"`
 	Last        *lastCheck     `json:"last"` // null where there was none
-	Overdue     bool           `json:"overdue"`
+	Overdue     *bool          `json:"overdue"`
 	HookOwed    *string        `json:"hook_owed"`
-	MailWaiting int            `json:"mail_waiting"`
+	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
 	Error       *string        `json:"error"` // why not all of this is known
 
 	record *state.Record // nil where it cannot be read
 	now    time.Time
+	ahead  time.Duration  // by which the last check lies in the future
+	raised []netip.Prefix // by pingover, and here
+	left   []state.Alias  // LeftBehind, as the record has them
+	unset  bool           // no longer configured, and others are
 }
 
 // lastCheck is the newest check of a cluster.
@@ -94,10 +126,8 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 	kernel, err := vip.Look()
 	all := make([]status, len(clusters))
 	for i, c := range clusters {
-		rec, broken := state.Dir(c.StateDir).Load(c.Name, false)
-		if broken != nil {
-			rec = nil
-		} else if check, ok := made[c.Name]; ok && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
+		rec, broken := recordOf(c)
+		if check, ok := made[c.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
 			rec.Last = &check
 		}
 		all[i] = statusOf(c, rec, now)
@@ -112,43 +142,37 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 // the name is set, the record says the rest; rec is nil where there is none to
 // be had.
 func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
-	s := status{Version: 1, Cluster: c.Name, Host: c.Host, Interface: c.Interface, now: now}
+	s := status{Version: 1, Cluster: c.Name, now: now}
 	if c.Host != "" {
-		s.VIPs = []netip.Prefix{}
+		s.Host, s.VIPs = &c.Host, []netip.Prefix{}
 		for _, v := range c.VIPs {
 			s.VIPs = append(s.VIPs, v.Prefix)
 		}
 	}
-	switch {
-	case rec == nil:
-		return s
-	case c.Host == "":
-		s.Host, s.VIPs = rec.Host, []netip.Prefix{}
-		for _, a := range rec.VIPs {
-			s.VIPs = append(s.VIPs, a.Prefix)
-		}
-	case rec.Host != "" && rec.Host != c.Host:
-		s.fault(fmt.Errorf("the record is of host %q", rec.Host))
+	if c.Interface != "" {
+		s.Interface = &c.Interface
+	}
+	if rec == nil {
 		return s
 	}
+	if c.Host == "" {
+		s.Host, s.VIPs = &rec.Host, setIn(rec)
+	}
 	s.record = rec
-	s.Role, s.Interface = &rec.Role, cmp.Or(rec.Interface, c.Interface)
-	s.MailWaiting, s.MailError = len(rec.Outbox), rec.MailError
-	s.Since = utc(rec.Since)
+	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
+	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
+	s.Overdue = new(false)
 	if rec.Owed != nil {
 		s.HookOwed = &rec.Owed.Hook
 	}
 	if last := rec.Last; last != nil {
-		age := max(0, now.Sub(last.Time))
-		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(age.Seconds())}
-		s.Overdue = age > max(soonestOverdue, 3*rec.Gap.Duration())
+		age := now.Sub(last.Time)
+		s.ahead = -min(0, age)
+		s.Overdue = new(failover.Overdue(age, rec.Gap.Duration()))
+		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
 }
-
-// soonestOverdue is how old the last check may be, however often there was one
-// before.
-const soonestOverdue = 3 * time.Minute
 
 // fault adds to what could not be found out.
 func (s *status) fault(err error) {
@@ -168,30 +192,37 @@ func (s *status) pause(until time.Time, err error) {
 		s.fault(err)
 		return
 	}
-	if s.Paused = s.now.Before(until); s.Paused {
+	s.Paused = new(s.now.Before(until))
+	if *s.Paused {
 		s.PausedUntil = utc(until)
 	}
 }
 
-// hold notes which virtual IPs are on this machine, those too that were raised
-// by us and are no longer a setting.
+// hold notes which virtual IPs are on this machine, and what else is here that
+// was raised for this cluster.
 func (s *status) hold(kernel *vip.Kernel, err error) {
 	s.fault(err)
 	if err != nil || s.VIPs == nil {
 		return
 	}
-	addresses := slices.Clone(s.VIPs)
-	if s.record != nil {
-		for _, a := range s.record.VIPs {
-			if a.Raised && !slices.Contains(addresses, a.Prefix) {
-				addresses = append(addresses, a.Prefix)
-			}
-		}
-	}
 	s.Held = []netip.Prefix{}
-	for _, a := range addresses {
+	for _, a := range s.VIPs {
 		if places := kernel.Places(a.Addr()); len(places) > 0 {
 			s.Held = append(s.Held, places[0].Address.Prefix)
+		}
+	}
+	if s.record == nil {
+		return
+	}
+	s.LeftBehind = []netip.Prefix{}
+	for _, a := range s.record.VIPs {
+		if !s.record.Ours(a) || !kernel.Holds(a.Prefix.Addr()) {
+			continue
+		}
+		s.raised = append(s.raised, a.Prefix)
+		if len(without([]netip.Prefix{a.Prefix}, s.VIPs)) > 0 {
+			s.LeftBehind = append(s.LeftBehind, a.Prefix)
+			s.left = append(s.left, a)
 		}
 	}
 }
@@ -220,7 +251,14 @@ func (s status) remarks() []string {
 	case s.Last.Outcome != state.OK:
 		add("%s", s.Last.Reason)
 	}
-	if s.Overdue {
+	switch {
+	case s.unset && len(s.Held) > 0:
+		add("no longer configured in the file; to give up what is here: pingover release %s", s.Cluster)
+	case s.unset:
+		add("no longer configured in the file")
+	case orZero(s.Overdue) && s.ahead > 0:
+		add("the last check was at %s, which is yet to come: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
+	case orZero(s.Overdue):
 		add("the last check was %s ago: is cron running?", s.age())
 	}
 	if len(s.Held) > 0 {
@@ -229,14 +267,17 @@ func (s status) remarks() []string {
 	if missing := s.missing(); len(missing) > 0 {
 		add("not here: %s", prefixes(missing))
 	}
-	if s.Paused {
+	for _, a := range s.left {
+		add("%s; to remove it: %s", failover.LeftBehind(a), failover.Removal(a))
+	}
+	if orZero(s.Paused) {
 		add("paused until %s", clock(s.PausedUntil.In(s.now.Location())))
 	}
-	switch {
-	case s.MailWaiting > 0 && s.MailError != nil:
-		add("%s waiting: %s", count(s.MailWaiting, "letter"), *s.MailError)
-	case s.MailWaiting > 0:
-		add("%s waiting", count(s.MailWaiting, "letter"))
+	switch n := orZero(s.MailWaiting); {
+	case n > 0 && s.MailError != nil:
+		add("%s waiting: %s", count(n, "letter"), *s.MailError)
+	case n > 0:
+		add("%s waiting", count(n, "letter"))
 	}
 	if s.HookOwed != nil {
 		add("%s has yet to run", *s.HookOwed)
@@ -249,9 +290,22 @@ func (s status) missing() []netip.Prefix {
 	if s.Role == nil || *s.Role != state.Active || s.Held == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(s.VIPs), func(set netip.Prefix) bool {
-		return slices.ContainsFunc(s.Held, func(held netip.Prefix) bool { return held.Addr() == set.Addr() })
+	return without(s.VIPs, s.Held)
+}
+
+// without are those of list whose addresses others do not have.
+func without(list, others []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
+		return slices.ContainsFunc(others, func(o netip.Prefix) bool { return o.Addr() == p.Addr() })
 	})
+}
+
+// orZero is what p says, the zero value where that is not known.
+func orZero[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
 }
 
 func prefixes(list []netip.Prefix) string {
@@ -312,7 +366,7 @@ const remarkIndent = 4
 
 // row is the cluster's line of the table.
 func (s status) row() []string {
-	row := []string{s.Cluster, cmp.Or(oneLine(s.Host), "-"), "-", "-", "-", "never"}
+	row := []string{s.Cluster, cmp.Or(oneLine(orZero(s.Host)), "-"), "-", "-", "-", "never"}
 	if s.Role != nil {
 		row[2] = string(*s.Role)
 	}
@@ -332,127 +386,4 @@ func (s status) row() []string {
 		row[5] = fmt.Sprintf("%s ago: %s", s.age(), s.Last.Outcome)
 	}
 	return row
-}
-
-// Exit codes of status --monitoring, as Nagios and its kin have them.
-const (
-	monitorOK = iota
-	monitorWarning
-	monitorCritical
-	monitorUnknown
-)
-
-// monitoring is one line of text with performance data, and the exit code. What
-// is well is only counted, where something is not.
-func monitoring(all []status) (text string, code int) {
-	var said, data []string
-	well := 0
-	for _, s := range all {
-		code = worseToMonitor(code, s.monitorCode())
-		if s.monitorCode() == monitorOK {
-			well++
-		}
-		prefix := ""
-		if len(all) > 1 {
-			prefix = s.Cluster + "_"
-		}
-		data = append(data, s.perfdata(prefix)...)
-	}
-	switch {
-	case well == len(all) && well > 1:
-		said = append(said, fmt.Sprintf("%d clusters ok", well))
-	case well == len(all):
-		said = append(said, all[0].monitorText())
-	default:
-		for _, c := range []int{monitorCritical, monitorUnknown, monitorWarning} {
-			for _, s := range all {
-				if s.monitorCode() == c {
-					said = append(said, s.monitorText())
-				}
-			}
-		}
-		if well > 0 {
-			said = append(said, fmt.Sprintf("%d more ok", well))
-		}
-	}
-	return monitoringLine(code, strings.Join(said, "; "), data...), code
-}
-
-// monitoringLine is the line for a code. The bar belongs to the data.
-func monitoringLine(code int, text string, data ...string) string {
-	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + strings.ReplaceAll(oneLine(text), "|", "/")
-	if len(data) > 0 {
-		line += " | " + strings.Join(data, " ")
-	}
-	return line + "\n"
-}
-
-func worseToMonitor(a, b int) int {
-	return earlier(a, b, monitorCritical, monitorUnknown, monitorWarning, monitorOK)
-}
-
-// monitorCode is the worst of what there is to say of the cluster.
-func (s status) monitorCode() int {
-	code := monitorUnknown
-	if s.record != nil && s.Last != nil {
-		code = monitorCodeOf(s.Last.Outcome)
-	}
-	if s.Error != nil || s.Overdue {
-		code = worseToMonitor(code, monitorUnknown)
-	}
-	if s.Paused || s.MailWaiting > 0 {
-		code = worseToMonitor(code, monitorWarning)
-	}
-	return code
-}
-
-func monitorCodeOf(o state.Outcome) int {
-	switch o {
-	case state.OK:
-		return monitorOK
-	case state.Holding, state.TookOver, state.Released, state.Elsewhere:
-		return monitorWarning
-	case state.Unknown:
-		return monitorUnknown
-	}
-	return monitorCritical
-}
-
-func (s status) monitorText() string {
-	said := s.remarks()
-	if s.Last != nil {
-		said = append([]string{string(s.Last.Outcome)}, said...)
-	}
-	return s.Cluster + ": " + strings.Join(said, ", ")
-}
-
-// perfdata is what a monitor draws; U is what is not known.
-func (s status) perfdata(prefix string) []string {
-	values := []struct{ name, value, unit string }{
-		{"rtt", "U", "ms"}, {"loss", "U", "%"}, {"held", "U", ""}, {"age", "U", "s"}, {"mail", "U", ""},
-	}
-	set := func(i int, value float64) { values[i].value = strconv.FormatFloat(value, 'f', -1, 64) }
-	if s.record != nil {
-		set(4, float64(s.MailWaiting))
-		if last := s.record.Last; last != nil {
-			set(3, float64(s.Last.Age))
-			if last.RTT != nil {
-				set(0, *last.RTT)
-			}
-			if last.Sent > 0 {
-				set(1, float64(100*(last.Sent-last.Received)/last.Sent))
-			}
-		}
-	}
-	if s.Held != nil {
-		set(2, float64(len(s.Held)))
-	}
-	var data []string
-	for _, v := range values {
-		if v.value == "U" {
-			v.unit = ""
-		}
-		data = append(data, prefix+v.name+"="+v.value+v.unit)
-	}
-	return data
 }

@@ -1,17 +1,21 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/failover"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -42,7 +46,7 @@ func active(name string) *state.Record {
 	r := standing(name)
 	r.Role, r.Since, r.VIPs[0].Raised = state.Active, ago(3*time.Hour), true
 	r.Last = &state.Check{
-		Time: ago(34 * time.Second), Outcome: state.Holding, Code: 10, Reason: "172.16.0.2 does not answer; 172.16.0.1 is here",
+		Time: ago(34 * time.Second), Outcome: state.Holding, Code: 10, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer",
 		Primary: "down", Sent: 5, Duration: 13004,
 	}
 	return r
@@ -80,6 +84,11 @@ func paused(s status) status {
 	return s
 }
 
+func awake(s status) status {
+	s.pause(time.Time{}, nil)
+	return s
+}
+
 // inTrouble has something wrong with all of it.
 func inTrouble(name string) status {
 	return paused(known(active(name), here("172.16.0.1/32"), func(r *state.Record) {
@@ -89,6 +98,14 @@ func inTrouble(name string) status {
 		r.Outbox, r.MailError = make([]state.Letter, 2), new("dial tcp 172.16.0.25:25: connect: connection refused\x1b[2J")
 		r.Owed = &state.Owed{Hook: state.PostTakeover}
 	}))
+}
+
+// left is one that was here with another virtual IP, too, before that was changed.
+func left(name string) status {
+	return known(standing(name), here("172.16.0.9/16"), func(r *state.Record) {
+		r.VIPs = append(r.VIPs, state.Alias{Prefix: netip.MustParsePrefix("172.16.0.9/16"), Interface: "eth0", Raised: true})
+		r.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1@eth0"}}
+	})
 }
 
 func neverChecked(name string) status {
@@ -104,12 +121,14 @@ func TestStatusForPeople(t *testing.T) {
 		inTrouble("mail"),
 		neverChecked("new"),
 		unreadable("old"),
+		left("moved"),
+		known(standing("ahead"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) }),
 		known(standing("report"), here(), func(r *state.Record) { r.VIPs = nil; r.Host = "2001:db8::1234" }),
 	})
 	want := `CLUSTER  HOST            ROLE     HELD    SINCE             LAST CHECK
 db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
 web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
-    172.16.0.2 does not answer; 172.16.0.1 is here
+    holding 172.16.0.1; 172.16.0.2 does not answer
     held here: 172.16.0.1/16
 mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
@@ -124,6 +143,12 @@ new      172.16.0.3      standby  0 of 1  -                 never
     never checked: is cron running?
 old      -               -        ?       -                 ?
     /var/lib/pingover/old.json is broken (it is empty) and is not believed
+moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
+    172.16.0.9 is still on this machine, raised by pingover, but no longer a
+    setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
+ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
+    the last check was at 2026-03-01 13:00:00 +0100, which is yet to come: the
+    clock was set back; is cron running?
 report   2001:db8::1234  standby  -       2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -138,27 +163,33 @@ func TestStatusForPrograms(t *testing.T) {
 		want string
 	}{
 		{
-			"all well", known(standing("db"), here()),
-			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],` +
+			"all well", awake(known(standing("db"), here())),
+			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":[],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
 				`"reason":"172.16.0.2 answers","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
 		},
 		{
 			"everything wrong", inTrouble("web"),
-			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32","2001:db8::5/128"],"interface":"eth0","role":"active","held":["172.16.0.1/32"],` +
+			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32","2001:db8::5/128"],"interface":"eth0","role":"active","held":["172.16.0.1/32"],"left_behind":[],` +
 				`"since":"2026-03-01T08:00:00Z","paused":true,"paused_until":"2026-03-01T11:30:00Z","last":{"time":"2026-03-01T10:48:00Z","outcome":"takeover-failed","code":30,` +
 				`"reason":"2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied","age_s":720},` +
 				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused\u001b[2J","error":null}`,
 		},
 		{
-			"never checked", neverChecked("new"),
-			`{"version":1,"cluster":"new","host":"172.16.0.3","vips":["172.16.0.1/32"],"interface":"","role":"standby","held":[],"since":null,` +
+			"never checked", awake(neverChecked("new")),
+			`{"version":1,"cluster":"new","host":"172.16.0.3","vips":["172.16.0.1/32"],"interface":"","role":"standby","held":[],"left_behind":[],"since":null,` +
 				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
 		},
 		{
+			"an address is left behind", awake(left("web")),
+			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":["172.16.0.9/16"],` +
+				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
+				`"reason":"172.16.0.2 answers","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
+		},
+		{
 			"a broken record: what is not known is null", unreadable("old"),
-			`{"version":1,"cluster":"old","host":"","vips":null,"interface":"","role":null,"held":null,"since":null,"paused":false,"paused_until":null,` +
-				`"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":"/var/lib/pingover/old.json is broken (it is empty) and is not believed"}`,
+			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
+				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"error":"/var/lib/pingover/old.json is broken (it is empty) and is not believed"}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,8 +206,8 @@ func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	set := config.Cluster{Name: "web", Host: "172.16.0.2", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.7/32")}}}
 	s := statusOf(set, active("web"), noon)
 	s.hold(here("172.16.0.1/32"), nil)
-	if diff := cmp.Diff("[172.16.0.7/32] [172.16.0.1/32]", fmt.Sprint(s.VIPs, s.Held)); diff != "" {
-		t.Errorf("what was raised and is no longer set is held all the same (-want +got)\n%s", diff)
+	if diff := cmp.Diff("[172.16.0.7/32] [] [172.16.0.1/32]", fmt.Sprint(s.VIPs, s.Held, s.LeftBehind)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 	s = statusOf(set, active("web"), noon)
 	s.hold(here(), nil)
@@ -188,10 +219,9 @@ func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	if s.Held != nil || *s.Error != "list the addresses: no buffer space available" {
 		t.Errorf("held: %v, error %v", s.Held, s.Error)
 	}
-	set.Host = "172.16.0.3"
-	s = statusOf(set, active("web"), noon)
-	s.fault(fmt.Errorf("more"))
-	if s.record != nil || *s.Error != `the record is of host "172.16.0.2"; more` {
+	set.Host, set.StateDir = "172.16.0.3", checked(t, "web")
+	s = survey([]config.Cluster{set}, noon, nil)[0]
+	if s.record != nil || *s.Error != `the record is of host "172.16.0.2"` {
 		t.Errorf("the record of another host is believed; error %v", s.Error)
 	}
 }
@@ -209,14 +239,15 @@ func TestOverdue(t *testing.T) {
 		{"every 10 s", 10 * time.Second, 3 * time.Minute, false},
 		{"each hour", time.Hour, 3 * time.Hour, false},
 		{"each hour, and three are missing", time.Hour, 3*time.Hour + time.Second, true},
-		{"the clock was set back", time.Minute, -time.Hour, false},
+		{"the clock was set back", time.Minute, -time.Minute - time.Second, true},
+		{"the clock was set back a little", time.Minute, -time.Minute, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := known(standing("web"), here(), func(r *state.Record) {
 				r.Gap, r.Last.Time = state.Milliseconds(test.gap.Milliseconds()), ago(test.age)
 			})
-			if s.Overdue != test.want || s.Last.Age < 0 {
-				t.Errorf("overdue %t, age %d s", s.Overdue, s.Last.Age)
+			if *s.Overdue != test.want || s.Last.Age < 0 {
+				t.Errorf("overdue %t, age %d s", *s.Overdue, s.Last.Age)
 			}
 		})
 	}
@@ -242,7 +273,7 @@ func TestMonitoring(t *testing.T) {
 			"holding",
 			[]status{known(active("web"), here("172.16.0.1/32"))},
 			1,
-			"PINGOVER WARNING - web: holding, 172.16.0.2 does not answer; 172.16.0.1 is here, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
+			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not answer, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
 		},
 		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
 		{
@@ -269,6 +300,19 @@ func TestMonitoring(t *testing.T) {
 			[]status{known(ended("web", state.Down, "r").record, here(), late)},
 			2,
 			"PINGOVER CRITICAL - web: down, r, the last check was 12m ago: is cron running? | rtt=U loss=100% held=0 age=720s mail=0\n",
+		},
+		{
+			"the clock was set back",
+			[]status{known(standing("web"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) })},
+			3,
+			"PINGOVER UNKNOWN - web: ok, the last check was at 2026-03-01 13:00:00 +0100, which is yet to come: the clock was set back; is cron running? | rtt=0.412ms loss=0% held=0 age=0s mail=0\n",
+		},
+		{
+			"an address is left behind",
+			[]status{left("web")},
+			1,
+			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, raised by pingover, but no longer a setting of this cluster; " +
+				"to remove it: ip addr del 172.16.0.9/16 dev eth0 | rtt=0.412ms loss=0% held=0 age=34s mail=0\n",
 		},
 		{"never checked", []status{neverChecked("web")}, 3, "PINGOVER UNKNOWN - web: never checked: is cron running? | rtt=U loss=U held=0 age=U mail=0\n"},
 		{
@@ -351,7 +395,7 @@ func TestStatusOfNothing(t *testing.T) {
 	long := "/" + strings.Repeat("x", 300)
 	want(t, faked(nil).run("status", "--monitoring", "--state-dir", long), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - open " + long + ": file name too long\n"})
 	dir := checked(t, "web")
-	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"wbe\": no such cluster; known is web\nhint: did you mean web?\n"})
+	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - \"wbe\": no such cluster; known is web\n"})
 	want(t, faked(nil).run("status", "--monitoring", "--json", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --json and --monitoring exclude each other\n"})
 }
 
@@ -382,12 +426,68 @@ func TestWhoseStatusIsShown(t *testing.T) {
 func TestAPauseThatMayNotBeRead(t *testing.T) {
 	s := known(standing("web"), here())
 	s.pause(noon.Add(time.Hour), os.ErrPermission)
-	if !s.Paused || s.Error != nil {
-		t.Errorf("paused %t, error %v", s.Paused, s.Error)
+	if !*s.Paused || s.Error != nil {
+		t.Errorf("paused %t, error %v", *s.Paused, s.Error)
 	}
 	s = known(standing("web"), here())
 	s.pause(time.Time{}, fmt.Errorf("web.pause is a symbolic link"))
-	if s.Paused || *s.Error != "web.pause is a symbolic link" || s.monitorCode() != monitorUnknown {
-		t.Errorf("paused %t, error %v", s.Paused, s.Error)
+	if s.Paused != nil || *s.Error != "web.pause is a symbolic link" || s.monitorCode() != monitorUnknown {
+		t.Errorf("paused %v, error %v", s.Paused, s.Error)
+	}
+}
+
+// Who has the address of another cluster that is no longer configured has it from
+// that: a cluster that is called otherwise now.
+func TestWhatIsForgotten(t *testing.T) {
+	unset := func(s status) status {
+		s.unset = true
+		return s
+	}
+	holder, bystander := known(active("web"), here("172.16.0.1/32")), known(standing("db"), here("172.16.0.1/32"), func(r *state.Record) { r.VIPs = nil })
+	old := unset(known(active("old"), here("172.16.0.1/32")))
+	for _, test := range []struct {
+		name string
+		all  []status
+		want int
+	}{
+		{"what it had is here", []status{bystander, old}, 2},
+		{"another has it now", []status{holder, old}, 1},
+		{"what it had is gone", []status{bystander, unset(known(active("old"), here()))}, 1},
+		{"what it had is here, not by pingover", []status{bystander, unset(known(standing("old"), here("172.16.0.1/32")))}, 1},
+		{"its record cannot be read", []status{bystander, unset(unreadable("old"))}, 1},
+	} {
+		if got := unforgotten(test.all); len(got) != test.want {
+			t.Errorf("%s: %d are shown", test.name, len(got))
+		}
+	}
+}
+
+// Status and checks say the same of what is left behind.
+func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
+	kernel := here("172.16.0.3/16", "172.16.0.9/16")
+	kernel.Links[0].Up, kernel.Links[0].Carrier = true, true
+	s := left("web")
+	dir := t.TempDir()
+	must(t, state.Dir(dir).Save(s.record, false))
+	var noted []string
+	_, err := failover.CheckIn(t.Context(), failover.World{
+		MayPing:  func() error { return nil },
+		Look:     func() (*vip.Kernel, error) { return kernel, nil },
+		Route:    func(netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
+		Resolve:  func(context.Context, string) (netip.Addr, error) { return netip.MustParseAddr("172.16.0.2"), nil },
+		BootID:   func() (string, error) { return "", nil },
+		Uptime:   func() (time.Duration, error) { return time.Hour, nil },
+		LockActs: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },
+		Ping:     func(context.Context, check.Pings) check.Round { return check.Round{} },
+	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
+		DryRun: true,
+		Tell: func(event any) {
+			if e, ok := event.(failover.Noted); ok {
+				noted = append(noted, e.Text)
+			}
+		},
+	})
+	if remarks := s.remarks(); len(remarks) != 1 || !slices.Contains(noted, remarks[0]) {
+		t.Errorf("status says %q, the check %q, %v", remarks, noted, err)
 	}
 }

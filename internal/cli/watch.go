@@ -77,7 +77,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	defer s.clear()
 	p.Stderr, p.Stdout = s, &screen{out: p.Stdout}
 	w := &watcher{
-		Program: p, c: c, end: end, screen: s, every: every, until: until, single: len(clusters) == 1,
+		Program: p, c: c, end: end, screen: s, every: every, until: until, clusters: len(clusters),
 		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
 	}
 	stop := w.writeMetricsOften(v, all)
@@ -95,7 +95,7 @@ type watcher struct {
 	end          context.CancelCauseFunc
 	screen       *screen
 	every, until time.Duration
-	single       bool // one cluster is watched
+	clusters     int // that are watched
 
 	mu    sync.Mutex
 	made  map[string]failover.Report // the newest check of each cluster that was made
@@ -112,7 +112,7 @@ var errHung = errors.New("the end of this watch, in which a check hangs")
 func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
 	v.cluster = cluster.Name
 	v.memory = new(memory)
-	if w.single {
+	if w.clusters == 1 {
 		v.screen = w.screen
 	}
 	ctx, start := w.c.Context, time.Now()
@@ -122,6 +122,7 @@ func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
 		}
 		hung := false
 		act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+			o.Finish = true // no check may follow
 			report, err := w.Check(ctx, c, o)
 			if e, ok := errors.AsType[*failover.Error](err); ok {
 				hung = e.Hung
@@ -161,25 +162,39 @@ func (w *watcher) note(r failover.Report, next time.Time) {
 	switch {
 	case w.c.Bool("json"):
 		w.printJSON(r)
-	case w.single:
+	case w.clusters == 1:
 		w.screen.between(r, next)
 	default:
 		w.screen.show(still(w.summary()))
 	}
 }
 
-// summary counts the clusters by how their last checks ended: "40 clusters:
-// 1 holding, 39 ok".
+// summary tells how the last checks of the clusters ended: "40 clusters: web
+// holding; 39 ok". Where more than three are not ok, they are counted only.
 func (w *watcher) summary() string {
+	text := count(w.clusters, "cluster")
+	if n := len(w.ended); n < w.clusters {
+		text = fmt.Sprintf("%d of %d checked", n, w.clusters)
+	}
 	counts := map[state.Outcome]int{}
-	for _, o := range w.ended {
+	var named, counted []string
+	for _, name := range slices.Sorted(maps.Keys(w.ended)) {
+		o := w.ended[name]
 		counts[o]++
+		if o != state.OK {
+			named = append(named, name+" "+colored(w.screen.color, o))
+		}
 	}
-	var said []string
 	for _, o := range slices.Sorted(maps.Keys(counts)) {
-		said = append(said, fmt.Sprintf("%d %s", counts[o], colored(w.screen.color, o)))
+		counted = append(counted, fmt.Sprintf("%d %s", counts[o], colored(w.screen.color, o)))
 	}
-	return count(len(w.ended), "cluster") + ": " + strings.Join(said, ", ")
+	switch {
+	case len(named) == 0 || len(named) > 3:
+		return text + ": " + strings.Join(counted, ", ")
+	case counts[state.OK] == 0:
+		return text + ": " + strings.Join(named, ", ")
+	}
+	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.color, state.OK))
 }
 
 // writeMetricsOften writes the metrics at each beat, and once more when it is

@@ -156,6 +156,17 @@ func TestTheEndOfAWatch(t *testing.T) {
 			t.Errorf("it ended after %s", took)
 		}
 	})
+	bubble("while a check acts, told", t, func(t *testing.T) {
+		w := watching(func(ctx context.Context, _ int, c config.Cluster, o failover.Options) (failover.Report, error) {
+			if !o.Finish {
+				t.Error("a switch that has begun would not be finished with its hook and its mail")
+			}
+			<-ctx.Done()
+			time.Sleep(3 * time.Second)
+			return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "it did not answer"}, nil
+		})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: what has begun is finished first\npingover: web: took-over: it did not answer\n"})
+	})
 	bubble("at once", t, func(t *testing.T) {
 		w := watching(lasting(0))
 		ctx, cancel := context.WithCancel(t.Context())

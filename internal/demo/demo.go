@@ -6,8 +6,10 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 
 	"pingover/internal/lab"
@@ -58,6 +60,8 @@ func Run(ctx context.Context, o Options) error {
 		return nil
 	case limited.Err() != nil:
 		return context.Cause(limited)
+	case errors.Is(err, syscall.EPIPE): // whoever closed the pipe has seen enough
+		return nil
 	default:
 		return &Error{Code: CodeWrong, Text: err.Error()}
 	}

@@ -55,6 +55,7 @@ func manyAtOnce() {
 
 // play is the command demo; it ends with 130 where a signal ended it.
 func play(program, screen string) int {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // as the program does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := Run(ctx, Options{Out: os.Stdout, Terminal: screen == "terminal", Color: screen == "terminal", Program: program})
@@ -269,7 +270,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	raw := s.stdout.String()
 	grown := 0 // drawings of the client's line
 	for _, drawn := range strings.Split(raw, "\r\033[K")[1:] {
-		if strings.HasPrefix(drawn, "    client: \033[32m.") && !strings.Contains(drawn, "\n") {
+		if strings.HasPrefix(drawn, cut+"    client: \033[32m.") && strings.HasSuffix(drawn, wrapped+"\r") && !strings.Contains(drawn, "\n") {
 			grown++
 		}
 	}
@@ -385,6 +386,12 @@ func TestNotAsTold(t *testing.T) {
 	}
 }
 
+// forbidden makes it so that there are no user namespaces, and no word of it in
+// /proc/sys.
+const forbidden = `echo 0 >/proc/sys/user/max_user_namespaces; mount -t tmpfs none /proc/sys
+set -- setpriv --bounding-set -sys_admin "$@"
+`
+
 func TestCannotRun(t *testing.T) {
 	tests := map[string]struct{ before, want string }{
 		"ip is missing": {
@@ -393,7 +400,37 @@ func TestCannotRun(t *testing.T) {
 		},
 		"neither root nor user namespaces": {
 			`echo 0 >/proc/sys/user/max_user_namespaces; set -- setpriv --bounding-set -sys_admin "$@"`,
-			"cannot run here: neither root nor user namespaces: fork/exec /usr/bin/sh: no space left on device: \n",
+			"cannot run here: no namespaces can be made: user.max_user_namespaces is 0: " +
+				"run it as root, or allow it: sysctl -w user.max_user_namespaces=1000\n",
+		},
+		"user namespaces forbidden by Debian's kernel": {
+			forbidden + `mkdir /proc/sys/kernel; echo 0 >/proc/sys/kernel/unprivileged_userns_clone`,
+			"cannot run here: no namespaces can be made: kernel.unprivileged_userns_clone is 0: " +
+				"run it as root, or allow it: sysctl -w kernel.unprivileged_userns_clone=1\n",
+		},
+		"user namespaces forbidden by Ubuntu's kernel": {
+			forbidden + `mkdir /proc/sys/kernel; echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns`,
+			"cannot run here: no namespaces can be made: kernel.apparmor_restrict_unprivileged_userns is 1: " +
+				"run it as root, or allow it: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n",
+		},
+		"no right at all": {
+			`set -- setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"`,
+			"cannot run here: no namespaces can be made: operation not permitted: " +
+				"run it as root with all its capabilities, or where users may make user namespaces\n",
+		},
+		"root without the rights of its network": {
+			`set -- setpriv --bounding-set=-all,+sys_admin "$@"`,
+			"cannot run here: no namespaces can be made: switch: keeper: exit status 2: RTNETLINK answers: Operation not permitted: " +
+				"run it as root with all its capabilities, or where users may make user namespaces\n",
+		},
+		"no network namespaces": {
+			`echo 0 >/proc/sys/user/max_net_namespaces`,
+			"cannot run here: no namespaces can be made: user.max_net_namespaces is 0: raise it: sysctl -w user.max_net_namespaces=1000\n",
+		},
+		"too few network namespaces": {
+			`echo 1 >/proc/sys/user/max_net_namespaces`,
+			"cannot run here: no namespaces can be made: a limit is reached, here or around this container: " +
+				"raise user.max_net_namespaces and those beside it: sysctl user\n",
 		},
 	}
 	for name, test := range tests {
@@ -484,6 +521,26 @@ func TestOutputThatCannotBeShownEndsTheDemo(t *testing.T) {
 	s.ends(CodeWrong, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
 }
 
+// As demo | head does it. What others print ends with 0 then, too.
+func TestAReaderThatGoesAwayEndsTheDemoQuietly(t *testing.T) {
+	s := prepare(t, "")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	go func() {
+		io.ReadFull(r, make([]byte, 100))
+		r.Close()
+	}()
+	s.cmd.Stdout = w
+	began := time.Now()
+	s.ends(0, "")
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it went on for %s", took)
+	}
+}
+
 func TestRows(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -528,7 +585,8 @@ func TestScreen(t *testing.T) {
 		{
 			"on a terminal",
 			&screen{terminal: true},
-			"Title\n\n..\r\x1b[K    one\n..\r\x1b[K    two [2Jthree\n..\r\x1b[K\n..\r\x1b[K    four\n..\r\x1b[K5\n\n",
+			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
+				"DRAWN", "\x1b[?7l..\x1b[?7h\r\r\x1b[K"),
 		},
 		{"in colour", &screen{color: true}, "\x1b[1mTitle\x1b[0m\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
 	} {

@@ -40,8 +40,18 @@ func (s *screen) draw(line string) {
 	defer s.mu.Unlock()
 	erase := s.erased()
 	s.bottom = line
-	s.write(erase + line)
+	if line != "" {
+		s.bottom = cut + line + wrapped + "\r" // so that a ^C that is echoed stands in it, and not behind the margin
+	}
+	s.write(erase + s.bottom)
 }
+
+// Of the VT100 (DECAWM): what is too long for the terminal is cut at the margin,
+// for only a line that takes up one row can be erased.
+const (
+	cut     = "\033[?7l"
+	wrapped = "\033[?7h"
+)
 
 // erased clears the line at the bottom (ECMA-48: EL).
 func (s *screen) erased() string {

@@ -57,7 +57,11 @@ func (s *story) play(ctx context.Context, l *lab.Lab, program string) error {
 		{"6. What is written down", s.history},
 	} {
 		s.heading(chapter.title)
-		if err := errors.Join(chapter.tell(ctx), s.failed()); err != nil {
+		err := chapter.tell(ctx)
+		if err == nil {
+			err = s.failed()
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", chapter.title, err)
 		}
 	}

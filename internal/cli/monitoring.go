@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"pingover/state"
+)
+
+// Exit codes of status --monitoring, as Nagios and its kin have them.
+const (
+	monitorOK = iota
+	monitorWarning
+	monitorCritical
+	monitorUnknown
+)
+
+// monitoring is one line of text with performance data, and the exit code. What
+// is well is only counted, where something is not.
+func monitoring(all []status) (text string, code int) {
+	var said, data []string
+	well := 0
+	for _, s := range all {
+		code = worseToMonitor(code, s.monitorCode())
+		if s.monitorCode() == monitorOK {
+			well++
+		}
+		prefix := ""
+		if len(all) > 1 {
+			prefix = s.Cluster + "_"
+		}
+		data = append(data, s.perfdata(prefix)...)
+	}
+	switch {
+	case well == len(all) && well > 1:
+		said = append(said, fmt.Sprintf("%d clusters ok", well))
+	case well == len(all):
+		said = append(said, all[0].monitorText())
+	default:
+		for _, c := range []int{monitorCritical, monitorUnknown, monitorWarning} {
+			for _, s := range all {
+				if s.monitorCode() == c {
+					said = append(said, s.monitorText())
+				}
+			}
+		}
+		if well > 0 {
+			said = append(said, fmt.Sprintf("%d more ok", well))
+		}
+	}
+	return monitoringLine(code, strings.Join(said, "; "), data...), code
+}
+
+// monitoringLine is the line for a code. The bar belongs to the data.
+func monitoringLine(code int, text string, data ...string) string {
+	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + strings.ReplaceAll(oneLine(text), "|", "/")
+	if len(data) > 0 {
+		line += " | " + strings.Join(data, " ")
+	}
+	return line + "\n"
+}
+
+func worseToMonitor(a, b int) int {
+	return earlier(a, b, monitorCritical, monitorUnknown, monitorWarning, monitorOK)
+}
+
+// monitorCode is the worst of what there is to say of the cluster.
+func (s status) monitorCode() int {
+	code := monitorUnknown
+	if s.record != nil && s.Last != nil {
+		code = monitorCodeOf(s.Last.Outcome)
+	}
+	if s.Error != nil || orZero(s.Overdue) {
+		code = worseToMonitor(code, monitorUnknown)
+	}
+	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
+		code = worseToMonitor(code, monitorWarning)
+	}
+	return code
+}
+
+func monitorCodeOf(o state.Outcome) int {
+	switch o {
+	case state.OK:
+		return monitorOK
+	case state.Holding, state.TookOver, state.Released, state.Elsewhere:
+		return monitorWarning
+	case state.Unknown:
+		return monitorUnknown
+	}
+	return monitorCritical
+}
+
+func (s status) monitorText() string {
+	said := strings.Join(s.remarks(), ", ")
+	if s.Last != nil {
+		said = string(s.Last.Outcome) + behind(s.Last.Outcome, said)
+	}
+	return s.Cluster + ": " + said
+}
+
+// perfdata is what a monitor draws; U is what is not known.
+func (s status) perfdata(prefix string) []string {
+	values := []struct{ name, value, unit string }{
+		{"rtt", "U", "ms"}, {"loss", "U", "%"}, {"held", "U", ""}, {"age", "U", "s"}, {"mail", "U", ""},
+	}
+	set := func(i int, value float64) { values[i].value = strconv.FormatFloat(value, 'f', -1, 64) }
+	if s.record != nil {
+		set(4, float64(*s.MailWaiting))
+		if last := s.record.Last; last != nil {
+			set(3, float64(s.Last.Age))
+			if last.RTT != nil {
+				set(0, *last.RTT)
+			}
+			if last.Sent > 0 {
+				set(1, float64(100*(last.Sent-last.Received)/last.Sent))
+			}
+		}
+	}
+	if s.Held != nil {
+		set(2, float64(len(s.Held)))
+	}
+	var data []string
+	for _, v := range values {
+		if v.value == "U" {
+			v.unit = ""
+		}
+		data = append(data, prefix+v.name+"="+v.value+v.unit)
+	}
+	return data
+}

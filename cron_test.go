@@ -76,7 +76,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 	if said := cron.stop(); said != "" {
 		t.Errorf("cron said: %s", said)
 	}
-	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "172.16.0.2.json\n172.16.0.2.lock\nact.lock\n" {
+	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.json\nweb.lock\n" {
 		t.Errorf("files:\n%s", out)
 	}
 }
@@ -165,8 +165,8 @@ func (s *scene) letters(h *lab.Host) []letter {
 func (s *scene) wantLettersOfCron() {
 	s.t.Helper()
 	const (
-		subject = "172.16.0.2 is down! took over 172.16.0.1 on standby"
-		line    = "pingover: 172.16.0.2: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+		subject = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
+		line    = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
 	)
 	s.within(20*time.Second, "two letters have come", func() bool { return len(s.letters(s.Standby)) >= 2 })
 	var ours, crons int
@@ -239,7 +239,7 @@ func (c *crond) idle() bool {
 // lastUnderCron is how the last check ended that crontab.example has the
 // standby make; "" before the first. The code is the outcome's.
 func (s *scene) lastUnderCron() state.Outcome {
-	data, err := s.Standby.Run("cat", "/var/lib/pingover/172.16.0.2.json")
+	data, err := s.Standby.Run("cat", "/var/lib/pingover/web.json")
 	if err != nil {
 		return ""
 	}
@@ -256,7 +256,7 @@ func (s *scene) lastUnderCron() state.Outcome {
 
 // environment is that of the check that is running, which its lock tells.
 func (s *scene) environment() (string, error) {
-	pid, err := s.Standby.Run("cat", "/var/lib/pingover/172.16.0.2.lock")
+	pid, err := s.Standby.Run("cat", "/var/lib/pingover/web.lock")
 	if err != nil {
 		return "", err
 	}

@@ -61,7 +61,7 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	}
 	until := time.Now().Add(length)
 	paused := fmt.Sprintf("paused until %s (%s); checks go on and switch nothing",
-		until.UTC().Format("2006-01-02 15:04:05 UTC"), config.DurationText(length))
+		clock(until), config.DurationText(length))
 	return v.each(c.Context, clusters, func(_ voice, cluster config.Cluster) ([]string, error) {
 		if err := failover.Pause(cluster, until); err != nil {
 			return nil, err

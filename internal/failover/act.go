@@ -131,7 +131,7 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 func (r *run) agree(ctx context.Context, d state.Decision) state.Decision {
 	took, err := r.hook(ctx, preTakeover, d.Reason)
 	if err == nil && took > slowHook {
-		r.askAgain(ctx)
+		r.askAgain(ctx, r.mayTake())
 	}
 	if err != nil {
 		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Reason: fmt.Sprintf("%s; but pre-takeover refuses: %v", d.Reason, err)}
@@ -165,7 +165,10 @@ func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []ne
 		r.moved = r.moved || len(ran) > 0
 		if err != nil {
 			failed = append(failed, err.Error())
-			continue
+			if kernel, e := r.Look(); e != nil || !kernel.Holds(addr) {
+				continue
+			}
+			label = "" // it stands all the same: another address has gone by it, or meanwhile
 		}
 		r.raised(addr, a.Interface, label)
 		r.leased(addr)
@@ -190,7 +193,7 @@ func (r *run) turn(ctx context.Context) (unlock func(), err error) {
 			return unlock, nil
 		}
 		unlock()
-		r.askAgain(ctx)
+		r.askAgain(ctx, r.mayTake())
 	}
 	return nil, fmt.Errorf("other clusters on this machine are switching: what was seen was older than %s each time it was this one's turn", freshFor)
 }

@@ -33,7 +33,7 @@ func (e *examination) examineRecord() {
 	e.passOn(withoutRecord(unread))
 	e.examineLast()
 	if until := e.pausedUntil(); time.Now().Before(until) {
-		e.warn("to end that: pingover resume "+e.set.Name, "paused until %s: nothing is switched", until.UTC().Format("2006-01-02 15:04:05 UTC"))
+		e.warn("to end that: pingover resume "+e.set.Name, "paused until %s: nothing is switched", until.Format("2006-01-02 15:04:05 -0700"))
 	}
 	e.passOn("remove that file")
 	if e.rec.ReleasedByHand {

@@ -279,7 +279,7 @@ func TestADoctorFinds(t *testing.T) {
 			wrong: func(t *testing.T, a *ailing) {
 				must(t, state.Dir(a.standby.dir).Pause("web", time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)))
 			},
-			want: []string{"warn: paused until 2000-01-01 02:00:00 UTC: nothing is switched → to end that: pingover resume web"},
+			want: []string{"warn: paused until 2000-01-01 02:00:00 +0000: nothing is switched → to end that: pingover resume web"},
 		},
 		{
 			name: "released by hand, a hook owed, mail waiting",

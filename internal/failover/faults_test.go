@@ -303,3 +303,46 @@ func TestAKillAtAnyTime(t *testing.T) {
 		})
 	}
 }
+
+// TestAStateThatNeverCouldBeWritten: no run remembers that it was said; so it is
+// said by the clock, once an hour where a check is made each minute.
+func TestAStateThatNeverCouldBeWritten(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		file := filepath.Join(t.TempDir(), "file")
+		must(t, os.WriteFile(file, nil, 0o600))
+		s.standby.dir = filepath.Join(file, "state")
+		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(30 * time.Minute)))
+		loud := 0
+		for range 120 {
+			s.want(s.check(), state.OK, "")
+			for _, n := range s.notes() {
+				if strings.HasPrefix(n, "! the state cannot be written: ") {
+					loud++
+				}
+			}
+			time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
+		}
+		if loud != 2 {
+			t.Errorf("it was said %d times in two hours", loud)
+		}
+	})
+}
+
+// TestItStandsAlthoughRaisingFailed: the tool complains of another address that
+// went at the same time. The clients are told all the same.
+func TestItStandsAlthoughRaisingFailed(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		s.standby.raising = func(context.Context, vip.Alias) error {
+			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
+			return errors.New("10.0.0.1 has gone from eth0 at the same time")
+		}
+		s.ends(state.TakeoverFailed, "10.0.0.1 has gone from eth0 at the same time")
+		if n := len(s.calls("announce 172.16.0.1 on eth0")); n != 3 {
+			t.Errorf("announced %d times", n)
+		}
+		if rec := s.standby.record(t, "web"); rec.Role != state.Active || !rec.VIPs[0].Raised {
+			t.Errorf("role %s, %+v", rec.Role, rec.VIPs)
+		}
+	})
+}

@@ -31,20 +31,21 @@ const (
 // handOver asks whether somebody has taken what was given up here. Then the
 // clients are told; what nobody has is raised here again.
 func (r *run) handOver(ctx context.Context, d state.Decision, change state.Change, given []netip.Addr) result {
-	patience, offer := handOverPatience, r.offer
-	if d.Rule == ruleRival {
-		patience, offer = rivalGone, r.giveWay
+	var left []netip.Addr
+	var err error
+	patience := handOverPatience
+	if d.Rule == ruleRival { // whom this machine has just heard
+		patience = rivalGone
+		left, err = r.giveWay(ctx, given, patience)
 	} else {
 		_, _ = r.hook(ctx, state.PostRelease, change.Reason) // it may bring the address up over there
+		left, err = r.offer(ctx, given, patience-lastGuard)
+		if err == nil && len(left) > 0 {
+			left, err = r.askWitness(ctx, left) // the last second of it
+		}
 	}
-	left, err := offer(ctx, given, patience)
 	if err != nil {
 		return r.adrift(change, err)
-	}
-	if len(left) > 0 {
-		if left, err = r.askWitness(ctx, left); err != nil {
-			return r.adrift(change, err)
-		}
 	}
 	r.announceOthers(given)
 	if len(left) > 0 {
@@ -72,7 +73,7 @@ func (r *run) adrift(change state.Change, err error) result {
 // could have heard it: it may have been cut off meanwhile. It returns those that
 // nobody has answered for by its end.
 func (r *run) askWitness(ctx context.Context, left []netip.Addr) ([]netip.Addr, error) {
-	primary := r.askAgain(ctx)
+	primary := r.askAgain(ctx, false)
 	switch {
 	case primary == check.Up || len(r.ground.witness) == 0:
 	case r.seen.Witness == state.WitnessUnasked:

@@ -141,8 +141,8 @@ func (r *run) notItself(round check.Round) check.Round {
 // askAgain asks once more, for a moment, whether the primary or somebody for a
 // virtual IP answers: what was seen before is too old. Primary is what its pings
 // say for themselves.
-func (r *run) askAgain(ctx context.Context) (primary check.Verdict) {
-	guards := r.guardOn(ctx, lastGuard, r.mayTake())
+func (r *run) askAgain(ctx context.Context, mayTake bool) (primary check.Verdict) {
+	guards := r.guardOn(ctx, lastGuard, mayTake)
 	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
 		pings := pingsWithin(lastGuard)
 		pings.Address, pings.Source = r.ground.address, r.ground.source

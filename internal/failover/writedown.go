@@ -356,12 +356,13 @@ func (r *run) sendMail(ctx context.Context) {
 // alone, or it would be sent in every run. What lasts, such as a trouble or
 // the intent of an earlier run, is told only in the first such run, for no run
 // remembers that it was; it is the one that comes when the last record is
-// about one gap old. It says whether this run has told.
+// about one gap old. Where there never was a record, a line an hour says so: that
+// needs no memory. It says whether this run has told.
 func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
 	first := !r.last.IsZero() && r.began.Sub(r.last) < max(r.gap, time.Minute)*3/2
 	switched := done.Switched() && r.moved
 	if !switched && !first {
-		r.note("%v", r.unsaid)
+		r.tell(Noted{Text: r.unsaid.Error(), Loud: r.began.Minute() == 0})
 		return false
 	}
 	r.shout("%v", r.unsaid)

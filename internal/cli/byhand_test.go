@@ -503,8 +503,8 @@ func TestPauseAndResume(t *testing.T) {
 		const nothing = "nothing to resume: neither paused nor released by hand\n"
 
 		want(t, run("resume"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: " + nothing})
-		want(t, run("pause", "web"), printed{Stderr: "pingover: web: paused until 2000-01-01 01:00:00 +0000 (1h); checks go on and switch nothing\n"})
-		want(t, run("pause", "web", "--for", "36h"), printed{Stderr: "pingover: web: paused until 2000-01-02 12:00:00 +0000 (36h); checks go on and switch nothing\n"})
+		want(t, run("pause", "web"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC).Local()) + " (1h); checks go on and switch nothing\n"})
+		want(t, run("pause", "web", "--for", "36h"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 2, 12, 0, 0, 0, time.UTC).Local()) + " (36h); checks go on and switch nothing\n"})
 		if got := until("web"); got != "2000-01-02T12:00:00Z" {
 			t.Errorf("paused until %s", got)
 		}

@@ -24,6 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", quickExit)
+	syscall.Umask(0o022) // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
 		"pingover-asleep": func() { run(new(failover.Machine), sleep) },

@@ -142,3 +142,12 @@ func (s *scene) wantUsersFiles(files ...string) {
 		s.t.Errorf("files %q\nwant %q", got, want)
 	}
 }
+
+// What may not be read is said, in place of that there is nothing.
+func TestStatusByAFileThatIsForbidden(t *testing.T) {
+	s := newScene(t)
+	s.configure("  web: {host: 172.16.0.2}\n")
+	s.run(s.Standby, "chmod", "600", "/etc/pingover.yaml")
+	s.asUser()
+	s.plain(78, "/etc/pingover.yaml: cannot be read: permission denied", "status")
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -34,21 +35,33 @@ func (p Program) check(c *cli.Context) (int, error) {
 		v.screen = s
 	}
 	var done atomic.Int64
+	var hung atomic.Bool
 	reports, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
 		v := v.of(cluster)
 		if v.dryRun {
 			v.origins(cluster)
 		}
-		report, code := p.one(c, v, p.Check, cluster)
+		report, code := p.one(c, v, givenUp(p.Check, &hung), cluster)
 		if n := done.Add(1); len(clusters) > 1 {
 			s.show(still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
 		}
 		return report, code
 	})
-	if !v.dryRun {
+	if !v.dryRun && !hung.Load() { // what that one hangs on, this might as well
 		p.writeMetrics(v, all, reports)
 	}
 	return code, nil
+}
+
+// givenUp is the act, and notes whether it was given up because it hung.
+func givenUp(act Act, hung *atomic.Bool) Act {
+	return func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+		report, err := act(ctx, c, o)
+		if e, ok := errors.AsType[*failover.Error](err); ok && e.Hung {
+			hung.Store(true)
+		}
+		return report, err
+	}
 }
 
 // voice is how the command is to be told, to whichever cluster it is done.

@@ -62,6 +62,12 @@ func (p Program) checked(c *cli.Context) (chosen, all []config.Cluster, err erro
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(all) == 0 && c.Args().Present() {
+		return nil, nil, usageError{
+			fmt.Sprintf("%q: no such cluster: there is no %s, and no --host", c.Args().First(), p.File),
+			"give the cluster by flags, with --host, or write " + p.File,
+		}
+	}
 	if len(all) == 0 {
 		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
 		return nil, nil, hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
@@ -188,9 +194,9 @@ func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err
 	if err != nil {
 		return nil, nil, err
 	}
-	configured, err := p.configured(c, env)
-	if err != nil && !errors.Is(err, fs.ErrPermission) {
-		return nil, nil, err
+	configured, forbidden := p.configured(c, env)
+	if forbidden != nil && !errors.Is(forbidden, fs.ErrPermission) {
+		return nil, nil, forbidden
 	}
 	recorded, err := recordedOnly(dir, configured)
 	switch {
@@ -200,6 +206,8 @@ func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err
 		unset = recorded
 	case err != nil:
 		return nil, nil, err
+	case len(recorded) == 0 && forbidden != nil:
+		return nil, nil, forbidden
 	case len(recorded) == 0:
 		return nil, nil, noCluster(dir)
 	}

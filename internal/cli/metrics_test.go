@@ -175,6 +175,20 @@ func TestMetricsFile(t *testing.T) {
 	}
 }
 
+// What a check hangs on, the metrics may hang on as well.
+func TestNoMetricsWhileACheckHangs(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pingover.prom")
+	p := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
+		return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+	})
+	want(t, p.run("check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", file),
+		printed{Code: 20, Stderr: "pingover: web: given up\n"})
+	if _, err := os.Stat(file); err == nil {
+		t.Error("they were written")
+	}
+}
+
 func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", dir}

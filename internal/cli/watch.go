@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -120,25 +121,21 @@ func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
 		if !sleepUntil(ctx, start.Add(at)) {
 			return code
 		}
-		hung := false
+		var hung atomic.Bool
 		act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
 			o.Finish = true // no check may follow
-			report, err := w.Check(ctx, c, o)
-			if e, ok := errors.AsType[*failover.Error](err); ok {
-				hung = e.Hung
-			}
-			return report, err
+			return w.Check(ctx, c, o)
 		}
-		report, ended := w.one(w.c, v, act, cluster)
+		report, ended := w.one(w.c, v, givenUp(act, &hung), cluster)
 		if ended == Interrupted {
 			return code
 		}
-		if ended == codeBug || hung {
+		if ended == codeBug || hung.Load() {
 			code = codeBug
 		}
 		v.memory.turn(report.Outcome)
 		w.note(report, start.Add(w.nextBeat(at, time.Since(start))))
-		if hung {
+		if hung.Load() {
 			w.end(errHung)
 		}
 	}

@@ -45,7 +45,7 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 		if err := r.lookByHand(ctx); err != nil {
 			return Report{}, err
 		}
-		return r.carryOut(ctx, r.judge())
+		return r.carryOut(ctx, r.judge()), nil
 	})
 }
 
@@ -63,7 +63,7 @@ func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Repor
 			r.see()
 			return state.DecideRelease(r.seen, r.deafness(), len(r.rec.Offered) > 0, r.opt.Force)
 		}
-		return r.carryOut(ctx, r.judge())
+		return r.carryOut(ctx, r.judge()), nil
 	})
 }
 

@@ -126,7 +126,7 @@ func (r *run) check(ctx context.Context) (Report, error) {
 	if err := r.look(ctx); err != nil {
 		return Report{}, err
 	}
-	return r.carryOut(ctx, r.judge())
+	return r.carryOut(ctx, r.judge()), nil
 }
 
 // begin is what comes before all looking: rights, lock, record, ground. End
@@ -158,11 +158,11 @@ func (r *run) begin(ctx context.Context) (end func(), err error) {
 }
 
 // carryOut is what follows a decision: act, write down, tell.
-func (r *run) carryOut(ctx context.Context, decision state.Decision) (Report, error) {
+func (r *run) carryOut(ctx context.Context, decision state.Decision) Report {
 	r.tell(Decided{Decision: decision})
 	if r.opt.DryRun {
 		r.rehearse(decision)
-		return r.report(result{Outcome: decision.Outcome, reason: decision.Reason}, r.wouldChange(decision)), nil
+		return r.report(result{Outcome: decision.Outcome, reason: decision.Reason}, r.wouldChange(decision))
 	}
 	done := r.act(ctx, decision)
 	if r.opt.Finish && done.Switched() {
@@ -188,7 +188,7 @@ func (r *run) carryOut(ctx context.Context, decision state.Decision) (Report, er
 	case ctx.Err() == nil: // after a signal the next run sends it
 		r.sendMail(ctx)
 	}
-	return r.report(done, changed), nil
+	return r.report(done, changed)
 }
 
 // doing notes what the run is at, should it never come back.

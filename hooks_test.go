@@ -341,6 +341,45 @@ func TestSignalWhilePreTakeoverRuns(t *testing.T) {
 	s.wantTakenOver(args, 1)
 }
 
+// A terminal that goes away hangs up twice at once. A second signal by hand, a
+// while later, means it.
+func TestASecondSignal(t *testing.T) {
+	for name, c := range map[string]struct {
+		second syscall.Signal
+		after  time.Duration
+		died   bool
+	}{
+		"a hangup, at once":       {syscall.SIGHUP, 0, false},
+		"a hangup, later":         {syscall.SIGHUP, 1500 * time.Millisecond, false},
+		"a signal, at once":       {syscall.SIGTERM, 0, false},
+		"a signal, a while later": {syscall.SIGTERM, 1500 * time.Millisecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			l := s.log()
+			args := set(swift, "--pre-takeover", l.hook("pre-takeover", "echo $$ >>$log; sleep 4"))
+			s.must(s.Primary.PowerOff())
+			check := s.follow(s.Standby, args...)
+			pid := l.pid()
+			s.must(check.cmd.Process.Signal(syscall.SIGHUP))
+			time.Sleep(c.after)
+			s.must(check.cmd.Process.Signal(c.second))
+			e := check.wait()
+			if c.died {
+				if status := check.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != c.second {
+					t.Errorf("it ended with %s\n%s", check.cmd.ProcessState, e.stderr)
+				}
+				s.wantOn(vip4)
+				s.check(s.Standby, args...).want(t, state.TookOver)
+			} else {
+				e.want(t, state.TookOver)
+			}
+			s.wantGone(pid)
+			s.wantOn(vip4, s.Standby)
+		})
+	}
+}
+
 // A run that is killed between its result and its hook leaves it to the next.
 func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 	for name, script := range map[string]string{

@@ -66,9 +66,10 @@ type caught struct{ syscall.Signal }
 
 func (c caught) Error() string { return unix.SignalName(c.Signal) }
 
-// untilSignal is a context that the first signal ends; a second one ends the
-// process at once, as a kill does. A signal that whoever started us had set to be
-// ignored, as nohup does, stays ignored.
+// untilSignal is a context that the first signal ends. A second one by hand, a
+// while later, ends the process at once, as a kill does; a hangup may come twice
+// by itself. A signal that whoever started us had set to be ignored, as nohup
+// does, stays ignored.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -78,9 +79,14 @@ func untilSignal() context.Context {
 		}
 	}
 	go func() {
-		first := <-signals
-		signal.Stop(signals)
-		end(caught{first.(syscall.Signal)})
+		first := (<-signals).(syscall.Signal)
+		end(caught{first})
+		began := time.Now()
+		for s := range signals {
+			if s != syscall.SIGHUP && time.Since(began) > time.Second {
+				dieOf(caught{s.(syscall.Signal)})
+			}
+		}
 	}()
 	return ctx
 }

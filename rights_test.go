@@ -143,6 +143,16 @@ func (s *scene) wantUsersFiles(files ...string) {
 	}
 }
 
+// The lock of root's checks is root's.
+func TestResumeOfRootsReleaseByAnOrdinaryUser(t *testing.T) {
+	s := newScene(t)
+	s.must(s.Primary.PowerOff())
+	s.check(s.Standby, swift...).want(t, state.TookOver)
+	s.plain(12, "released by hand", "release", "web", "--force")
+	s.asUser()
+	s.plain(77, "permission denied", "resume", "web", "--state-dir", "/var/lib/pingover")
+}
+
 // What may not be read is said, in place of that there is nothing.
 func TestStatusByAFileThatIsForbidden(t *testing.T) {
 	s := newScene(t)

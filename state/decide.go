@@ -287,7 +287,7 @@ func hold(known Known, seen Seen) Decision {
 	case !ours || seen.Primary != check.Down && !seen.Self:
 	case !seen.witnessed():
 		d.Outcome = TakeoverFailed
-		d.Reason += fmt.Sprintf("; %s is missing, and no witness answers", list(missing))
+		d.Reason += fmt.Sprintf("; %s is missing, and no witness %s", list(missing), seen.witnessLack("answers"))
 	case seen.Answers || seen.Contender != "" || len(seen.answered()) > 0:
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and somebody else answers", list(missing))
@@ -304,10 +304,11 @@ func hold(known Known, seen Seen) Decision {
 // witnessed says whether nothing speaks against this machine's own network.
 func (s Seen) witnessed() bool { return s.Witness == WitnessGood || s.Witness == WitnessOff }
 
-// connected says whether somebody can be asked from here. Who never had a
-// witness is not worse off than before.
+// connected says whether somebody can be asked from here, or has answered already.
+// Who never had a witness is not worse off than before.
 func (s Seen) connected() bool {
-	return s.Primary == check.Up || s.Why == "" && (s.witnessed() || s.Witness == WitnessNever)
+	taken := s.Answers || len(s.answered()) == len(s.VIPs)
+	return s.Primary == check.Up || s.Why == "" && (taken || s.witnessed() || s.Witness == WitnessNever)
 }
 
 // witnessLack is what no witness does: answer, in these words, or more than that.

@@ -35,6 +35,7 @@ type result struct {
 	state.Outcome
 	reason string
 	change *state.Change // nil when nothing was switched
+	rule   int           // by which nothing was switched, where that is another than was decided at first
 }
 
 // act does what was decided. A signal no longer stops it: what is begun is
@@ -68,7 +69,7 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 		if d.Rule != rulePaused && d.Rule != ruleUnfinished && d.Rule != 0 {
 			r.rec.Stay(len(held) > 0, r.seen.Primary, time.Now())
 		}
-		return result{Outcome: d.Outcome, reason: d.Reason}
+		return result{Outcome: d.Outcome, reason: d.Reason, rule: d.Rule}
 	}
 	// A takeover is finished that a killed run had begun: perhaps it had
 	// told nobody yet.
@@ -116,11 +117,15 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 	change := r.changeOf(d)
 	change.Outcome = state.TakeoverFailed
 	change.Reason += "; but " + strings.Join(failed, "; ")
+	if opened && len(before.Offered) > 0 {
+		withdraw()
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Remember(change)}
+	}
 	role := state.Standby
 	if r.holding() {
 		role = state.Active
 	}
-	return result{state.TakeoverFailed, change.Reason, r.rec.Switched(role, change)}
+	return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(role, change)}
 }
 
 // agree is the last word before anything is raised: that of pre-takeover,
@@ -148,13 +153,12 @@ func (r *run) agree(ctx context.Context, d state.Decision) state.Decision {
 // any more: what was seen is fresh then, and a pause is respected.
 func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []netip.Addr, failed []string) {
 	r.doing("raising")
-	unlock, err := r.turn(ctx)
+	addrs, unlock, err := r.turn(ctx, which)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
 	defer r.again()
 	defer unlock()
-	addrs := which()
 	for _, a := range r.ground.aliases {
 		addr := a.Prefix.Addr()
 		if !slices.Contains(addrs, addr) {
@@ -180,22 +184,25 @@ func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []ne
 
 // turn waits until this run may raise, and has seen what it goes by a moment
 // ago.
-func (r *run) turn(ctx context.Context) (unlock func(), err error) {
+func (r *run) turn(ctx context.Context, which func() []netip.Addr) (addrs []netip.Addr, unlock func(), err error) {
 	for range looksAgain {
 		if unlock, err = r.lockActs(ctx, r.Tool.Alone()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		switch {
+		if !r.stale() {
+			addrs = which()
+		}
+		switch { // it may have hung at either
 		case r.abandoned.Load():
 			unlock()
-			return nil, errors.New("this run was given up meanwhile")
+			return nil, nil, errors.New("this run was given up meanwhile")
 		case !r.stale():
-			return unlock, nil
+			return addrs, unlock, nil
 		}
 		unlock()
 		r.askAgain(ctx, r.mayTake())
 	}
-	return nil, fmt.Errorf("other clusters on this machine are switching: what was seen was older than %s each time it was this one's turn", freshFor)
+	return nil, nil, fmt.Errorf("other clusters on this machine are switching: what was seen was older than %s each time it was this one's turn", freshFor)
 }
 
 // stale says whether what was seen is too old to act upon, also by the clock
@@ -227,13 +234,13 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		if err := r.lower(context.WithoutCancel(ctx), raised); err != nil {
 			change.Outcome = state.ReleaseFailed
 			change.Reason += "; " + err.Error()
-			return result{change.Outcome, change.Reason, r.failRelease(change)}
+			return result{Outcome: change.Outcome, reason: change.Reason, change: r.failRelease(change)}
 		}
 		if outwaited {
 			// It may have given way in the same moment as we did.
 			act := context.WithoutCancel(ctx)
 			if left, err := r.giveWay(act, raised, rivalGone); err == nil && len(left) == len(raised) {
-				if raised, failed = r.raise(act, func() []netip.Addr { return r.unclaimed(left) }); len(raised) > 0 {
+				if again, failed := r.raise(act, func() []netip.Addr { return r.unclaimed(left) }); len(again) > 0 {
 					return r.keep(d, change, failed)
 				}
 			}
@@ -243,7 +250,7 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		if r.holding() {
 			role = state.Active
 		}
-		return result{change.Outcome, change.Reason, r.rec.Switched(role, change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(role, change)}
 	}
 	return r.keep(d, change, failed)
 }
@@ -256,7 +263,7 @@ func (r *run) keep(d state.Decision, change state.Change, failed []string) resul
 		change.Reason += "; but " + strings.Join(failed, "; ")
 	}
 	r.markRaised()
-	return result{change.Outcome, change.Reason, r.rec.Switched(state.Active, change)}
+	return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(state.Active, change)}
 }
 
 // release gives up all that is here. Where it is handed over, what nobody
@@ -300,13 +307,13 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	if err := r.lower(act, r.held()); err != nil {
 		change.Outcome = state.ReleaseFailed
 		change.Reason += "; but " + err.Error()
-		return result{change.Outcome, change.Reason, r.failRelease(change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.failRelease(change)}
 	}
 	if d.HandOver {
 		return r.handOver(act, d, change, given)
 	}
 	r.announceOthers(given)
-	return result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
+	return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(state.Standby, change)}
 }
 
 // failRelease leaves the intent to release open: the next run goes on.

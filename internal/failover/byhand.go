@@ -1,12 +1,14 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
 	"pingover/state"
 )
@@ -59,9 +61,13 @@ func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Repor
 		defer end()
 		r.since = time.Now()
 		r.listen()
+		deaf := ""
+		if r.holding() && !o.Force {
+			deaf = r.cutOff(ctx)
+		}
 		r.judge = func() state.Decision {
 			r.see()
-			return state.DecideRelease(r.seen, r.deafness(), len(r.rec.Offered) > 0, r.opt.Force)
+			return state.DecideRelease(r.seen, cmp.Or(r.deafness(), deaf), len(r.rec.Offered) > 0, r.opt.Force)
 		}
 		return r.carryOut(ctx, r.judge()), nil
 	})
@@ -85,6 +91,20 @@ func (r *run) lookByHand(ctx context.Context) error {
 		r.yield(ctx)
 	}
 	return context.Cause(ctx)
+}
+
+// cutOff is what speaks against that anybody can be asked from here, "" for
+// nothing.
+func (r *run) cutOff(ctx context.Context) string {
+	switch primary := r.askAgain(ctx, false); {
+	case primary == check.Up:
+		return ""
+	case r.seen.Witness == state.WitnessSilent:
+		return "no witness answers"
+	case r.seen.Witness == state.WitnessUnasked:
+		return "no witness could be asked"
+	}
+	return ""
 }
 
 // deafness is why nobody can be asked whether he has taken what is held here,
@@ -121,7 +141,7 @@ type Resumed struct {
 // Resume ends a pause at once, and lets checks take over again after a release
 // by hand: for that it waits for a check that is under way.
 func Resume(ctx context.Context, c config.Cluster, o Options) (Resumed, error) {
-	r := newRun(World{}, c, o)
+	r := newRun(World{Locks: new(state.Locks)}, c, o)
 	r.typed = "resume"
 	return within(lockPatience+diskPatience, r, func(*run) (done Resumed, err error) {
 		if done.Paused, err = r.dir.Resume(r.set.Name); err != nil {

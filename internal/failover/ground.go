@@ -95,7 +95,7 @@ func (r *run) isNotThePrimary() error {
 	if !a.IsValid() || !r.ground.kernel.Holds(a) || r.isVIP(a) || a.IsLoopback() && len(r.set.VIPs) == 0 {
 		return nil
 	}
-	if !a.IsLoopback() && !slices.ContainsFunc(r.ground.kernel.Places(a), r.isOwn) {
+	if !a.IsLoopback() && !slices.ContainsFunc(r.ground.kernel.Places(a), func(p vip.Place) bool { return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || r.isOwn(p)) }) {
 		r.ground.blame("%s", hereNow(a))
 		return nil
 	}
@@ -132,8 +132,7 @@ const otherVIP = "give another vip: one that only follows the primary"
 // beside that machine's own.
 func (r *run) isOwn(p vip.Place) bool {
 	has, addr := p.Address, p.Address.Prefix.Addr()
-	isAlias := has.Secondary || has.Deprecated || addr.Is4() && has.Label != p.Interface
-	if isAlias || r.isOurs(addr) {
+	if has.Secondary || isAlias(p) || r.isOurs(addr) {
 		return false
 	}
 	link, _ := r.ground.kernel.Link(p.Interface)
@@ -148,6 +147,12 @@ func (r *run) isOwn(p vip.Place) bool {
 		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
 			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !r.isVIP(a.Prefix.Addr())
 		})
+}
+
+// isAlias says whether an address stands as aliases are raised: under a label of
+// its own, or never chosen as a source.
+func isAlias(p vip.Place) bool {
+	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
 }
 
 // isOurs says whether a was raised by pingover since this machine booted, or may

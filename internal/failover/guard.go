@@ -348,8 +348,15 @@ func (g *guards) ping(a vip.Alias) {
 	}
 }
 
-// watch asks a witness at the start and at the end of the round.
+// watch asks a witness at the start and at the end of the round, or all through a
+// short one.
 func (g *guards) watch(w *witness, mayTake bool) {
+	w.start, w.end, w.unasked = "", "", false
+	if g.length <= lastGuard { // too short for two that a slow one could answer in
+		w.start = g.witnessAnswers(w, g.length)
+		w.end = w.start
+		return
+	}
 	window := min(edge, g.length/3)
 	w.start = g.witnessAnswers(w, window)
 	if w.start != "" && mayTake {
@@ -421,7 +428,7 @@ func (r *run) weigh(g *guards) {
 		r.seen.Witness = state.WitnessOff
 	}
 	r.evidence.Witnesses = nil
-	unasked := false
+	unasked := len(r.ground.witness) > 0
 	for _, w := range r.ground.witness {
 		// One that is here, as another cluster's virtual IP may be, answers
 		// itself.
@@ -431,10 +438,10 @@ func (r *run) weigh(g *guards) {
 			by := cmp.Or(w.end, w.start)
 			shown.By, r.seen.Witness = &by, state.WitnessGood
 		}
-		unasked = unasked || w.unasked && r.leads(w.address)
+		unasked = unasked && w.unasked && r.leads(w.address)
 		r.evidence.Witnesses = append(r.evidence.Witnesses, shown)
 	}
-	if unasked && r.seen.Witness != state.WitnessGood {
+	if unasked {
 		r.seen.Witness = state.WitnessUnasked
 	}
 	r.looked = time.Now()

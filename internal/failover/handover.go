@@ -33,7 +33,7 @@ const (
 func (r *run) handOver(ctx context.Context, d state.Decision, change state.Change, given []netip.Addr) result {
 	var left []netip.Addr
 	var err error
-	patience := handOverPatience
+	patience, witnessed := handOverPatience, r.seen.Witness == state.WitnessGood
 	if d.Rule == ruleRival { // whom this machine has just heard
 		patience = rivalGone
 		left, err = r.giveWay(ctx, given, patience)
@@ -41,7 +41,7 @@ func (r *run) handOver(ctx context.Context, d state.Decision, change state.Chang
 		_, _ = r.hook(ctx, state.PostRelease, change.Reason) // it may bring the address up over there
 		left, err = r.offer(ctx, given, patience-lastGuard)
 		if err == nil && len(left) > 0 {
-			left, err = r.askWitness(ctx, left) // the last second of it
+			left, err = r.askWitness(ctx, left, witnessed) // the last second of it
 		}
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func (r *run) handOver(ctx context.Context, d state.Decision, change state.Chang
 
 // handedOver ends a hand-over that somebody took.
 func (r *run) handedOver(d state.Decision, change state.Change) result {
-	done := result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
+	done := result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(state.Standby, change)}
 	if d.Rule != ruleRival {
 		r.rec.Owed = nil // it was run before the question
 	}
@@ -70,12 +70,12 @@ func (r *run) adrift(change state.Change, err error) result {
 }
 
 // askWitness asks, when nobody has taken what was given up, whether this machine
-// could have heard it: it may have been cut off meanwhile. It returns those that
-// nobody has answered for by its end.
-func (r *run) askWitness(ctx context.Context, left []netip.Addr) ([]netip.Addr, error) {
+// could have heard it: it may have been cut off meanwhile, where a witness had
+// answered before. It returns those that nobody has answered for by its end.
+func (r *run) askWitness(ctx context.Context, left []netip.Addr, witnessed bool) ([]netip.Addr, error) {
 	primary := r.askAgain(ctx, false)
 	switch {
-	case primary == check.Up || len(r.ground.witness) == 0:
+	case primary == check.Up || !witnessed:
 	case r.seen.Witness == state.WitnessUnasked:
 		return nil, errors.New("no witness could be asked")
 	case r.seen.Witness == state.WitnessSilent:
@@ -166,22 +166,22 @@ func (r *run) takeBack(ctx context.Context, d state.Decision, change state.Chang
 		// The intent stays open, so that the next run tries again.
 		change.Outcome = state.TakeoverFailed
 		change.Reason += "; but nobody took it, and it could not be raised here again: " + strings.Join(failed, "; ")
-		return result{change.Outcome, change.Reason, r.rec.Remember(change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Remember(change)}
 	}
 	if rival, _ := r.announceOn(ctx, raised); rival != (state.Holder{}) {
 		change.Reason += fmt.Sprintf("; %s has it now", rival.MAC)
 		if err := r.lower(ctx, raised); err != nil {
 			change.Outcome = state.ReleaseFailed
 			change.Reason += "; " + err.Error()
-			return result{change.Outcome, change.Reason, r.failRelease(change)}
+			return result{Outcome: change.Outcome, reason: change.Reason, change: r.failRelease(change)}
 		}
 		r.announceOthers(raised)
-		return result{change.Outcome, change.Reason, r.rec.Switched(state.Standby, change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(state.Standby, change)}
 	}
 	change.Outcome = state.Holding
 	change.Reason += fmt.Sprintf("; but nobody took %s within %s: raised here again", addressList(left), patience)
 	r.markRaised()
-	done := result{state.Holding, change.Reason, r.rec.Switched(state.Active, change)}
+	done := result{Outcome: state.Holding, reason: change.Reason, change: r.rec.Switched(state.Active, change)}
 	if d.Rule != ruleRival {
 		r.rec.NobodyTook = true
 	}

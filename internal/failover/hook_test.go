@@ -164,12 +164,13 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 // next run, or where there may be none are done as well.
 func TestASignalWhilePreTakeoverRuns(t *testing.T) {
 	for name, test := range map[string]struct {
-		finish  bool
-		ran     []string
-		letters int
+		finish    bool
+		ran       []string
+		announced int
+		letters   int
 	}{
-		"another run comes": {false, []string{"/pre-takeover"}, 0},
-		"none may come":     {true, []string{"/pre-takeover", "/post-takeover"}, 1},
+		"another run comes": {false, []string{"/pre-takeover"}, 1, 0},
+		"none may come":     {true, []string{"/pre-takeover", "/post-takeover"}, 3, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
@@ -190,6 +191,9 @@ func TestASignalWhilePreTakeoverRuns(t *testing.T) {
 				}
 				if !slices.Equal(ran, test.ran) || len(s.standby.mailbox) != test.letters {
 					t.Errorf("hooks %q, %d letters", ran, len(s.standby.mailbox))
+				}
+				if n := len(s.calls("announce ")); n != test.announced {
+					t.Errorf("announced %d times", n)
 				}
 			})
 		})

@@ -143,7 +143,7 @@ func (r *run) notItself(round check.Round) check.Round {
 // say for themselves.
 func (r *run) askAgain(ctx context.Context, mayTake bool) (primary check.Verdict) {
 	guards := r.guardOn(ctx, lastGuard, mayTake)
-	if r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
+	if r.typed != typedTakeover && r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
 		pings := pingsWithin(lastGuard)
 		pings.Address, pings.Source = r.ground.address, r.ground.source
 		round := r.notItself(r.Ping(ctx, pings))
@@ -151,7 +151,7 @@ func (r *run) askAgain(ctx context.Context, mayTake bool) (primary check.Verdict
 		switch {
 		case round.Verdict == check.Up:
 			r.seen.Primary = check.Up
-		case round.Err != nil && ctx.Err() == nil:
+		case round.Err != nil && ctx.Err() == nil && r.typed == "":
 			r.ground.blame("%v", round.Err)
 		}
 	}

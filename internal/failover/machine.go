@@ -167,63 +167,75 @@ func (p *pings) leave(s *shared) {
 // acts is the lock under which aliases are raised, for all who raise in this
 // process at once: one after the other, each with four looks at the kernel and
 // a run of ip, 1,000 took 22 s, and 347 of them gave up waiting. Who lowers is
-// alone.
+// alone, and does not wait behind those who come to raise after him.
 type acts struct {
-	mu    sync.Mutex
-	turns map[state.Dir]*turn
+	mu      sync.Mutex
+	turns   map[state.Dir]*turn
+	waits   map[state.Dir]int // who want to be alone
+	changed chan struct{}     // closed when a turn is over, or a wait
 }
 
 // turn is the lock while this process has it.
 type turn struct {
 	alone  bool
 	users  int
-	waits  int           // who want to be alone next
 	ready  chan struct{} // closed when it is known whether the lock was got
 	unlock func()
 	err    error
-	over   chan struct{} // closed when the next may have a turn
 }
 
 func (a *acts) lock(ctx context.Context, dir state.Dir, alone bool) (unlock func(), err error) {
+	a.mu.Lock()
+	if a.turns == nil {
+		a.turns, a.waits, a.changed = map[state.Dir]*turn{}, map[state.Dir]int{}, make(chan struct{})
+	}
+	if alone {
+		a.waits[dir]++
+	}
+	t, mine, err := a.enter(ctx, dir, alone)
+	if alone {
+		a.waits[dir]--
+		a.change()
+	}
+	a.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if mine {
+		t.unlock, t.err = dir.LockActs(ctx)
+		close(t.ready)
+	}
+	if <-t.ready; t.err != nil {
+		a.leave(dir, t)
+		return nil, t.err
+	}
+	return func() { a.leave(dir, t) }, nil
+}
+
+// enter waits for a turn, with mu held but while it waits; mine says that it is a
+// new one.
+func (a *acts) enter(ctx context.Context, dir state.Dir, alone bool) (t *turn, mine bool, err error) {
 	for {
-		a.mu.Lock()
 		t, taken := a.turns[dir]
+		first := alone || a.waits[dir] == 0
 		switch {
-		case !taken:
-			t = &turn{alone: alone, users: 1, ready: make(chan struct{}), over: make(chan struct{})}
-			if a.turns == nil {
-				a.turns = map[state.Dir]*turn{}
-			}
+		case !taken && first:
+			t = &turn{alone: alone, users: 1, ready: make(chan struct{})}
 			a.turns[dir] = t
-			a.mu.Unlock()
-			t.unlock, t.err = dir.LockActs(ctx)
-			close(t.ready)
-		case alone || t.alone || t.waits > 0: // a queue of those who raise would keep who lowers waiting
-			if alone {
-				t.waits++
-			}
-			a.mu.Unlock()
-			select {
-			case <-t.over:
-				continue
-			case <-ctx.Done():
-				if alone {
-					a.mu.Lock()
-					t.waits--
-					a.mu.Unlock()
-				}
-				return nil, errors.New("another cluster of this run is still switching")
-			}
-		default:
+			return t, true, nil
+		case taken && first && !alone && !t.alone:
 			t.users++
-			a.mu.Unlock()
-			<-t.ready
+			return t, false, nil
 		}
-		if t.err != nil {
-			a.leave(dir, t)
-			return nil, t.err
+		changed := a.changed
+		a.mu.Unlock()
+		select {
+		case <-changed:
+			a.mu.Lock()
+		case <-ctx.Done():
+			a.mu.Lock()
+			return nil, false, errors.New("another cluster of this run is still switching")
 		}
-		return func() { a.leave(dir, t) }, nil
 	}
 }
 
@@ -238,5 +250,11 @@ func (a *acts) leave(dir state.Dir, t *turn) {
 	if t.err == nil {
 		t.unlock()
 	}
-	close(t.over)
+	a.change()
+}
+
+// change wakes all who wait.
+func (a *acts) change() {
+	close(a.changed)
+	a.changed = make(chan struct{})
 }

@@ -53,6 +53,7 @@ type machine struct {
 	fails   func(call string) error                      // makes a call of its World fail
 	raising func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
 	hook    func(context.Context, proc.Command) (output string, err error)
+	alone   bool // its tool raises well only while nobody else does
 
 	bootID  string
 	booted  time.Time
@@ -597,7 +598,7 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 }
 
 func (t tool) CanLease() error { return t.m.called("can lease") }
-func (t tool) Alone() bool     { return false }
+func (t tool) Alone() bool     { return t.m.alone }
 
 // record is what the machine's state directory says of a cluster.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {

@@ -31,7 +31,7 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 			r.rec.Neighbour = mac.String()
 		}
 	}
-	rule := d.Rule
+	rule := cmp.Or(done.rule, d.Rule)
 	if done.Outcome == state.TakeoverFailed && r.holding() {
 		rule = ruleHold // by which the next run goes on with it: one trouble
 	}

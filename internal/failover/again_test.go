@@ -1,0 +1,342 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// What asks once more asks as well as what asked first, and in doubt leaves
+// nothing on nobody.
+
+var farWitness = netip.MustParseAddr("9.9.9.9")
+
+// slow makes a witness that is far away answer after so long.
+func slow(w *World, rtt time.Duration) {
+	ping := w.Ping
+	w.Ping = func(ctx context.Context, p check.Pings) check.Round {
+		if p.Address != farWitness {
+			return ping(ctx, p)
+		}
+		whole := time.Duration(p.Count-1)*p.Interval + p.Timeout
+		if rtt > whole {
+			sleep(ctx, whole)
+			return check.Round{Verdict: check.Down, Sent: p.Count}
+		}
+		if !sleep(ctx, rtt) {
+			return check.Round{Sent: 1, Err: context.Cause(ctx)}
+		}
+		return check.Round{Verdict: check.Up, Sent: 1, Received: 1, RTT: rtt}
+	}
+}
+
+// TestASlowWitness answers in a short question as it does in a round.
+func TestASlowWitness(t *testing.T) {
+	for _, rtt := range []time.Duration{300 * time.Millisecond, 700 * time.Millisecond} {
+		t.Run(rtt.String(), func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.Witness = config.Witness{Addresses: []netip.Addr{farWitness}}
+				s.hooked(func(_ context.Context, name string) (string, error) {
+					if name == "/pre-takeover" {
+						time.Sleep(2 * time.Second)
+					}
+					return "", nil
+				})
+				s.do(s.primary.die)
+				report, err := s.inWorld(func(w *World) { slow(w, rtt) }, nil)
+				must(t, err)
+				s.want(report, state.TookOver, "")
+				s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
+				w := s.standby.world()
+				slow(&w, rtt)
+				report, err = ReleaseIn(t.Context(), w, s.settings, Options{})
+				must(t, err)
+				s.quiet()
+				s.want(report, state.Blocked, "but nobody took 172.16.0.1 within 10s: raised here again")
+			})
+		})
+	}
+}
+
+// TestAWitnessThatWasDeadBefore is no sign that this machine has been cut off
+// since.
+func TestAWitnessThatWasDeadBefore(t *testing.T) {
+	t.Run("handed over", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.settings.Failback = true
+			s.lost()
+			s.do(s.gateway.die)
+			s.minute()
+			s.minute()
+			s.hooked(func(_ context.Context, name string) (string, error) {
+				if name == "/post-release" {
+					s.do(s.primary.die)
+				}
+				return "", nil
+			})
+			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: raised here again")
+		})
+	})
+	t.Run("released by hand", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.do(s.primary.die)
+			s.ends(state.TookOver, "")
+			s.do(s.gateway.die)
+			s.want(s.release(Options{}), state.Blocked, "not released: whether somebody takes 172.16.0.1 over cannot be asked: no witness answers")
+			if !s.standby.holds(vipAddr) {
+				t.Error("it is on nobody")
+			}
+			s.want(s.release(Options{Force: true}), state.Released, "")
+		})
+	})
+	t.Run("released by hand, and the primary answers", func(t *testing.T) {
+		play(t, func(t *testing.T, s *scene) {
+			s.lost()
+			s.takesIt()
+			s.do(s.gateway.die)
+			s.want(s.release(Options{}), state.Released, "")
+		})
+	})
+}
+
+// TestOpenAndTaken: a hand-over that was interrupted is over when somebody has
+// what was given up, whatever the witness does.
+func TestOpenAndTaken(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.minute()
+		rec := s.standby.record(t, "web")
+		rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
+		rec.Offered = []netip.Addr{vipAddr}
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.do(func() {
+			s.standby.unset(vipAddr)
+			s.primary.set("eth0", "172.16.0.1/32")
+			s.primary.noPing = true
+			s.gateway.die()
+		})
+		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+	})
+}
+
+// TestForcePingsNobody, also when it asks once more.
+func TestForcePingsNobody(t *testing.T) {
+	for name, prepare := range map[string]func(s *scene, w *World){
+		"after a slow pre-takeover": func(s *scene, _ *World) {
+			s.hooked(func(_ context.Context, name string) (string, error) {
+				if name == "/pre-takeover" {
+					time.Sleep(2 * time.Second)
+				}
+				return "", nil
+			})
+		},
+		"after a wait for its turn": func(_ *scene, w *World) {
+			lock, waited := w.LockActs, false
+			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+				if !waited {
+					waited = true
+					time.Sleep(4 * time.Second)
+				}
+				return lock(ctx, d, alone)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.Host, s.settings.Interface = "10.9.9.9", "eth0"
+				clear(s.standby.gateway)
+				s.do(s.primary.die)
+				w := s.standby.world()
+				prepare(s, &w)
+				report, err := TakeOverIn(t.Context(), w, s.settings, Options{Force: true})
+				must(t, err)
+				s.want(report, state.TookOver, "by force")
+				if slices.Contains(s.calls("ping"), "ping 10.9.9.9") {
+					t.Error("it was pinged")
+				}
+			})
+		})
+	}
+}
+
+// TestTakeOverThatFailsOverAHandOver leaves that open: the next check goes on
+// with it.
+func TestTakeOverThatFailsOverAHandOver(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback = true
+		s.lost()
+		s.minute()
+		rec := s.standby.record(t, "web")
+		rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
+		rec.Offered = []netip.Addr{vipAddr}
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.do(func() { s.standby.unset(vipAddr) })
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "raise ") {
+				return errors.New("it broke")
+			}
+			return nil
+		}
+		s.want(s.takeover(Options{}), state.TakeoverFailed, "it broke")
+		s.standby.fails = nil
+		s.want(s.minute(), state.Holding, "nobody took 172.16.0.1")
+	})
+}
+
+// TestOnePauseOneLetter, although it came when all was decided.
+func TestOnePauseOneLetter(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.minute()
+		s.do(s.primary.die)
+		time.Sleep(time.Minute)
+		report, err := s.inWorld(func(w *World) {
+			lock := w.LockActs
+			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+				must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
+				return lock(ctx, d, alone)
+			}
+		}, nil)
+		must(t, err)
+		s.want(report, state.Blocked, "paused")
+		s.want(s.minute(), state.Blocked, "paused")
+		if got := s.subjects(); len(got) != 1 {
+			t.Errorf("letters %q", got)
+		}
+	})
+}
+
+// hanging is a wire whose ear hangs once.
+type hanging struct {
+	Wire
+	hang func()
+}
+
+func (h hanging) Heard(t time.Time) []vip.Heard { h.hang(); return h.Wire.Heard(t) }
+
+// TestHungAtTheLastLook: it goes on when it has been given up long ago.
+func TestHungAtTheLastLook(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.do(s.primary.die)
+		locked, until := false, make(chan struct{})
+		_, err := s.inWorld(func(w *World) {
+			lock, listen := w.LockActs, w.Listen
+			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+				unlock, err := lock(ctx, d, alone)
+				locked = true
+				return unlock, err
+			}
+			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+				wire, err := listen(l, own, addrs...)
+				return hanging{wire, func() {
+					if locked {
+						locked = false
+						<-until
+					}
+				}}, err
+			}
+		}, nil)
+		if e, ok := errors.AsType[*Error](err); !ok || !e.Hung {
+			t.Fatalf("it ended with %v", err)
+		}
+		s.do(s.primary.boot)
+		close(until)
+		time.Sleep(time.Minute)
+		if s.standby.holds(vipAddr) {
+			t.Error("it was raised")
+		}
+	})
+}
+
+// TestAToolThatMustBeAlone raises while nobody else of the process does.
+func TestAToolThatMustBeAlone(t *testing.T) {
+	for _, must := range []bool{false, true} {
+		play(t, func(t *testing.T, s *scene) {
+			s.standby.alone = must
+			s.do(s.primary.die)
+			var asked []bool
+			_, err := s.inWorld(func(w *World) {
+				lock := w.LockActs
+				w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+					asked = append(asked, alone)
+					return lock(ctx, d, alone)
+				}
+			}, nil)
+			if err != nil || !slices.Equal(asked, []bool{must}) {
+				t.Errorf("must be alone %t: asked for it %v, %v", must, asked, err)
+			}
+		})
+	}
+}
+
+// TestSleptBeforeItsTurn: the monotonic clock stands still while a machine
+// sleeps, the one on the wall does not.
+func TestSleptBeforeItsTurn(t *testing.T) {
+	r := &run{looked: time.Now()}
+	if r.stale() {
+		t.Error("now is not fresh")
+	}
+	r.looked = time.Now().Add(-time.Minute).Round(0) // as after a sleep: only the wall clock went on
+	if !r.stale() {
+		t.Error("a minute ago is fresh")
+	}
+}
+
+// TestOneOfTwoWitnessesCannotBeAsked: the silence of the other counts.
+func TestOneOfTwoWitnessesCannotBeAsked(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Isolated = true
+		s.settings.Witness = config.Witness{Addresses: []netip.Addr{gatewayAddr, farWitness}}
+		s.standby.fails = func(call string) error {
+			if call == "ping "+farWitness.String() {
+				return errors.New("cannot assign requested address")
+			}
+			return nil
+		}
+		s.do(s.primary.die)
+		s.ends(state.TookOver, "")
+		s.do(func() { s.cut = func(a, b *machine) bool { return a == s.standby || b == s.standby } })
+		s.minute()
+		s.want(s.minute(), state.Released, "no witness has answered in two checks in a row")
+	})
+}
+
+// TestTheFileOfTheStandbyOnThePrimary does no harm, by whatever address the
+// primary is known.
+func TestTheFileOfTheStandbyOnThePrimary(t *testing.T) {
+	for name, test := range map[string]struct{ host, own string }{
+		"its first":                   {"172.16.0.3", ""},
+		"of a second network":         {"192.168.7.2", "192.168.7.2/24"},
+		"second in the first network": {"172.16.0.33", "172.16.0.33/16"},
+		"by IPv6":                     {"2001:db8::2", "2001:db8::2/64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.Host, s.settings.Isolated = test.host, true
+				s.primary.unset(vipAddr)
+				if test.own != "" {
+					s.standby.set("eth0", test.own)
+				}
+				if name == "second in the first network" {
+					has := s.standby.nic("eth0").Addresses
+					has[len(has)-1].Secondary = true
+				}
+				s.standby.set("eth0", "172.16.0.1/32")
+				_, err := s.try()
+				if e, ok := errors.AsType[*Error](err); !ok || e.Code != 78 || e.Text != "this machine is the primary: "+test.host+" is its own address" {
+					t.Errorf("it ended with %v", err)
+				}
+			})
+		})
+	}
+}

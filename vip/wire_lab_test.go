@@ -133,7 +133,7 @@ func TestHolderAnswers(t *testing.T) {
 	far4, far6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:f::1")
 	linkLocal := netip.MustParseAddr("fe80::ff:fe00:2%eth0")
 	run(t, l.Primary, "ip addr add 192.0.2.1/32 dev eth0")
-	run(t, l.Primary, "ip -6 addr add 2001:db8:f::1/128 dev eth0 nodad preferred_lft 0")
+	up(t, l.Primary, "ip -6 addr add 2001:db8:f::1/128 dev eth0 nodad preferred_lft 0", far6)
 
 	for _, tt := range []struct {
 		name         string
@@ -185,7 +185,7 @@ func TestTwoHoldersAreBothHeard(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	run(t, l.Second, "ip addr add 172.16.0.1/32 dev eth0")
-	run(t, l.Second, "ip -6 addr add 2001:db8::1/128 dev eth0 nodad")
+	up(t, l.Second, "ip -6 addr add 2001:db8::1/128 dev eth0 nodad", vip6)
 
 	for name, addr := range map[string]netip.Addr{"IPv4": vip4, "IPv6": vip6} {
 		t.Run(name, func(t *testing.T) {
@@ -507,6 +507,19 @@ func neighbour(t testing.TB, h *lab.Host, addr netip.Addr) string {
 	return mac
 }
 
+// up gives a host an address, and waits until its kernel uses it: also without
+// duplicate address detection IPv6 gets it by a worker, which waits for a lock
+// that all namespaces share.
+func up(t testing.TB, h *lab.Host, line string, addr netip.Addr) {
+	t.Helper()
+	run(t, h, line)
+	for deadline := time.Now().Add(patience); run(t, h, "ip -o addr show tentative to "+addr.String()) != ""; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s stays tentative", addr)
+		}
+	}
+}
+
 // follows fails the test unless the client comes to find the address at that
 // MAC, without a packet of its own that could make it look, and then reaches it.
 func follows(t testing.TB, client *lab.Host, addr netip.Addr, mac net.HardwareAddr) {
@@ -539,7 +552,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 			time.Sleep(1100 * time.Millisecond) // Linux ignores for a second what would change a fresh entry (net.ipv4.neigh.*.locktime)
 
 			run(t, l.Primary, tt.take)
-			run(t, l.Standby, tt.up)
+			up(t, l.Standby, tt.up, tt.addr)
 			if got := neighbour(t, l.Client, tt.addr); got != l.Primary.MAC().String() {
 				t.Fatalf("without an announcement the client finds it at %q", got)
 			}
@@ -568,7 +581,7 @@ func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
 			run(t, l.Primary, tt.down)
-			run(t, l.Standby, tt.up)
+			up(t, l.Standby, tt.up, tt.addr)
 			run(t, l.Client, "ping -c 1 -W 5 "+tt.addr.String())
 			if got := neighbour(t, l.Client, tt.addr); got != l.Standby.MAC().String() {
 				t.Fatalf("the client finds it at %q", got)
@@ -576,7 +589,7 @@ func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
 			time.Sleep(1100 * time.Millisecond) // locktime, as above
 
 			run(t, l.Standby, tt.down)
-			run(t, l.Primary, tt.up)
+			up(t, l.Primary, tt.up, tt.addr)
 			strays := sniffUnicast(t, l.Standby, l.Primary.MAC())
 			w := wireOn(t, l.Standby, "eth0", tt.addr)
 			must(t, w.Announce(tt.addr, l.Primary.MAC()))

@@ -28,8 +28,9 @@ the primary was down once.
 ` + aboutKnown
 
 const aboutRelease = `Gives up what is held here, and waits up to 10s for another machine to take it;
-what nobody takes is raised here again. Until the primary was up once, or
-takeover or resume is typed, no check takes over.
+what nobody takes is raised here again. Where neither a witness nor the primary
+answers nobody could be heard, and it is refused. Until the primary was up once,
+or takeover or resume is typed, no check takes over.
 
   pingover release web
 

@@ -258,6 +258,37 @@ func TestHungAtTheLastLook(t *testing.T) {
 	})
 }
 
+// TestOthersAreToldByProbes of a takeover, also in rounds of less than a second,
+// and when all is asked once more: of two standbys the one goes first.
+func TestOthersAreToldByProbes(t *testing.T) {
+	for name, prepare := range map[string]func(s *scene){
+		"in a short round": func(s *scene) {
+			s.settings.Count, s.settings.Interval, s.settings.Timeout = 3, 100*time.Millisecond, 300*time.Millisecond
+		},
+		"once more, by a witness that only answers ARP": func(s *scene) {
+			s.gateway.noPing = true
+			s.hooked(func(_ context.Context, name string) (string, error) {
+				if name == "/pre-takeover" {
+					time.Sleep(2 * time.Second)
+					s.forget()
+				}
+				return "", nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				prepare(s)
+				s.do(s.primary.die)
+				s.ends(state.TookOver, "")
+				if probes := s.calls("ask for 172.16.0.1 on eth0, probe"); len(probes) < 2 {
+					t.Errorf("%d probes", len(probes))
+				}
+			})
+		})
+	}
+}
+
 // TestAToolThatMustBeAlone raises while nobody else of the process does.
 func TestAToolThatMustBeAlone(t *testing.T) {
 	for _, must := range []bool{false, true} {

@@ -201,6 +201,7 @@ type guards struct {
 	began  time.Time
 	length time.Duration
 	short  bool // cut off before the end of the round
+	once   bool // a witness is asked once, not at the start and at the end
 	tasks  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -212,16 +213,22 @@ type guards struct {
 // for by probes as soon as a witness has answered; else by requests.
 func (r *run) guard(ctx context.Context, length time.Duration, mayTake bool) *guards {
 	r.since = time.Now()
-	return r.guardOn(ctx, length, mayTake)
+	return r.guards(ctx, length, mayTake, false)
 }
 
-// guardOn is guard; what was heard before still counts.
-func (r *run) guardOn(ctx context.Context, length time.Duration, mayTake bool) *guards {
+// guardOnce is guard for the moment in which all is asked once more. What was
+// heard before still counts, as the witness does that has answered then; now it
+// may whenever it will: there is no time for a slow one to do so twice.
+func (r *run) guardOnce(ctx context.Context, mayTake bool) *guards {
+	return r.guards(ctx, lastGuard, mayTake, true)
+}
+
+func (r *run) guards(ctx context.Context, length time.Duration, mayTake, once bool) *guards {
 	r.listen()
 	ctx, cancel := context.WithCancel(ctx)
-	g := &guards{r: r, ctx: ctx, cancel: cancel, began: time.Now(), length: max(length, leastGuard)}
+	g := &guards{r: r, ctx: ctx, cancel: cancel, began: time.Now(), length: max(length, leastGuard), once: once}
 	clear(r.pinged)
-	g.take = mayTake && !r.set.Witness.Auto && len(r.ground.witness) == 0
+	g.take = mayTake && (once || !r.set.Witness.Auto && len(r.ground.witness) == 0)
 	switch {
 	case r.deaf == nil:
 	case r.set.DuplicateCheck:
@@ -348,23 +355,22 @@ func (g *guards) ping(a vip.Alias) {
 	}
 }
 
-// watch asks a witness at the start and at the end of the round, or all through a
-// short one.
+// watch asks a witness at the start and at the end of the round.
 func (g *guards) watch(w *witness, mayTake bool) {
 	w.start, w.end, w.unasked = "", "", false
-	if g.length <= lastGuard { // too short for two that a slow one could answer in
-		w.start = g.witnessAnswers(w, g.length)
-		w.end = w.start
-		return
-	}
 	window := min(edge, g.length/3)
+	if g.once {
+		window = g.length
+	}
 	w.start = g.witnessAnswers(w, window)
 	if w.start != "" && mayTake {
 		g.mu.Lock()
 		g.take = true
 		g.mu.Unlock()
 	}
-	if sleep(g.ctx, time.Until(g.began.Add(g.length-window))) {
+	if g.once {
+		w.end = w.start
+	} else if sleep(g.ctx, time.Until(g.began.Add(g.length-window))) {
 		w.end = g.witnessAnswers(w, window)
 	}
 }

@@ -142,7 +142,7 @@ func (r *run) notItself(round check.Round) check.Round {
 // virtual IP answers: what was seen before is too old. Primary is what its pings
 // say for themselves.
 func (r *run) askAgain(ctx context.Context, mayTake bool) (primary check.Verdict) {
-	guards := r.guardOn(ctx, lastGuard, mayTake)
+	guards := r.guardOnce(ctx, mayTake)
 	if r.typed != typedTakeover && r.ground.fault == "" && r.ground.address.IsValid() && !r.ground.route.Local {
 		pings := pingsWithin(lastGuard)
 		pings.Address, pings.Source = r.ground.address, r.ground.source

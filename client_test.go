@@ -141,8 +141,12 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 		s.check(s.Standby, args...).want(t, state.OK)
 	}
 	us := s.Standby.MAC().String()
-	of := func(what string, a netip.Addr) []frame {
-		return slices.DeleteFunc(heard.announcements(a), func(f frame) bool { return f.what != what })
+	of := func(what string, a netip.Addr, least int) (found []frame) {
+		s.within(10*time.Second, fmt.Sprintf("%d announcements of %s by %s are read", least, a, what), func() bool {
+			found = slices.DeleteFunc(heard.announcements(a), func(f frame) bool { return f.what != what })
+			return len(found) >= least
+		})
+		return found
 	}
 	for _, f := range heard.all() {
 		if (f.address == vip4 || f.address == vip6) && f.mac == us {
@@ -162,7 +166,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 		{"reply", vip4, "ff:ff:ff:ff:ff:ff", vip4},
 		{"advertisement", vip6, "33:33:00:00:00:01", netip.MustParseAddr("ff02::1")},
 	} {
-		frames := of(want.what, want.a)
+		frames := of(want.what, want.a, n)
 		if len(frames) != n {
 			t.Errorf("%d announcements of %s by %s, want %d: %v", len(frames), want.a, want.what, n, frames)
 		}
@@ -186,7 +190,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 	for i := range 3 {
 		s.check(s.Standby, args...).want(t, state.Holding)
 		for what, a := range map[string]netip.Addr{"request": vip4, "reply": vip4, "advertisement": vip6} {
-			if got := len(of(what, a)); got != n+i+1 {
+			if got := len(of(what, a, n+i+1)); got != n+i+1 {
 				t.Errorf("after run %d that holds: %d announcements of %s by %s, want %d", i+1, got, a, what, n+i+1)
 			}
 		}

@@ -162,9 +162,10 @@ func (w *Wire) note(h Heard) {
 	w.wake()
 }
 
-// end records why silence says nothing from here on, and at what. The kernel reports an
-// interface that goes down once and would deliver again when it is back up;
-// we stay deaf all the same, for what was missed in between cannot be known.
+// end records why silence says nothing from here on, and at what. The kernel
+// reports an interface that goes down once and would deliver again when it is
+// back up; we stay deaf all the same, for what was missed in between cannot be
+// known.
 func (w *Wire) end(what string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -152,13 +152,14 @@ func (r *run) agree(ctx context.Context, d state.Decision) state.Decision {
 // stand, and why others do not. Which, is asked last, when nothing is waited for
 // any more: what was seen is fresh then, and a pause is respected.
 func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []netip.Addr, failed []string) {
-	r.doing("raising")
+	r.doing("waiting for its turn to raise")
 	addrs, unlock, err := r.turn(ctx, which)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
 	defer r.again()
 	defer unlock()
+	r.doing("raising " + addressList(addrs))
 	for _, a := range r.ground.aliases {
 		addr := a.Prefix.Addr()
 		if !slices.Contains(addrs, addr) {
@@ -239,9 +240,17 @@ func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr,
 		if outwaited {
 			// It may have given way in the same moment as we did.
 			act := context.WithoutCancel(ctx)
-			if left, err := r.giveWay(act, raised, rivalGone); err == nil && len(left) == len(raised) {
-				if again, failed := r.raise(act, func() []netip.Addr { return r.unclaimed(left) }); len(again) > 0 {
+			left, err := r.giveWay(act, raised, rivalGone)
+			switch {
+			case err != nil:
+				change.Reason += "; but whether somebody has it now cannot be asked: " + err.Error()
+			case len(left) == len(raised):
+				again, failed := r.raise(act, func() []netip.Addr { return r.unclaimed(left) })
+				if len(again) > 0 {
 					return r.keep(d, change, failed)
+				}
+				if len(failed) > 0 {
+					change.Reason += "; but nobody has it now, and it could not be raised here again: " + strings.Join(failed, "; ")
 				}
 			}
 		}

@@ -116,10 +116,7 @@ func TestOpenAndTaken(t *testing.T) {
 		s.settings.Failback = true
 		s.lost()
 		s.minute()
-		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-		rec.Offered = []netip.Addr{vipAddr}
-		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.killedInAHandOver()
 		s.do(func() {
 			s.standby.unset(vipAddr)
 			s.primary.set("eth0", "172.16.0.1/32")
@@ -177,10 +174,7 @@ func TestTakeOverThatFailsOverAHandOver(t *testing.T) {
 		s.settings.Failback = true
 		s.lost()
 		s.minute()
-		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-		rec.Offered = []netip.Addr{vipAddr}
-		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.killedInAHandOver()
 		s.do(func() { s.standby.unset(vipAddr) })
 		s.standby.fails = func(call string) error {
 			if strings.HasPrefix(call, "raise ") {
@@ -194,7 +188,8 @@ func TestTakeOverThatFailsOverAHandOver(t *testing.T) {
 	})
 }
 
-// TestOnePauseOneLetter, although it came when all was decided.
+// TestOnePauseOneLetter, and nothing raised, although it came when all was decided
+// and the wait for its turn was short.
 func TestOnePauseOneLetter(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.minute()
@@ -209,6 +204,9 @@ func TestOnePauseOneLetter(t *testing.T) {
 		}, nil)
 		must(t, err)
 		s.want(report, state.Blocked, "paused")
+		if s.standby.holds(vipAddr) {
+			t.Error("it was raised in a pause")
+		}
 		s.want(s.minute(), state.Blocked, "paused")
 		if got := s.subjects(); len(got) != 1 {
 			t.Errorf("letters %q", got)
@@ -370,4 +368,30 @@ func TestTheFileOfTheStandbyOnThePrimary(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBothLetGoAndItCannotBeRaisedAgain: that nobody has it is said, and the next
+// check takes it over.
+func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		rival := s.add("rival", 9, "172.16.0.9/16") // its MAC is the higher one
+		s.do(s.primary.die)
+		raises := 0
+		s.standby.fails = func(call string) error {
+			switch {
+			case strings.HasPrefix(call, "raise "):
+				if raises++; raises == 2 {
+					return errors.New("it broke")
+				}
+				time.AfterFunc(time.Millisecond, func() { s.do(func() { rival.set("eth0", "172.16.0.1/32") }) })
+			case strings.HasPrefix(call, "lower "):
+				time.AfterFunc(time.Millisecond, func() { s.do(func() { rival.unset(vipAddr) }) })
+			}
+			return nil
+		}
+		s.ends(state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well: it is given up here; "+
+			"but nobody has it now, and it could not be raised here again: it broke")
+		s.standby.fails = nil
+		s.want(s.minute(), state.TookOver, "")
+	})
 }

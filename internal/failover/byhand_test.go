@@ -395,10 +395,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.lost()
 				s.minute()
-				rec := s.standby.record(t, "web")
-				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-				rec.Offered = []netip.Addr{vipAddr}
-				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				s.killedInAHandOver()
 				s.do(func() { s.standby.unset(vipAddr) })
 				s.standby.mailbox = nil
 				if got := test.typed(s); got.Outcome != test.outcome {

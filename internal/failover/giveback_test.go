@@ -38,6 +38,17 @@ func (s *scene) takesIt() {
 	}
 }
 
+// killedInAHandOver is what a run leaves that was killed when it had written down
+// that it hands the virtual IP over; whether it had lowered it is the test's
+// affair.
+func (s *scene) killedInAHandOver() {
+	s.t.Helper()
+	rec := s.standby.record(s.t, "web")
+	rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
+	rec.Offered = []netip.Addr{vipAddr}
+	must(s.t, state.Dir(s.standby.dir).Save(rec, false))
+}
+
 func (s *scene) wantCalls(want ...string) {
 	s.t.Helper()
 	if diff := cmp.Diff(want, s.calls("raise 1", "lower ", "announce ", "hook ")); diff != "" {
@@ -137,10 +148,7 @@ func TestKilledInAHandOver(t *testing.T) {
 				s.lost()
 				s.minute()
 				s.minute()
-				rec := s.standby.record(t, "web")
-				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-				rec.Offered = []netip.Addr{vipAddr}
-				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				s.killedInAHandOver()
 				s.do(func() {
 					s.standby.unset(vipAddr)
 					if test.taken {

@@ -90,25 +90,6 @@ func TestTooOldToActUpon(t *testing.T) {
 	}
 }
 
-// TestAPauseCountsToTheLast, however short the wait for the turn was.
-func TestAPauseCountsToTheLast(t *testing.T) {
-	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
-		report, err := s.inWorld(func(w *World) {
-			lock := w.LockActs
-			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
-				must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
-				return lock(ctx, d, alone)
-			}
-		}, nil)
-		must(t, err)
-		s.want(report, state.Blocked, "paused")
-		if s.standby.holds(vipAddr) {
-			t.Error("it was raised in a pause")
-		}
-	})
-}
-
 // TestNeverItsTurn: others switch all the time. What is not fresh is not acted
 // upon, and that is said.
 func TestNeverItsTurn(t *testing.T) {
@@ -384,10 +365,7 @@ func TestAnOpenHandOver(t *testing.T) {
 				s.lost()
 				s.minute()
 				s.minute()
-				rec := s.standby.record(t, "web")
-				rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "handed over"})
-				rec.Offered = []netip.Addr{vipAddr}
-				must(t, state.Dir(s.standby.dir).Save(rec, false))
+				s.killedInAHandOver()
 				s.do(func() { s.standby.unset(vipAddr); test.happens(s) })
 				s.want(s.minute(), test.outcome, test.reason)
 				if held := s.standby.kernel(); held.Holds(vipAddr) || held.Holds(netip.MustParseAddr("172.16.0.77")) {

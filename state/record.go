@@ -54,19 +54,19 @@ type Record struct {
 	Streaks Streaks      `json:"streaks"`
 	// ReleasedByHand stops takeovers until the primary was up once,
 	// TakenByHand and NobodyTook stop automatic failback until it was down once.
-	ReleasedByHand bool      `json:"released_by_hand"`
-	TakenByHand    bool      `json:"taken_by_hand"`
-	NobodyTook     bool      `json:"nobody_took"` // when it was tried to hand over
-	Owed           *Owed     `json:"hook_owed"`   // hook that has to run yet
-	Gateways       []Gateway `json:"gateways"`    // automatic witnesses last known
-	WitnessTold    bool      `json:"witness_told"`
-	Troubles       []Trouble `json:"troubles"`
-	Thread         string    `json:"thread"`     // Message-ID of the last letter about a takeover
-	BackTold       bool      `json:"back_told"`  // that the primary answers again, since then
-	MailError      *string   `json:"mail_error"` // why mail waits; nil while it is delivered
-	Damping        Damping   `json:"damping"`
-	Outbox         []Letter  `json:"outbox"`
-	Changes        []Change  `json:"changes"`
+	ManualRelease   bool         `json:"released_by_hand"`
+	ManualTakeover  bool         `json:"taken_by_hand"`
+	NobodyTook      bool         `json:"nobody_took"` // when it was tried to hand over
+	PendingHook     *PendingHook `json:"hook_owed"`   // hook that has to run yet
+	Gateways        []Gateway    `json:"gateways"`    // automatic witnesses last known
+	WitnessReported bool         `json:"witness_told"`
+	Alerts          []Alert      `json:"troubles"`
+	Thread          string       `json:"thread"`     // Message-ID of the last letter about a takeover
+	BackReported    bool         `json:"back_told"`  // that the primary answers again, since then
+	MailError       *string      `json:"mail_error"` // why mail waits; nil while it is delivered
+	Damping         Damping      `json:"damping"`
+	Outbox          []Message    `json:"outbox"`
+	Changes         []Change     `json:"changes"`
 	// Counts are all changes there ever were, by how they ended, those that
 	// Changes has no room for too.
 	Counts map[Outcome]int `json:"counts"`
@@ -75,8 +75,8 @@ type Record struct {
 	Settings map[string][]string `json:"settings"`
 }
 
-// Owed is a hook that belongs to a change that is written down already.
-type Owed struct {
+// PendingHook is a hook that belongs to a change that is written down already.
+type PendingHook struct {
 	Hook   string    `json:"hook"` // post-takeover or post-release
 	Event  string    `json:"event"`
 	Time   time.Time `json:"time"` // of the change
@@ -133,8 +133,8 @@ type Gateway struct {
 	Address   netip.Addr `json:"address"`
 }
 
-// Trouble is a bad state that lasts: it is mailed once, then after `remind`.
-type Trouble struct {
+// Alert is a bad state that lasts: it is mailed once, then after `remind`.
+type Alert struct {
 	Kind      string    `json:"kind"`
 	Rule      int       `json:"rule"`
 	Since     time.Time `json:"since"`
@@ -144,19 +144,19 @@ type Trouble struct {
 
 // Damping keeps what comes again and again from becoming a storm of mail.
 type Damping struct {
-	Told     []Told    `json:"told"`     // the kinds of news of which some of the last hour was mailed
-	Since    time.Time `json:"since"`    // since when what repeats is gathered; zero: it is not
-	Gathered []Note    `json:"gathered"` // and not mailed yet
+	Mailed     []MailedKind `json:"told"`     // the kinds of news of which some of the last hour was mailed
+	Since      time.Time    `json:"since"`    // since when what repeats is gathered; zero: it is not
+	Suppressed []Suppressed `json:"gathered"` // and not mailed yet
 }
 
-// Told is a kind of news and when the newest of it that was mailed came.
-type Told struct {
+// MailedKind is a kind of news and when the newest of it that was mailed came.
+type MailedKind struct {
 	Kind string    `json:"kind"`
 	Time time.Time `json:"time"`
 }
 
-// Note is a piece of news that waits for the letter that tells many.
-type Note struct {
+// Suppressed is a piece of news that waits for the letter that tells many.
+type Suppressed struct {
 	Time   time.Time `json:"time"`
 	Kind   string    `json:"kind"`
 	Event  string    `json:"event"`
@@ -169,7 +169,7 @@ type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
 	Outcome  Outcome   `json:"outcome"`
-	ByHand   bool      `json:"by_hand"`
+	Manual   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`
 	Evidence Evidence  `json:"evidence"`
 }
@@ -244,9 +244,9 @@ type Command struct {
 	Output string   `json:"output,omitempty"` // the end of what it printed, of a hook and of what failed
 }
 
-// Letter is one mail that is owed to its recipients. It stays in the outbox,
+// Message is one mail that is owed to its recipients. It stays in the outbox,
 // under the same Message-ID, until each of them has had it.
-type Letter struct {
+type Message struct {
 	MessageID string    `json:"message_id"`
 	InReplyTo string    `json:"in_reply_to,omitempty"`
 	Time      time.Time `json:"time"`

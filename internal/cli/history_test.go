@@ -16,7 +16,7 @@ import (
 // pastTakeover is a change with all that may be seen and done.
 func pastTakeover(event string, when time.Time) state.Change {
 	return state.Change{
-		Event: event, Time: when, Outcome: state.TookOver, ByHand: true,
+		Event: event, Time: when, Outcome: state.TookOver, Manual: true,
 		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth",
 		Evidence: state.Evidence{
 			Address: "172.16.0.2",

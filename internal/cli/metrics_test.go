@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 	took := known(active("web"), here("172.16.0.1/16"), func(r *state.Record) {
 		r.Changes = []state.Change{{Time: ago(4 * time.Hour)}, {Time: ago(3 * time.Hour)}}
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
-		r.Outbox = make([]state.Letter, 3)
+		r.Outbox = make([]state.Message, 3)
 	})
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil

@@ -264,7 +264,7 @@ func TestAKillAtAnyTime(t *testing.T) {
 				path := filepath.Join(s.standby.dir, "web.json")
 				var disk []byte
 				var kernel []nic
-				var mailbox []state.Letter
+				var mailbox []state.Message
 				s.standby.fails = func(call string) error {
 					if call == c.What || c.What == delivered && call == "deliver 1" {
 						disk, _ = os.ReadFile(path)

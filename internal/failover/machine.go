@@ -51,7 +51,7 @@ func (m *Machine) Release(ctx context.Context, c config.Cluster, o Options) (Rep
 	return m.do(ReleaseIn, ctx, c, o)
 }
 
-func (m *Machine) do(act func(context.Context, World, config.Cluster, Options) (Report, error), ctx context.Context, c config.Cluster, o Options) (Report, error) {
+func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Report, error), ctx context.Context, c config.Cluster, o Options) (Report, error) {
 	world, err := Real(c)
 	if err != nil {
 		return Report{}, err
@@ -60,11 +60,11 @@ func (m *Machine) do(act func(context.Context, World, config.Cluster, Options) (
 }
 
 // share is the world with what is shared in it.
-func (m *Machine) share(world World) World {
+func (m *Machine) share(world Env) Env {
 	ping := world.Ping
 	world.Ping = func(ctx context.Context, p check.Pings) check.Round { return m.pings.ping(ctx, p, ping) }
-	world.Look, world.LockActs, world.Locks = m.vips.Look, m.acts.lock, &m.locks
-	world.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+	world.Snapshot, world.LockSwitch, world.Locks = m.vips.TakeSnapshot, m.acts.lock, &m.locks
+	world.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
 		return listening(m.vips.Open(l, own, addrs...))
 	}
 	if tool, ok := world.Tool.(vip.Tool); ok {
@@ -202,7 +202,7 @@ func (a *acts) lock(ctx context.Context, dir state.Dir, alone bool) (unlock func
 		return nil, err
 	}
 	if mine {
-		t.unlock, t.err = dir.LockActs(ctx)
+		t.unlock, t.err = dir.LockSwitch(ctx)
 		close(t.ready)
 	}
 	if <-t.ready; t.err != nil {

@@ -135,7 +135,7 @@ func TestWhoRaisesIsNotAlone(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	unlock, err := dir.LockActs(ended)
+	unlock, err := dir.LockSwitch(ended)
 	if err != nil {
 		t.Fatalf("the lock is still held: %v", err)
 	}

@@ -312,7 +312,7 @@ func TestWordsByHand(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.Tell(test.event)
+				o.OnEvent(test.event)
 				return failover.Report{Outcome: state.OK, Reason: "r"}, nil
 			})
 			const line = "pingover: web: ok: r\n"
@@ -338,7 +338,7 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
 	p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.Tell(failover.Noted{Text: "of " + c.Name, Loud: true})
+		o.OnEvent(failover.Note{Text: "of " + c.Name, Warning: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
 	synctest.Test(t, func(t *testing.T) { // one begins after the other
@@ -381,13 +381,13 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ReleasedByHand: true})
+			remember(t, dir, &state.Record{Cluster: name, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
 		defer unlock()
 		time.AfterFunc(time.Second, func() {
-			if rec, err := state.Dir(dir).Load("web", false); err != nil || rec.ReleasedByHand {
+			if rec, err := state.Dir(dir).Load("web", false); err != nil || rec.ManualRelease {
 				t.Errorf("web waits for db, %v", err)
 			}
 		})
@@ -442,7 +442,7 @@ func TestADryRunByHand(t *testing.T) {
 	} {
 		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
-			o.Tell(failover.Ran{Command: del, DryRun: o.DryRun})
+			o.OnEvent(failover.Ran{Command: del, DryRun: o.DryRun})
 			return failover.Report{
 				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
 				Evidence: state.Evidence{Commands: []state.Command{del}},
@@ -498,7 +498,7 @@ func TestPauseAndResume(t *testing.T) {
 		released := func(cluster string) bool {
 			rec, err := state.Dir(dir).Load(cluster, false)
 			must(t, err)
-			return rec.ReleasedByHand
+			return rec.ManualRelease
 		}
 		const nothing = "nothing to resume: neither paused nor released by hand\n"
 
@@ -521,7 +521,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
 		const takeAgain = "the release by hand is over: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ReleasedByHand: true})
+		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: the pause is over: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
@@ -529,7 +529,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ReleasedByHand: true})
+		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)

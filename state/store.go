@@ -31,14 +31,14 @@ const maxRecord = 16 << 20
 // of the pause command bounds it.
 const defaultPause = time.Hour
 
-// BrokenError is a record that cannot be believed. It was kept aside as Kept
+// CorruptError is a record that cannot be believed. It was kept aside as Kept
 // when that was possible.
-type BrokenError struct {
+type CorruptError struct {
 	Path, Kept string
 	Err        error
 }
 
-func (e *BrokenError) Error() string {
+func (e *CorruptError) Error() string {
 	if e.Kept == "" {
 		return fmt.Sprintf("%s is broken (%v) and is not believed", e.Path, e.Err)
 	}
@@ -115,7 +115,7 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	if err == nil {
 		return rec, nil
 	}
-	broken := &BrokenError{Path: path, Err: err}
+	broken := &CorruptError{Path: path, Err: err}
 	if kept := path + ".bad"; keep && os.Rename(path, kept) == nil {
 		broken.Kept = kept
 	}
@@ -413,13 +413,13 @@ func (d Dir) holder(cluster string) int {
 	return pid
 }
 
-// LockActs takes the machine-wide lock under which labels are chosen and
+// LockSwitch takes the machine-wide lock under which labels are chosen and
 // aliases raised and verified: two clusters that choose "eth0:1" in the same
 // moment would silently lose one alias. It waits until ctx ends. Where the
 // file cannot be made or written, it is locked read-only, and where there is
 // none, this program's own file is. That is never what Lock falls back to:
 // the run that waits here would be waiting for itself.
-func (d Dir) LockActs(ctx context.Context) (unlock func(), err error) {
+func (d Dir) LockSwitch(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(string(d), "act.lock")
 	for {
 		f, err := lock(path, "/proc/self/exe")

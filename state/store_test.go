@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	case partHoldWithChild:
 		err = lockWithChild(dir)
 	case partHoldActs:
-		err = keepLock(dir.LockActs(context.Background()))
+		err = keepLock(dir.LockSwitch(context.Background()))
 	case partSave:
 		err = saveForEver(dir)
 	case partUmask:
@@ -163,7 +163,7 @@ func fullRecord() *Record {
 	at := func(minute int) time.Time { return time.Date(2026, 3, 1, 3, minute, 5, 0, time.UTC) }
 	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
 	change := Change{
-		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, ByHand: true,
+		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, Manual: true,
 		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
@@ -184,17 +184,17 @@ func fullRecord() *Record {
 		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either", Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120},
 		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
-		ReleasedByHand: true, TakenByHand: true, NobodyTook: true,
-		Owed:        &Owed{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		Gateways:    []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
-		WitnessTold: true,
-		Troubles:    []Trouble{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
-		Thread:      "<1.took-over@standby>", BackTold: true, MailError: &refused,
+		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
+		PendingHook:     &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
+		Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
+		WitnessReported: true,
+		Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+		Thread:          "<1.took-over@standby>", BackReported: true, MailError: &refused,
 		Damping: Damping{
-			Told: []Told{{Kind: "took-over", Time: at(3)}}, Since: at(3),
-			Gathered: []Note{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
+			Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+			Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
 		},
-		Outbox: []Letter{{
+		Outbox: []Message{{
 			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
 		}},
@@ -265,7 +265,7 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 		history.Changes, history.Outbox = append(history.Changes, c), append(history.Outbox, l)
 	}
 	empty := smallRecord()
-	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Letter{}, []Change{}
+	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Message{}, []Change{}
 	for _, test := range []struct {
 		name string
 		rec  *Record
@@ -387,7 +387,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 
 func wantBroken(t *testing.T, err error, path, kept, why string) {
 	t.Helper()
-	var broken *BrokenError
+	var broken *CorruptError
 	if !errors.As(err, &broken) {
 		t.Fatalf("error %v, want a *BrokenError", err)
 	}
@@ -464,7 +464,7 @@ func TestUnreadableRecordIsNotCalledBroken(t *testing.T) {
 			var err error
 			ok(t, asOwnerOnly(func() { got, err = d.Load("web", true) }))
 			wantError(t, err, fmt.Sprintf(test.want, d.path("web", ".json")))
-			if errors.As(err, new(*BrokenError)) {
+			if errors.As(err, new(*CorruptError)) {
 				t.Error("it is called broken, which nobody can know")
 			}
 			if diff := same(freshRecord(), got); diff != "" {
@@ -516,7 +516,7 @@ func TestSymbolicLinkIsRefused(t *testing.T) {
 		{"saving the record", "web.json", func(d Dir) error { return d.Save(smallRecord(), true) }},
 		{"saving by the temporary file", "web.json.tmp", func(d Dir) error { return d.Save(smallRecord(), true) }},
 		{"locking", "web.lock", func(d Dir) error { _, err := d.Lock("web"); return err }},
-		{"locking all clusters", "act.lock", func(d Dir) error { _, err := d.LockActs(context.Background()); return err }},
+		{"locking all clusters", "act.lock", func(d Dir) error { _, err := d.LockSwitch(context.Background()); return err }},
 		{"asking for a pause", "web.pause", func(d Dir) error { _, err := d.PausedUntil("web"); return err }},
 	} {
 		for _, exists := range []bool{true, false} {
@@ -592,7 +592,7 @@ func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 			"web.json":     func(d Dir) error { _, err := d.Load("web", true); return err },
 			"web.json.tmp": func(d Dir) error { return d.Save(smallRecord(), false) },
 			"web.lock":     func(d Dir) error { _, err := d.Lock("web"); return err },
-			"act.lock":     func(d Dir) error { _, err := d.LockActs(t.Context()); return err },
+			"act.lock":     func(d Dir) error { _, err := d.LockSwitch(t.Context()); return err },
 			"web.pause":    func(d Dir) error { _, err := d.PausedUntil("web"); return err },
 		} {
 			t.Run(file+" is "+what, func(t *testing.T) {
@@ -659,7 +659,7 @@ func writeWithUmasks(dir Dir) error {
 		_, err1 := (below + "/locked").Lock("web")
 		err2 := (below + "/made").Save(smallRecord(), false)
 		_, err3 := (below + "/made").Lock("web")
-		_, err4 := (below + "/made").LockActs(context.Background())
+		_, err4 := (below + "/made").LockSwitch(context.Background())
 		err6 := (below + "/made").Pause("web", time.Now())
 		err5 := (below + "/there").Save(smallRecord(), false)
 		unix.Umask(0)

@@ -20,7 +20,7 @@ func (d *draft) completeLease() {
 	if slices.ContainsFunc(looked, func(name string) bool { return d.bad[name] }) {
 		return
 	}
-	if least := 2 * d.LongestLook(); d.Lease < least {
+	if least := 2 * d.LongestProbe(); d.Lease < least {
 		d.wrong("lease", 0, "shorter than twice the longest look, %s%s; make it longer, or count, interval, timeout or retry-wait smaller",
 			DurationText(least), d.because(looked))
 	}

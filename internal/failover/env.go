@@ -14,22 +14,22 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
 
-// Env is all that a check sees and touches outside its own record: the
-// kernel, the link, the tools, the mail server. It is the one place where
-// tests put something else; the clock is Go's own, which testing/synctest
-// fakes.
+// Env is all that a check sees and touches outside its own record: the kernel,
+// the links, the tools, the mail server. It is the one place where tests put
+// something else; the clock is Go's own, which testing/synctest fakes.
 type Env struct {
 	Snapshot  func() (*vip.Snapshot, error)
 	Route     func(netip.Addr) (vip.Route, error)
 	Gateway   func(link string, v6 bool) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
-	Ping      func(context.Context, check.Pings) check.Round
-	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error)
+	Ping      run.Ping
+	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error)
 	Neighbour func(link string, a netip.Addr) net.HardwareAddr
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
@@ -38,27 +38,18 @@ type Env struct {
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
 	Locks     *state.Locks // of the process
-	// LockActs is for who raises, or, alone, for who lowers.
-	LockSwitch func(ctx context.Context, d state.Dir, alone bool) (unlock func(), err error)
+	// LockSwitch takes the switch lock, shared where this process may assign
+	// addresses side by side.
+	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
 	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
-	// What only an examination needs: all addresses of a name; how far the
-	// way of mail goes, without a letter; and what whoever takes one says.
+	// What only doctor needs: all addresses of a name; a connection to the mail
+	// server, without a message; a test message, and the server's reply.
 	Lookup   func(ctx context.Context, name string) ([]netip.Addr, error)
 	TestMail func(context.Context) (how string, err error)
-	SendTest func(ctx context.Context, l state.Message, to string) (said string, err error)
+	SendTest func(ctx context.Context, m state.Message, to string) (reply string, err error)
 }
 
-// Listener asks, listens and announces on one interface; vip.Listener is the real one.
-type Listener interface {
-	Ask(target, from netip.Addr) error
-	Announce(addr netip.Addr, mac net.HardwareAddr) error
-	Replies(since time.Time) []vip.Reply
-	Changed() <-chan struct{}
-	Err() error
-	Close() error
-}
-
-// Tool raises and lowers addresses; vip.Tool is the real one.
+// Tool assigns and removes addresses; vip.Tool is the real one.
 type Tool interface {
 	RaisePlan(*vip.Snapshot, vip.Alias) ([]string, error)
 	LowerPlan(*vip.Snapshot, netip.Addr) ([][]string, error)
@@ -67,18 +58,18 @@ type Tool interface {
 	RenewPlan(*vip.Snapshot, vip.Alias) ([][]string, error)
 	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
 	CanLease() error
-	Exclusive() bool // raises well only while nobody else does
-	String() string  // and whose it is
+	Exclusive() bool // assigns correctly only while nobody else does
+	String() string  // the tool and its package
 }
 
-// resolveTimeout is for finding the primary's address by its name.
+// resolveTimeout is for the lookup of the primary's name.
 const resolveTimeout = 5 * time.Second
 
-// Real is the world as it is, for one cluster. The error is an *Error: a
-// setting that does not fit this machine; what it returns with one lacks the
-// tool, or the ways of mail.
+// Real is the environment as it is, for one cluster. The error is a *run.Error:
+// a setting that does not fit this machine; what it returns with one lacks the
+// tool, or the mail functions.
 func Real(c config.Cluster) (Env, error) {
-	w := Env{
+	env := Env{
 		Snapshot:  vip.TakeSnapshot,
 		Route:     vip.RouteTo,
 		Gateway:   vip.Gateway,
@@ -90,23 +81,23 @@ func Real(c config.Cluster) (Env, error) {
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return check.Lookup(ctx, name, resolveTimeout)
 		},
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:       proc.Run,
 		MayPing:    check.Permission,
 		MayRaise:   vip.Permission,
 		Locks:      new(state.Locks),
-		LockSwitch: lockActs,
+		LockSwitch: lockSwitch,
 		BootID:     bootID,
 		Uptime:     uptime,
 	}
 	var err error
 	if len(c.VIPs) > 0 {
 		if tool, missing := vip.FindTool(c.Tool); missing == nil {
-			w.Tool = tool
+			env.Tool = tool
 		} else {
-			err = &Error{Code: codeSettings, Text: missing.Error(), Hint: "install it, or give the tool that is there with --tool"}
+			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
 		}
 	}
 	server := notify.Server{
@@ -118,26 +109,26 @@ func Real(c config.Cluster) (Env, error) {
 		pem, unread := os.ReadFile(c.Mail.CAFile)
 		server.Roots = x509.NewCertPool()
 		if unread != nil || !server.Roots.AppendCertsFromPEM(pem) {
-			return w, &Error{Code: codeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
+			return env, &run.Error{Code: run.CodeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
 		}
 	}
-	w.Deliver, w.TestMail, w.SendTest = server.Deliver, server.TestConnection, server.SendTest
-	return w, err
+	env.Deliver, env.TestMail, env.SendTest = server.Deliver, server.TestConnection, server.SendTest
+	return env, err
 }
 
-func listening(wire *vip.Listener, err error) (Listener, error) {
+func listening(l *vip.Listener, err error) (vip.Conn, error) {
 	if err != nil {
-		return nil, err // not a nil *vip.Wire in an interface
+		return nil, err // not a nil *vip.Listener in an interface
 	}
-	return wire, nil
+	return l, nil
 }
 
-// lockActs is the machine's lock, for one at a time whatever he does.
-func lockActs(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
+// lockSwitch is the machine's lock, for one at a time whatever it does.
+func lockSwitch(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
 	return d.LockSwitch(ctx)
 }
 
-// bootID names the boot this machine is in (random(4)).
+// bootID names this boot of the machine (random(4)).
 func bootID() (string, error) {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(data)), err

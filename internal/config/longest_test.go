@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLongestLook(t *testing.T) {
+func TestLongestProbe(t *testing.T) {
 	for line, want := range map[string]struct{ round, longest time.Duration }{
 		"--host h": {13 * time.Second, 50 * time.Second},
 		"--host h --count 1 --timeout 10ms --retry-wait 0":                           {10 * time.Millisecond, 12010 * time.Millisecond},
@@ -17,8 +17,8 @@ func TestLongestLook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Round() != want.round || c.LongestLook() != want.longest {
-			t.Errorf("%s: a round of %s and a look of %s, want %s and %s", line, c.Round(), c.LongestLook(), want.round, want.longest)
+		if c.Round() != want.round || c.LongestProbe() != want.longest {
+			t.Errorf("%s: a round of %s and a look of %s, want %s and %s", line, c.Round(), c.LongestProbe(), want.round, want.longest)
 		}
 	}
 }

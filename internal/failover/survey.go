@@ -334,7 +334,11 @@ func gateways(j *job, rec *state.Record, l *Local) (found []state.Gateway) {
 		if !gateway.IsValid() || gateway == l.Address || j.isVIP(gateway.WithZone("")) {
 			continue
 		}
-		if mac := j.Neighbour(name, gateway).String(); mac != "" && mac == rec.Neighbour {
+		mac, err := j.Neighbour(name, gateway)
+		if err != nil {
+			j.Warnf("the gateway's MAC is unknown: %v", err)
+		}
+		if mac != nil && mac.String() == rec.Neighbour {
 			continue // the primary by another address
 		}
 		found = append(found, state.Gateway{Interface: name, Address: gateway})

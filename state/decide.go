@@ -10,6 +10,17 @@ import (
 	"pingover/check"
 )
 
+// Rules of Decide that other steps refer to; the numbers are those of the table
+// in README.md.
+const (
+	RuleUnfinished = 1 // an open intent to release
+	RulePaused     = 2 // keeps what is held
+	RuleConflict   = 3 // another machine has what is held
+	RuleIsolated   = 4 // no witness replies
+	RuleFailback   = 5 // hands over
+	RuleHold       = 6 // holds, and assigns what is missing
+)
+
 // Known is what was known before the check: the part of the record, and of
 // the pause file, that the decision rests on.
 type Known struct {

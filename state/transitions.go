@@ -139,9 +139,8 @@ func (r *Record) Withdraw(now time.Time) {
 	}
 }
 
-// Reopen is Withdraw for an intent that stood in place of another: that is open
-// again.
-func (r *Record) Reopen(before Record) {
+// reopen restores the intent, and the role, that was before this run's.
+func (r *Record) reopen(before Record) {
 	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
 }
 

@@ -60,6 +60,7 @@ type actor struct {
 	recheck recheck
 	intent  *state.Change // that is open; nil for none
 	opened  bool          // by this run
+	resumes bool          // a hand-over was open before
 	done    Result
 }
 
@@ -69,7 +70,7 @@ func act(ctx context.Context, j *job, asker *vip.Asker, i intent, o Observation,
 		ctx = context.WithoutCancel(ctx)
 	}
 	a := &actor{
-		j: j, asker: asker, recheck: again, intent: i.change, opened: i.opened,
+		j: j, asker: asker, recheck: again, intent: i.change, opened: i.opened, resumes: i.resumes,
 		done: Result{Obs: o, Effect: state.Effect{Aliases: slices.Clone(i.aliases)}},
 	}
 	switch {
@@ -101,7 +102,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 	a.done.Outcome, a.done.Reason, a.done.Rule = d.Outcome, d.Reason, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual
 	// command leaves it to the next check.
-	if d.Rule != rulePaused && d.Rule != ruleUnfinished && d.Rule != 0 {
+	if d.Rule != state.RulePaused && d.Rule != state.RuleUnfinished && d.Rule != 0 {
 		a.done.Ending = state.Confirmed
 	}
 }

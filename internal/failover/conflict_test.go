@@ -28,7 +28,7 @@ func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 			}
 			return nil
 		}
-		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is given up here; exit code 2")
+		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is released here; exit code 2")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
 		if s.standby.holds(vipAddr) || s.standby.record(t, "web").Role != state.Standby {
@@ -86,7 +86,7 @@ func TestWhoGoesFirst(t *testing.T) {
 		s.primary.noPing, s.primary.noARP = true, true
 		probe(s, s.primary, 40*time.Second)
 		s.ends(state.TookOver, "")
-		if s.took != 46*time.Second+yieldFor+3*announceEvery {
+		if s.took != 46*time.Second+config.YieldPatience+3*config.AnnounceEvery {
 			t.Errorf("it took %v: the primary was not waited for", s.took)
 		}
 	})

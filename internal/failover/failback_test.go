@@ -96,7 +96,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.forget()
-		const reason = "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: raised here again"
+		const reason = "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: assigned here again"
 		report := s.minute()
 		s.want(report, state.Holding, reason)
 		s.wantCalls(
@@ -181,9 +181,9 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be raised here again: no buffer space")
+		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be assigned here again: no buffer space")
 		s.standby.fails = nil
-		s.want(s.minute(), state.Holding, "raised here again")
+		s.want(s.minute(), state.Holding, "assigned here again")
 		if !s.standby.holds(vipAddr) {
 			t.Error("nobody has it")
 		}
@@ -208,7 +208,7 @@ func TestCableOutInAHandOver(t *testing.T) {
 			}
 			return "", nil
 		})
-		s.want(s.minute(), state.Blocked, "whether somebody has taken it cannot be asked")
+		s.want(s.minute(), state.Blocked, "whether another machine has taken it cannot be asked")
 		s.want(s.minute(), state.Blocked, "")
 		if got, want := strings.Join(s.subjects(), "\n"), "web: HOSTNAME released 172.16.0.1, perhaps to nobody"; got != want {
 			t.Errorf("mail %q, want %q", got, want)
@@ -237,7 +237,7 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 					}
 					return nil
 				}
-				s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: raised here again")
+				s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: assigned here again")
 				if !s.standby.holds(vipAddr) {
 					t.Error("both let go")
 				}
@@ -396,7 +396,7 @@ func TestRaisedAgainUnderALabelOfItsOwn(t *testing.T) {
 		})
 		s.minute()
 		s.minute()
-		s.want(s.minute(), state.Holding, "raised here again")
+		s.want(s.minute(), state.Holding, "assigned here again")
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -49,7 +50,7 @@ var fates = []fate{
 	{"ask for 172.16.0.2 ", 0, state.Unknown, 20, "172.16.0.2 could not be asked for on eth0: it broke"},
 	{"raise ", 0, state.TakeoverFailed, 30, "it broke"},
 	{"announce ", 0, state.TookOver, 11, "172.16.0.1 could not be announced on eth0: it broke; clients may take a minute to find it"},
-	{"deliver ", 0, state.TookOver, 11, "mail waits: it broke"},
+	{"deliver ", 0, state.TookOver, 11, "mail is pending: it broke"},
 }
 
 // TestAnyCallMayFail: whatever fails, nothing is taken over that was not asked
@@ -87,7 +88,7 @@ func TestAnyCallMayFail(t *testing.T) {
 				if !failed {
 					t.Fatal("it was never called")
 				}
-				var e *Error
+				var e *run.Error
 				if errors.As(err, &e) {
 					report.Code, report.Reason = e.Code, e.Text
 				} else if err != nil {

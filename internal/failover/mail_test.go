@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -125,7 +127,7 @@ func TestMailThatCannotLeave(t *testing.T) {
 				t.Errorf("run %d: mail_error of the record is %v", i+1, errorText)
 			}
 		}
-		if diff := cmp.Diff([]string{"! mail waits: smtp: connection refused", "", "", "! mail is delivered again", ""}, said); diff != "" {
+		if diff := cmp.Diff([]string{"! mail is pending: smtp: connection refused", "", "", "! mail is delivered again", ""}, said); diff != "" {
 			t.Errorf("notes of each run (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]int{1, 1, 1, 0, 0}, waiting); diff != "" {
@@ -141,7 +143,7 @@ func TestNobodyToTell(t *testing.T) {
 		s.settings.Mail.To = nil
 		s.primary.die()
 		s.ends(state.TookOver, "")
-		if diff := cmp.Diff([]string{"nobody is told of a change by mail: no mail-to is set"}, s.notes()); diff != "" {
+		if diff := cmp.Diff([]string{"no recipient configured: changes are not mailed (mail-to)"}, s.notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
 		}
 		if got := s.calls("deliver"); got != nil {
@@ -266,7 +268,7 @@ func TestTheActLockIsBusy(t *testing.T) {
 		must(t, err)
 		s.primary.die()
 		s.ends(state.TakeoverFailed, "act.lock: another cluster on this machine is still switching")
-		if s.took < 46*time.Second+actPatience || s.took > 47*time.Second+actPatience {
+		if s.took < 46*time.Second+config.SwitchPatience || s.took > 47*time.Second+config.SwitchPatience {
 			t.Errorf("it took %v", s.took)
 		}
 		unlock()
@@ -280,7 +282,7 @@ func TestAnotherRunHoldsTheLock(t *testing.T) {
 		unlock, err := state.Dir(s.standby.dir).Lock("web")
 		must(t, err)
 		_, err = s.try()
-		if diff := cmp.Diff(&Error{Code: 75, Text: "another run is checking this cluster"}, err); diff != "" {
+		if diff := cmp.Diff(&run.Error{Code: 75, Text: "another run is checking this cluster"}, err); diff != "" {
 			t.Errorf("error (-want +got):\n%s", diff)
 		}
 		s.dry = true

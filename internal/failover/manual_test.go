@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -131,7 +132,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 }
 
 func TestReleaseByHand(t *testing.T) {
-	const nobody = "172.16.0.1 is released by hand; but nobody took 172.16.0.1 within 10s: raised here again"
+	const nobody = "172.16.0.1 is released by hand; but nobody took 172.16.0.1 within 10s: assigned here again"
 	for name, test := range map[string]struct {
 		before  func(s *scene)
 		force   bool
@@ -256,7 +257,7 @@ func TestByHandWaitsForACheck(t *testing.T) {
 		if len(s.told) == 0 {
 			t.Fatal("nothing was told")
 		}
-		if w, ok := s.told[0].(LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
+		if w, ok := s.told[0].(run.LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
 			t.Errorf("told first: %#v", s.told[0])
 		}
 		if rec := s.standby.record(t, "web"); len(rec.Changes) != 1 {
@@ -271,7 +272,7 @@ func TestByHandGivesUpWaiting(t *testing.T) {
 		must(t, err)
 		defer unlock()
 		_, err = s.typed(ReleaseIn, Options{})
-		e, ok := errors.AsType[*Error](err)
+		e, ok := errors.AsType[*run.Error](err)
 		if !ok || e.Code != 75 || e.Text != "another run of this cluster still holds the lock after 1m30s; nothing was changed" {
 			t.Errorf("error %v", err)
 		}

@@ -235,7 +235,7 @@ var happenings = []happening{
 	}},
 	{10, func(p *plan, t time.Duration) { // an operator takes over, or releases
 		u := p.pick(p.standbys())
-		c := command{one(p, typedTakeover, typedRelease, typedRelease), p.percent(25)}
+		c := command{one(p, "takeover", "release", "release"), p.percent(25)}
 		p.steps = append(p.steps, step{t, "", func() { u.start(p.ctx, c) }})
 	}},
 	{3, func(p *plan, t time.Duration) { // a hook refuses

@@ -32,7 +32,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
 	took, _ := a.hook(ctx, preRelease, d.Reason)
 	act := context.WithoutCancel(ctx)
-	if a.opened && took > slowHook && d.Rule == ruleConflict {
+	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
 		a.done.Obs.replies.since = time.Now()
 		a.done.Obs.Conflict = stillThere(act, a.j, a.asker, a.done.Obs.Local)
@@ -76,7 +76,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	var left []netip.Addr
 	var err error
 	patience, witnessed := config.HandOverPatience, a.done.Obs.Witness == state.WitnessGood
-	if d.Rule == ruleConflict { // to the machine that was just heard
+	if d.Rule == state.RuleConflict { // to the machine that was just heard
 		patience = config.PeerReleased
 		left, err = a.offerToPeer(ctx, given, patience)
 	} else {
@@ -101,7 +101,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 
 // handedOver ends a hand-over that another machine took.
 func (a *actor) handedOver(d state.Decision, change state.Change) {
-	a.done.HookDone = d.Rule != ruleConflict // before the question
+	a.done.HookDone = d.Rule != state.RuleConflict // before the question
 	a.ended(state.Closed, state.Standby, change)
 }
 
@@ -209,6 +209,6 @@ func (a *actor) takeBack(ctx context.Context, d state.Decision, change state.Cha
 	change.Outcome = state.Holding
 	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", addressList(left), patience)
 	a.recordHeld()
-	a.done.NobodyTook, a.done.Suspend = true, d.Rule != ruleConflict
+	a.done.NobodyTook, a.done.Suspend = true, d.Rule != state.RuleConflict
 	a.ended(state.Closed, state.Active, change)
 }

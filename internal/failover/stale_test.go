@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -103,7 +104,7 @@ func TestNeverItsTurn(t *testing.T) {
 			}
 		}, nil)
 		must(t, err)
-		s.want(report, state.TakeoverFailed, "other clusters on this machine are switching: what was seen was older than 3s each time it was this one's turn")
+		s.want(report, state.TakeoverFailed, "other clusters on this machine are switching: what was observed was older than 3s each time it was this one's turn")
 		if s.standby.holds(vipAddr) {
 			t.Error("it was raised")
 		}
@@ -128,7 +129,7 @@ func TestWhoWasGivenUpSwitchesNothing(t *testing.T) {
 						<-until
 					}
 				})
-				if failed, ok := errors.AsType[*Error](err); !ok || !failed.Hung {
+				if failed, ok := errors.AsType[*run.Error](err); !ok || !failed.Hung {
 					t.Errorf("the check ended with %v", err)
 				}
 				close(until)
@@ -320,7 +321,7 @@ func TestAnIntentOfOtherVirtualIPs(t *testing.T) {
 			s.primary.set("eth0", "172.16.0.77/32")
 			s.vips("172.16.0.77/32")
 		})
-		const left = "172.16.0.1 is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
+		const left = "172.16.0.1 is still on this machine, assigned by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
 		for range 2 {
 			s.minute()
 			if notes := strings.Join(s.notes(), "\n"); !strings.Contains(notes, left) {
@@ -394,7 +395,7 @@ func TestCutOffWhileHandingOver(t *testing.T) {
 			}
 			return "", nil
 		})
-		s.want(s.minute(), state.Blocked, "whether somebody has taken it cannot be asked: no witness answers")
+		s.want(s.minute(), state.Blocked, "whether another machine has taken it cannot be asked: no witness replies")
 		s.do(func() { s.cut = nil })
 		s.settings.Hooks = config.Hooks{}
 		s.want(s.minute(), state.Released, "a release that was interrupted is finished")

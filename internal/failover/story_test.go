@@ -115,7 +115,7 @@ func TestStory(t *testing.T) {
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
 			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true,
 		}
-		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), prefixes); diff != "" {
+		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), byValue); diff != "" {
 			t.Errorf("the record (-want +got):\n%s", diff)
 		}
 	})
@@ -194,7 +194,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 // TestAVirtualIPThatIsNoLongerASetting is reported with the command that
 // removes it, and neither removed nor taken for one that vanished.
 func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
-	const note = "172.16.0.1 is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
+	const note = "172.16.0.1 is still on this machine, assigned by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
 	for _, test := range []struct {
 		name    string
 		before  []string
@@ -247,7 +247,7 @@ func TestItStrayedHere(t *testing.T) {
 		s.primary.unset(vipAddr)
 		s.standby.set("eth0", "172.16.0.1/24")
 		report := s.ends(state.Holding, "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers")
-		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.1/24")}, report.Held, prefixes); diff != "" {
+		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.1/24")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
 		if len(s.calls("raise 1")) > 0 || len(s.calls("announce")) != 1 {

@@ -8,6 +8,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // takeOver assigns what the decision names: pre-takeover, a last look, assign,
@@ -38,6 +39,11 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Outcome = state.TakeoverFailed
 	change.Reason += "; but " + strings.Join(failed, "; ")
+	if a.opened && a.resumes { // the hand-over that was open before goes on
+		a.done.Withdrawn = true
+		a.ended(state.Open, "", change)
+		return
+	}
 	a.ended(state.Closed, a.roleByHolding(), change)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -46,23 +47,23 @@ func TestOrderOfATakeover(t *testing.T) {
 		s.settings.StateDir = s.standby.dir
 		report, err := CheckIn(t.Context(), world, s.settings, Options{OnEvent: func(e any) {
 			switch e := e.(type) {
-			case RoundBegan:
+			case run.RoundBegan:
 				say("round %d begins", e.N)
-			case RoundEnded:
+			case run.RoundEnded:
 				say("round %d: %s", e.N, e.Round.Verdict)
-			case Waiting:
+			case run.Waiting:
 				say("wait %v %s", e.For, e.Why)
 			case Guarded:
 				say("guards: %d witnesses, %d holders", len(e.Witnesses), len(e.Holders))
 			case Decided:
 				say("rule %d: %s", e.Decision.Rule, e.Decision.Outcome)
-			case Ran:
+			case run.Ran:
 				say("ran %s", strings.Join(e.Command.Argv, " "))
 			case Announced:
 				say("announced %s at %s", e.Address, e.MAC)
-			case Delivered:
+			case run.Delivered:
 				say("delivered %d, %d wait", e.Sent, e.Waiting)
-			case Note:
+			case run.Note:
 				say("noted %s", e.Text)
 			}
 		}})
@@ -328,7 +329,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			return nil
 		}
 		report := s.ends(state.TakeoverFailed, "nor does anybody for 172.16.0.1, 172.16.0.5; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
-		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, prefixes); diff != "" {
+		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
 		s.want(s.minute(), state.TakeoverFailed, "raising 172.16.0.1 as well; but ip addr add")
@@ -371,7 +372,7 @@ func TestARivalAfterATakeover(t *testing.T) {
 				report := s.check()
 				reason := "nor does anybody for 172.16.0.1"
 				if test.outcome == state.Blocked {
-					reason = fmt.Sprintf("172.16.0.1 was taken, but 02:00:00:00:00:%02x has it as well: it is given up here", test.mac)
+					reason = fmt.Sprintf("172.16.0.1 was taken, but 02:00:00:00:00:%02x has it as well: it is released here", test.mac)
 				}
 				s.want(report, test.outcome, reason)
 				if here := s.standby.holds(vipAddr); here != (test.outcome == state.TookOver) {

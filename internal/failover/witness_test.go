@@ -195,7 +195,7 @@ func forgetGateways(rec *state.Record) *state.Record {
 func TestNoWitnessIsToldLoudlyOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		clear(s.standby.gateway)
-		const text = "no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused; set --witness"
+		const text = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked; set witness"
 		for _, want := range []string{"! " + text, text, text} {
 			s.want(s.minute(), state.OK, "")
 			if diff := cmp.Diff([]string{want}, s.notes()); diff != "" {

@@ -16,6 +16,7 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -292,7 +293,7 @@ func (m *machine) world() Env {
 			return none, fmt.Errorf("host %q: no such host", host)
 		},
 		Ping: m.ping,
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
@@ -309,7 +310,7 @@ func (m *machine) world() Env {
 			return m.hears[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockSwitch: lockActs,
+		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}
@@ -407,7 +408,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 		case i == p.Count-1:
 			wait = p.Timeout
 		}
-		if !sleep(ctx, wait) {
+		if !run.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -665,9 +666,9 @@ func usual() config.Cluster {
 }
 
 // vips sets the virtual IPs.
-func (s *scene) vips(prefixes ...string) {
+func (s *scene) vips(byValue ...string) {
 	s.settings.VIPs = nil
-	for _, p := range prefixes {
+	for _, p := range byValue {
 		s.settings.VIPs = append(s.settings.VIPs, config.VIP{Prefix: netip.MustParsePrefix(p)})
 	}
 }
@@ -750,7 +751,7 @@ func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
 // notes are what the last check noted, the loud ones with a !.
 func (s *scene) notes() (notes []string) {
 	for _, e := range s.told {
-		if n, ok := e.(Note); ok && n.Warning {
+		if n, ok := e.(run.Note); ok && n.Warning {
 			notes = append(notes, "! "+n.Text)
 		} else if ok {
 			notes = append(notes, n.Text)

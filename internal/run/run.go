@@ -148,10 +148,10 @@ func (r *Run) Save(rec *state.Record, durable bool) error {
 	return nil
 }
 
-// Deliver hands the outbox to send, and returns what is left of it and why; nil
+// DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil
 // once all is delivered. Failing is the reason of the last run: that mail is
 // pending is reported when that begins, and when it ends.
-func (r *Run) Deliver(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
+func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
 	r.Doing("sending mail")
 	left, err := send(outbox)
 	r.Event(Delivered{Sent: len(outbox) - len(left), Waiting: len(left), Error: err})

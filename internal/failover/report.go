@@ -1,0 +1,133 @@
+package failover
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/internal/run"
+	"pingover/state"
+)
+
+// Report is how one check of one cluster ended: the object that --json prints,
+// one a line. Keys may be added and are never renamed; all are always there, and
+// the lists are never null.
+type Report struct {
+	Version   int            `json:"version"` // of this object: 1
+	Cluster   string         `json:"cluster"`
+	Time      time.Time      `json:"time"`    // when the check began, UTC
+	Outcome   state.Outcome  `json:"outcome"` // or "busy", "error" where no check was made
+	Code      int            `json:"code"`
+	Changed   bool           `json:"changed"` // the outcome is another than at the last check
+	DryRun    bool           `json:"dry_run"`
+	Reason    string         `json:"reason"`
+	Error     *string        `json:"error"`
+	Role      state.Role     `json:"role"`
+	Held      []netip.Prefix `json:"held"` // virtual IPs on this machine now, by the kernel
+	Interface string         `json:"interface"`
+	Paused    bool           `json:"paused"`
+	Host      string         `json:"host"`
+	state.Evidence
+	MailWaiting int                `json:"mail_waiting"`
+	Duration    state.Milliseconds `json:"duration_ms"`
+	// Check is what the record keeps of it, or would, could it be written.
+	Check state.Check `json:"-"`
+}
+
+// What a check of a cluster reports besides the events of package run.
+type (
+	// Guarded carries what the guards observed: witnesses, and other machines that
+	// have the primary's address or a virtual IP.
+	Guarded struct {
+		Witnesses []state.Witness
+		Holders   []state.Holder
+		Fault     string // what could not be asked, "" when everything was
+	}
+	// Decided carries the decision, before anything is done about it.
+	Decided struct {
+		Decision state.Decision
+	}
+	// HookRan carries a hook that was run.
+	HookRan struct {
+		Hook    string // pre-takeover, …
+		Command state.Command
+		Error   error // nil for exit code 0
+	}
+	// Announced says that the clients on Interface were told that Address is at MAC.
+	Announced struct {
+		Address   netip.Addr
+		Interface string
+		MAC       string
+	}
+)
+
+func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
+
+// report puts together what is shown of the run.
+func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
+	held := []netip.Prefix{}
+	for _, a := range r.Obs.held(j) {
+		held = append(held, r.Obs.Snapshot.Assignments(a)[0].Address.Prefix)
+	}
+	e := r.Obs.Evidence
+	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
+	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
+	report := Report{
+		Version: 1, Cluster: j.set.Name, Time: j.Began.UTC().Truncate(time.Second),
+		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
+		Role: rec.Role, Held: held, Interface: r.Obs.shownInterface(), Paused: time.Now().Before(j.PausedUntil()),
+		Host: j.set.Host, Evidence: e, MailWaiting: len(rec.Outbox),
+		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
+	}
+	if saveErr != nil {
+		text := saveErr.Error()
+		report.Error = &text
+	}
+	if j.mode == modeCheck && !j.DryRun {
+		report.Check = *rec.Last
+		report.Check.Outcome, report.Check.Code, report.Check.Duration = report.Outcome, report.Code, report.Duration
+	}
+	return report
+}
+
+// planned is the report of a dry run, with the commands of the decision.
+func planned(j *job, rec state.Record, o Observation, d state.Decision) Report {
+	r := Result{Outcome: d.Outcome, Reason: d.Reason, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
+	for _, c := range r.Commands {
+		j.Event(run.Ran{Command: c, DryRun: true})
+	}
+	_, changed := counted(j, rec, d, r)
+	if j.mode != modeCheck {
+		changed = d.Release || len(d.Raise) > 0
+	}
+	return report(j, rec, r, changed, nil)
+}
+
+// reportLength tells an operator who watches how long a check may take.
+func reportLength(j *job) {
+	if text := longCheck(j.set); text != "" {
+		j.Infof("%s", text)
+	}
+	if j.DryRun {
+		j.Infof("a check with these settings ends after %s at the latest, whatever hangs", config.DurationText(j.set.Deadline()))
+	}
+}
+
+// longCheck is what follows from a check that may not be over when the next is
+// due; "" when it will be.
+func longCheck(c config.Cluster) string {
+	d := c.LongestCheck()
+	if d <= time.Minute {
+		return ""
+	}
+	return fmt.Sprintf("with these settings a check can take %s, mail aside; while it runs, further ones exit at once with code %d",
+		config.DurationText(d.Round(time.Second)), run.CodeBusy)
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

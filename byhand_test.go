@@ -19,8 +19,8 @@ import (
 
 const (
 	takenByHand = "web: took over 172.16.0.1 on standby"
-	byHand      = "172.16.0.1 is taken over by hand"
-	givenByHand = "172.16.0.1 is released by hand"
+	byHand      = "172.16.0.1 is taken over manually"
+	givenByHand = "172.16.0.1 is released manually"
 )
 
 // enter begins a command of the program on a host.
@@ -76,7 +76,7 @@ func TestTakeoverByHandFromALivingPrimary(t *testing.T) {
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	s.watchFrom(vip4).follows(s.Standby, time.Now())
 	s.mail.want(t, takenByHand)[0].says(t, byHand)
-	s.hand("takeover").want(t, state.Holding).because(t, "172.16.0.1 is here already")
+	s.hand("takeover").want(t, state.Holding).because(t, "172.16.0.1 is held here already")
 	s.check(s.Standby, args...).want(t, state.Holding)
 	s.takeUp() // and the primary gets it back
 	s.check(s.Standby, args...).want(t, state.Released)
@@ -90,11 +90,11 @@ func TestTakeoverByHandWhileARivalAnswers(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
-	e := s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: somebody answers for 172.16.0.1")
+	e := s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: 172.16.0.1 is in use")
 	if len(e.Holders) == 0 {
 		t.Errorf("it does not say who has it: %s", e.stdout)
 	}
-	s.plain(21, "pingover: web: blocked: not taken over: somebody answers for 172.16.0.1", "takeover", "web", "--quiet")
+	s.plain(21, "pingover: web: blocked: not taken over: 172.16.0.1 is in use", "takeover", "web", "--quiet")
 	untouched()
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t)
@@ -113,7 +113,7 @@ func TestTakeoverByHandWithoutAWitness(t *testing.T) {
 	s.check(s.Standby, swift...).want(t, state.OK)
 	s.giveUp()
 	s.must(s.Gateway.Unplug(true))
-	s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: no witness answers: it may be this machine's network")
+	s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: no witness replies: it may be this machine's network")
 	s.wantOn(vip4)
 	s.hand("takeover", "web", "--force").want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -197,7 +197,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 			s.wantOn(vip4)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Blocked).
-					because(t, "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since")
+					because(t, "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since")
 			}
 			s.wantOn(vip4)
 			s.mail.want(t, tookOver, released, looksDown)
@@ -210,7 +210,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 
 // A pause counts from now on, also for a check that has begun.
 func TestPauseInTheMiddleOfACheck(t *testing.T) {
-	const paused = "172.16.0.2 does not answer, but this cluster is paused"
+	const paused = "172.16.0.2 does not reply, but this cluster is paused"
 	t.Run("between the rounds", func(t *testing.T) {
 		s := newScene(t)
 		s.check(s.Standby, swift...).want(t, state.OK)
@@ -385,7 +385,7 @@ func TestDryRunByHand(t *testing.T) {
 	otherwise := func(commands ...string) string {
 		return strings.ReplaceAll(would(commands...), "would run: ", "would run, were it not for that: ")
 	}
-	s.plain(21, "pingover: web: blocked (dry run): not taken over: somebody answers for 172.16.0.1\n"+otherwise(takes...), "takeover", "web", "-n")
+	s.plain(21, "pingover: web: blocked (dry run): not taken over: 172.16.0.1 is in use\n"+otherwise(takes...), "takeover", "web", "-n")
 	s.plain(0, "pingover: web: ok (dry run): nothing is held here\n"+otherwise(gives...), "release", "web", "-n")
 	if after := s.run(s.Standby, "cat", "/var/lib/pingover/web.json"); after != record {
 		t.Errorf("the record was changed:\n%s%s", record, after)

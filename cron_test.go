@@ -166,7 +166,7 @@ func (s *scene) wantLettersOfCron() {
 	s.t.Helper()
 	const (
 		subject = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
-		line    = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+		line    = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 	)
 	s.within(20*time.Second, "two letters have come", func() bool { return len(s.letters(s.Standby)) >= 2 })
 	var ours, crons int

@@ -33,7 +33,7 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 			s.check(s.Standby, swift...).want(t, state.TookOver)
 			s.inStateDir(c.lose)
-			e := s.check(s.Standby, swift...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			e := s.check(s.Standby, swift...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			if c.said != "" && !strings.Contains(e.stderr, c.said) {
 				t.Errorf("it does not say %q, but: %s", c.said, e.stderr)
 			}
@@ -155,7 +155,7 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 	}
 	s.must(s.Primary.PowerOff())
 	s.inStateDir("touch web.pause")
-	s.check(s.Standby, swift...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but this cluster is paused")
+	s.check(s.Standby, swift...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but this cluster is paused")
 	s.inStateDir("touch -d '61 minutes ago' web.pause")
 	s.check(s.Standby, swift...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -235,7 +235,7 @@ func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 			s := newDisk(t, d)
 			s.must(s.Primary.PowerOff())
 			e := s.check(s.Standby, swift...).want(t, state.StateFailed).
-				because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+				because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 			if e.Error == nil || !strings.HasPrefix(*e.Error, "the state cannot be written: ") || !strings.Contains(*e.Error, d.why) {
 				t.Errorf("it does not say why: %s", e.stdout)
 			}

@@ -127,7 +127,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			name:  "a witness that is silent, and with it the mail server",
 			fault: func(s *scene) { s.must(s.Gateway.Unplug(true)) },
 			want: []string{
-				"fail witness 172.16.0.254 does not answer → see why, or give one that answers: without one a takeover is refused",
+				"fail witness 172.16.0.254 does not reply → see why, or give one that answers: without one a takeover is refused",
 				"fail mail via smtp://172.16.0.254:25: not done within 2s → see that the mailer runs, and that mail-via is right",
 			},
 		},

@@ -30,7 +30,7 @@ func TestPartitionThatNobodyCanDetect(t *testing.T) {
 	s.check(s.Standby, swift...).want(t, state.OK)
 	s.must(s.Part(s.Primary, s.Standby))
 	s.wantSeen(s.Primary.MAC().String())
-	s.check(s.Standby, swift...).want(t, state.TookOver).because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+	s.check(s.Standby, swift...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 	s.wantOn(vip4, s.Primary, s.Standby)
 	s.wantSeen(s.Primary.MAC().String(), s.Standby.MAC().String())
 	s.check(s.Standby, swift...).want(t, state.Holding)

@@ -23,8 +23,8 @@ import (
 var failback = append(slices.Clone(withVIP), "--failback", "auto", "--rise", "2")
 
 const (
-	handedOver  = "172.16.0.2 has answered in 2 checks in a row: 172.16.0.1 is handed over"
-	answers     = "holding 172.16.0.1; 172.16.0.2 answers again"
+	handedOver  = "172.16.0.2 has replied in 2 checks in a row: 172.16.0.1 is handed over"
+	answers     = "holding 172.16.0.1; 172.16.0.2 replies again"
 	tookNothing = "web: nobody took 172.16.0.1, standby holds it again"
 )
 
@@ -57,7 +57,7 @@ func TestFailback(t *testing.T) {
 	}
 	s.wantOnBehalf(heard, s.Standby, s.Primary, served)
 
-	s.check(s.Standby, failback...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	s.check(s.Standby, failback...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t, tookOver, released)
 	s.wantReply(released, tookOver)
@@ -196,7 +196,7 @@ func TestPrimaryIsBackIsToldOnce(t *testing.T) {
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	stays := s.staysBehindItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
 	own.Stop()
 	stays()
@@ -213,7 +213,7 @@ func TestPrimaryIsBackIsToldOnce(t *testing.T) {
 // The standby that holds the address is cut off, and nobody is there to tell
 // it that another has taken over.
 func TestIsolatedStandby(t *testing.T) {
-	const gaveUp = "no witness has answered in two checks in a row, nor does 172.16.0.2: this machine is cut off, and gives up 172.16.0.1"
+	const gaveUp = "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1"
 	type cut struct {
 		name     string
 		isolated string
@@ -233,7 +233,7 @@ func TestIsolatedStandby(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, args...).want(t, state.TookOver)
 		s.must(s.Standby.Unplug(c.carrier))
-		reason := "holding 172.16.0.1; 172.16.0.2 does not answer"
+		reason := "holding 172.16.0.1; 172.16.0.2 does not reply"
 		if !c.carrier {
 			reason = `holding 172.16.0.1; 172.16.0.2 could not be asked: interface "eth0" has no carrier: is the cable in?`
 		}
@@ -247,7 +247,7 @@ func TestIsolatedStandby(t *testing.T) {
 				s.check(s.Standby, args...).want(t, state.Holding).because(t, reason)
 			}
 			s.must(s.Standby.Plug())
-			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
 			return
@@ -266,7 +266,7 @@ func TestIsolatedStandby(t *testing.T) {
 			s.mail.want(t, tookOver, tookOver4+"second", released)
 			return
 		}
-		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 		s.wantOn(vip4, s.Standby)
 		s.mail.want(t, tookOver, released, tookOver)
 		s.wantWrittenDown(state.Active, state.TookOver, state.Released, state.TookOver)

@@ -61,7 +61,7 @@ func TestStandbyUnplugged(t *testing.T) {
 		s.must(s.Standby.Unplug(true))
 		for range 2 {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-				because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+				because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 			if e.MailWaiting != 1 {
 				t.Errorf("%d letters wait, want 1", e.MailWaiting)
 			}
@@ -93,7 +93,7 @@ func TestStandbyUnpluggedDuringARound(t *testing.T) {
 		},
 		"first, carrier stays": {
 			during: "round 1: pinging", carrier: true, want: state.Blocked, rounds: 2,
-			reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network",
+			reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network",
 		},
 		"second, carrier lost": {
 			during: "round 2: pinging", want: state.Unknown, rounds: 2,
@@ -101,7 +101,7 @@ func TestStandbyUnpluggedDuringARound(t *testing.T) {
 		},
 		"second, carrier stays": {
 			during: "round 2: pinging", carrier: true, want: state.Blocked, rounds: 2,
-			reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network",
+			reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestHostByName(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--host", "primary.example")
 	s.run(s.Standby, "sh", "-c", "echo 172.16.0.2 primary.example >>/etc/hosts")
-	e := s.check(s.Standby, args...).want(t, state.OK).because(t, "primary.example answers")
+	e := s.check(s.Standby, args...).want(t, state.OK).because(t, "primary.example replies")
 	if e.Host != "primary.example" || e.Address != "172.16.0.2" {
 		t.Errorf("host %q at %q", e.Host, e.Address)
 	}
@@ -193,7 +193,7 @@ func TestHostByName(t *testing.T) {
 		t.Errorf("address %q, stderr: %s\nwant %s", e.Address, e.stderr, said)
 	}
 	s.must(s.Primary.PowerOff())
-	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not answer, nor does anybody for 172.16.0.1")
+	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not reply, and 172.16.0.1 is not in use")
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, "primary.example is down! web: took over 172.16.0.1 on standby")[0].says(t, "ping primary.example (172.16.0.2), round 2: down")
 }
@@ -289,7 +289,7 @@ func TestDryRun(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())
 	const would = "pingover: web: would run: ip addr add 172.16.0.1/32 dev eth0 label eth0:1\n"
-	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 	rehearse := func(want string) {
 		t.Helper()
 		e := s.say(s.Standby, dry...)
@@ -364,7 +364,7 @@ func TestStandbyThatNobodyHears(t *testing.T) {
 	s.must(s.Standby.Mute(true))
 	args := set(withVIP, "--count", "6", "--interval", "500ms")
 	s.check(s.Standby, args...).want(t, state.Blocked).
-		because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+		because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 	s.wantOn(vip4, s.Primary)
 	s.must(s.Standby.Mute(false))
 	untouched()

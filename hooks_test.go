@@ -99,7 +99,7 @@ func TestHooksAroundATakeoverAndARelease(t *testing.T) {
 
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, args...).want(t, state.TookOver)
-	taking := told("takeover", "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+	taking := told("takeover", "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 	want := slices.Concat([]string{"pre-takeover and more held=0"}, taking, []string{"post-takeover and more held=1"}, taking)
 	l.want(t, want...)
 	s.check(s.Standby, args...).want(t, state.Holding)
@@ -239,7 +239,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		hook := l.hook("pre-takeover", script)
 		e := s.check(s.Standby, set(swift, "--pre-takeover", hook, "--hook-timeout", "1s")...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1; but pre-takeover refuses: "+hook+": killed: took longer than 1s")
+			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover refuses: "+hook+": killed: took longer than 1s")
 		if e.took > 20*time.Second {
 			t.Errorf("it took %s", e.took)
 		}
@@ -403,7 +403,7 @@ func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 			for range 2 {
 				s.check(s.Standby, args...).want(t, state.Holding)
 			}
-			const ran = "takeover 172.16.0.2 does not answer, nor does anybody for 172.16.0.1"
+			const ran = "takeover 172.16.0.2 does not reply, and 172.16.0.1 is not in use"
 			want := []string{ran}
 			if name == "killed at its end" { // at least once
 				want = append(want, ran)

@@ -72,7 +72,7 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		want := []string{took + "standby", lost}
 		switch end.then {
 		case state.TookOver:
-			e.because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 2001:db8::1")
+			e.because(t, "172.16.0.2 does not reply, and 172.16.0.1, 2001:db8::1 are not in use")
 			if len(e.Rounds) != 2 || len(e.Witnesses) != 1 || !e.Witnesses[0].Answers {
 				t.Errorf("it was not looked at in full: %s", e.stdout)
 			}

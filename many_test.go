@@ -140,7 +140,7 @@ func TestTwoOfFiveClustersAreDead(t *testing.T) {
 
 	// One is given up by hand, and the other stays.
 	s.plain(64, "a name or --all is missing; known are mail, web, client, db, second", "release")
-	s.plain(12, "pingover: mail: released: 172.16.0.21 is released by hand", "release", "mail", "--force")
+	s.plain(12, "pingover: mail: released: 172.16.0.21 is released manually", "release", "mail", "--force")
 	s.wantOn(vip21)
 	s.wantOn(vip31, s.Standby)
 	reports, _ = s.all(21)

@@ -136,7 +136,7 @@ func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
 
 	s.forget()
 	s.check(s.Second, blind...).want(t, state.TookOver)
-	s.check(s.Standby, blind...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.1")
+	s.check(s.Standby, blind...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.1 is in use")
 	s.wantOn(vip4, s.Second)
 }
 
@@ -152,7 +152,7 @@ func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	lookers := []looker{
 		{name: "dry run", args: append(slices.Clone(both), "--dry-run"), want: state.TookOver},
-		{name: "no witness answers", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
+		{name: "no witness replies", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
 		{
 			name: "just booted", args: set(both, "--boot-wait", "3m"), want: state.Blocked,
 			prepare: func(s *scene) { s.must(s.Standby.SetUptime(time.Minute)) },
@@ -238,7 +238,7 @@ func TestPrimaryThatProbesGoesFirst(t *testing.T) {
 	t.Run("and takes its address", func(t *testing.T) {
 		s, run := begin(t)
 		s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
-		run.wait().want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.1")
+		run.wait().want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.1 is in use")
 		s.wantOn(vip4, s.Primary)
 		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by client")
 	})

@@ -43,7 +43,7 @@ func TestRivalWhileHolding(t *testing.T) {
 		},
 		{
 			name: "higher MAC that goes away", rival: func(s *scene) *lab.Host { return s.Second }, leaves: true,
-			want: state.Holding, reason: "holding 172.16.0.1; 172.16.0.2 does not answer", waits: true,
+			want: state.Holding, reason: "holding 172.16.0.1; 172.16.0.2 does not reply", waits: true,
 		},
 	}, func(c rivalry) string { return c.name }, func(t *testing.T, c rivalry) {
 		s := side(t)
@@ -238,7 +238,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 		s.must(s.Primary.PowerOn())
 		e := s.check(standby, c.args...).want(t, state.Released).
-			because(t, c.vip.String()+" is also at 02:00:00:00:00:02, another machine, and is given up here")
+			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine, and is given up here")
 		done := time.Now()
 		s.wantOn(c.vip, s.Primary)
 		viewOf(s, trace, c.vip).firstAfter(done)
@@ -286,7 +286,7 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 		},
 		{
 			name: "higher MAC that goes away", rival: func(s *scene) *lab.Host { return s.Second }, leaves: true,
-			want: state.TookOver, reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1", waits: true,
+			want: state.TookOver, reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use", waits: true,
 		},
 	}
 	for i := range cases {
@@ -354,7 +354,7 @@ func TestRivalWhilePausedChangesNothing(t *testing.T) {
 		heard := s.sniff(s.Gateway)
 		for range 2 {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it too", rival.MAC()))
+				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it as well", rival.MAC()))
 			if !e.Paused {
 				t.Errorf("paused: false\n%s", e.stdout)
 			}
@@ -381,7 +381,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 
 	e := s.check(s.Standby, three...).want(t, state.TakeoverFailed)
-	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 172.16.0.5, 172.16.0.7; but raise 172.16.0.5/32 on eth0: ") {
+	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5, 172.16.0.7 are not in use; but raise 172.16.0.5/32 on eth0: ") {
 		t.Errorf("reason %q", e.Reason)
 	}
 	s.wantOn(vip4, s.Standby)
@@ -402,9 +402,9 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		}
 	}
 
-	// Nothing is raised beside it while no witness answers, nor by a pause.
+	// Nothing is raised beside it while no witness replies, nor by a pause.
 	s.check(s.Standby, set(three, "--witness", "172.16.0.77")...).want(t, state.TakeoverFailed).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; 172.16.0.5 is missing, and no witness answers")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and no witness replies")
 	s.pause(s.Standby)
 	s.check(s.Standby, three...).want(t, state.Holding)
 	s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
@@ -413,21 +413,21 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.must(mended())
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, three...).want(t, state.TakeoverFailed).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; 172.16.0.5 is missing, and somebody else answers")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and another machine replies")
 	s.wantOn(vip5, s.Second)
 	s.run(s.Second, "ip", "addr", "del", "172.16.0.5/32", "dev", "eth0")
 
 	view := viewOf(s, s.watch(vip5), vip5)
 	since := time.Now()
 	s.check(s.Standby, three...).want(t, state.Holding).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; raising 172.16.0.5 as well")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; assigning 172.16.0.5 as well")
 	view.follows(s.Standby, since)
 	for _, a := range []netip.Addr{vip4, vip5, vip7} {
 		s.wantOn(a, s.Standby)
 	}
 	for range 3 {
 		s.check(s.Standby, three...).want(t, state.Holding).
-			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not answer")
+			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not reply")
 	}
 	s.mail.want(t, failed, "web: no takeover is failing any more on standby")
 	s.wantReply("web: no takeover is failing any more on standby", failed)
@@ -459,7 +459,7 @@ func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.must(s.Primary.PowerOff())
 	for range 2 {
-		e := s.check(s.Standby, two...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.5")
+		e := s.check(s.Standby, two...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.5 is in use")
 		if diff := cmp.Diff([]state.Holder{{Address: "172.16.0.5", MAC: s.Second.MAC().String()}}, e.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
 		}
@@ -477,7 +477,7 @@ func TestRivalForOneOfSeveralVirtualIPs(t *testing.T) {
 	s.check(s.Standby, two...).want(t, state.TookOver)
 	s.run(s.Client, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, two...).want(t, state.Released).
-		because(t, "172.16.0.5 is also at 02:00:00:00:00:01, another machine, and is given up here")
+		because(t, "172.16.0.5 is also assigned at 02:00:00:00:00:01, another machine: it is released here")
 	s.wantOn(vip4)
 	s.wantOn(netip.MustParseAddr("172.16.0.5"), s.Client)
 	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 172.16.0.5 on standby", "web: released 172.16.0.1 and 172.16.0.5 on standby")

@@ -39,7 +39,7 @@ func TestHealthyPrimaryCostsOneRoundTripAndNoWord(t *testing.T) {
 			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 0 and not a word", e.code, e.stdout, e.stderr)
 		}
 	}
-	e := s.check(s.Standby, healthy...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := s.check(s.Standby, healthy...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 1 || r[0].Verdict != "up" || r[0].Sent != 1 || r[0].Received != 1 || r[0].RTT == nil {
 		t.Errorf("rounds %s, want one that one reply ended", e.stdout)
 	}
@@ -66,7 +66,7 @@ func TestPowerCut(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	since := time.Now()
 
-	e := s.check(s.Standby, once...).want(t, state.TookOver).because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+	e := s.check(s.Standby, once...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 	if !e.Changed || e.Role != state.Active || len(e.Rounds) != 2 || e.MailWaiting != 0 || len(e.Holders) != 0 {
 		t.Errorf("report: %s", e.stdout)
 	}
@@ -82,7 +82,7 @@ func TestPowerCut(t *testing.T) {
 	}
 
 	for n := range 11 {
-		e := s.check(s.Standby, once...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+		e := s.check(s.Standby, once...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 		if e.Changed || len(e.Commands) != 0 || len(e.Rounds) != 1 {
 			t.Fatalf("run %d after the takeover: %s", n+1, e.stdout)
 		}
@@ -100,7 +100,7 @@ func TestNotTalkativeTakeoverPrintsOneLine(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	e := s.say(s.Standby, withVIP...)
-	if want := "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
+	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
 		t.Errorf("exit code %d\nstdout: %s\nstderr: %s\nwant   11 and %s", e.code, e.stdout, e.stderr, want)
 	}
 	if e = s.say(s.Standby, withVIP...); e.code != 10 || e.stderr != "" || e.stdout != "" {
@@ -114,7 +114,7 @@ func TestPrimaryThatFiltersPingsIsAlive(t *testing.T) {
 	s.must(s.Primary.FilterICMP(true))
 	for range 2 {
 		e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer pings, but it answers ARP: it is alive")
+			because(t, "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive")
 		want := []state.Holder{
 			{Address: "172.16.0.2", MAC: s.Primary.MAC().String()},
 			{Address: "172.16.0.1", MAC: s.Primary.MAC().String()},
@@ -140,7 +140,7 @@ func TestPrimaryAndGatewayGoneMayBeOurOwnFault(t *testing.T) {
 	s.must(s.Gateway.PowerOff())
 	for _, args := range [][]string{auto, set(auto, "--name", "web", "--witness", "172.16.0.254")} {
 		e := s.check(s.Standby, args...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+			because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 		if diff := cmp.Diff([]state.Witness{{Address: "172.16.0.254"}}, e.Witnesses); diff != "" {
 			t.Errorf("witnesses (-want +got):\n%s", diff)
 		}
@@ -162,7 +162,7 @@ func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.run(s.Second, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		e := s.check(s.Standby, withVIP...).want(t, state.Elsewhere).
-			because(t, "172.16.0.2 does not answer, and another standby serves 172.16.0.1")
+			because(t, "172.16.0.2 does not reply, and another standby serves 172.16.0.1")
 		want := []state.Holder{{Address: "172.16.0.1", MAC: s.Second.MAC().String()}}
 		if diff := cmp.Diff(want, e.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
@@ -178,7 +178,7 @@ func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
 		s.run(s.Second, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		s.must(s.Primary.FilterICMP(true))
 		s.check(s.Standby, withVIP...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer pings, but it answers ARP: it is alive")
+			because(t, "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive")
 		untouched()
 		s.wantOn(vip4, s.Second)
 		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")
@@ -192,7 +192,7 @@ func TestPrimaryBackDuringTheWait(t *testing.T) {
 	run := s.follow(s.Standby, set(withVIP, "--retry-wait", "5s")...)
 	run.until("waiting 5s")
 	s.must(s.Primary.PowerOn())
-	e := run.wait().want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := run.wait().want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 2 || r[0].Verdict != "down" || r[1].Verdict != "up" {
 		t.Errorf("rounds: %s, want down and up", e.stdout)
 	}
@@ -207,7 +207,7 @@ func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 	s.run(s.Primary, "nft", "table inet loss { chain arriving { type filter hook input priority 0; "+
 		"icmp type echo-request ip daddr 172.16.0.2 numgen inc mod 8 != 7 drop; }; }")
 	untouched := s.untouched(s.Standby)
-	e := s.check(s.Standby, set(withVIP, "--count", "5")...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := s.check(s.Standby, set(withVIP, "--count", "5")...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 2 || r[0].Verdict != "down" || r[0].Sent != 5 || r[1].Verdict != "up" || r[1].Sent != 3 || r[1].Received != 1 {
 		t.Errorf("rounds: %s, want five lost pings, and three of which the last was answered", e.stdout)
 	}
@@ -263,7 +263,7 @@ func TestVirtualIPRaisedByHandWhileThePrimaryServes(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	for range 2 {
 		s.check(s.Standby, two...).want(t, state.Holding).
-			because(t, "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers")
+			because(t, "holding 172.16.0.1, which pingover did not assign; 172.16.0.2 replies")
 	}
 	untouched()
 	s.wantOn(vip4, s.Standby)
@@ -273,7 +273,7 @@ func TestVirtualIPRaisedByHandWhileThePrimaryServes(t *testing.T) {
 	// The primary has it too: it has the lower MAC, and gets it.
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	s.check(s.Standby, two...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	s.check(s.Standby, two...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t, "web: released 172.16.0.1 on standby") // it never had the other
@@ -287,11 +287,11 @@ func TestWithoutVirtualIPItIsOnlyReported(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	for range 2 {
-		s.check(s.Standby, args...).want(t, state.Down).because(t, "172.16.0.2 does not answer, and there is no virtual IP to raise")
+		s.check(s.Standby, args...).want(t, state.Down).because(t, "172.16.0.2 does not reply, and there is no virtual IP to take over")
 	}
 	s.must(s.Gateway.PowerOff())
 	s.check(s.Standby, args...).want(t, state.Unknown).
-		because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+		because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 	untouched()
 	s.wantOn(vip4)
 	s.mail.want(t, "172.16.0.2 is down! web: there is no virtual IP to take over")
@@ -339,7 +339,7 @@ func TestBootWait(t *testing.T) {
 func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--host", "172.16.0.1")
-	s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.1 answers")
+	s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.1 replies")
 	view := s.watchFrom(vip4)
 	s.must(s.Primary.PowerOff())
 	since := time.Now()
@@ -360,7 +360,7 @@ func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	view = s.watchFrom(vip4)
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
@@ -379,14 +379,14 @@ func TestIPv6(t *testing.T) {
 		"alone": {
 			args:     set(hasty, "--host", "2001:db8::2", "--vip", "2001:db8::1/128", "--witness", "2001:db8::254"),
 			vips:     []netip.Addr{vip6},
-			reason:   "2001:db8::2 does not answer, nor does anybody for 2001:db8::1",
+			reason:   "2001:db8::2 does not reply, and 2001:db8::1 is not in use",
 			subject:  "2001:db8::2 is down! web: took over 2001:db8::1 on standby",
 			commands: []string{"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0"},
 		},
 		"with IPv4": {
 			args:    both,
 			vips:    []netip.Addr{vip4, vip6},
-			reason:  "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 2001:db8::1",
+			reason:  "172.16.0.2 does not reply, and 172.16.0.1, 2001:db8::1 are not in use",
 			subject: "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby",
 			commands: []string{
 				"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",

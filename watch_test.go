@@ -71,7 +71,7 @@ func uses(t testing.TB, pid int) (files, threads int) {
 	return files, threads
 }
 
-const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 
 func TestWatchTakesOverOnce(t *testing.T) {
 	s := newScene(t)

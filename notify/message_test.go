@@ -241,10 +241,10 @@ func TestLetters(t *testing.T) {
 				Held: prefixes("172.16.0.1/32"),
 				Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
 				Suppressed: []state.Suppressed{
-					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "172.16.0.1 is also at 52:54:00:aa:bb:cc, another machine, and is given up here"},
-					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not answer"},
+					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "172.16.0.1 is also assigned at 52:54:00:aa:bb:cc, another machine: it is released here"},
+					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not reply"},
 					{Time: night.Add(2 * time.Minute), Kind: "released", Event: "20260301T030605Z-CCCCCCCC"},
-					{Time: night.Add(3 * time.Minute), Kind: "blocked", Reason: "172.16.0.2 does not answer, but 172.16.0.1 is at 52:54:00:aa:bb:cc"},
+					{Time: night.Add(3 * time.Minute), Kind: "blocked", Reason: "172.16.0.2 does not reply, but 172.16.0.1 is at 52:54:00:aa:bb:cc"},
 				},
 			}},
 		},
@@ -253,7 +253,7 @@ func TestLetters(t *testing.T) {
 			news: []Notification{
 				{Kind: AliasGone, Time: night, Reason: "172.16.0.1 is not there", Missing: prefixes("172.16.0.1/32")},
 				{Kind: Flapping, Time: night, Suppressed: []state.Suppressed{
-					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not answer"},
+					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not reply"},
 				}},
 			},
 		},
@@ -276,11 +276,11 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
-			name: "blocked because no witness answers",
+			name: "blocked because no witness replies",
 			news: []Notification{{
 				Kind:   Blocked,
 				Time:   night,
-				Reason: "no witness answers: it may be this machine that is cut off",
+				Reason: "no witness replies: it may be this machine that is cut off",
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Witnesses = []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253"}}
 				}),
@@ -303,7 +303,7 @@ func TestLetters(t *testing.T) {
 			name:   "primary back, with a state directory of its own",
 			change: func(c *Cluster) { c.StateDir = "/srv/state of web" },
 			news: []Notification{{
-				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 answers again", Evidence: up(),
+				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 replies again", Evidence: up(),
 				Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 		},
@@ -312,7 +312,7 @@ func TestLetters(t *testing.T) {
 			news: []Notification{{
 				Kind:       Blocked,
 				Time:       night,
-				Reason:     "172.16.0.2 has answered in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
+				Reason:     "172.16.0.2 has replied in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
 				Evidence:   up(),
 				Missing:    prefixes("172.16.0.1/32"),
 				Unverified: true,
@@ -392,7 +392,7 @@ func TestLetters(t *testing.T) {
 			news: []Notification{{
 				Kind:     Recovered,
 				Time:     night,
-				Reason:   "172.16.0.2 answers",
+				Reason:   "172.16.0.2 replies",
 				Evidence: up(),
 				Alert:    state.Alert{Kind: "unserved", Rule: 7, Since: night.Add(-47*time.Minute - 12*time.Second)},
 			}},

@@ -164,7 +164,7 @@ func fullRecord() *Record {
 	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
 	change := Change{
 		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, Manual: true,
-		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1",
+		Reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
 			Rounds:    []Round{{Verdict: "up", Sent: 5, Received: 1, RTT: &rtt, Error: &noRoute}},
@@ -180,7 +180,7 @@ func fullRecord() *Record {
 		Head: Head{
 			Version: 1, Name: "web", Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
 			Last: &Check{
-				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either",
+				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not reply, but no witness replies either",
 				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
 			},
 			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},

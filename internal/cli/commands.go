@@ -61,7 +61,7 @@ func (p Program) commands() []command {
 			codes:   codesHelp(takeOverCodes()),
 			flags: slices.Concat([]flagRow{
 				fileFlag(), allFlag(),
-				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
+				bare("force", "", "also when no witness replies, or somebody does for the virtual IPs"),
 				dryRunFlag(),
 			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
 			acts: true,

@@ -94,7 +94,7 @@ func ExitCodes() []ExitCode {
 		{11, "took-over", "taken over in this run"},
 		{12, "released", "given back in this run"},
 		{13, "elsewhere", "the primary is down and another standby serves"},
-		{14, "down", "the primary is down and there is no virtual IP to raise"},
+		{14, "down", "the primary is down and there is no virtual IP to take over"},
 		{15, "unserved", "the primary answers, but nobody for a virtual IP"},
 		{20, "unknown", "the check could not be made; nothing changed"},
 		{21, "blocked", "the primary looks down, but switching was refused"},

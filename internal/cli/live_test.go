@@ -133,7 +133,7 @@ func late(_ config.Cluster, o failover.Options) (failover.Report, error) {
 	round := state.Round{Verdict: "up", Sent: 3, Received: 1, RTT: new(1500.0)}
 	o.OnEvent(failover.RoundEnded{N: 1, Round: round})
 	return failover.Report{
-		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db answers",
+		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db replies",
 		Evidence: state.Evidence{Rounds: []state.Round{round}},
 	}, nil
 }

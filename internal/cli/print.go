@@ -216,7 +216,7 @@ func (v voice) guarded(e failover.Guarded) {
 func witnessText(w state.Witness) string {
 	switch {
 	case !w.Answers:
-		return fmt.Sprintf("witness %s does not answer", w.Address)
+		return fmt.Sprintf("witness %s does not reply", w.Address)
 	case w.By != nil:
 		return fmt.Sprintf("witness %s answers (%s)", w.Address, *w.By)
 	}

@@ -33,7 +33,7 @@ func ago(d time.Duration) time.Time { return noon.Add(-d).UTC() }
 func standing(name string) *state.Record {
 	return &state.Record{
 		Head: state.Head{Version: state.Version, Name: name, Gap: 60000, Last: &state.Check{
-			Time: ago(34 * time.Second), Outcome: state.OK, Reason: "172.16.0.2 answers",
+			Time: ago(34 * time.Second), Outcome: state.OK, Reason: "172.16.0.2 replies",
 			Primary: "up", Sent: 1, Received: 1, RTT: new(0.412), Duration: 15,
 		}}, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
 		Since: ago(72 * time.Hour), VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
@@ -45,7 +45,7 @@ func active(name string) *state.Record {
 	r := standing(name)
 	r.Role, r.Since, r.VIPs[0].Raised = state.Active, ago(3*time.Hour), true
 	r.Last = &state.Check{
-		Time: ago(34 * time.Second), Outcome: state.Holding, Code: 10, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer",
+		Time: ago(34 * time.Second), Outcome: state.Holding, Code: 10, Reason: "holding 172.16.0.1; 172.16.0.2 does not reply",
 		Primary: "down", Sent: 5, Duration: 13004,
 	}
 	return r
@@ -127,7 +127,7 @@ func TestStatusForPeople(t *testing.T) {
 	want := `CLUSTER  HOST            ROLE     HELD    SINCE             LAST CHECK
 db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
 web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
-    holding 172.16.0.1; 172.16.0.2 does not answer
+    holding 172.16.0.1; 172.16.0.2 does not reply
     held here: 172.16.0.1/16
 mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
@@ -165,7 +165,7 @@ func TestStatusForPrograms(t *testing.T) {
 			"all well", awake(known(standing("db"), here())),
 			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":[],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 answers","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
 		},
 		{
 			"everything wrong", inTrouble("web"),
@@ -183,7 +183,7 @@ func TestStatusForPrograms(t *testing.T) {
 			"an address is left behind", awake(left("web")),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":["172.16.0.9/16"],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 answers","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
 		},
 		{
 			"a broken record: what is not known is null", unreadable("old"),
@@ -272,7 +272,7 @@ func TestMonitoring(t *testing.T) {
 			"holding",
 			[]status{known(active("web"), here("172.16.0.1/32"))},
 			1,
-			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not answer, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
+			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not reply, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
 		},
 		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
 		{

@@ -214,9 +214,9 @@ func (e endings) run(flags ...string) printed {
 
 func TestAWatchDoesNotRepeatItself(t *testing.T) {
 	var (
-		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 answers"}
+		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 replies"}
 		holding = failover.Report{Outcome: state.Holding, Reason: "holding 172.16.0.1", Changed: true}
-		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness answers", Changed: true}
+		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness replies", Changed: true}
 		right   = &failover.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
 		gone    = &failover.Error{Code: 78, Text: "there is no interface \"eth1\""}
 		taken   = &failover.Error{Code: 75, Text: "another run is checking this cluster"}
@@ -228,11 +228,11 @@ func TestAWatchDoesNotRepeatItself(t *testing.T) {
 		stderr string
 	}{
 		{"nothing is new", endings{{report: fine}, {report: fine}, {report: fine}}, 0, ""},
-		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness answers
+		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness replies
 pingover: web: holding: holding 172.16.0.1
-pingover: web: blocked: no witness answers
+pingover: web: blocked: no witness replies
 `},
-		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness answers\n"},
+		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness replies\n"},
 		{"an error that lasts, and ends", endings{{err: right}, {err: right}, {err: taken}, {err: right}, {report: fine}, {report: fine}}, 0, `pingover: web: no right to ping
 hint: run it as root
 pingover: web: ok: 172.16.0.2 answers

@@ -27,7 +27,7 @@ type Cluster struct {
 	BootWait       time.Duration
 	Lease          time.Duration // 0: the alias has none
 	Failback       bool          // auto: handed over when the primary is back
-	Isolated       bool          // release: given up when no witness answers any more
+	Isolated       bool          // release: given up when no witness replies any more
 	Hooks          Hooks
 	Mail           Mail
 	StateDir       string

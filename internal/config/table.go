@@ -161,7 +161,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "isolated", Group: groupBack, Default: "hold",
-			Help: "release gives up what is held when no witness answers in two checks in a row, nor the primary; hold keeps it",
+			Help: "release gives up what is held when no witness replies in two checks in a row, nor the primary; hold keeps it",
 			form: either("hold", "release", func(c *Cluster) *bool { return &c.Isolated }),
 		},
 		{

@@ -68,7 +68,7 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.settings.Mail.Remind = 10 * time.Minute
 		s.primary.noPing = true
 		for range 9 {
-			s.want(s.minute(), state.Blocked, "it answers ARP: it is alive")
+			s.want(s.minute(), state.Blocked, "it replies to ARP: it is alive")
 		}
 		first := letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"}
 		s.wantLetters(first)
@@ -181,7 +181,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				s.primary.die()
 				report := s.minute()
 				if report.Outcome != state.StateFailed || report.Code != 32 || report.Error == nil || !report.Changed ||
-					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "nor does anybody for 172.16.0.1") {
+					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "172.16.0.1 is not in use") {
 					t.Errorf("report %+v", report)
 				}
 				if !s.standby.holds(vipAddr) {

@@ -63,6 +63,7 @@ type unit struct {
 	watch    watched
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
+	open     bool   // a release was open when the last check came to its end
 	untold   string // the switch that no letter has told of yet
 	blocked  bool   // the last letter about a switch said that it was refused
 }

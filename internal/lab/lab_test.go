@@ -78,7 +78,7 @@ func wantError(t *testing.T, err error, want string) {
 func wantAnswer(t *testing.T, from *Host, addr string) {
 	t.Helper()
 	if !answers(t, from, addr, 5*time.Second) {
-		t.Errorf("%s does not answer %s", addr, from.Name())
+		t.Errorf("%s does not reply %s", addr, from.Name())
 	}
 }
 

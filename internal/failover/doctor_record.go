@@ -9,17 +9,6 @@ import (
 	"pingover/state"
 )
 
-// soonestOverdue is how old the last check may be, however often there was one
-// before.
-const soonestOverdue = 3 * time.Minute
-
-// Overdue says of the age of the last check, and of the gap between it and the
-// one before, whether checks have stopped. One that lies in the future does not
-// show that they go on: the clock was set back since.
-func Overdue(age, gap time.Duration) bool {
-	return age > max(soonestOverdue, 3*gap) || age < -time.Minute
-}
-
 // examineRecord says what is known of the last checks.
 func (e *examination) examineRecord() {
 	_, unread := e.dir.Load(e.set.Name, false)
@@ -56,7 +45,7 @@ func withoutRecord(err error) string {
 // examineLast says how long ago the last check was.
 func (e *examination) examineLast() {
 	age := time.Since(e.last).Round(time.Second)
-	overdue := Overdue(age, e.gap)
+	overdue := state.Overdue(age, e.gap)
 	grade := e.warn
 	if overdue {
 		grade = e.fail

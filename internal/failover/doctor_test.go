@@ -935,24 +935,6 @@ func TestWhatTheKernelWouldNotRun(t *testing.T) {
 	}
 }
 
-func TestOverdue(t *testing.T) {
-	for _, test := range []struct {
-		age, gap time.Duration
-		want     bool
-	}{
-		{3 * time.Minute, time.Minute, false},
-		{3*time.Minute + time.Second, time.Minute, true},
-		{30 * time.Minute, 10 * time.Minute, false},
-		{30*time.Minute + time.Second, 10 * time.Minute, true},
-		{-time.Minute, time.Minute, false},
-		{-time.Minute - time.Second, 10 * time.Minute, true},
-	} {
-		if got := Overdue(test.age, test.gap); got != test.want {
-			t.Errorf("%s old, %s apart: %t, want %t", test.age, test.gap, got, test.want)
-		}
-	}
-}
-
 func TestADirectoryThatOthersMayWriteToExposesTheHook(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hook")

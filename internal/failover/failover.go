@@ -261,6 +261,11 @@ func (r *run) recall() error {
 		rec.Settings = r.set.Given
 	}
 	r.rec = rec
+	if !r.opt.DryRun {
+		if err := errors.Join(r.dir.MoveHistory(&rec.Head), r.dir.MoveDays(&rec.Head)); err != nil {
+			r.note("%v", err) // what was not moved stays in the record
+		}
+	}
 	if rec.Last != nil {
 		r.last, r.gap = rec.Last.Time, rec.Gap.Duration()
 	}
@@ -311,7 +316,7 @@ func (r *run) compare() {
 	}
 	r.rec.Interface = r.shownInterface()
 	r.tellSurprise(surprise, settled)
-	if !r.last.IsZero() && Overdue(r.began.Sub(r.last), r.gap) {
+	if !r.last.IsZero() && state.Overdue(r.began.Sub(r.last), r.gap) {
 		r.rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
 	r.known = state.Known{

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"pingover/internal/proc"
 )
 
 // leastRoom is what a record and the next one beside it may need, in bytes.
@@ -57,8 +58,8 @@ func (e *examination) examineStateDir() {
 			trouble = true
 			continue
 		}
-		if open := openTo(path, info); open != (exposure{}) {
-			e.warn(open.mend, "%s; it names commands to run", open.what)
+		if open := proc.FileWritableByOthers(path, info); len(open) > 0 {
+			e.warn(open[0].Fix, "%s; it names commands to run", open[0])
 			trouble = true
 		}
 		if err := accessible(path, unix.R_OK|unix.W_OK); err != nil {
@@ -123,41 +124,4 @@ func shortOf(disk unix.Statfs_t) string {
 		return "no file can be made: all inodes are in use"
 	}
 	return ""
-}
-
-// exposure is what lets others than this process's user, and root, decide what
-// is in a file.
-type exposure struct{ what, mend string }
-
-// openToOthers looks at a file and all that leads to it.
-func openToOthers(path string) exposure {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return exposure{}
-	}
-	for {
-		info, err := os.Stat(path)
-		if err != nil {
-			return exposure{}
-		}
-		if open := openTo(path, info); open != (exposure{}) || path == filepath.Dir(path) {
-			return open
-		}
-		path = filepath.Dir(path)
-	}
-}
-
-// openTo looks at one file or directory. In a sticky directory others cannot
-// replace what is not theirs.
-func openTo(path string, info fs.FileInfo) exposure {
-	owner := info.Sys().(*syscall.Stat_t)
-	mode := info.Mode()
-	switch {
-	case owner.Uid != 0 && int(owner.Uid) != os.Geteuid():
-		return exposure{fmt.Sprintf("%s belongs to user %d", path, owner.Uid), fmt.Sprintf("chown %d %s", os.Geteuid(), path)}
-	case mode.IsDir() && mode&fs.ModeSticky != 0:
-	case mode&0o002 != 0, mode&0o020 != 0 && owner.Gid != 0:
-		return exposure{path + " can be written to by others", "chmod go-w " + path}
-	}
-	return exposure{}
 }

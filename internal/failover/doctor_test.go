@@ -3,14 +3,12 @@ package failover
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -898,92 +896,6 @@ func TestADoctorLooksAtHooks(t *testing.T) {
 		"fail: post-release: HOOKS/none: no such file or directory → mend that, or give another command",
 	}, found); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
-func TestWhatTheKernelWouldNotRun(t *testing.T) {
-	self, err := os.Executable()
-	must(t, err)
-	program, err := os.ReadFile(self)
-	must(t, err)
-	const neither = "neither a program nor a script with #! in its first line"
-	for _, test := range []struct{ name, text, want string }{
-		{"a program", string(program[:64]), ""},
-		{"a script", "#!/bin/sh -e\nexit\n", ""},
-		{"a script, with a blank", "#! /bin/sh\n", ""},
-		{"a script for what is found in PATH", "#!/usr/bin/env sh\n", ""},
-		{"an interpreter that is missing", "#!/nonexistent/sh\n", `its interpreter "/nonexistent/sh": no such file or directory`},
-		{"lines that end as in DOS", "#!/bin/sh\r\n", `its interpreter "/bin/sh\r": no such file or directory`},
-		{"an interpreter that is a directory", "#!/bin\n", `its interpreter "/bin": not a regular file`},
-		{"an interpreter that is not in PATH", "#!/usr/bin/env nosuchshell\n", `its interpreter "nosuchshell" not found in PATH`},
-		{"no interpreter", "#!\n/bin/sh\n", "its first line names no interpreter"},
-		{"a script without its first line", "echo hello\n", neither},
-		{"garbage", "\x00\x01\x02", neither},
-		{"nothing", "", neither},
-	} {
-		path := filepath.Join(t.TempDir(), "hook")
-		must(t, os.WriteFile(path, []byte(test.text), 0o700))
-		got := ""
-		if err := executable(path); err != nil {
-			got = strings.TrimPrefix(err.Error(), path+": ")
-			got, _, _ = strings.Cut(got, " in /")
-		}
-		want := strings.TrimSuffix(test.want, " in PATH")
-		if got != want {
-			t.Errorf("%s: %q, want %q", test.name, got, want)
-		}
-	}
-}
-
-func TestADirectoryThatOthersMayWriteToExposesTheHook(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "hook")
-	must(t, os.WriteFile(path, nil, 0o700))
-	for _, test := range []struct {
-		mode os.FileMode
-		want exposure
-	}{
-		{0o755, exposure{}},
-		{0o777 | os.ModeSticky, exposure{}},
-		{0o777, exposure{dir + " can be written to by others", "chmod go-w " + dir}},
-	} {
-		must(t, os.Chmod(dir, test.mode))
-		if got := openToOthers(path); got != test.want {
-			t.Errorf("%s: %+v, want %+v", test.mode, got, test.want)
-		}
-	}
-}
-
-// owned is a file's information with another owner.
-type owned struct {
-	os.FileInfo
-	uid, gid uint32
-}
-
-func (o owned) Sys() any { return &syscall.Stat_t{Uid: o.uid, Gid: o.gid} }
-
-func TestWhoMayWriteToAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "hook")
-	me, somebody := uint32(os.Geteuid()), uint32(os.Geteuid()+7)
-	for _, test := range []struct {
-		mode     os.FileMode
-		uid, gid uint32
-		want     string
-	}{
-		{0o755, me, 0, ""},
-		{0o755, 0, 7, ""},
-		{0o755, somebody, 7, fmt.Sprintf("%s belongs to user %d", path, somebody)},
-		{0o775, me, 7, path + " can be written to by others"},
-		{0o775, me, 0, ""}, // the group of root
-		{0o757, me, 0, path + " can be written to by others"},
-	} {
-		must(t, os.WriteFile(path, nil, 0o600))
-		must(t, os.Chmod(path, test.mode))
-		info, err := os.Stat(path)
-		must(t, err)
-		if got := openTo(path, owned{info, test.uid, test.gid}); got.what != test.want {
-			t.Errorf("%s of %d:%d: %q, want %q", test.mode, test.uid, test.gid, got.what, test.want)
-		}
 	}
 }
 

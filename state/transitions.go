@@ -170,6 +170,7 @@ type Signs struct {
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
 func (r *Record) Count(c Check, s Signs) (changed bool) {
+	r.countDay(c)
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
 		changed = !goesOn(r.afterManual(*last), c)
@@ -201,8 +202,8 @@ func (r *Record) Count(c Check, s Signs) (changed bool) {
 // afterManual is the last check as it would have ended, had it done what was done manually
 // since.
 func (r *Record) afterManual(last Check) Check {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Manual && !r.Changes[n-1].Time.Before(last.Time) {
-		last.Outcome = r.Changes[n-1].Outcome
+	if c := r.LastChange(); c != nil && c.Manual && !c.Time.Before(last.Time) {
+		last.Outcome = c.Outcome
 	}
 	return last
 }
@@ -220,19 +221,15 @@ func goesOn(last, c Check) bool {
 
 // AddChange adds a change to the history. The same failure again is not one.
 func (r *Record) AddChange(c Change) *Change {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Outcome == c.Outcome && r.Changes[n-1].Reason == c.Reason &&
+	if last := r.LastChange(); last != nil && last.Outcome == c.Outcome && last.Reason == c.Reason &&
 		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
-		return &r.Changes[n-1]
+		return last
 	}
 	if r.Counts == nil {
 		r.Counts = map[Outcome]int{}
 	}
 	r.Counts[c.Outcome]++
-	r.Changes = append(r.Changes, c)
-	if over := len(r.Changes) - MaxChanges; over > 0 {
-		r.Changes = slices.Clone(r.Changes[over:]) // a pointer to an earlier change stays valid
-	}
-	return &r.Changes[len(r.Changes)-1]
+	return &r.Add(Entry{Change: c}).Change
 }
 
 // Quiet tells whether losing the newest record to a power cut would lose

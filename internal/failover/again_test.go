@@ -12,6 +12,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -31,10 +32,10 @@ func slow(w *Env, rtt time.Duration) {
 		}
 		whole := time.Duration(p.Count-1)*p.Interval + p.Timeout
 		if rtt > whole {
-			run.Sleep(ctx, whole)
+			proc.Sleep(ctx, whole)
 			return check.Round{Verdict: check.Down, Sent: p.Count}
 		}
-		if !run.Sleep(ctx, rtt) {
+		if !proc.Sleep(ctx, rtt) {
 			return check.Round{Sent: 1, Err: context.Cause(ctx)}
 		}
 		return check.Round{Verdict: check.Up, Sent: 1, Received: 1, RTT: rtt}

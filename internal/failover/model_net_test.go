@@ -17,7 +17,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -370,7 +369,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 		if replied {
 			wait = first.Sub(now)
 		}
-		if !run.Sleep(ctx, wait) {
+		if !proc.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -532,7 +531,7 @@ func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
 	took := u.hookTime
 	u.n.trace("%s: runs %s, refused: %t", u.name, c.Argv[0], refused)
 	r.leave(true, true)
-	if !run.Sleep(ctx, took) {
+	if !proc.Sleep(ctx, took) {
 		return proc.Result{Argv: c.Argv, Code: -1, Duration: took, Err: context.Cause(ctx)}
 	}
 	r.enter(true, true)

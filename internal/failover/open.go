@@ -134,7 +134,7 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		}
 		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l), facts, notify.Policy{})
 	}
-	if !last.IsZero() && Overdue(j.Began.Sub(last), gap) {
+	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
 	if text := shortLease(j, gap); text != "" {
@@ -195,17 +195,6 @@ func LeftBehind(a state.Alias) string {
 // Removal is the command that removes it.
 func Removal(a state.Alias) string {
 	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
-}
-
-// soonestOverdue is how old the last check may be, however often there was one
-// before.
-const soonestOverdue = 3 * time.Minute
-
-// Overdue tells of the age of the last check, and of the gap between it and the
-// one before, whether checks have stopped. One in the future does not show that
-// they go on: the clock was set back since.
-func Overdue(age, gap time.Duration) bool {
-	return age > max(soonestOverdue, 3*gap) || age < -time.Minute
 }
 
 // mayTake tells whether this check could become a takeover, as far as that is

@@ -25,15 +25,15 @@ func (s Server) TestConnection(ctx context.Context) (how string, err error) {
 	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	talk := &conversation{Server: s}
-	defer talk.quit()
-	if err := talk.connect(ctx); err != nil {
+	session := &smtpSession{Server: s}
+	defer session.quit()
+	if err := session.connect(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = whyOver(ctx)
 		}
 		return "", errors.New(oneLine(err.Error(), maxError))
 	}
-	return talk.terms(), nil
+	return session.terms(), nil
 }
 
 // findSendmail is the program that letters would be handed to.
@@ -56,15 +56,15 @@ func (s Server) findSendmail() (string, error) {
 }
 
 // terms are on what terms the server would take a letter.
-func (c *conversation) terms() string {
+func (s *smtpSession) terms() string {
 	terms := []string{"the server answers"}
-	if secrecy, ok := c.client.TLSConnectionState(); ok {
+	if secrecy, ok := s.client.TLSConnectionState(); ok {
 		terms = append(terms, tls.VersionName(secrecy.Version))
 	} else {
 		terms = append(terms, "no TLS")
 	}
-	if c.User != "" {
-		terms = append(terms, fmt.Sprintf("logged in as %q", c.User))
+	if s.User != "" {
+		terms = append(terms, fmt.Sprintf("logged in as %q", s.User))
 	}
 	return strings.Join(terms, ", ")
 }

@@ -127,9 +127,10 @@ func (s Server) SendTest(ctx context.Context, l state.Message, to string) (said 
 
 // limit is ctx for all mail of one run.
 func (s Server) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	timeout := cmp.Or(s.Timeout, defaultTimeout)
-	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s", timeout))
+	return context.WithTimeoutCause(ctx, s.timeout(), fmt.Errorf("not done within %s", s.timeout()))
 }
+
+func (s Server) timeout() time.Duration { return cmp.Or(s.Timeout, defaultTimeout) }
 
 // way is how one message after the other is handed over; end has to be called
 // after the last.
@@ -137,8 +138,8 @@ func (s Server) way() (send func(context.Context, state.Message, string) (said s
 	if s.Via.Scheme == "sendmail" {
 		return s.sendmail, func() {}
 	}
-	talk := &conversation{Server: s}
-	return talk.send, talk.quit
+	session := &smtpSession{Server: s}
+	return session.send, session.quit
 }
 
 func (s Server) problem(to string, err error) string {

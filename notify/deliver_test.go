@@ -654,7 +654,7 @@ func TestAfterTheFirstFailureToConnectTheRestWaits(t *testing.T) {
 		{"nobody listens", server(closed, "smtp"), "dial tcp 127.0.0.1:PORT: connect: connection refused"},
 		{"the server refuses", server(refusing, "smtp"), "554 5.3.2 not today"},
 		{"the server is busy", server(busy, "smtp"), "421 too busy"},
-		{"the server hangs up", server(mute, "smtp"), "the server hung up"},
+		{"the server hangs up", server(mute, "smtp"), "the server closed the connection"},
 		{"no TLS where it has to be", server(greets, "smtps"), "tls: first record does not look like a TLS handshake"},
 		{"no such name", unresolved, "dial tcp: lookup mx..invalid: no such host"},
 	}
@@ -749,6 +749,50 @@ func TestNoServerCanHoldARun(t *testing.T) {
 	}
 }
 
+// Each reply is read to its end by the library: the session has a limit.
+func TestAServerThatNeverEndsAReplyIsLeftAfter256KiB(t *testing.T) {
+	t.Parallel()
+	endless := func(text string) func(*wire) {
+		return func(c *wire) {
+			sent := 0
+			for {
+				n, err := io.WriteString(c, text)
+				if sent += n; err != nil {
+					return
+				}
+				if sent > 64<<20 {
+					t.Errorf("%d bytes were accepted", sent)
+					return
+				}
+			}
+		}
+	}
+	after := func(greeting string, talk func(*wire)) func(*wire) {
+		return func(c *wire) {
+			c.say(greeting)
+			c.hear()
+			talk(c)
+		}
+	}
+	for name, talk := range map[string]func(*wire){
+		"a greeting without a line end": endless("220 aaaaaaaaaaaaaaaa"),
+		"a greeting of many lines":      endless("220-mx\r\n"),
+		"a reply of many extensions":    after("220 mx", endless("250-AUTH PLAIN\r\n")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			outbox := []state.Message{numbered(1, "a@example.org"), numbered(2, "b@example.org")}
+			left, problem := deliver(t, server(rude(t, talk), "smtp"), outbox...)
+			if diff := cmp.Diff(outbox, left); diff != "" {
+				t.Errorf("left (-want +got):\n%s", diff)
+			}
+			if want := "the server sent more than 256 KiB of replies"; !strings.HasSuffix(problem, want) || strings.Contains(problem, "a@example.org") {
+				t.Errorf("problem %q, want %q", problem, want)
+			}
+		})
+	}
+}
+
 func TestAServerThatDoesNotSayGoodbyeHasItAll(t *testing.T) {
 	t.Parallel()
 	s := server(rude(t, func(c *wire) {
@@ -810,8 +854,8 @@ func TestTLS(t *testing.T) {
 		{"smtp, TLS of old", "smtp", old, false, "plain"},
 		{"smtp+starttls, none offered", "smtp+starttls", nil, false, noSTARTTLS},
 		{"smtp+starttls, a good certificate", "smtp+starttls", good, false, "TLS"},
-		{"smtp+starttls, a certificate that nobody signed", "smtp+starttls", foreign, false, "STARTTLS: " + strangeCA},
-		{"smtp+starttls, another's certificate", "smtp+starttls", misnamed, false, "STARTTLS: " + wrongName},
+		{"smtp+starttls, a certificate that nobody signed", "smtp+starttls", foreign, false, strangeCA},
+		{"smtp+starttls, another's certificate", "smtp+starttls", misnamed, false, wrongName},
 		{"smtps, a good certificate", "smtps", good, true, "TLS"},
 		{"smtps, a certificate that nobody signed", "smtps", foreign, true, strangeCA},
 		{"smtps, another's certificate", "smtps", misnamed, true, wrongName},
@@ -868,17 +912,17 @@ func TestLogin(t *testing.T) {
 			"a wrong password", "smtps", good, true,
 			[]string{"PLAIN"},
 			"wrong",
-			`login as "ops" by PLAIN: 454 4.7.0 wrong user or password`,
+			`SMTP AUTH failed: 454 4.7.0 wrong user or password`,
 		},
 		{
 			"a way that nobody knows", "smtps", good, true,
 			[]string{"GSSAPI"},
 			"s3cret",
-			`login as "ops": the server offers no way that we know (AUTH "GSSAPI")`,
+			"SMTP Auth autodiscover was not able to detect a supported authentication mechanism",
 		},
 		{
 			"no way at all", "smtps", good, true, nil, "s3cret",
-			`login as "ops": the server offers no way that we know (AUTH "")`,
+			"server does not support SMTP AUTH",
 		},
 	}
 	for _, tt := range tests {
@@ -950,7 +994,7 @@ func TestAPasswordNeverGoesOverTheNetworkInPlain(t *testing.T) {
 		{"password, no TLS", nil, "ops", "the server offers no STARTTLS, without which neither mail nor password is sent"},
 		{
 			"password, a certificate that nobody signed", strange.server(t, "192.0.2.1"), "ops",
-			"STARTTLS: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			"tls: failed to verify certificate: x509: certificate signed by unknown authority",
 		},
 		{"password, a good certificate", ours.server(t, "192.0.2.1"), "ops", "TLS"},
 		{"no password, no TLS", nil, "", "plain"},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
+	"golang.org/x/net/idna"
 
 	"pingover/state"
 )
@@ -35,7 +36,8 @@ const (
 // when the context ends: the library's own context covers the dial only.
 type smtpSession struct {
 	Server
-	withoutTLS bool // STARTTLS has failed, and is not required
+	withoutTLS bool    // STARTTLS has failed, and is not required
+	name       *string // this machine's FQDN, once looked up
 	conn       *boundedConn
 	mailer     *mail.Client
 	client     *smtp.Client // nil: not connected
@@ -43,10 +45,15 @@ type smtpSession struct {
 }
 
 // send sends one message to one recipient.
-func (s *smtpSession) send(ctx context.Context, l state.Message, to string) (reply string, err error) {
-	m, err := s.message(l, to)
+func (s *smtpSession) send(ctx context.Context, m state.Message, to string) (reply string, err error) {
+	msg := message(m)
+	from, err := setAddress(msg, mail.HeaderFrom, s.qualified(ctx, s.sender()))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("mail-from: %w", err)
+	}
+	recipient, err := setAddress(msg, mail.HeaderTo, s.qualified(ctx, to))
+	if err != nil {
+		return "", refused{err}
 	}
 	if s.client == nil {
 		if err := s.connect(ctx); err != nil {
@@ -55,13 +62,13 @@ func (s *smtpSession) send(ctx context.Context, l state.Message, to string) (rep
 	}
 	// Some MTAs pass on a message that came with SMTPUTF8 only to servers that
 	// support it, even when it is all ASCII.
-	s.client.SkipSMTPUTF8(ascii(m.GetFrom()[0].Address + m.GetTo()[0].Address))
-	err = s.mailer.SendWithSMTPClient(s.client, m)
-	if m.IsDelivered() {
+	s.client.SkipSMTPUTF8(ascii(from + recipient))
+	err = s.mailer.SendWithSMTPClient(s.client, msg)
+	if msg.IsDelivered() {
 		if err != nil { // only the RSET that follows the message has failed
 			s.hangUp()
 		}
-		return m.ServerResponse(), nil
+		return msg.ServerResponse(), nil
 	}
 	failure, ok := errors.AsType[*mail.SendError](err)
 	rejected := ok && failure.ErrorCode() > 0
@@ -80,6 +87,10 @@ func (s *smtpSession) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	helo := s.HELO
+	if helo == "" {
+		helo = cmp.Or(s.fqdn(ctx), addressLiteral(raw.LocalAddr()))
+	}
 	s.conn = &boundedConn{Conn: raw, left: maxReplies}
 	s.unwatch = context.AfterFunc(ctx, func() { raw.Close() })
 
@@ -95,7 +106,7 @@ func (s *smtpSession) connect(ctx context.Context) error {
 		policy = mail.NoTLS
 	}
 	options := []mail.Option{ // the context ends before the library's timeout
-		mail.WithPort(s.Via.Port), mail.WithTimeout(s.timeout() + quitTimeout), mail.WithHELO(cmp.Or(s.Hostname, "localhost")),
+		mail.WithPort(s.Via.Port), mail.WithTimeout(s.timeout() + quitTimeout), mail.WithHELO(helo),
 		mail.WithTLSPolicy(policy), mail.WithTLSConfig(secure), mail.WithoutNoop(),
 		mail.WithDialContextFunc(func(context.Context, string, string) (net.Conn, error) { return stream, nil }),
 	}
@@ -130,6 +141,43 @@ func (s Server) needsTLS(peer net.Addr) bool {
 	at, err := netip.ParseAddrPort(peer.String())
 	here := err == nil && at.Addr().IsLoopback()
 	return s.User != "" && !here
+}
+
+// sender is mail-from, else the login: many providers let a user send only as
+// himself.
+func (s Server) sender() string {
+	switch {
+	case s.From != "":
+		return s.From
+	case strings.Contains(s.User, "@"):
+		return s.User
+	}
+	return "pingover"
+}
+
+// qualified is a bare local name at this machine's domain; any other address
+// as it is.
+func (s *smtpSession) qualified(ctx context.Context, address string) string {
+	if !isLocal(address) {
+		return address
+	}
+	short, err := idna.Lookup.ToASCII(s.Hostname)
+	if err != nil || short == "" {
+		short = "localhost"
+	}
+	return address + "@" + cmp.Or(s.fqdn(ctx), short)
+}
+
+// fqdn is this machine's FQDN, looked up at most once; "" where it has none.
+func (s *smtpSession) fqdn(ctx context.Context) string {
+	if s.name == nil {
+		lookup := s.lookup
+		if lookup == nil {
+			lookup = net.DefaultResolver.LookupCNAME
+		}
+		s.name = new(fqdn(ctx, s.Hostname, lookup))
+	}
+	return *s.name
 }
 
 // quit ends the session.

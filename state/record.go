@@ -253,4 +253,9 @@ type Message struct {
 	To        []string  `json:"to"` // who has not had it yet
 	Subject   string    `json:"subject"`
 	Body      string    `json:"body"`
+	Cluster   string    `json:"cluster,omitempty"`
+	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	// Of a message about dropped ones: how many, and the time of the oldest.
+	Dropped      int       `json:"dropped,omitempty"`
+	DroppedSince time.Time `json:"dropped_since,omitzero"`
 }

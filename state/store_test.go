@@ -197,6 +197,7 @@ func fullRecord() *Record {
 		Outbox: []Message{{
 			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
+			Cluster: "www", Outcome: "blocked", Dropped: 2, DroppedSince: at(-59),
 		}},
 		Changes:  []Change{change},
 		Counts:   map[Outcome]int{TakeoverFailed: 3},

@@ -1064,7 +1064,7 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	if len(sent) != 3 || !slices.Equal(sent[0].To, []string{"root@standby"}) || !strings.Contains(sent[0].Body, "This is a test") ||
-		plain(sent[0].Subject) != "web: a test from pingover on HOSTNAME" {
+		plain(sent[0].Subject) != "[pingover] web: test message from HOSTNAME" {
 		t.Errorf("sent %+v", sent)
 	}
 }

@@ -104,7 +104,12 @@ func (r *run) news(done result, now time.Time) (news []notify.Notification, repl
 		this = *done.change
 	}
 	add := func(kind notify.Kind, change state.Change, trouble state.Alert) {
-		news = append(news, r.tidings(kind, change, trouble))
+		n := r.tidings(kind, change, trouble)
+		n.Outcome = done.Outcome
+		if r.typed == "" {
+			n.Rule = r.rec.Last.Rule
+		}
+		news = append(news, n)
 	}
 
 	var due *state.Alert
@@ -269,7 +274,7 @@ func (r *run) about() notify.Cluster {
 		dir = r.set.StateDir
 	}
 	return notify.Cluster{
-		Name: r.set.Name, Host: r.set.Host, VIPs: r.prefixes(true, false),
+		Name: r.set.Name, Host: r.set.Host, PrimaryMAC: r.rec.Neighbour, VIPs: r.prefixes(true, false),
 		Interface: r.shownInterface(), Hostname: hostname(), StateDir: dir, To: r.set.Mail.To,
 	}
 }

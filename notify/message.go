@@ -1,5 +1,5 @@
-// Package notify tells the operator: what a letter says, whether one is due,
-// which are still owed, and how they leave this machine.
+// Package notify informs the operator: which notifications are due, the
+// messages, the outbox, and delivery.
 package notify
 
 import (

@@ -1,5 +1,5 @@
-// Package state is what pingover knew, and what follows from it: the record
-// that is carried from run to run, the lock, and Decide, which is pure.
+// Package state is the memory between runs: the store with its locks, the
+// record with its pure transitions, and Decide, which is pure too.
 package state
 
 import (

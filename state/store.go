@@ -91,7 +91,7 @@ func foreignAt(path string) error {
 // record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
-	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
+	fresh := &Record{Head: Head{Version: Version, Name: cluster}, Role: Standby}
 	path := d.path(cluster, ".json")
 	f, err := open(path, os.O_RDONLY, 0)
 	if missing(err) {
@@ -109,8 +109,8 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 		return fresh, err
 	}
 	rec, err := Parse(data)
-	if err == nil && rec.Cluster != cluster {
-		err = fmt.Errorf("it is the record of %q", rec.Cluster)
+	if err == nil && rec.Name != cluster {
+		err = fmt.Errorf("it is the record of %q", rec.Name)
 	}
 	if err == nil {
 		return rec, nil
@@ -138,7 +138,7 @@ func Parse(data []byte) (*Record, error) {
 	switch {
 	case rec.Version != Version:
 		return nil, fmt.Errorf("its version is %d, this program knows %d", rec.Version, Version)
-	case rec.Cluster == "" || rec.Host == "":
+	case rec.Name == "" || rec.Host == "":
 		return nil, errors.New("it names no cluster or no host")
 	}
 	switch rec.Role {
@@ -175,7 +175,7 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if err != nil {
 		return err
 	}
-	path := d.path(rec.Cluster, ".json")
+	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
 		return err
 	}

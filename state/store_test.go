@@ -120,7 +120,7 @@ func same(want, got any) string {
 
 func wantRecord(t *testing.T, d Dir, want *Record) {
 	t.Helper()
-	got, err := d.Load(want.Cluster, false)
+	got, err := d.Load(want.Name, false)
 	ok(t, err)
 	if diff := same(want, got); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
@@ -148,7 +148,7 @@ func write(t *testing.T, path, text string) {
 
 // freshRecord is what a machine knows that never ran before.
 func freshRecord() *Record {
-	return &Record{Version: 1, Cluster: "web", Role: Standby}
+	return &Record{Head: Head{Version: 1, Name: "web"}, Role: Standby}
 }
 
 // smallRecord is the least that is written.
@@ -177,31 +177,37 @@ func fullRecord() *Record {
 		},
 	}
 	return &Record{
-		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Head: Head{
+			Version: 1, Name: "web", Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
+			Last: &Check{
+				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either",
+				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
+			},
+			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
+			WitnessReported: true,
+			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+			Damping: Damping{
+				Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+				Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
+			},
+			Outbox: []Message{{
+				MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
+				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
+				Cluster: "www", Outcome: "blocked", Dropped: 2, DroppedSince: at(-59),
+			}},
+			MailError: &refused, Thread: "<1.took-over@standby>",
+			Changes: []Change{change}, Counts: map[Outcome]int{TakeoverFailed: 3},
+		},
+		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9)}},
-		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
-		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
-		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either", Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120},
-		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
-		PendingHook:     &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
-		WitnessReported: true,
-		Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
-		Thread:          "<1.took-over@standby>", BackReported: true, MailError: &refused,
-		Damping: Damping{
-			Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
-			Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
-		},
-		Outbox: []Message{{
-			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
-			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
-			Cluster: "www", Outcome: "blocked", Dropped: 2, DroppedSince: at(-59),
-		}},
-		Changes:  []Change{change},
-		Counts:   map[Outcome]int{TakeoverFailed: 3},
-		Settings: map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
+		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
+		BackReported: true,
+		Settings:     map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
 	}
 }
 
@@ -237,10 +243,20 @@ func TestGoldenRecord(t *testing.T) {
 	t.Parallel()
 	golden, err := os.ReadFile("testdata/record.json")
 	ok(t, err)
-	got, err := Parse(golden)
+	first, err := os.ReadFile("testdata/first-edition.json")
 	ok(t, err)
-	if diff := same(fullRecord(), got); diff != "" {
-		t.Errorf("the golden record as read (-want +got):\n%s", diff)
+	old := fullRecord()
+	m := &old.Outbox[0]
+	m.Cluster, m.Outcome, m.Dropped, m.DroppedSince = "", "", 0, time.Time{} // new since then
+	for name, c := range map[string]struct {
+		text []byte
+		want *Record
+	}{"golden record": {golden, fullRecord()}, "record of the first edition": {first, old}} {
+		got, err := Parse(c.text)
+		ok(t, err)
+		if diff := same(c.want, got); diff != "" {
+			t.Errorf("the %s as read (-want +got):\n%s", name, diff)
+		}
 	}
 
 	d := Dir(t.TempDir())
@@ -294,7 +310,7 @@ func TestClustersHaveTheirOwnRecords(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	web, db := smallRecord(), smallRecord()
-	db.Cluster, db.Host = "db", "172.16.0.3"
+	db.Name, db.Host = "db", "172.16.0.3"
 	ok(t, d.Save(web, false))
 	ok(t, d.Save(db, false))
 	wantRecord(t, d, web)

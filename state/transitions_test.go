@@ -831,7 +831,7 @@ func TestACheckGoesOnFromWhatWasDoneByHand(t *testing.T) {
 		{"by a check", Change{Time: now.Add(20 * time.Second), Outcome: TookOver}, Holding, true},
 		{"before that check", Change{Time: now.Add(-time.Minute), Manual: true, Outcome: TookOver}, Holding, true},
 	} {
-		r := &Record{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}
+		r := &Record{Head: Head{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}}
 		if got := r.Count(Check{Time: now.Add(time.Minute), Outcome: test.next}, Signs{}); got != test.changed {
 			t.Errorf("%s: changed %t", test.name, got)
 		}

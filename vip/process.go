@@ -15,6 +15,7 @@ type Process struct {
 	looks    looks
 	labels   labels
 	children children
+	switches switchLocks
 }
 
 // TakeSnapshot is the function TakeSnapshot; whoever asks before it begins shares it, so that

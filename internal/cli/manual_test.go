@@ -25,7 +25,7 @@ func checked(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		remember(t, dir, &state.Record{
-			Cluster:  name,
+			Head:     state.Head{Name: name},
 			Settings: map[string][]string{"name": {name}, "host": {"172.16.0.2"}, "vip": {"172.16.0.1"}, "mail-to": {"root", "ops"}},
 		})
 	}
@@ -193,11 +193,11 @@ func TestRecordsThatAreNotBelieved(t *testing.T) {
 		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is broken (unexpected end of JSON input)\n" + anew},
 		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is broken (it is empty)\n" + anew},
 		{"it is that of another cluster", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "db", Settings: map[string][]string{"host": {"h"}}})
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "db"}, Settings: map[string][]string{"host": {"h"}}})
 			must(t, os.Rename(filepath.Join(filepath.Dir(path), "db.json"), path))
 		}, "FILE is broken (it is the record of \"db\")\n" + anew},
 		{"it has no settings", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "web"})
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "web"}})
 		}, "FILE has no settings in it\n" + anew},
 		{"it is a directory", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
@@ -381,7 +381,7 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ManualRelease: true})
+			remember(t, dir, &state.Record{Head: state.Head{Name: name}, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
@@ -521,7 +521,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
 		const takeAgain = "the release by hand is over: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: the pause is over: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
@@ -529,7 +529,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)

@@ -130,7 +130,7 @@ func TestMetricsFile(t *testing.T) {
 		return faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 			last := state.Check{Time: time.Now(), Outcome: o, Code: o.Code(), Primary: primary}
 			if written {
-				remember(t, dir, &state.Record{Cluster: c.Name, Last: &last})
+				remember(t, dir, &state.Record{Head: state.Head{Name: c.Name, Last: &last}})
 			}
 			return failover.Report{Cluster: c.Name, Outcome: o, Code: o.Code(), Check: last}, nil
 		})

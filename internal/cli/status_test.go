@@ -32,12 +32,11 @@ func ago(d time.Duration) time.Time { return noon.Add(-d).UTC() }
 // well.
 func standing(name string) *state.Record {
 	return &state.Record{
-		Version: state.Version, Cluster: name, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
-		Since: ago(72 * time.Hour), Gap: 60000, VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
-		Last: &state.Check{
+		Head: state.Head{Version: state.Version, Name: name, Gap: 60000, Last: &state.Check{
 			Time: ago(34 * time.Second), Outcome: state.OK, Reason: "172.16.0.2 answers",
 			Primary: "up", Sent: 1, Received: 1, RTT: new(0.412), Duration: 15,
-		},
+		}}, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
+		Since: ago(72 * time.Hour), VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
 	}
 }
 
@@ -66,7 +65,7 @@ func known(rec *state.Record, kernel *vip.Snapshot, changes ...func(*state.Recor
 	for _, change := range changes {
 		change(rec)
 	}
-	s := statusOf(config.Cluster{Name: rec.Cluster}, rec, noon)
+	s := statusOf(config.Cluster{Name: rec.Name}, rec, noon)
 	s.hold(kernel, nil)
 	return s
 }
@@ -416,7 +415,7 @@ func TestWhoseStatusIsShown(t *testing.T) {
 		}
 	}
 	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
-	remember(t, filepath.Join(home, "pingover"), &state.Record{Cluster: "mine"})
+	remember(t, filepath.Join(home, "pingover"), &state.Record{Head: state.Head{Name: "mine"}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\nmine ") {
 		t.Errorf("%+v", got)
 	}

@@ -403,7 +403,7 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UTC().Truncate(time.Second)
-	remember(t, dir, &state.Record{Cluster: "web", Last: &state.Check{Time: now, Outcome: state.Holding}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: now, Outcome: state.Holding}}})
 	for _, test := range []struct {
 		made time.Time
 		want state.Outcome

@@ -347,7 +347,11 @@ func (e *examination) macOf(w witness) string {
 			return heard[len(heard)-1].MAC.String()
 		}
 	}
-	return e.Neighbour(w.link, w.address).String()
+	mac, err := e.Neighbour(w.link, w.address)
+	if err != nil {
+		e.warn("see why the neighbour table cannot be read", "the witness's MAC is unknown: %v", err)
+	}
+	return mac.String()
 }
 
 // examineServers says who serves each virtual IP.

@@ -27,7 +27,7 @@ func (e *examination) examineRecord() {
 	e.unknown = unread != nil || err != nil
 	if err != nil {
 		e.refuse(err)
-		e.rec = &state.Record{Version: state.Version, Cluster: e.set.Name, Host: e.set.Host, Role: state.Standby}
+		e.rec = &state.Record{Head: state.Head{Version: state.Version, Name: e.set.Name}, Host: e.set.Host, Role: state.Standby}
 		return
 	}
 	e.passOn(withoutRecord(unread))

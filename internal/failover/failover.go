@@ -1,5 +1,6 @@
-// Package failover is one check, from top to bottom: look, decide, write
-// down, act, write down, tell.
+// Package failover is one check of a cluster, from top to bottom: survey this
+// machine, probe the network, decide, write the intent, act, write the result,
+// notify.
 package failover
 
 import (

@@ -355,7 +355,11 @@ func (r *run) gateways() []netip.Addr {
 		if !gateway.IsValid() || gateway == g.address || r.isVIP(gateway.WithZone("")) {
 			continue
 		}
-		if mac := r.Neighbour(name, gateway).String(); mac != "" && mac == r.rec.Neighbour {
+		mac, err := r.Neighbour(name, gateway)
+		if err != nil {
+			r.shout("the gateway's MAC is unknown: %v", err)
+		}
+		if mac != nil && mac.String() == r.rec.Neighbour {
 			continue // the primary by another address
 		}
 		r.rec.SetGateway(name, gateway)

@@ -73,7 +73,7 @@ func TestTakeOverByHand(t *testing.T) {
 				s.standby.booted = time.Now()
 				must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 				must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-					Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ManualRelease: true, BootID: "standby-boot-1",
+					Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true, BootID: "standby-boot-1",
 				}, false))
 			}, false, state.TookOver, "172.16.0.1 is taken over by hand",
 		},

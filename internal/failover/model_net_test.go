@@ -280,10 +280,10 @@ func (r *modelRun) world() Env {
 			r.ears = append(r.ears, e)
 			return e, nil
 		},
-		Neighbour: func(_ string, a netip.Addr) net.HardwareAddr {
+		Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
-			return r.u.neigh[a]
+			return r.u.neigh[a], nil
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), LockSwitch: lockActs,

@@ -403,37 +403,3 @@ func TestCutOffWhileHandingOver(t *testing.T) {
 		}
 	})
 }
-
-// TestWhoLowersDoesNotStarve behind those who raise.
-func TestWhoLowersDoesNotStarve(t *testing.T) {
-	dir := state.Dir(t.TempDir())
-	synctest.Test(t, func(t *testing.T) {
-		var a acts
-		var all sync.WaitGroup
-		for i := range 40 {
-			all.Go(func() {
-				time.Sleep(time.Duration(i) * 500 * time.Millisecond)
-				unlock, err := a.lock(t.Context(), dir, false)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				time.Sleep(time.Second)
-				unlock()
-			})
-		}
-		time.Sleep(100 * time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), actPatience)
-		defer cancel()
-		began := time.Now()
-		unlock, err := a.lock(ctx, dir, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if waited := time.Since(began); waited > 2*time.Second {
-			t.Errorf("waited %s", waited)
-		}
-		unlock()
-		all.Wait()
-	})
-}

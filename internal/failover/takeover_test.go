@@ -111,7 +111,7 @@ func TestProbesOnlyWhereATakeoverMayFollow(t *testing.T) {
 		{"within boot-wait", func(s *scene) { s.standby.booted = s.began }, false},
 		{"released by hand", func(s *scene) {
 			must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-				Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
+				Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
 			}, false))
 		}, false},
 		{"witness silent", func(s *scene) { s.gateway.die() }, false},

@@ -30,7 +30,7 @@ type Env struct {
 	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
 	Ping      func(context.Context, check.Pings) check.Round
 	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error)
-	Neighbour func(link string, a netip.Addr) net.HardwareAddr
+	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
 	MayPing   func() error

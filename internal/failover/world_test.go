@@ -300,10 +300,13 @@ func (m *machine) world() Env {
 			m.net.do(func() { m.ears = append(m.ears, e) })
 			return e, nil
 		},
-		Neighbour: func(_ string, a netip.Addr) net.HardwareAddr {
+		Neighbour: func(link string, a netip.Addr) (net.HardwareAddr, error) {
+			if err := m.called("neighbour %s on %s", a, link); err != nil {
+				return nil, err
+			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
-			return m.hears[a]
+			return m.hears[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
 		Locks: new(state.Locks), LockSwitch: lockActs,

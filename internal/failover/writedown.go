@@ -27,7 +27,11 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 		r.rec.BackReported = false // should it come back once more, that is told again
 	}
 	if r.seen.Primary == check.Up && r.neighbour() && !r.isVIP(r.ground.address) {
-		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
+		mac, err := r.Neighbour(r.ground.route.Interface, r.ground.address)
+		switch {
+		case err != nil:
+			r.shout("the primary's MAC is unknown: %v", err)
+		case mac != nil:
 			r.rec.Neighbour = mac.String()
 		}
 	}

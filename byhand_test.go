@@ -18,7 +18,7 @@ import (
 // than the cluster's name.
 
 const (
-	takenByHand = "web: took over 172.16.0.1 on standby"
+	takenByHand = "[pingover] web: standby took over 172.16.0.1"
 	byHand      = "172.16.0.1 is taken over manually"
 	givenByHand = "172.16.0.1 is released manually"
 )
@@ -200,7 +200,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 					because(t, "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since")
 			}
 			s.wantOn(vip4)
-			s.mail.want(t, tookOver, released, looksDown)
+			s.mail.want(t, tookOver, released, looksDown+"it was released manually")
 			then(s)
 			s.wantOn(vip4, s.Standby)
 			s.check(s.Standby, swift...).want(t, state.Holding)
@@ -227,7 +227,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.plain(0, "pingover: web: the pause is over: checks switch again\n", "resume", "web")
 		s.plain(0, "pingover: web: nothing to resume: neither paused nor released by hand\n", "resume")
 		s.check(s.Standby, swift...).want(t, state.TookOver)
-		s.mail.want(t, looksDown, tookOver)
+		s.mail.want(t, looksDown+"the cluster is paused", tookOver)
 		s.wantWrittenDown(state.Active, state.TookOver)
 	})
 	t.Run("while pre-takeover runs", func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.wantOn(vip4)
 		time.Sleep(3 * time.Second) // it ends by itself
 		s.check(s.Standby, swift...).want(t, state.TookOver)
-		s.mail.want(t, looksDown, tookOver)
+		s.mail.want(t, looksDown+"the cluster is paused", tookOver)
 	})
 	t.Run("it ends while a check runs", func(t *testing.T) {
 		s := newScene(t)

@@ -19,10 +19,12 @@ import (
 // primary.
 var watchVIP = set(withVIP, "--host", "172.16.0.1")
 
-const (
-	tookPair  = "172.16.0.1 is down! web: took over 172.16.0.1 on "
-	ownAnswer = "holding 172.16.0.1; 172.16.0.1 could not be asked: 172.16.0.1 is on this machine now, so a ping would answer itself"
-)
+const ownAnswer = "holding 172.16.0.1; 172.16.0.1 could not be asked: 172.16.0.1 is on this machine now, so a ping would answer itself"
+
+// tookPair is the subject about a takeover by the host.
+func tookPair(host string) string {
+	return "[pingover] web: 172.16.0.1 is down! " + host + " took over 172.16.0.1"
+}
 
 func TestSymmetricalPair(t *testing.T) {
 	type pair struct {
@@ -98,7 +100,7 @@ func TestSymmetricalPair(t *testing.T) {
 			told[l.subject]++
 		}
 		for h, n := range takeovers {
-			if got, want := told[tookPair+h.Name()], min(n, 2); got != want { // what repeats again is gathered
+			if got, want := told[tookPair(h.Name())], min(n, 2); got != want { // what repeats again is gathered
 				t.Errorf("%d letters tell of %d takeovers of %s, want %d", got, n, h.Name(), want)
 			}
 		}
@@ -158,7 +160,7 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 		s.wantCommands(s.check(s.Standby, two...).want(t, state.Holding))
 	}
 	s.check(s.Second, two...).want(t, state.OK)
-	s.mail.want(t, "172.16.0.1 is down! web: takeover failed on standby: 172.16.0.5 not raised", "web: no takeover is failing any more on standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.1 is down! takeover failed: 172.16.0.5 not assigned on standby", "[pingover] web: RESOLVED: takeovers no longer fail on standby")
 }
 
 func TestThreeStandbysInTheSameMoment(t *testing.T) {
@@ -205,7 +207,7 @@ func TestThreeStandbys(t *testing.T) {
 			s.check(h, args...).want(t, state.OK).because(t, "172.16.0.2 replies")
 		}
 	}
-	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
+	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s.mail.want(t, tookOver, back)
 
 	// Who served dies: nobody serves, and nobody takes anything from a primary
@@ -217,7 +219,7 @@ func TestThreeStandbys(t *testing.T) {
 			s.check(h, args...).want(t, state.Unserved).because(t, "172.16.0.2 replies, but no machine has 172.16.0.1")
 		}
 	}
-	const unserved = "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"
+	const unserved = "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"
 	s.mail.want(t, tookOver, back, unserved, unserved)
 	s.wantOnly(nil, third)
 

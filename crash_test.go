@@ -24,8 +24,8 @@ import (
 // virtual IP stands once, the mail comes once.
 
 const (
-	tookOver = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
-	released = "web: released 172.16.0.1 on standby"
+	tookOver = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
+	released = "[pingover] web: standby released 172.16.0.1"
 )
 
 // swift are the settings of a takeover that announces only once.
@@ -133,7 +133,7 @@ func TestKilledBetweenTwoVirtualIPs(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.Holding)
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip6, s.Standby)
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1")
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
@@ -229,7 +229,7 @@ func TestKilledAndThenThePrimaryIsBack(t *testing.T) {
 		s.check(s.Standby, args...).want(t, state.TookOver)
 		s.check(s.Standby, args...).want(t, state.Holding)
 		s.wantOn(vip4, s.Standby)
-		if l := s.mail.all(); len(l) != 1 || !strings.HasSuffix(l[0].subject, "took over 172.16.0.1 on standby") {
+		if l := s.mail.all(); len(l) != 1 || !strings.HasSuffix(l[0].subject, "standby took over 172.16.0.1") {
 			t.Errorf("mail: %+v, want one that tells of the takeover", l)
 		}
 		s.wantWrittenDown(state.Active, state.TookOver)
@@ -351,7 +351,7 @@ func TestWhatAToolLeavesRunningKeepsNoLock(t *testing.T) {
 	}
 }
 
-const takeoverFailed = "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.1 not raised"
+const takeoverFailed = "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 
 func TestToolThatDoesNotRaise(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -409,7 +409,7 @@ func TestToolThatRaisesAndSaysOtherwise(t *testing.T) {
 }
 
 func TestToolThatDoesNotLower(t *testing.T) {
-	const failed = "web: release failed, 172.16.0.1 may still be on standby"
+	const failed = "[pingover] web: PROBLEM: release failed: 172.16.0.1 may still be on standby"
 	for name, script := range map[string]string{
 		"it hangs": "sleep 1000",
 		"it lies":  "exit 0",

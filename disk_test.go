@@ -227,7 +227,7 @@ func TestHealthyCheckOnADiskThatIsRuined(t *testing.T) {
 	}
 }
 
-const cannotWrite = "web: standby cannot write its state"
+const cannotWrite = "[pingover] web: PROBLEM: standby cannot write its state"
 
 func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 	for name, d := range disks {
@@ -242,7 +242,7 @@ func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 			s.wantOn(vip4, s.Standby)
 			l := s.mail.want(t, tookOver)[0]
 			l.says(t, "standby has taken over 172.16.0.1")
-			l.says(t, "could not write down what it did")
+			l.says(t, "could not write its state")
 			l.says(t, d.why)
 
 			for range 3 {

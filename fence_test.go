@@ -92,7 +92,7 @@ func TestFencingThatFails(t *testing.T) {
 			untouched()
 			s.wantOn(vip4, s.Primary)
 			s.wantSeen(s.Primary.MAC().String())
-			s.mail.want(t, looksDown)[0].says(t, "the power of 172.16.0.2 could not be shown to be off")
+			s.mail.want(t, looksDown+"pre-takeover failed")[0].says(t, "the power of 172.16.0.2 could not be shown to be off")
 
 			// Who has seen that it is off takes over without it.
 			s.must(s.Primary.PowerOff())

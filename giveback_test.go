@@ -25,7 +25,7 @@ var failback = append(slices.Clone(withVIP), "--failback", "auto", "--rise", "2"
 const (
 	handedOver  = "172.16.0.2 has replied in 2 checks in a row: 172.16.0.1 is handed over"
 	answers     = "holding 172.16.0.1; 172.16.0.2 replies again"
-	tookNothing = "web: nobody took 172.16.0.1, standby holds it again"
+	tookNothing = "[pingover] web: PROBLEM: no machine took 172.16.0.1, standby holds it again"
 )
 
 func TestFailback(t *testing.T) {
@@ -78,7 +78,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 	if gap := view.Gap(); gap < 9*time.Second || gap > 20*time.Second {
 		t.Errorf("the client could not reach it for %s, want about 10s", gap)
 	}
-	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So it raised it here again.")
+	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So it assigned it here again.")
 	s.wantReply(tookNothing, tookOver)
 
 	for range 3 {
@@ -165,15 +165,15 @@ func TestKilledInAHandOver(t *testing.T) {
 			}
 		}
 		rec := s.record(s.Standby)
-		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 2 {
-			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Recent)
+		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 2 {
+			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Changes)
 		}
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})
 }
 
 func TestPrimaryIsBackIsToldOnce(t *testing.T) {
-	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
+	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s := newScene(t)
 	args := append(slices.Clone(withVIP), "--rise", "2")
 	s.returned(args...)
@@ -263,7 +263,7 @@ func TestIsolatedStandby(t *testing.T) {
 		if c.other {
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Second)
-			s.mail.want(t, tookOver, tookOver4+"second", released)
+			s.mail.want(t, tookOver, tookOver4("second"), released)
 			return
 		}
 		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")

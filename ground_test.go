@@ -52,7 +52,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			s.check(s.Standby, patient...).want(t, state.OK)
 		}
 		untouched()
-		s.mail.want(t, "web: standby cannot check 172.16.0.2")
+		s.mail.want(t, "[pingover] web: PROBLEM: standby cannot check 172.16.0.2")
 	})
 	t.Run("carrier stays", func(t *testing.T) {
 		s := newScene(t)
@@ -72,7 +72,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			s.check(s.Standby, withVIP...).want(t, state.OK)
 		}
 		untouched()
-		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby", "web: switching is no longer refused on standby")
+		s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies", "[pingover] web: RESOLVED: 172.16.0.2 replies again")
 	})
 }
 
@@ -195,7 +195,7 @@ func TestHostByName(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not reply, and 172.16.0.1 is not in use")
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, "primary.example is down! web: took over 172.16.0.1 on standby")[0].says(t, "ping primary.example (172.16.0.2), round 2: down")
+	s.mail.want(t, "[pingover] web: primary.example is down! standby took over 172.16.0.1")[0].says(t, "ping primary.example (172.16.0.2), round 2: down")
 }
 
 func TestWrongSettingsChangeNothing(t *testing.T) {

@@ -245,7 +245,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 		}
 		s.wantGone(l.pid())
 		s.wantOn(vip4)
-		s.mail.want(t, looksDown)[0].says(t, "it hangs")
+		s.mail.want(t, looksDown+"pre-takeover failed")[0].says(t, "it hangs")
 		s.wantNothingDone()
 	})
 	t.Run("post-takeover", func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 	})
 }
 
-const looksDown = "172.16.0.2 looks down! web: not taken over by standby"
+const looksDown = "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: "
 
 func TestPreTakeoverRefuses(t *testing.T) {
 	s := newScene(t)
@@ -279,14 +279,14 @@ func TestPreTakeoverRefuses(t *testing.T) {
 	}
 	l.want(t, "asked", "asked")
 	s.wantOn(vip4)
-	s.mail.want(t, looksDown)[0].says(t, "no power switch")
+	s.mail.want(t, looksDown+"pre-takeover failed")[0].says(t, "no power switch")
 	s.wantNothingDone()
 
 	s.run(s.Standby, "touch", "/run/switch")
 	s.check(s.Standby, args...).want(t, state.TookOver)
 	l.want(t, "asked", "asked", "asked")
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, looksDown, tookOver)
+	s.mail.want(t, looksDown+"pre-takeover failed", tookOver)
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
@@ -299,7 +299,7 @@ func TestPrimaryComesBackWhilePreTakeoverRuns(t *testing.T) {
 		mail     []string
 	}{
 		"it answers":          {false, state.OK, nil},
-		"it only answers ARP": {true, state.Blocked, []string{looksDown}},
+		"it only answers ARP": {true, state.Blocked, []string{looksDown + "172.16.0.2 replies to ARP, but not to ping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -122,8 +122,8 @@ func TestTwoOfFiveClustersAreDead(t *testing.T) {
 		t.Errorf("labels: -want +got\n%s", diff)
 	}
 	s.mail.want(t,
-		"172.16.0.20 is down! mail: took over 172.16.0.21 on standby",
-		"172.16.0.30 is down! db: took over 172.16.0.31 on standby")
+		"[pingover] mail: 172.16.0.20 is down! standby took over 172.16.0.21",
+		"[pingover] db: 172.16.0.30 is down! standby took over 172.16.0.31")
 	for _, r := range reports {
 		if limit := time.Second; r.Outcome == state.OK && r.Duration.Duration() > limit {
 			t.Errorf("%s is well, and took %s", r.Cluster, r.Duration.Duration())

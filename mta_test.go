@@ -101,7 +101,7 @@ func TestExim(t *testing.T) {
 			}
 			want := map[string]string{
 				"From": "<pingover@standby>", "To": "<ops@example.org>", "Auto-Submitted": "auto-generated",
-				"Subject":    "172.16.0.2 is down! web: took over 172.16.0.1 on standby",
+				"Subject":    "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1",
 				"Message-Id": s.record(s.Standby).Thread, // of the letter about the takeover
 			}
 			got := map[string]string{}

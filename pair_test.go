@@ -19,7 +19,10 @@ import (
 // Second. Clocks that agree and cron make them check in the same second,
 // every minute.
 
-const tookOver4 = "172.16.0.2 is down! web: took over 172.16.0.1 on "
+// tookOver4 is the subject about a takeover by the host.
+func tookOver4(host string) string {
+	return "[pingover] web: 172.16.0.2 is down! " + host + " took over 172.16.0.1"
+}
 
 func TestFiftyTimesTwoStandbysFindThePrimaryDeadInTheSameMoment(t *testing.T) {
 	const labs, rounds = 10, 5
@@ -240,13 +243,13 @@ func TestPrimaryThatProbesGoesFirst(t *testing.T) {
 		s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		run.wait().want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.1 is in use")
 		s.wantOn(vip4, s.Primary)
-		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by client")
+		s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.1 is in use (by "+s.Primary.MAC().String()+", the primary)")
 	})
 	t.Run("and gets no further", func(t *testing.T) {
 		s, run := begin(t)
 		run.wait().want(t, state.TookOver)
 		s.wantOn(vip4, s.Client)
-		s.mail.want(t, tookOver4+"client")
+		s.mail.want(t, tookOver4("client"))
 	})
 }
 
@@ -365,7 +368,7 @@ func (s *scene) wantTakeoverMails(n int) {
 	s.t.Helper()
 	got := 0
 	for _, l := range s.mail.all() {
-		if strings.Contains(l.subject, ": took over ") {
+		if strings.Contains(l.subject, " took over ") {
 			got++
 		}
 	}

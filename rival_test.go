@@ -18,7 +18,8 @@ import (
 
 // Another machine has what is held here: who gives way, and when.
 
-const released4 = "web: released 172.16.0.1 on "
+// released4 is the subject about a release by the host.
+func released4(host string) string { return "[pingover] web: " + host + " released 172.16.0.1" }
 
 func TestRivalWhileHolding(t *testing.T) {
 	alsoAt := func(mac string) string {
@@ -77,17 +78,17 @@ func TestRivalWhileHolding(t *testing.T) {
 			if len(heard.announcements(vip4)) == 0 {
 				t.Error("not announced when the rival was gone")
 			}
-			s.mail.want(t, tookOver4+"standby")
+			s.mail.want(t, tookOver4("standby"))
 			return
 		}
 		s.wantOn(vip4, rival)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		s.check(s.Standby, withVIP...).want(t, state.Elsewhere)
 		s.wantOn(vip4, rival)
-		s.mail.want(t, tookOver4+"standby", released4+"standby")
-		s.wantReply(released4+"standby", tookOver4+"standby")
-		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 2 {
-			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Recent)
+		s.mail.want(t, tookOver4("standby"), released4("standby"))
+		s.wantReply(released4("standby"), tookOver4("standby"))
+		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 2 {
+			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Changes)
 		}
 	})
 }
@@ -148,13 +149,13 @@ func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
 		s.wantAtRest(vip4, withVIP...)
 		view.follows(holder, since)
 		s.wantOn(vip4, holder)
-		want := []string{tookOver4 + "standby", tookOver4 + "second"}
+		want := []string{tookOver4("standby"), tookOver4("second")}
 		for host, e := range map[string]ended{"standby": first, "second": second} {
 			switch {
 			case e.Outcome == state.Released:
-				want = append(want, released4+host)
+				want = append(want, released4(host))
 			case len(e.Commands) > 0:
-				want = append(want, "web: nobody took 172.16.0.1, "+host+" holds it again")
+				want = append(want, "[pingover] web: PROBLEM: no machine took 172.16.0.1, "+host+" holds it again")
 			}
 		}
 		s.mail.want(t, want...)
@@ -254,8 +255,8 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 		s.check(standby, c.args...).want(t, state.OK)
 		s.wantOn(c.vip, s.Primary)
 		host := c.args[slices.Index(c.args, "--host")+1]
-		took := fmt.Sprintf("%s is down! web: took over %s on %s", host, c.vip, standby.Name())
-		gave := fmt.Sprintf("web: released %s on %s", c.vip, standby.Name())
+		took := fmt.Sprintf("[pingover] web: %s is down! %s took over %s", host, standby.Name(), c.vip)
+		gave := fmt.Sprintf("[pingover] web: %s released %s", standby.Name(), c.vip)
 		s.mail.want(t, took, gave)
 		s.wantReply(gave, took)
 	})
@@ -315,7 +316,7 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 		rec := s.record(s.Standby)
 		if c.want == state.TookOver {
 			s.wantOn(vip4, s.Standby)
-			s.mail.want(t, tookOver4+"standby")
+			s.mail.want(t, tookOver4("standby"))
 			if a := heard.announcements(vip4); len(a) == 0 || a[len(a)-1].mac != s.Standby.MAC().String() {
 				t.Errorf("the last word is not the standby's: %v", a)
 			}
@@ -326,8 +327,8 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 		}
 		s.wantOn(vip4, rival)
 		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ip addr del 172.16.0.1/32 dev eth0")
-		l := s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")[0]
-		l.says(t, "standby took over, and gave up again what another machine has as well.")
+		l := s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! standby took over and released 172.16.0.1 again: address conflict")[0]
+		l.says(t, "standby took over 172.16.0.1, found that another machine has it too, and released it again.")
 		l.says(t, c.reason)
 		if rec.Role != state.Standby {
 			t.Errorf("role %q, want standby", rec.Role)
@@ -364,7 +365,7 @@ func TestRivalWhilePausedChangesNothing(t *testing.T) {
 		}
 		untouched()
 		s.wantOn(vip4, s.Standby, rival)
-		s.mail.want(t, tookOver4+"standby", "172.16.0.2 looks down! web: switching was refused on standby")
+		s.mail.want(t, tookOver4("standby"), "[pingover] web: PROBLEM: 172.16.0.2 looks down! address conflict: standby and another machine have 172.16.0.1")
 
 		s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
 		s.check(s.Standby, withVIP...).want(t, state.Released)
@@ -387,7 +388,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5)
 	s.wantOn(vip7, s.Standby)
-	failed := "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.5 not raised"
+	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.5 not assigned on standby"
 	s.mail.want(t, failed)
 
 	heard := s.sniff(s.Client)
@@ -429,8 +430,8 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		s.check(s.Standby, three...).want(t, state.Holding).
 			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not reply")
 	}
-	s.mail.want(t, failed, "web: no takeover is failing any more on standby")
-	s.wantReply("web: no takeover is failing any more on standby", failed)
+	s.mail.want(t, failed, "[pingover] web: RESOLVED: takeovers no longer fail on standby")
+	s.wantReply("[pingover] web: RESOLVED: takeovers no longer fail on standby", failed)
 }
 
 func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
@@ -441,15 +442,15 @@ func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
 		s.check(s.Standby, withVIP...).want(t, state.TakeoverFailed)
 		s.wantOn(vip4)
 	}
-	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 1 {
-		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Recent))
+	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 1 {
+		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Changes))
 	}
-	failed := "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.1 not raised"
+	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 	s.mail.want(t, failed)
 	s.must(mended())
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, failed, tookOver4+"standby")
+	s.mail.want(t, failed, tookOver4("standby"))
 }
 
 func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
@@ -466,7 +467,7 @@ func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
 	}
 	untouched()
 	s.wantOn(vip4)
-	s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.5 is in use (by "+s.Second.MAC().String()+")")
 }
 
 // One of two that are held here appears elsewhere as well: all go together.
@@ -480,7 +481,7 @@ func TestRivalForOneOfSeveralVirtualIPs(t *testing.T) {
 		because(t, "172.16.0.5 is also assigned at 02:00:00:00:00:01, another machine: it is released here")
 	s.wantOn(vip4)
 	s.wantOn(netip.MustParseAddr("172.16.0.5"), s.Client)
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 172.16.0.5 on standby", "web: released 172.16.0.1 and 172.16.0.5 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 172.16.0.5", "[pingover] web: standby released 172.16.0.1 and 172.16.0.5")
 }
 
 // A second interface on the same switch that does answer for the first one's

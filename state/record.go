@@ -1,5 +1,5 @@
-// Package state is what pingover knew, and what follows from it: the record
-// that is carried from run to run, the lock, and Decide, which is pure.
+// Package state is the memory between runs: the store with its locks, the
+// record with its pure transitions, and Decide, which is pure too.
 package state
 
 import (
@@ -221,4 +221,9 @@ type Message struct {
 	To        []string  `json:"to"` // who has not had it yet
 	Subject   string    `json:"subject"`
 	Body      string    `json:"body"`
+	Cluster   string    `json:"cluster,omitempty"`
+	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	// Of a message about dropped ones: how many, and the time of the oldest.
+	Dropped      int       `json:"dropped,omitempty"`
+	DroppedSince time.Time `json:"dropped_since,omitzero"`
 }

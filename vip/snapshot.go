@@ -1,6 +1,6 @@
-// Package vip knows who holds a virtual IP: the kernel's own view of this machine's addresses, the
-// alias that is raised and lowered through ip or ifconfig, and the other machines that answer for
-// it by ARP and neighbour discovery.
+// Package vip answers who holds a virtual IP. It reads this machine's addresses from the kernel, adds
+// and removes the alias through ip or ifconfig, and asks, listens and announces by ARP and neighbour
+// discovery.
 package vip
 
 import (

@@ -324,7 +324,7 @@ func TestTheSettingsReachTheCheck(t *testing.T) {
 		seen func() string
 		want string
 	}{
-		{"a name with a comma is one recipient", []string{"--mail-to", "Ops, Team <a@b>", "--mail-to", "root"}, func() string { return strings.Join(got.Mail.To, "|") }, `"Ops, Team" <a@b>|root@standby`},
+		{"a name with a comma is one recipient", []string{"--mail-to", "Ops, Team <a@b>", "--mail-to", "root"}, func() string { return strings.Join(got.Mail.To, "|") }, `"Ops, Team" <a@b>|root`},
 		{"repeated vips, around a name", []string{"--vip", "172.16.0.1", "web", "--vip", "172.16.0.5"}, func() string { return fmt.Sprint(got.VIPs) }, "[{172.16.0.1/32 } {172.16.0.5/32 }]"},
 		{"--duplicate-check false", []string{"--duplicate-check", "false", "web"}, func() string { return fmt.Sprint(got.DuplicateCheck) }, "false"},
 		{"--duplicate-check=false", []string{"--duplicate-check=false", "web"}, func() string { return fmt.Sprint(got.DuplicateCheck) }, "false"},

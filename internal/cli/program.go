@@ -1,4 +1,4 @@
-// Package cli is the command line: the commands, and every word that is
+// Package cli is the command line: the commands, and every text that is
 // printed.
 package cli
 

@@ -190,19 +190,24 @@ func Settings() []Setting {
 			form: duration(time.Second, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.Hooks.Timeout }),
 		},
 		{
-			Name: "mail-to", Group: groupMail, Derived: "nobody is told",
-			Help: "who is told; may be repeated",
+			Name: "mail-to", Group: groupMail, Derived: "no mail",
+			Help: "recipient of mail; may be repeated",
 			form: list(form{Argument: "ADDRESS", Range: "a mail address, or a local name such as root", set: addMailTo}),
 		},
 		{
-			Name: "mail-from", Group: groupMail, Derived: "pingover@HOSTNAME",
-			Help: "who the mail is from",
+			Name: "mail-from", Group: groupMail, Derived: "the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN",
+			Help: "sender of mail",
 			form: form{Argument: "ADDRESS", Range: "a mail address, or a local name", set: setMailFrom},
 		},
 		{
 			Name: "mail-via", Group: groupMail, Default: "sendmail",
 			Help: "how mail leaves this machine",
 			form: form{Argument: "VIA", Range: viaForms, Values: []string{"sendmail"}, set: setMailVia, hide: hideCredentials},
+		},
+		{
+			Name: "mail-helo", Group: groupMail, Derived: "the full host name, else the address literal",
+			Help: "name of this machine in SMTP's HELO",
+			form: form{Argument: "NAME", Range: "a full host name, or [ADDRESS]", set: setMailHELO},
 		},
 		{
 			Name: "mail-user", Group: groupMail, Derived: "no login",

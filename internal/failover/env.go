@@ -103,7 +103,7 @@ func Real(c config.Cluster) (Env, error) {
 	server := notify.Server{
 		Via:  notify.Via(c.Mail.Via),
 		From: c.Mail.From, User: c.Mail.User, Password: c.Mail.Password,
-		Timeout: c.Mail.Timeout, Hostname: hostname(),
+		Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
 	}
 	if c.Mail.CAFile != "" {
 		pem, unread := os.ReadFile(c.Mail.CAFile)

@@ -80,8 +80,8 @@ func TestFailback(t *testing.T) {
 		}
 		s.want(s.minute(), state.OK, "172.16.0.2 replies")
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: released 172.16.0.1 on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)
@@ -111,8 +111,8 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 			t.Errorf("it was tried again: %q", lowered)
 		}
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: nobody took 172.16.0.1, HOSTNAME holds it again",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: PROBLEM: no machine took 172.16.0.1, HOSTNAME holds it again",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)
@@ -210,7 +210,7 @@ func TestCableOutInAHandOver(t *testing.T) {
 		})
 		s.want(s.minute(), state.Blocked, "it cannot be verified whether another machine has taken it")
 		s.want(s.minute(), state.Blocked, "")
-		if got, want := strings.Join(s.subjects(), "\n"), "web: HOSTNAME released 172.16.0.1, perhaps to nobody"; got != want {
+		if got, want := strings.Join(s.subjects(), "\n"), "[pingover] web: PROBLEM: HOSTNAME released 172.16.0.1, hand-over not verified"; got != want {
 			t.Errorf("mail %q, want %q", got, want)
 		}
 		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })

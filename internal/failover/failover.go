@@ -192,7 +192,7 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	told := factsOf(j, rec, r)
 	var draft notify.Draft
-	rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, obs.Local), told, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
+	rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, obs.Local, rec.Neighbour), told, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
 	rec.BackReported = draft.BackReported
 	draft.All = append(draft.All, drafted.All...)
 	saveErr := j.Save(&rec, !rec.Quiet() || changed)

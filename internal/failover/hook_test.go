@@ -214,8 +214,8 @@ func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
 		s.want(s.minute(), state.Released, "")
 		s.want(s.minute(), state.OK, "")
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: released 172.16.0.1 on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)

@@ -101,7 +101,7 @@ func TestTakeOverByHand(t *testing.T) {
 				}
 				var want []string
 				if test.outcome == state.TookOver {
-					want = []string{"web: took over 172.16.0.1 on HOSTNAME"}
+					want = []string{"[pingover] web: HOSTNAME took over 172.16.0.1"}
 				}
 				if diff := cmp.Diff(want, s.subjects()); diff != "" {
 					t.Errorf("mail (-want +got):\n%s", diff)
@@ -143,13 +143,13 @@ func TestReleaseByHand(t *testing.T) {
 	}{
 		"handed over to a primary that takes it": {
 			func(s *scene) { s.lost(); s.takesIt() }, false, state.Released, "172.16.0.1 is released manually", false,
-			"web: released 172.16.0.1 on HOSTNAME",
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		},
 		"nobody takes it": {
-			(*scene).lost, false, state.Blocked, nobody, true, "web: nobody took 172.16.0.1, HOSTNAME holds it again",
+			(*scene).lost, false, state.Blocked, nobody, true, "[pingover] web: PROBLEM: no machine took 172.16.0.1, HOSTNAME holds it again",
 		},
 		"nobody takes it, by force": {
-			(*scene).lost, true, state.Released, "172.16.0.1 is released manually, with --force", false, "web: released 172.16.0.1 on HOSTNAME",
+			(*scene).lost, true, state.Released, "172.16.0.1 is released manually, with --force", false, "[pingover] web: HOSTNAME released 172.16.0.1",
 		},
 		"no cable: nobody can be asked": {
 			func(s *scene) { s.lost(); s.do(func() { s.standby.down("eth0") }) }, false, state.Blocked,

@@ -132,7 +132,7 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		if plans, _ := raisePlans(j, l, func(netip.Addr) bool { return true }); drift == state.AliasGone {
 			facts.Undo = lines(plans)
 		}
-		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l), facts, notify.Policy{})
+		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l, rec.Neighbour), facts, notify.Policy{})
 	}
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row

@@ -92,11 +92,11 @@ func TestStory(t *testing.T) {
 			t.Errorf("the story (-want +got):\n%s", diff)
 		}
 		s.wantLetters(
-			letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"},
-			letter{"B", "A", "web: 172.16.0.2 is back, HOSTNAME still holds 172.16.0.1"},
-			letter{"C", "A", "web: released 172.16.0.1 on HOSTNAME"},
-			letter{"D", "", "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"},
-			letter{"E", "D", "web: 172.16.0.1 is answered for again"},
+			letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"},
+			letter{"B", "A", "[pingover] web: 172.16.0.2 is up again, HOSTNAME still holds 172.16.0.1"},
+			letter{"C", "A", "[pingover] web: HOSTNAME released 172.16.0.1"},
+			letter{"D", "", "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"},
+			letter{"E", "D", "[pingover] web: RESOLVED: 172.16.0.1 is served again"},
 		)
 
 		// The whole of it at the end.

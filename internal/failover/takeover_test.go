@@ -337,7 +337,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 		s.want(s.minute(), state.Holding, "holding 172.16.0.5; 172.16.0.2 does not reply; assigning 172.16.0.1 as well")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
 		want := []string{
-			"172.16.0.2 is down! web: takeover failed on HOSTNAME: 172.16.0.1 not raised",
+			"[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on HOSTNAME",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("letters (-want +got):\n%s", diff)

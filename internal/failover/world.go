@@ -79,9 +79,11 @@ const resolveTimeout = 5 * time.Second
 // tool, or the ways of mail.
 func Real(c config.Cluster) (Env, error) {
 	w := Env{
-		Snapshot:  vip.TakeSnapshot,
-		Route:     vip.RouteTo,
-		Gateway:   vip.Gateway,
+		Snapshot: vip.TakeSnapshot,
+		Route:    func(a netip.Addr) (vip.Route, error) { return vip.RouteTo(a, netip.Addr{}) },
+		Gateway: func(link string, v6 bool) (netip.Addr, bool, error) {
+			return vip.Gateway(link, v6, netip.Addr{})
+		},
 		Neighbour: vip.Neighbour,
 		Ping:      check.Ping,
 		Resolve: func(ctx context.Context, host string) (netip.Addr, error) {

@@ -57,6 +57,7 @@ type Link struct {
 	Loopback  bool
 	ARP       bool // neighbours are resolved here, by ARP and by neighbour discovery: neither loopback nor NOARP
 	NoIPv6    bool // IPv6 is disabled here (disable_ipv6); read for links that do ARP
+	Router    bool // forwards IPv6 (forwarding); read for links that do ARP
 	ProxyARP  bool // replies to ARP for addresses that it routes elsewhere (proxy_arp); read for links that do ARP
 	Addresses []Address
 }
@@ -94,6 +95,7 @@ func (k *Snapshot) readSysctls() {
 	for i := range k.Links {
 		if l := &k.Links[i]; l.ARP {
 			l.NoIPv6 = noIPv6 || sysctlOn("ipv6", l.Name, "disable_ipv6")
+			l.Router = sysctlOn("ipv6", l.Name, "forwarding")
 			l.ProxyARP = proxyARP || sysctlOn("ipv4", l.Name, "proxy_arp")
 		}
 	}

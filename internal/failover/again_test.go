@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -234,7 +233,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 				locked = true
 				return unlock, err
 			}
-			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+			w.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
 				wire, err := listen(l, own, addrs...)
 				return hanging{wire, func() {
 					if locked {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -677,7 +676,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name: "an ear that cannot be opened",
 			wrong: func(_ *testing.T, a *ailing) {
-				a.world.Listen = func(vip.Link, func(net.HardwareAddr) bool, ...netip.Addr) (Listener, error) { return nil, unreadable }
+				a.world.Listen = func(vip.Link, func(vip.Reply) bool, ...netip.Addr) (Listener, error) { return nil, unreadable }
 			},
 			want: []string{
 				"fail: not everybody could be asked: permission denied → mend that first",

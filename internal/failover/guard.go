@@ -83,12 +83,14 @@ func (r *run) listen() {
 	for _, w := range r.ground.witness {
 		add(w.link, w.address)
 	}
+	kernel := r.ground.kernel
+	own := func(h vip.Reply) bool { return kernel.OwnMAC(h.MAC) || kernel.OwnMAC(h.Source) }
 	for name, list := range addrs {
 		link, ok := r.ground.kernel.Link(name)
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
 			continue
 		}
-		wire, err := r.Listen(link, r.ground.kernel.OwnMAC, list...)
+		wire, err := r.Listen(link, own, list...)
 		if err != nil {
 			r.deaf = err
 			continue

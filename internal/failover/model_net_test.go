@@ -273,7 +273,7 @@ func (r *modelRun) world() Env {
 			return netip.ParseAddr(host)
 		},
 		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			e := &modelEar{r: r, own: own, addrs: addrs}
@@ -381,7 +381,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 // modelEar is a Wire.
 type modelEar struct {
 	r     *modelRun
-	own   func(net.HardwareAddr) bool
+	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply // At may be yet to come
 	news  chan struct{}
@@ -392,7 +392,7 @@ func (n *model) note(o *unit, h vip.Reply) {
 		return
 	}
 	for _, e := range o.run.ears {
-		if e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+		if e.own(h) || !slices.Contains(e.addrs, h.Address) {
 			continue
 		}
 		e.heard = append(e.heard, h)

@@ -29,7 +29,7 @@ type Env struct {
 	Gateway   func(link string, v6 bool) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
 	Ping      func(context.Context, check.Pings) check.Round
-	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error)
+	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error)
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
@@ -92,7 +92,7 @@ func Real(c config.Cluster) (Env, error) {
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return check.Lookup(ctx, name, resolveTimeout)
 		},
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:       proc.Run,

@@ -292,7 +292,7 @@ func (m *machine) world() Env {
 			return none, fmt.Errorf("host %q: no such host", host)
 		},
 		Ping: m.ping,
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
@@ -424,7 +424,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 type earpiece struct {
 	m     *machine
 	link  string
-	own   func(net.HardwareAddr) bool
+	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply
 	news  chan struct{}
@@ -438,7 +438,7 @@ func (e *earpiece) wake() {
 
 // note is called under do.
 func (e *earpiece) note(h vip.Reply) {
-	if e.err != nil || e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+	if e.err != nil || e.own(h) || !slices.Contains(e.addrs, h.Address) {
 		return
 	}
 	h.At = time.Now()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -413,7 +412,7 @@ func (s *scene) wire(h *lab.Host, addrs ...netip.Addr) *vip.Listener {
 		if !ok {
 			return fmt.Errorf("%s has no eth0", h.Name())
 		}
-		w, err = vip.Open(l, func(net.HardwareAddr) bool { return false }, addrs...)
+		w, err = vip.Open(l, func(vip.Reply) bool { return false }, addrs...)
 		return err
 	}))
 	s.t.Cleanup(func() { w.Close() })

@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -236,7 +235,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 				locked = true
 				return unlock, err
 			}
-			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+			w.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 				wire, err := listen(l, own, addrs...)
 				return hanging{wire, func() {
 					if locked {

@@ -259,7 +259,7 @@ func (r *modelRun) world() Env {
 			defer r.leave(true, false)
 			return r.u.kernel(), nil
 		},
-		Route: func(a netip.Addr) (vip.Route, error) {
+		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			if r.u.holds(a) {
@@ -267,14 +267,14 @@ func (r *modelRun) world() Env {
 			}
 			return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
 		},
-		Gateway: func(string, bool) (netip.Addr, bool, error) {
+		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
 			return gatewayAddr, true, nil
 		},
 		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
 			return netip.ParseAddr(host)
 		},
 		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			e := &modelEar{r: r, own: own, addrs: addrs}
@@ -382,7 +382,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 // modelEar is a Wire.
 type modelEar struct {
 	r     *modelRun
-	own   func(net.HardwareAddr) bool
+	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply // At may be yet to come
 	news  chan struct{}
@@ -393,7 +393,7 @@ func (n *model) note(o *unit, h vip.Reply) {
 		return
 	}
 	for _, e := range o.run.ears {
-		if e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+		if e.own(h) || !slices.Contains(e.addrs, h.Address) {
 			continue
 		}
 		e.heard = append(e.heard, h)

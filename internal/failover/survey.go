@@ -123,7 +123,7 @@ func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
 		l.Route.Local = true
 		return
 	}
-	l.Route, err = j.Route(l.Address)
+	l.Route, err = j.Route(l.Address, j.set.Source)
 	switch {
 	case err != nil:
 		fault(faultRoute, "no %v", err)
@@ -304,7 +304,7 @@ func findWitnesses(j *job, rec *state.Record, l *Local) {
 	}
 	for _, a := range addresses {
 		w := run.Witness{Address: a}
-		if route, err := j.Route(a); err == nil && route.OnLink {
+		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {
 			w.Link = route.Interface
 		}
 		l.Witnesses = append(l.Witnesses, w)
@@ -327,7 +327,7 @@ func gateways(j *job, rec *state.Record, l *Local) (found []state.Gateway) {
 		if !families[v6] {
 			continue
 		}
-		gateway, ok, err := j.Gateway(name, v6)
+		gateway, ok, err := j.Gateway(name, v6, j.set.Source)
 		if err != nil || !ok {
 			gateway = rec.Gateway(name, v6)
 		}
@@ -394,7 +394,7 @@ func (l Local) shownInterface() string {
 // the kernel knows. A witness that cannot be asked all the same is no sign of
 // isolation: the fault is in this machine.
 func (l Local) leads(j *job, a netip.Addr) bool {
-	route, err := j.Route(a)
+	route, err := j.Route(a, netip.Addr{})
 	return err == nil && l.linkFault(route.Interface) == ""
 }
 

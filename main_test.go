@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -37,32 +36,18 @@ func TestMain(m *testing.M) {
 // a second at its end under -race.
 const quickExit = "atexit_sleep_ms=0"
 
-// tests are run where hosts and switches can be made: here as root, else once
-// more in namespaces of our own. Where that fails, the tests that need a lab
-// skip with the reason.
+// tests run as root: here, or once more in a user namespace, where they may
+// ping. Where that fails, the scripts that ping are skipped.
 type tests struct{ *testing.M }
 
 func (t tests) Run() int {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		return code
 	}
-	defer removeBinary()
 	// Under nohup our children would ignore the hangup that a test sends them; a
 	// signal that is caught here is not ignored there.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	manyAtOnce()
 	return t.M.Run()
-}
-
-// manyAtOnce lets more scenes run at once than there are processors: they
-// mostly wait, as pingover does. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
 }
 
 // TestScripts runs the program itself. UPDATE=1 writes what it prints into the

@@ -37,17 +37,11 @@ var programs = map[string]program{
 // find gives the tool, as it would be found by a path of its own.
 func (p program) find(t *testing.T) Tool {
 	t.Helper()
-	name := p.tool
+	name, debian := p.tool, map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}[p.tool]
 	if p.busybox {
-		name = "busybox"
+		name, debian = "busybox", "busybox"
 	}
-	path, err := proc.Find(name)
-	if err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := lab.Need(t, name, debian)
 	if p.busybox {
 		link := filepath.Join(t.TempDir(), p.tool)
 		if err := os.Symlink(path, link); err != nil {

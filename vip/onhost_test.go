@@ -26,7 +26,7 @@ func onHost(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body f
 		return
 	}
 	t.Parallel()
-	h := build(t, needLab(t))
+	h := build(t, lab.ForTest(t))
 	cmd := h.Command(t.Context(), append(wrapper, os.Args[0], "-test.v", "-test.run="+exactly(t.Name()))...)
 	cmd.Env = append(cmd.Env, onHostVariable+"=1", "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()

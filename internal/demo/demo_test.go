@@ -105,9 +105,7 @@ type showing struct {
 func prepare(t *testing.T, script string, argv ...string) *showing {
 	t.Helper()
 	t.Parallel()
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	lab.Needed(t)
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -138,14 +136,6 @@ func prepare(t *testing.T, script string, argv ...string) *showing {
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
 	return s
-}
-
-func skip(t *testing.T, reason any) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 // ends runs the demo to its end, and fails the test unless it ends so.
@@ -299,7 +289,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	trial := exec.Command("unshare", "-Urn", "true")
 	trial.SysProcAttr = nobody
 	if out, err := trial.CombinedOutput(); err != nil {
-		skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
+		lab.Skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
 	}
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o777)); err != nil {
 		t.Fatal(err)
@@ -436,7 +426,7 @@ func TestCannotRun(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
 			s.ends(CodeCannot, test.want)

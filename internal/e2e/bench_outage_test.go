@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -24,9 +23,7 @@ func BenchmarkOutage(b *testing.B) {
 	})
 	for interval, version := range map[string]string{"1": "2", "0.1": "3"} { // less than a second takes VRRP 3
 		b.Run("keepalived-"+interval+"s", func(b *testing.B) {
-			if _, err := exec.LookPath("keepalived"); err != nil {
-				skip(b, "no keepalived to compare with: Debian package keepalived")
-			}
+			lab.Need(b, "keepalived", "keepalived")
 			outages(b, func(s *scene) {
 				s.run(s.Primary, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 				s.keepalived(s.Primary, "MASTER", 150, interval, version)

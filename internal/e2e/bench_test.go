@@ -3,11 +3,12 @@ package e2e
 import (
 	"bufio"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pingover/internal/lab"
 )
 
 // The figures that are promised, to be read with
@@ -19,9 +20,7 @@ import (
 // nearest that other tools do. At most 25 ms and 20 MB are promised.
 func BenchmarkHealthyCheck(b *testing.B) {
 	s := newScene(b)
-	if _, err := exec.LookPath("/usr/bin/time"); err != nil {
-		skip(b, "no /usr/bin/time to measure the peak memory with: Debian package time")
-	}
+	lab.Need(b, "/usr/bin/time", "time") // measures the peak memory
 	check := append([]string{s.path, "check"}, withVIP...)
 	for name, argv := range map[string][]string{
 		"pingover": check,

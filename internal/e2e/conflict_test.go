@@ -518,6 +518,7 @@ func TestOwnAddressSurvivesTheReleaseOfAnAliasOfItsNetwork(t *testing.T) {
 	const ownFirst, aliasFirst = "own address first", "alias first"
 	type release struct{ tool, order string }
 	share(t, []release{{"ip", ownFirst}, {"ip", aliasFirst}, {"ifconfig", ownFirst}, {"ifconfig", aliasFirst}}, func(r release) string { return r.tool + ", " + r.order }, func(t *testing.T, r release) {
+		needTool(t, r.tool)
 		s := side(t)
 		args := set(withVIP, "--vip", "172.16.0.1/24", "--tool", r.tool)
 		s.must(s.Primary.PowerOff())

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/textproto"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/lab"
 	"pingover/state"
 )
 
@@ -81,6 +81,7 @@ func TestKilledDuringATakeover(t *testing.T) {
 	for name, c := range aroundTheTool {
 		for _, tool := range []string{"ip", "ifconfig"} {
 			t.Run(name+", "+tool, func(t *testing.T) {
+				needTool(t, tool)
 				s := newScene(t)
 				args := set(swift, "--tool", tool)
 				s.check(s.Standby, args...).want(t, state.OK)
@@ -578,10 +579,7 @@ func (s *scene) crash(c crash, args ...string) []string {
 func (s *scene) fake(tool, script string) {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	real, err := exec.LookPath(tool)
-	if err != nil {
-		skip(s.t, err)
-	}
+	real := lab.Need(s.t, tool, "net-tools")
 	s.script(filepath.Join(dir, tool), fmt.Sprintf("real=%s once=%s/once\nif mkdir $once 2>/dev/null; then\n%s\nfi\nexec $real \"$@\"\n", real, dir, script))
 	s.through("env", "PATH="+dir+":"+os.Getenv("PATH"))
 }

@@ -29,9 +29,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 		t.Skip("it needs three minutes of a real cron")
 	}
 	for _, tool := range []string{"/usr/sbin/cron", "/usr/bin/crontab"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool+" is missing: install the Debian package cron")
-		}
+		lab.Need(t, tool, "cron")
 	}
 	needGroups(t)
 	s := newScene(t)
@@ -123,7 +121,7 @@ func TestCrontabIsValid(t *testing.T) {
 func needGroups(t *testing.T) {
 	t.Helper()
 	if groups, _ := os.ReadFile("/proc/self/setgroups"); string(groups) == "deny\n" {
-		skip(t, "neither cron nor exim runs in a user namespace, where groups cannot be changed: this needs root")
+		lab.Skip(t, "neither cron nor exim runs in a user namespace, where groups cannot be changed: this needs root")
 	}
 }
 

@@ -11,9 +11,7 @@ import (
 // The demo by its command; what it tells is tested where it is written.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	lab.Needed(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/lab"
 	"pingover/state"
 )
 
@@ -395,7 +396,7 @@ func TestStateDirOfAnUnprivilegedUser(t *testing.T) {
 	s := newScene(t)
 	const user = "65534"
 	if _, err := s.Standby.Run("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "true"); err != nil {
-		skip(t, err)
+		lab.Skip(t, err)
 	}
 	s.run(s.Standby, "sh", "-c", "mkdir /run/nobody; chown "+user+":"+user+" /run/nobody")
 	s.must(os.Chmod(filepath.Dir(s.path), 0o755))

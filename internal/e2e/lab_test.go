@@ -48,16 +48,6 @@ func binaryDir() string {
 
 func removeBinary() { os.RemoveAll(binaryDir()) }
 
-// skip skips the test for what the machine lacks; where that must not be, it
-// fails.
-func skip(t testing.TB, reason any) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 // scene is one test's lab: the usual hosts, and a mail server at the gateway
 // that keeps what it gets.
 type scene struct {
@@ -77,22 +67,11 @@ func newScene(t testing.TB) *scene {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	l := lab.ForTest(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	if err := l.Usual(); err != nil {
 		t.Fatal(err)
 	}

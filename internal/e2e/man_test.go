@@ -10,6 +10,7 @@ import (
 
 	"pingover/internal/cli"
 	"pingover/internal/config"
+	"pingover/internal/lab"
 )
 
 // The manual page has what the program goes by, and can be read.
@@ -96,9 +97,7 @@ func TestManPageNamesEveryCommandAndFlag(t *testing.T) {
 }
 
 func TestManPageReads(t *testing.T) {
-	if _, err := exec.LookPath("mandoc"); err != nil {
-		skip(t, "mandoc is missing: install the Debian package mandoc")
-	}
+	lab.Need(t, "mandoc", "mandoc")
 	if out, err := exec.Command("mandoc", "-T", "lint", "-W", "warning", manPage).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

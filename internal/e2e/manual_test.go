@@ -461,7 +461,7 @@ const user = "65534"
 func (s *scene) asUser(capabilities ...string) {
 	s.t.Helper()
 	if _, err := s.Standby.Run("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "true"); err != nil {
-		skip(s.t, err)
+		lab.Skip(s.t, err)
 	}
 	s.run(s.Standby, "sh", "-c", "mkdir -p /run/nobody; chown "+user+":"+user+" /run/nobody")
 	path, err := binary()

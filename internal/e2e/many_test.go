@@ -277,6 +277,7 @@ func TestTheReferenceFileIsRead(t *testing.T) {
 // ifconfig gives an address the network of its class before it gives it the
 // right one: only one at a time may use it.
 func TestManyTakeoversByIfconfig(t *testing.T) {
+	needTool(t, "ifconfig")
 	s := newScene(t)
 	var file strings.Builder
 	file.WriteString("  web: {host: 172.16.0.2, vip: 172.16.0.1, tool: ifconfig}\n")

@@ -180,9 +180,7 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 // the standby, and the file of its certificate, which is signed by itself.
 func newEximScene(t *testing.T) (s *scene, certificate string) {
 	t.Helper()
-	if _, err := os.Stat("/usr/sbin/exim4"); err != nil {
-		skip(t, "/usr/sbin/exim4 is missing: install the Debian package exim4-daemon-light")
-	}
+	lab.Need(t, "/usr/sbin/exim4", "exim4-daemon-light")
 	needGroups(t)
 	s = newScene(t)
 	certificate = filepath.Join(t.TempDir(), "cert.pem")

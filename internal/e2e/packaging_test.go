@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/lab"
 	"pingover/state"
 )
 
@@ -55,9 +56,6 @@ func TestServiceUnit(t *testing.T) {
 
 // The lines that are commented out hold where they say they do.
 func TestServiceUnitWithoutPrivileges(t *testing.T) {
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		skip(t, err)
-	}
 	unit := readFile(t, "packaging/pingover.service")
 	if want := "#CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n#NoNewPrivileges=yes\n"; !strings.Contains(unit, want) {
 		t.Fatalf("the unit does not say %q", want)
@@ -74,9 +72,7 @@ func TestServiceUnitWithoutPrivileges(t *testing.T) {
 }
 
 func TestServiceUnitIsValid(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		skip(t, "systemd-analyze is missing: install the Debian package systemd")
-	}
+	lab.Need(t, "systemd-analyze", "systemd")
 	unit := readFile(t, "packaging/pingover.service")
 	s := newScene(t)
 	s.install(s.Standby)
@@ -158,9 +154,7 @@ func TestCronTakesTheCronFile(t *testing.T) {
 		t.Skip("it needs a minute of a real cron")
 	}
 	needGroups(t)
-	if _, err := exec.LookPath("/usr/sbin/cron"); err != nil {
-		skip(t, "/usr/sbin/cron is missing: install the Debian package cron")
-	}
+	lab.Need(t, "/usr/sbin/cron", "cron")
 	s := newScene(t)
 	s.setUp()
 	s.run(s.Standby, "sh", "-ec", `
@@ -205,7 +199,7 @@ func built(t *testing.T) (deb, rpm string) {
 // it has none of them.
 func TestPackages(t *testing.T) {
 	if os.Getuid() != 0 {
-		skip(t, "installing a package needs root")
+		lab.Skip(t, "installing a package needs root")
 	}
 	debian, redhat := built(t)
 	again, more := built(t)
@@ -245,9 +239,7 @@ func TestPackages(t *testing.T) {
 		},
 	} {
 		t.Run(test.kind, func(t *testing.T) {
-			if _, err := exec.LookPath(test.need); err != nil {
-				skip(t, test.need+" is missing: install the Debian package "+test.need)
-			}
+			lab.Need(t, test.need, test.need)
 			root := t.TempDir()
 			database := filepath.Join(root, "var/lib/dpkg")
 			if err := errors.Join(os.MkdirAll(database+"/info", 0o755), os.MkdirAll(database+"/updates", 0o755), os.WriteFile(database+"/status", nil, 0o644)); err != nil {

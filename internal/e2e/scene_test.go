@@ -20,6 +20,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"pingover/internal/lab"
 	"pingover/state"
@@ -204,8 +208,10 @@ func TestPrimaryBackDuringTheWait(t *testing.T) {
 func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 	s := newScene(t)
 	// Five of the first round and two of the second are lost.
-	s.run(s.Primary, "nft", "table inet loss { chain arriving { type filter hook input priority 0; "+
-		"icmp type echo-request ip daddr 172.16.0.2 numgen inc mod 8 != 7 drop; }; }")
+	s.must(s.Primary.Firewall(nftables.ChainHookInput, lab.Drop(lab.EchoRequest4(), lab.To(s.Primary.Addr4()), lab.Rule{
+		&expr.Numgen{Register: 1, Modulus: 8, Type: unix.NFT_NG_INCREMENTAL},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(7)},
+	})))
 	untouched := s.untouched(s.Standby)
 	e := s.check(s.Standby, set(withVIP, "--count", "5")...).want(t, state.OK).because(t, "172.16.0.2 answers")
 	if r := e.Rounds; len(r) != 2 || r[0].Verdict != "down" || r[0].Sent != 5 || r[1].Verdict != "up" || r[1].Sent != 3 || r[1].Received != 1 {
@@ -464,8 +470,23 @@ func TestAliasWithinTheNetworkLeavesTheOwnAddressAlone(t *testing.T) {
 	}
 }
 
+// needTool skips a test that changes addresses with a tool that is not there.
+func needTool(t testing.TB, tool string) {
+	t.Helper()
+	lab.Need(t, tool, map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}[tool])
+}
+
+// busybox has the program find busybox in place of the tool, in the directory
+// that it returns.
+func (s *scene) busybox(tool string) (dir string) {
+	s.t.Helper()
+	dir = s.t.TempDir()
+	s.must(os.Symlink(lab.Need(s.t, "busybox", "busybox"), filepath.Join(dir, tool)))
+	s.through("env", "PATH="+dir+":"+os.Getenv("PATH"))
+	return dir
+}
+
 func TestTools(t *testing.T) {
-	busybox, _ := exec.LookPath("busybox")
 	for name, c := range map[string]struct {
 		tool    string
 		busybox bool
@@ -492,12 +513,9 @@ func TestTools(t *testing.T) {
 			s := newScene(t)
 			s.detectDuplicates(s.Standby)
 			if c.busybox {
-				if busybox == "" {
-					skip(t, "busybox is missing: install the package busybox")
-				}
-				tools := t.TempDir()
-				s.must(os.Symlink(busybox, filepath.Join(tools, c.tool)))
-				s.through("env", "PATH="+tools+":"+os.Getenv("PATH"))
+				s.busybox(c.tool)
+			} else {
+				needTool(t, c.tool)
 			}
 			args := append(set(withVIP, "--tool", c.tool), "--vip", "2001:db8::1")
 			s.check(s.Standby, args...).want(t, state.OK)
@@ -694,6 +712,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 func TestTwoClustersTakeOverInTheSameMoment(t *testing.T) {
 	for _, tool := range []string{"ip", "ifconfig"} {
 		t.Run(tool, func(t *testing.T) {
+			needTool(t, tool)
 			s := newScene(t)
 			s.run(s.Primary, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 			a := set(withVIP, "--tool", tool, "--name", "a")

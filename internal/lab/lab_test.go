@@ -31,17 +31,7 @@ func TestMain(m *testing.M) {
 func needLab(t *testing.T) *Lab {
 	t.Helper()
 	t.Parallel()
-	if err := Available(); err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	l, err := New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ok(t, l.Close()) })
+	l := ForTest(t)
 	ok(t, l.Usual())
 	return l
 }

@@ -343,7 +343,7 @@ func TestPingOnANetwork(t *testing.T) {
 			"down: a router says that there is no such host",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
-				must(t, primary, "sh", "-ec", "sysctl -qw net.ipv4.ip_forward=1; ip route add unreachable 10.0.0.0/8")
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward; ip route add unreachable 10.0.0.0/8")
 			},
 			"10.0.0.1", "", nil, "", down,
 		},

@@ -218,7 +218,7 @@ func TestRaiseAndLowerTwice(t *testing.T) {
 func TestRaiseAndLowerIPv6Twice(t *testing.T) {
 	build := func(t *testing.T, l *lab.Lab) *lab.Host {
 		h := standby()(t, l)
-		sysctl(t, h, "ipv6/conf/eth0/accept_dad", "1") // the kernel's default, which the lab is without
+		must(t, h.Sysctl("ipv6/conf/eth0/accept_dad", "1")) // the kernel's default, which the lab is without
 		return h
 	}
 	withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
@@ -449,7 +449,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 		t.Run("alias first, promote_secondaries is on for "+conf, func(t *testing.T) {
 			build := func(t *testing.T, l *lab.Lab) *lab.Host {
 				h := standby(first...)(t, l)
-				sysctl(t, h, "ipv4/conf/"+conf+"/promote_secondaries", "1")
+				must(t, h.Sysctl("ipv4/conf/"+conf+"/promote_secondaries", "1"))
 				return h
 			}
 			withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
@@ -789,9 +789,9 @@ func holder(stays bool) func(t *testing.T, l *lab.Lab) *lab.Host {
 			t.Fatal(err)
 		}
 		h := standby()(t, l)
-		sysctl(t, h, "ipv6/conf/eth0/accept_dad", "1")
-		sysctl(t, h, "ipv6/conf/eth0/router_solicitation_delay", "0") // up to which it waits before it asks
-		sysctl(t, h, "ipv6/neigh/eth0/retrans_time_ms", "200")        // how long it waits for the answer
+		must(t, h.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+		must(t, h.Sysctl("ipv6/conf/eth0/router_solicitation_delay", "0")) // up to which it waits before it asks
+		must(t, h.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "200"))        // how long it waits for the answer
 		onTheHost(t, h, "ip -6 addr add 2001:db8::1/128 dev eth0", `until ip -6 addr show dev eth0 dadfailed | grep -q 2001:db8::1; do sleep 0.05; done`)
 		if !stays {
 			onTheHost(t, other, "ip -6 addr del 2001:db8::1/128 dev eth0")
@@ -889,12 +889,6 @@ func TestFindTool(t *testing.T) {
 			})
 		})
 	}
-}
-
-// sysctl sets one on the host.
-func sysctl(t *testing.T, h *lab.Host, name, value string) {
-	t.Helper()
-	onTheHost(t, h, "echo "+value+" >/proc/sys/net/"+name)
 }
 
 // onTheHost runs lines of shell on the host, from outside.

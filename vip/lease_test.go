@@ -261,7 +261,7 @@ func TestLeaseThatWouldTakeAnotherAddressAlong(t *testing.T) {
 	first := func(lease string, promote string) func(t *testing.T, l *lab.Lab) *lab.Host {
 		return func(t *testing.T, l *lab.Lab) *lab.Host {
 			h := standby("addr del 172.16.0.3/24 dev eth0", "addr add 172.16.0.1/24 dev eth0 label eth0:1 valid_lft "+lease+" preferred_lft "+lease, "addr add 172.16.0.3/24 dev eth0")(t, l)
-			sysctl(t, h, "ipv4/conf/eth0/promote_secondaries", promote)
+			must(t, h.Sysctl("ipv4/conf/eth0/promote_secondaries", promote))
 			return h
 		}
 	}

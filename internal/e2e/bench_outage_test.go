@@ -72,7 +72,7 @@ func outages(b *testing.B, start func(*scene)) {
 // virtual IP, at most patience.
 func (s *scene) outage(patience time.Duration) time.Duration {
 	s.t.Helper()
-	s.run(s.Client, "ping", "-c", "1", "-W", "2", vip4.String()) // its neighbour entry points to the primary now
+	s.must(s.Client.Ping(vip4, 2*time.Second)) // its neighbour entry points to the primary now
 	trace, err := s.Client.Watch(vip4, 5*time.Millisecond)
 	s.must(err)
 	time.Sleep(200 * time.Millisecond)

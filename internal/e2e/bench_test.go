@@ -60,7 +60,7 @@ func BenchmarkTakeover(b *testing.B) {
 	for b.Loop() {
 		s.must(s.Primary.PowerOn())
 		s.run(s.Client, "ip", "neigh", "flush", "dev", "eth0")
-		s.run(s.Client, "ping", "-c", "1", "-W", "2", vip4.String()) // its neighbour entry points to the primary now
+		s.must(s.Client.Ping(vip4, 2*time.Second)) // its neighbour entry points to the primary now
 		trace, err := s.Client.Watch(vip4, 5*time.Millisecond)
 		s.must(err)
 		s.must(s.Primary.PowerOff())

@@ -527,10 +527,10 @@ func TestOwnAddressSurvivesTheReleaseOfAnAliasOfItsNetwork(t *testing.T) {
 		s.run(s.Standby, own...)
 		s.check(s.Standby, args...).want(t, state.TookOver)
 		if r.order == aliasFirst {
-			s.run(s.Standby, "sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1")
+			s.must(s.Standby.Sysctl("ipv4/conf/eth0/promote_secondaries", "1"))
 			s.run(s.Standby, "ip", "addr", "del", "172.16.0.3/24", "dev", "eth0")
 			s.run(s.Standby, own...)
-			s.run(s.Standby, "sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=0")
+			s.must(s.Standby.Sysctl("ipv4/conf/eth0/promote_secondaries", "0"))
 		}
 		second := map[string]string{ownFirst: "172.16.0.1", aliasFirst: "172.16.0.3"}[r.order]
 		if out := s.run(s.Standby, "ip", "-o", "addr", "show", "secondary"); !strings.Contains(out, second+"/24") {

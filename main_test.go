@@ -36,12 +36,13 @@ func TestMain(m *testing.M) {
 // a second at its end under -race.
 const quickExit = "atexit_sleep_ms=0"
 
-// tests run as root: here, or once more in a user namespace, where they may
-// ping. Where that fails, the scripts that ping are skipped.
+// tests run as root on a host of a lab, where they may ping and where
+// /etc/pingover.yaml and /var/lib/pingover are not those of this machine. Where
+// there can be no lab, the scripts are skipped.
 type tests struct{ *testing.M }
 
 func (t tests) Run() int {
-	if inside, code, err := lab.Enter(); err == nil && !inside {
+	if inside, code, err := lab.EnterHost(); err == nil && !inside {
 		return code
 	}
 	// Under nohup our children would ignore the hangup that a test sends them; a
@@ -53,6 +54,7 @@ func (t tests) Run() int {
 // TestScripts runs the program itself. UPDATE=1 writes what it prints into the
 // scripts.
 func TestScripts(t *testing.T) {
+	lab.Needed(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,

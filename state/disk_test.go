@@ -1,12 +1,10 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -31,24 +29,15 @@ func ownMounts(t *testing.T, options string) (dir string) {
 		return dir
 	}
 	t.Parallel()
-	cmd := again(t, partMounts, t.TempDir(), "-test.v", "-test.run=^"+t.Name()+"$")
+	cmd := again(t, partMounts, t.TempDir(), lab.Again(t)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil && !errors.As(err, new(*exec.ExitError)) {
+	if err := lab.RunAgain(t, cmd); err != nil {
 		lab.Skip(t, fmt.Errorf("no mounts of our own: %w", err))
-	}
-	switch {
-	case err != nil:
-		t.Fatalf("%v:\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skipf("\n%s", out)
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name())):
-		t.Fatalf("it did not run:\n%s", out)
 	}
 	return ""
 }

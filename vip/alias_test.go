@@ -34,14 +34,19 @@ var programs = map[string]program{
 	"busybox ifconfig":   {tool: "ifconfig", busybox: true},
 }
 
+// need skips a test without the program.
+func (p program) need(t *testing.T) (path string) {
+	t.Helper()
+	if p.busybox {
+		return lab.Need(t, "busybox", "busybox")
+	}
+	return lab.Need(t, p.tool, map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}[p.tool])
+}
+
 // find gives the tool, as it would be found by a path of its own.
 func (p program) find(t *testing.T) Tool {
 	t.Helper()
-	name, debian := p.tool, map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}[p.tool]
-	if p.busybox {
-		name, debian = "busybox", "busybox"
-	}
-	path := lab.Need(t, name, debian)
+	path := p.need(t)
 	if p.busybox {
 		link := filepath.Join(t.TempDir(), p.tool)
 		if err := os.Symlink(path, link); err != nil {
@@ -64,6 +69,7 @@ func (p program) is(ip, ifconfig string) string {
 func withPrograms(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body func(t *testing.T, p program, tool Tool)) {
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
+			p.need(t)
 			onHost(t, build, func(t *testing.T) { body(t, p, p.find(t)) })
 		})
 	}
@@ -270,6 +276,7 @@ func TestLinkLocalAliasIsOfItsInterface(t *testing.T) {
 
 // A hard link to busybox, or a script, does not show what it is until it is asked for nodad.
 func TestRaiseIPv6ByAnIpThatTurnsOutNotToKnowNodad(t *testing.T) {
+	lab.Need(t, "busybox", "busybox")
 	onHost(t, standby(), func(t *testing.T) {
 		tool := fakeTool(t, "ip", `exec busybox ip "$@"`)
 		_, results, err := tool.Raise(t.Context(), Alias{Prefix: virtual6, Interface: "eth0"})

@@ -42,7 +42,7 @@ mount --bind /var/lib/lab/uptime /proc/uptime
 : >/var/lib/lab/boot_id
 mount --bind /var/lib/lab/boot_id /proc/sys/kernel/random/boot_id
 
-rm -f /etc/hosts /etc/resolv.conf /etc/hostname
+rm -f /etc/hosts /etc/resolv.conf /etc/hostname /etc/pingover.yaml
 printf '%s\n' '127.0.0.1 localhost' "127.0.1.1 $1" '::1 localhost ip6-localhost' >/etc/hosts
 : >/etc/resolv.conf
 echo "$1" >/etc/hostname

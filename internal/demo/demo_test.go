@@ -36,21 +36,10 @@ func TestMain(m *testing.M) {
 	if program := os.Getenv(shows); program != "" {
 		os.Exit(play(program, os.Getenv(screens)))
 	}
-	manyAtOnce()
+	flag.Set("test.parallel", "8") // demos mostly wait; a flag of the command line overrides it
 	code := m.Run()
 	os.RemoveAll(binaryDir())
 	os.Exit(code)
-}
-
-// manyAtOnce lets more demos run at once than there are processors: they mostly
-// wait. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
 }
 
 // play is the command demo; it ends with 130 where a signal ended it.

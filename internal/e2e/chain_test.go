@@ -162,7 +162,10 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 }
 
 func TestThreeStandbysInTheSameMoment(t *testing.T) {
-	const labs, rounds = 5, 2
+	labs, rounds := 1, 2
+	if lab.LongRun() {
+		labs = 5
+	}
 	together(t, labs, func(t *testing.T) {
 		s := side(t)
 		third := s.third()

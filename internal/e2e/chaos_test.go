@@ -39,10 +39,8 @@ var (
 func TestChaos(t *testing.T) {
 	length := *chaosFor
 	if length == 0 {
+		lab.Long(t)
 		length = 2 * time.Minute
-		if testing.Short() {
-			length = 20 * time.Second
-		}
 	}
 	seeds := []uint64{*chaosSeed}
 	if *chaosSeed == 0 {
@@ -53,7 +51,7 @@ func TestChaos(t *testing.T) {
 		seeds = []uint64{first, first + 1}
 	}
 	share(t, seeds, func(seed uint64) string { return fmt.Sprint("seed ", seed) }, func(t *testing.T, seed uint64) {
-		t.Logf("to repeat it: go test -run TestChaos -chaos.seed %d -chaos.for %s .", seed, length)
+		t.Logf("to repeat it: go test ./internal/e2e -run TestChaos -chaos.seed %d -chaos.for %s", seed, length)
 		c := newChaos(t)
 		for n := uint64(0); time.Since(c.began) < length; n++ {
 			c.step(rand.New(rand.NewPCG(seed, n)))

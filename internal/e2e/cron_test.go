@@ -25,9 +25,7 @@ var job = regexp.MustCompile(`(?m)^[ \t]*((?:[0-9*][0-9*/,-]*[ \t]+){5})(\S.*)$`
 // The crontab line is run by the real cron, with the default settings, for
 // real minutes. All that a newcomer does by hand is install and crontab.
 func TestPowerCutUnderCron(t *testing.T) {
-	if testing.Short() && os.Getenv("PINGOVER_TEST_NO_SKIP") == "" {
-		t.Skip("it needs three minutes of a real cron")
-	}
+	lab.Long(t)
 	for _, tool := range []string{"/usr/sbin/cron", "/usr/bin/crontab"} {
 		lab.Need(t, tool, "cron")
 	}

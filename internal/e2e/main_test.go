@@ -30,21 +30,10 @@ func run(m *testing.M) int {
 	// Under nohup our children would ignore the hangup that a test sends them; a
 	// signal that is caught here is not ignored there.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	manyAtOnce()
+	flag.Set("test.parallel", "16") // scenes mostly wait; a flag of the command line overrides it
 	return m.Run()
 }
 
 // quickExit is the value of GORACE without which each of our processes sleeps
 // a second at its end under -race.
 const quickExit = "atexit_sleep_ms=0"
-
-// manyAtOnce runs more scenes at once than there are processors, because they
-// mostly wait. -parallel overrides it.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
-}

@@ -150,9 +150,7 @@ func TestCronFile(t *testing.T) {
 
 // The cron of Debian takes the file as it is.
 func TestCronTakesTheCronFile(t *testing.T) {
-	if testing.Short() && os.Getenv("PINGOVER_TEST_NO_SKIP") == "" {
-		t.Skip("it needs a minute of a real cron")
-	}
+	lab.Long(t)
 	needGroups(t)
 	lab.Need(t, "/usr/sbin/cron", "cron")
 	s := newScene(t)
@@ -198,6 +196,7 @@ func built(t *testing.T) (deb, rpm string) {
 // The same source makes the same bytes. Who installs a package has these files, and nothing runs by that. Who removes
 // it has none of them.
 func TestPackages(t *testing.T) {
+	lab.Long(t)
 	if os.Getuid() != 0 {
 		lab.Skip(t, "installing a package needs root")
 	}

@@ -108,6 +108,7 @@ func TestSymmetricalPair(t *testing.T) {
 // One of the two has the address in its own configuration: it is there again
 // after each boot.
 func TestSymmetricalPairInWhichOneBootsWithTheAddress(t *testing.T) {
+	t.Parallel()
 	for name, boots := range map[string]func(*scene) *lab.Host{
 		"the lower MAC":  func(s *scene) *lab.Host { return s.Standby },
 		"the higher MAC": func(s *scene) *lab.Host { return s.Second },

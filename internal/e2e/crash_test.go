@@ -78,6 +78,7 @@ func intends(s *scene) bool {
 }
 
 func TestKilledDuringATakeover(t *testing.T) {
+	t.Parallel()
 	for name, c := range aroundTheTool {
 		for _, tool := range []string{"ip", "ifconfig"} {
 			t.Run(name+", "+tool, func(t *testing.T) {
@@ -102,6 +103,7 @@ func TestKilledDuringATakeover(t *testing.T) {
 }
 
 func TestKilledAtTheLetterOfATakeover(t *testing.T) {
+	t.Parallel()
 	for name, c := range aroundTheLetter {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -139,6 +141,7 @@ func TestKilledBetweenTwoVirtualIPs(t *testing.T) {
 }
 
 func TestKilledDuringARelease(t *testing.T) {
+	t.Parallel()
 	for name, c := range aroundTheTool {
 		t.Run(name, func(t *testing.T) {
 			s, args := newRelease(t, swift)
@@ -158,6 +161,7 @@ func TestKilledDuringARelease(t *testing.T) {
 }
 
 func TestKilledAtTheLetterOfARelease(t *testing.T) {
+	t.Parallel()
 	for name, c := range aroundTheLetter {
 		if c.step == "" {
 			continue
@@ -185,6 +189,7 @@ func newRelease(t *testing.T, args []string) (*scene, []string) {
 }
 
 func TestKilledAndThenThePrimaryIsBack(t *testing.T) {
+	t.Parallel()
 	for name, c := range aroundTheTool {
 		if c.done {
 			continue
@@ -267,6 +272,7 @@ func TestKilledByAPowerCut(t *testing.T) {
 
 // Whatever the moment: the steps above are those that we thought of.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	for at := 500 * time.Millisecond; at < 2500*time.Millisecond; at += 600 * time.Millisecond {
 		t.Run("after "+at.String(), func(t *testing.T) {
 			s := newScene(t)
@@ -320,6 +326,7 @@ func TestSecondRunAtOnceGivesWay(t *testing.T) {
 }
 
 func TestWhatAToolLeavesRunningKeepsNoLock(t *testing.T) {
+	t.Parallel()
 	for name, then := range map[string]string{
 		"the check ends":      "",
 		"the check is killed": "kill -9 $PPID; exit",
@@ -355,6 +362,7 @@ func TestWhatAToolLeavesRunningKeepsNoLock(t *testing.T) {
 const takeoverFailed = "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.1 not raised"
 
 func TestToolThatDoesNotRaise(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		script, because string
 		tries           int // of this tool, before it is mended
@@ -410,6 +418,7 @@ func TestToolThatRaisesAndSaysOtherwise(t *testing.T) {
 }
 
 func TestToolThatDoesNotLower(t *testing.T) {
+	t.Parallel()
 	const failed = "web: release failed, 172.16.0.1 may still be on standby"
 	for name, script := range map[string]string{
 		"it hangs": "sleep 1000",
@@ -435,6 +444,7 @@ func TestToolThatDoesNotLower(t *testing.T) {
 }
 
 func TestMailServerThatFallsSilent(t *testing.T) {
+	t.Parallel()
 	for step, copies := range map[string]int{"EHLO": 1, "MAIL": 1, "DATA": 1, "text": 2, "QUIT": 1} {
 		t.Run("at "+step, func(t *testing.T) {
 			s := newScene(t)
@@ -464,6 +474,7 @@ func TestMailServerThatFallsSilent(t *testing.T) {
 }
 
 func TestSendmailThatFails(t *testing.T) {
+	t.Parallel()
 	always := func(script string) string { return "rmdir $once\n" + script }
 	for name, c := range map[string]struct{ script, waits string }{
 		"it hangs":               {always("sleep 1000"), "not done within 2s"},

@@ -21,6 +21,7 @@ import (
 const stateDir = "/var/lib/pingover"
 
 func TestRecordIsLostWhileHolding(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ lose, said string }{
 		"removed":                   {"rm web.json", ""},
 		"removed with all else":     {"rm -rf web.json web.lock act.lock", ""},
@@ -195,6 +196,7 @@ func newDisk(t *testing.T, d disk) *scene {
 }
 
 func TestHealthyCheckOnADiskThatIsRuined(t *testing.T) {
+	t.Parallel()
 	for name, d := range disks {
 		t.Run(name, func(t *testing.T) {
 			s := newDisk(t, d)
@@ -231,6 +233,7 @@ func TestHealthyCheckOnADiskThatIsRuined(t *testing.T) {
 const cannotWrite = "web: standby cannot write its state"
 
 func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
+	t.Parallel()
 	for name, d := range disks {
 		t.Run(name, func(t *testing.T) {
 			s := newDisk(t, d)
@@ -276,6 +279,7 @@ func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 }
 
 func TestReleaseOnADiskThatIsRuined(t *testing.T) {
+	t.Parallel()
 	for name, d := range disks {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -368,6 +372,7 @@ func TestStateDirThatCannotBeMade(t *testing.T) {
 
 // A lock without a file of its own still keeps a second run out.
 func TestRuinedDiskIsLockedAllTheSame(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]string{
 		"full":                "dd if=/dev/zero of=ballast bs=4k 2>/dev/null; true",
 		"read-only":           "mount -o remount,ro " + stateDir,

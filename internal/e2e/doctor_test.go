@@ -89,6 +89,7 @@ ok    mail to ops@example.org via smtp://172.16.0.254:25: the server answers, no
 }
 
 func TestDoctorFindsFaults(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		args  []string

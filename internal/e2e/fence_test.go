@@ -69,6 +69,7 @@ func TestFencing(t *testing.T) {
 
 // No proof that the power is off, no takeover.
 func TestFencingThatFails(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		ipmitool string
 		asked    []string

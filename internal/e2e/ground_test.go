@@ -32,6 +32,7 @@ func (e ended) atOnce(t testing.TB) ended {
 }
 
 func TestStandbyUnplugged(t *testing.T) {
+	t.Parallel()
 	t.Run("carrier lost", func(t *testing.T) {
 		s := newScene(t)
 		s.check(s.Standby, patient...).want(t, state.OK)
@@ -80,6 +81,7 @@ func TestStandbyUnplugged(t *testing.T) {
 // The primary is dead, and in the middle of finding that out the standby's own
 // cable goes: nothing is proved any more.
 func TestStandbyUnpluggedDuringARound(t *testing.T) {
+	t.Parallel()
 	const round = 12 // pings, 400 ms apart: long enough for a slow machine
 	for name, c := range map[string]struct {
 		during  string

@@ -16,6 +16,7 @@ import (
 var latest = regexp.MustCompile(`a check with these settings ends after (\S+) at the latest, whatever hangs\n`)
 
 func TestRunEndsWhateverHangs(t *testing.T) {
+	t.Parallel()
 	const sleep = "sleep 1000"
 	always := "rmdir $once\n" + sleep
 	hang := map[string]func(s *scene, args []string) []string{

@@ -232,6 +232,7 @@ func TestHookThatDaemonizes(t *testing.T) {
 
 // A hook that does not end is ended, with what it has started.
 func TestHookThatOutlivesItsTime(t *testing.T) {
+	t.Parallel()
 	const script = "trap '' TERM INT HUP\nsleep 1000 &\necho $! >$log; echo it hangs; wait; sleep 1000"
 	t.Run("pre-takeover", func(t *testing.T) {
 		s := newScene(t)
@@ -293,6 +294,7 @@ func TestPreTakeoverRefuses(t *testing.T) {
 // While pre-takeover takes its time the primary comes back: all that was seen
 // is asked once more.
 func TestPrimaryComesBackWhilePreTakeoverRuns(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		filtered bool // it answers ARP only
 		want     state.Outcome
@@ -344,6 +346,7 @@ func TestSignalWhilePreTakeoverRuns(t *testing.T) {
 // A terminal that goes away hangs up twice at once. A second signal by hand, a
 // while later, means it.
 func TestASecondSignal(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		second syscall.Signal
 		after  time.Duration
@@ -382,6 +385,7 @@ func TestASecondSignal(t *testing.T) {
 
 // A run that is killed between its result and its hook leaves it to the next.
 func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
+	t.Parallel()
 	for name, script := range map[string]string{
 		"killed before the hook": `if mkdir $log.once 2>/dev/null; then kill -9 $PPID; exec sleep 1000; fi; echo "$PINGOVER_EVENT $PINGOVER_REASON" >>$log`,
 		"killed at its end":      `echo "$PINGOVER_EVENT $PINGOVER_REASON" >>$log; mkdir $log.once 2>/dev/null && kill -9 $PPID; exit 0`,

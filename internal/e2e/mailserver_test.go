@@ -12,6 +12,7 @@ import (
 // A mail server that hangs up: a letter that it has acknowledged is not sent
 // again, one that it has not is, as the same letter.
 func TestMailServerThatHangsUp(t *testing.T) {
+	t.Parallel()
 	for step, c := range map[string]struct{ waits, copies int }{
 		"connect": {1, 1}, "MAIL": {1, 1}, "RCPT": {1, 1}, "DATA": {1, 1},
 		"text": {1, 2}, // it is there, and nobody has said so

@@ -176,6 +176,7 @@ func TestReleaseByHandOfNothing(t *testing.T) {
 
 // After a release nothing is taken over until somebody wants it.
 func TestAfterAReleaseByHand(t *testing.T) {
+	t.Parallel()
 	for name, then := range map[string]func(s *scene){
 		"the primary was up once": func(s *scene) {
 			s.must(s.Primary.PowerOn())
@@ -210,6 +211,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 
 // A pause counts from now on, also for a check that has begun.
 func TestPauseInTheMiddleOfACheck(t *testing.T) {
+	t.Parallel()
 	const paused = "172.16.0.2 does not answer, but this cluster is paused"
 	t.Run("between the rounds", func(t *testing.T) {
 		s := newScene(t)
@@ -287,6 +289,7 @@ func TestPauseThatMeansNothing(t *testing.T) {
 
 // What is typed while a check runs waits for it, and says so.
 func TestByHandWaitsForACheck(t *testing.T) {
+	t.Parallel()
 	waits := regexp.MustCompile(`^pingover: web: waiting for run (\d+) of this cluster to end, at most 1m30s\n`)
 	for command, c := range map[string]struct {
 		code int
@@ -481,6 +484,7 @@ func (s *scene) asUser(capabilities ...string) {
 // A hand-over that is killed while nobody has the address is finished by the
 // next check, whoever has it by then.
 func TestKilledDuringAHandOver(t *testing.T) {
+	t.Parallel()
 	const handing = "for somebody to answer for 172.16.0.1"
 	t.Run("nobody takes it", func(t *testing.T) {
 		s := newScene(t)

@@ -209,6 +209,7 @@ func TestAFileThatIsWrongTouchesNothing(t *testing.T) {
 // An address by which the standby itself is on its network is refused, whatever
 // is asked for, and never taken away; the other clusters are served.
 func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, own, vip, prepare, failback string }{
 		{"the only one", "172.16.0.3", "172.16.0.3", "", "manual"},
 		{"with its network, which is to be given back", "172.16.0.3", "172.16.0.3/16", "", "auto"},

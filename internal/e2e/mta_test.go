@@ -69,6 +69,7 @@ maildir:
 var toExim = set(withVIP, "--mail-timeout", "15s")
 
 func TestExim(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		via  string
 		ca   bool // exim's certificate is known

@@ -196,6 +196,7 @@ func built(t *testing.T) (deb, rpm string) {
 // The same source makes the same bytes. Who installs a package has these files, and nothing runs by that. Who removes
 // it has none of them.
 func TestPackages(t *testing.T) {
+	t.Parallel()
 	lab.Long(t)
 	if os.Getuid() != 0 {
 		lab.Skip(t, "installing a package needs root")

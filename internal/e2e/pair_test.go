@@ -228,6 +228,7 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 // The primary probes for what is its own when it boots. It goes first even
 // when its MAC is the higher one: here the standby is Client, the lowest.
 func TestPrimaryThatProbesGoesFirst(t *testing.T) {
+	t.Parallel()
 	begin := func(t *testing.T) (*scene, *running) {
 		s := newScene(t)
 		s.check(s.Client, withVIP...).want(t, state.OK)

@@ -86,6 +86,7 @@ func TestOrdinaryUserReleasesAnAliasBeforeTheOwnAddress(t *testing.T) {
 }
 
 func TestOrdinaryUserWithoutCapabilities(t *testing.T) {
+	t.Parallel()
 	for name, capabilities := range map[string][]string{"none": nil, "only net_admin": {"net_admin"}, "only net_raw": {"net_raw"}} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -160,6 +160,7 @@ func TestPrimaryAndGatewayGoneMayBeOurOwnFault(t *testing.T) {
 }
 
 func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
+	t.Parallel()
 	t.Run("and the primary is dead", func(t *testing.T) {
 		s := newScene(t)
 		untouched := s.untouched(s.Standby)
@@ -222,6 +223,7 @@ func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 }
 
 func TestAliasRemovedByHand(t *testing.T) {
+	t.Parallel()
 	takeover := "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
 	removed := func(t *testing.T) *scene {
 		s := newScene(t)
@@ -374,6 +376,7 @@ func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 }
 
 func TestIPv6(t *testing.T) {
+	t.Parallel()
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	for name, c := range map[string]struct {
 		args     []string
@@ -487,6 +490,7 @@ func (s *scene) busybox(tool string) (dir string) {
 }
 
 func TestTools(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		tool    string
 		busybox bool
@@ -546,6 +550,7 @@ func TestTools(t *testing.T) {
 // A second interface on the same switch answers ARP for the addresses of the
 // first (arp_ignore 0).
 func TestSecondInterfaceIsNoRival(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		address string // of the second interface
 		args    []string
@@ -607,6 +612,7 @@ func TestLossyLinkIsNoDeath(t *testing.T) {
 }
 
 func TestMailServerThatFailsDelaysNothing(t *testing.T) {
+	t.Parallel()
 	for name, serve := range map[string]func(net.Conn){
 		"dead":   nil,
 		"silent": func(c net.Conn) { io.Copy(io.Discard, c) },
@@ -710,6 +716,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 }
 
 func TestTwoClustersTakeOverInTheSameMoment(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"ip", "ifconfig"} {
 		t.Run(tool, func(t *testing.T) {
 			needTool(t, tool)

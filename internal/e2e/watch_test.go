@@ -100,6 +100,7 @@ func TestWatchTakesOverOnce(t *testing.T) {
 }
 
 func TestWatchThatIsKilledAndStartedAgain(t *testing.T) {
+	t.Parallel()
 	for name, script := range map[string]string{
 		"before the tool ran": "kill -9 $PPID; exit",
 		"after the tool ran":  `$real "$@"; kill -9 $PPID; exit`,

@@ -67,6 +67,7 @@ func (p program) is(ip, ifconfig string) string {
 
 // withPrograms runs the body once for each program, each on a host of its own.
 func withPrograms(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body func(t *testing.T, p program, tool Tool)) {
+	t.Parallel()
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
 			p.need(t)
@@ -303,6 +304,7 @@ func TestRaiseWhereItStandsAlready(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
+	t.Parallel()
 	const (
 		used  = "addr add 172.16.0.7/32 dev eth0 label eth0:1"
 		alias = "eth0 172.16.0.7/32 eth0:1"
@@ -404,6 +406,7 @@ func TestInterfaceNameThatLeavesNoRoomForALabel(t *testing.T) {
 // An alias in the host's own network is either the first address of that network or not, and the
 // kernel removes the others of the network together with the first.
 func TestAliasInTheHostsOwnNetwork(t *testing.T) {
+	t.Parallel()
 	wide := netip.MustParsePrefix("172.16.0.1/24")
 	const raised = "eth0 172.16.0.1/24 eth0:1"
 	first := []string{"addr del 172.16.0.3/24 dev eth0", "addr add 172.16.0.1/24 dev eth0 label eth0:1", "addr add 172.16.0.3/24 dev eth0", "route add default via 172.16.0.254"}
@@ -528,6 +531,7 @@ func hideIP(build func(t *testing.T, l *lab.Lab) *lab.Host) func(t *testing.T, l
 }
 
 func TestLowerByIfconfigAlone(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setup []string
 		err   string
@@ -632,6 +636,7 @@ func TestSecondInterface(t *testing.T) {
 }
 
 func TestInterfaceWithoutCarrierOrSwitchedOff(t *testing.T) {
+	t.Parallel()
 	for name, setup := range map[string][]string{
 		"without carrier": {"link add eth1 type veth peer name far", "link set eth1 up"},
 		"switched off":    {"link add eth1 type veth peer name far"},
@@ -665,6 +670,7 @@ func TestMissingInterface(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
+	t.Parallel()
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
 			build := standby("addr add 172.16.0.5/32 dev eth0 label eth0:1")
@@ -713,6 +719,7 @@ func fakeTool(t *testing.T, name, script string) Tool {
 
 // The kernel is asked, and the tool is not believed.
 func TestToolsThatLie(t *testing.T) {
+	t.Parallel()
 	setup := []string{"addr add 172.16.0.5/32 dev eth0 label eth0:5", "addr add 172.16.0.6/32 dev eth0"}
 	const bystander = "eth0 172.16.0.6/32"
 	for name, c := range map[string]struct {
@@ -808,6 +815,7 @@ func holder(stays bool) func(t *testing.T, l *lab.Lab) *lab.Host {
 }
 
 func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
+	t.Parallel()
 	del := func(p program) string {
 		return p.is("ip -6 addr del 2001:db8::1/128 dev eth0", "ifconfig eth0 del 2001:db8::1/128")
 	}

@@ -4,7 +4,7 @@ import "testing"
 
 // Everybody completes the clusters that root checks, and no others.
 func TestCompletionKnowsTheClustersOfTheMachine(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.check(s.Standby, withVIP...)
 	complete := func(args ...string) string {
 		t.Helper()

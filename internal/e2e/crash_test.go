@@ -292,7 +292,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 }
 
 func TestSecondRunAtOnceGivesWay(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())
 	first := s.follow(s.Standby, set(swift, "--retry-wait", "1m")...)

@@ -102,7 +102,7 @@ func TestCrontabIsValid(t *testing.T) {
 		t.Fatalf("%d jobs, want 1", len(jobs))
 	}
 
-	s := newScene(t)
+	s := shortScene(t)
 	s.install(s.Standby)
 	command := jobs[0][2]
 	if !strings.HasPrefix(command, "/") {

@@ -204,7 +204,7 @@ func TestReadmeCommands(t *testing.T) {
 	if len(lines) < 7 {
 		t.Fatalf("only %d commands were found: %q", len(lines), lines)
 	}
-	s := newScene(t)
+	s := shortScene(t)
 	s.run(s.Standby, "sh", "-ec", `
 		mkdir /var/lib/lab/here /var/lib/lab/here-work /var/lib/bin
 		mount -t overlay -o lowerdir="$PWD",upperdir=/var/lib/lab/here,workdir=/var/lib/lab/here-work lab "$PWD"
@@ -264,7 +264,7 @@ func TestReadmeTakeover(t *testing.T) {
 	said, code, _ := strings.Cut(said, "# echo $?\n")
 	said = strings.NewReplacer("3s apart", "100ms apart", "waiting 20s", "waiting 1s", "52:54:00:", "02:00:00:").Replace(said)
 
-	s := newScene(t)
+	s := shortScene(t)
 	s.install(s.Standby)
 	s.must(s.Primary.PowerOff())
 	cmd := s.Standby.Command(t.Context(), "sh", "-c", strings.TrimPrefix(command, "# ")+" --interval 100ms --timeout 200ms --retry-wait 1s")

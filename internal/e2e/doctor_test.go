@@ -46,7 +46,7 @@ func ill(stdout string) (lines []string) {
 }
 
 func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	ip, err := exec.LookPath("ip")
 	s.must(err)
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")

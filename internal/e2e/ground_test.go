@@ -244,7 +244,7 @@ func TestWrongSettingsChangeNothing(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	program := s.path
 	as := func(capabilities ...string) {
 		s.path = program
@@ -287,7 +287,7 @@ func TestNoPermission(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	dry := append(slices.Clone(withVIP), "--dry-run")
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())

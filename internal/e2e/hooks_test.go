@@ -183,7 +183,7 @@ func TestHookThatIsAShellsCommand(t *testing.T) {
 }
 
 func TestHookThatPrints10MB(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	l := s.log()
 	memory := `grep VmHWM /proc/$PPID/status | tr -dc 0-9 >>$log; echo >>$log`
 	loud := l.hook("post-takeover", memory+"\n"+`echo the beginning of it; head -c 10485760 /dev/zero | tr '\0' x; echo; echo the end of it`+"\n"+memory)

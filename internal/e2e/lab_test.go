@@ -64,6 +64,15 @@ var (
 
 func newScene(t testing.TB) *scene {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a scene that takes seconds: it does not run with -short")
+	}
+	return shortScene(t)
+}
+
+// shortScene is a scene that runs with -short too.
+func shortScene(t testing.TB) *scene {
+	t.Helper()
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}

@@ -159,7 +159,7 @@ func TestReleaseByHandThatNobodyTakes(t *testing.T) {
 }
 
 func TestReleaseByHandOfNothing(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
 	record := s.run(s.Standby, "sh", "-c", "sed 's/\"last\":{[^}]*}//' /var/lib/pingover/web.json")
@@ -275,7 +275,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 }
 
 func TestPauseThatMeansNothing(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	for length, says := range map[string]string{"-1h": "(1s to 365d)", "0": "(1s to 365d)", "5": "a duration needs a unit", "soon": "not a duration", "1000d": "out of range (1s to 365d)"} {
 		e := s.plain(64, fmt.Sprintf("--for %q: ", length), "pause", "web", "--for="+length)

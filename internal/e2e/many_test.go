@@ -301,7 +301,7 @@ func TestManyTakeoversByIfconfig(t *testing.T) {
 // Where no state can be kept, and no file can be a lock, each cluster is checked
 // all the same, and another process is kept out.
 func TestManyClustersWithoutAStateDirectory(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.configure("  web: {host: 172.16.0.2, vip: 172.16.0.1}\n  client: {host: 172.16.0.9}\n  second: {host: 172.16.0.4}\n")
 	s.run(s.Standby, "sh", "-c", "rm -rf /var/lib/pingover && mount -t tmpfs -o ro lab /var/lib")
 	reports, _ := s.all(0)

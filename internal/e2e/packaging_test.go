@@ -43,7 +43,7 @@ func execStart(t *testing.T, unit string) []string {
 }
 
 func TestServiceUnit(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.setUp()
 	s.must(s.Primary.PowerOff())
 	argv := append(execStart(t, readFile(t, "packaging/pingover.service")), "--for=1s")

@@ -15,7 +15,7 @@ import (
 // them, nothing.
 
 func TestOrdinaryUserWithCapabilities(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	s.asUser("net_admin", "net_raw")
 	args := set(swift, "--lease", "30s")
 	for _, name := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release"} {

@@ -32,7 +32,7 @@ import (
 // What takes over, when, and what everybody sees of it.
 
 func TestHealthyPrimaryCostsOneRoundTripAndNoWord(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	// A whole round takes 13 s: one reply must end it.
 	healthy := set(withVIP, "--count", "5", "--interval", "3s", "--timeout", "1s", "--retry-wait", "20s")
@@ -113,7 +113,7 @@ func TestNotTalkativeTakeoverPrintsOneLine(t *testing.T) {
 }
 
 func TestPrimaryThatFiltersPingsIsAlive(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.FilterICMP(true))
 	for range 2 {
@@ -207,7 +207,7 @@ func TestPrimaryBackDuringTheWait(t *testing.T) {
 }
 
 func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	// Five of the first round and two of the second are lost.
 	s.must(s.Primary.Firewall(nftables.ChainHookInput, lab.Drop(lab.EchoRequest4(), lab.To(s.Primary.Addr4()), lab.Rule{
 		&expr.Numgen{Register: 1, Modulus: 8, Type: unix.NFT_NG_INCREMENTAL},

@@ -74,7 +74,7 @@ func uses(t testing.TB, pid int) (files, threads int) {
 const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
 
 func TestWatchTakesOverOnce(t *testing.T) {
-	s := newScene(t)
+	s := shortScene(t)
 	w := s.keepWatch(s.Standby, withVIP...)
 	s.checks(2, state.OK)
 	view := s.watchFrom(vip4)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -37,37 +36,25 @@ func TestMain(m *testing.M) {
 // a second at its end under -race.
 const quickExit = "atexit_sleep_ms=0"
 
-// tests are run where hosts and switches can be made: here as root, else once
-// more in namespaces of our own. Where that fails, the tests that need a lab
-// skip with the reason.
+// tests run as root on a host of a lab, where they may ping and where
+// /etc/pingover.yaml and /var/lib/pingover are not those of this machine. Where
+// there can be no lab, the scripts are skipped.
 type tests struct{ *testing.M }
 
 func (t tests) Run() int {
-	if inside, code, err := lab.Enter(); err == nil && !inside {
+	if inside, code, err := lab.EnterHost(); err == nil && !inside {
 		return code
 	}
-	defer removeBinary()
 	// Under nohup our children would ignore the hangup that a test sends them; a
 	// signal that is caught here is not ignored there.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	manyAtOnce()
 	return t.M.Run()
-}
-
-// manyAtOnce lets more scenes run at once than there are processors: they
-// mostly wait, as pingover does. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
 }
 
 // TestScripts runs the program itself. UPDATE=1 writes what it prints into the
 // scripts.
 func TestScripts(t *testing.T) {
+	lab.Needed(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -211,9 +198,6 @@ func TestAReaderThatGoesAwayDoesNotKillTheCheck(t *testing.T) {
 
 func TestEverySettingIsInTheReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
-	if os.IsNotExist(err) {
-		t.Skip("there is no README.md")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,6 @@ import (
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -985,7 +984,7 @@ func (p peer) String() string { return string(p) }
 // at all. A letter without a password goes in any case.
 func TestAPasswordNeverGoesOverTheNetworkInPlain(t *testing.T) {
 	t.Parallel()
-	host, err := needLab(t).Add("standby", "192.0.2.1/24")
+	host, err := lab.ForTest(t).Add("standby", "192.0.2.1/24")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1040,22 +1039,6 @@ func TestAPasswordNeverGoesOverTheNetworkInPlain(t *testing.T) {
 			}
 		})
 	}
-}
-
-func needLab(t *testing.T) *lab.Lab {
-	t.Helper()
-	if err := lab.Available(); err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
 }
 
 func TestVia(t *testing.T) {

@@ -103,16 +103,6 @@ func wantError(t *testing.T, err error, want string) {
 	}
 }
 
-// cannot skips a test that this machine does not allow, or fails it where
-// every test has to run.
-func cannot(t *testing.T, why error) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // same compares what the record holds: times as instants.
 func same(want, got any) string {
 	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}))

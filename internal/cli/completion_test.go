@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -15,12 +17,7 @@ import (
 // knows the clusters db and web, and others elsewhere. Without the shell the test skips.
 func script(t *testing.T, shell string) (path, env string) {
 	t.Helper()
-	if _, err := exec.LookPath(shell); err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	lab.Need(t, shell, shell)
 	dir := t.TempDir()
 	got := faked(nil).run("completion", shell)
 	if got.Code != 0 || got.Stderr != "" {

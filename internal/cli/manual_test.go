@@ -15,6 +15,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/state"
 )
 
@@ -183,7 +184,7 @@ func TestRecordsThatAreNotBelieved(t *testing.T) {
 			"hint: when you know what is in it: chmod go-w FILE\n"},
 		{"it belongs to somebody else", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
-				t.Skipf("only root can give a file away: %v", err)
+				lab.Skip(t, fmt.Sprintf("only root can give a file away: %v", err))
 			}
 		}, fmt.Sprintf("FILE belongs to user 7; it names commands to run, and is not believed\nhint: when you know what is in it: chown %d FILE\n", os.Geteuid())},
 		{"a symbolic link", func(t *testing.T, path string) {

@@ -16,6 +16,7 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -404,15 +405,16 @@ func TestWhoseStatusIsShown(t *testing.T) {
 	p := faked(nil)
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
 	const roots = "pingover: no cluster is known in /var/lib/pingover\n"
-	if known, err := state.Dir("/var/lib/pingover").Clusters(); err == nil && len(known) == 0 {
-		if got := p.run("status"); !strings.HasPrefix(got.Stderr, roots) {
-			t.Errorf("%+v", got)
-		}
-		homeless := p
-		homeless.Env.Getenv = func(string) string { return "" }
-		if got := homeless.run("history"); !strings.HasPrefix(got.Stderr, roots) {
-			t.Errorf("%+v", got)
-		}
+	if os.Geteuid() != 0 {
+		lab.Skip(t, "it reads /var/lib/pingover: only root's tests have one of their own")
+	}
+	if got := p.run("status"); !strings.HasPrefix(got.Stderr, roots) {
+		t.Errorf("%+v", got)
+	}
+	homeless := p
+	homeless.Env.Getenv = func(string) string { return "" }
+	if got := homeless.run("history"); !strings.HasPrefix(got.Stderr, roots) {
+		t.Errorf("%+v", got)
 	}
 	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
 	remember(t, filepath.Join(home, "pingover"), &state.Record{Head: state.Head{Name: "mine"}})

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
@@ -874,14 +876,14 @@ func TestReadFile(t *testing.T) {
 
 func TestAFileOfSomebodyElseIsNotForRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		lab.Skip(t, "only root can give files away")
 	}
 	path := file(t, "pingover.yaml", "clusters: {web: {host: h}}")
 	if err := errors.Join(os.Chmod(filepath.Dir(path), 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 1000, 0); err != nil {
-		t.Skip(err)
+		lab.Skip(t, err)
 	}
 	_, err := ReadFile(path, true)
 	want := path + ": belongs to user 1000, and names commands that root runs; when you know what is in it: chown root " + path + "\n" +

@@ -36,21 +36,10 @@ func TestMain(m *testing.M) {
 	if program := os.Getenv(shows); program != "" {
 		os.Exit(play(program, os.Getenv(screens)))
 	}
-	manyAtOnce()
+	flag.Set("test.parallel", "8") // demos mostly wait; a flag of the command line overrides it
 	code := m.Run()
 	os.RemoveAll(binaryDir())
 	os.Exit(code)
-}
-
-// manyAtOnce lets more demos run at once than there are processors: they mostly
-// wait. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
 }
 
 // play is the command demo; it ends with 130 where a signal ended it.
@@ -105,9 +94,7 @@ type showing struct {
 func prepare(t *testing.T, script string, argv ...string) *showing {
 	t.Helper()
 	t.Parallel()
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	lab.Needed(t)
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -138,14 +125,6 @@ func prepare(t *testing.T, script string, argv ...string) *showing {
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
 	return s
-}
-
-func skip(t *testing.T, reason any) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 // ends runs the demo to its end, and fails the test unless it ends so.
@@ -299,7 +278,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	trial := exec.Command("unshare", "-Urn", "true")
 	trial.SysProcAttr = nobody
 	if out, err := trial.CombinedOutput(); err != nil {
-		skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
+		lab.Skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
 	}
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o777)); err != nil {
 		t.Fatal(err)
@@ -436,7 +415,7 @@ func TestCannotRun(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
 			s.ends(CodeCannot, test.want)

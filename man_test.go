@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"pingover/internal/cli"
 	"pingover/internal/config"
+	"pingover/internal/exit"
 )
 
 // The manual page has what the program goes by, and can be read.
@@ -52,7 +52,7 @@ func TestManPageSettings(t *testing.T) {
 func TestManPageCodes(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(".Bl -tag -width Ds\n")
-	for _, c := range cli.ExitCodes() {
+	for _, c := range exit.Codes() {
 		outcome := ""
 		if c.Outcome != "" {
 			outcome = " Pq " + c.Outcome

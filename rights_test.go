@@ -57,7 +57,7 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.plain(0, "paused until", "pause", "web")
 	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.pause")
-	s.plain(0, "the pause is over", "resume", "web")
+	s.plain(0, "resumed: checks switch again", "resume", "web")
 	s.hand("release", "web", "--force").want(t, state.Released)
 	s.wantOn(vip4)
 	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock")

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/state"
 )
@@ -105,16 +106,16 @@ var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "1
 
 func TestATalkativeTakeover(t *testing.T) {
 	told := printed{Code: 11, Stderr: `web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 1: down: none of 5 pings was answered
+web: round 1: down: no reply to 5 pings
 web: waiting 20s: before the second round
 web: round 2: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 2: down: none of 5 pings was answered
-web: witness 172.16.0.254 answers (ping)
-web: nobody else answers for the host or a virtual IP
+web: round 2: down: no reply to 5 pings
+web: witness 172.16.0.254 replies (ping)
+web: neither the host nor a virtual IP is in use elsewhere
 web: decision: took-over, by rule 14
 web: ran: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
 web: announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03
-web: mail: 1 letter sent
+web: mail: 1 email sent
 pingover: web: took-over: 172.16.0.2 did not answer 10 pings
 `}
 	want(t, faked(takeover).onTerminal().run(web...), told)
@@ -246,7 +247,7 @@ func TestASignalBeforeTheCheckActed(t *testing.T) {
 		var stdout, stderr strings.Builder
 		p.Stdout, p.Stderr = &stdout, &stderr
 		code := p.Run(ctx, append(web, test.flag))
-		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: Interrupted, Stderr: test.stderr})
+		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: exit.Interrupted, Stderr: test.stderr})
 	}
 }
 
@@ -276,14 +277,14 @@ func TestWords(t *testing.T) {
 		{"witnesses and holders", failover.Guarded{
 			Witnesses: []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253", Answers: true}},
 			Holders:   []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}, {Address: "2001:db8::1"}},
-		}, `web: witness 172.16.0.254 does not answer
-web: witness 172.16.0.253 answers
-web: another machine answers for 172.16.0.1: 52:54:00:aa:bb:cc
-web: another machine answers for 2001:db8::1`},
+		}, `web: witness 172.16.0.254 does not reply
+web: witness 172.16.0.253 replies
+web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
+web: 2001:db8::1 is in use`},
 		{"a command that fails", failover.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
 		{"a command that fails silently", failover.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
 		{"a command that needs quotes", failover.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
-		{"mail that waits", failover.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 letters sent\nweb: mail: 1 letter waiting: connection refused"},
+		{"mail that waits", failover.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 emails sent\nweb: mail: 1 email pending: connection refused"},
 		{"a note", failover.Note{Text: "no witness was found"}, "web: no witness was found"},
 		{"a loud note", failover.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
 		{"what came from outside stays in its line", failover.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
@@ -373,7 +374,7 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 		state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down, state.Unserved,
 		state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
 	} {
-		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(ExitCodes()), line) {
+		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(exit.Codes()), line) {
 			t.Errorf("help does not have %q", line)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/state"
 )
@@ -165,7 +166,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "it did not answer"}, nil
 		})
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: what has begun is finished first\npingover: web: took-over: it did not answer\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: finishing what has begun\npingover: web: took-over: it did not answer\n"})
 	})
 	bubble("at once", t, func(t *testing.T) {
 		w := watching(lasting(0))
@@ -302,7 +303,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		})
 		want(t, w.run("watch", "--file", path, "--every", "2s", "--verbose"), printed{Code: 70, Stderr: `pingover: b: ok: fine
 pingover: a: given up
-b: ended by the end of this watch, in which a check hangs before it had changed anything
+b: ended by the end of this watch, because a check hangs before it had changed anything
 `})
 	})
 }
@@ -412,5 +413,63 @@ func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 		if got := all[0].Last.Outcome; got != test.want {
 			t.Errorf("made %s later: %s, want %s", test.made.Sub(now), got, test.want)
 		}
+	}
+}
+
+// A panic and a hung switch were once reported as "ended by SIGTERM before it had
+// changed anything" when a signal had arrived, and watch then ended with 0.
+func TestASignalDoesNotHideAFailure(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		check   Act
+		checked int // exit code of check
+		watch   int
+		text    string
+	}{
+		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: a bug: lost ("},
+		{"a hung switch", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &failover.Error{Code: 32, Hung: true, Text: "given up"}
+		}, 32, 70, "pingover: web: given up\n"},
+		{"a check that hung", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &failover.Error{Code: 20, Hung: true, Text: "given up"}
+		}, 20, 70, "pingover: web: given up\n"},
+		{"a check that was interrupted", func(ctx context.Context, _ config.Cluster, _ failover.Options) (failover.Report, error) {
+			return failover.Report{}, context.Cause(ctx)
+		}, exit.Interrupted, 0, "web: ended by SIGTERM before it had changed anything\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for command, code := range map[string]int{"check": test.checked, "watch": test.watch, "takeover": test.checked} {
+				ctx, end := context.WithCancelCause(t.Context())
+				var stderr strings.Builder
+				p := faked(nil)
+				p.Stderr = &stderr
+				p.Check = func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+					end(errors.New("SIGTERM"))
+					return test.check(ctx, c, o)
+				}
+				p.TakeOver = p.Check
+				got := p.Run(ctx, []string{command, "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1", "--verbose"})
+				if got != code || !strings.HasPrefix(stderr.String(), test.text) {
+					t.Errorf("%s: code %d, want %d; stderr %q", command, got, code, stderr.String())
+				}
+			}
+		})
+	}
+}
+
+func TestASignalDoesNotHideTheFailureOfAnotherCluster(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	p := faked(nil)
+	p.Stderr = io.Discard
+	p.Check = func(ctx context.Context, c config.Cluster, _ failover.Options) (failover.Report, error) {
+		if c.Name == "a" {
+			<-ctx.Done()
+			return failover.Report{}, context.Cause(ctx)
+		}
+		end(errors.New("SIGTERM"))
+		return failover.Report{Outcome: state.ReleaseFailed, Code: 31}, nil
+	}
+	if code := p.configuredBy(fileOf(t, "a", "b")).Run(ctx, []string{"check"}); code != 31 {
+		t.Errorf("code %d, want 31", code)
 	}
 }

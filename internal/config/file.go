@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 
+	"pingover/internal/exit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -22,14 +24,14 @@ const maxFile = 1 << 20
 // where it may not be read.
 func ReadFile(path string, root bool) ([]byte, error) {
 	refused := func(format string, args ...any) error {
-		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig}}
+		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: exit.Config}}
 	}
 	// What is looked at is what is read, whoever puts another file there
 	// meanwhile. Opening a pipe would keep a run waiting for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		text := unreadable(err).Error()
-		return nil, unopened{Problems{{Place: path, Text: text, Code: CodeConfig}}, err}
+		return nil, unopened{Problems{{Place: path, Text: text, Code: exit.Config}}, err}
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -280,7 +282,7 @@ func (f *findings) add(whose string, faults ...fault) {
 // wrong notes a fault of the file itself; what is "" where a line speaks for
 // itself.
 func (f *findings) wrong(whose string, line int, what, format string, args ...any) {
-	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: CodeConfig})
+	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: exit.Config})
 }
 
 // mostProblems is how many lines cron mails each minute at most.

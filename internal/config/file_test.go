@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/exit"
+
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
@@ -463,7 +465,7 @@ clusters:
 f:4: defaults: duplicate-check "yes": must be true or false
 f:7: defaults: mail-to "a b": not a mail address, such as root or ops@example.com
 f:8: defaults: remind "24": a duration needs a unit, such as 24s (0, or 1m to 365d)
-f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '…'; in single quotes it stands for itself
+f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '...'; in single quotes it is an ordinary character
 f:12: cluster web: host "172.16.0.300": neither an address nor a host name
 f:13: cluster web: interval "3": a duration needs a unit, such as 3s (10ms to 1m)
 f:14: cluster web: mail-via "smtp://…@mail.example.com": user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD
@@ -592,7 +594,7 @@ f:4: cluster c: metrics-file: one file is for all clusters, and cluster a has /a
 			if diff := cmp.Diff(test.want, said); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
-			if problems, ok := err.(Problems); got != nil || ok && problems.Code() != CodeConfig {
+			if problems, ok := err.(Problems); got != nil || ok && problems.Code() != exit.Config {
 				t.Errorf("%d clusters, code %d", len(got), problems.Code())
 			}
 		})
@@ -795,7 +797,7 @@ func TestManyErrorsAreNotAllSaid(t *testing.T) {
 		}
 		_, err := FromFile("f", b.Bytes(), nil, rootOn("standby"))
 		problems := err.(Problems)
-		if len(problems) != test.lines || problems.Code() != CodeConfig {
+		if len(problems) != test.lines || problems.Code() != exit.Config {
 			t.Fatalf("%d errors in %d lines, code %d", test.wrong, len(problems), problems.Code())
 		}
 		last := fmt.Sprintf(`f:%d: key "no%d": unknown; there are defaults and clusters`, test.lines+1, test.lines-1)
@@ -862,7 +864,7 @@ func TestReadFile(t *testing.T) {
 		if len(data) != test.size || text(err) != test.want {
 			t.Errorf("%s: %d bytes and %q, want %d and %q", test.name, len(data), text(err), test.size, test.want)
 		}
-		if problems, ok := errors.AsType[Problems](err); err != nil && (!ok || problems.Code() != CodeConfig) {
+		if problems, ok := errors.AsType[Problems](err); err != nil && (!ok || problems.Code() != exit.Config) {
 			t.Errorf("%s: %#v", test.name, err)
 		}
 		if errors.Is(err, fs.ErrNotExist) != (test.name == "none") {
@@ -949,7 +951,7 @@ func FuzzFromFile(f *testing.F) {
 		clusters, err := FromFile("f", data, nil, rootOn("standby"))
 		if err != nil {
 			problems, ok := err.(Problems)
-			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != CodeConfig {
+			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != exit.Config {
 				t.Fatalf("%v, %#v", clusters, err)
 			}
 			for _, p := range problems {

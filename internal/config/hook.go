@@ -58,7 +58,7 @@ func splitCommand(text string) ([]string, error) {
 			}
 			word, begun = append(word, c), true
 		case c == '$' || c == '`' || quote == 0 && strings.IndexByte("|&;<>\n", c) >= 0:
-			return nil, fmt.Errorf("%q needs a shell, such as sh -c '…'; in single quotes it stands for itself", string(c))
+			return nil, fmt.Errorf("%q needs a shell, such as sh -c '...'; in single quotes it is an ordinary character", string(c))
 		case quote == 0 && (c == '\'' || c == '"'):
 			quote, begun = c, true
 		case quote == 0 && (c == ' ' || c == '\t'):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/exit"
 	"pingover/internal/proc"
 )
 
@@ -47,7 +48,7 @@ func TestCommandsAreSplitAsAShellDoes(t *testing.T) {
 
 func TestWhatNeedsAShellIsRefused(t *testing.T) {
 	shell := func(c string) string {
-		return c + " needs a shell, such as sh -c '…'; in single quotes it stands for itself"
+		return c + " needs a shell, such as sh -c '...'; in single quotes it is an ordinary character"
 	}
 	for given, want := range map[string]string{
 		"sh -c x | tee log":      shell(`"|"`),
@@ -77,7 +78,7 @@ func TestWhatNeedsAShellIsRefused(t *testing.T) {
 			_, err := FromFlags(map[string][]string{"host": {"h"}, setting: {given}}, rootOn("standby"))
 			problems := Problems(nil)
 			if want != "" {
-				problems = Problems{{Place: "--" + setting + " " + strconv.Quote(given), Text: want, Code: CodeUsage}}
+				problems = Problems{{Place: "--" + setting + " " + strconv.Quote(given), Text: want, Code: exit.Usage}}
 			}
 			if got, _ := err.(Problems); !cmp.Equal(problems, got) {
 				t.Errorf("%s: -want +got\n%s", setting, cmp.Diff(problems, got))
@@ -123,7 +124,7 @@ func TestAHookMustBeAProgramThatCanRun(t *testing.T) {
 		_, err := FromFlags(map[string][]string{"host": {"h"}, "pre-takeover": {given}}, rootOn("standby"))
 		problems := Problems(nil)
 		if want != "" {
-			problems = Problems{{Place: `--pre-takeover "` + given + `"`, Text: want, Code: CodeConfig}}
+			problems = Problems{{Place: `--pre-takeover "` + given + `"`, Text: want, Code: exit.Config}}
 		}
 		if got, _ := err.(Problems); !cmp.Equal(problems, got) {
 			t.Errorf("-want +got\n%s", cmp.Diff(problems, got))

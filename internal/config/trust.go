@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pingover/internal/exit"
 	"pingover/internal/proc"
 )
 
@@ -29,7 +30,7 @@ func whoElseWrites(path string, file fs.FileInfo) Problems {
 		t.refuse("", "can be written to by others", "chmod go-w", path)
 	}
 	if err := t.walk(); err != nil {
-		t.problems = append(t.problems, Problem{Place: path, Text: unreadable(err).Error(), Code: CodeConfig})
+		t.problems = append(t.problems, Problem{Place: path, Text: unreadable(err).Error(), Code: exit.Config})
 	}
 	return t.problems
 }
@@ -47,7 +48,7 @@ func (t *trust) refuse(what, why, mend, path string) {
 	if what != "" {
 		text = what + " " + path + " " + why + ", and the file names commands that root runs; when you know what is in it, move it into /etc, or: "
 	}
-	p := Problem{Place: t.path, Text: text + mend + " " + proc.Line([]string{path}), Code: CodeConfig}
+	p := Problem{Place: t.path, Text: text + mend + " " + proc.Line([]string{path}), Code: exit.Config}
 	if !slices.Contains(t.problems, p) {
 		t.problems = append(t.problems, p)
 	}

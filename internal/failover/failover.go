@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -45,9 +46,9 @@ func (e *Error) Error() string { return e.Text }
 
 // Exit codes of checks that were not made, as in sysexits.h.
 const (
-	codeBusy       = 75 // EX_TEMPFAIL
-	codePermission = 77 // EX_NOPERM
-	codeSettings   = 78 // EX_CONFIG
+	codeBusy       = exit.Busy
+	codePermission = exit.Permission
+	codeSettings   = exit.Config
 )
 
 // Rules of Decide.

@@ -434,7 +434,7 @@ func TestValues(t *testing.T) {
 		{"remind", "365d", ""},
 		{"remind", "59s", "out of range (0, or 1m to 365d)"},
 		{"remind", "366d", "out of range (0, or 1m to 365d)"},
-		{"remind", "99999999999999999999d", "out of range (0, or 1m to 365d)"},
+		{"remind", "99999999999999999999d", "not a duration such as 3s, 1500ms or 2h (0, or 1m to 365d)"},
 		{"remind", "24", "a duration needs a unit, such as 24s (0, or 1m to 365d)"},
 
 		{"state-dir", "/var/lib/other", ""},

@@ -223,22 +223,22 @@ func TestFilesThatAreWrong(t *testing.T) {
 		// No YAML.
 		{"a tab before a key", "clusters:\n\tweb: {host: h}\n", `f:2: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"a tab behind blanks", "clusters:\n  web:\n    host: h\n  \tcount: 0\n", `f:4: not YAML: a tab at the beginning of the line; YAML wants spaces`},
-		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: a quote is not closed`},
-		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: neither a key with a colon and its value, nor - and a value`},
-		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: a value that begins with @, % or ` needs quotes"},
-		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: aliases are not for this file; text that begins with * needs quotes`},
+		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: did not find expected node content`},
+		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: did not find expected ',' or ']'`},
+		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: did not find expected ',' or '}'`},
+		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: found unexpected end of stream`},
+		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: did not find expected key`},
+		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
+		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: did not find expected key`},
+		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: mapping values are not allowed in this context`},
+		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
+		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: could not find expected ':'`},
+		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: did not find expected key`},
+		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: block sequence entries are not allowed in this context`},
+		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: found character that cannot start any token"},
+		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: unknown anchor 'h' referenced`},
 		{"an escape that there is not", "clusters:\n  web:\n    host: \"\\h\"\n", `f:3: not YAML: found unknown escape character`},
-		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: something stands behind the end of the document`},
+		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: did not find expected <document start>`},
 		{"a tab behind a list of many lines", "clusters:\n  web:\n    vip: [\n" + strings.Repeat("      172.16.0.1,\n", 50) + "    ]\n\thost: h\n", `f:55: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"many brackets", strings.Repeat("[", 20000), `f:1: not YAML: exceeded max depth of 10000`},
 
@@ -920,7 +920,7 @@ func TestTenThousandClusters(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	_, err = FromFile("f", append(manyClusters(1000, "count: 5"), "   rise: 3\n"...), nil, rootOn("standby"))
-	want = "f:3004: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket"
+	want = "f:3004: not YAML: did not find expected key"
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -90,10 +90,16 @@ func Redraws(f *os.File, getenv func(string) string) bool {
 // Colors are the colours of a terminal, or none (no-color.org).
 type Colors bool
 
-// Colors of ECMA-48's SGR.
-func (c Colors) Bold(text string) string   { return c.sgr("1", text) }
-func (c Colors) Red(text string) string    { return c.sgr("31", text) }
-func (c Colors) Green(text string) string  { return c.sgr("32", text) }
+// Bold is text in bold (ECMA-48: SGR).
+func (c Colors) Bold(text string) string { return c.sgr("1", text) }
+
+// Red is text in red.
+func (c Colors) Red(text string) string { return c.sgr("31", text) }
+
+// Green is text in green.
+func (c Colors) Green(text string) string { return c.sgr("32", text) }
+
+// Yellow is text in yellow.
 func (c Colors) Yellow(text string) string { return c.sgr("33", text) }
 
 func (c Colors) sgr(parameter, text string) string {

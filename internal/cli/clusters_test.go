@@ -128,7 +128,7 @@ func TestWhichClustersOfAFileAreChecked(t *testing.T) {
 		{name: "one twice", file: path, args: "db db", want: "db"},
 		{name: "a mistyped one", file: path, args: "web mial", stderr: "pingover: \"mial\": no such cluster" + known + "hint: did you mean mail?\n"},
 		{name: "an unknown one", file: path, args: "printing", stderr: "pingover: \"printing\": no such cluster" + known},
-		{name: "in other case", file: path, args: "WEB", stderr: "pingover: \"WEB\": no such cluster" + known},
+		{name: "in other case", file: path, args: "WEB", stderr: "pingover: \"WEB\": no such cluster" + strings.TrimSuffix(known, "\n") + "\nhint: did you mean web?\n"},
 		{name: "an unknown one of many", file: many, args: "printing", stderr: "pingover: \"printing\": no such cluster; known are a, b, c, d, e, f, g, h, i, j and 2 more\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func TestWhereTheClustersComeFrom(t *testing.T) {
 		{name: "two files", args: "-f " + third + " --file /other", code: 64, stderr: "pingover: --file \"/other\": given 2 times, and takes one value\n"},
 		{name: "a file without a name", file: usual, args: "--file=", code: 64, stderr: "pingover: --file: a value is missing\n"},
 		{name: "a directory", args: "--file " + filepath.Dir(none), code: 78, stderr: "pingover: " + filepath.Dir(none) + ": not a regular file\n"},
-		{name: "a setting of a cluster, over a file", file: other, args: "--name web", code: 64, stderr: "pingover: --name \"web\": is for a cluster that flags define, and the clusters stand in " + other + "\n"},
+		{name: "a setting of a cluster, over a file", file: other, args: "--name web", code: 64, stderr: "pingover: --name \"web\": defines a cluster by flags, but the clusters are in " + other + "\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var seen roll

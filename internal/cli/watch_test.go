@@ -262,10 +262,10 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: holding}}
+		e := endings{{report: fine, tell: failover.Note{Text: "no recipient"}}, {report: fine, tell: failover.Note{Text: "no recipient"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
-		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: nobody is told\npingover: web: holding: holding 172.16.0.1\n"})
+		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: no recipient\npingover: web: holding: holding 172.16.0.1\n"})
 	})
 }
 

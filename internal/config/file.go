@@ -79,7 +79,7 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env, name
 	given.parseGiven()
 	for _, name := range []string{"name", "host"} {
 		if len(given.given[name]) > 0 && !given.bad[name] {
-			given.wrong(name, 0, "is for a cluster that flags define, and the clusters stand in %s", path)
+			given.wrong(name, 0, "defines a cluster by flags, but the clusters are in %s", path)
 		}
 	}
 	wrong.add("", given.faults...)
@@ -187,7 +187,7 @@ func (c *claims) check(d *draft) {
 	if !d.bad["vip"] {
 		for i, v := range d.VIPs {
 			if other, taken := c.vips[v.Prefix.Addr()]; taken {
-				d.wrong("vip", i, "cluster %s has it too", other)
+				d.wrong("vip", i, "cluster %s already has it", other)
 				continue
 			}
 			c.vips[v.Prefix.Addr()] = d.Name
@@ -195,7 +195,7 @@ func (c *claims) check(d *draft) {
 	}
 	if d.is("label") {
 		if other, taken := c.labels[d.Label]; taken {
-			d.wrong("label", 0, "cluster %s has it too", other)
+			d.wrong("label", 0, "cluster %s already has it", other)
 		} else {
 			c.labels[d.Label] = d.Name
 			c.reserved = append(c.reserved, d.Label)
@@ -206,10 +206,10 @@ func (c *claims) check(d *draft) {
 	case c.first == "":
 		c.first, c.metrics = d.Name, d.MetricsFile
 		if sameFile(c.file, c.metrics) {
-			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would replace")
+			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would overwrite")
 		}
 	case d.MetricsFile != c.metrics:
-		d.wrong("metrics-file", 0, "one file is for all clusters, and cluster %s has %s; put it into defaults",
+		d.wrong("metrics-file", 0, "must be the same for all clusters, but cluster %s has %s; put it into defaults",
 			c.first, cmp.Or(c.metrics, "none"))
 	}
 }
@@ -222,7 +222,7 @@ func (c *claims) checkWitness(d *draft) {
 	}
 	for i, addr := range d.Witness.Addresses {
 		if other, taken := c.vips[addr.WithZone("")]; taken && other != d.Name {
-			d.wrong("witness", i, "is a vip of cluster %s, which may be raised here; a witness is a third machine", other)
+			d.wrong("witness", i, "is a vip of cluster %s, which may be assigned here; set witness to a third machine", other)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func (c *claims) checkHost(d *draft) {
 		return
 	}
 	if other, taken := c.vips[host.WithZone("")]; taken && other != d.Name {
-		d.wrong("host", 0, "is a vip of cluster %s, which may be raised here; put the vips of both into one cluster, or give an address that stays on the primary", other)
+		d.wrong("host", 0, "is a vip of cluster %s, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary", other)
 	}
 }
 
@@ -301,7 +301,7 @@ func (f *findings) problems() Problems {
 		problems = append(problems, one.problem(f.file, whose))
 	}
 	if more := problems[min(len(problems), mostProblems):]; len(more) > 1 {
-		text := fmt.Sprintf("%d more things are wrong with it", len(more))
+		text := fmt.Sprintf("%d more errors", len(more))
 		problems = append(problems[:mostProblems], Problem{Place: f.file, Text: text, Code: more.Code()})
 	}
 	return problems

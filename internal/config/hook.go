@@ -17,7 +17,7 @@ import (
 // command is the form of a hook: a command line that no shell reads.
 func command(field func(*Cluster) *[]string) form {
 	return form{
-		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments; no shell reads them",
+		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments, run without a shell",
 		set: func(d *draft, text string) error {
 			argv, err := splitCommand(text)
 			if err != nil {
@@ -47,7 +47,7 @@ func splitCommand(text string) ([]string, error) {
 		case c == '\\':
 			i++
 			if i == len(text) {
-				return nil, errors.New("ends in a backslash with nothing behind it")
+				return nil, errors.New("ends in a backslash with nothing after it")
 			}
 			c = text[i]
 			if c == '\n' { // the line goes on
@@ -87,7 +87,7 @@ func checkCommand(argv []string) error {
 		return errors.New("a command is missing")
 	}
 	if slices.ContainsFunc(argv, func(word string) bool { return strings.IndexByte(word, 0) >= 0 }) {
-		return errors.New("a command cannot have a NUL byte in it")
+		return errors.New("a command must not contain a NUL byte")
 	}
 	name := argv[0]
 	if !strings.Contains(name, "/") {
@@ -97,7 +97,7 @@ func checkCommand(argv []string) error {
 		return nil
 	}
 	if !filepath.IsAbs(name) {
-		return fmt.Errorf("%q: a relative path; it must be absolute, for cron starts in another directory, or a name without a slash", name)
+		return fmt.Errorf("%q: must be an absolute path, because cron starts in another directory, or a name without a slash", name)
 	}
 	info, err := os.Stat(name)
 	if path, ok := errors.AsType[*fs.PathError](err); ok {

@@ -64,14 +64,14 @@ func TestWhatNeedsAShellIsRefused(t *testing.T) {
 		"sh -c 'x":               "the quote ' is not closed",
 		`sh -c "x'`:              `the quote " is not closed`,
 		`sh -c "x\"`:             `the quote " is not closed`,
-		`sh -c x\`:               `ends in a backslash with nothing behind it`,
+		`sh -c x\`:               `ends in a backslash with nothing after it`,
 		" ":                      "a command is missing",
 		"''":                     "a command is missing",
 		"'' sh":                  "a command is missing",
-		"sh 'a\x00b'":            "a command cannot have a NUL byte in it",
+		"sh 'a\x00b'":            "a command must not contain a NUL byte",
 		"sh \xff":                "not UTF-8",
-		"./fence web":            `"./fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash`,
-		"~/fence":                `"~/fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash`,
+		"./fence web":            `"./fence": must be an absolute path, because cron starts in another directory, or a name without a slash`,
+		"~/fence":                `"~/fence": must be an absolute path, because cron starts in another directory, or a name without a slash`,
 		`sh -c 'echo "$HOME"|x'`: "",
 	} {
 		for _, setting := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release"} {

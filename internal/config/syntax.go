@@ -27,11 +27,11 @@ func parseYAML(data []byte, wrong *findings) *yaml.Node {
 		return nil
 	}
 	if document == nil || isNull(document.Content[0]) {
-		wrong.wrong("", 1, "", "empty; there must be at least one cluster in it")
+		wrong.wrong("", 1, "", "empty; at least one cluster is required")
 		return nil
 	}
 	if second != nil {
-		wrong.wrong("", second.Line, "", "a second document begins here, and there can be only one; leave --- out")
+		wrong.wrong("", second.Line, "", "a second document begins here; remove the line ---")
 	}
 	return document.Content[0]
 }
@@ -48,7 +48,7 @@ func notText(data []byte) (line int, why string) {
 			line++
 		case r == '\t' || r == '\r' && bytes.HasPrefix(data[i:], []byte("\r\n")):
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\ufeff': // some of them are line ends to YAML alone
-			return line, fmt.Sprintf("not text: it has the character %U in it", r)
+			return line, fmt.Sprintf("not text: it contains the character %U in it", r)
 		}
 		i += size
 	}

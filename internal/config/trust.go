@@ -44,9 +44,9 @@ type trust struct {
 // refuse notes a problem with the file, or with what else leads to it, and
 // what mends that.
 func (t *trust) refuse(what, why, mend, path string) {
-	text := why + ", and names commands that root runs; when you know what is in it: "
+	text := why + ", and it names commands that root runs; after reviewing it: "
 	if what != "" {
-		text = what + " " + path + " " + why + ", and the file names commands that root runs; when you know what is in it, move it into /etc, or: "
+		text = what + " " + path + " " + why + ", and the file names commands that root runs; after reviewing it, move it into /etc, or: "
 	}
 	p := Problem{Place: t.path, Text: text + mend + " " + proc.Line([]string{path}), Code: exit.Config}
 	if !slices.Contains(t.problems, p) {

@@ -43,16 +43,16 @@ func TestHistoryForPeople(t *testing.T) {
 	} {
 		got += c.text(noon.Location())
 	}
-	want := `2026-03-01 11:00:00 +0100  web  took-over, by hand
-    172.16.0.2 does not reply, and 172.16.0.1, and are not in use so on and
+	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
+    172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and
     so forth
-    round 1: down: none of 5 pings was answered
+    round 1: down: no reply to 5 pings
     round 2: unknown: no route to 172.16.0.2
     round 3: up
-    witness 172.16.0.254 answers (arp)
+    witness 172.16.0.254 replies (arp)
     witness 172.16.0.253 does not reply
-    another machine answers for 172.16.0.5: 02:00:00:00:00:05
-    another machine answers for 172.16.0.6
+    172.16.0.5 is in use by 02:00:00:00:00:05
+    172.16.0.6 is in use
     pre-takeover: fence 'web 1'
     ran: ip addr add 172.16.0.1/32 dev eth0: exit code 2: RTNETLINK answers:
     File exists

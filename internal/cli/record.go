@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/exit"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
-// recalled is a cluster as it was last checked, but for what flags say.
+// recalled is a cluster with the settings of its last check, overridden by flags.
 func (p Program) recalled(dir, name string, flags map[string][]string) (config.Cluster, error) {
 	values, err := lastSettings(dir, name)
 	if err != nil {
@@ -29,12 +30,12 @@ func (p Program) recalled(dir, name string, flags map[string][]string) (config.C
 	values["name"], values["state-dir"] = []string{name}, []string{dir}
 	cluster, err := config.FromFlags(values, p.Env)
 	if err != nil {
-		err = hinted{err, fmt.Sprintf("what is not given here is as the last check of %s had it", name)}
+		err = hinted{err, fmt.Sprintf("settings without a flag are those of the last check of %s", name)}
 	}
 	return cluster, err
 }
 
-// recordOf is the record of a cluster. That of another host is none.
+// recordOf is the record of a cluster. A record of another host is an error.
 func recordOf(c config.Cluster) (*state.Record, error) {
 	rec, err := state.Dir(c.StateDir).Load(c.Name, false)
 	if err == nil && c.Host != "" && rec.Host != "" && rec.Host != c.Host {
@@ -46,8 +47,8 @@ func recordOf(c config.Cluster) (*state.Record, error) {
 	return rec, nil
 }
 
-// setIn are the virtual IPs that were configured at the last check. What is left
-// behind of earlier ones stands in the record beside them.
+// setIn are the virtual IPs that were configured at the last check, without those
+// that earlier settings left in the record.
 func setIn(rec *state.Record) []netip.Prefix {
 	set := []netip.Prefix{}
 	for _, a := range rec.VIPs {
@@ -64,19 +65,18 @@ func setIn(rec *state.Record) []netip.Prefix {
 }
 
 // lastSettings are the settings in the record of a cluster. They name commands
-// to run: a record that somebody else could have written is refused.
+// to run: a record that another user could have written is refused.
 func lastSettings(dir, name string) (map[string][]string, error) {
 	refused := func(hint, format string, args ...any) error {
-		return &failover.Error{Code: codeSettings, Text: name + ": " + fmt.Sprintf(format, args...), Hint: hint}
+		return &run.Error{Code: exit.Config, Text: name + ": " + fmt.Sprintf(format, args...), Hint: hint}
 	}
-	const anew = "give --host and the other flags of its check, or wait for that: it writes the record anew"
+	const anew = "give --host and the other flags of its check, or wait for the next check: it writes a new record"
 
 	if err := state.Dir(dir).Foreign(name); err != nil {
 		return nil, refused("remove it, or choose another --state-dir", "%v", err)
 	}
 	path := filepath.Join(dir, name+".json")
-	// What is looked at is what is read, whoever puts another file there
-	// meanwhile.
+	// One descriptor: the file that is checked is the one that is read.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, refused(anew, "the record cannot be read: %v", err)
@@ -90,12 +90,12 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	switch {
 	case owner != 0 && owner != os.Geteuid():
 		return nil, refused(
-			fmt.Sprintf("when you know what is in it: chown %d %s", os.Geteuid(), path),
-			"%s belongs to user %d; it names commands to run, and is not believed", path, owner)
+			fmt.Sprintf("after reviewing it: chown %d %s", os.Geteuid(), path),
+			"%s belongs to user %d; it names commands to run, and is not used", path, owner)
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, refused(
-			"when you know what is in it: chmod go-w "+path,
-			"%s can be written to by others; it names commands to run, and is not believed", path)
+			"after reviewing it: chmod go-w "+path,
+			"%s can be written to by others; it names commands to run, and is not used", path)
 	}
 	data, err := io.ReadAll(f)
 	if err != nil {
@@ -104,9 +104,9 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	rec, err := state.Parse(data)
 	switch {
 	case err != nil:
-		return nil, refused(anew, "%s is broken (%v)", path, err)
+		return nil, refused(anew, "%s is corrupt (%v)", path, err)
 	case rec.Name != name:
-		return nil, refused(anew, "%s is broken (it is the record of %q)", path, rec.Name)
+		return nil, refused(anew, "%s is corrupt (it is the record of %q)", path, rec.Name)
 	case len(rec.Settings) == 0:
 		return nil, refused(anew, "%s has no settings in it", path)
 	}

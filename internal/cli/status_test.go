@@ -17,6 +17,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -137,8 +138,8 @@ mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-fa
     held here: 172.16.0.1/32
     not here: 2001:db8::5/128
     paused until 2026-03-01 12:30:00 +0100
-    2 letters waiting: dial tcp 172.16.0.25:25: connect: connection refused [2J
-    post-takeover has yet to run
+    2 emails pending: dial tcp 172.16.0.25:25: connect: connection refused [2J
+    post-takeover is pending
 new      172.16.0.3      standby  0 of 1  -                 never
     never checked: is cron running?
 old      -               -        ?       -                 ?
@@ -147,8 +148,8 @@ moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
     172.16.0.9 is still on this machine, raised by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
 ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
-    the last check was at 2026-03-01 13:00:00 +0100, which is yet to come: the
-    clock was set back; is cron running?
+    the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
+    was set back; is cron running?
 report   2001:db8::1234  standby  -       2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -280,7 +281,7 @@ func TestMonitoring(t *testing.T) {
 			"mail waits",
 			[]status{known(standing("web"), here(), func(r *state.Record) { r.Outbox = make([]state.Message, 1) })},
 			1,
-			"PINGOVER WARNING - web: ok, 1 letter waiting | rtt=0.412ms loss=0% held=0 age=34s mail=1\n",
+			"PINGOVER WARNING - web: ok, 1 email pending | rtt=0.412ms loss=0% held=0 age=34s mail=1\n",
 		},
 		{
 			"down, and a reason with a bar in it",
@@ -305,7 +306,7 @@ func TestMonitoring(t *testing.T) {
 			"the clock was set back",
 			[]status{known(standing("web"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) })},
 			3,
-			"PINGOVER UNKNOWN - web: ok, the last check was at 2026-03-01 13:00:00 +0100, which is yet to come: the clock was set back; is cron running? | rtt=0.412ms loss=0% held=0 age=0s mail=0\n",
+			"PINGOVER UNKNOWN - web: ok, the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock was set back; is cron running? | rtt=0.412ms loss=0% held=0 age=0s mail=0\n",
 		},
 		{
 			"an address is left behind",
@@ -483,7 +484,7 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
 		DryRun: true,
 		OnEvent: func(event any) {
-			if e, ok := event.(failover.Note); ok {
+			if e, ok := event.(run.Note); ok {
 				noted = append(noted, e.Text)
 			}
 		},

@@ -41,23 +41,23 @@ func setMailFrom(d *draft, text string) error {
 func parseMailbox(text string) (string, error) {
 	switch {
 	case strings.ContainsAny(text, "\r\n"):
-		return "", errors.New("a mail address cannot have a line break in it")
+		return "", errors.New("a mail address must not contain a line break")
 	case hasControl(text):
-		return "", errors.New("a mail address cannot have a control character in it")
+		return "", errors.New("a mail address must not contain a control character")
 	case localName.MatchString(text):
 		return text, nil
 	}
 	address, err := mail.ParseAddress(text)
 	if name, rest, ok := cutName(text); err != nil && ok {
 		if strings.Contains(name, "@") {
-			return "", errors.New("not one mail address; give each on its own")
+			return "", errors.New("more than one mail address; give each separately")
 		}
 		if address, err = mail.ParseAddress(rest); err == nil {
 			address.Name = name
 		}
 	}
 	if err != nil && !strings.Contains(text, "<") && strings.ContainsAny(text, ",;") {
-		return "", errors.New("not one mail address; give each on its own")
+		return "", errors.New("more than one mail address; give each separately")
 	}
 	if err != nil {
 		return "", errors.New("not a mail address, such as root or ops@example.com")
@@ -132,7 +132,7 @@ func parseVia(text string) (Via, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return Via{}, fmt.Errorf("cannot be read; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	}
 	ports := map[string]int{"sendmail": 0, "smtp": 25, "smtp+starttls": 587, "smtps": 465}
 	port, known := ports[u.Scheme]
@@ -140,16 +140,16 @@ func parseVia(text string) (Via, error) {
 	case !known || u.Opaque != "":
 		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	case u.User != nil:
-		return Via{}, errors.New("user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+		return Via{}, errors.New("must not contain user and password; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	case u.Scheme == "sendmail":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") {
 			return Via{}, errors.New("needs a path, such as in sendmail:///usr/sbin/sendmail")
 		}
 		return Via{Scheme: u.Scheme, Path: u.Path}, nil
 	case u.Path != "" && u.Path != "/":
-		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	}
 	if err := checkHost(u.Hostname()); err != nil {
 		return Via{}, fmt.Errorf("server %q: %w", u.Hostname(), err)
@@ -178,7 +178,7 @@ func hideCredentials(text string) string {
 
 func setMailUser(d *draft, text string) error {
 	if hasControl(text) {
-		return errors.New("a user name cannot have a control character in it")
+		return errors.New("a user name must not contain a control character")
 	}
 	d.Mail.User = text
 	return nil
@@ -192,7 +192,7 @@ func setMailPasswordFile(d *draft, text string) error {
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return fileError{errors.New("there is no password in its first line")}
+		return fileError{errors.New("its first line has no password")}
 	}
 	d.Mail.PasswordFile, d.Mail.Password = text, line
 	return nil
@@ -214,7 +214,7 @@ func checkCertificates(path string) error {
 		return err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(data) {
-		return fileError{errors.New("there is no certificate in PEM form in it")}
+		return fileError{errors.New("it has no certificate in PEM format")}
 	}
 	return nil
 }
@@ -225,12 +225,12 @@ func (d *draft) completeMail() {
 	switch {
 	case d.bad["mail-user"] || d.bad["mail-password-file"]:
 	case d.Mail.User == "" && d.Mail.Password != "":
-		d.wrong("mail-password-file", 0, "there is a password but no user; give mail-user too")
+		d.wrong("mail-password-file", 0, "a password without a user; set mail-user")
 	case d.Mail.User != "" && d.Mail.Password == "":
 		// The variable may be there for another cluster: alone it means nothing.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
 		if d.Mail.Password == "" {
-			d.wrong("mail-user", 0, "there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+			d.wrong("mail-user", 0, "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 		}
 	}
 }

@@ -219,7 +219,7 @@ func TestWrongSettingsChangeNothing(t *testing.T) {
 		{"no unit", set(patient, "--interval", "3"), 64, `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
 		{"stray flag", set(patient, "--failover", "now"), 64, `unknown flag "--failover"`},
 		{"stray name", append(slices.Clone(patient), "db"), 64, `"db": no such cluster`},
-		{"line break in an address", set(patient, "--mail-to", "ops@example.org\r\nBcc: all@example.org"), 64, "a mail address cannot have a line break in it"},
+		{"line break in an address", set(patient, "--mail-to", "ops@example.org\r\nBcc: all@example.org"), 64, "a mail address must not contain a line break"},
 		{"password file that is not there", set(patient, "--mail-user", "ops", "--mail-password-file", "/etc/pingover/password"), 78, `--mail-password-file "/etc/pingover/password": cannot be read: no such file or directory`},
 		{"password file that is a folder", set(patient, "--mail-user", "ops", "--mail-password-file", "/etc"), 78, `--mail-password-file "/etc": not a regular file`},
 		{"this machine is the primary", set(patient, "--host", "172.16.0.3"), 78, "this machine is the primary: 172.16.0.3 is its own address"},

@@ -207,11 +207,11 @@ func TestLeaseThatCannotBe(t *testing.T) {
 		},
 		{
 			"ifconfig", set(leased, "--tool", "ifconfig"), false, 64,
-			`pingover: --lease "25s": needs ip of iproute2, and the tool is ifconfig`,
+			`pingover: --lease "25s": needs ip of iproute2, but the tool is ifconfig`,
 		},
 		{
 			"shorter than two looks", set(leased, "--lease", "24s"), false, 64,
-			`pingover: --lease "24s": shorter than twice the longest look, 25s; make it longer, or count, interval, timeout or retry-wait smaller`,
+			`pingover: --lease "24s": shorter than twice the longest check, 25s; increase it, or decrease count, interval, timeout or retry-wait`,
 		},
 		{
 			"longer than a day", set(leased, "--lease", "25h"), false, 64, `pingover: --lease "25h": out of range (0, or 1s to 1d)`,

@@ -185,7 +185,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 			s.check(s.Standby, swift...).want(s.t, state.TookOver)
 		},
 		"resume": func(s *scene) {
-			s.plain(0, "pingover: web: the release by hand is over: checks take over again\n", "resume", "web")
+			s.plain(0, "pingover: web: the manual release is lifted: checks take over again\n", "resume", "web")
 			s.check(s.Standby, swift...).want(s.t, state.TookOver)
 		},
 		"takeover": func(s *scene) { s.hand("takeover", "web").want(s.t, state.TookOver) },
@@ -226,8 +226,8 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		}
 		check.wait().want(t, state.Blocked).because(t, paused)
 		untouched()
-		s.plain(0, "pingover: web: the pause is over: checks switch again\n", "resume", "web")
-		s.plain(0, "pingover: web: nothing to resume: neither paused nor released by hand\n", "resume")
+		s.plain(0, "pingover: web: resumed: checks switch again\n", "resume", "web")
+		s.plain(0, "pingover: web: nothing to resume: neither paused nor released manually\n", "resume")
 		s.check(s.Standby, swift...).want(t, state.TookOver)
 		s.mail.want(t, looksDown+"the cluster is paused", tookOver)
 		s.wantWrittenDown(state.Active, state.TookOver)
@@ -386,7 +386,7 @@ func TestDryRunByHand(t *testing.T) {
 
 	// While all is well.
 	otherwise := func(commands ...string) string {
-		return strings.ReplaceAll(would(commands...), "would run: ", "would run, were it not for that: ")
+		return strings.ReplaceAll(would(commands...), "would run: ", "would otherwise run: ")
 	}
 	s.plain(21, "pingover: web: blocked (dry run): not taken over: 172.16.0.1 is in use\n"+otherwise(takes...), "takeover", "web", "-n")
 	s.plain(0, "pingover: web: ok (dry run): nothing is held here\n"+otherwise(gives...), "release", "web", "-n")

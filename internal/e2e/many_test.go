@@ -189,8 +189,8 @@ func TestAFileThatIsWrongTouchesNothing(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	for name, file := range map[string]string{
-		`/etc/pingover.yaml:18: cluster db: vip "172.16.0.1/16": cluster web has it too`: "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    host: 172.16.0.30\n    vip: 172.16.0.1/16\n",
-		`/etc/pingover.yaml:16: cluster db: host: missing; every cluster needs one`:      "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    vip: 172.16.0.31\n",
+		`/etc/pingover.yaml:18: cluster db: vip "172.16.0.1/16": cluster web already has it`: "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    host: 172.16.0.30\n    vip: 172.16.0.1/16\n",
+		`/etc/pingover.yaml:16: cluster db: host: missing; every cluster needs one`:          "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    vip: 172.16.0.31\n",
 	} {
 		s.configure(file)
 		untouched := s.untouched(s.Standby)

@@ -44,11 +44,7 @@ func (e *examination) examineStateDir() {
 		return
 	}
 	trouble := false
-	paths := []string{dir}
-	for _, name := range []string{e.set.Name + ".json", e.set.Name + ".lock", e.set.Name + ".pause", "act.lock"} {
-		paths = append(paths, filepath.Join(dir, name))
-	}
-	for _, path := range paths {
+	for _, path := range append([]string{dir}, e.dir.Files(e.set.Name)...) {
 		info, err := os.Lstat(path)
 		switch {
 		case err != nil, path != dir && !info.Mode().IsRegular() && !info.IsDir():

@@ -195,7 +195,7 @@ func TestADoctorFinds(t *testing.T) {
 			name:  "a broken record",
 			wrong: func(t *testing.T, a *ailing) { must(t, writeFile(a.path("web.json"), []byte("{"))) },
 			want: []string{
-				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; going on with what the kernel shows" + keptAside,
+				"warn: DIR/web.json is corrupt (unexpected end of JSON input), ignored; going on with what the kernel shows" + keptAside,
 			},
 			gone: 1,
 		},
@@ -206,7 +206,7 @@ func TestADoctorFinds(t *testing.T) {
 				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
-				"warn: DIR/web.json is broken (its version is 2, this program knows 1) and is not believed; going on with what the kernel shows" + keptAside,
+				"warn: DIR/web.json is corrupt (its version is 2, this program knows 1), ignored; going on with what the kernel shows" + keptAside,
 				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
 				"ok: vip 172.16.0.1 is served by this machine",
 			},

@@ -257,9 +257,6 @@ func (r *run) recall() error {
 		}
 	}
 	rec.Host = r.set.Host
-	if r.typed == "" || rec.Settings == nil { // what is typed once is not for ever
-		rec.Settings = r.set.Given
-	}
 	r.rec = rec
 	if !r.opt.DryRun {
 		if err := errors.Join(r.dir.MoveHistory(&rec.Head), r.dir.MoveDays(&rec.Head)); err != nil {
@@ -357,7 +354,7 @@ func (r *run) shortLease() string {
 func (r *run) leftovers() (left []state.Alias) {
 	for _, a := range r.rec.VIPs {
 		if r.rec.Ours(a) && !r.isVIP(a.Prefix.Addr()) && r.ground.kernel.Holds(a.Prefix.Addr()) {
-			a.Raised = true
+			a.Raised, a.LeftOver = true, true
 			left = append(left, a)
 		}
 	}

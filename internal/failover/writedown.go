@@ -93,6 +93,11 @@ func (r *run) save(durable bool) {
 		return
 	}
 	r.unsaid = nil
+	if _, unknown := r.dir.Settings(r.set.Name); r.typed == "" || unknown != nil { // those of a manual command are for once
+		if err := r.dir.SaveSettings(r.set.Name, r.set.Given); err != nil {
+			r.note("the settings cannot be kept: %v", err)
+		}
+	}
 }
 
 // news is what the operator has to be told after this run, the newest first:

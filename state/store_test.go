@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		err = keepLock(dir.Lock("web"))
 	case partHoldWithChild:
 		err = lockWithChild(dir)
+	case partHoldFile:
+		err = holdFile(string(dir))
 	case partHoldActs:
 		err = keepLock(dir.LockSwitch(context.Background()))
 	case partSave:
@@ -72,15 +74,20 @@ func again(t *testing.T, part, dir string, arg ...string) *exec.Cmd {
 func start(t *testing.T, part, dir string) (cmd *exec.Cmd, said string) {
 	t.Helper()
 	cmd = again(t, part, dir)
+	return cmd, firstLine(t, cmd)
+}
+
+func firstLine(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
 	_, err := cmd.StdinPipe()
 	ok(t, err)
 	stdout, err := cmd.StdoutPipe()
 	ok(t, err)
 	ok(t, cmd.Start())
 	t.Cleanup(func() { kill(cmd) })
-	said, err = bufio.NewReader(stdout).ReadString('\n')
+	said, err := bufio.NewReader(stdout).ReadString('\n')
 	ok(t, err)
-	return cmd, strings.TrimSuffix(said, "\n")
+	return strings.TrimSuffix(said, "\n")
 }
 
 // kill ends a process as a power cut or an impatient operator does.

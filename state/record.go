@@ -44,9 +44,9 @@ type Record struct {
 	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
 	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
 	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
-	// Settings are the cluster's, as they were given at the last check: manual
-	// commands need no more than its name.
-	Settings map[string][]string `json:"settings"`
+	// Settings are in a record of the first edition only: Save moves them into
+	// NAME.settings, where others cannot read them.
+	Settings map[string][]string `json:"settings,omitempty"`
 }
 
 // PendingHook is a hook that belongs to a change that is written down already.
@@ -67,9 +67,10 @@ const (
 type Alias struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Interface string       `json:"interface"`
-	Label     string       `json:"label"`  // "" when raised without one, or not by us
-	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
-	Until     time.Time    `json:"until"`  // when its lease runs out; zero where it has none
+	Label     string       `json:"label"`               // "" when raised without one, or not by us
+	Raised    bool         `json:"raised"`              // raised by us, and not lowered by us since
+	Until     time.Time    `json:"until"`               // when its lease runs out; zero where it has none
+	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
 
 // Check is how a check ended.

@@ -541,15 +541,15 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 // here any more; whoever names it finds it, in whatever state directory.
 func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	dir := t.TempDir()
-	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true}
-	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true}
+	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true, LeftOver: true}
+	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true, LeftOver: true}
 	settings := map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	last := &state.Check{Time: time.Now(), Outcome: state.OK}
 	for _, rec := range []*state.Record{
-		{Cluster: "web", Last: last},
-		{Cluster: "here", Last: last, VIPs: []state.Alias{here}, Settings: settings},
-		{Cluster: "gone", Last: last, VIPs: []state.Alias{gone}, Settings: settings},
-		{Cluster: "strange", Last: last, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
+		{Head: state.Head{Name: "web", Last: last}},
+		{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}, Settings: settings},
+		{Head: state.Head{Name: "gone", Last: last}, VIPs: []state.Alias{gone}, Settings: settings},
+		{Head: state.Head{Name: "strange", Last: last}, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo", LeftOver: true}}, Settings: settings},
 	} {
 		remember(t, dir, rec)
 	}
@@ -576,7 +576,8 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 		}
 		want(t, p.run(command, "hree", "-q"), printed{Code: 64, Stderr: "pingover: \"hree\": no such cluster; known are web, gone, here, strange\nhint: did you mean here?\n"})
 	}
-	remember(t, dir, &state.Record{Cluster: "here", Last: last, VIPs: []state.Alias{here}})
+	here.LeftOver = false
+	remember(t, dir, &state.Record{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to release what is held here: pingover\n    release here\n") {
 		t.Errorf("%+v", got)
 	}

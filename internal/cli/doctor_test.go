@@ -86,11 +86,11 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
       → change that setting, or the file it names
 `})
 	dir := checked(t, "web")
-	path := filepath.Join(dir, "web.json")
+	path := filepath.Join(dir, "web.settings")
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; it names commands to run, and is not used\n" +
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; settings name commands to run, ignored\n" +
 		"      → after reviewing it: chmod go-w " + path + "\n"})
 
 	gone := t.TempDir()

@@ -99,7 +99,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 
 	must(t, os.WriteFile(filepath.Join(dir, "web.json"), nil, 0o644))
 	got := faked(nil).run("history", "--json", "--state-dir", dir)
-	if got.Code != 20 || got.Stderr != "pingover: web: "+dir+"/web.json is broken (it is empty) and is not believed\n" {
+	if got.Code != 20 || got.Stderr != "pingover: web: "+dir+"/web.json is corrupt (it is empty), ignored\n" {
 		t.Errorf("%+v", got)
 	}
 	if diff := cmp.Diff(2, strings.Count(got.Stdout, "\n")); diff != "" {

@@ -171,45 +171,42 @@ hint: settings without a flag are those of the last check of web
 `})
 }
 
-// A record names commands to run, as root for the most part.
-func TestRecordsThatAreNotBelieved(t *testing.T) {
-	const anew = "hint: give --host and the other flags of its check, or wait for the next check: it writes a new record\n"
+// Settings name commands to run, as root for the most part.
+func TestSettingsThatAreNotTrusted(t *testing.T) {
+	const anew = "hint: give --host and the other flags of its check, or wait for the next check: it writes them\n"
 	tests := []struct {
 		name  string
 		spoil func(t *testing.T, path string)
-		want  string // with FILE for the record
+		want  string // with FILE for the settings
 	}{
-		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; it names commands to run, and is not used\n" +
+		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
 			"hint: after reviewing it: chmod go-w FILE\n"},
-		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; it names commands to run, and is not used\n" +
+		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
 			"hint: after reviewing it: chmod go-w FILE\n"},
 		{"it belongs to somebody else", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
 				t.Skipf("only root can give a file away: %v", err)
 			}
-		}, fmt.Sprintf("FILE belongs to user 7; it names commands to run, and is not used\nhint: after reviewing it: chown %d FILE\n", os.Geteuid())},
+		}, "FILE belongs to user 7; settings name commands to run, ignored\nhint: after reviewing it: chown root FILE\n"},
 		{"a symbolic link", func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".other"))
 			must(t, os.Symlink(path+".other", path))
 		}, "FILE is a symbolic link, and pingover's own files never are\nhint: remove it, or choose another --state-dir\n"},
-		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is corrupt (unexpected end of JSON input)\n" + anew},
-		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is corrupt (it is empty)\n" + anew},
-		{"it is that of another cluster", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "db", Settings: map[string][]string{"host": {"h"}}})
-			must(t, os.Rename(filepath.Join(filepath.Dir(path), "db.json"), path))
-		}, "FILE is corrupt (it is the record of \"db\")\n" + anew},
+		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
+		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
 		{"it has no settings", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "web"})
-		}, "FILE has no settings in it\n" + anew},
+			must(t, os.Remove(path))
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "web"}})
+		}, "no settings of an earlier check are kept\n" + anew},
 		{"it is a directory", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
 			must(t, os.Mkdir(path, 0o755))
-		}, "the record cannot be read: read FILE: is a directory\n" + anew},
+		}, "read FILE: is a directory\n" + anew},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := checked(t, "web")
-			file := filepath.Join(dir, "web.json")
+			file := filepath.Join(dir, "web.settings")
 			test.spoil(t, file)
 			p := handed(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 				t.Errorf("something was done to %s", c.Name)

@@ -104,7 +104,7 @@ func inTrouble(name string) status {
 // left is one that was here with another virtual IP, too, before that was changed.
 func left(name string) status {
 	return known(standing(name), here("172.16.0.9/16"), func(r *state.Record) {
-		r.VIPs = append(r.VIPs, state.Alias{Prefix: netip.MustParsePrefix("172.16.0.9/16"), Interface: "eth0", Raised: true})
+		r.VIPs = append(r.VIPs, state.Alias{Prefix: netip.MustParsePrefix("172.16.0.9/16"), Interface: "eth0", Raised: true, LeftOver: true})
 		r.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1@eth0"}}
 	})
 }
@@ -143,7 +143,7 @@ mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-fa
 new      172.16.0.3      standby  0 of 1  -                 never
     never checked: is cron running?
 old      -               -        ?       -                 ?
-    /var/lib/pingover/old.json is broken (it is empty) and is not believed
+    /var/lib/pingover/old.json is corrupt (it is empty), ignored
 moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
     172.16.0.9 is still on this machine, raised by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
@@ -190,7 +190,7 @@ func TestStatusForPrograms(t *testing.T) {
 		{
 			"a broken record: what is not known is null", unreadable("old"),
 			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
-				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"error":"/var/lib/pingover/old.json is broken (it is empty) and is not believed"}`,
+				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored"}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -320,7 +320,7 @@ func TestMonitoring(t *testing.T) {
 			"a broken record",
 			[]status{unreadable("web")},
 			3,
-			"PINGOVER UNKNOWN - web: /var/lib/pingover/web.json is broken (it is empty) and is not believed | rtt=U loss=U held=U age=U mail=U\n",
+			"PINGOVER UNKNOWN - web: /var/lib/pingover/web.json is corrupt (it is empty), ignored | rtt=U loss=U held=U age=U mail=U\n",
 		},
 		{"two, all well", []status{known(standing("db"), here()), well}, 0, "PINGOVER OK - 2 clusters ok" +
 			" | db_rtt=0.412ms db_loss=0% db_held=0 db_age=34s db_mail=0 web_rtt=0.412ms web_loss=0% web_held=0 web_age=34s web_mail=0\n"},
@@ -371,7 +371,7 @@ func TestStatusReadsAndWritesNothing(t *testing.T) {
 	got := faked(nil).run("status", "--state-dir", dir)
 	got.Stdout = strings.ReplaceAll(got.Stdout, "\n    ", " ") // the directory's name is of any length
 	want(t, got, printed{Code: 20, Stdout: `CLUSTER  HOST        ROLE     HELD  SINCE  LAST CHECK
-db       -           -        ?     -      ? ` + dir + `/db.json is broken (unexpected end of JSON input) and is not believed
+db       -           -        ?     -      ? ` + dir + `/db.json is corrupt (unexpected end of JSON input), ignored
 web      172.16.0.2  standby  -     -      never never checked: is cron running?
 `})
 	if got := faked(nil).run("status", "--json", "db", "--state-dir", dir); got.Code != 20 || !strings.Contains(got.Stdout, `"held":null,`) || got.Stderr != "" {
@@ -382,7 +382,7 @@ web      172.16.0.2  standby  -     -      never never checked: is cron running?
 	}
 	files, err := os.ReadDir(dir)
 	must(t, err)
-	if len(files) != 3 {
+	if len(files) != 5 {
 		t.Errorf("it left %v", files)
 	}
 }

@@ -25,9 +25,9 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 	for name, c := range map[string]struct{ lose, said string }{
 		"removed":                   {"rm web.json", ""},
 		"removed with all else":     {"rm -rf web.json web.lock act.lock", ""},
-		"emptied":                   {": >web.json", "is broken (it is empty) and is not believed; kept as /var/lib/pingover/web.json.bad"},
-		"cut off":                   {"truncate -s 300 web.json", "is broken (unexpected end of JSON input) and is not believed; kept as /var/lib/pingover/web.json.bad"},
-		"overwritten with zeros":    {"dd if=/dev/zero of=web.json bs=300 count=1 conv=notrunc", "is not believed; kept as /var/lib/pingover/web.json.bad"},
+		"emptied":                   {": >web.json", "is corrupt (it is empty), ignored; kept as /var/lib/pingover/web.json.bad"},
+		"cut off":                   {"truncate -s 300 web.json", "is corrupt (unexpected end of JSON input), ignored; kept as /var/lib/pingover/web.json.bad"},
+		"overwritten with zeros":    {"dd if=/dev/zero of=web.json bs=300 count=1 conv=notrunc", ", ignored; kept as /var/lib/pingover/web.json.bad"},
 		"with a torn one beside it": {"head -c 300 web.json >web.json.tmp", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestRecordIsCutOff(t *testing.T) {
 	for size := 0; size < len(whole)-1; size += 50 {
 		s.write("web.json", whole[:size])
 		e := s.say(s.Standby, append(slices.Clone(swift), "--dry-run")...)
-		if e.code != 0 || !strings.HasPrefix(e.stderr, "pingover: web: /var/lib/pingover/web.json is broken (") {
+		if e.code != 0 || !strings.HasPrefix(e.stderr, "pingover: web: /var/lib/pingover/web.json is corrupt (") {
 			t.Errorf("cut off after %d of %d bytes: exit code %d, stderr: %s", size, len(whole), e.code, e.stderr)
 		}
 		if left := s.run(s.Standby, "cat", stateDir+"/web.json"); left != whole[:size] {
@@ -414,7 +414,7 @@ func TestStateDirOfAnUnprivilegedUser(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
 	got := s.run(s.Standby, "sh", "-c", "cd /run/nobody/.local/state/pingover; stat -c '%A %u %n' . *")
-	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.history\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n", user)
+	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.history\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n-rw------- %[1]s web.settings\n", user)
 	if got != want {
 		t.Errorf("files:\n%swant:\n%s", got, want)
 	}

@@ -66,9 +66,6 @@ func adopt(j *job, rec state.Record) (state.Record, error) {
 		}
 	}
 	rec.Host = j.set.Host
-	if j.mode == modeCheck || rec.Settings == nil { // those of a manual command are for once
-		rec.Settings = j.set.Given
-	}
 	return rec, nil
 }
 
@@ -180,7 +177,7 @@ func shortLease(j *job, gap time.Duration) string {
 func leftovers(j *job, rec state.Record, l Local) (left []state.Alias) {
 	for _, a := range rec.VIPs {
 		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.Snapshot.Holds(a.Prefix.Addr()) {
-			a.Raised = true
+			a.Raised, a.LeftOver = true, true
 			left = append(left, a)
 		}
 	}

@@ -164,8 +164,8 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 		note  string
 	}{
 		{"removed", os.Remove, ""},
-		{"cut in half", func(path string) error { return os.Truncate(path, 100) }, "! PATH is broken (unexpected end of JSON input) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
-		{"empty", func(path string) error { return os.Truncate(path, 0) }, "! PATH is broken (it is empty) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
+		{"cut in half", func(path string) error { return os.Truncate(path, 100) }, "! PATH is corrupt (unexpected end of JSON input), ignored; kept as PATH.bad; going on with what the kernel shows"},
+		{"empty", func(path string) error { return os.Truncate(path, 0) }, "! PATH is corrupt (it is empty), ignored; kept as PATH.bad; going on with what the kernel shows"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {

@@ -29,6 +29,8 @@ const (
 	// maxReplies bounds what a server can say in one session, in bytes: the
 	// library reads replies of any length.
 	maxReplies = 256 << 10
+	// fqdnTimeout bounds the lookup of this machine's FQDN.
+	fqdnTimeout = 3 * time.Second
 )
 
 // smtpSession is the SMTP session of one Deliver. It connects with the first
@@ -175,6 +177,9 @@ func (s *smtpSession) fqdn(ctx context.Context) string {
 		if lookup == nil {
 			lookup = net.DefaultResolver.LookupCNAME
 		}
+		// A name server that is down must not cost the mail its time.
+		ctx, cancel := context.WithTimeout(ctx, min(fqdnTimeout, s.timeout()/4))
+		defer cancel()
 		s.name = new(fqdn(ctx, s.Hostname, lookup))
 	}
 	return *s.name

@@ -208,6 +208,7 @@ func listen(t *testing.T) net.Listener {
 // rude runs a server that is not the library's: talk is called for each
 // connection, which is closed after it.
 func rude(t *testing.T, talk func(c *wire)) net.Listener {
+	t.Helper()
 	ln := listen(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex

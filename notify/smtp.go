@@ -134,7 +134,7 @@ func (s *smtpSession) connect(ctx context.Context) error {
 // needsTLS says whether nothing may be sent to the server at that address
 // without TLS and a valid certificate. By smtp:// a message is sent in plain
 // where the server has no STARTTLS, so one whose STARTTLS fails, such as the
-// MTA on this machine with a certificate that nobody signed, is no worse. A
+// MTA on this machine with a self-signed certificate, is no worse. A
 // password is sent in plain only to this machine.
 func (s Server) needsTLS(peer net.Addr) bool {
 	if s.Via.Scheme != "smtp" {

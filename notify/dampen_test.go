@@ -233,8 +233,8 @@ func TestDampen(t *testing.T) {
 type queue struct {
 	damping  state.Damping
 	messages []time.Time
-	mailed   map[string]int // how often each event was
-	marked   int            // messages that say that flapping
+	mailed   map[string]int // how often, by event
+	marked   int            // messages that announce flap damping
 }
 
 // run is one run of the program.
@@ -298,7 +298,7 @@ func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 				p.run(minute(i), tt.detail[i%2](Notification{Kind: tt.kinds[i%2], Event: fmt.Sprintf("event-%d", i), Time: minute(i)}))
 			}
 			if len(p.messages) != 3 || p.marked != 1 {
-				t.Errorf("%d messages in the hour, %d of them say that flapping; want 3 and 1", len(p.messages), p.marked)
+				t.Errorf("%d messages in the hour, %d of them announce flap damping; want 3 and 1", len(p.messages), p.marked)
 			}
 			for i := 60; i < 200; i++ {
 				p.run(minute(i))
@@ -312,7 +312,7 @@ func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(state.Damping{Mailed: []state.MailedKind{}}, p.damping); diff != "" {
-				t.Errorf("what is remembered long after (-want +got):\n%s", diff)
+				t.Errorf("what is kept long after (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -6,14 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/wneessen/go-mail"
 	"golang.org/x/net/idna"
 )
-
-// fqdnTimeout bounds the lookup of the FQDN, which a name server may delay.
-const fqdnTimeout = 3 * time.Second
 
 // lookupName is net.Resolver.LookupCNAME.
 type lookupName func(ctx context.Context, host string) (string, error)
@@ -24,8 +20,6 @@ type lookupName func(ctx context.Context, host string) (string, error)
 func fqdn(ctx context.Context, hostname string, lookup lookupName) string {
 	name := strings.TrimSuffix(hostname, ".")
 	if name != "" && !strings.Contains(name, ".") {
-		ctx, cancel := context.WithTimeout(ctx, fqdnTimeout)
-		defer cancel()
 		found, err := lookup(ctx, name)
 		if err != nil {
 			return ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -108,6 +109,24 @@ func TestHELOSenderAndBareRecipient(t *testing.T) {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
+	}
+}
+
+// Mail is sent also while the name server is down.
+func TestANameServerThatIsSilentDelaysMailBriefly(t *testing.T) {
+	t.Parallel()
+	box, ln := &mailbox{}, listen(t)
+	box.serve(t, ln, nil, false)
+	s := server(ln, "smtp")
+	s.Timeout = 2 * time.Second
+	lookups := 0
+	s.lookup = func(ctx context.Context, _ string) (string, error) {
+		lookups++
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	if left, problem := deliver(t, s, numbered(1, "a@example.org"), numbered(2, "root")); left != nil || problem != "" || lookups != 1 {
+		t.Errorf("left %v, problem %q, %d lookups", left, problem, lookups)
 	}
 }
 

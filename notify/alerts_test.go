@@ -82,13 +82,13 @@ func TestTrackAlerts(t *testing.T) {
 			},
 		},
 		{
-			name:   "one good check does not end it",
+			name:   "one good check does not resolve it",
 			alerts: []state.Alert{blocked},
 			check:  Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night.Add(time.Minute)}, policy: daily,
 			want: answer{After: []state.Alert{blocked}, Why: "still firing: good check 1 of 3"},
 		},
 		{
-			name:   "three end all of them",
+			name:   "three resolve all of them",
 			alerts: []state.Alert{blocked, unserved},
 			check:  Check{Outcome: state.Holding, Rule: 6, Streaks: state.Streaks{Good: 3}, Now: night.Add(time.Hour)}, policy: daily,
 			want: answer{Ended: []state.Alert{blocked, unserved}, Why: "resolved: good check 3 of 3"},
@@ -105,7 +105,7 @@ func TestTrackAlerts(t *testing.T) {
 			want: answer{Why: `"elsewhere" is no alert`},
 		},
 		{
-			name:  "two checks that could not be made wake nobody",
+			name:  "two unknown checks are not mailed",
 			check: Check{Outcome: state.Unknown, Rule: 8, Streaks: state.Streaks{Unknown: 2}, Now: night}, policy: daily,
 			want: answer{Why: "unknown check 2 of 3"},
 		},
@@ -153,7 +153,7 @@ func TestTrackAlerts(t *testing.T) {
 	}
 }
 
-func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
+func TestTheMessageIDOfADueAlertGoesIntoTheRecord(t *testing.T) {
 	after, due, _, _ := TrackAlerts(nil, Check{Outcome: state.Down, Rule: 9, Now: night}, daily)
 	due.MessageID = "<1@standby1>"
 	want := []state.Alert{{Kind: "down", Rule: 9, Since: night, Mailed: night, MessageID: "<1@standby1>"}}
@@ -162,7 +162,7 @@ func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
 	}
 }
 
-// story runs checks one after the other, as runs of the program do.
+// story runs one check after the other.
 type story struct {
 	alerts  []state.Alert
 	streaks state.Streaks
@@ -197,8 +197,8 @@ func (s *story) messages() (n int) {
 	return n
 }
 
-func TestAPrimaryThatComesAndGoesForAnHourIsMailedThreeTimesAtMost(t *testing.T) {
-	// What such a primary looks like from minute to minute.
+func TestAFlappingPrimaryIsMailedThreeTimesAnHourAtMost(t *testing.T) {
+	// The outcomes of such a primary, minute by minute.
 	looks := []struct {
 		outcome state.Outcome
 		rule    int
@@ -283,7 +283,7 @@ func TestEverySequenceOfFiveChecks(t *testing.T) {
 	}
 }
 
-func TestAClockThatIsSetNeitherStormsNorSilences(t *testing.T) {
+func TestAClockThatIsSetCausesNoStormAndNoSilence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := story{policy: Policy{Rise: 3, Remind: time.Hour}}
 		now, forward := night, time.Duration(0)
@@ -301,7 +301,7 @@ func TestAClockThatIsSetNeitherStormsNorSilences(t *testing.T) {
 			t.Fatalf("%d messages while the clock went forward by %v", s.messages(), forward)
 		}
 
-		// From now on it runs as it should: within one Remind a message is sent.
+		// From now on the clock is right: within one Remind a message is sent.
 		before := s.messages()
 		for range 61 {
 			now = now.Add(time.Minute)

@@ -106,7 +106,7 @@ func TestTestConnectionFindsSendmail(t *testing.T) {
 
 func TestSendTestReturnsTheReplyOfTheServer(t *testing.T) {
 	t.Parallel()
-	box, ln := &mailbox{Refuse: map[string]error{"gone@example.org": &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody of that name"}}}, listen(t)
+	box, ln := &mailbox{Refuse: map[string]error{"gone@example.org": &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}}}, listen(t)
 	box.serve(t, ln, nil, false)
 	s := server(ln, "smtp")
 	l := TestMessage(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC))
@@ -118,7 +118,7 @@ func TestSendTestReturnsTheReplyOfTheServer(t *testing.T) {
 		t.Errorf("delivered (-want +got):\n%s", diff)
 	}
 	_, err = s.SendTest(t.Context(), l, "gone@example.org")
-	if want := "mail to gone@example.org via " + s.Via.String() + ": 550 5.1.1 nobody of that name"; err == nil || err.Error() != want {
+	if want := "mail to gone@example.org via " + s.Via.String() + ": 550 5.1.1 no such user"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -48,9 +48,9 @@ func TestDampen(t *testing.T) {
 		at      int
 		want    answer
 	}{
-		{name: "nothing new: nothing is mailed, nothing is remembered"},
+		{name: "nothing new: nothing is mailed or kept"},
 		{
-			name:   "the first goes at once",
+			name:   "the first is mailed at once",
 			events: []Notification{event(TookOver, "a", 0)},
 			want: answer{
 				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0)}},
@@ -68,7 +68,7 @@ func TestDampen(t *testing.T) {
 			},
 		},
 		{
-			name:    "the first repetition within the hour goes at once, and says that the next will not",
+			name:    "the first repetition within the hour is mailed at once, and announces flap damping",
 			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0), sent(Released, 1)}},
 			events:  []Notification{event(TookOver, "c", 59)},
 			at:      59,
@@ -100,7 +100,7 @@ func TestDampen(t *testing.T) {
 			},
 		},
 		{
-			name: "what is new goes at once meanwhile, and takes along the rest of its run and what was suppressed",
+			name: "a new kind is mailed at once meanwhile, with the rest of its run and the suppressed ones",
 			damping: state.Damping{
 				Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2),
 				Suppressed: []state.Suppressed{kept(Released, "d", 3)},
@@ -116,7 +116,7 @@ func TestDampen(t *testing.T) {
 			},
 		},
 		{
-			name: "an hour later one message tells what was suppressed",
+			name: "an hour later one message lists the suppressed ones",
 			damping: state.Damping{
 				Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2),
 				Suppressed: []state.Suppressed{kept(Released, "d", 3), kept(TookOver, "e", 40)},
@@ -131,7 +131,7 @@ func TestDampen(t *testing.T) {
 			},
 		},
 		{
-			name: "a repetition goes with it",
+			name: "a repetition is included",
 			damping: state.Damping{
 				Mailed: []state.MailedKind{sent(TookOver, 30)}, Since: minute(2),
 				Suppressed: []state.Suppressed{kept(TookOver, "d", 50)},
@@ -147,7 +147,7 @@ func TestDampen(t *testing.T) {
 			},
 		},
 		{
-			name:    "an hour that suppressed nothing ends it: the next repetition begins anew",
+			name:    "an hour without a repetition ends flap damping: the next repetition begins anew",
 			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 61)}, Since: minute(2)},
 			events:  []Notification{event(Released, "d", 62)},
 			at:      62,
@@ -176,7 +176,7 @@ func TestDampen(t *testing.T) {
 			}},
 		},
 		{
-			name:    "so is its end, which says what has ended, and a hook, which says which",
+			name:    "a suppressed resolution names its alert, a failed hook its name",
 			damping: state.Damping{Mailed: []state.MailedKind{sent(Recovered, 0), sent(HookFailed, 0)}, Since: minute(1)},
 			events: []Notification{
 				{Kind: Recovered, Time: minute(5), Reason: "because", Alert: state.Alert{Kind: "blocked", Since: minute(0), Mailed: minute(4)}},
@@ -233,8 +233,8 @@ func TestDampen(t *testing.T) {
 type queue struct {
 	damping  state.Damping
 	messages []time.Time
-	mailed   map[string]int // how often each event was
-	marked   int            // messages that say that flapping
+	mailed   map[string]int // how often, by event
+	marked   int            // messages that announce flap damping
 }
 
 // run is one run of the program.
@@ -273,7 +273,7 @@ func (p *queue) most() (most int) {
 	return most
 }
 
-func TestWhatTogglesEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
+func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 	recovered := func(n Notification) Notification {
 		n.Alert = state.Alert{Kind: "blocked", Since: n.Time.Add(-time.Minute), Mailed: n.Time.Add(-time.Minute)}
 		return n
@@ -298,7 +298,7 @@ func TestWhatTogglesEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 				p.run(minute(i), tt.detail[i%2](Notification{Kind: tt.kinds[i%2], Event: fmt.Sprintf("event-%d", i), Time: minute(i)}))
 			}
 			if len(p.messages) != 3 || p.marked != 1 {
-				t.Errorf("%d messages in the hour, %d of them say that flapping; want 3 and 1", len(p.messages), p.marked)
+				t.Errorf("%d messages in the hour, %d of them announce flap damping; want 3 and 1", len(p.messages), p.marked)
 			}
 			for i := 60; i < 200; i++ {
 				p.run(minute(i))
@@ -312,7 +312,7 @@ func TestWhatTogglesEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(state.Damping{Mailed: []state.MailedKind{}}, p.damping); diff != "" {
-				t.Errorf("what is remembered long after (-want +got):\n%s", diff)
+				t.Errorf("what is kept long after (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -390,7 +390,7 @@ func TestDampenMailsEverythingOnceAndSeldom(t *testing.T) {
 	})
 }
 
-// TestCalmEndsFlapDamping: who serves in the end is mailed soon.
+// TestCalmEndsFlapDamping: the final state is mailed soon.
 func TestCalmEndsFlapDamping(t *testing.T) {
 	t.Parallel()
 	var d state.Damping
@@ -412,8 +412,8 @@ func TestCalmEndsFlapDamping(t *testing.T) {
 	}
 }
 
-// TestEachRuleThatBlocksIsMailed: that fencing failed is another thing than that
-// there was no witness.
+// TestEachRuleThatBlocksIsMailed: a failed fence is no repetition of a missing
+// witness.
 func TestEachRuleThatBlocksIsMailed(t *testing.T) {
 	t.Parallel()
 	var d state.Damping
@@ -440,7 +440,7 @@ func TestDampingSurvivesAClockThatIsSet(t *testing.T) {
 			now = now.Add(step)
 			p.run(now, Notification{Kind: []Kind{TookOver, Released}[run%2], Event: fmt.Sprintf("event-%d", run), Time: now})
 		}
-		// From now on it runs as it should: within the hour all is mailed.
+		// From now on the clock is right: within the hour everything is mailed.
 		for range 60 {
 			now = now.Add(time.Minute)
 			p.run(now)

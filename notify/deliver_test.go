@@ -35,7 +35,7 @@ import (
 
 // mailbox is an SMTP server that keeps the messages.
 type mailbox struct {
-	// Refuse says no to a recipient.
+	// Refuse rejects a recipient.
 	Refuse map[string]error
 	// Ways are the SASL mechanisms that it knows; the password is "s3cret".
 	Ways []string
@@ -154,7 +154,7 @@ func (s *session) Auth(way string) (sasl.Server, error) {
 	return nil, smtp.ErrAuthUnknownMechanism
 }
 
-// steps is a login told as what to answer to all that was said so far.
+// steps is a login: the next challenge for all responses so far.
 type steps struct {
 	next func(said []string) (string, bool, error)
 	said []string
@@ -207,6 +207,7 @@ func listen(t *testing.T) net.Listener {
 // rude runs a server that is not the library's: talk is called for each
 // connection, which is closed after it.
 func rude(t *testing.T, talk func(c *wire)) net.Listener {
+	t.Helper()
 	ln := listen(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -252,8 +253,8 @@ func (w *wire) hear() (line string, ok bool) {
 	return strings.TrimSpace(line), err == nil
 }
 
-// until answers 250 (DATA: 354) to everything, until a line that begins with
-// verb, which it leaves unanswered.
+// until replies 250 (DATA: 354) to everything, until a line that begins with
+// verb, to which it does not reply.
 func (w *wire) until(verb string) bool {
 	for {
 		line, ok := w.hear()
@@ -620,7 +621,7 @@ func TestAServerThatClosesAfterEachMessageGetsThemAll(t *testing.T) {
 	}
 }
 
-// A server that does not know RSET is left and dialled again.
+// A server without RSET is dialled again for each message.
 func TestAServerWithoutRSET(t *testing.T) {
 	t.Parallel()
 	ln := rude(t, func(c *wire) {
@@ -655,7 +656,7 @@ func TestAfterTheFirstFailureToConnectTheRestWaits(t *testing.T) {
 		server Server
 		want   string
 	}{
-		{"nobody listens", server(closed, "smtp"), "dial tcp 127.0.0.1:PORT: connect: connection refused"},
+		{"a closed port", server(closed, "smtp"), "dial tcp 127.0.0.1:PORT: connect: connection refused"},
 		{"the server refuses", server(refusing, "smtp"), "554 5.3.2 not today"},
 		{"the server is busy", server(busy, "smtp"), "421 too busy"},
 		{"the server closes the connection", server(mute, "smtp"), "the server closed the connection"},
@@ -679,7 +680,7 @@ func TestAfterTheFirstFailureToConnectTheRestWaits(t *testing.T) {
 	}
 }
 
-func TestNoServerCanHoldARun(t *testing.T) {
+func TestNoServerCanDelayARun(t *testing.T) {
 	t.Parallel()
 	silent := func(verb string) func(*wire) {
 		return func(c *wire) {
@@ -697,7 +698,7 @@ func TestNoServerCanHoldARun(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	answersSlowly := func(c *wire) {
+	repliesSlowly := func(c *wire) {
 		c.say("220 mx")
 		for {
 			if _, ok := c.hear(); !ok {
@@ -715,7 +716,7 @@ func TestNoServerCanHoldARun(t *testing.T) {
 		{"accepts and says nothing", "smtp", (*wire).fall},
 		{"says nothing in TLS", "smtps", (*wire).fall},
 		{"dribbles a greeting without end", "smtp", dribbles},
-		{"answers everything slowly", "smtp", answersSlowly},
+		{"replies slowly", "smtp", repliesSlowly},
 		{"silent after EHLO", "smtp", silent("EHLO")},
 		{"silent after STARTTLS", "smtp+starttls", func(c *wire) {
 			c.say("220 mx")
@@ -753,8 +754,8 @@ func TestNoServerCanHoldARun(t *testing.T) {
 	}
 }
 
-// Each reply is read to its end by the library: the session has a limit.
-func TestAServerThatNeverEndsAReplyIsLeftAfter256KiB(t *testing.T) {
+// The library reads each reply to its end, whatever its length.
+func TestAnEndlessReplyEndsTheSessionAfter256KiB(t *testing.T) {
 	t.Parallel()
 	endless := func(text string) func(*wire) {
 		return func(c *wire) {
@@ -855,7 +856,7 @@ func TestTLS(t *testing.T) {
 		{"smtp, a good certificate", "smtp", good, false, "TLS"},
 		{"smtp, a certificate of an unknown authority: as if none had been offered", "smtp", foreign, false, "plain"},
 		{"smtp, another's certificate", "smtp", misnamed, false, "plain"},
-		{"smtp, TLS of old", "smtp", old, false, "plain"},
+		{"smtp, TLS 1.1", "smtp", old, false, "plain"},
 		{"smtp+starttls, none offered", "smtp+starttls", nil, false, noSTARTTLS},
 		{"smtp+starttls, a good certificate", "smtp+starttls", good, false, "TLS"},
 		{"smtp+starttls, a certificate of an unknown authority", "smtp+starttls", foreign, false, strangeCA},
@@ -910,8 +911,8 @@ func TestLogin(t *testing.T) {
 		{"over STARTTLS", "smtp+starttls", good, false, []string{"PLAIN"}, "s3cret", "PLAIN"},
 		{"over STARTTLS where it need not be", "smtp", good, false, []string{"LOGIN"}, "s3cret", "LOGIN"},
 		{"in plain to this machine", "smtp", nil, false, []string{"PLAIN"}, "s3cret", "PLAIN"},
-		{"in plain to this machine, the old way", "smtp", nil, false, []string{"LOGIN"}, "s3cret", "LOGIN"},
-		{"by the best way that is offered", "smtp", nil, false, []string{"PLAIN", "LOGIN", "CRAM-MD5"}, "s3cret", "CRAM-MD5"},
+		{"in plain to this machine, by LOGIN", "smtp", nil, false, []string{"LOGIN"}, "s3cret", "LOGIN"},
+		{"by the best mechanism that is offered", "smtp", nil, false, []string{"PLAIN", "LOGIN", "CRAM-MD5"}, "s3cret", "CRAM-MD5"},
 		{
 			"a wrong password", "smtps", good, true,
 			[]string{"PLAIN"},
@@ -981,7 +982,7 @@ func (peer) Network() string  { return "tcp" }
 func (p peer) String() string { return string(p) }
 
 // Between hosts a password goes through TLS with a valid certificate, or not
-// at all. A letter without a password goes in any case.
+// at all. A message without a password is sent in any case.
 func TestAPasswordNeverGoesOverTheNetworkInPlain(t *testing.T) {
 	t.Parallel()
 	host, err := lab.ForTest(t).Add("standby", "192.0.2.1/24")

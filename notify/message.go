@@ -31,7 +31,7 @@ const (
 	Unserved       Kind = "unserved"
 	Unknown        Kind = "unknown"
 	StateFailed    Kind = "state-failed"
-	AliasGone      Kind = "alias-gone"   // an alias that pingover added was removed by somebody else
+	AliasGone      Kind = "alias-gone"   // an alias that pingover added was removed, not by pingover
 	PrimaryBack    Kind = "primary-back" // the primary replies again while this machine holds
 	NobodyTook     Kind = "nobody-took"  // handed over, not taken, assigned here again
 	HookFailed     Kind = "hook-failed"  // any hook but pre-takeover

@@ -487,6 +487,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
+		Elsewhere, NotReady, Isolated, Unconfigured,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
@@ -502,7 +503,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 		}
 		seen[s] = kind
 		claims := strings.Contains(s, "is down!")
-		want := kind == TookOver || kind == TakeoverFailed || kind == Down || kind == StateFailed
+		want := kind == TookOver || kind == TakeoverFailed || kind == Down || kind == StateFailed || kind == Elsewhere
 		if claims != want {
 			t.Errorf("%s: subject %q; claims that the primary is down: %v, want %v", kind, s, claims, want)
 		}
@@ -522,7 +523,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 
 func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)

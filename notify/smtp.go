@@ -29,6 +29,8 @@ const (
 	// maxReplies bounds what a server can say in one session, in bytes: the
 	// library reads replies of any length.
 	maxReplies = 256 << 10
+	// fqdnTimeout bounds the lookup of this machine's FQDN.
+	fqdnTimeout = 3 * time.Second
 )
 
 // smtpSession is the SMTP session of one Deliver. It connects with the first
@@ -132,7 +134,7 @@ func (s *smtpSession) connect(ctx context.Context) error {
 // needsTLS says whether nothing may be sent to the server at that address
 // without TLS and a valid certificate. By smtp:// a message is sent in plain
 // where the server has no STARTTLS, so one whose STARTTLS fails, such as the
-// MTA on this machine with a certificate that nobody signed, is no worse. A
+// MTA on this machine with a self-signed certificate, is no worse. A
 // password is sent in plain only to this machine.
 func (s Server) needsTLS(peer net.Addr) bool {
 	if s.Via.Scheme != "smtp" {
@@ -175,6 +177,9 @@ func (s *smtpSession) fqdn(ctx context.Context) string {
 		if lookup == nil {
 			lookup = net.DefaultResolver.LookupCNAME
 		}
+		// A name server that is down must not cost the mail its time.
+		ctx, cancel := context.WithTimeout(ctx, min(fqdnTimeout, s.timeout()/4))
+		defer cancel()
 		s.name = new(fqdn(ctx, s.Hostname, lookup))
 	}
 	return *s.name

@@ -85,7 +85,7 @@ func asciiDomain(domain string) (string, error) {
 		return domain, nil
 	}
 	ascii, err := idna.Lookup.ToASCII(domain)
-	if err != nil {
+	if err != nil || ascii == "" {
 		return "", fmt.Errorf("%q is no domain", domain)
 	}
 	return ascii, nil

@@ -717,7 +717,7 @@ func (s *scene) wantWrittenDown(role state.Role, changes ...state.Outcome) {
 	s.t.Helper()
 	rec := s.record(s.Standby)
 	var got []state.Outcome
-	for _, c := range rec.Changes {
+	for _, c := range rec.Recent {
 		got = append(got, c.Outcome)
 	}
 	if rec.Role != role || rec.Pending != nil || len(rec.Outbox) != 0 || !slices.Equal(got, changes) {

@@ -76,7 +76,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 	if said := cron.stop(); said != "" {
 		t.Errorf("cron said: %s", said)
 	}
-	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.json\nweb.lock\n" {
+	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.history\nweb.json\nweb.lock\n" {
 		t.Errorf("files:\n%s", out)
 	}
 }

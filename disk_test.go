@@ -408,7 +408,7 @@ func TestStateDirOfAnUnprivilegedUser(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
 	got := s.run(s.Standby, "sh", "-c", "cd /run/nobody/.local/state/pingover; stat -c '%A %u %n' . *")
-	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n", user)
+	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.history\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n", user)
 	if got != want {
 		t.Errorf("files:\n%swant:\n%s", got, want)
 	}

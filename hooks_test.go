@@ -73,8 +73,8 @@ func (s *scene) wantGone(pid int) {
 // stands by and never did anything else, and nothing is left behind.
 func (s *scene) wantNothingDone() {
 	s.t.Helper()
-	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Changes) > 0 {
-		s.t.Errorf("role %q, intent %v, hook %v, letters %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Recent) > 0 {
+		s.t.Errorf("role %q, intent %v, hook %v, letters %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Recent)
 	}
 	s.wantNothingLeft(s.Standby, "web.json", "web.lock")
 }

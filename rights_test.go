@@ -56,11 +56,11 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.hand("takeover", "web").want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
 	s.plain(0, "paused until", "pause", "web")
-	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.pause")
+	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.pause")
 	s.plain(0, "the pause is over", "resume", "web")
 	s.hand("release", "web", "--force").want(t, state.Released)
 	s.wantOn(vip4)
-	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock")
+	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock")
 	s.mail.want(t, tookOver, released, takenByHand) // the second release is gathered
 	s.wantNothingLeft(s.Standby)
 }

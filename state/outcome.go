@@ -52,6 +52,9 @@ func (o Outcome) Code() int {
 	return 70
 }
 
+// known says whether it is one of the outcomes.
+func (o Outcome) known() bool { return o.Code() != 70 }
+
 // Switched says whether the outcome is a change of who holds the virtual IPs.
 func (o Outcome) Switched() bool {
 	switch o {

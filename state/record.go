@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// MaxChanges is how many changes the record keeps: the newest.
-const MaxChanges = 100
-
 // Role is what this machine is to the cluster, by its own record. What is
 // held is never read from here but from the kernel.
 type Role string
@@ -180,9 +177,9 @@ type Holder struct {
 // whole is a copy of the record in which no list of the evidence is nil.
 func (r *Record) whole() *Record {
 	c := *r
-	c.Changes = slices.Clone(r.Changes)
-	for i := range c.Changes {
-		c.Changes[i].Evidence = c.Changes[i].Evidence.whole()
+	c.Recent = slices.Clone(r.Recent)
+	for i := range c.Recent {
+		c.Recent[i].Evidence = c.Recent[i].Evidence.whole()
 	}
 	if r.Pending != nil {
 		pending := *r.Pending

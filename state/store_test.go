@@ -196,7 +196,12 @@ func fullRecord() *Record {
 				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
 			}},
 			MailError: &refused, Thread: "<1.took-over@standby>",
-			Changes: []Change{change}, Counts: map[Outcome]int{TakeoverFailed: 3},
+			Recent: []Entry{{
+				ID: "20260301T030405Z.takeover-failed.20260301T030405Z-ABCDEFGH", Kind: ChangeEntry, Change: change,
+				What: "post-takeover", Code: &done, Duration: 1500, Resolved: true, Moved: true,
+			}},
+			Counts: map[Outcome]int{TakeoverFailed: 3},
+			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
 		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
@@ -244,11 +249,16 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	first, err := os.ReadFile("testdata/first-edition.json")
 	ok(t, err)
-	for name, text := range map[string][]byte{"golden record": golden, "record of the first edition": first} {
-		got, err := Parse(text)
+	firstEdition := fullRecord()
+	firstEdition.Recent, firstEdition.Days = entries(firstEdition.Recent[0].Change), nil
+	for _, test := range []struct {
+		text []byte
+		want *Record
+	}{{golden, fullRecord()}, {first, firstEdition}} {
+		got, err := Parse(test.text)
 		ok(t, err)
-		if diff := same(fullRecord(), got); diff != "" {
-			t.Errorf("the %s as read (-want +got):\n%s", name, diff)
+		if diff := same(test.want, got); diff != "" {
+			t.Errorf("record as read (-want +got):\n%s", diff)
 		}
 	}
 
@@ -266,16 +276,16 @@ func TestGoldenRecord(t *testing.T) {
 func TestSavedRecordIsLoaded(t *testing.T) {
 	t.Parallel()
 	history := fullRecord()
-	history.Changes, history.Outbox = nil, nil
-	for i := range MaxChanges {
-		c, l := fullRecord().Changes[0], fullRecord().Outbox[0]
-		c.Event = fmt.Sprint(i)
+	history.Recent, history.Outbox = nil, nil
+	for i := range MaxRecent {
+		c, l := fullRecord().Recent[0], fullRecord().Outbox[0]
+		c.ID = fmt.Sprint(i)
 		c.Evidence.Commands[0].Output = strings.Repeat("é", 2048) // 4 KiB of each command's output are kept
 		l.Body = strings.Repeat("a line of a letter\n", 200)
-		history.Changes, history.Outbox = append(history.Changes, c), append(history.Outbox, l)
+		history.Recent, history.Outbox = append(history.Recent, c), append(history.Outbox, l)
 	}
 	empty := smallRecord()
-	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Message{}, []Change{}
+	empty.VIPs, empty.Outbox, empty.Recent = []Alias{}, []Message{}, []Entry{}
 	for _, test := range []struct {
 		name string
 		rec  *Record
@@ -353,14 +363,23 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"virtual IP without a prefix", with(`"prefix": "172.16.0.1/32"`, `"prefix": "172.16.0.1"`), `netip.ParsePrefix("172.16.0.1"): no '/'`},
 		{"address that is none", with(`"fe80::2%eth0"`, `"nonsense"`), `ParseAddr("nonsense"): unable to parse IP`},
 		{"letter to nobody", with(`"root@standby",
-				"ops@example.org"`, ``), "a letter of its outbox has no address or no Message-ID"},
-		{"letter without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a letter of its outbox has no address or no Message-ID"},
-		{"good checks below zero", with(`"good": 1`, `"good": -1`), "it counts below zero"},
-		{"up checks below zero", with(`"up": 2`, `"up": -1`), "it counts below zero"},
-		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "it counts below zero"},
-		{"unserved checks below zero", with(`"unserved": 4`, `"unserved": -1`), "it counts below zero"},
-		{"changes below zero", with(`"takeover-failed": 3`, `"takeover-failed": -3`), "it counts below zero"},
-		{"gap below zero", with(`"gap_ms": 60000`, `"gap_ms": -1`), "it counts below zero"},
+				"ops@example.org"`, ``), "a message in its outbox has no recipient or no Message-ID"},
+		{"letter without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a message in its outbox has no recipient or no Message-ID"},
+		{"good checks below zero", with(`"good": 1`, `"good": -1`), "a count is below zero"},
+		{"up checks below zero", with(`"up": 2`, `"up": -1`), "a count is below zero"},
+		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "a count is below zero"},
+		{"unserved checks below zero", with(`"unserved": 4`, `"unserved": -1`), "a count is below zero"},
+		{"changes below zero", with(`"takeover-failed": 3`, `"takeover-failed": -3`), "a count is below zero"},
+		{"gap below zero", with(`"gap_ms": 60000`, `"gap_ms": -1`), "a count is below zero"},
+		{"last check with an unknown outcome", with(`"outcome": "blocked"`, `"outcome": "mastered"`), `its last check has the outcome "mastered"`},
+		{"change with an unknown outcome", with(`"kind": "change",
+			"event": "20260301T030405Z-ABCDEFGH",
+			"time": "2026-03-01T03:04:05Z",
+			"outcome": "takeover-failed"`, `"kind": "change", "outcome": "mastered"`), `an entry of its history: outcome "mastered"`},
+		{"change after the year 9999 in UTC", with(`"kind": "change",
+			"event": "20260301T030405Z-ABCDEFGH",
+			"time": "2026-03-01T03:04:05Z"`, `"kind": "change", "time": "9999-12-31T23:59:59-01:00"`), "an entry of its history: time 9999-12-31 23:59:59 -0100 -0100 is out of range"},
+		{"day that is none", with(`"day": "2026-03-01"`, `"day": "Sunday"`), `day "Sunday", must be like 2026-03-01`},
 		{"time that is none", with(`"2026-03-01T03:01:05Z"`, `"yesterday"`), `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -171,6 +171,7 @@ type Signs struct {
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
 func (r *Record) Count(c Check, saw Signs) (changed bool) {
+	r.countDay(c)
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
 		changed = !goesOn(r.afterByHand(*last), c)
@@ -202,8 +203,8 @@ func (r *Record) Count(c Check, saw Signs) (changed bool) {
 // afterByHand is the last check as it would have ended, had what was done by hand
 // since been done by it.
 func (r *Record) afterByHand(last Check) Check {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Manual && !r.Changes[n-1].Time.Before(last.Time) {
-		last.Outcome = r.Changes[n-1].Outcome
+	if c := r.LastChange(); c != nil && c.Manual && !c.Time.Before(last.Time) {
+		last.Outcome = c.Outcome
 	}
 	return last
 }
@@ -221,19 +222,15 @@ func goesOn(last, c Check) bool {
 
 // AddChange adds a change to the history. The same failure again is not one.
 func (r *Record) AddChange(c Change) *Change {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Outcome == c.Outcome && r.Changes[n-1].Reason == c.Reason &&
+	if last := r.LastChange(); last != nil && last.Outcome == c.Outcome && last.Reason == c.Reason &&
 		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
-		return &r.Changes[n-1]
+		return last
 	}
 	if r.Counts == nil {
 		r.Counts = map[Outcome]int{}
 	}
 	r.Counts[c.Outcome]++
-	r.Changes = append(r.Changes, c)
-	if over := len(r.Changes) - MaxChanges; over > 0 {
-		r.Changes = slices.Clone(r.Changes[over:]) // who has an earlier change in hand keeps it
-	}
-	return &r.Changes[len(r.Changes)-1]
+	return &r.Add(Entry{Change: c}).Change
 }
 
 // Quiet says whether losing the newest record to a power cut would lose

@@ -64,8 +64,15 @@ func remembered(clusters []config.Cluster) (changes []pastChange, broken []strin
 			broken = append(broken, cluster.Name+": "+err.Error())
 			continue
 		}
+		entries, err := state.Dir(cluster.StateDir).History(cluster.Name, rec.Recent)
+		if err != nil {
+			broken = append(broken, cluster.Name+": "+err.Error())
+		}
 		var after time.Time
-		for _, c := range rec.Changes {
+		for _, c := range entries {
+			if c.Kind != state.ChangeEntry {
+				continue
+			}
 			if c.Time.After(after) {
 				after = c.Time
 			}

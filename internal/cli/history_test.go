@@ -70,8 +70,8 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	plain := func(event string, when time.Time) state.Change {
 		return state.Change{Event: event, Time: when, Outcome: state.Released, Reason: event}
 	}
-	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: []state.Change{plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour))}}})
-	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Changes: []state.Change{plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour))}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour)))}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour)))}})
 	remember(t, dir, &state.Record{Head: state.Head{Name: "new"}})
 	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
 	changes, broken := remembered(clusters)
@@ -107,6 +107,15 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	}
 }
 
+// past are changes as the history has them.
+func past(changes ...state.Change) []state.Entry {
+	var h state.Head
+	for _, c := range changes {
+		h.Add(state.Entry{Change: c})
+	}
+	return h.Recent
+}
+
 // Where the clock was set back, the order of the record is the truth.
 func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 	dir := t.TempDir()
@@ -116,8 +125,8 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 		}
 		return all
 	}
-	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)}})
-	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Changes: changes(3*time.Hour, 0)}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)...)}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(changes(3*time.Hour, 0)...)}})
 	got, _ := remembered([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}})
 	var order []string
 	for _, c := range got {
@@ -130,6 +139,6 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 
 func TestHistoryOfAnotherHost(t *testing.T) {
 	dir := t.TempDir()
-	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: []state.Change{pastTakeover("1", ago(0))}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(pastTakeover("1", ago(0)))}})
 	want(t, faked(nil).configuredBy(fileOf(t, "web")).run("history", "--state-dir", dir), printed{Code: 20, Stderr: "pingover: web: the record is of host \"172.16.0.2\"\n"})
 }

@@ -104,8 +104,8 @@ func metrics() []metric {
 		{
 			"pingover_last_change_timestamp_seconds", "gauge", "When a virtual IP was last taken over or given up, or that failed; missing where it never was.",
 			recordSays(func(r *state.Record, say func(float64, ...string)) {
-				if n := len(r.Changes); n > 0 {
-					say(float64(r.Changes[n-1].Time.Unix()))
+				if c := r.LastChange(); c != nil {
+					say(float64(c.Time.Unix()))
 				}
 			}),
 		},

@@ -46,7 +46,7 @@ func scraped(t *testing.T, text string) (samples map[string]float64, kinds map[s
 
 func TestMetrics(t *testing.T) {
 	took := known(active("web"), here("172.16.0.1/16"), func(r *state.Record) {
-		r.Changes = []state.Change{{Time: ago(4 * time.Hour)}, {Time: ago(3 * time.Hour)}}
+		r.Recent = past(state.Change{Time: ago(4 * time.Hour)}, state.Change{Time: ago(3 * time.Hour)})
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
 		r.Outbox = make([]state.Message, 3)
 	})

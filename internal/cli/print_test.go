@@ -30,7 +30,7 @@ func (p Program) printedTo(stdout full, args ...string) printed {
 func TestWhatCannotBePrinted(t *testing.T) {
 	dir := checked(t, "db", "web")
 	remember(t, dir, &state.Record{
-		Head:     state.Head{Name: "db", Changes: []state.Change{pastTakeover("1", ago(0)), pastTakeover("2", ago(0))}},
+		Head:     state.Head{Name: "db", Recent: past(pastTakeover("1", ago(0)), pastTakeover("2", ago(0)))},
 		Settings: map[string][]string{"host": {"172.16.0.3"}, "vip": {"172.16.0.5"}},
 	})
 	path := fileOf(t, "web", "db")

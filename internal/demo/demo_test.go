@@ -369,7 +369,7 @@ func TestNotAsTold(t *testing.T) {
 				`and should be ["172.16.0.2 is down! web: took over 172.16.0.1 on standby" "web: released 172.16.0.1 on standby"]`,
 		},
 		"the history is lost": {
-			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json
+			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json /var/lib/pingover/web.history
 			[ $1 = release ] && touch /run/released
 			exec $REAL "$@"`,
 			`6. What is written down: the changes that are written down are [], and should be ["took-over" "released"]`,

@@ -219,8 +219,16 @@ func (s *story) wantHistory(want ...state.Outcome) error {
 	if err != nil {
 		return err
 	}
+	text, err = s.standby.Run("cat", "/var/lib/pingover/web.history")
+	if err != nil {
+		return err
+	}
+	moved, err := state.ParseHistory([]byte(text))
+	if err != nil {
+		return err
+	}
 	var got []state.Outcome
-	for _, c := range record.Changes {
+	for _, c := range state.MergeHistory(moved, record.Recent) {
 		got = append(got, c.Outcome)
 	}
 	if !slices.Equal(got, want) {

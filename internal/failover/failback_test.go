@@ -118,7 +118,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 			t.Errorf("mail (-want +got):\n%s", diff)
 		}
 		rec := s.standby.record(t, "web")
-		if last := rec.Changes[len(rec.Changes)-1]; last.Outcome != state.Holding || last.Reason != reason || rec.Role != state.Active || !rec.NobodyTook {
+		if last := rec.Recent[len(rec.Recent)-1]; last.Outcome != state.Holding || last.Reason != reason || rec.Role != state.Active || !rec.NobodyTook {
 			t.Errorf("the record: role %s, nobody took %t, last change %+v", rec.Role, rec.NobodyTook, last)
 		}
 
@@ -160,8 +160,8 @@ func TestKilledInAHandOver(t *testing.T) {
 					t.Errorf("held here: %t", held)
 				}
 				after := s.standby.record(t, "web")
-				if len(after.Offered) > 0 || after.Pending != nil || len(after.Changes) != 2 {
-					t.Errorf("the record: offered %v, pending %v, %d changes", after.Offered, after.Pending, len(after.Changes))
+				if len(after.Offered) > 0 || after.Pending != nil || len(after.Recent) != 2 {
+					t.Errorf("the record: offered %v, pending %v, %d changes", after.Offered, after.Pending, len(after.Recent))
 				}
 				s.want(s.minute(), map[bool]state.Outcome{true: state.OK, false: state.Holding}[test.taken], "")
 			})

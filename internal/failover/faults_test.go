@@ -203,9 +203,9 @@ func TestASignalAtAnyTime(t *testing.T) {
 			}
 			rec := s.standby.record(t, "web")
 			if err != nil || report.Outcome != state.TookOver || !s.standby.holds(vipAddr) ||
-				rec.Role != state.Active || rec.Pending != nil || len(rec.Changes) != 1 || len(rec.Outbox) != 1 || len(s.standby.mailbox) != 0 {
+				rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 1 || len(s.standby.mailbox) != 0 {
 				t.Errorf("signal after %v: error %v, %s, here %t, the record says %s, pending %v, %d changes, %d letters wait, %d sent", at, err,
-					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Changes), len(rec.Outbox), len(s.standby.mailbox))
+					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Recent), len(rec.Outbox), len(s.standby.mailbox))
 			}
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
 			if n := count(s.subjects(), "took over"); n != 1 || len(s.standby.mailbox) != 1 {
@@ -288,8 +288,8 @@ func TestAKillAtAnyTime(t *testing.T) {
 				s.minute()
 				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
 				rec := s.standby.record(t, "web")
-				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 1 || rec.Changes[0].Outcome != state.TookOver {
-					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Changes)
+				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
+					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Recent)
 				}
 				ids := map[string]bool{}
 				for _, l := range s.standby.mailbox {

@@ -105,7 +105,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 		}
 		s.wantCalls("hook /pre-takeover now", "hook /pre-takeover now #2")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.PendingHook != nil {
+		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Recent) > 0 || rec.PendingHook != nil {
 			t.Errorf("the record: %+v", rec)
 		}
 		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") ||

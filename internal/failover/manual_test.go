@@ -260,8 +260,8 @@ func TestByHandWaitsForACheck(t *testing.T) {
 		if w, ok := s.told[0].(run.LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
 			t.Errorf("told first: %#v", s.told[0])
 		}
-		if rec := s.standby.record(t, "web"); len(rec.Changes) != 1 {
-			t.Errorf("%d changes", len(rec.Changes))
+		if rec := s.standby.record(t, "web"); len(rec.Recent) != 1 {
+			t.Errorf("%d changes", len(rec.Recent))
 		}
 	})
 }
@@ -357,8 +357,8 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 		s.do(func() { s.standby.unset(vipAddr) })
 		s.do(s.primary.die)
 		s.want(s.minute(), state.Blocked, "released by hand")
-		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Changes, func(c state.Change) bool { return c.Event == "E" && c.Manual }) {
-			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Changes)
+		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Recent, func(c state.Entry) bool { return c.Event == "E" && c.Manual }) {
+			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Recent)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -69,6 +70,11 @@ func adopt(j *job, rec state.Record) (state.Record, error) {
 	if j.mode == modeCheck || rec.Settings == nil { // those of a manual command are for once
 		rec.Settings = j.set.Given
 	}
+	if !j.DryRun {
+		if err := errors.Join(j.Dir.MoveHistory(&rec.Head), j.Dir.MoveDays(&rec.Head)); err != nil {
+			j.Infof("%v", err) // what was not moved stays in the record
+		}
+	}
 	return rec, nil
 }
 
@@ -134,7 +140,7 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		}
 		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l), facts, notify.Policy{})
 	}
-	if !last.IsZero() && Overdue(j.Began.Sub(last), gap) {
+	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
 	if text := shortLease(j, gap); text != "" {
@@ -195,17 +201,6 @@ func LeftBehind(a state.Alias) string {
 // Removal is the command that removes it.
 func Removal(a state.Alias) string {
 	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
-}
-
-// soonestOverdue is how old the last check may be, however often there was one
-// before.
-const soonestOverdue = 3 * time.Minute
-
-// Overdue tells of the age of the last check, and of the gap between it and the
-// one before, whether checks have stopped. One in the future does not show that
-// they go on: the clock was set back since.
-func Overdue(age, gap time.Duration) bool {
-	return age > max(soonestOverdue, 3*gap) || age < -time.Minute
 }
 
 // mayTake tells whether this check could become a takeover, as far as that is

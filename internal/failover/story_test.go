@@ -31,7 +31,7 @@ func line(report Report, rec *state.Record) string {
 	}
 	s := rec.Streaks
 	return fmt.Sprintf("%s changed=%t: %s, %s, neighbour %s, good %d up %d unserved %d, %d changes, back told %t, troubles %v",
-		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Changes), rec.BackReported, kinds)
+		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Recent), rec.BackReported, kinds)
 }
 
 // TestStory is the life of a cluster, minute by minute, as its record has it.
@@ -102,7 +102,7 @@ func TestStory(t *testing.T) {
 		// The whole of it at the end.
 		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
 		rec := s.standby.record(t, "web")
-		rec.Changes, rec.Thread, rec.Event, rec.Damping.Mailed = nil, "", "", nil
+		rec.Recent, rec.Days, rec.Thread, rec.Event, rec.Damping.Mailed = nil, nil, "", "", nil
 		wantRecord := &state.Record{
 			Head: state.Head{
 				Version: 1, Name: "web",
@@ -131,8 +131,8 @@ func TestReboot(t *testing.T) {
 		report := s.minute()
 		s.want(report, state.OK, "172.16.0.2 answers")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Changes) != 2 || len(s.standby.mailbox) != 2 {
-			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Changes), s.subjects())
+		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Recent) != 2 || len(s.standby.mailbox) != 2 {
+			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Recent), s.subjects())
 		}
 		s.primary.die()
 		s.do(s.standby.boot)

@@ -32,7 +32,7 @@ func TestOrderOfATakeover(t *testing.T) {
 			if rec.Pending != nil {
 				pending = ", meaning " + string(rec.Pending.Outcome)
 			}
-			return fmt.Sprintf("the record says %s%s, %d changes, %d letters", rec.Role, pending, len(rec.Changes), len(rec.Outbox))
+			return fmt.Sprintf("the record says %s%s, %d changes, %d letters", rec.Role, pending, len(rec.Recent), len(rec.Outbox))
 		}
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			say("raise: %s", disk())
@@ -415,7 +415,7 @@ func TestReleaseThatFails(t *testing.T) {
 		}
 		want := []state.Outcome{state.ReleaseFailed, state.ReleaseFailed, state.Released}
 		var got []state.Outcome
-		for _, c := range s.standby.record(t, "web").Changes {
+		for _, c := range s.standby.record(t, "web").Recent {
 			got = append(got, c.Outcome)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

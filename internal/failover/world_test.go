@@ -604,10 +604,14 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 func (t tool) CanLease() error { return t.m.called("can lease") }
 func (t tool) Exclusive() bool { return t.m.alone }
 
-// record is what the machine's state directory says of a cluster.
+// record is what the machine's state directory says of a cluster, with its whole
+// history.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
 	t.Helper()
 	rec, err := state.Dir(m.dir).Load(cluster, false)
+	if err == nil {
+		rec.Recent, err = state.Dir(m.dir).History(cluster, rec.Recent)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"pingover/internal/cli"
 	"pingover/internal/config"
 	"pingover/internal/demo"
+	"pingover/internal/doctor"
 	"pingover/internal/failover"
 )
 
@@ -50,7 +51,7 @@ func run(machine *failover.Machine, check cli.Act) {
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
-		Examine:  failover.Examine,
+		Examine:  doctor.Run,
 		Demo:     showDemo,
 		File:     "/etc/pingover.yaml",
 	}

@@ -20,6 +20,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	events "pingover/internal/run"
 )
 
 func TestMain(m *testing.M) {
@@ -113,14 +114,14 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 
 // sleep is a check that waits for a signal.
 func sleep(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(events.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{}, context.Cause(ctx)
 }
 
 // act is a check that a signal meets while it acts.
 func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(events.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{Outcome: "took-over", Code: 11, Reason: "it had begun"}, nil
 }
@@ -128,7 +129,7 @@ func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Re
 // talk is a check that has much to say, and takes over.
 func talk(_ context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
 	for range 10 {
-		o.OnEvent(failover.Note{Text: "still here"})
+		o.OnEvent(events.Note{Text: "still here"})
 	}
 	return failover.Report{Outcome: "took-over", Code: 11}, nil
 }

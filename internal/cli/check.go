@@ -12,6 +12,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 )
 
 // apart is the time between the first pings of two clusters: a thousand at once
@@ -57,7 +58,7 @@ func (p Program) check(c *cli.Context) (int, error) {
 func givenUp(act Act, hung *atomic.Bool) Act {
 	return func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
 		report, err := act(ctx, c, o)
-		if e, ok := errors.AsType[*failover.Error](err); ok && e.Hung {
+		if e, ok := errors.AsType[*run.Error](err); ok && e.Hung {
 			hung.Store(true)
 		}
 		return report, err
@@ -132,7 +133,7 @@ func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (
 	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
-			if bug := failover.RecoveredError(recover()); bug != nil {
+			if bug := run.RecoveredError(recover()); bug != nil {
 				err = bug
 			}
 		}()

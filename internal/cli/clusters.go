@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -250,9 +250,9 @@ func recordedIn(dir string) ([]string, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &failover.Error{Code: codePermission, Text: err.Error()}
+		return nil, &run.Error{Code: codePermission, Text: err.Error()}
 	case err != nil:
-		return nil, &failover.Error{Code: codeSettings, Text: err.Error()}
+		return nil, &run.Error{Code: codeSettings, Text: err.Error()}
 	}
 	return known, nil
 }

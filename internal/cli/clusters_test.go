@@ -20,6 +20,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -369,7 +370,7 @@ func TestTheWorstOfAllChecksIsTheExitCode(t *testing.T) {
 			// Names and times so that neither the first nor the last is the worst.
 			e := ending{after: time.Duration((n*7)%5) * time.Second, code: code}
 			if code >= 64 {
-				e = ending{after: e.after, err: &failover.Error{Code: code, Text: "no"}}
+				e = ending{after: e.after, err: &run.Error{Code: code, Text: "no"}}
 			}
 			ends[fmt.Sprintf("c%d", (n*5)%16)] = e
 		}
@@ -403,7 +404,7 @@ func TestABugInOneClusterEndsNoOther(t *testing.T) {
 		}
 		before, after, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.")
 		_, after, _ = strings.Cut(after, "\n")
-		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: a bug: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
+		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: internal error: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
 	})
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/doctor"
+	"pingover/internal/run"
 )
 
 const aboutDoctor = `Tries all that a takeover will need: settings, rights, state directory, tool,
@@ -53,7 +54,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 	}
 	code := 0
-	for cluster, examined := range sideBySide(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []failover.Finding {
+	for cluster, examined := range sideBySide(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []doctor.Finding {
 		return p.Examine(c.Context, cluster, c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
@@ -65,7 +66,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 		p.print(findingsText(who, examined))
 		for _, f := range examined {
-			if f.Grade == failover.Fail {
+			if f.Grade == doctor.Fail {
 				code = codeSettings
 			}
 		}
@@ -79,7 +80,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
-		bug    *failover.InternalError
+		bug    *run.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
 	ends := make([]chan ending, len(clusters))
@@ -93,7 +94,7 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 			slots <- struct{}{}
 			var e ending
 			defer func() {
-				e.bug = failover.RecoveredError(recover())
+				e.bug = run.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()
@@ -115,33 +116,33 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 
 // refusals are what keeps settings from being used, where they do not stand on
 // the command line.
-func refusals(err error) (found []failover.Finding) {
+func refusals(err error) (found []doctor.Finding) {
 	mend := "change that setting, or what it names"
 	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() == codeSettings {
 		if h, ok := errors.AsType[hinted](err); ok {
 			mend = h.hint
 		}
 		for _, problem := range problems {
-			found = append(found, failover.Finding{Grade: failover.Fail, Text: problem.Error(), Mend: mend})
+			found = append(found, doctor.Finding{Grade: doctor.Fail, Text: problem.Error(), Fix: mend})
 		}
 	}
-	if refused, ok := errors.AsType[*failover.Error](err); ok && refused.Code == codeSettings {
+	if refused, ok := errors.AsType[*run.Error](err); ok && refused.Code == codeSettings {
 		if refused.Hint != "" {
 			mend = refused.Hint
 		}
-		found = append(found, failover.Finding{Grade: failover.Fail, Text: refused.Text, Mend: mend})
+		found = append(found, doctor.Finding{Grade: doctor.Fail, Text: refused.Text, Fix: mend})
 	}
 	return found
 }
 
 // findingsText shows findings, a line each, and under what is not good another
 // that says what to do. Who is the cluster, where there are several.
-func findingsText(who string, found []failover.Finding) string {
+func findingsText(who string, found []doctor.Finding) string {
 	var b strings.Builder
 	for _, f := range found {
 		fmt.Fprintf(&b, "%-4s  %s%s\n", f.Grade, who, oneLine(f.Text))
-		if f.Mend != "" {
-			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), oneLine(f.Mend))
+		if f.Fix != "" {
+			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), oneLine(f.Fix))
 		}
 	}
 	return b.String()

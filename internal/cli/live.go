@@ -9,6 +9,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -106,16 +107,16 @@ func (s *screen) follow(cluster string, event any) {
 	}
 	cluster, now := short(cluster), time.Now()
 	switch e := event.(type) {
-	case failover.RoundBegan:
+	case run.RoundBegan:
 		s.rounds = rounds{cluster: cluster, RoundBegan: e, began: now}
 		s.show(s.rounds.frame)
-	case failover.Replied:
+	case run.Replied:
 		s.rounds.replied, s.rounds.ended = e.Seq, now
 		s.show(s.rounds.frame)
-	case failover.RoundEnded:
+	case run.RoundEnded:
 		dots, _ := s.rounds.frame(now)
 		s.show(still(dots + " " + oneLine(e.Round.Verdict)))
-	case failover.Waiting:
+	case run.Waiting:
 		s.show(countdown(now.Add(e.For), func(left string) string {
 			return fmt.Sprintf("%s: waiting %s: %s", cluster, left, oneLine(e.Why))
 		}))
@@ -182,7 +183,7 @@ func countdown(ends time.Time, text func(left string) string) frame {
 // rounds is a round of pings as it is drawn. The first reply ends it.
 type rounds struct {
 	cluster string
-	failover.RoundBegan
+	run.RoundBegan
 	began   time.Time
 	replied int       // number of the ping that was answered; 0 for none
 	ended   time.Time // by that reply

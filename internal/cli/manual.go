@@ -10,6 +10,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 )
 
 // byHand is the command takeover or release.
@@ -26,7 +27,7 @@ func (p Program) byHand(act Act) func(*cli.Context) (int, error) {
 		if c.Bool("all") {
 			clusters = slices.DeleteFunc(clusters, func(cluster config.Cluster) bool { return len(cluster.VIPs) == 0 })
 			if len(clusters) == 0 {
-				return 0, &failover.Error{Code: codeSettings, Text: "no cluster has a virtual IP"}
+				return 0, &run.Error{Code: codeSettings, Text: "no cluster has a virtual IP"}
 			}
 		}
 		v.byHand = true

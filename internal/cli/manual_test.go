@@ -15,6 +15,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -247,7 +248,7 @@ func TestWhatIsDoneByHandIsToldToWhoTypedIt(t *testing.T) {
 	want(t, release(handed(ends(state.ReleaseFailed)), "-q"), printed{Code: 31, Stderr: "pingover: web: release-failed: why\n"})
 	refused := func(code int, hint string) Program {
 		return handed(func(config.Cluster, failover.Options) (failover.Report, error) {
-			return failover.Report{}, &failover.Error{Code: code, Text: "no", Hint: hint}
+			return failover.Report{}, &run.Error{Code: code, Text: "no", Hint: hint}
 		})
 	}
 	want(t, release(refused(77, "do"), "-q"), printed{Code: 77, Stderr: "pingover: web: no\nhint: do\n"})
@@ -282,13 +283,13 @@ func TestWordsByHand(t *testing.T) {
 	}{
 		{
 			"a lock that is held",
-			failover.LockWaited{PID: 1234, For: 90 * time.Second},
+			run.LockWaited{PID: 1234, For: 90 * time.Second},
 			"web: waiting for run 1234 of this cluster to end, at most 1m30s\n",
 			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n", "",
 		},
 		{
 			"a lock that nobody knows the holder of",
-			failover.LockWaited{For: time.Minute},
+			run.LockWaited{For: time.Minute},
 			"web: waiting for another run of this cluster to end, at most 1m\n",
 			"pingover: web: waiting for another run of this cluster to end, at most 1m\n", "",
 		},
@@ -338,7 +339,7 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
 	p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.OnEvent(failover.Note{Text: "of " + c.Name, Warning: true})
+		o.OnEvent(run.Note{Text: "of " + c.Name, Warning: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
 	synctest.Test(t, func(t *testing.T) { // one begins after the other
@@ -442,7 +443,7 @@ func TestADryRunByHand(t *testing.T) {
 	} {
 		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
-			o.OnEvent(failover.Ran{Command: del, DryRun: o.DryRun})
+			o.OnEvent(run.Ran{Command: del, DryRun: o.DryRun})
 			return failover.Report{
 				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
 				Evidence: state.Evidence{Commands: []state.Command{del}},

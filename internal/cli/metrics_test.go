@@ -13,6 +13,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -160,7 +161,7 @@ func TestMetricsFile(t *testing.T) {
 
 	// A check that could not be made leaves what is known.
 	refused := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
-		return failover.Report{}, &failover.Error{Code: 78, Text: "no"}
+		return failover.Report{}, &run.Error{Code: 78, Text: "no"}
 	})
 	if got := check(refused); got.Code != 78 {
 		t.Errorf("%+v", got)
@@ -180,7 +181,7 @@ func TestNoMetricsWhileACheckHangs(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pingover.prom")
 	p := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
-		return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+		return failover.Report{}, &run.Error{Code: 20, Text: "given up", Hung: true}
 	})
 	want(t, p.run("check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", file),
 		printed{Code: 20, Stderr: "pingover: web: given up\n"})

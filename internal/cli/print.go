@@ -53,6 +53,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -140,32 +141,32 @@ func (v voice) result(text string) {
 func (v voice) tell(event any) {
 	v.screen.follow(v.cluster, event)
 	switch e := event.(type) {
-	case failover.RoundBegan:
+	case run.RoundBegan:
 		v.say("round %d: pinging %s, at most %s, %s apart", e.N, hostAndAddress(e.Host, e.Address),
 			count(e.Count, "ping"), config.DurationText(e.Interval))
-	case failover.Replied:
+	case run.Replied:
 		v.say("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
-	case failover.RoundEnded:
+	case run.RoundEnded:
 		v.say("round %d: %s", e.N, roundText(e.Round))
-	case failover.Waiting:
+	case run.Waiting:
 		v.say("waiting %s: %s", config.DurationText(e.For), e.Why)
 	case failover.Guarded:
 		v.guarded(e)
 	case failover.Decided:
 		v.decided(e.Decision)
-	case failover.Ran:
+	case run.Ran:
 		if !e.DryRun { // else it is told at the end
 			v.say("ran: %s", commandText(e.Command))
 		}
-	case failover.LockWaited:
+	case run.LockWaited:
 		v.lockWaited(e)
 	case failover.HookRan:
 		v.hookRan(e)
 	case failover.Announced:
 		v.say("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
-	case failover.Delivered:
+	case run.Delivered:
 		v.delivered(e)
-	case failover.Note:
+	case run.Note:
 		if e.Warning || v.notes && !v.talkative {
 			v.report(e.Text)
 		} else {
@@ -240,7 +241,7 @@ func (v voice) decided(d state.Decision) {
 }
 
 // lockWaited tells whoever typed a command why nothing happens.
-func (v voice) lockWaited(e failover.LockWaited) {
+func (v voice) lockWaited(e run.LockWaited) {
 	run := "another run"
 	if e.PID != 0 {
 		run = fmt.Sprintf("run %d", e.PID)
@@ -285,7 +286,7 @@ func commandText(c state.Command) string {
 	return text
 }
 
-func (v voice) delivered(e failover.Delivered) {
+func (v voice) delivered(e run.Delivered) {
 	if e.Sent > 0 {
 		v.say("mail: %s sent", count(e.Sent, "letter"))
 	}
@@ -341,7 +342,7 @@ func (v voice) verdict(r failover.Report) {
 // unmade tells why nothing was done, and returns the exit code for that.
 func (v voice) unmade(err error) int {
 	code, hint := codeBug, ""
-	if e, ok := errors.AsType[*failover.Error](err); ok {
+	if e, ok := errors.AsType[*run.Error](err); ok {
 		code, hint = e.Code, e.Hint
 	}
 	if code != codeBusy || v.talkative || v.byHand {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/doctor"
 	"pingover/state"
 )
 
@@ -36,7 +36,7 @@ func TestWhatCannotBePrinted(t *testing.T) {
 	path := fileOf(t, "web", "db")
 	p := handed(ends(state.TookOver))
 	p.Check = p.TakeOver
-	p.Examine = physician(func(config.Cluster, bool) []failover.Finding { return []failover.Finding{sound} }).Examine
+	p.Examine = physician(func(config.Cluster, bool) []doctor.Finding { return []doctor.Finding{sound} }).Examine
 	for _, test := range []struct {
 		args       string
 		code, pipe int // where the disk is full, and where nobody reads

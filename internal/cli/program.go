@@ -10,7 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 )
 
 // Exit codes that are no outcome of a check, after sysexits.h.
@@ -42,7 +44,7 @@ type Program struct {
 	// names, but for tests.
 	Check, TakeOver, Release Act
 	Demo                     func(context.Context) error // shows demo.Run
-	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []failover.Finding
+	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
 
 	unprinted *bool // something could not be printed; set by Run
 }
@@ -54,7 +56,7 @@ type Act func(context.Context, config.Cluster, failover.Options) (failover.Repor
 // returns the exit code.
 func (p Program) Run(ctx context.Context, args []string) (code int) {
 	defer func() {
-		if bug := failover.RecoveredError(recover()); bug != nil {
+		if bug := run.RecoveredError(recover()); bug != nil {
 			complain(p.Stderr, bug.Error())
 			code = codeBug
 		}
@@ -148,7 +150,7 @@ func (p Program) explain(err error) int {
 		}
 		return problems.Code()
 	}
-	if refused, ok := errors.AsType[*failover.Error](err); ok {
+	if refused, ok := errors.AsType[*run.Error](err); ok {
 		complain(p.Stderr, refused.Text)
 		advise(p.Stderr, refused.Hint)
 		return refused.Code

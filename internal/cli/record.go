@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -67,7 +67,7 @@ func setIn(rec *state.Record) []netip.Prefix {
 // to run: a record that somebody else could have written is refused.
 func lastSettings(dir, name string) (map[string][]string, error) {
 	refused := func(hint, format string, args ...any) error {
-		return &failover.Error{Code: codeSettings, Text: name + ": " + fmt.Sprintf(format, args...), Hint: hint}
+		return &run.Error{Code: codeSettings, Text: name + ": " + fmt.Sprintf(format, args...), Hint: hint}
 	}
 	const anew = "give --host and the other flags of its check, or wait for that: it writes the record anew"
 

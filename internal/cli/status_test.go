@@ -16,6 +16,7 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -143,7 +144,7 @@ new      172.16.0.3      standby  0 of 1  -                 never
 old      -               -        ?       -                 ?
     /var/lib/pingover/old.json is broken (it is empty) and is not believed
 moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
-    172.16.0.9 is still on this machine, raised by pingover, but no longer a
+    172.16.0.9 is still on this machine, assigned by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
 ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, which is yet to come: the
@@ -310,7 +311,7 @@ func TestMonitoring(t *testing.T) {
 			"an address is left behind",
 			[]status{left("web")},
 			1,
-			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, raised by pingover, but no longer a setting of this cluster; " +
+			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, assigned by pingover, but no longer a setting of this cluster; " +
 				"to remove it: ip addr del 172.16.0.9/16 dev eth0 | rtt=0.412ms loss=0% held=0 age=34s mail=0\n",
 		},
 		{"never checked", []status{neverChecked("web")}, 3, "PINGOVER UNKNOWN - web: never checked: is cron running? | rtt=U loss=U held=0 age=U mail=0\n"},
@@ -481,7 +482,7 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
 		DryRun: true,
 		OnEvent: func(event any) {
-			if e, ok := event.(failover.Note); ok {
+			if e, ok := event.(run.Note); ok {
 				noted = append(noted, e.Text)
 			}
 		},

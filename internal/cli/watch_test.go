@@ -18,6 +18,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -217,9 +218,9 @@ func TestAWatchDoesNotRepeatItself(t *testing.T) {
 		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 answers"}
 		holding = failover.Report{Outcome: state.Holding, Reason: "holding 172.16.0.1", Changed: true}
 		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness answers", Changed: true}
-		right   = &failover.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
-		gone    = &failover.Error{Code: 78, Text: "there is no interface \"eth1\""}
-		taken   = &failover.Error{Code: 75, Text: "another run is checking this cluster"}
+		right   = &run.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
+		gone    = &run.Error{Code: 78, Text: "there is no interface \"eth1\""}
+		taken   = &run.Error{Code: 75, Text: "another run is checking this cluster"}
 	)
 	for _, test := range []struct {
 		name string
@@ -244,7 +245,7 @@ pingover: web: ok: 172.16.0.2 answers
 pingover: web: there is no interface "eth1"
 `},
 		{"a lock that is taken", endings{{err: taken}, {err: taken}}, 0, ""},
-		{"a loud note", endings{{report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
+		{"a loud note", endings{{report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
 		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 answers\n"},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
@@ -261,7 +262,7 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: holding}}
+		e := endings{{report: fine, tell: run.Note{Text: "nobody is told"}}, {report: fine, tell: run.Note{Text: "nobody is told"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
 		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: nobody is told\npingover: web: holding: holding 172.16.0.1\n"})
@@ -277,7 +278,7 @@ func TestAPanicDoesNotEndAWatch(t *testing.T) {
 			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
 		})
 		got := w.run(watchWeb("--for", "25s")...)
-		if !strings.HasPrefix(got.Stderr, "pingover: web: a bug: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
+		if !strings.HasPrefix(got.Stderr, "pingover: web: internal error: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
 			t.Errorf("%+v", got)
 		}
 		w.wantBeats(t, "web", 0, 10*time.Second, 20*time.Second)
@@ -292,7 +293,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		w := watching(func(ctx context.Context, n int, c config.Cluster, o failover.Options) (failover.Report, error) {
 			if c.Name == "a" {
 				time.Sleep(3 * time.Second)
-				return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+				return failover.Report{}, &run.Error{Code: 20, Text: "given up", Hung: true}
 			}
 			if n == 0 {
 				return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
@@ -309,7 +310,7 @@ b: ended by the end of this watch, in which a check hangs before it had changed 
 
 func TestAWatchPrintsAnObjectForEachCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &failover.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
+		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &run.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
 		got := w.run("--json")
 		var said []string
 		for line := range strings.Lines(got.Stdout) {
@@ -374,12 +375,12 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 				runtime.GC()
 				runtime.ReadMemStats(&early)
 			}
-			o.OnEvent(failover.Note{Text: fmt.Sprint("something else ", n), Warning: true})
+			o.OnEvent(run.Note{Text: fmt.Sprint("something else ", n), Warning: true})
 			switch n % 4 {
 			case 0:
-				return failover.Report{}, &failover.Error{Code: 20, Text: "no route"}
+				return failover.Report{}, &run.Error{Code: 20, Text: "no route"}
 			case 1:
-				return failover.Report{}, &failover.Error{Code: 75, Text: "taken"}
+				return failover.Report{}, &run.Error{Code: 75, Text: "taken"}
 			}
 			r, err := takeover(c, o)
 			r.Check = state.Check{Outcome: r.Outcome}

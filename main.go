@@ -30,11 +30,11 @@ var version string
 
 func main() {
 	machine := new(failover.Machine)
-	run(machine, machine.Check)
+	execute(machine, machine.Check)
 }
 
-// run runs the command line of the process, and exits with its outcome.
-func run(machine *failover.Machine, check cli.Act) {
+// execute runs the command line of the process, and exits with its outcome.
+func execute(machine *failover.Machine, check cli.Act) {
 	// A write to a closed pipe must fail and not kill a takeover. An ignored
 	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

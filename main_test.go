@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 	syscall.Umask(0o022)           // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
-		"pingover-asleep": func() { run(new(failover.Machine), sleep) },
-		"pingover-acting": func() { run(new(failover.Machine), act) },
-		"pingover-fluent": func() { run(new(failover.Machine), talk) },
+		"pingover-asleep": func() { execute(new(failover.Machine), sleep) },
+		"pingover-acting": func() { execute(new(failover.Machine), act) },
+		"pingover-fluent": func() { execute(new(failover.Machine), talk) },
 	})
 }
 

@@ -100,7 +100,7 @@ func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
 	o.OnEvent(run.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
 	o.OnEvent(run.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 7, Outcome: state.OK}})
-	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 answers"}, nil
+	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 replies"}, nil
 }
 
 var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1"}
@@ -163,7 +163,7 @@ func TestJSON(t *testing.T) {
 func TestJSONHasAllKeysAndNoNullLists(t *testing.T) {
 	want(t, faked(fine).onTerminal().run(append(web, "--json")...), printed{
 		Stdout: `{"version":1,"cluster":"web","time":"0001-01-01T00:00:00Z","outcome":"ok","code":0,"changed":false,"dry_run":false,` +
-			`"reason":"172.16.0.2 answers","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
+			`"reason":"172.16.0.2 replies","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
 			`"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"commands":[]}` + "\n",
 	})
 }

@@ -286,7 +286,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
-	remember(t, mine, &state.Record{Cluster: "mine", Settings: map[string][]string{"host": {"h"}}})
+	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
@@ -405,7 +405,7 @@ func TestABugInOneClusterEndsNoOther(t *testing.T) {
 		}
 		before, after, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.")
 		_, after, _ = strings.Cut(after, "\n")
-		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: a bug: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
+		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: internal error: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
 	})
 }
 

@@ -44,7 +44,7 @@ func TestHistoryForPeople(t *testing.T) {
 		got += c.text(noon.Location())
 	}
 	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
-    172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and
+    172.16.0.2 does not reply, and 172.16.0.1, and are not in use so on and
     so forth
     round 1: down: no reply to 5 pings
     round 2: unknown: no route to 172.16.0.2

@@ -27,7 +27,7 @@ func checked(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		remember(t, dir, &state.Record{
-			Cluster:  name,
+			Head:     state.Head{Name: name},
 			Settings: map[string][]string{"name": {name}, "host": {"172.16.0.2"}, "vip": {"172.16.0.1"}, "mail-to": {"root", "ops"}},
 		})
 	}
@@ -380,7 +380,7 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ManualRelease: true})
+			remember(t, dir, &state.Record{Head: state.Head{Name: name}, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
@@ -520,7 +520,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
 		const takeAgain = "the manual release is lifted: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: resumed: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
@@ -528,7 +528,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)

@@ -105,7 +105,7 @@ func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 	if raw := terminal.raw.String(); !strings.Contains(raw, "round 1: 172.16.0.2 o..") || strings.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII }) {
 		t.Errorf("on a terminal: %q", raw)
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: []state.Entry{{Change: state.Change{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}}}})
 	if got := p.run("history", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
 		t.Errorf("history: %+v", got)
 	}

@@ -87,8 +87,8 @@ func TestRivalWhileHolding(t *testing.T) {
 		s.wantOn(vip4, rival)
 		s.mail.want(t, tookOver4("standby"), released4("standby"))
 		s.wantReply(released4("standby"), tookOver4("standby"))
-		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 2 {
-			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Changes)
+		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 2 {
+			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Recent)
 		}
 	})
 }
@@ -442,8 +442,8 @@ func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
 		s.check(s.Standby, withVIP...).want(t, state.TakeoverFailed)
 		s.wantOn(vip4)
 	}
-	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 1 {
-		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Changes))
+	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 1 {
+		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Recent))
 	}
 	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 	s.mail.want(t, failed)

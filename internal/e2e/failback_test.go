@@ -165,8 +165,8 @@ func TestKilledInAHandOver(t *testing.T) {
 			}
 		}
 		rec := s.record(s.Standby)
-		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 2 {
-			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Changes)
+		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 2 {
+			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Recent)
 		}
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})

@@ -191,9 +191,7 @@ func TestMailToRootOnAHostWithAShortName(t *testing.T) {
 		printf 'root: ops@example.org\n' >/etc/aliases
 	`
 	t.Run("exim4", func(t *testing.T) {
-		if _, err := os.Stat("/usr/sbin/update-exim4.conf"); err != nil {
-			skip(t, "/usr/sbin/update-exim4.conf is missing: install the Debian package exim4-daemon-light")
-		}
+		lab.Need(t, "/usr/sbin/update-exim4.conf", "exim4-daemon-light")
 		needGroups(t)
 		s := newScene(t)
 		s.run(s.Standby, "sh", "-ec", setup+`
@@ -235,9 +233,7 @@ func TestMailToRootOnAHostWithAShortName(t *testing.T) {
 		}
 	})
 	t.Run("msmtp", func(t *testing.T) {
-		if _, err := os.Stat("/usr/bin/msmtp"); err != nil {
-			skip(t, "/usr/bin/msmtp is missing: install the Debian package msmtp")
-		}
+		lab.Need(t, "/usr/bin/msmtp", "msmtp")
 		s := newScene(t)
 		s.run(s.Standby, "sh", "-ec", setup+`
 			printf '%s\n' 'defaults' 'aliases /etc/aliases' 'account default' 'host 172.16.0.254' 'from alarm@example.org' >/etc/msmtprc`)

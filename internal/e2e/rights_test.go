@@ -149,7 +149,7 @@ func TestResumeOfRootsReleaseByAnOrdinaryUser(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, swift...).want(t, state.TookOver)
-	s.plain(12, "released by hand", "release", "web", "--force")
+	s.plain(12, "released manually", "release", "web", "--force")
 	s.asUser()
 	s.plain(77, "permission denied", "resume", "web", "--state-dir", "/var/lib/pingover")
 }

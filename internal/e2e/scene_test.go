@@ -53,8 +53,8 @@ func TestHealthyPrimaryCostsOneRoundTripAndNoWord(t *testing.T) {
 	if e.took > 10*time.Second {
 		t.Errorf("it took %s", e.took)
 	}
-	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Last.Outcome != state.OK || len(rec.Changes) != 0 {
-		t.Errorf("record: role %q, last %+v, changes %+v; want a standby without history", rec.Role, rec.Last, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Last.Outcome != state.OK || len(rec.Recent) != 0 {
+		t.Errorf("record: role %q, last %+v, changes %+v; want a standby without history", rec.Role, rec.Last, rec.Recent)
 	}
 	untouched()
 	s.mail.want(t)
@@ -94,8 +94,8 @@ func TestPowerCut(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
-	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Changes) != 1 || rec.Changes[0].Outcome != state.TookOver {
-		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
+		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Recent)
 	}
 	s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 }

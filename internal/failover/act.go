@@ -149,7 +149,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 	}
 	defer a.observe()
 	defer unlock()
-	a.j.Doing("assigning " + addressList(addrs))
+	a.j.Doing("assigning " + AddressList(addrs))
 	for _, alias := range a.done.Obs.Aliases {
 		addr := alias.Prefix.Addr()
 		if !slices.Contains(addrs, addr) {
@@ -198,7 +198,7 @@ func (a *actor) turn(ctx context.Context, which func() []netip.Addr) (addrs []ne
 
 // remove removes addresses.
 func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
-	a.j.Doing("removing " + addressList(addrs))
+	a.j.Doing("removing " + AddressList(addrs))
 	unlock, err := a.lockSwitch(ctx, true)
 	if err != nil {
 		return err
@@ -276,7 +276,7 @@ func changeOf(j *job, o Observation, d state.Decision) state.Change {
 // now is the time as records keep it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
-func addressList(addrs []netip.Addr) string {
+func AddressList(addrs []netip.Addr) string {
 	words := make([]string, len(addrs))
 	for i, a := range addrs {
 		words[i] = a.String()

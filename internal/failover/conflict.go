@@ -43,7 +43,7 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 	for end := time.Now().Add(config.YieldPatience); ; {
 		for _, t := range o.targets() {
 			if err := asker.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
-				o.faults = o.faults.and(faultOf(faultAsk, "%v", err))
+				o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))
 			}
 		}
 		left := time.Until(end)
@@ -53,7 +53,7 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 	}
 	o.Local = o.again(j)
 	if err := o.unheard(asker, j.vips()); err != nil {
-		o.faults = o.faults.and(faultOf(faultAsk, "%v", err))
+		o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))
 	}
 	for _, mac := range probers(j, asker, o.Local, o.Neighbour, o.replies.since) {
 		if !slices.Contains(first, mac) {

@@ -270,7 +270,7 @@ func (g *guards) ping(a vip.Alias) {
 func (g *guards) fault(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.faults = g.faults.and(faultOf(faultAsk, "%v", err))
+	g.faults = g.faults.and(faultOf(FaultAsk, "%v", err))
 }
 
 // serving is who serves the virtual IPs while the primary replies.

@@ -134,14 +134,14 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
-	if text := shortLease(j, gap); text != "" {
+	if text := ShortLease(j.set, gap); text != "" {
 		j.Infof("%s", text)
 	}
 	if len(j.set.Mail.To) == 0 {
-		j.Infof("%s", noRecipient)
+		j.Infof("%s", NoRecipient)
 	}
 	if l.NoWitness && len(j.set.VIPs) > 0 {
-		j.Event(run.Note{Text: noWitness + "; set witness", Warning: !rec.WitnessReported})
+		j.Event(run.Note{Text: NoWitness + "; set witness", Warning: !rec.WitnessReported})
 		rec.WitnessReported = true
 	}
 	return rec, draft
@@ -158,18 +158,18 @@ func lastCheck(rec state.Record) (last time.Time, gap time.Duration) {
 
 // What a verbose check and doctor say in the same words.
 const (
-	noRecipient = "no recipient configured: changes are not mailed (mail-to)"
-	noWitness   = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked"
+	NoRecipient = "no recipient configured: changes are not mailed (mail-to)"
+	NoWitness   = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked"
 )
 
-// shortLease is what is wrong with the lease, for a cron that runs as the record
+// ShortLease is what is wrong with the lease, for a cron that runs as the record
 // shows; "" for nothing.
-func shortLease(j *job, gap time.Duration) string {
-	if j.set.Lease == 0 || j.set.Lease >= 2*gap {
+func ShortLease(c config.Cluster, gap time.Duration) string {
+	if c.Lease == 0 || c.Lease >= 2*gap {
 		return ""
 	}
 	return fmt.Sprintf("the lease of %s is shorter than twice the time between the last two checks, %s: a late check loses the alias",
-		config.DurationText(j.set.Lease), config.DurationText(gap.Round(time.Second)))
+		config.DurationText(c.Lease), config.DurationText(gap.Round(time.Second)))
 }
 
 // leftovers are what pingover assigned and what is still here, but no longer a

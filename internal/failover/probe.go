@@ -105,7 +105,7 @@ func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observat
 	o = probeOnce(ctx, j, asker, o)
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.
-		o.faults = o.faults.and(faultOf(faultAsk, "what was held here has left in the middle of the check"))
+		o.faults = o.faults.and(faultOf(FaultAsk, "what was held here has left in the middle of the check"))
 		return o
 	}
 	return resolveConflict(ctx, j, asker, o)
@@ -133,7 +133,7 @@ func round(ctx context.Context, j *job, o Observation, n int) (Observation, bool
 	pings := check.Pings{Address: o.Address, Source: o.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
 	made, shown := j.Round(ctx, n, j.set.Host, pings, func(ctx context.Context, p check.Pings) check.Round { return j.pingOther(ctx, o.Local, p) })
 	if made.Err != nil && ctx.Err() == nil {
-		o.faults = o.faults.and(faultOf(faultAsk, "%v", made.Err))
+		o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
 	}
 	o.Primary = made.Verdict
 	o.Evidence.Rounds = append(o.Evidence.Rounds[:len(o.Evidence.Rounds):len(o.Evidence.Rounds)], shown)
@@ -172,7 +172,7 @@ func probeAgain(ctx context.Context, j *job, asker *vip.Asker, o Observation, ma
 		case made.Verdict == check.Up:
 			o.Primary = check.Up
 		case made.Err != nil && ctx.Err() == nil && j.mode == modeCheck:
-			o.faults = o.faults.and(faultOf(faultAsk, "%v", made.Err))
+			o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
 		}
 	}
 	return g.finish(o), primary

@@ -139,7 +139,7 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 	a.done.Obs = a.done.Obs.withClaims()
 	a.done.Obs.replies.since = time.Now()
 	clear(a.done.Obs.replies.pinged)
-	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", addressList(addrs))})
+	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", AddressList(addrs))})
 	taken := func() bool {
 		left = a.done.Obs.unclaimed(a.asker, addrs)
 		return len(left) == 0
@@ -207,7 +207,7 @@ func (a *actor) takeBack(ctx context.Context, d state.Decision, change state.Cha
 		return
 	}
 	change.Outcome = state.Holding
-	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", addressList(left), patience)
+	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", AddressList(left), patience)
 	a.recordHeld()
 	a.done.NobodyTook, a.done.Suspend = true, d.Rule != state.RuleConflict
 	a.ended(state.Closed, state.Active, change)

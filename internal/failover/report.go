@@ -106,7 +106,7 @@ func planned(j *job, rec state.Record, o Observation, d state.Decision) Report {
 
 // reportLength tells an operator who watches how long a check may take.
 func reportLength(j *job) {
-	if text := longCheck(j.set); text != "" {
+	if text := LongCheck(j.set); text != "" {
 		j.Infof("%s", text)
 	}
 	if j.DryRun {
@@ -114,9 +114,9 @@ func reportLength(j *job) {
 	}
 }
 
-// longCheck is what follows from a check that may not be over when the next is
+// LongCheck is what follows from a check that may not be over when the next is
 // due; "" when it will be.
-func longCheck(c config.Cluster) string {
+func LongCheck(c config.Cluster) string {
 	d := c.LongestCheck()
 	if d <= time.Minute {
 		return ""

@@ -62,13 +62,22 @@ func survey(ctx context.Context, j *job, rec *state.Record) (l Local, errs []err
 	findSource(j, &l)
 	findWitnesses(j, rec, &l)
 	if len(l.faults) == 0 && !l.holding(j) {
-		for _, a := range l.Aliases {
-			if _, err := j.Tool.RaisePlan(l.Snapshot, a); err != nil {
-				refuse(&run.Error{Code: run.CodeSettings, Text: err.Error()})
-			}
-		}
+		errs = append(errs, canAssign(j, l)...)
 	}
 	return l, errs
+}
+
+// canAssign are the virtual IPs that the tool cannot assign where they belong.
+func canAssign(j *job, l Local) (errs []error) {
+	for _, a := range l.Aliases {
+		if j.Tool == nil || l.LinkFault(a.Interface) != "" {
+			continue
+		}
+		if _, err := j.Tool.RaisePlan(l.Snapshot, a); err != nil {
+			errs = append(errs, &run.Error{Code: run.CodeSettings, Text: err.Error(), Hint: "change label, interface or tool"})
+		}
+	}
+	return errs
 }
 
 // again is the local state with a new snapshot. A carrier lost in the middle of
@@ -76,14 +85,14 @@ func survey(ctx context.Context, j *job, rec *state.Record) (l Local, errs []err
 func (l Local) again(j *job) Local {
 	snapshot, err := j.Snapshot()
 	if err != nil {
-		f := faultOf(faultKernel, "the kernel cannot be asked for its interfaces: %v", err)
-		j.Infof("%s", f.text) // after the decision nobody reads the fault
+		f := faultOf(FaultKernel, "the kernel cannot be asked for its interfaces: %v", err)
+		j.Infof("%s", f.Text) // after the decision nobody reads the fault
 		l.faults = l.faults.and(f)
 		return l
 	}
 	l.Snapshot = snapshot
-	if a := l.Address; snapshot.Holds(a) {
-		l.faults = l.faults.and(faultOf(faultSelf, "%s", hereNow(a)))
+	if a := l.Address; snapshot.Holds(a) && !mayPingItself(j, a) {
+		l.faults = l.faults.and(faultOf(FaultSelf, "%s", hereNow(a)))
 	}
 	l.faults = l.faults.and(linkFaults(j, l)...)
 	return l
@@ -91,7 +100,7 @@ func (l Local) again(j *job) Local {
 
 // canLease sees that the tool can give an alias a lifetime.
 func canLease(j *job) error {
-	if j.set.Lease == 0 || len(j.set.VIPs) == 0 {
+	if j.set.Lease == 0 || len(j.set.VIPs) == 0 || j.Tool == nil {
 		return nil
 	}
 	if err := j.Tool.CanLease(); err != nil {
@@ -102,7 +111,7 @@ func canLease(j *job) error {
 
 // findPrimary resolves the host and asks the kernel for the route to it.
 func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
-	fault := func(kind faultKind, format string, args ...any) {
+	fault := func(kind FaultKind, format string, args ...any) {
 		l.faults = l.faults.and(faultOf(kind, format, args...))
 	}
 	address, err := j.Resolve(ctx, j.set.Host)
@@ -113,12 +122,12 @@ func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
 		l.Address = rec.Address
 		j.Infof("%v; going on with its last good address, %s", err, l.Address)
 	default:
-		fault(faultHost, "%v", err)
+		fault(FaultHost, "%v", err)
 		return
 	}
 	if l.Snapshot.Holds(l.Address) {
 		if j.isVIP(l.Address) {
-			fault(faultVIP, "%s", hereNow(l.Address))
+			fault(FaultVIP, "%s", hereNow(l.Address))
 		}
 		l.Route.Local = true
 		return
@@ -126,24 +135,27 @@ func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
 	l.Route, err = j.Route(l.Address, j.set.Source)
 	switch {
 	case err != nil:
-		fault(faultRoute, "no %v", err)
+		fault(FaultRoute, "no %v", err)
 	case l.Route.Broadcast:
-		fault(faultHost, "%s is a broadcast address: a reply proves nothing", l.Address)
+		fault(FaultHost, "%s is a broadcast address: a reply proves nothing", l.Address)
 	}
 }
 
-// isThePrimary is the error that the host is this machine. Without a virtual IP
-// a machine may ping itself; and an address that was assigned here for another
+// mayPingItself tells whether the host may be this machine: by a loopback address,
+// where nothing could be taken over.
+func mayPingItself(j *job, a netip.Addr) bool { return a.IsLoopback() && len(j.set.VIPs) == 0 }
+
+// isThePrimary is the error that the host is this machine. An address that was assigned here for another
 // cluster cannot be asked for while it is here.
 func isThePrimary(j *job, rec *state.Record, l *Local) error {
 	a := l.Address
-	if !a.IsValid() || !l.Snapshot.Holds(a) || j.isVIP(a) || a.IsLoopback() && len(j.set.VIPs) == 0 {
+	if !a.IsValid() || !l.Snapshot.Holds(a) || j.isVIP(a) || mayPingItself(j, a) {
 		return nil
 	}
 	if !a.IsLoopback() && !slices.ContainsFunc(l.Snapshot.Assignments(a), func(p vip.Assignment) bool {
 		return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || l.isOwn(j, rec, p))
 	}) {
-		l.faults = l.faults.and(faultOf(faultSelf, "%s", hereNow(a)))
+		l.faults = l.faults.and(faultOf(FaultSelf, "%s", hereNow(a)))
 		return nil
 	}
 	return &run.Error{
@@ -237,7 +249,7 @@ func placeAliases(j *job, l *Local) (err error) {
 		case l.Route.Interface != "":
 			alias.Interface = l.Route.Interface
 		default:
-			l.faults = l.faults.and(faultOf(faultInterface, "no interface for %s: no network of this machine holds it, and no route leads to %s", v.Prefix.Addr(), j.set.Host))
+			l.faults = l.faults.and(faultOf(FaultInterface, "no interface for %s: no network of this machine holds it, and no route leads to %s", v.Prefix.Addr(), j.set.Host))
 		}
 		l.Aliases = append(l.Aliases, alias)
 	}
@@ -245,10 +257,10 @@ func placeAliases(j *job, l *Local) (err error) {
 }
 
 // linkFaults are the interfaces that are needed and cannot be used.
-func linkFaults(j *job, l Local) (found []fault) {
+func linkFaults(j *job, l Local) (found []Fault) {
 	for _, name := range l.links(j) {
-		if text := l.linkFault(name); text != "" {
-			found = append(found, fault{faultInterface, text})
+		if text := l.LinkFault(name); text != "" {
+			found = append(found, Fault{FaultInterface, text})
 		}
 	}
 	return found
@@ -264,8 +276,8 @@ func (l Local) links(j *job) []string {
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
 
-// linkFault is what is wrong with an interface, "" for nothing.
-func (l Local) linkFault(name string) string {
+// LinkFault is what is wrong with an interface, "" for nothing.
+func (l Local) LinkFault(name string) string {
 	link, ok := l.Snapshot.Link(name)
 	switch {
 	case !ok:
@@ -395,7 +407,7 @@ func (l Local) shownInterface() string {
 // isolation: the fault is in this machine.
 func (l Local) leads(j *job, a netip.Addr) bool {
 	route, err := j.Route(a, netip.Addr{})
-	return err == nil && l.linkFault(route.Interface) == ""
+	return err == nil && l.LinkFault(route.Interface) == ""
 }
 
 // unheard is why the silence of addresses is no answer: the cable went out
@@ -406,7 +418,7 @@ func (l Local) unheard(asker *vip.Asker, silent []netip.Addr) error {
 		if err := asker.Err(t.Interface); err != nil {
 			return err
 		}
-		if fault := l.linkFault(t.Interface); fault != "" {
+		if fault := l.LinkFault(t.Interface); fault != "" {
 			return errors.New(fault)
 		}
 	}

@@ -135,7 +135,10 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) Notification {
 	n := Notification{
 		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Alert: alert,
-		Held: f.Held, Missing: f.Missing, Undo: f.Undo,
+		Held: f.Held, Missing: f.Missing, Undo: f.Undo, Outcome: f.Outcome,
+	}
+	if f.Check != nil {
+		n.Rule = f.Check.Rule
 	}
 	only := func(addrs []netip.Addr) []netip.Prefix {
 		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })

@@ -1,16 +1,18 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,19 +21,28 @@ import (
 // ErrBusy says that another run holds the lock.
 var ErrBusy = errors.New("another run holds the lock")
 
+// errStranger says that the lock is held by a process of a user who cannot run
+// pingover for this state directory: see strangers.
+var errStranger = errors.New("another user's process holds the lock")
+
 // Lock takes the cluster's lock for as long as the process lives or until
 // unlock is called; ErrBusy at once when another run has it. It is an flock:
-// a killed run frees it, and the file is never removed, for a lock on a
-// removed file locks nobody out. Where the file cannot be made or written,
-// the lock is taken on what there is: the file read-only, the directory, or
-// the nearest one above that exists.
+// the kernel frees the lock of a killed run. The file is never removed, for a
+// lock on a removed file keeps nobody out.
+//
+// Where the file cannot be made or written, the lock is taken on what there is:
+// the file read-only, the directory, or the nearest one above that exists.
+// These stand-ins can be opened, and so locked, by any local user, so only a
+// lock held by root or by our own user counts there. Where other users hold
+// every one of them, the run goes on without a lock: a run that is kept from
+// running is worse than two at once.
 func (d Dir) Lock(cluster string) (unlock func(), err error) {
 	return new(Locks).Lock(d, cluster)
 }
 
-// Locks are the locks of one process. Its clusters share what stands in for
-// their files where there can be none: each has a run of its own in the process,
-// and only other processes are kept out. The zero Locks is ready.
+// Locks are the locks of one process. Its clusters share the directory that
+// stands in for their files: each has one run in the process, and only other
+// processes are kept out. The zero Locks is ready.
 type Locks struct {
 	mu       sync.Mutex
 	standIns map[string]*standIn // by directory
@@ -49,6 +60,7 @@ func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
 	f, err := lock(path)
 	switch {
 	case err == nil:
+		closeToOthers(f)
 		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 		return func() { release(f) }, nil
@@ -56,13 +68,27 @@ func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
 		return nil, err
 	}
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		unlock, standErr := l.standIn(dir)
-		if standErr == nil || errors.Is(standErr, ErrBusy) {
-			return unlock, standErr
+		unlock, e := l.standIn(dir)
+		if e == nil || errors.Is(e, ErrBusy) {
+			return unlock, e
 		}
-		if dir == filepath.Dir(dir) {
+		if errors.Is(e, errStranger) {
+			err = e
+		}
+		switch {
+		case dir != filepath.Dir(dir):
+		case errors.Is(err, errStranger):
+			return func() {}, nil
+		default:
 			return nil, err
 		}
+	}
+}
+
+// closeToOthers keeps others from opening a lock file, and so from holding it.
+func closeToOthers(f *os.File) {
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 {
+		_ = f.Chmod(info.Mode().Perm() &^ 0o077)
 	}
 }
 
@@ -97,10 +123,10 @@ func (l *Locks) standIn(dir string) (unlock func(), err error) {
 	}, nil
 }
 
-// LockWait is Lock, but waits while another run holds the lock: told is
+// LockWait is Lock, but waits while another run holds the lock: waiting is
 // called once, with the pid of that run, 0 where it is not known. The error is
 // ErrBusy when that takes longer than patience, or ctx's.
-func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience time.Duration, told func(pid int)) (unlock func(), err error) {
+func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience time.Duration, waiting func(pid int)) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
 	defer cancel()
 	for first := true; ; first = false {
@@ -109,7 +135,8 @@ func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience ti
 			return unlock, err
 		}
 		if first {
-			told(d.holder(cluster))
+			pid, _ := d.Holder(cluster)
+			waiting(pid)
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -119,32 +146,65 @@ func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience ti
 	}
 }
 
-// holder is the pid that the run which holds the lock has left in it.
-func (d Dir) holder(cluster string) int {
-	f, err := open(d.path(cluster, ".lock"), os.O_RDONLY, 0)
+// Holder is the run that holds the cluster's lock, as it has written there: its
+// pid, 0 where it is not known, and when it took the lock.
+func (d Dir) Holder(cluster string) (pid int, since time.Time) {
+	text, info, err := readFile(d.path(cluster, ".lock"), 20)
+	if err != nil || text == nil {
+		return 0, time.Time{}
+	}
+	pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid, info.ModTime()
+}
+
+// BusyDue says whether it is due, once in an hour, to mail that the cluster's
+// lock is held for too long, and notes that it is done now: by the modification
+// time of NAME.busy, for the record belongs to the run that holds the lock.
+// Where the file cannot be written it is due in the run at which an hour of the
+// clock begins, with checks gap apart.
+func (d Dir) BusyDue(cluster string, gap time.Duration, now time.Time) bool {
+	path := d.path(cluster, ".busy")
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()).Abs() < time.Hour {
+		return false
+	}
+	f, err := open(path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
-		return 0
+		return HourBegins(now, gap)
 	}
 	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 20))
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	return pid
+	if err := os.Chtimes(path, now, now); err != nil {
+		return HourBegins(now, gap)
+	}
+	return true
+}
+
+// HourBegins says whether an hour of the clock began since the check before, a
+// gap ago: by that, what lasts is said once an hour by runs that can remember
+// nothing. A gap that is not known is a minute, as in crontab.example.
+func HourBegins(now time.Time, gap time.Duration) bool {
+	if gap <= 0 {
+		gap = time.Minute
+	}
+	return !now.Truncate(time.Hour).Equal(now.Add(-gap).Truncate(time.Hour))
 }
 
 // LockSwitch takes the machine-wide lock under which labels are chosen and
-// aliases raised and verified: two clusters that choose "eth0:1" in the same
+// aliases added and verified: two clusters that choose "eth0:1" in the same
 // moment would silently lose one alias. It waits until ctx ends. Where the
 // file cannot be made or written, it is locked read-only, and where there is
-// none, this program's own file is. That is never what Lock falls back to:
-// the run that waits here would be waiting for itself.
+// none, this program's own file is, with what Lock says of stand-ins. That file
+// is never what Lock falls back to: a run would be waiting for itself.
 func (d Dir) LockSwitch(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(string(d), "act.lock")
 	for {
 		f, err := lock(path, "/proc/self/exe")
-		if err == nil {
+		switch {
+		case err == nil:
 			return func() { release(f) }, nil
-		}
-		if !errors.Is(err, ErrBusy) {
+		case errors.Is(err, errStranger):
+			return func() {}, nil
+		case !errors.Is(err, ErrBusy):
 			return nil, err
 		}
 		select {
@@ -167,12 +227,17 @@ func lock(path string, others ...string) (*os.File, error) {
 			f.Close()
 			return nil, err
 		}
-		// Somebody may have removed the file against all advice between
-		// our opening and our locking it.
-		if named, err := os.Stat(f.Name()); err == nil && sameFile(f, named) {
+		named, err := isNamed(f, f.Name())
+		if named {
 			return f, nil
 		}
 		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		// The file was removed between open and flock. The pause keeps two that
+		// remove it in turn from using up the processor.
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -205,6 +270,9 @@ func flock(f *os.File) error {
 		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
 		case unix.EINTR:
 		case unix.EWOULDBLOCK:
+			if strangers(f) {
+				return errStranger
+			}
 			return ErrBusy
 		case nil:
 			return nil
@@ -214,7 +282,59 @@ func flock(f *os.File) error {
 	}
 }
 
-func sameFile(f *os.File, named fs.FileInfo) bool {
+// strangers says whether a lock is held by other users only, neither root nor
+// our own: flock(2) needs no more than a descriptor, so anybody who can open a
+// file can hold its lock for good. /proc/locks names the processes (proc(5));
+// their real user counts, which a program with a set-user-ID bit keeps. Where
+// it names nobody, as across PID namespaces, nothing is known, and the lock
+// counts.
+func strangers(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && os.SameFile(info, named)
+	if err != nil || info.Mode().Perm()&0o077 == 0 { // only its owner can open it
+		return false
+	}
+	inode := fmt.Sprintf(":%d", info.Sys().(*syscall.Stat_t).Ino)
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return false
+	}
+	found := false
+	for line := range bytes.Lines(locks) {
+		// 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF
+		words := strings.Fields(string(line))
+		if len(words) < 6 || words[1] != "FLOCK" || !strings.HasSuffix(words[5], inode) {
+			continue
+		}
+		if slices.Contains([]string{"0", strconv.Itoa(os.Getuid())}, realUser(words[4])) {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+// realUser is the id of a process's real user, "" when the process has ended:
+// none of ours ends and leaves its lock to another one.
+func realUser(pid string) string {
+	status, _ := os.ReadFile("/proc/" + pid + "/status")
+	for line := range bytes.Lines(status) {
+		if ids, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
+			return strings.Fields(string(ids))[0]
+		}
+	}
+	return ""
+}
+
+// isNamed says whether f is still the file at path. The error is that this
+// cannot be found out, which trying again does not change.
+func isNamed(f *os.File, path string) (bool, error) {
+	named, err := os.Stat(path)
+	if missing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	info, err := f.Stat()
+	return err == nil && os.SameFile(info, named), err
 }

@@ -1,5 +1,5 @@
-// Package state is what pingover knew, and what follows from it: the record
-// that is carried from run to run, the lock, and Decide, which is pure.
+// Package state is the memory between runs: the store with its locks, the
+// record with its pure transitions, and Decide, which is pure too.
 package state
 
 import (
@@ -44,9 +44,9 @@ type Record struct {
 	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
 	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
 	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
-	// Settings are the cluster's, as they were given at the last check: manual
-	// commands need no more than its name.
-	Settings map[string][]string `json:"settings"`
+	// Settings are in a record of the first edition only: Save moves them into
+	// NAME.settings, where others cannot read them.
+	Settings map[string][]string `json:"settings,omitempty"`
 }
 
 // PendingHook is a hook that belongs to a change that is written down already.
@@ -67,9 +67,10 @@ const (
 type Alias struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Interface string       `json:"interface"`
-	Label     string       `json:"label"`  // "" when raised without one, or not by us
-	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
-	Until     time.Time    `json:"until"`  // when its lease runs out; zero where it has none
+	Label     string       `json:"label"`               // "" when raised without one, or not by us
+	Raised    bool         `json:"raised"`              // raised by us, and not lowered by us since
+	Until     time.Time    `json:"until"`               // when its lease runs out; zero where it has none
+	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
 
 // Check is how a check ended.
@@ -221,4 +222,9 @@ type Message struct {
 	To        []string  `json:"to"` // who has not had it yet
 	Subject   string    `json:"subject"`
 	Body      string    `json:"body"`
+	Cluster   string    `json:"cluster,omitempty"`
+	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	// Of a message about dropped ones: how many, and the time of the oldest.
+	Dropped      int       `json:"dropped,omitempty"`
+	DroppedSince time.Time `json:"dropped_since,omitzero"`
 }

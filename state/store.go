@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,26 +36,29 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	if e.Kept == "" {
-		return fmt.Sprintf("%s is broken (%v) and is not believed", e.Path, e.Err)
+		return fmt.Sprintf("%s is corrupt (%v), ignored", e.Path, e.Err)
 	}
-	return fmt.Sprintf("%s is broken (%v) and is not believed; kept as %s", e.Path, e.Err, e.Kept)
+	return fmt.Sprintf("%s is corrupt (%v), ignored; kept as %s", e.Path, e.Err, e.Kept)
 }
 
-// ForeignError is something in place of one of our files that is none: a
-// symbolic link, by which somebody may want us to write elsewhere, or a pipe,
-// at which we would wait for ever. Nothing is touched.
+// ForeignError is something in place of one of our files that we did not put
+// there: a link, by which somebody may want us to write elsewhere, or a pipe, at
+// which we would wait without end. Nothing is touched.
 type ForeignError struct{ Path, What string }
 
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s is %s, and pingover's own files never are", e.Path, e.What)
 }
 
-// foreign is the *ForeignError for a file of that mode, nil for none.
-func foreign(path string, mode fs.FileMode) error {
+// foreign is the *ForeignError for such a file, nil for one of ours.
+func foreign(path string, info fs.FileInfo) error {
+	if info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return &ForeignError{path, "a hard link"}
+	}
 	for bit, what := range map[fs.FileMode]string{
 		fs.ModeSymlink: "a symbolic link", fs.ModeNamedPipe: "a named pipe", fs.ModeSocket: "a socket", fs.ModeDevice: "a device",
 	} {
-		if mode&bit != 0 {
+		if info.Mode()&bit != 0 {
 			return &ForeignError{path, what}
 		}
 	}
@@ -64,7 +68,7 @@ func foreign(path string, mode fs.FileMode) error {
 // Foreign says whether something else stands in place of one of the cluster's
 // files, or of the machine's: a *ForeignError for the first of them.
 func (d Dir) Foreign(cluster string) error {
-	for _, path := range []string{d.path(cluster, ".lock"), d.path(cluster, ".json"), d.path(cluster, ".pause"), d.path("act", ".lock")} {
+	for _, path := range d.Files(cluster) {
 		if err := foreignAt(path); err != nil {
 			return err
 		}
@@ -72,12 +76,22 @@ func (d Dir) Foreign(cluster string) error {
 	return nil
 }
 
+// Files are the paths of the cluster's files, and of the machine's, whether
+// they exist or not.
+func (d Dir) Files(cluster string) []string {
+	var paths []string
+	for _, suffix := range []string{".lock", ".json", ".pause", ".settings", ".history", ".days", ".busy"} {
+		paths = append(paths, d.path(cluster, suffix))
+	}
+	return append(paths, d.path("act", ".lock"))
+}
+
 func foreignAt(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil
 	}
-	return foreign(path, info.Mode())
+	return foreign(path, info)
 }
 
 // Load reads the record of a cluster; keep says whether a broken one may be
@@ -88,7 +102,7 @@ func foreignAt(path string) error {
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	fresh := &Record{Head: Head{Version: Version, Name: cluster}, Role: Standby}
 	path := d.path(cluster, ".json")
-	data, err := read(path, maxRecord)
+	data, info, err := readFile(path, maxRecord)
 	switch {
 	case errors.As(err, new(*ForeignError)):
 		return nil, err
@@ -99,6 +113,9 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 	rec, err := Parse(data)
 	if err == nil && rec.Name != cluster {
 		err = fmt.Errorf("it is the record of %q", rec.Name)
+	}
+	if err == nil && rec.Settings != nil && trust(path, info) != nil {
+		rec.Settings = nil
 	}
 	switch {
 	case err == nil:
@@ -160,15 +177,18 @@ func Parse(data []byte) (*Record, error) {
 // one could). The temporary file has a fixed name, for the caller holds the
 // lock: what a killed run left is used again, not collected.
 func (d Dir) Save(rec *Record, durable bool) error {
-	data, err := json.Marshal(rec.whole())
-	if err != nil {
-		return err
-	}
 	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
 		return err
 	}
 	if err := d.mkdir(); err != nil {
+		return err
+	}
+	if err := d.moveSettings(rec); err != nil {
+		return err
+	}
+	data, err := json.Marshal(rec.whole())
+	if err != nil {
 		return err
 	}
 	return replace(path, append(data, '\n'), 0o644, durable)
@@ -182,9 +202,9 @@ func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	err = f.Chmod(mode) // before there is a secret in it
 	if err == nil {
-		err = f.Chmod(mode)
+		_, err = f.Write(data)
 	}
 	if err == nil && durable {
 		err = f.Sync()
@@ -235,11 +255,7 @@ func (d Dir) Pause(cluster string, until time.Time) error {
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	if err := replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, true); err != nil {
-		return err
-	}
-	_ = os.Chtimes(path, time.Time{}, until) // for those who may not read it
-	return nil
+	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o644, true)
 }
 
 // Resume ends the cluster's pause. It says whether there was one.
@@ -255,36 +271,23 @@ func (d Dir) Resume(cluster string) (paused bool, err error) {
 }
 
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
-// When the error is that the file may not be read, the time is what the
-// directory shows of it: enough for who only reports.
 func (d Dir) PausedUntil(cluster string) (time.Time, error) {
-	path := d.path(cluster, ".pause")
-	f, err := open(path, os.O_RDONLY, 0)
-	if missing(err) {
-		return time.Time{}, nil
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		if info, e := os.Lstat(path); e == nil {
-			return info.ModTime(), err
-		}
-	}
-	if err != nil {
+	data, info, err := readFile(d.path(cluster, ".pause"), 100)
+	if err != nil && !errors.Is(err, errTooLarge) || data == nil {
 		return time.Time{}, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return time.Time{}, err
-	}
-	var until time.Time
-	data, err := io.ReadAll(io.LimitReader(f, 100))
-	if err == nil {
-		err = until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
-	}
+	until, err := parsePause(data)
 	if err != nil {
 		return info.ModTime().Add(defaultPause), nil
 	}
 	return until, nil
+}
+
+// parsePause reads the time in a pause file.
+func parsePause(data []byte) (time.Time, error) {
+	var until time.Time
+	err := until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
+	return until, err
 }
 
 // mkdir makes the directory where there is none, for anybody to read,
@@ -307,6 +310,9 @@ func (d Dir) path(cluster, suffix string) string {
 // never waits for the other end of a pipe. Go opens everything close-on-exec,
 // so no child keeps a lock alive.
 func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
+	if err := foreignAt(path); err != nil { // opening a device may do something
+		return nil, err
+	}
 	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {
 		if foreign := foreignAt(path); foreign != nil {
@@ -316,7 +322,7 @@ func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		err = foreign(path, info.Mode())
+		err = foreign(path, info)
 	}
 	if err != nil {
 		f.Close()
@@ -328,25 +334,35 @@ func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
 // errTooLarge is a file that is larger than we ever write it.
 var errTooLarge = errors.New("it is too large")
 
-// read reads one of our files, at most one byte more than limit; nil when it is
-// missing. It never waits: see open.
+// read is readFile without what the file was opened as.
 func read(path string, limit int64) ([]byte, error) {
+	data, _, err := readFile(path, limit)
+	return data, err
+}
+
+// readFile reads one of our files, at most one byte more than limit; nil when it
+// is missing. It never waits: see open.
+func readFile(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	f, err := open(path, os.O_RDONLY, 0)
 	if missing(err) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case int64(len(data)) > limit:
 		err = fmt.Errorf("%s: %w", path, errTooLarge)
 	}
-	return data, err
+	return data, info, err
 }
 
 // missing says that there is no such file, be it for want of the directory.

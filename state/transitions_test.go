@@ -49,7 +49,7 @@ func lowered(a netip.Addr) Alias {
 
 // intent is a change that was about to be made an hour ago.
 func intent() Change {
-	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not answer", Evidence: Evidence{Address: "172.16.0.2"}}
+	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not reply", Evidence: Evidence{Address: "172.16.0.2"}}
 }
 
 // owed is the hook that follows a change.
@@ -104,10 +104,10 @@ func TestSettle(t *testing.T) {
 	released := func(event, reason string) Change {
 		return Change{Event: event, Time: now, Outcome: Released, Reason: reason}
 	}
-	const notByUs = " is no longer on this machine, and pingover did not take it away"
+	const notByUs = " is no longer on this machine, and pingover did not remove it"
 	finished := intent()
 	finished.Time, finished.Outcome = now, Released
-	finished.Reason += "; a release that was interrupted is finished"
+	finished.Reason += "; an interrupted release is finished"
 	open := intent()
 
 	for _, test := range []struct {
@@ -149,7 +149,7 @@ func TestSettle(t *testing.T) {
 			want: AliasGone,
 			then: with(recordOf(Standby, lowered(one), lowered(two)), func(r *Record) {
 				r.Since, r.Event = now, "new"
-				r.Recent = entries(released("new", "this machine has rebooted, which what was taken over does not survive"))
+				r.Recent = entries(released("new", "this machine has rebooted: what was taken over is gone"))
 			}),
 		},
 		{
@@ -221,7 +221,7 @@ func TestSettle(t *testing.T) {
 			name: "the same, and what was pending is lost", rec: recordOf(Releasing, raised(one)),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Recent = now, entries(released("before", "a release that was interrupted is finished"))
+				r.Since, r.Recent = now, entries(released("before", "an interrupted release is finished"))
 				r.PendingHook = owed(PostRelease, r.Recent[0].Change)
 			}),
 		},
@@ -378,7 +378,7 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 		{"taken over by hand", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
 		{"more was raised of what was taken by hand", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
 		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Owed: PostRelease}},
-		{"released by hand", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
+		{"released manually", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
 		{"nothing could be raised", marks{ReleasedByHand: true}, Standby, Standby, TakeoverFailed, false, marks{ReleasedByHand: true}},
 		{"something could be raised", marks{}, Standby, Active, TakeoverFailed, false, marks{Owed: PostTakeover}},
 		{"the rest can still not be raised: its hook has run", marks{}, Active, Active, TakeoverFailed, false, marks{}},
@@ -419,7 +419,7 @@ func TestALeaseThatRanOutIsCalledThat(t *testing.T) {
 	leased.Until = now.Add(-time.Minute)
 	r := recordOf(Active, leased)
 	surprise, change := r.Settle(nil, thisBoot, now)
-	const want = "the lease of 172.16.0.1 ran out at 2026-03-01T03:03:05Z, for no check had renewed it"
+	const want = "the lease of 172.16.0.1 ran out at 2026-03-01T03:03:05Z, because no check had renewed it"
 	if surprise != AliasGone || change.Reason != want {
 		t.Errorf("surprise %d, %q; want %d, %q", surprise, change.Reason, AliasGone, want)
 	}
@@ -676,7 +676,7 @@ func TestQuiet(t *testing.T) {
 		{"active", recordOf(Active), false},
 		{"releasing", recordOf(Releasing), false},
 		{"mail waits", with(recordOf(Standby), func(r *Record) { r.Outbox = make([]Message, 1) }), false},
-		{"released by hand", with(recordOf(Standby), func(r *Record) { r.ManualRelease = true }), false},
+		{"released manually", with(recordOf(Standby), func(r *Record) { r.ManualRelease = true }), false},
 	} {
 		if got := test.rec.Quiet(); got != test.want {
 			t.Errorf("%s: quiet %t, want %t", test.name, got, test.want)

@@ -31,7 +31,7 @@ type Target struct {
 // is asked to: the kernel takes about 10 ms to close a packet socket, which a
 // healthy check does not spend.
 type Asker struct {
-	Listen  func(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Conn, error)
+	Listen  func(l Link, own func(Reply) bool, addrs ...netip.Addr) (Conn, error)
 	Targets []Target
 	VIPs    []netip.Addr // never asked from
 
@@ -53,12 +53,13 @@ func (a *Asker) Open(s *Snapshot) {
 			addrs[t.Interface] = append(addrs[t.Interface], t.Address)
 		}
 	}
+	own := func(r Reply) bool { return s.OwnMAC(r.MAC) || s.OwnMAC(r.Source) }
 	for name, list := range addrs {
 		link, ok := s.Link(name)
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
 			continue
 		}
-		conn, err := a.Listen(link, s.OwnMAC, list...)
+		conn, err := a.Listen(link, own, list...)
 		if err != nil {
 			a.err = err
 			continue

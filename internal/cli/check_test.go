@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/state"
@@ -99,23 +100,23 @@ func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
 	o.OnEvent(run.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
 	o.OnEvent(run.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 7, Outcome: state.OK}})
-	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 answers"}, nil
+	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 replies"}, nil
 }
 
 var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1"}
 
 func TestATalkativeTakeover(t *testing.T) {
 	told := printed{Code: 11, Stderr: `web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 1: down: none of 5 pings was answered
+web: round 1: down: no reply to 5 pings
 web: waiting 20s: before the second round
 web: round 2: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 2: down: none of 5 pings was answered
-web: witness 172.16.0.254 answers (ping)
-web: nobody else answers for the host or a virtual IP
+web: round 2: down: no reply to 5 pings
+web: witness 172.16.0.254 replies (ping)
+web: neither the host nor a virtual IP is in use elsewhere
 web: decision: took-over, by rule 14
 web: ran: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
 web: announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03
-web: mail: 1 letter sent
+web: mail: 1 email sent
 pingover: web: took-over: 172.16.0.2 did not answer 10 pings
 `}
 	want(t, faked(takeover).onTerminal().run(web...), told)
@@ -162,7 +163,7 @@ func TestJSON(t *testing.T) {
 func TestJSONHasAllKeysAndNoNullLists(t *testing.T) {
 	want(t, faked(fine).onTerminal().run(append(web, "--json")...), printed{
 		Stdout: `{"version":1,"cluster":"web","time":"0001-01-01T00:00:00Z","outcome":"ok","code":0,"changed":false,"dry_run":false,` +
-			`"reason":"172.16.0.2 answers","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
+			`"reason":"172.16.0.2 replies","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
 			`"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"commands":[]}` + "\n",
 	})
 }
@@ -225,7 +226,7 @@ func TestAPanicIsABugToo(t *testing.T) {
 			p.Check = check
 			got := p.run(web...)
 			before, _, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.TestAPanicIsABugToo.func1, line ")
-			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: web: internal error: runtime error: invalid memory address or nil pointer dereference"})
+			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: web: a bug: runtime error: invalid memory address or nil pointer dereference"})
 			if strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("not one line: %q", got.Stderr)
 			}
@@ -247,7 +248,7 @@ func TestASignalBeforeTheCheckActed(t *testing.T) {
 		var stdout, stderr strings.Builder
 		p.Stdout, p.Stderr = &stdout, &stderr
 		code := p.Run(ctx, append(web, test.flag))
-		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: Interrupted, Stderr: test.stderr})
+		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: exit.Interrupted, Stderr: test.stderr})
 	}
 }
 
@@ -277,14 +278,14 @@ func TestWords(t *testing.T) {
 		{"witnesses and holders", failover.Guarded{
 			Witnesses: []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253", Answers: true}},
 			Holders:   []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}, {Address: "2001:db8::1"}},
-		}, `web: witness 172.16.0.254 does not answer
-web: witness 172.16.0.253 answers
-web: another machine answers for 172.16.0.1: 52:54:00:aa:bb:cc
-web: another machine answers for 2001:db8::1`},
+		}, `web: witness 172.16.0.254 does not reply
+web: witness 172.16.0.253 replies
+web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
+web: 2001:db8::1 is in use`},
 		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
 		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
 		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
-		{"mail that waits", run.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 letters sent\nweb: mail: 1 letter waiting: connection refused"},
+		{"mail that waits", run.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 emails sent\nweb: mail: 1 email pending: connection refused"},
 		{"a note", run.Note{Text: "no witness was found"}, "web: no witness was found"},
 		{"a loud note", run.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
 		{"what came from outside stays in its line", run.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
@@ -374,7 +375,7 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 		state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down, state.Unserved,
 		state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
 	} {
-		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(ExitCodes()), line) {
+		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(exit.Codes()), line) {
 			t.Errorf("help does not have %q", line)
 		}
 	}

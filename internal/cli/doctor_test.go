@@ -14,6 +14,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/doctor"
+	"pingover/internal/exit"
 	"pingover/state"
 )
 
@@ -82,20 +83,20 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 	p := physician(nil)
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--mail-ca", "/none"), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
-      → change that setting, or what it names
+      → change that setting, or the file it names
 `})
 	dir := checked(t, "web")
-	path := filepath.Join(dir, "web.json")
+	path := filepath.Join(dir, "web.settings")
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; it names commands to run, and is not believed\n" +
-		"      → when you know what is in it: chmod go-w " + path + "\n"})
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; settings name commands to run, ignored\n" +
+		"      → after reviewing it: chmod go-w " + path + "\n"})
 
 	gone := t.TempDir()
 	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
 	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
-      → what is not given here is as the last check of web had it
+      → settings without a flag are those of the last check of web
 `})
 	// The command line is the operator's own, and mended there.
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--count", "0"), printed{Code: 64, Stderr: "pingover: --count \"0\": out of range (1 to 100)\n"})
@@ -133,7 +134,7 @@ func TestADoctorIsInterrupted(t *testing.T) {
 	})
 	var stdout strings.Builder
 	p.Stdout, p.Stderr = &stdout, &stdout
-	if code := p.Run(ctx, []string{"doctor", "--host", "172.16.0.2"}); code != Interrupted || stdout.String() != "" {
+	if code := p.Run(ctx, []string{"doctor", "--host", "172.16.0.2"}); code != exit.Interrupted || stdout.String() != "" {
 		t.Errorf("code %d, printed %q", code, stdout.String())
 	}
 }
@@ -141,7 +142,7 @@ func TestADoctorIsInterrupted(t *testing.T) {
 func TestABugOfADoctor(t *testing.T) {
 	p := physician(func(config.Cluster, bool) []doctor.Finding { panic("oh") })
 	got := p.run("doctor", "--host", "172.16.0.2")
-	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: internal error: oh (pingover/internal/cli.TestABugOfADoctor") {
+	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: a bug: oh (pingover/internal/cli.TestABugOfADoctor") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -98,7 +98,7 @@ func TestMetricsAsText(t *testing.T) {
 	const name = "a \"quoted\" \\ name\nof two lines"
 	text := metricsText([]status{known(standing(name), here())})
 	head, _, _ := strings.Cut(text, "# HELP pingover_held")
-	want := `# HELP pingover_up Whether the primary answered at the last check; missing where it could not be asked.
+	want := `# HELP pingover_up Whether the primary replied at the last check; missing if it could not be asked.
 # TYPE pingover_up gauge
 pingover_up{cluster="a \"quoted\" \\ name\nof two lines"} 1
 `

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/state"
@@ -166,7 +167,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "it did not answer"}, nil
 		})
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: what has begun is finished first\npingover: web: took-over: it did not answer\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: finishing what has begun\npingover: web: took-over: it did not answer\n"})
 	})
 	bubble("at once", t, func(t *testing.T) {
 		w := watching(lasting(0))
@@ -215,9 +216,9 @@ func (e endings) run(flags ...string) printed {
 
 func TestAWatchDoesNotRepeatItself(t *testing.T) {
 	var (
-		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 answers"}
+		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 replies"}
 		holding = failover.Report{Outcome: state.Holding, Reason: "holding 172.16.0.1", Changed: true}
-		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness answers", Changed: true}
+		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness replies", Changed: true}
 		right   = &run.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
 		gone    = &run.Error{Code: 78, Text: "there is no interface \"eth1\""}
 		taken   = &run.Error{Code: 75, Text: "another run is checking this cluster"}
@@ -229,11 +230,11 @@ func TestAWatchDoesNotRepeatItself(t *testing.T) {
 		stderr string
 	}{
 		{"nothing is new", endings{{report: fine}, {report: fine}, {report: fine}}, 0, ""},
-		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness answers
+		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness replies
 pingover: web: holding: holding 172.16.0.1
-pingover: web: blocked: no witness answers
+pingover: web: blocked: no witness replies
 `},
-		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness answers\n"},
+		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness replies\n"},
 		{"an error that lasts, and ends", endings{{err: right}, {err: right}, {err: taken}, {err: right}, {report: fine}, {report: fine}}, 0, `pingover: web: no right to ping
 hint: run it as root
 pingover: web: ok: 172.16.0.2 answers
@@ -262,10 +263,10 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: run.Note{Text: "nobody is told"}}, {report: fine, tell: run.Note{Text: "nobody is told"}}, {report: holding}}
+		e := endings{{report: fine, tell: run.Note{Text: "no recipient"}}, {report: fine, tell: run.Note{Text: "no recipient"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
-		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: nobody is told\npingover: web: holding: holding 172.16.0.1\n"})
+		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: no recipient\npingover: web: holding: holding 172.16.0.1\n"})
 	})
 }
 
@@ -278,7 +279,7 @@ func TestAPanicDoesNotEndAWatch(t *testing.T) {
 			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
 		})
 		got := w.run(watchWeb("--for", "25s")...)
-		if !strings.HasPrefix(got.Stderr, "pingover: web: internal error: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
+		if !strings.HasPrefix(got.Stderr, "pingover: web: a bug: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
 			t.Errorf("%+v", got)
 		}
 		w.wantBeats(t, "web", 0, 10*time.Second, 20*time.Second)
@@ -303,7 +304,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		})
 		want(t, w.run("watch", "--file", path, "--every", "2s", "--verbose"), printed{Code: 70, Stderr: `pingover: b: ok: fine
 pingover: a: given up
-b: ended by the end of this watch, in which a check hangs before it had changed anything
+b: ended by the end of this watch, because a check hangs before it had changed anything
 `})
 	})
 }
@@ -413,5 +414,63 @@ func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 		if got := all[0].Last.Outcome; got != test.want {
 			t.Errorf("made %s later: %s, want %s", test.made.Sub(now), got, test.want)
 		}
+	}
+}
+
+// A panic and a hung switch were once reported as "ended by SIGTERM before it had
+// changed anything" when a signal had arrived, and watch then ended with 0.
+func TestASignalDoesNotHideAFailure(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		check   Act
+		checked int // exit code of check
+		watch   int
+		text    string
+	}{
+		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: a bug: lost ("},
+		{"a hung switch", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &run.Error{Code: 32, Hung: true, Text: "given up"}
+		}, 32, 70, "pingover: web: given up\n"},
+		{"a check that hung", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &run.Error{Code: 20, Hung: true, Text: "given up"}
+		}, 20, 70, "pingover: web: given up\n"},
+		{"a check that was interrupted", func(ctx context.Context, _ config.Cluster, _ failover.Options) (failover.Report, error) {
+			return failover.Report{}, context.Cause(ctx)
+		}, exit.Interrupted, 0, "web: ended by SIGTERM before it had changed anything\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for command, code := range map[string]int{"check": test.checked, "watch": test.watch, "takeover": test.checked} {
+				ctx, end := context.WithCancelCause(t.Context())
+				var stderr strings.Builder
+				p := faked(nil)
+				p.Stderr = &stderr
+				p.Check = func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+					end(errors.New("SIGTERM"))
+					return test.check(ctx, c, o)
+				}
+				p.TakeOver = p.Check
+				got := p.Run(ctx, []string{command, "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1", "--verbose"})
+				if got != code || !strings.HasPrefix(stderr.String(), test.text) {
+					t.Errorf("%s: code %d, want %d; stderr %q", command, got, code, stderr.String())
+				}
+			}
+		})
+	}
+}
+
+func TestASignalDoesNotHideTheFailureOfAnotherCluster(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	p := faked(nil)
+	p.Stderr = io.Discard
+	p.Check = func(ctx context.Context, c config.Cluster, _ failover.Options) (failover.Report, error) {
+		if c.Name == "a" {
+			<-ctx.Done()
+			return failover.Report{}, context.Cause(ctx)
+		}
+		end(errors.New("SIGTERM"))
+		return failover.Report{Outcome: state.ReleaseFailed, Code: 31}, nil
+	}
+	if code := p.configuredBy(fileOf(t, "a", "b")).Run(ctx, []string{"check"}); code != 31 {
+		t.Errorf("code %d, want 31", code)
 	}
 }

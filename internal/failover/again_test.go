@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -31,10 +31,10 @@ func slow(w *Env, rtt time.Duration) {
 		}
 		whole := time.Duration(p.Count-1)*p.Interval + p.Timeout
 		if rtt > whole {
-			run.Sleep(ctx, whole)
+			proc.Sleep(ctx, whole)
 			return check.Round{Verdict: check.Down, Sent: p.Count}
 		}
-		if !run.Sleep(ctx, rtt) {
+		if !proc.Sleep(ctx, rtt) {
 			return check.Round{Sent: 1, Err: context.Cause(ctx)}
 		}
 		return check.Round{Verdict: check.Up, Sent: 1, Received: 1, RTT: rtt}
@@ -88,12 +88,12 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: assigned here again")
 		})
 	})
-	t.Run("released by hand", func(t *testing.T) {
+	t.Run("released manually", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.do(s.primary.die)
 			s.ends(state.TookOver, "")
 			s.do(s.gateway.die)
-			s.want(s.release(Options{}), state.Blocked, "not released: whether somebody takes 172.16.0.1 over cannot be asked: no witness replies")
+			s.want(s.release(Options{}), state.Blocked, "not released: it cannot be verified whether another machine takes 172.16.0.1: no witness replies")
 			if !s.standby.holds(vipAddr) {
 				t.Error("it is on nobody")
 			}
@@ -124,7 +124,7 @@ func TestOpenAndTaken(t *testing.T) {
 			s.primary.noPing = true
 			s.gateway.die()
 		})
-		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		s.want(s.minute(), state.Released, "an interrupted release is finished")
 	})
 }
 
@@ -159,7 +159,7 @@ func TestForcePingsNobody(t *testing.T) {
 				prepare(s, &w)
 				report, err := TakeOverIn(t.Context(), w, s.settings, Options{Force: true})
 				must(t, err)
-				s.want(report, state.TookOver, "by force")
+				s.want(report, state.TookOver, "with --force")
 				if slices.Contains(s.calls("ping"), "ping 10.9.9.9") {
 					t.Error("it was pinged")
 				}
@@ -235,7 +235,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 				locked = true
 				return unlock, err
 			}
-			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+			w.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 				wire, err := listen(l, own, addrs...)
 				return hanging{wire, func() {
 					if locked {
@@ -337,7 +337,7 @@ func TestOneOfTwoWitnessesCannotBeAsked(t *testing.T) {
 		s.ends(state.TookOver, "")
 		s.do(func() { s.cut = func(a, b *machine) bool { return a == s.standby || b == s.standby } })
 		s.minute()
-		s.want(s.minute(), state.Released, "no witness has answered in two checks in a row")
+		s.want(s.minute(), state.Released, "no witness has replied in two checks in a row")
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -87,7 +88,7 @@ func resolveConflict(ctx context.Context, j *job, asker *vip.Asker, o Observatio
 // replies.
 func waitForPeer(ctx context.Context, j *job, asker *vip.Asker, l Local, conflict state.Holder) state.Holder {
 	j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", conflict.MAC, conflict.Address)})
-	if !run.Sleep(ctx, config.PeerPatience) {
+	if !proc.Sleep(ctx, config.PeerPatience) {
 		return conflict
 	}
 	return stillThere(ctx, j, asker, l)

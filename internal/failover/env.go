@@ -25,11 +25,11 @@ import (
 // something else; the clock is Go's own, which testing/synctest fakes.
 type Env struct {
 	Snapshot  func() (*vip.Snapshot, error)
-	Route     func(netip.Addr) (vip.Route, error)
-	Gateway   func(link string, v6 bool) (netip.Addr, bool, error)
+	Route     func(to, from netip.Addr) (vip.Route, error)
+	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
 	Ping      run.Ping
-	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error)
+	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
@@ -81,7 +81,7 @@ func Real(c config.Cluster) (Env, error) {
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return check.Lookup(ctx, name, resolveTimeout)
 		},
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:       proc.Run,
@@ -103,7 +103,7 @@ func Real(c config.Cluster) (Env, error) {
 	server := notify.Server{
 		Via:  notify.Via(c.Mail.Via),
 		From: c.Mail.From, User: c.Mail.User, Password: c.Mail.Password,
-		Timeout: c.Mail.Timeout, Hostname: hostname(),
+		Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
 	}
 	if c.Mail.CAFile != "" {
 		pem, unread := os.ReadFile(c.Mail.CAFile)

@@ -46,7 +46,7 @@ func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) 
 	x.Record, x.RecordErr = readRecord(j)
 	x.Local, x.Refused = survey(ctx, j, &x.Record)
 	l := x.Local
-	x.About = aboutCluster(j, l)
+	x.About = aboutCluster(j, l, x.Record.Neighbour)
 	if l.Snapshot == nil {
 		return x
 	}

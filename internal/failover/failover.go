@@ -192,10 +192,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	told := factsOf(j, rec, r)
 	var draft notify.Draft
-	rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, obs.Local), told, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
+	rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, obs.Local, rec.Neighbour), told, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
 	rec.BackReported = draft.BackReported
 	draft.All = append(draft.All, drafted.All...)
 	saveErr := j.Save(&rec, !rec.Quiet() || changed)
+	if saveErr == nil {
+		keepSettings(j)
+	}
 
 	if saveErr == nil || r.Moved { // what cannot be crossed off is not run again and again
 		rec, draft, r, saveErr = runPendingHook(ctx, j, rec, draft, r, told, saveErr)
@@ -215,6 +218,17 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
 	return report(j, rec, r, changed, saveErr)
+}
+
+// keepSettings keeps the settings for what is done by the cluster's name alone.
+// Those of a manual command are for once.
+func keepSettings(j *job) {
+	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
+		return
+	}
+	if err := j.Dir.SaveSettings(j.set.Name, j.set.Given); err != nil {
+		j.Infof("the settings cannot be kept: %v", err)
+	}
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise

@@ -207,7 +207,7 @@ func TestASignalAtAnyTime(t *testing.T) {
 				t.Errorf("signal after %v: error %v, %s, here %t, the record says %s, pending %v, %d changes, %d letters wait, %d sent", at, err,
 					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Recent), len(rec.Outbox), len(s.standby.mailbox))
 			}
-			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			if n := count(s.subjects(), "took over"); n != 1 || len(s.standby.mailbox) != 1 {
 				t.Errorf("signal after %v: letters of the next run: %q", at, s.subjects())
 			}
@@ -286,7 +286,7 @@ func TestAKillAtAnyTime(t *testing.T) {
 				}
 
 				s.minute()
-				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 				rec := s.standby.record(t, "web")
 				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
 					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Recent)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -182,13 +183,13 @@ func (g *guards) ask() {
 	for n := time.Duration(1); ; n++ {
 		g.askAll(false)
 		if left := time.Until(end.Add(-lastQuestion)); left <= every {
-			if run.Sleep(g.ctx, left) {
+			if proc.Sleep(g.ctx, left) {
 				g.askAll(true)
-				run.Sleep(g.ctx, time.Until(end))
+				proc.Sleep(g.ctx, time.Until(end))
 			}
 			break
 		}
-		if !run.Sleep(g.ctx, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+		if !proc.Sleep(g.ctx, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
 			break
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"pingover/internal/run"
+	"pingover/internal/proc"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -49,7 +49,7 @@ func keepingLeases(j *job, l Local, aliases []state.Alias, work func()) []state.
 	ctx, end := context.WithCancel(context.Background())
 	var renewals sync.WaitGroup
 	renewals.Go(func() {
-		for run.Sleep(ctx, j.set.Lease/3) {
+		for proc.Sleep(ctx, j.set.Lease/3) {
 			for _, alias := range renewed {
 				_, _ = j.Tool.Renew(ctx, alias) // what fails here, the next run reports
 			}

@@ -71,7 +71,7 @@ func prefixes(l Local, here bool) (p []netip.Prefix) {
 }
 
 // aboutCluster is what messages say of the cluster.
-func aboutCluster(j *job, l Local) notify.Cluster {
+func aboutCluster(j *job, l Local, primary string) notify.Cluster {
 	dir := ""
 	if len(j.set.Given["state-dir"]) > 0 {
 		dir = j.set.StateDir
@@ -81,7 +81,7 @@ func aboutCluster(j *job, l Local) notify.Cluster {
 		vips = append(vips, a.Prefix)
 	}
 	return notify.Cluster{
-		Name: j.set.Name, Host: j.set.Host, VIPs: vips,
+		Name: j.set.Name, Host: j.set.Host, PrimaryMAC: primary, VIPs: vips,
 		Interface: l.shownInterface(), Hostname: hostname(), StateDir: dir, To: j.set.Mail.To,
 	}
 }
@@ -106,7 +106,7 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 			failed = &notify.HookFailure{Hook: pending.Hook, Reason: result.Err.Error(), Command: command}
 		}
 		f.Time = now()
-		rec.Head, draft = draft.HookRan(rec.Head, aboutCluster(j, r.Obs.Local), f, pending.Event, command, failed)
+		rec.Head, draft = draft.HookRan(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, pending.Event, command, failed)
 	}
 	rec.PendingHook = nil
 	return rec, draft, r, j.Save(&rec, true)
@@ -142,7 +142,7 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 	if len(j.set.Mail.To) == 0 {
 		return rec, true
 	}
-	rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local), f, saveErr.Error())
+	rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
 	left, err := j.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
 	j.Event(run.Delivered{Sent: len(rec.Outbox) - len(left), Waiting: len(left), Error: err})
 	rec.Outbox = left

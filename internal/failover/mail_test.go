@@ -68,9 +68,9 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.settings.Mail.Remind = 10 * time.Minute
 		s.primary.noPing = true
 		for range 9 {
-			s.want(s.minute(), state.Blocked, "it answers ARP: it is alive")
+			s.want(s.minute(), state.Blocked, "it replies to ARP: it is alive")
 		}
-		first := letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"}
+		first := letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"}
 		s.wantLetters(first)
 		s.minute()
 		s.minute()
@@ -82,7 +82,7 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.wantLetters(first, reminder)
 		s.minute()
 		s.minute()
-		s.wantLetters(first, reminder, letter{"C", "A", "web: switching is no longer refused on HOSTNAME"})
+		s.wantLetters(first, reminder, letter{"C", "A", "[pingover] web: RESOLVED: 172.16.0.2 replies again"})
 		if diff := cmp.Diff([]state.Alert(nil), s.standby.record(t, "web").Alerts); diff != "" {
 			t.Errorf("troubles (-want +got):\n%s", diff)
 		}
@@ -99,7 +99,7 @@ func TestUnknownIsMailedTheThirdTime(t *testing.T) {
 				t.Errorf("%d letters, want %d", got, want)
 			}
 		}
-		s.wantLetters(letter{"A", "", "web: HOSTNAME cannot check 172.16.0.2"})
+		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: HOSTNAME cannot check 172.16.0.2"})
 	})
 }
 
@@ -133,7 +133,7 @@ func TestMailThatCannotLeave(t *testing.T) {
 		if diff := cmp.Diff([]int{1, 1, 1, 0, 0}, waiting); diff != "" {
 			t.Errorf("letters waiting after each run (-want +got):\n%s", diff)
 		}
-		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 	})
 }
 
@@ -181,7 +181,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				s.primary.die()
 				report := s.minute()
 				if report.Outcome != state.StateFailed || report.Code != 32 || report.Error == nil || !report.Changed ||
-					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "nor does anybody for 172.16.0.1") {
+					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "172.16.0.1 is not in use") {
 					t.Errorf("report %+v", report)
 				}
 				if !s.standby.holds(vipAddr) {
@@ -193,7 +193,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				for range 4 {
 					s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 				}
-				s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+				s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 				if len(s.standby.mailbox) == 0 {
 					return
 				}
@@ -216,7 +216,7 @@ func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
 		report, _, err := s.standby.run(ctx, s.settings, false)
 		must(t, err)
 		s.want(report, state.StateFailed, "")
-		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 		s.quiet()
 	})
 }
@@ -231,7 +231,7 @@ func TestTroubleThatCannotBeWritten(t *testing.T) {
 		for range 4 {
 			s.want(s.minute(), state.Blocked, "it is alive")
 		}
-		s.wantLetters(letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"})
 	})
 }
 

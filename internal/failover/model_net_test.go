@@ -17,7 +17,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -63,6 +62,7 @@ type unit struct {
 	watch    watched
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
+	open     bool   // a release was open when the last check came to its end
 	untold   string // the switch that no letter has told of yet
 	blocked  bool   // the last letter about a switch said that it was refused
 }
@@ -259,7 +259,7 @@ func (r *modelRun) world() Env {
 			defer r.leave(true, false)
 			return r.u.kernel(), nil
 		},
-		Route: func(a netip.Addr) (vip.Route, error) {
+		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			if r.u.holds(a) {
@@ -267,14 +267,14 @@ func (r *modelRun) world() Env {
 			}
 			return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
 		},
-		Gateway: func(string, bool) (netip.Addr, bool, error) {
+		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
 			return gatewayAddr, true, nil
 		},
 		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
 			return netip.ParseAddr(host)
 		},
 		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			e := &modelEar{r: r, own: own, addrs: addrs}
@@ -369,7 +369,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 		if replied {
 			wait = first.Sub(now)
 		}
-		if !run.Sleep(ctx, wait) {
+		if !proc.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -382,7 +382,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 // modelEar is a Wire.
 type modelEar struct {
 	r     *modelRun
-	own   func(net.HardwareAddr) bool
+	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply // At may be yet to come
 	news  chan struct{}
@@ -393,7 +393,7 @@ func (n *model) note(o *unit, h vip.Reply) {
 		return
 	}
 	for _, e := range o.run.ears {
-		if e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+		if e.own(h) || !slices.Contains(e.addrs, h.Address) {
 			continue
 		}
 		e.heard = append(e.heard, h)
@@ -531,7 +531,7 @@ func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
 	took := u.hookTime
 	u.n.trace("%s: runs %s, refused: %t", u.name, c.Argv[0], refused)
 	r.leave(true, true)
-	if !run.Sleep(ctx, took) {
+	if !proc.Sleep(ctx, took) {
 		return proc.Result{Argv: c.Argv, Code: -1, Duration: took, Err: context.Cause(ctx)}
 	}
 	r.enter(true, true)

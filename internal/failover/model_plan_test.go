@@ -224,6 +224,7 @@ var happenings = []happening{
 			if u.on {
 				u.unset(vipAddr)
 				u.reckoned.lost, u.untold = true, ""
+				u.gave = u.gave || u.open // what the open release would have removed
 			}
 		})
 	}},

@@ -173,7 +173,8 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 		}
 		return
 	}
-	u.gave = u.gave && report.Role == state.Releasing
+	u.open = report.Role == state.Releasing
+	u.gave = u.gave && u.open
 	u.released = u.released && r.verdict != check.Up
 	if err != nil {
 		n.fail("%s: a check could not be made: %v", u.name, err)

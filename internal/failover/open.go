@@ -2,7 +2,6 @@ package failover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,14 +66,6 @@ func adopt(j *job, rec state.Record) (state.Record, error) {
 		}
 	}
 	rec.Host = j.set.Host
-	if j.mode == modeCheck || rec.Settings == nil { // those of a manual command are for once
-		rec.Settings = j.set.Given
-	}
-	if !j.DryRun {
-		if err := errors.Join(j.Dir.MoveHistory(&rec.Head), j.Dir.MoveDays(&rec.Head)); err != nil {
-			j.Infof("%v", err) // what was not moved stays in the record
-		}
-	}
 	return rec, nil
 }
 
@@ -138,7 +129,7 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		if plans, _ := raisePlans(j, l, func(netip.Addr) bool { return true }); drift == state.AliasGone {
 			facts.Undo = lines(plans)
 		}
-		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l), facts, notify.Policy{})
+		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l, rec.Neighbour), facts, notify.Policy{})
 	}
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
@@ -186,7 +177,7 @@ func ShortLease(c config.Cluster, gap time.Duration) string {
 func leftovers(j *job, rec state.Record, l Local) (left []state.Alias) {
 	for _, a := range rec.VIPs {
 		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.Snapshot.Holds(a.Prefix.Addr()) {
-			a.Raised = true
+			a.Raised, a.LeftOver = true, true
 			left = append(left, a)
 		}
 	}

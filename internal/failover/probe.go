@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -79,7 +80,7 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 		return o
 	}
 	j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
-	if !run.Sleep(ctx, j.set.RetryWait) {
+	if !proc.Sleep(ctx, j.set.RetryWait) {
 		return o
 	}
 	if o.Local = o.again(j); len(o.faults) > 0 {

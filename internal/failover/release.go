@@ -90,7 +90,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	case err != nil:
 		// The hand-over could not be verified. The intent stays open: the next run
 		// asks again.
-		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; but whether another machine has taken it cannot be asked: "+err.Error()
+		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; but it cannot be verified whether another machine has taken it: "+err.Error()
 	case len(left) == 0:
 		a.announceOthers(given)
 		a.handedOver(d, change)

@@ -153,7 +153,7 @@ func TestTwoInterfaces(t *testing.T) {
 		s.standby.plug("eth1", "other", 30, "10.0.0.3/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
 		s.primary.die()
-		report := s.ends(state.TookOver, "nor does anybody for 172.16.0.1, 10.0.0.1")
+		report := s.ends(state.TookOver, "172.16.0.1, 10.0.0.1 are not in use")
 		want := []string{
 			"ip addr add 172.16.0.1/16 dev eth0 label eth0:1",
 			"ip addr add 10.0.0.1/8 dev eth1 label eth1:1",
@@ -178,7 +178,7 @@ func TestTwoInterfaces(t *testing.T) {
 		s.add("else", 40).plug("eth1", "other", 41, "10.0.0.1/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
 		s.primary.die()
-		report := s.ends(state.Blocked, "somebody answers for 10.0.0.1")
+		report := s.ends(state.Blocked, "10.0.0.1 is in use")
 		if diff := cmp.Diff([]state.Holder{{Address: "10.0.0.1", MAC: "02:00:00:00:00:29"}}, report.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
 		}
@@ -190,9 +190,9 @@ func TestTwoInterfaces(t *testing.T) {
 func TestTheHostIsAVirtualIP(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host = "172.16.0.1"
-		s.want(s.minute(), state.OK, "172.16.0.1 answers")
+		s.want(s.minute(), state.OK, "172.16.0.1 replies")
 		s.primary.die()
-		s.want(s.minute(), state.TookOver, "172.16.0.1 does not answer, nor does anybody for 172.16.0.1")
+		s.want(s.minute(), state.TookOver, "172.16.0.1 does not reply, and 172.16.0.1 is not in use")
 		s.forget()
 		s.want(s.minute(), state.Holding, "172.16.0.1 is on this machine now, so a ping would answer itself")
 		if s.took != holdGuard {
@@ -202,8 +202,8 @@ func TestTheHostIsAVirtualIP(t *testing.T) {
 			t.Errorf("pinged: %v", got)
 		}
 		s.do(s.primary.boot)
-		s.want(s.minute(), state.Released, "172.16.0.1 is also at 02:00:00:00:00:02")
-		s.want(s.minute(), state.OK, "172.16.0.1 answers")
+		s.want(s.minute(), state.Released, "172.16.0.1 is also assigned at 02:00:00:00:00:02")
+		s.want(s.minute(), state.OK, "172.16.0.1 replies")
 	})
 }
 
@@ -225,7 +225,7 @@ func TestTheHostComesHereInTheWait(t *testing.T) {
 func TestLoopbackHostWithoutVIP(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host, s.settings.VIPs = "127.0.0.1", nil
-		s.ends(state.OK, "127.0.0.1 answers")
+		s.ends(state.OK, "127.0.0.1 replies")
 	})
 }
 

@@ -132,7 +132,7 @@ func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
 		l.Route.Local = true
 		return
 	}
-	l.Route, err = j.Route(l.Address)
+	l.Route, err = j.Route(l.Address, j.set.Source)
 	switch {
 	case err != nil:
 		fault(FaultRoute, "no %v", err)
@@ -316,7 +316,7 @@ func findWitnesses(j *job, rec *state.Record, l *Local) {
 	}
 	for _, a := range addresses {
 		w := run.Witness{Address: a}
-		if route, err := j.Route(a); err == nil && route.OnLink {
+		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {
 			w.Link = route.Interface
 		}
 		l.Witnesses = append(l.Witnesses, w)
@@ -339,7 +339,7 @@ func gateways(j *job, rec *state.Record, l *Local) (found []state.Gateway) {
 		if !families[v6] {
 			continue
 		}
-		gateway, ok, err := j.Gateway(name, v6)
+		gateway, ok, err := j.Gateway(name, v6, j.set.Source)
 		if err != nil || !ok {
 			gateway = rec.Gateway(name, v6)
 		}
@@ -406,7 +406,7 @@ func (l Local) shownInterface() string {
 // the kernel knows. A witness that cannot be asked all the same is no sign of
 // isolation: the fault is in this machine.
 func (l Local) leads(j *job, a netip.Addr) bool {
-	route, err := j.Route(a)
+	route, err := j.Route(a, netip.Addr{})
 	return err == nil && l.LinkFault(route.Interface) == ""
 }
 

@@ -75,7 +75,7 @@ func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.A
 	if a.intent != nil {
 		change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
 		if len(d.Raise) == 0 { // all of it was assigned by a run that was killed
-			change.Reason = a.intent.Reason + "; a takeover that was interrupted is finished"
+			change.Reason = a.intent.Reason + "; an interrupted takeover is finished"
 			change.Evidence = a.intent.Evidence
 		}
 	}
@@ -117,7 +117,7 @@ func yieldAssigned(ctx context.Context, j *job, asker *vip.Asker, taken Result, 
 		left, err := a.offerToPeer(act, y.addrs, config.PeerReleased)
 		switch {
 		case err != nil:
-			change.Reason += "; but whether another machine has it now cannot be asked: " + err.Error()
+			change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
 		case len(left) == len(y.addrs):
 			assigned, failed := a.assign(act, func() []netip.Addr { return a.done.Obs.unclaimed(asker, left) })
 			if len(assigned) > 0 {

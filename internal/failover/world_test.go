@@ -261,7 +261,7 @@ func (m *machine) world() Env {
 			defer m.net.mu.Unlock()
 			return m.kernel(), nil
 		},
-		Route: func(a netip.Addr) (vip.Route, error) {
+		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			if err := m.called("route to %s", a); err != nil {
 				return vip.Route{}, err
 			}
@@ -269,7 +269,7 @@ func (m *machine) world() Env {
 			defer m.net.mu.Unlock()
 			return m.route(a)
 		},
-		Gateway: func(link string, v6 bool) (netip.Addr, bool, error) {
+		Gateway: func(link string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
 			if err := m.called("gateway of %s, v6 %t", link, v6); err != nil {
 				return none, false, err
 			}
@@ -293,7 +293,7 @@ func (m *machine) world() Env {
 			return none, fmt.Errorf("host %q: no such host", host)
 		},
 		Ping: m.ping,
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (vip.Conn, error) {
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
@@ -408,7 +408,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 		case i == p.Count-1:
 			wait = p.Timeout
 		}
-		if !run.Sleep(ctx, wait) {
+		if !proc.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -425,7 +425,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 type earpiece struct {
 	m     *machine
 	link  string
-	own   func(net.HardwareAddr) bool
+	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply
 	news  chan struct{}
@@ -439,7 +439,7 @@ func (e *earpiece) wake() {
 
 // note is called under do.
 func (e *earpiece) note(h vip.Reply) {
-	if e.err != nil || e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
+	if e.err != nil || e.own(h) || !slices.Contains(e.addrs, h.Address) {
 		return
 	}
 	h.At = time.Now()

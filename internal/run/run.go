@@ -120,6 +120,11 @@ func (r *Run) Load() (*state.Record, error) {
 	if err != nil {
 		r.Warnf("%v; going on with what the kernel shows", err)
 	}
+	if !r.DryRun {
+		if err := errors.Join(r.Dir.MoveHistory(&rec.Head), r.Dir.MoveDays(&rec.Head)); err != nil {
+			r.Infof("%v", err) // what was not moved stays in the record
+		}
+	}
 	return rec, nil
 }
 
@@ -166,16 +171,4 @@ func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([
 		reason = &text
 	}
 	return left, reason
-}
-
-// Sleep waits for d, or less when ctx ends; then it returns false.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -66,7 +67,7 @@ func (a WitnessAsker) Ask(ctx context.Context, w Witness, onStart func()) Witnes
 	}
 	if a.Once {
 		replies.End = replies.Start
-	} else if Sleep(ctx, time.Until(a.Began.Add(a.Length-window))) {
+	} else if proc.Sleep(ctx, time.Until(a.Began.Add(a.Length-window))) {
 		replies.End = a.within(ctx, &replies, window)
 	}
 	return replies
@@ -83,7 +84,7 @@ func (a WitnessAsker) within(ctx context.Context, w *WitnessReplies, window time
 	if round.Verdict == check.Up {
 		return "ping"
 	}
-	Sleep(ctx, time.Until(began.Add(window)))
+	proc.Sleep(ctx, time.Until(began.Add(window)))
 	protocol, cannot := a.Neighbour(w.Witness, began)
 	if protocol == "" && round.Verdict == check.Unknown && ctx.Err() == nil && cannot {
 		w.NotAsked = true

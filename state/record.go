@@ -4,7 +4,6 @@ package state
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -173,21 +172,6 @@ type Witness struct {
 type Holder struct {
 	Address string `json:"address"`
 	MAC     string `json:"mac"`
-}
-
-// whole is a copy of the record in which no list of the evidence is nil.
-func (r *Record) whole() *Record {
-	c := *r
-	c.Recent = slices.Clone(r.Recent)
-	for i := range c.Recent {
-		c.Recent[i].Evidence = c.Recent[i].Evidence.whole()
-	}
-	if r.Pending != nil {
-		pending := *r.Pending
-		pending.Evidence = pending.Evidence.whole()
-		c.Pending = &pending
-	}
-	return &c
 }
 
 // Ours says whether pingover raised an alias of the record. A run that was killed

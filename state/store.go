@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -164,6 +166,11 @@ func Parse(data []byte) (*Record, error) {
 			return nil, errors.New("a virtual IP of it is not an address")
 		}
 	}
+	var wrong error
+	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { wrong = cmp.Or(wrong, sensible(*t)) })
+	if wrong != nil {
+		return nil, wrong
+	}
 	for i := range rec.Recent {
 		rec.Recent[i].identify()
 	}
@@ -175,7 +182,8 @@ func Parse(data []byte) (*Record, error) {
 // durable, it also survives a power cut: the file is synced before the rename
 // (or an empty one could come back) and the directory after it (or the old
 // one could). The temporary file has a fixed name, for the caller holds the
-// lock: what a killed run left is used again, not collected.
+// lock: what a killed run left is used again, not collected. Times of the record
+// become UTC and whole seconds, in rec, too.
 func (d Dir) Save(rec *Record, durable bool) error {
 	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
@@ -187,11 +195,11 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if err := d.moveSettings(rec); err != nil {
 		return err
 	}
-	data, err := json.Marshal(rec.whole())
+	data, err := rec.encode()
 	if err != nil {
 		return err
 	}
-	return replace(path, append(data, '\n'), 0o644, durable)
+	return replace(path, data, 0o644, durable)
 }
 
 // replace writes a file anew, under another name first. Its mode is this one

@@ -317,6 +317,50 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 	}
 }
 
+// TestTimesAreWrittenInUTC and whole seconds, wherever they come from.
+func TestTimesAreWrittenInUTC(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	zone := time.FixedZone("here", 2*60*60)
+	want := fullRecord()
+	rec := fullRecord()
+	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { *t = t.In(zone).Add(999 * time.Millisecond) })
+	if rec.Since.Equal(want.Since) || rec.Last.Time.Equal(want.Last.Time) || rec.Recent[0].Time.Equal(want.Recent[0].Time) {
+		t.Fatal("not all times are visited")
+	}
+	ok(t, d.Save(rec, false))
+	wantRecord(t, d, want)
+	saved, err := os.ReadFile(d.path("web", ".json"))
+	ok(t, err)
+	if strings.Contains(string(saved), "+02:00") || strings.Contains(string(saved), ".999") {
+		t.Errorf("the record has local times or parts of seconds: %s", saved)
+	}
+}
+
+// TestRecordNeverGrowsPastWhatCanBeReadBack: evidence is cut, the oldest first.
+func TestRecordNeverGrowsPastWhatCanBeReadBack(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	rec := smallRecord()
+	for i := range 3 {
+		c := Change{Event: fmt.Sprint(i), Outcome: TookOver}
+		c.Evidence.Commands = []Command{{Argv: []string{"hook"}, Output: strings.Repeat("x", maxRecord/2-1000)}}
+		rec.Add(Entry{Change: c})
+	}
+	ok(t, d.Save(rec, false))
+	got, err := d.Load("web", true)
+	ok(t, err)
+	var kept []int
+	for _, e := range got.Recent {
+		kept = append(kept, len(e.Evidence.Commands))
+	}
+	if diff := same([]int{0, 1, 1}, kept); diff != "" {
+		t.Errorf("commands kept of each change (-want +got):\n%s", diff)
+	}
+	rec.Thread = strings.Repeat("x", maxRecord)
+	wantError(t, d.Save(rec, false), "the record has 16 MiB, more than could be read back")
+}
+
 func TestClustersHaveTheirOwnRecords(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
@@ -387,6 +431,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"change after the year 9999 in UTC", with(`"kind": "change",
 			"event": "20260301T030405Z-ABCDEFGH",
 			"time": "2026-03-01T03:04:05Z"`, `"kind": "change", "time": "9999-12-31T23:59:59-01:00"`), "an entry of its history: time 9999-12-31 23:59:59 -0100 -0100 is out of range"},
+		{"time before the year 1 in UTC", with(`"2026-03-01T03:01:05Z"`, `"0000-01-01T00:00:00+01:00"`), "time 0000-01-01 00:00:00 +0100 +0100 is out of range"},
 		{"day that is none", with(`"day": "2026-03-01"`, `"day": "Sunday"`), `day "Sunday", must be like 2026-03-01`},
 		{"time that is none", with(`"2026-03-01T03:01:05Z"`, `"yesterday"`), `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
 	} {

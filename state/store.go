@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is the directory in which the clusters' files stand.
+// Dir is the state directory: it has the files of all clusters.
 type Dir string
 
 // maxRecord is more bytes than a full record needs, also one of the first
@@ -29,8 +29,8 @@ const maxRecord = 16 << 20
 // of the pause command bounds it.
 const defaultPause = time.Hour
 
-// CorruptError is a record that cannot be believed. It was kept aside as Kept
-// when that was possible.
+// CorruptError is a file of ours that is corrupt, and ignored. It was kept as
+// Kept when that was possible.
 type CorruptError struct {
 	Path, Kept string
 	Err        error
@@ -67,7 +67,7 @@ func foreign(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// Foreign says whether something else stands in place of one of the cluster's
+// Foreign says whether something else is in place of one of the cluster's
 // files, or of the machine's: a *ForeignError for the first of them.
 func (d Dir) Foreign(cluster string) error {
 	for _, path := range d.Files(cluster) {
@@ -96,9 +96,9 @@ func foreignAt(path string) error {
 	return foreign(path, info)
 }
 
-// Load reads the record of a cluster; keep says whether a broken one may be
+// Load reads the record of a cluster; keep says whether a corrupt one may be
 // moved aside. A record that was never written is a new one for a machine
-// that stands by. The error, when there is one, is a *BrokenError (with a new
+// that stands by. The error, when there is one, is a *CorruptError (with a new
 // record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
@@ -253,8 +253,8 @@ func (d Dir) Clusters() ([]string, error) {
 	return names, err
 }
 
-// Pause pauses the cluster until then. It waits for nobody: a check that is
-// under way reads it again before it switches.
+// Pause pauses the cluster until then. It needs no lock: a check that is under
+// way reads it again before it switches.
 func (d Dir) Pause(cluster string, until time.Time) error {
 	path := d.path(cluster, ".pause")
 	if err := foreignAt(path); err != nil {
@@ -263,8 +263,10 @@ func (d Dir) Pause(cluster string, until time.Time) error {
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o644, true)
+	return replace(path, pauseText(until), 0o644, true)
 }
+
+func pauseText(until time.Time) []byte { return []byte(until.UTC().Format(time.RFC3339) + "\n") }
 
 // Resume ends the cluster's pause. It says whether there was one.
 func (d Dir) Resume(cluster string) (paused bool, err error) {
@@ -295,11 +297,11 @@ func (d Dir) PausedUntil(cluster string) (time.Time, error) {
 func parsePause(data []byte) (time.Time, error) {
 	var until time.Time
 	err := until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
-	return until, err
+	return until, cmp.Or(err, sensible(until))
 }
 
-// mkdir makes the directory where there is none, for anybody to read,
-// whatever the umask is. The mode of one that is there is its owner's choice.
+// mkdir makes the directory where there is none, readable by all users whatever
+// the umask is. The mode of one that is there is its owner's choice.
 func (d Dir) mkdir() error {
 	if _, err := os.Stat(string(d)); err == nil {
 		return nil

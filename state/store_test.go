@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	case partHoldActs:
 		err = keepLock(dir.LockSwitch(context.Background()))
 	case partSave:
-		err = saveForEver(dir)
+		err = saveWithoutEnd(dir)
 	case partUmask:
 		err = writeWithUmasks(dir)
 	default:
@@ -289,7 +289,7 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 		c, l := fullRecord().Recent[0], fullRecord().Outbox[0]
 		c.ID = fmt.Sprint(i)
 		c.Evidence.Commands[0].Output = strings.Repeat("é", 2048) // 4 KiB of each command's output are kept
-		l.Body = strings.Repeat("a line of a letter\n", 200)
+		l.Body = strings.Repeat("a line of a message\n", 200)
 		history.Recent, history.Outbox = append(history.Recent, c), append(history.Outbox, l)
 	}
 	empty := smallRecord()
@@ -381,9 +381,9 @@ func TestMachineThatNeverRanStandsBy(t *testing.T) {
 	wantFiles(t, dir)
 }
 
-// TestRecordThatCannotBeBelieved: nothing of a broken record is used. It is
+// TestCorruptRecordIsIgnored: nothing of it is used. It is
 // kept for a look at it, and the next record is written in its place.
-func TestRecordThatCannotBeBelieved(t *testing.T) {
+func TestCorruptRecordIsIgnored(t *testing.T) {
 	t.Parallel()
 	golden, err := os.ReadFile("testdata/record.json")
 	ok(t, err)
@@ -414,9 +414,9 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"virtual IP that is no address", with(`"prefix": "172.16.0.1/32"`, `"prefix": ""`), "a virtual IP of it is not an address"},
 		{"virtual IP without a prefix", with(`"prefix": "172.16.0.1/32"`, `"prefix": "172.16.0.1"`), `netip.ParsePrefix("172.16.0.1"): no '/'`},
 		{"address that is none", with(`"fe80::2%eth0"`, `"nonsense"`), `ParseAddr("nonsense"): unable to parse IP`},
-		{"letter to nobody", with(`"root@standby",
+		{"message without a recipient", with(`"root@standby",
 				"ops@example.org"`, ``), "a message in its outbox has no recipient or no Message-ID"},
-		{"letter without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a message in its outbox has no recipient or no Message-ID"},
+		{"message without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a message in its outbox has no recipient or no Message-ID"},
 		{"good checks below zero", with(`"good": 1`, `"good": -1`), "a count is below zero"},
 		{"up checks below zero", with(`"up": 2`, `"up": -1`), "a count is below zero"},
 		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "a count is below zero"},
@@ -443,7 +443,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 			write(t, path+".bad", "an older one")
 
 			got, err := d.Load("web", false)
-			wantBroken(t, err, path, "", test.want)
+			wantCorrupt(t, err, path, "", test.want)
 			wantError(t, err, fmt.Sprintf("%s is corrupt (%s), ignored", path, test.want))
 			if diff := same(freshRecord(), got); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
@@ -452,7 +452,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 			wantText(t, path+".bad", "an older one")
 
 			got, err = d.Load("web", true)
-			wantBroken(t, err, path, path+".bad", test.want)
+			wantCorrupt(t, err, path, path+".bad", test.want)
 			wantError(t, err, fmt.Sprintf("%s is corrupt (%s), ignored; kept as %[1]s.bad", path, test.want))
 			if diff := same(freshRecord(), got); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
@@ -467,15 +467,15 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 	}
 }
 
-func wantBroken(t *testing.T, err error, path, kept, why string) {
+func wantCorrupt(t *testing.T, err error, path, kept, why string) {
 	t.Helper()
-	var broken *CorruptError
-	if !errors.As(err, &broken) {
-		t.Fatalf("error %v, want a *BrokenError", err)
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) {
+		t.Fatalf("error %v, want a *CorruptError", err)
 	}
-	got := []string{broken.Path, broken.Kept, broken.Err.Error()}
+	got := []string{corrupt.Path, corrupt.Kept, corrupt.Err.Error()}
 	if diff := cmp.Diff([]string{path, kept, why}, got); diff != "" {
-		t.Errorf("broken (-want +got):\n%s", diff)
+		t.Errorf("corrupt (-want +got):\n%s", diff)
 	}
 }
 
@@ -488,19 +488,19 @@ func wantText(t *testing.T, path, want string) {
 	}
 }
 
-func TestBrokenRecordThatCannotBeMovedIsNotBelievedEither(t *testing.T) {
+func TestCorruptRecordThatCannotBeMovedIsIgnored(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	path := d.path("web", ".json")
 	write(t, path, "{}")
 	ok(t, os.Mkdir(path+".bad", 0o700))
 	_, err := d.Load("web", true)
-	wantBroken(t, err, path, "", "its version is 0, this program knows 1")
+	wantCorrupt(t, err, path, "", "its version is 0, this program knows 1")
 	wantText(t, path, "{}")
 }
 
 // TestRecordsOfOtherTimesAreRead: keys that came later are missing in an old
-// record, and keys that this program does not know may stand in a new one.
+// record, and keys that this program does not know may be in a new one.
 func TestRecordsOfOtherTimesAreRead(t *testing.T) {
 	t.Parallel()
 	got, err := Parse([]byte(`{"version":1,"cluster":"web","host":"172.16.0.2","role":"standby","favourite_colour":["blue"]}`))
@@ -580,7 +580,7 @@ func asOwnerOnly(f func()) error {
 	return <-done
 }
 
-// TestSymbolicLinkIsRefused: whoever can put a link into the directory must
+// TestSymbolicLinkIsRefused: a user who can put a link into the directory must
 // not choose what pingover, as root, overwrites.
 func TestSymbolicLinkIsRefused(t *testing.T) {
 	t.Parallel()
@@ -629,7 +629,7 @@ func TestSymbolicLinkIsRefused(t *testing.T) {
 	}
 }
 
-func TestBrokenRecordIsNotKeptThroughALink(t *testing.T) {
+func TestCorruptRecordIsNotKeptThroughALink(t *testing.T) {
 	t.Parallel()
 	d, target := Dir(t.TempDir()), filepath.Join(t.TempDir(), "target")
 	write(t, target, "untouched")
@@ -637,7 +637,7 @@ func TestBrokenRecordIsNotKeptThroughALink(t *testing.T) {
 	ok(t, os.Symlink(target, path+".bad"))
 	write(t, path, "{}")
 	_, err := d.Load("web", true)
-	wantBroken(t, err, path, path+".bad", "its version is 0, this program knows 1")
+	wantCorrupt(t, err, path, path+".bad", "its version is 0, this program knows 1")
 	wantText(t, target, "untouched")
 	wantText(t, path+".bad", "{}")
 }
@@ -714,8 +714,8 @@ func linkElsewhere(path string) error {
 	return os.Link(elsewhere, path)
 }
 
-// TestModesWhateverTheUmask: status reads the record as anybody, and the lock
-// is not for everybody to hold.
+// TestModesWhateverTheUmask: every user can read status, and only the owner
+// can hold the lock.
 func TestModesWhateverTheUmask(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -825,9 +825,9 @@ func TestReaderNeverSeesHalfARecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-const partSave = "save for ever"
+const partSave = "save without end"
 
-func saveForEver(d Dir) error {
+func saveWithoutEnd(d Dir) error {
 	for i := 0; ; i++ {
 		if err := d.Save(alternating(i), false); err != nil {
 			return err

@@ -367,7 +367,7 @@ func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
 	first := !r.last.IsZero() && r.began.Sub(r.last) < max(r.gap, time.Minute)*3/2
 	switched := done.Switched() && r.moved
 	if !switched && !first {
-		r.tell(Note{Text: r.unsaid.Error(), Warning: r.began.Minute() == 0})
+		r.tell(Note{Text: r.unsaid.Error(), Warning: state.HourBegins(r.began, r.gap)})
 		return false
 	}
 	r.shout("%v", r.unsaid)

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 
@@ -55,6 +56,9 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	settings, err := state.Dir(dir).Settings(name)
 	if err == nil {
 		return settings, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, &failover.Error{Code: codePermission, Text: fmt.Sprintf("%s: %v", name, err), Hint: "run it as the user who runs the checks"}
 	}
 	hint := "give --host and the other flags of its check, or wait for that: it writes them anew"
 	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {

@@ -262,7 +262,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, swift...).want(t, state.TookOver)
 		s.plain(0, "", "pause", "web", "--quiet")
-		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "600\n" {
+		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "644\n" {
 			t.Errorf("mode of web.pause: %s", mode)
 		}
 		s.must(s.Primary.PowerOn())

@@ -306,11 +306,57 @@ func TestPingOnANetwork(t *testing.T) {
 			}
 		}, "", down},
 		{
-			"down: an error message came back, which anybody may have sent",
+			"unknown: a firewall prohibits it",
 			func(t *testing.T, _, primary *lab.Host) {
 				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
 			},
+			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
+		},
+		{
+			"unknown: a firewall prohibits it, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
+			},
+			"172.16.0.2", "", nil, noRaw, unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
+		},
+		{
+			"unknown: a firewall prohibits it, IPv6",
+			func(t *testing.T, _, primary *lab.Host) {
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmpv6 type echo-request reject with icmpv6 admin-prohibited; }; }")
+			},
+			"2001:db8::2", "", nil, "", unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
+		},
+		{
+			"unknown: a firewall prohibits it, IPv6, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmpv6 type echo-request reject with icmpv6 admin-prohibited; }; }")
+			},
+			"2001:db8::2", "", nil, noRaw, unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
+		},
+		{
+			"unknown: a router has no route",
+			func(t *testing.T, standby, primary *lab.Host) {
+				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
+				must(t, primary, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+			},
+			"10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: network unreachable (ICMP type 3 code 0)"),
+		},
+		{
+			"down: a firewall rejects it as an unreachable port",
+			func(t *testing.T, _, primary *lab.Host) {
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp port-unreachable; }; }")
+			},
 			"172.16.0.2", "", nil, "", down,
+		},
+		{
+			"up: refused at first, then there is a reply",
+			func(t *testing.T, _, primary *lab.Host) {
+				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
+			},
+			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) { must(t, primary, "nft", "flush ruleset") }, "",
+			outcome{Verdict: "up", Sent: 2, Received: 1, Told: told{[]int{1, 2}, []int{2}}},
 		},
 		{
 			"down: a router says that there is no such host",
@@ -501,7 +547,7 @@ func TestDeadHostOnTheLinkIsDown(t *testing.T) {
 			must(t, standby, "sh", "-ec", openRange)
 			for _, p := range []pings{
 				{Count: 5, Interval: time.Second, Timeout: time.Second},
-				{Count: 3, Interval: 50 * ms, Timeout: 50 * ms},
+				{Count: 3, Interval: 50 * ms, Timeout: 300 * ms},
 			} {
 				p4, p6 := p, p
 				p4.Address, p6.Address = addr("172.16.0.99"), addr("2001:db8::99")
@@ -564,7 +610,7 @@ func TestFiftyPingsAtOnce(t *testing.T) {
 	}
 }
 
-// On a machine that has too much to do a round is late, but not unknown.
+// On an overloaded machine a round is down, or known to prove nothing.
 func TestTinyTimeoutsOnALoadedMachine(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
@@ -574,7 +620,8 @@ func TestTinyTimeoutsOnALoadedMachine(t *testing.T) {
 		do.Rounds = append(do.Rounds, pings{Address: addr("172.16.0.2"), Count: 5, Interval: 10 * ms, Timeout: 10 * ms})
 	}
 	for _, r := range on(t, standby, do, nil).Rounds {
-		if r.Verdict != "down" || r.Sent != 5 || r.Err != "" {
+		stalled := r.Verdict == "unknown" && strings.HasPrefix(r.Err, "ping 172.16.0.2: this machine stalled: the round ended ")
+		if r.Sent != 5 || !stalled && (r.Verdict != "down" || r.Err != "") {
 			t.Errorf("%+v", r)
 		}
 	}

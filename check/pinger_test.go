@@ -73,10 +73,10 @@ func runComesBackLate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		start := time.Now()
 		r := pingBy(t.Context(), Pings{Address: addr("172.16.0.2"), Count: 5, Interval: time.Second, Timeout: time.Second},
-			func(ctx context.Context, _ Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(ctx context.Context, _ Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(ms)
-				tell(event{kind: answered, seq: 0})
+				emit(event{kind: replied, seq: 0})
 				<-ctx.Done()
 				time.Sleep(100 * ms)
 				return nil
@@ -92,14 +92,14 @@ func runNeverComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		start := time.Now()
 		r := pingBy(t.Context(), Pings{Address: addr("172.16.0.2"), Count: 5, Interval: time.Second, Timeout: time.Second},
-			func(_ context.Context, _ Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(_ context.Context, _ Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(time.Hour) // whatever the context does
 				return nil
 			})
 		want := outcome{
 			Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: only 1 of 5 pings could be sent in time",
-			Took: time.Second + stall + silence,
+			Took: time.Second + sendTimeout + silence,
 		}
 		if diff := cmp.Diff(want, report(r, told{}, time.Since(start))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
@@ -172,7 +172,7 @@ func pingsAnything(t *testing.T) {
 
 func logsAsFatal(t *testing.T) {
 	var got []error
-	refuse := refusals(func(err error) { got = append(got, err) })
+	refuse := sendErrors(func(err error) { got = append(got, err) })
 	refuse.Fatalf("processing received packet: %s", errors.New("message too short"))
 	refuse.Fatalf("sending packet: %s", syscall.EPERM)
 	refuse.Errorf("%s", syscall.EIO)

@@ -35,8 +35,8 @@ func bubble(t *testing.T, test func(*testing.T)) {
 	})
 }
 
-// told is what the callbacks of a round were told.
-type told struct {
+// calls are the callbacks of a round.
+type calls struct {
 	Sent    []int
 	Replies []int
 }
@@ -47,12 +47,12 @@ type outcome struct {
 	Received int
 	RTT      time.Duration
 	Err      string
-	Told     told
+	Calls    calls
 	Took     time.Duration
 }
 
-func report(r Round, heard told, took time.Duration) outcome {
-	o := outcome{r.Verdict.String(), r.Sent, r.Received, r.RTT, "", heard, took}
+func report(r Round, got calls, took time.Duration) outcome {
+	o := outcome{r.Verdict.String(), r.Sent, r.Received, r.RTT, "", got, took}
 	if r.Err != nil {
 		o.Err = r.Err.Error()
 	}
@@ -82,7 +82,7 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 0})
 				return nil
 			},
-			outcome{"up", 1, 1, 300 * time.Microsecond, "", told{[]int{1}, []int{1}}, 300 * time.Microsecond},
+			outcome{"up", 1, 1, 300 * time.Microsecond, "", calls{[]int{1}, []int{1}}, 300 * time.Microsecond},
 		},
 		{
 			"a reply to the second ping after the first was lost",
@@ -94,7 +94,7 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 1})
 				return nil
 			},
-			outcome{"up", 2, 1, ms, "", told{[]int{1, 2}, []int{2}}, 3001 * ms},
+			outcome{"up", 2, 1, ms, "", calls{[]int{1, 2}, []int{2}}, 3001 * ms},
 		},
 		{
 			"a reply to the first ping after the second was sent",
@@ -106,33 +106,33 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 0})
 				return nil
 			},
-			outcome{"up", 2, 1, 3001 * ms, "", told{[]int{1, 2}, []int{1}}, 3001 * ms},
+			outcome{"up", 2, 1, 3001 * ms, "", calls{[]int{1, 2}, []int{1}}, 3001 * ms},
 		},
 		{
-			"nobody replies, and the network refused a ping",
+			"no reply, and the network refused a ping",
 			func(p Pings, emit func(event)) error {
 				emit(event{kind: opened, refusal: func() error { return refused(addr("172.16.0.254"), false, 13) }})
 				sendAll(p, emit)
 				return nil
 			},
-			outcome{"unknown", 5, 0, 0, "ping 172.16.0.2: refused by 172.16.0.254: communication administratively prohibited (ICMP type 3 code 13)", told{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+			outcome{"unknown", 5, 0, 0, "ping 172.16.0.2: refused by 172.16.0.254: communication administratively prohibited (ICMP type 3 code 13)", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
 		},
 		{
-			"nobody replies, and an ICMP message says so",
+			"no reply, and an ICMP message reports that",
 			func(p Pings, emit func(event)) error {
 				emit(event{kind: opened, refusal: func() error { return refused(addr("172.16.0.254"), false, 1) }})
 				sendAll(p, emit)
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
 		},
 		{
-			"nobody answers",
+			"no reply",
 			func(p Pings, emit func(event)) error {
 				sendAll(p, emit)
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
 		},
 		{
 			"a reply in the last moment",
@@ -142,7 +142,7 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 4})
 				return nil
 			},
-			outcome{"up", 5, 1, time.Second - 1, "", told{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second - 1},
+			outcome{"up", 5, 1, time.Second - 1, "", calls{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second - 1},
 		},
 		{
 			"a reply that came in time and was read a little later",
@@ -152,7 +152,7 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 4})
 				return nil
 			},
-			outcome{"up", 5, 1, time.Second + silence - 1, "", told{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second + silence - 1},
+			outcome{"up", 5, 1, time.Second + silence - 1, "", calls{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second + silence - 1},
 		},
 		{
 			"a slow machine sends late, and waits as long for the last one",
@@ -163,7 +163,7 @@ func TestRound(t *testing.T) {
 				}
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second + 5*silence - 4},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second + 5*silence - 4},
 		},
 		{
 			"the first send fails",
@@ -171,7 +171,7 @@ func TestRound(t *testing.T) {
 			outcome{Verdict: "unknown", Err: "ping 172.16.0.2: network is unreachable"},
 		},
 		{
-			"some sends fail and nobody answers",
+			"some sends fail and there is no reply",
 			func(p Pings, emit func(event)) error {
 				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
@@ -184,12 +184,12 @@ func TestRound(t *testing.T) {
 			},
 			outcome{
 				"unknown", 2, 0, 0, "ping 172.16.0.2: 3 of 5 pings could not be sent: operation not permitted",
-				told{[]int{1, 2}, nil},
+				calls{[]int{1, 2}, nil},
 				13*time.Second + silence,
 			},
 		},
 		{
-			"a send fails and the next ping is answered",
+			"a send fails and the next ping has a reply",
 			func(p Pings, emit func(event)) error {
 				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
@@ -200,7 +200,7 @@ func TestRound(t *testing.T) {
 				emit(event{kind: replied, seq: 1})
 				return nil
 			},
-			outcome{"up", 2, 1, ms, "", told{[]int{1, 3}, []int{3}}, 6001 * ms},
+			outcome{"up", 2, 1, ms, "", calls{[]int{1, 3}, []int{3}}, 6001 * ms},
 		},
 		{
 			"the library goes on trying after the round's last ping",
@@ -214,12 +214,12 @@ func TestRound(t *testing.T) {
 			},
 			outcome{
 				"unknown", 1, 0, 0, "ping 172.16.0.2: 4 of 5 pings could not be sent: operation not permitted",
-				told{[]int{1}, nil},
+				calls{[]int{1}, nil},
 				3*time.Second + silence,
 			},
 		},
 		{
-			"a send that never comes back",
+			"a send that never returns",
 			func(p Pings, emit func(event)) error {
 				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
@@ -229,7 +229,7 @@ func TestRound(t *testing.T) {
 			},
 			outcome{
 				"unknown", 2, 0, 0, "ping 172.16.0.2: only 2 of 5 pings could be sent in time",
-				told{[]int{1, 2}, nil},
+				calls{[]int{1, 2}, nil},
 				2*3*time.Second + sendTimeout + silence,
 			},
 		},
@@ -240,25 +240,25 @@ func TestRound(t *testing.T) {
 				time.Sleep(time.Second)
 				return errors.New("network is down")
 			},
-			outcome{"unknown", 1, 0, 0, "ping 172.16.0.2: network is down", told{[]int{1}, nil}, time.Second},
+			outcome{"unknown", 1, 0, 0, "ping 172.16.0.2: network is down", calls{[]int{1}, nil}, time.Second},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
-				var heard told
+				var got calls
 				start := time.Now()
 				r := pingBy(t.Context(), Pings{
 					Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: 3 * time.Second, Timeout: time.Second,
-					OnSend: func(seq int) { heard.Sent = append(heard.Sent, seq) },
+					OnSend: func(seq int) { got.Sent = append(got.Sent, seq) },
 					OnReply: func(seq int, rtt time.Duration) {
-						heard.Replies = append(heard.Replies, seq)
+						got.Replies = append(got.Replies, seq)
 						if rtt != c.want.RTT {
-							t.Errorf("OnReply was told %s, want %s", rtt, c.want.RTT)
+							t.Errorf("OnReply was calls %s, want %s", rtt, c.want.RTT)
 						}
 					},
 				}, fake(c.script))
-				if diff := cmp.Diff(c.want, report(r, heard, time.Since(start))); diff != "" {
+				if diff := cmp.Diff(c.want, report(r, got, time.Since(start))); diff != "" {
 					t.Errorf("(-want +got)\n%s", diff)
 				}
 			})
@@ -302,20 +302,20 @@ func TestLibraryThatEndsByItself(t *testing.T) {
 		return nil
 	})
 	want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: the ping library stopped after 1 of 2 pings"}
-	if diff := cmp.Diff(want, report(r, told{}, 0)); diff != "" {
+	if diff := cmp.Diff(want, report(r, calls{}, 0)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
-// The library may go on telling after the round: nobody is there any more, and
-// it must neither wait for that nor reach the callbacks.
-func TestNothingIsToldAfterTheRound(t *testing.T) {
+// The library may go on emitting events after the round: it must not block, and
+// not reach the callbacks.
+func TestNoCallbackAfterTheRound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var heard told
+		var got calls
 		r := pingBy(t.Context(), Pings{
 			Address: netip.MustParseAddr("172.16.0.2"), Count: 3, Interval: time.Second, Timeout: time.Second,
-			OnSend: func(seq int) { heard.Sent = append(heard.Sent, seq) },
+			OnSend: func(seq int) { got.Sent = append(got.Sent, seq) },
 		}, func(ctx context.Context, _ Pings, emit func(event)) error {
 			emit(event{kind: sent, seq: 0})
 			emit(event{kind: replied, seq: 0})
@@ -327,8 +327,8 @@ func TestNothingIsToldAfterTheRound(t *testing.T) {
 			return errors.New("too late")
 		})
 		synctest.Wait() // for the library: an emit that blocks is a deadlock here
-		want := outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{Sent: []int{1}}}
-		if diff := cmp.Diff(want, report(r, heard, 0)); diff != "" {
+		want := outcome{Verdict: "up", Sent: 1, Received: 1, Calls: calls{Sent: []int{1}}}
+		if diff := cmp.Diff(want, report(r, got, 0)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
@@ -347,7 +347,7 @@ func TestContextEndsTheRound(t *testing.T) {
 			return nil
 		}))
 		want := outcome{Verdict: "unknown", Sent: 2, Err: "ping 172.16.0.2: context deadline exceeded", Took: 4 * time.Second}
-		if diff := cmp.Diff(want, report(r, told{}, time.Since(start))); diff != "" {
+		if diff := cmp.Diff(want, report(r, calls{}, time.Since(start))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 		if !errors.Is(r.Err, context.DeadlineExceeded) {
@@ -356,7 +356,7 @@ func TestContextEndsTheRound(t *testing.T) {
 	})
 }
 
-// Whatever is wrong with what was asked is said before anything is sent.
+// A bad round is refused before anything is sent.
 func TestBadPings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -378,7 +378,7 @@ func TestBadPings(t *testing.T) {
 			c.change(&p)
 			p.OnSend = func(int) { t.Error("a ping was sent") }
 			want := outcome{Verdict: "unknown", Err: c.want}
-			if diff := cmp.Diff(want, report(Ping(t.Context(), p), told{}, 0)); diff != "" {
+			if diff := cmp.Diff(want, report(Ping(t.Context(), p), calls{}, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -400,7 +400,7 @@ func TestContextEndsDuringACallback(t *testing.T) {
 				return nil
 			}))
 			want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: context deadline exceeded"}
-			if diff := cmp.Diff(want, report(r, told{}, 0)); diff != "" {
+			if diff := cmp.Diff(want, report(r, calls{}, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -448,18 +448,18 @@ func TestPingLoopback(t *testing.T) {
 	for _, a := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
 		t.Run(a, func(t *testing.T) {
 			t.Parallel()
-			var heard told
+			var got calls
 			r := Ping(t.Context(), Pings{
 				Address: addr(a), Count: 5, Interval: time.Minute, Timeout: time.Minute,
-				OnSend:  func(seq int) { heard.Sent = append(heard.Sent, seq) },
-				OnReply: func(seq int, rtt time.Duration) { heard.Replies = append(heard.Replies, seq) },
+				OnSend:  func(seq int) { got.Sent = append(got.Sent, seq) },
+				OnReply: func(seq int, rtt time.Duration) { got.Replies = append(got.Replies, seq) },
 			})
 			if r.RTT <= 0 || r.RTT > 10*time.Second {
 				t.Errorf("round trip time %s", r.RTT)
 			}
 			r.RTT = 0
-			want := outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{[]int{1}, []int{1}}}
-			if diff := cmp.Diff(want, report(r, heard, 0)); diff != "" {
+			want := outcome{Verdict: "up", Sent: 1, Received: 1, Calls: calls{[]int{1}, []int{1}}}
+			if diff := cmp.Diff(want, report(r, got, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

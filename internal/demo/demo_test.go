@@ -42,6 +42,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// notShort skips a test that shows a whole demo, as one that remains does too.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
+	}
+}
+
 // play is the command demo; it ends with 130 where a signal ended it.
 func play(program, screen string) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // as the program does
@@ -243,6 +251,7 @@ func TestDemoThroughAPipe(t *testing.T) {
 }
 
 func TestDemoOnATerminal(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	s.cmd.Env = append(s.cmd.Env, screens+"=terminal")
 	s.ends(0, "")
@@ -265,6 +274,7 @@ func TestDemoOnATerminal(t *testing.T) {
 }
 
 func TestDemoWithoutRoot(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	self, err := os.Executable()
 	if err != nil {
@@ -290,6 +300,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 
 // What is not as told ends the demo, with what was expected and what was seen.
 func TestNotAsTold(t *testing.T) {
+	notShort(t)
 	tests := map[string]struct{ program, want string }{
 		"the program always fails": {
 			"exit 1",

@@ -80,7 +80,7 @@ func made(t *testing.T, file, open, end, want string) {
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("UPDATE=1 go test -run '%s' . mends this (-want +got):\n%s", t.Name(), diff)
+		t.Errorf("UPDATE=1 go test -run '%s' ./internal/e2e fixes this (-want +got):\n%s", t.Name(), diff)
 	}
 }
 

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Pingover is a poor man's cluster: it pings a primary and, when that is dead,
-// takes over its virtual IPs.
+// Pingover is a two-node failover tool: it pings a primary and takes over its
+// virtual IPs when the primary is confirmed down.
 package main
 
 import (

@@ -100,14 +100,14 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 
 // sleep is a check that waits for a signal.
 func sleep(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.Tell(failover.Noted{Text: "asleep"})
+	o.OnEvent(failover.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{}, context.Cause(ctx)
 }
 
 // act is a check that a signal meets while it acts.
 func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.Tell(failover.Noted{Text: "asleep"})
+	o.OnEvent(failover.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{Outcome: "took-over", Code: 11, Reason: "it had begun"}, nil
 }
@@ -115,7 +115,7 @@ func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Re
 // talk is a check that has much to say, and takes over.
 func talk(_ context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
 	for range 10 {
-		o.Tell(failover.Noted{Text: "still here"})
+		o.OnEvent(failover.Note{Text: "still here"})
 	}
 	return failover.Report{Outcome: "took-over", Code: 11}, nil
 }

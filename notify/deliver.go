@@ -67,7 +67,7 @@ func (r refused) Unwrap() error { return r.error }
 // the refusal may be the server's mistake, and a letter about a failover is
 // worth another try. It costs the others nothing, for in one run a refused
 // recipient is asked for only once, and the outbox is bounded.
-func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []state.Letter, err error) {
+func (s Server) Deliver(ctx context.Context, outbox []state.Message) (left []state.Message, err error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	send, end := s.way()
@@ -108,9 +108,9 @@ func (s Server) Deliver(ctx context.Context, outbox []state.Letter) (left []stat
 	return left, err
 }
 
-// Post hands over one letter to one recipient now, and returns what whoever
+// SendTest hands over one letter to one recipient now, and returns what whoever
 // took it said to that. It never lasts longer than Timeout.
-func (s Server) Post(ctx context.Context, l state.Letter, to string) (said string, err error) {
+func (s Server) SendTest(ctx context.Context, l state.Message, to string) (said string, err error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	send, end := s.way()
@@ -133,7 +133,7 @@ func (s Server) limit(ctx context.Context) (context.Context, context.CancelFunc)
 
 // way is how one message after the other is handed over; end has to be called
 // after the last.
-func (s Server) way() (send func(context.Context, state.Letter, string) (said string, err error), end func()) {
+func (s Server) way() (send func(context.Context, state.Message, string) (said string, err error), end func()) {
 	if s.Via.Scheme == "sendmail" {
 		return s.sendmail, func() {}
 	}
@@ -154,7 +154,7 @@ func whyOver(ctx context.Context) error {
 }
 
 // message is the letter as one recipient gets it.
-func (s Server) message(l state.Letter, to string) (*mail.Msg, error) {
+func (s Server) message(l state.Message, to string) (*mail.Msg, error) {
 	m := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := m.From(s.From); err != nil {
 		return nil, fmt.Errorf("from %q: %s", s.From, err)

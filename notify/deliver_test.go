@@ -291,7 +291,7 @@ func server(ln net.Listener, scheme string) Server {
 }
 
 // deliver is Deliver, with the port in the error as PORT.
-func deliver(t *testing.T, s Server, outbox ...state.Letter) (left []state.Letter, text string) {
+func deliver(t *testing.T, s Server, outbox ...state.Message) (left []state.Message, text string) {
 	t.Helper()
 	before := fmt.Sprint(outbox)
 	left, err := s.Deliver(t.Context(), outbox)
@@ -360,7 +360,7 @@ func (a authority) server(t *testing.T, ip string) *tls.Config {
 
 func TestNothingOwedIsNothingToDo(t *testing.T) {
 	s := server(nil, "smtp") // there is no such server
-	for name, outbox := range map[string][]state.Letter{
+	for name, outbox := range map[string][]state.Message{
 		"empty outbox":             nil,
 		"letters owed to nobody":   {numbered(1), numbered(2)},
 		"and as the record has it": {},
@@ -433,7 +433,7 @@ func TestWhatTheRecipientGets(t *testing.T) {
 	t.Parallel()
 	box, ln := &mailbox{}, listen(t)
 	box.serve(t, ln, nil, false)
-	l := state.Letter{
+	l := state.Message{
 		MessageID: "<event.1@standby1>",
 		InReplyTo: "<event.0@standby1>",
 		Time:      night.In(time.FixedZone("CET", 3600)),
@@ -552,7 +552,7 @@ func TestOneRecipientsRejectionCostsTheOthersNothing(t *testing.T) {
 	all := []string{"gone@example.org", "busy@example.org", "ops@example.org"}
 	left, problem := deliver(t, server(ln, "smtp"), numbered(1, all...), numbered(2, all...))
 
-	want := []state.Letter{
+	want := []state.Message{
 		numbered(1, "gone@example.org", "busy@example.org"),
 		numbered(2, "gone@example.org", "busy@example.org"),
 	}
@@ -591,7 +591,7 @@ func TestATextThatIsRefusedCostsNoOtherText(t *testing.T) {
 	})
 	left, problem := deliver(t, server(ln, "smtp"),
 		numbered(1, "a@example.org"), numbered(2, "a@example.org"), numbered(3, "a@example.org"))
-	if diff := cmp.Diff([]state.Letter{numbered(2, "a@example.org"), numbered(3, "a@example.org")}, left); diff != "" {
+	if diff := cmp.Diff([]state.Message{numbered(2, "a@example.org"), numbered(3, "a@example.org")}, left); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 	if want := "mail to a@example.org via smtp://127.0.0.1:PORT: 554 5.7.1 looks like spam"; problem != want {
@@ -660,7 +660,7 @@ func TestAfterTheFirstFailureToConnectTheRestWaits(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			outbox := []state.Letter{numbered(1, "a@example.org"), numbered(2, "b@example.org", "c@example.org")}
+			outbox := []state.Message{numbered(1, "a@example.org"), numbered(2, "b@example.org", "c@example.org")}
 			left, problem := deliver(t, tt.server, outbox...)
 			if diff := cmp.Diff(outbox, left); diff != "" {
 				t.Errorf("left (-want +got):\n%s", diff)
@@ -731,7 +731,7 @@ func TestNoServerCanHoldARun(t *testing.T) {
 			t.Parallel()
 			s := server(rude(t, tt.talk), tt.scheme)
 			s.Timeout = 300 * time.Millisecond
-			outbox := []state.Letter{numbered(1, "a@example.org"), numbered(2, "b@example.org", "c@example.org")}
+			outbox := []state.Message{numbered(1, "a@example.org"), numbered(2, "b@example.org", "c@example.org")}
 			start := time.Now()
 			left, problem := deliver(t, s, outbox...)
 			if took := time.Since(start); took > 5*time.Second {
@@ -775,7 +775,7 @@ func TestASignalEndsDelivery(t *testing.T) {
 	}), "smtp")
 	s.Timeout = time.Minute
 	start := time.Now()
-	left, err := s.Deliver(ctx, []state.Letter{numbered(1, "a@example.org")})
+	left, err := s.Deliver(ctx, []state.Message{numbered(1, "a@example.org")})
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}

@@ -1,5 +1,5 @@
-// Package notify tells the operator: what a letter says, whether one is due,
-// which are still owed, and how they leave this machine.
+// Package notify informs the operator: which notifications are due, the
+// messages, the outbox, and delivery.
 package notify
 
 import (
@@ -50,29 +50,29 @@ type Cluster struct {
 	To        []string // mail addresses
 }
 
-// News is one thing to tell the operator.
-type News struct {
-	Kind     Kind
-	Event    string // id of the change that it tells of; "" when nothing was switched
-	Time     time.Time
-	Reason   string // the decision's words
-	Evidence state.Evidence
-	Held     []netip.Prefix // on this machine now
-	Missing  []netip.Prefix // configured, and not where they should be: not raised, not answered for, released, or gone
-	Undo     []string       // command lines that take off this machine what is held, or raise again what is gone
-	Hook     string         // the name of the one that failed
-	Adrift   bool           // given up here, and whether anybody has taken it could not be asked
-	Again    bool           // it repeats, for the first time: further repetitions are gathered
-	Gathered []state.Note   // what Flapping tells, oldest first
+// Notification is one thing to tell the operator.
+type Notification struct {
+	Kind       Kind
+	Event      string // id of the change that it tells of; "" when nothing was switched
+	Time       time.Time
+	Reason     string // the decision's words
+	Evidence   state.Evidence
+	Held       []netip.Prefix     // on this machine now
+	Missing    []netip.Prefix     // configured, and not where they should be: not raised, not answered for, released, or gone
+	Undo       []string           // command lines that take off this machine what is held, or raise again what is gone
+	Hook       string             // the name of the one that failed
+	Unverified bool               // given up here, and whether anybody has taken it could not be asked
+	Repeated   bool               // it repeats, for the first time: further repetitions are gathered
+	Suppressed []state.Suppressed // what Flapping tells, oldest first
 	// Trouble is what a letter about a trouble, its reminder or its end is
 	// about; zero for a change.
-	Trouble state.Trouble
+	Alert state.Alert
 }
 
 // Compose writes the letter with the Message-ID <id@Hostname> that tells the
 // news, of which there is at least one, the newest first. The first gives the
 // subject.
-func Compose(c Cluster, news []News, id, inReplyTo string) state.Letter {
+func Compose(c Cluster, news []Notification, id, inReplyTo string) state.Message {
 	var p page
 	if len(news) > 1 {
 		p.paragraph(fmt.Sprintf("This letter tells %d things, the newest first.", len(news)))
@@ -81,14 +81,14 @@ func Compose(c Cluster, news []News, id, inReplyTo string) state.Letter {
 		if len(news) > 1 {
 			p.paragraph(fmt.Sprintf("---- %d of %d ----", i+1, len(news)))
 		}
-		said := News{}
+		said := Notification{}
 		if i > 0 {
 			said = news[i-1]
 		}
 		p.news(c.Host, tell(c, n), unsaid(n, said))
 	}
 	p.paragraph(signature(c))
-	return state.Letter{
+	return state.Message{
 		MessageID: messageID(id, c.Hostname),
 		InReplyTo: inReplyTo,
 		Time:      news[0].Time,
@@ -100,7 +100,7 @@ func Compose(c Cluster, news []News, id, inReplyTo string) state.Letter {
 
 // subject is one line: first that the primary is down, where that is so, as
 // the ping-failover script of old had it, then what was done.
-func subject(c Cluster, n News) string {
+func subject(c Cluster, n Notification) string {
 	lead, what := alarm(c, n), tell(c, n).subject
 	// A cluster defined by flags is named for its host: once is enough.
 	if lead == "" || c.Name != c.Host {
@@ -113,7 +113,7 @@ func subject(c Cluster, n News) string {
 // being silent. Only evidence makes it say so: a takeover by hand, or one that
 // a later run finished, proves nothing about the primary. A refused switch
 // leaves open whether the primary or this machine is cut off.
-func alarm(c Cluster, n News) string {
+func alarm(c Cluster, n Notification) string {
 	rounds := n.Evidence.Rounds
 	if len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
 		return ""
@@ -128,7 +128,7 @@ func alarm(c Cluster, n News) string {
 }
 
 // unsaid is n without what the piece before it has said in the same words.
-func unsaid(n, before News) News {
+func unsaid(n, before Notification) Notification {
 	if n.Reason == before.Reason {
 		n.Reason = ""
 	}
@@ -143,9 +143,9 @@ func unsaid(n, before News) News {
 
 // news writes one piece of news: what happened, when, the evidence, what to
 // do now, and how to undo it.
-func (p *page) news(host string, t words, n News) {
+func (p *page) news(host string, t words, n Notification) {
 	p.paragraph(t.happened)
-	if n.Again {
+	if n.Repeated {
 		p.paragraph("This is not the first time within an hour. What repeats from now on is gathered into one letter an hour; " +
 			"what is new still comes at once.")
 	}
@@ -157,14 +157,14 @@ func (p *page) news(host string, t words, n News) {
 	for _, when := range clocks(n.Time) {
 		p.item(when)
 	}
-	if since := n.Trouble.Since; !since.IsZero() && since.Before(n.Time) {
+	if since := n.Alert.Since; !since.IsZero() && since.Before(n.Time) {
 		p.item(fmt.Sprintf("It began %s before, on %s.", span(n.Time.Sub(since)), utc(since)))
 	}
 	if n.Event != "" {
 		p.item("In the history: " + n.Event)
 	}
 
-	p.gathered(n.Gathered)
+	p.gathered(n.Suppressed)
 	p.seen(host, n.Evidence)
 	p.done(n.Evidence.Commands)
 
@@ -187,7 +187,7 @@ func (p *page) news(host string, t words, n News) {
 
 // gathered writes the news that came while it went to and fro, the newest
 // first.
-func (p *page) gathered(notes []state.Note) {
+func (p *page) gathered(notes []state.Suppressed) {
 	if len(notes) == 0 {
 		return
 	}

@@ -75,7 +75,7 @@ func TestLetters(t *testing.T) {
 		Code: new(0),
 	}
 	lowered := state.Command{Argv: strings.Fields("ip addr del 172.16.0.1/32 dev eth0"), Code: new(0)}
-	tookOver := News{
+	tookOver := Notification{
 		Kind:     TookOver,
 		Event:    "20260301T030405Z-ABCDEFGH",
 		Time:     night,
@@ -94,18 +94,18 @@ func TestLetters(t *testing.T) {
 		}}
 	})
 	again := tookOver
-	again.Again = true
+	again.Repeated = true
 
 	tests := []struct {
 		name      string
 		change    func(*Cluster)
-		news      []News
+		news      []Notification
 		inReplyTo string
 	}{
-		{name: "took-over", news: []News{tookOver}},
+		{name: "took-over", news: []Notification{tookOver}},
 		{
 			name: "took-over by hand says nothing of a primary that was not asked",
-			news: []News{{
+			news: []Notification{{
 				Kind:     TookOver,
 				Time:     night,
 				Reason:   "by hand",
@@ -117,7 +117,7 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "took-over four of four, named by host name, and a hook printed",
 			change: func(c *Cluster) { c.Host, c.Name, c.VIPs, c.Interface = "db1.example.org", "db", four(), "" },
-			news: []News{{
+			news: []Notification{{
 				Kind: TookOver,
 				Time: night,
 				Evidence: with(silent(), func(e *state.Evidence) {
@@ -134,7 +134,7 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "takeover-failed",
 			change: func(c *Cluster) { c.VIPs = prefixes("172.16.0.1/32", "172.16.0.5/32") },
-			news: []News{{
+			news: []Notification{{
 				Kind:   TakeoverFailed,
 				Time:   night,
 				Reason: "172.16.0.2 is down, and 172.16.0.5 could not be raised",
@@ -152,7 +152,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "released",
-			news: []News{{
+			news: []Notification{{
 				Kind:   Released,
 				Time:   night,
 				Reason: "52:54:00:aa:bb:cc answers for 172.16.0.1 as well, and its MAC is lower than ours",
@@ -167,7 +167,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "released by hand, and nobody was asked",
-			news: []News{{
+			news: []Notification{{
 				Kind:     Released,
 				Event:    "20260301T030405Z-ABCDEFGH",
 				Time:     night,
@@ -178,7 +178,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "released by failback",
-			news: []News{{
+			news: []Notification{{
 				Kind:   Released,
 				Event:  "20260301T030405Z-ABCDEFGH",
 				Time:   night,
@@ -193,7 +193,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "nobody-took",
-			news: []News{{
+			news: []Notification{{
 				Kind:     NobodyTook,
 				Time:     night,
 				Reason:   "172.16.0.2 was up in 3 checks in a row, but nobody took 172.16.0.1",
@@ -205,7 +205,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "hook-failed",
-			news: []News{{
+			news: []Notification{{
 				Kind:   HookFailed,
 				Hook:   "post-takeover",
 				Time:   night,
@@ -221,7 +221,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "hook-failed, told in the letter about the takeover",
-			news: []News{
+			news: []Notification{
 				hooked,
 				{
 					Kind: HookFailed, Hook: "post-takeover", Time: night, Reason: "systemctl start postgresql: exit code 5",
@@ -231,16 +231,16 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "took-over the second time within an hour",
-			news: []News{again},
+			news: []Notification{again},
 		},
 		{
 			name: "flapping",
-			news: []News{{
+			news: []Notification{{
 				Kind: Flapping,
 				Time: night.Add(time.Hour),
 				Held: prefixes("172.16.0.1/32"),
 				Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
-				Gathered: []state.Note{
+				Suppressed: []state.Suppressed{
 					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "172.16.0.1 is also at 52:54:00:aa:bb:cc, another machine, and is given up here"},
 					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not answer"},
 					{Time: night.Add(2 * time.Minute), Kind: "released", Event: "20260301T030605Z-CCCCCCCC"},
@@ -250,16 +250,16 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "flapping, taken along by news that is new",
-			news: []News{
+			news: []Notification{
 				{Kind: AliasGone, Time: night, Reason: "172.16.0.1 is not there", Missing: prefixes("172.16.0.1/32")},
-				{Kind: Flapping, Time: night, Gathered: []state.Note{
+				{Kind: Flapping, Time: night, Suppressed: []state.Suppressed{
 					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not answer"},
 				}},
 			},
 		},
 		{
 			name: "release-failed",
-			news: []News{{
+			news: []Notification{{
 				Kind:   ReleaseFailed,
 				Time:   night,
 				Reason: "52:54:00:aa:bb:cc answers for 172.16.0.1 as well",
@@ -277,19 +277,19 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "blocked because no witness answers",
-			news: []News{{
+			news: []Notification{{
 				Kind:   Blocked,
 				Time:   night,
 				Reason: "no witness answers: it may be this machine that is cut off",
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Witnesses = []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253"}}
 				}),
-				Trouble: state.Trouble{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
+				Alert: state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
 			}},
 		},
 		{
 			name: "blocked while a rival holds the same address",
-			news: []News{{
+			news: []Notification{{
 				Kind:   Blocked,
 				Time:   night,
 				Reason: "paused, and 52:54:00:aa:bb:cc answers for 172.16.0.1",
@@ -302,50 +302,50 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "primary back, with a state directory of its own",
 			change: func(c *Cluster) { c.StateDir = "/srv/state of web" },
-			news: []News{{
+			news: []Notification{{
 				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 answers again", Evidence: up(),
 				Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 		},
 		{
 			name: "blocked because nobody can be asked who has what was handed over",
-			news: []News{{
-				Kind:     Blocked,
-				Time:     night,
-				Reason:   "172.16.0.2 has answered in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
-				Evidence: up(),
-				Missing:  prefixes("172.16.0.1/32"),
-				Adrift:   true,
+			news: []Notification{{
+				Kind:       Blocked,
+				Time:       night,
+				Reason:     "172.16.0.2 has answered in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
+				Evidence:   up(),
+				Missing:    prefixes("172.16.0.1/32"),
+				Unverified: true,
 			}},
 		},
 		{
 			name:   "down",
 			change: func(c *Cluster) { c.VIPs, c.Name = nil, "172.16.0.2" },
-			news:   []News{{Kind: Down, Time: night, Reason: "172.16.0.2 answered none of 10 pings", Evidence: silent()}},
+			news:   []Notification{{Kind: Down, Time: night, Reason: "172.16.0.2 answered none of 10 pings", Evidence: silent()}},
 		},
 		{
 			name: "unserved, a reminder",
-			news: []News{{
+			news: []Notification{{
 				Kind:     Unserved,
 				Time:     night,
 				Reason:   "172.16.0.2 answers, and nobody has answered for 172.16.0.1 in 3 checks in a row",
 				Evidence: up(),
 				Missing:  prefixes("172.16.0.1/32"),
-				Trouble:  state.Trouble{Kind: "unserved", Rule: 7, Since: night.Add(-24 * time.Hour)},
+				Alert:    state.Alert{Kind: "unserved", Rule: 7, Since: night.Add(-24 * time.Hour)},
 			}},
 			inReplyTo: "<first@standby1>",
 		},
 		{
 			name:   "unserved, one of several",
 			change: func(c *Cluster) { c.VIPs = prefixes("172.16.0.1/32", "172.16.0.5/32", "2001:db8::5/128") },
-			news: []News{{
+			news: []Notification{{
 				Kind: Unserved, Time: night, Evidence: up(),
 				Missing: prefixes("172.16.0.5/32", "2001:db8::5/128"),
 			}},
 		},
 		{
 			name: "unknown",
-			news: []News{{
+			news: []Notification{{
 				Kind:   Unknown,
 				Time:   night,
 				Reason: "eth0 has no carrier",
@@ -357,7 +357,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "state-failed",
-			news: []News{{
+			news: []Notification{{
 				Kind:     StateFailed,
 				Time:     night,
 				Reason:   "/var/lib/pingover/web.json: no space left on device",
@@ -367,7 +367,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "alias-gone",
-			news: []News{{
+			news: []Notification{{
 				Kind:    AliasGone,
 				Time:    night,
 				Reason:  "172.16.0.1 was raised on eth0 at 2026-02-28 01:00:00 UTC and is not there",
@@ -377,7 +377,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "primary-back",
-			news: []News{{
+			news: []Notification{{
 				Kind:     PrimaryBack,
 				Time:     night,
 				Reason:   "172.16.0.2 answers; failback is manual",
@@ -389,22 +389,22 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "recovered",
-			news: []News{{
+			news: []Notification{{
 				Kind:     Recovered,
 				Time:     night,
 				Reason:   "172.16.0.2 answers",
 				Evidence: up(),
-				Trouble:  state.Trouble{Kind: "unserved", Rule: 7, Since: night.Add(-47*time.Minute - 12*time.Second)},
+				Alert:    state.Alert{Kind: "unserved", Rule: 7, Since: night.Add(-47*time.Minute - 12*time.Second)},
 			}},
 			inReplyTo: "<first@standby1>",
 		},
 		{
 			name: "mail-dropped",
-			news: []News{{Kind: MailDropped, Time: night, Reason: "17 mails from standby1 were dropped"}},
+			news: []Notification{{Kind: MailDropped, Time: night, Reason: "17 mails from standby1 were dropped"}},
 		},
 		{
 			name: "several",
-			news: []News{
+			news: []Notification{
 				tookOver,
 				{
 					Kind:     StateFailed,
@@ -437,17 +437,17 @@ func TestLetters(t *testing.T) {
 // A hook runs after its letter is in the outbox: the letter is written again,
 // and takes the place of the first.
 func TestALetterWrittenAgainAfterItsHook(t *testing.T) {
-	n := News{
+	n := Notification{
 		Kind: TookOver, Time: night, Held: prefixes("172.16.0.1/32"),
 		Evidence: with(silent(), func(e *state.Evidence) {
 			e.Commands = []state.Command{{Argv: strings.Fields("ip addr add 172.16.0.1/32 dev eth0"), Code: new(0)}}
 		}),
 	}
-	before := Compose(web(), []News{n}, "f00d.took-over", "")
+	before := Compose(web(), []Notification{n}, "f00d.took-over", "")
 	n.Evidence.Commands = append(n.Evidence.Commands, state.Command{
 		Argv: strings.Fields("systemctl start nginx"), Code: new(0), Output: "nginx started\nwith 4 workers\n",
 	})
-	after := Compose(web(), []News{n}, "f00d.took-over", "")
+	after := Compose(web(), []Notification{n}, "f00d.took-over", "")
 
 	want := before
 	want.Body = strings.Replace(before.Body, "\nWhat to do now\n", `  systemctl start nginx
@@ -488,9 +488,9 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
 	}
-	whole := News{
+	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
-		Reason: "17 mails from standby1 were dropped", Trouble: state.Trouble{Kind: "blocked", Since: night},
+		Reason: "17 mails from standby1 were dropped", Alert: state.Alert{Kind: "blocked", Since: night},
 	}
 	seen := map[string]Kind{}
 	for _, kind := range kinds {
@@ -513,7 +513,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 		}
 
 		// A caller that knows less gets a letter without holes.
-		l := Compose(web(), []News{{Kind: kind, Time: night, Reason: "a reason"}}, "id", "")
+		l := Compose(web(), []Notification{{Kind: kind, Time: night, Reason: "a reason"}}, "id", "")
 		if strings.Contains(l.Subject+l.Body, "  on") || strings.Contains(l.Subject, "  ") || strings.Contains(l.Subject, "%!") || strings.Contains(l.Body, "%!") {
 			t.Errorf("%s: something is missing in\n%s\n\n%s", kind, l.Subject, l.Body)
 		}
@@ -523,13 +523,13 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 func TestEveryTroubleHasAnEnd(t *testing.T) {
 	seen := map[string]bool{}
 	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed} {
-		s := subject(web(), News{Kind: Recovered, Time: night, Trouble: state.Trouble{Kind: string(kind)}})
+		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)
 		}
 		seen[s] = true
 	}
-	got := subject(web(), News{Kind: Recovered, Time: night, Trouble: state.Trouble{Kind: "flood"}})
+	got := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: "flood"}})
 	if want := "web: flood is over on standby1"; got != want {
 		t.Errorf("subject %q, want %q", got, want)
 	}
@@ -538,7 +538,7 @@ func TestEveryTroubleHasAnEnd(t *testing.T) {
 func TestSubjectIsOneBoundedLine(t *testing.T) {
 	c := web()
 	c.Name, c.Hostname = "web\r\nBcc: evil@example.org", "st\x00andby\u2028\xff"+strings.Repeat("ö", 500)
-	got := Compose(c, []News{{Kind: Unknown, Time: night}}, "id", "").Subject
+	got := Compose(c, []Notification{{Kind: Unknown, Time: night}}, "id", "").Subject
 	want := "web Bcc: evil@example.org: st andby ?" + strings.Repeat("ö", 160) + "..."
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subject (-want +got):\n%s", diff)
@@ -553,7 +553,7 @@ func TestManyAddressesAreCounted(t *testing.T) {
 	for i := range 40 {
 		c.VIPs = append(c.VIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32))
 	}
-	got := Compose(c, []News{{Kind: TookOver, Time: night, Held: c.VIPs}}, "id", "").Subject
+	got := Compose(c, []Notification{{Kind: TookOver, Time: night, Held: c.VIPs}}, "id", "").Subject
 	want := "web: took over 172.16.0.1, 10.0.0.0, 10.0.0.1 and 38 more on standby1"
 	if got != want {
 		t.Errorf("subject %q, want %q", got, want)
@@ -579,7 +579,7 @@ func TestMessageID(t *testing.T) {
 func TestNobodyIsToldTwice(t *testing.T) {
 	c := web()
 	c.To = []string{"a@example.org", "b@example.org", "a@example.org"}
-	got := Compose(c, []News{{Kind: Unknown, Time: night}}, "id", "").To
+	got := Compose(c, []Notification{{Kind: Unknown, Time: night}}, "id", "").To
 	if diff := cmp.Diff([]string{"a@example.org", "b@example.org"}, got); diff != "" {
 		t.Errorf("recipients (-want +got):\n%s", diff)
 	}

@@ -12,8 +12,8 @@ import (
 	"pingover/state"
 )
 
-func numbered(n int, to ...string) state.Letter {
-	return state.Letter{
+func numbered(n int, to ...string) state.Message {
+	return state.Message{
 		MessageID: fmt.Sprintf("<event.%d@standby1>", n),
 		Time:      night.Add(time.Duration(n) * time.Minute),
 		To:        to,
@@ -23,14 +23,14 @@ func numbered(n int, to ...string) state.Letter {
 
 func TestALetterIsAddedAtTheEnd(t *testing.T) {
 	one, two := numbered(1, "ops@example.org"), numbered(2, "ops@example.org")
-	got := Enqueue(web(), []state.Letter{one}, two)
-	if diff := cmp.Diff([]state.Letter{one, two}, got); diff != "" {
+	got := Enqueue(web(), []state.Message{one}, two)
+	if diff := cmp.Diff([]state.Message{one, two}, got); diff != "" {
 		t.Errorf("outbox (-want +got):\n%s", diff)
 	}
 }
 
 func TestAFullOutboxDropsTheOldestAndSaysSo(t *testing.T) {
-	var outbox []state.Letter
+	var outbox []state.Message
 	for i := range state.MaxOutbox {
 		outbox = Enqueue(web(), outbox, numbered(i, "a@example.org", "b@example.org"))
 	}
@@ -52,7 +52,7 @@ func TestAFullOutboxDropsTheOldestAndSaysSo(t *testing.T) {
 	}
 	notice := full[98]
 	notice.Body = ""
-	want := state.Letter{
+	want := state.Message{
 		MessageID: "<mail-dropped.2.event.100@standby1>",
 		Time:      night.Add(100 * time.Minute),
 		To:        []string{"a@example.org", "b@example.org"},
@@ -89,7 +89,7 @@ func TestAFullOutboxDropsTheOldestAndSaysSo(t *testing.T) {
 // what was dropped, its count is true, and the newest letter is there.
 func TestTheOutboxIsBoundedAndEveryLossIsCounted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var outbox []state.Letter
+		var outbox []state.Message
 		gone := map[string]bool{} // delivered, or told of as dropped in a letter that was delivered
 		told, n := 0, 0
 		for range rapid.IntRange(1, 4).Draw(t, "outages") {

@@ -12,7 +12,7 @@ import (
 
 // sendmail hands one message to the local sendmail, whichever mailer provides
 // it. What it prints is no failure, only its exit code is.
-func (s Server) sendmail(ctx context.Context, l state.Letter, to string) (said string, err error) {
+func (s Server) sendmail(ctx context.Context, l state.Message, to string) (said string, err error) {
 	path, err := proc.Find(cmp.Or(s.Via.Path, "sendmail"))
 	if err != nil {
 		return "", unreachable{err}

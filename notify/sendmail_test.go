@@ -60,7 +60,7 @@ func TestSendmailThatFails(t *testing.T) {
 		echo "try again" >&2
 		exit 75`)
 	left, problem := deliver(t, server(nil, "sendmail"), numbered(1, "a@example.org", "b@example.org"))
-	if diff := cmp.Diff([]state.Letter{numbered(1, "a@example.org")}, left); diff != "" {
+	if diff := cmp.Diff([]state.Message{numbered(1, "a@example.org")}, left); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 	if !strings.HasPrefix(problem, "mail to a@example.org via sendmail: ") ||
@@ -76,7 +76,7 @@ func TestSendmailThatHangs(t *testing.T) {
 		wait`)
 	s := server(nil, "sendmail")
 	s.Timeout = time.Second
-	outbox := []state.Letter{numbered(1, "a@example.org"), numbered(2, "b@example.org")}
+	outbox := []state.Message{numbered(1, "a@example.org"), numbered(2, "b@example.org")}
 	start := time.Now()
 	left, problem := deliver(t, s, outbox...)
 	if took := time.Since(start); took > 5*time.Second {
@@ -96,7 +96,7 @@ func TestSendmailThatHangs(t *testing.T) {
 func TestNoSendmail(t *testing.T) {
 	s := server(nil, "sendmail")
 	s.Via.Path = filepath.Join(t.TempDir(), "sendmail")
-	outbox := []state.Letter{numbered(1, "a@example.org"), numbered(2, "b@example.org")}
+	outbox := []state.Message{numbered(1, "a@example.org"), numbered(2, "b@example.org")}
 	left, problem := deliver(t, s, outbox...)
 	if diff := cmp.Diff(outbox, left); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)

@@ -39,7 +39,7 @@ type conversation struct {
 }
 
 // send hands over one message.
-func (c *conversation) send(ctx context.Context, l state.Letter, to string) (said string, err error) {
+func (c *conversation) send(ctx context.Context, l state.Message, to string) (said string, err error) {
 	m, err := c.message(l, to)
 	if err != nil {
 		return "", err

@@ -21,7 +21,7 @@ type words struct {
 }
 
 // tell finds the words for the news.
-func tell(c Cluster, n News) words {
+func tell(c Cluster, n Notification) words {
 	w := wordsFor(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")
@@ -30,7 +30,7 @@ func tell(c Cluster, n News) words {
 }
 
 // wordsFor are the words for the news. They claim nothing that is not known.
-func wordsFor(c Cluster, n News) words {
+func wordsFor(c Cluster, n Notification) words {
 	me, host := c.Hostname, c.Host
 	them := func(vips []netip.Prefix) string { return pick(len(vips), "it", "them") }
 	held, lost := orAll(n.Held, c), orAll(n.Missing, c)
@@ -86,7 +86,7 @@ func wordsFor(c Cluster, n News) words {
 		}
 
 	case Blocked:
-		if n.Adrift {
+		if n.Unverified {
 			return words{
 				subject: fmt.Sprintf("%s released %s, perhaps to nobody", me, list(lost)),
 				happened: fmt.Sprintf("%s gave %s up to hand %s over, and could not ask whether anybody has taken %s: perhaps clients reach nobody under %s now.",
@@ -202,9 +202,9 @@ func wordsFor(c Cluster, n News) words {
 
 	case Flapping:
 		w := words{
-			subject: fmt.Sprintf("to and fro on %s, which %s: %s", me, holds(n.Held), counts(n.Gathered)),
+			subject: fmt.Sprintf("to and fro on %s, which %s: %s", me, holds(n.Held), counts(n.Suppressed)),
 			happened: fmt.Sprintf("It goes to and fro. What was not mailed one by one is told here in one letter: %s.",
-				counts(n.Gathered)),
+				counts(n.Suppressed)),
 			todo: fmt.Sprintf("See what does not stay as it is: %s, %s, or the network between them. While that lasts, "+
 				"one letter an hour comes.", host, me),
 		}
@@ -228,9 +228,9 @@ func wordsFor(c Cluster, n News) words {
 }
 
 // recovered are the words for a trouble's end.
-func recovered(c Cluster, n News) words {
+func recovered(c Cluster, n Notification) words {
 	var over string
-	switch Kind(n.Trouble.Kind) {
+	switch Kind(n.Alert.Kind) {
 	case TakeoverFailed:
 		over = "no takeover is failing any more on " + c.Hostname
 	case ReleaseFailed:
@@ -246,7 +246,7 @@ func recovered(c Cluster, n News) words {
 	case StateFailed:
 		over = c.Hostname + " can write its state again"
 	default:
-		over = fmt.Sprintf("%s is over on %s", n.Trouble.Kind, c.Hostname)
+		over = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)
 	}
 	w := words{subject: over, happened: fmt.Sprintf("The trouble is over: %s.", over)}
 	if len(n.Held) > 0 {
@@ -257,7 +257,7 @@ func recovered(c Cluster, n News) words {
 
 // counts says how many there are of each kind, in the order in which they
 // came first.
-func counts(notes []state.Note) string {
+func counts(notes []state.Suppressed) string {
 	var kinds []string
 	times := map[string]int{}
 	for _, n := range notes {

@@ -20,7 +20,7 @@ const otherMAC = "02:00:00:00:00:77"
 // situation is one combination of everything that Decide looks at.
 type situation struct {
 	known Known
-	seen  Seen
+	seen  Observation
 	set   Settings
 }
 
@@ -34,20 +34,20 @@ func (s situation) String() string { return fmt.Sprintf("known %+v\nseen %+v", s
 // beside their bounds, and none, one and two virtual IPs in each state.
 func situations(yield func(situation) bool) {
 	both := []bool{false, true}
-	sights := []Sight{
+	sights := []VIPStatus{
 		{Held: true, Asked: true},
 		{},
 		{Asked: true},
-		{Answered: true},
-		{Asked: true, Answered: true, MAC: otherMAC},
-		{Asked: true, Answered: true, MAC: otherMAC, ByPrimary: true},
+		{InUse: true},
+		{Asked: true, InUse: true, MAC: otherMAC},
+		{Asked: true, InUse: true, MAC: otherMAC, AtPrimary: true},
 	}
-	at := func(s Sight, addr string) Sight { s.Address = netip.MustParseAddr(addr); return s }
-	vips := [][]Sight{nil}
+	at := func(s VIPStatus, addr string) VIPStatus { s.Address = netip.MustParseAddr(addr); return s }
+	vips := [][]VIPStatus{nil}
 	for _, one := range sights {
-		vips = append(vips, []Sight{at(one, "172.16.0.1")})
+		vips = append(vips, []VIPStatus{at(one, "172.16.0.1")})
 		for _, two := range sights {
-			vips = append(vips, []Sight{at(one, "172.16.0.1"), at(two, "172.16.0.5")})
+			vips = append(vips, []VIPStatus{at(one, "172.16.0.1"), at(two, "172.16.0.5")})
 		}
 	}
 	set := Settings{Rise: 3, BootWait: 3 * time.Minute}
@@ -55,26 +55,26 @@ func situations(yield func(situation) bool) {
 		for _, pause := range []time.Duration{-time.Second, 0, time.Second} {
 			for _, byHand := range both {
 				for _, unserved := range []int{0, 1, 2} {
-					known := Known{Role: role, PausedUntil: now.Add(pause), ReleasedByHand: byHand, Unserved: unserved}
+					known := Known{Role: role, PausedUntil: now.Add(pause), ManualRelease: byHand, Unserved: unserved}
 					for _, primary := range []check.Verdict{check.Unknown, check.Down, check.Up} {
 						for _, link := range []struct{ on, answers bool }{{false, false}, {true, false}, {true, true}} {
 							for _, v := range vips {
 								for _, rival := range both {
 									for _, contender := range []string{"", otherMAC} {
-										for _, witness := range []WitnessState{WitnessSilent, WitnessNever, WitnessGood, WitnessOff} {
+										for _, witness := range []WitnessState{WitnessSilent, WitnessNone, WitnessGood, WitnessOff} {
 											for _, uptime := range []time.Duration{set.BootWait - 1, set.BootWait} {
-												seen := Seen{
-													Host: "172.16.0.2", Primary: primary, OnLink: link.on, Answers: link.answers,
-													VIPs: v, Contender: contender, Witness: witness, Uptime: uptime,
+												seen := Observation{
+													Host: "172.16.0.2", Primary: primary, OnLink: link.on, AnswersARP: link.answers,
+													VIPs: v, CompetingProber: contender, Witness: witness, Uptime: uptime,
 												}
 												if primary == check.Unknown {
-													seen.Why = "no route to 172.16.0.2"
+													seen.Fault = "no route to 172.16.0.2"
 												}
 												if rival {
 													if len(seen.held()) == 0 {
 														continue // a rival is one only to a holder
 													}
-													seen.Rival = Holder{Address: seen.held()[0].String(), MAC: otherMAC}
+													seen.Conflict = Holder{Address: seen.held()[0].String(), MAC: otherMAC}
 												}
 												for _, s := range while(situation{known, seen, set}) {
 													if !yield(s) {
@@ -109,10 +109,10 @@ func while(s situation) []situation {
 	if len(s.seen.held()) == 0 || s.known.Unserved > 0 { // what is unserved does not matter while holding
 		return all
 	}
-	for _, back := range []Known{{Up: 1}, {Up: 2}, {Up: 2, TakenByHand: true}, {Up: 2, NobodyTook: true}} {
+	for _, back := range []Known{{Up: 1}, {Up: 2}, {Up: 2, ManualTakeover: true}, {Up: 2, NobodyTook: true}} {
 		for _, failback := range []bool{false, true} {
 			add(func(s *situation) {
-				s.known.Up, s.known.TakenByHand, s.known.NobodyTook, s.set.Failback = back.Up, back.TakenByHand, back.NobodyTook, failback
+				s.known.Up, s.known.ManualTakeover, s.known.NobodyTook, s.set.Failback = back.Up, back.ManualTakeover, back.NobodyTook, failback
 			})
 		}
 	}
@@ -120,11 +120,11 @@ func while(s situation) []situation {
 		add(func(s *situation) { s.known.Silent, s.set.Isolated = silent, true })
 	}
 	add(func(s *situation) {
-		s.known.Up, s.known.Silent, s.set.Failback, s.set.Isolated, s.seen.Outwaited = 2, 2, true, true, true
+		s.known.Up, s.known.Silent, s.set.Failback, s.set.Isolated, s.seen.WaitedForPeer = 2, 2, true, true, true
 	})
-	add(func(s *situation) { s.known.Silent, s.seen.Outwaited = 2, true })
+	add(func(s *situation) { s.known.Silent, s.seen.WaitedForPeer = 2, true })
 	if s.seen.Primary == check.Unknown {
-		add(func(s *situation) { s.seen.Self = true })
+		add(func(s *situation) { s.seen.HostIsVIP = true })
 	}
 	return all
 }
@@ -141,13 +141,13 @@ func TestEverySituation(t *testing.T) {
 			return d.Rule > 0 && d.Outcome != "" && d.Outcome.Code() != 70 && d.Reason != "" && !strings.Contains(d.Reason, "\n")
 		}},
 		{"unknown never raises", func(s situation, d Decision) bool {
-			return s.seen.Primary != check.Unknown || s.seen.Self && d.Rule == 6 || len(d.Raise) == 0
+			return s.seen.Primary != check.Unknown || s.seen.HostIsVIP && d.Rule == 6 || len(d.Raise) == 0
 		}},
 		{"nothing is raised while the primary answers, by ping, ARP or ND", func(s situation, d Decision) bool {
-			return s.seen.Primary != check.Up && !s.seen.Answers || len(d.Raise) == 0
+			return s.seen.Primary != check.Up && !s.seen.AnswersARP || len(d.Raise) == 0
 		}},
 		{"nothing is raised while anybody answers for a virtual IP, or is about to take it", func(s situation, d Decision) bool {
-			return len(s.seen.answered()) == 0 && s.seen.Contender == "" || len(d.Raise) == 0
+			return len(s.seen.answered()) == 0 && s.seen.CompetingProber == "" || len(d.Raise) == 0
 		}},
 		{"nothing is raised without a good witness, unless witnesses are off", func(s situation, d Decision) bool {
 			return s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff || len(d.Raise) == 0
@@ -156,7 +156,7 @@ func TestEverySituation(t *testing.T) {
 			return !s.paused() || len(d.Raise) == 0 && (!d.Release || d.Rule == 1)
 		}},
 		{"nothing is taken over within boot-wait, or after a release by hand", func(s situation, d Decision) bool {
-			return s.seen.Uptime >= s.set.BootWait && !s.known.ReleasedByHand || d.Rule != 14
+			return s.seen.Uptime >= s.set.BootWait && !s.known.ManualRelease || d.Rule != 14
 		}},
 		{"only what is not here is raised, and only what is here released", func(s situation, d Decision) bool {
 			for _, a := range d.Raise {
@@ -170,20 +170,20 @@ func TestEverySituation(t *testing.T) {
 			return !d.Release || len(d.Raise) == 0
 		}},
 		{"nothing is announced that is not here, nor while a rival has it too", func(s situation, d Decision) bool {
-			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && s.seen.Rival == Holder{}
+			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && s.seen.Conflict == Holder{}
 		}},
 		{"a rival ends the holding, unless paused", func(s situation, d Decision) bool {
-			return s.seen.Rival == Holder{} || s.paused() || d.Release
+			return s.seen.Conflict == Holder{} || s.paused() || d.Release
 		}},
 		{"what is here is released for nothing but a rival, an open intent, isolation or failback", func(s situation, d Decision) bool {
-			return !d.Release || s.seen.Rival != Holder{} || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
+			return !d.Release || s.seen.Conflict != Holder{} || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
 		}},
 		{"isolated is two silent checks of every witness, and a primary that is not up", func(s situation, d Decision) bool {
 			return d.Rule != 4 || s.set.Isolated && s.seen.Witness == WitnessSilent && s.known.Silent > 0 && s.seen.Primary != check.Up && !d.HandOver
 		}},
 		{"failback hands over, to a primary that is up, what was not taken by hand", func(s situation, d Decision) bool {
 			return d.Rule != 5 || d.HandOver && s.set.Failback && s.seen.Primary == check.Up && s.known.Up+1 >= s.set.Rise &&
-				!s.known.TakenByHand && !s.known.NobodyTook
+				!s.known.ManualTakeover && !s.known.NobodyTook
 		}},
 		{"what is handed over is released", func(_ situation, d Decision) bool { return !d.HandOver || d.Release }},
 		{"an outcome that says switched switches, or finishes what was begun", func(s situation, d Decision) bool {
@@ -196,8 +196,8 @@ func TestEverySituation(t *testing.T) {
 			return !d.Release && (len(d.Raise) == 0 || d.Rule == 6)
 		}},
 		{"a dead primary is taken over when nothing at all speaks against it", func(s situation, d Decision) bool {
-			free := s.seen.Primary == check.Down && !s.seen.Answers && len(s.seen.answered()) == 0 && s.seen.Contender == "" &&
-				len(s.seen.held()) == 0 && !s.known.HandingOver && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ReleasedByHand &&
+			free := s.seen.Primary == check.Down && !s.seen.AnswersARP && len(s.seen.answered()) == 0 && s.seen.CompetingProber == "" &&
+				len(s.seen.held()) == 0 && !s.known.HandingOver && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ManualRelease &&
 				s.seen.Uptime >= s.set.BootWait && (s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff)
 			return !free || len(d.Raise) == len(s.seen.VIPs) && d.Outcome == TookOver
 		}},
@@ -235,17 +235,17 @@ func (s situation) apply(d Decision) situation {
 	vips := slices.Clone(s.seen.VIPs)
 	for i := range vips {
 		if slices.Contains(d.Raise, vips[i].Address) {
-			vips[i] = Sight{Address: vips[i].Address, Held: true, Asked: true}
+			vips[i] = VIPStatus{Address: vips[i].Address, Held: true, Asked: true}
 			s.known.Role = Active
 		}
 		if d.Release && (vips[i].Held || s.known.HandingOver) {
-			vips[i] = Sight{Address: vips[i].Address, Asked: true, Answered: true, MAC: otherMAC}
+			vips[i] = VIPStatus{Address: vips[i].Address, Asked: true, InUse: true, MAC: otherMAC}
 			s.known.Role = Standby
 		}
 	}
 	s.seen.VIPs = vips
 	if d.Release {
-		s.seen.Rival = Holder{}
+		s.seen.Conflict = Holder{}
 		s.known.HandingOver = false
 	}
 	return s
@@ -257,7 +257,7 @@ func TestZeroDecisionDoesNothing(t *testing.T) {
 		t.Errorf("the zero decision does something: %+v", d)
 	}
 	want := Decision{Rule: 8, Outcome: Unknown}
-	if diff := cmp.Diff(want, Decide(Known{}, Seen{}, Settings{}, time.Time{})); diff != "" {
+	if diff := cmp.Diff(want, Decide(Known{}, Observation{}, Settings{}, time.Time{})); diff != "" {
 		t.Errorf("nothing known and nothing seen (-want +got):\n%s", diff)
 	}
 }
@@ -269,9 +269,9 @@ func TestReasons(t *testing.T) {
 	dead := func(change func(*situation)) situation {
 		s := situation{
 			known: Known{Role: Standby},
-			seen: Seen{
+			seen: Observation{
 				Host: "172.16.0.2", Primary: check.Down, OnLink: true, Witness: WitnessGood, Uptime: time.Hour,
-				VIPs: []Sight{{Address: web, Asked: true}, {Address: db, Asked: true}},
+				VIPs: []VIPStatus{{Address: web, Asked: true}, {Address: db, Asked: true}},
 			},
 			set: Settings{Rise: 3, BootWait: 3 * time.Minute},
 		}
@@ -301,15 +301,15 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 2, Outcome: Holding, Announce: true, Reason: "paused, holding 172.16.0.1, 172.16.0.5"},
 		},
 		{
-			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Rival = now.Add(time.Hour), rival }),
+			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflict = now.Add(time.Hour), rival }),
 			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it too"},
 		},
 		{
-			"rival", hold(func(s *situation) { s.seen.Rival = rival }),
+			"rival", hold(func(s *situation) { s.seen.Conflict = rival }),
 			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
 		},
 		{
-			"rival that was waited for", hold(func(s *situation) { s.seen.Rival, s.seen.Outwaited = rival, true }),
+			"rival that was waited for", hold(func(s *situation) { s.seen.Conflict, s.seen.WaitedForPeer = rival, true }),
 			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
 		},
 		{
@@ -332,7 +332,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"the host is a virtual IP that is here, and another is missing", hold(func(s *situation) {
-				s.seen.Primary, s.seen.Self, s.seen.Why, s.seen.VIPs[1].Held = check.Unknown, true, "172.16.0.1 is on this machine now", false
+				s.seen.Primary, s.seen.HostIsVIP, s.seen.Fault, s.seen.VIPs[1].Held = check.Unknown, true, "172.16.0.1 is on this machine now", false
 			}),
 			Decision{
 				Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db},
@@ -349,7 +349,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"holding, no cable", hold(func(s *situation) {
-				s.seen.Primary, s.seen.Why = check.Unknown, `interface "eth0" has no carrier: is the cable in?`
+				s.seen.Primary, s.seen.Fault = check.Unknown, `interface "eth0" has no carrier: is the cable in?`
 			}),
 			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: `holding 172.16.0.1, 172.16.0.5; 172.16.0.2 could not be asked: interface "eth0" has no carrier: is the cable in?`},
 		},
@@ -372,7 +372,7 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db}, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; raising 172.16.0.5 as well"},
 		},
 		{
-			"one alias is missing, and another has it", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.VIPs[1].Answered = false, true }),
+			"one alias is missing, and another has it", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.VIPs[1].InUse = false, true }),
 			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; 172.16.0.5 is missing, and somebody else answers"},
 		},
 		{
@@ -385,12 +385,12 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"unserved for the third time", dead(func(s *situation) {
-				s.seen.Primary, s.known.Unserved, s.seen.VIPs[0].Answered = check.Up, 2, true
+				s.seen.Primary, s.known.Unserved, s.seen.VIPs[0].InUse = check.Up, 2, true
 			}),
 			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 answers, but nobody answers for 172.16.0.5"},
 		},
 		{
-			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Why = check.Unknown, "no route to 172.16.0.2" }),
+			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Fault = check.Unknown, "no route to 172.16.0.2" }),
 			Decision{Rule: 8, Outcome: Unknown, Reason: "no route to 172.16.0.2"},
 		},
 		{
@@ -410,11 +410,11 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this machine has been up for less than 3m (boot-wait)"},
 		},
 		{
-			"released by hand", dead(func(s *situation) { s.known.ReleasedByHand = true }),
+			"released by hand", dead(func(s *situation) { s.known.ManualRelease = true }),
 			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since"},
 		},
 		{
-			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNever }),
+			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNone }),
 			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
 		},
 		{
@@ -422,29 +422,29 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"},
 		},
 		{
-			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].Answered, s.seen.VIPs[1].Answered = true, true }),
+			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse = true, true }),
 			Decision{Rule: 12, Outcome: Elsewhere, Reason: "172.16.0.2 does not answer, and another standby serves 172.16.0.1, 172.16.0.5"},
 		},
 		{
-			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].Answered = true }),
+			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].InUse = true }),
 			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1"},
 		},
 		{
 			"the dead host's own machine still serves", dead(func(s *situation) {
-				s.seen.VIPs[0].Answered, s.seen.VIPs[1].Answered, s.seen.VIPs[1].ByPrimary = true, true, true
+				s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse, s.seen.VIPs[1].AtPrimary = true, true, true
 			}),
 			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1, 172.16.0.5"},
 		},
 		{
-			"pings filtered", dead(func(s *situation) { s.seen.Answers = true }),
+			"pings filtered", dead(func(s *situation) { s.seen.AnswersARP = true }),
 			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer pings, but it answers ARP: it is alive"},
 		},
 		{
-			"pings filtered, IPv6", dead(func(s *situation) { s.seen.Answers, s.seen.Host = true, "2001:db8::2" }),
+			"pings filtered, IPv6", dead(func(s *situation) { s.seen.AnswersARP, s.seen.Host = true, "2001:db8::2" }),
 			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not answer pings, but it answers neighbour solicitations: it is alive"},
 		},
 		{
-			"a lower MAC probes", dead(func(s *situation) { s.seen.Contender = otherMAC }),
+			"a lower MAC probes", dead(func(s *situation) { s.seen.CompetingProber = otherMAC }),
 			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
 		},
 		{

@@ -188,7 +188,7 @@ func TestLockFileRemovedByItsHolders(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(Dir) (func(), error){
 		"web.lock": func(d Dir) (func(), error) { return d.Lock("web") },
-		"act.lock": func(d Dir) (func(), error) { return d.LockActs(context.Background()) },
+		"act.lock": func(d Dir) (func(), error) { return d.LockSwitch(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -270,7 +270,7 @@ func lockTwice(t *testing.T, d Dir, where string) error {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		unlockActs, err := d.LockActs(ctx)
+		unlockActs, err := d.LockSwitch(ctx)
 		if err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func lockTwice(t *testing.T, d Dir, where string) error {
 func TestAllClustersLockIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
-	unlock, err := d.LockActs(t.Context())
+	unlock, err := d.LockSwitch(t.Context())
 	ok(t, err)
 	var freed atomic.Bool
 	go func() {
@@ -294,7 +294,7 @@ func TestAllClustersLockIsWaitedFor(t *testing.T) {
 		freed.Store(true)
 		unlock()
 	}()
-	unlockNext, err := d.LockActs(t.Context())
+	unlockNext, err := d.LockSwitch(t.Context())
 	ok(t, err)
 	defer unlockNext()
 	if !freed.Load() {
@@ -311,19 +311,19 @@ func TestAllClustersLockIsNotWaitedForLongerThanTheContext(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	synctest.Test(t, func(t *testing.T) {
-		unlock, err := d.LockActs(t.Context())
+		unlock, err := d.LockSwitch(t.Context())
 		ok(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		began := time.Now()
-		_, err = d.LockActs(ctx)
+		_, err = d.LockSwitch(ctx)
 		wantError(t, err, string(d)+"/act.lock: another cluster on this machine is still switching")
 		if took := time.Since(began); took != 15*time.Second {
 			t.Errorf("waited %s, want 15s", took)
 		}
 		// A lock that is free is had however late it is.
 		unlock()
-		unlock, err = d.LockActs(ctx)
+		unlock, err = d.LockSwitch(ctx)
 		ok(t, err)
 		unlock()
 	})
@@ -336,10 +336,10 @@ func TestAllClustersLockOfAKilledRun(t *testing.T) {
 	wantSaid(t, "locked", said)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := d.LockActs(ended)
+	_, err := d.LockSwitch(ended)
 	wantError(t, err, string(d)+"/act.lock: another cluster on this machine is still switching")
 	kill(cmd)
-	unlock, err := d.LockActs(ended)
+	unlock, err := d.LockSwitch(ended)
 	ok(t, err)
 	unlock()
 }
@@ -367,7 +367,7 @@ func TestAllClustersLockWhereNothingCanBeWritten(t *testing.T) {
 			err := error(nil)
 			ok(t, asOwnerOnly(func() {
 				var unlock func()
-				if unlock, err = d.LockActs(context.Background()); err != nil {
+				if unlock, err = d.LockSwitch(context.Background()); err != nil {
 					return
 				}
 				defer unlock()
@@ -377,7 +377,7 @@ func TestAllClustersLockWhereNothingCanBeWritten(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 				defer cancel()
-				if _, again := d.LockActs(ctx); again == nil || !strings.Contains(again.Error(), "still switching") {
+				if _, again := d.LockSwitch(ctx); again == nil || !strings.Contains(again.Error(), "still switching") {
 					err = fmt.Errorf("locked a second time: %v", again)
 				}
 			}))

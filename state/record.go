@@ -1,5 +1,5 @@
-// Package state is what pingover knew, and what follows from it: the record
-// that is carried from run to run, the lock, and Decide, which is pure.
+// Package state is the memory between runs: the store with its locks, the
+// record with its pure transitions, and Decide, which is pure too.
 package state
 
 import (
@@ -8,14 +8,8 @@ import (
 	"time"
 )
 
-// Version is the version of the record that this program writes and believes.
-const Version = 1
-
-// Bounds of what the record keeps.
-const (
-	MaxChanges = 100 // the newest stay
-	MaxOutbox  = 100 // the newest stay; a letter says what was dropped
-)
+// MaxChanges is how many changes the record keeps: the newest.
+const MaxChanges = 100
 
 // Role is what this machine is to the cluster, by its own record. What is
 // held is never read from here but from the kernel.
@@ -30,53 +24,36 @@ const (
 	Releasing Role = "releasing"
 )
 
-// Record is one cluster's memory between runs. Zero times and addresses mean
-// "not known".
+// Record is what is kept of one cluster between runs. Zero times and addresses
+// mean "not known".
 type Record struct {
-	Version   int        `json:"version"`
-	Cluster   string     `json:"cluster"`
+	Head
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
 	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
-	VIPs      []Alias    `json:"vips"` // as configured at the last run; with their labels while raised by us
+	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
 	Role      Role       `json:"role"`
-	Since     time.Time  `json:"since"`   // since when it has this role
-	Event     string     `json:"event"`   // id of the intent or change that led to it
-	Pending   *Change    `json:"pending"` // the change that an open intent stands for
-	Before    Role       `json:"before"`  // the role before that intent; "" when none is open
-	// Offered is what an open release hands over: raised here again when nobody
-	// takes it. Empty where it is left to whoever has it.
+	Since     time.Time  `json:"since"`  // since when it has this role
+	Before    Role       `json:"before"` // the role before the open intent; "" when none is open
+	// Offered is what an open release hands over: added here again when nobody
+	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
 	BootID  string       `json:"boot_id"` // of the boot in which this was written
-	Last    *Check       `json:"last"`    // the last check
-	Gap     Milliseconds `json:"gap_ms"`  // between the last two checks
-	Streaks Streaks      `json:"streaks"`
-	// ReleasedByHand stops takeovers until the primary was up once,
-	// TakenByHand and NobodyTook stop automatic failback until it was down once.
-	ReleasedByHand bool      `json:"released_by_hand"`
-	TakenByHand    bool      `json:"taken_by_hand"`
-	NobodyTook     bool      `json:"nobody_took"` // when it was tried to hand over
-	Owed           *Owed     `json:"hook_owed"`   // hook that has to run yet
-	Gateways       []Gateway `json:"gateways"`    // automatic witnesses last known
-	WitnessTold    bool      `json:"witness_told"`
-	Troubles       []Trouble `json:"troubles"`
-	Thread         string    `json:"thread"`     // Message-ID of the last letter about a takeover
-	BackTold       bool      `json:"back_told"`  // that the primary answers again, since then
-	MailError      *string   `json:"mail_error"` // why mail waits; nil while it is delivered
-	Damping        Damping   `json:"damping"`
-	Outbox         []Letter  `json:"outbox"`
-	Changes        []Change  `json:"changes"`
-	// Counts are all changes there ever were, by how they ended, those that
-	// Changes has no room for too.
-	Counts map[Outcome]int `json:"counts"`
-	// Settings are the cluster's, as they were given at the last check: what
-	// is done by hand needs no more than its name.
+	// ManualRelease stops takeovers until the primary was up once,
+	// ManualTakeover and NobodyTook stop automatic failback until it was down once.
+	ManualRelease  bool         `json:"released_by_hand"`
+	ManualTakeover bool         `json:"taken_by_hand"`
+	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
+	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
+	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
+	// Settings are the cluster's, as they were given at the last check: manual
+	// commands need no more than its name.
 	Settings map[string][]string `json:"settings"`
 }
 
-// Owed is a hook that belongs to a change that is written down already.
-type Owed struct {
+// PendingHook is a hook that belongs to a change that is written down already.
+type PendingHook struct {
 	Hook   string    `json:"hook"` // post-takeover or post-release
 	Event  string    `json:"event"`
 	Time   time.Time `json:"time"` // of the change
@@ -88,12 +65,6 @@ const (
 	PostTakeover = "post-takeover"
 	PostRelease  = "post-release"
 )
-
-// Milliseconds is a length of time as the record and the output write it.
-type Milliseconds int64
-
-// Duration is m as a length of time.
-func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
 
 // Alias is a virtual IP and where it stands while this machine holds it.
 type Alias struct {
@@ -133,8 +104,8 @@ type Gateway struct {
 	Address   netip.Addr `json:"address"`
 }
 
-// Trouble is a bad state that lasts: it is mailed once, then after `remind`.
-type Trouble struct {
+// Alert is a bad state that lasts: it is mailed once, then after `remind`.
+type Alert struct {
 	Kind      string    `json:"kind"`
 	Rule      int       `json:"rule"`
 	Since     time.Time `json:"since"`
@@ -144,19 +115,19 @@ type Trouble struct {
 
 // Damping keeps what comes again and again from becoming a storm of mail.
 type Damping struct {
-	Told     []Told    `json:"told"`     // the kinds of news of which some of the last hour was mailed
-	Since    time.Time `json:"since"`    // since when what repeats is gathered; zero: it is not
-	Gathered []Note    `json:"gathered"` // and not mailed yet
+	Mailed     []MailedKind `json:"told"`     // the kinds of news of which some of the last hour was mailed
+	Since      time.Time    `json:"since"`    // since when what repeats is gathered; zero: it is not
+	Suppressed []Suppressed `json:"gathered"` // and not mailed yet
 }
 
-// Told is a kind of news and when the newest of it that was mailed came.
-type Told struct {
+// MailedKind is a kind of news and when the newest of it that was mailed came.
+type MailedKind struct {
 	Kind string    `json:"kind"`
 	Time time.Time `json:"time"`
 }
 
-// Note is a piece of news that waits for the letter that tells many.
-type Note struct {
+// Suppressed is a piece of news that waits for the letter that tells many.
+type Suppressed struct {
 	Time   time.Time `json:"time"`
 	Kind   string    `json:"kind"`
 	Event  string    `json:"event"`
@@ -169,7 +140,7 @@ type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
 	Outcome  Outcome   `json:"outcome"`
-	ByHand   bool      `json:"by_hand"`
+	Manual   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`
 	Evidence Evidence  `json:"evidence"`
 }
@@ -244,9 +215,9 @@ type Command struct {
 	Output string   `json:"output,omitempty"` // the end of what it printed, of a hook and of what failed
 }
 
-// Letter is one mail that is owed to its recipients. It stays in the outbox,
+// Message is one mail that is owed to its recipients. It stays in the outbox,
 // under the same Message-ID, until each of them has had it.
-type Letter struct {
+type Message struct {
 	MessageID string    `json:"message_id"`
 	InReplyTo string    `json:"in_reply_to,omitempty"`
 	Time      time.Time `json:"time"`

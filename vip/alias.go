@@ -34,7 +34,7 @@ func (a Alias) Address() netip.Addr {
 
 // RaisePlan is the command that Raise would run, with the tool's bare name; nil where the address
 // stands already.
-func (t Tool) RaisePlan(k *Kernel, a Alias) ([]string, error) {
+func (t Tool) RaisePlan(k *Snapshot, a Alias) ([]string, error) {
 	if k.Holds(a.Address()) {
 		return nil, nil
 	}
@@ -86,7 +86,7 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 }
 
 // add runs what is needed for the kernel to show the address, in use or not yet.
-func (t Tool) add(ctx context.Context, before *Kernel, a Alias, label string) (ran []proc.Result, err error) {
+func (t Tool) add(ctx context.Context, before *Snapshot, a Alias, label string) (ran []proc.Result, err error) {
 	if ran, err = t.removeFailed(ctx, a.Address()); err != nil {
 		return ran, err
 	}
@@ -109,7 +109,7 @@ func (t Tool) add(ctx context.Context, before *Kernel, a Alias, label string) (r
 
 // choose chooses the label, by a look that began at that time, so that nobody
 // else in the process takes it before done is called.
-func (t Tool) choose(looked time.Time, k *Kernel, a Alias) (label string, done func(), err error) {
+func (t Tool) choose(looked time.Time, k *Snapshot, a Alias) (label string, done func(), err error) {
 	if t.Process == nil {
 		label, err := t.label(k, a, nil)
 		return label, func() {}, err
@@ -118,7 +118,7 @@ func (t Tool) choose(looked time.Time, k *Kernel, a Alias) (label string, done f
 }
 
 // label chooses the alias's label, none of those taken: "" is none.
-func (t Tool) label(k *Kernel, a Alias, taken []string) (string, error) {
+func (t Tool) label(k *Snapshot, a Alias, taken []string) (string, error) {
 	if _, ok := k.Link(a.Interface); !ok {
 		return "", fmt.Errorf("there is no interface %q", a.Interface)
 	}
@@ -147,34 +147,34 @@ func (t Tool) label(k *Kernel, a Alias, taken []string) (string, error) {
 var errDuplicate = errors.New("another machine has the address, the kernel's duplicate address detection says")
 
 // settled waits until the kernel has a in use: at once for IPv4.
-func (t Tool) settled(ctx context.Context, a netip.Addr) (Place, error) {
+func (t Tool) settled(ctx context.Context, a netip.Addr) (Assignment, error) {
 	for deadline := time.Now().Add(dadTimeout); ; {
 		k, err := t.look()
 		if err != nil {
-			return Place{}, err
+			return Assignment{}, err
 		}
-		places := k.Places(a)
-		inUse := slices.IndexFunc(places, func(p Place) bool { return !p.Address.Tentative })
+		places := k.Assignments(a)
+		inUse := slices.IndexFunc(places, func(p Assignment) bool { return !p.Address.Tentative })
 		switch {
 		case inUse >= 0:
 			return places[inUse], nil
 		case len(places) == 0 && len(k.copies(a)) > 0:
-			return Place{}, errDuplicate
+			return Assignment{}, errDuplicate
 		case len(places) == 0:
-			return Place{}, errors.New("the kernel had the address, and has lost it again")
+			return Assignment{}, errors.New("the kernel had the address, and has lost it again")
 		case time.Now().After(deadline):
-			return Place{}, fmt.Errorf("the kernel's duplicate address detection has not ended after %v: the address is not in use yet", dadTimeout)
+			return Assignment{}, fmt.Errorf("the kernel's duplicate address detection has not ended after %v: the address is not in use yet", dadTimeout)
 		}
 		select {
 		case <-ctx.Done():
-			return Place{}, context.Cause(ctx)
+			return Assignment{}, context.Cause(ctx)
 		case <-time.After(dadPoll):
 		}
 	}
 }
 
 // LowerPlan is what Lower would run, with the tools' bare names; nothing where the address does not stand.
-func (t Tool) LowerPlan(k *Kernel, addr netip.Addr) ([][]string, error) {
+func (t Tool) LowerPlan(k *Snapshot, addr netip.Addr) ([][]string, error) {
 	var plan [][]string
 	for _, p := range k.copies(addr) {
 		r, err := t.removal(k, p)
@@ -209,10 +209,10 @@ func (t Tool) removeFailed(ctx context.Context, addr netip.Addr) (ran []proc.Res
 	if err != nil {
 		return nil, err
 	}
-	return t.removeAll(ctx, slices.DeleteFunc(k.copies(addr), func(p Place) bool { return !p.Address.DADFailed }))
+	return t.removeAll(ctx, slices.DeleteFunc(k.copies(addr), func(p Assignment) bool { return !p.Address.DADFailed }))
 }
 
-func (t Tool) removeAll(ctx context.Context, places []Place) (ran []proc.Result, err error) {
+func (t Tool) removeAll(ctx context.Context, places []Assignment) (ran []proc.Result, err error) {
 	for _, p := range places {
 		did, err := t.remove(ctx, p)
 		ran = append(ran, did...)
@@ -223,12 +223,12 @@ func (t Tool) removeAll(ctx context.Context, places []Place) (ran []proc.Result,
 	return ran, nil
 }
 
-func lowering(p Place, err error) error {
+func lowering(p Assignment, err error) error {
 	return fmt.Errorf("lower %s on %s: %w", p.Address.Prefix, p.Interface, err)
 }
 
 // remove removes an address from one place.
-func (t Tool) remove(ctx context.Context, p Place) (ran []proc.Result, err error) {
+func (t Tool) remove(ctx context.Context, p Assignment) (ran []proc.Result, err error) {
 	before, err := t.look()
 	if err != nil {
 		return nil, err
@@ -264,14 +264,14 @@ func (t Tool) remove(ctx context.Context, p Place) (ran []proc.Result, err error
 }
 
 // again finds a place of an earlier snapshot in this one: other addresses may have made it primary.
-func (k *Kernel) again(p Place) (Place, bool) {
+func (k *Snapshot) again(p Assignment) (Assignment, bool) {
 	l, _ := k.Link(p.Interface)
 	for _, a := range l.Addresses {
 		if a.Prefix == p.Address.Prefix && a.Peer == p.Address.Peer {
-			return Place{Interface: p.Interface, Address: a}, true
+			return Assignment{Interface: p.Interface, Address: a}, true
 		}
 	}
-	return Place{}, false
+	return Assignment{}, false
 }
 
 // futile explains a command that has not done its work, whatever it says itself.
@@ -283,7 +283,7 @@ func futile(r proc.Result, kernel string) error {
 }
 
 // missing is an error where other addresses than ours have gone from the interface.
-func missing(before, after *Kernel, link string, ours netip.Addr) error {
+func missing(before, after *Snapshot, link string, ours netip.Addr) error {
 	l, _ := before.Link(link)
 	now, _ := after.Link(link)
 	type standing struct{ prefix, peer netip.Prefix }

@@ -79,7 +79,7 @@ func withPrograms(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, 
 // addresses is what the kernel shows, but for lo and link-local ones.
 func addresses(t *testing.T) []string {
 	t.Helper()
-	k, err := Look()
+	k, err := TakeSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func wantCommands(t *testing.T, when string, got []string, want ...string) {
 // raise raises with the plan before, which must be what is run.
 func raise(t *testing.T, tool Tool, a Alias) (label string, ran []string, err error) {
 	t.Helper()
-	k, err := Look()
+	k, err := TakeSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func raise(t *testing.T, tool Tool, a Alias) (label string, ran []string, err er
 // lower lowers with the plan before, which must be what is run.
 func lower(t *testing.T, tool Tool, addr netip.Addr) (ran []string, err error) {
 	t.Helper()
-	k, err := Look()
+	k, err := TakeSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,8 +238,8 @@ func TestRaiseAndLowerIPv6Twice(t *testing.T) {
 		}
 		wantCommands(t, "of the first raise", ran, add)
 		wantAddresses(t, "when raised", own4, own6, "eth0 2001:db8::1/128")
-		k, _ := Look()
-		if deprecated := k.Places(virtual6.Addr())[0].Address.Deprecated; deprecated != (p.tool == "ip") {
+		k, _ := TakeSnapshot()
+		if deprecated := k.Assignments(virtual6.Addr())[0].Address.Deprecated; deprecated != (p.tool == "ip") {
 			t.Errorf("never chosen as source: %v", deprecated)
 		}
 
@@ -268,7 +268,7 @@ func TestLinkLocalAliasIsOfItsInterface(t *testing.T) {
 		ran, err = lower(t, tool, netip.MustParseAddr("fe80::5%eth0"))
 		fine(t, err)
 		wantCommands(t, "of the lower", ran, "ip -6 addr del fe80::5/64 dev eth0")
-		k, _ := Look()
+		k, _ := TakeSnapshot()
 		if !k.Holds(netip.MustParseAddr("fe80::5%eth1")) {
 			t.Error("the one on eth1 has gone")
 		}
@@ -821,10 +821,10 @@ func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
 	}
 	t.Run("is not held", func(t *testing.T) {
 		onHost(t, holder(true), func(t *testing.T) {
-			k, err := Look()
+			k, err := TakeSnapshot()
 			fine(t, err)
 			if k.Holds(virtual6.Addr()) || len(k.copies(virtual6.Addr())) != 1 {
-				t.Errorf("held: %v", k.Places(virtual6.Addr()))
+				t.Errorf("held: %v", k.Assignments(virtual6.Addr()))
 			}
 		})
 	})

@@ -53,25 +53,25 @@ func arpBroadcast(us net.HardwareAddr, op arp.Operation, sender net.HardwareAddr
 // hearARP finds out what an ARP packet lets us know: whoever sends one from an
 // address has it, be it a reply, an announcement or a question about another
 // address; a request from 0.0.0.0 is a probe for its target.
-func hearARP(b []byte) (Heard, bool) {
+func hearARP(b []byte) (Reply, bool) {
 	const (
 		hardwareEthernet = 1
 		protocolIPv4     = uint16(ethernet.EtherTypeIPv4)
 	)
 	var p arp.Packet
 	if err := p.UnmarshalBinary(b); err != nil {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	if p.HardwareType != hardwareEthernet || p.HardwareAddrLength != 6 || p.ProtocolType != protocolIPv4 || p.IPLength != 4 {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	switch {
 	case p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply:
-		return Heard{}, false
+		return Reply{}, false
 	case !p.SenderIP.IsUnspecified():
-		return Heard{Address: p.SenderIP, MAC: p.SenderHardwareAddr, Answer: p.Operation == arp.OperationReply}, true
+		return Reply{Address: p.SenderIP, MAC: p.SenderHardwareAddr, Direct: p.Operation == arp.OperationReply}, true
 	case p.Operation == arp.OperationRequest:
-		return Heard{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
+		return Reply{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
 	}
-	return Heard{}, false
+	return Reply{}, false
 }

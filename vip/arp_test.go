@@ -128,7 +128,7 @@ func TestARPAnnouncement(t *testing.T) {
 type heardCase struct {
 	name  string
 	frame string
-	want  Heard
+	want  Reply
 }
 
 func testHear(t *testing.T, cases []heardCase) {
@@ -155,35 +155,35 @@ const (
 )
 
 var arpCases = []heardCase{
-	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them, Answer: true}},
-	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Heard{Address: vip4, MAC: them, Answer: true}},
-	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Heard{Address: vip4, MAC: them, Answer: true}},
-	{"a reply to us that everybody gets", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{Address: vip4, MAC: them}},
-	{"the holder asks us alone, as the kernel does to see that we are there", arpToUs + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100003", Heard{Address: vip4, MAC: them}},
-	{"a gratuitous request", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100001", Heard{Address: vip4, MAC: them}},
-	{"a gratuitous reply", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 ffffffffffff ac100001", Heard{Address: vip4, MAC: them}},
-	{"the holder asks for somebody else", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Heard{Address: vip4, MAC: them}},
-	{"announced on another's behalf", arpToAll + "0001 0800 06 04 0001 02000000000c ac100001 000000000000 ac100001", Heard{Address: vip4, MAC: someone}},
-	{"a probe", arpToAll + "0001 0800 06 04 0001 02000000000b 00000000 000000000000 ac100001", Heard{Address: vip4, MAC: them, Probe: true}},
-	{"somebody asks for it: speaks of the asker only", arpToAll + "0001 0800 06 04 0001 02000000000b ac100003 000000000000 ac100001", Heard{Address: ours4, MAC: them}},
+	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them, Direct: true}},
+	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Reply{Address: vip4, MAC: them, Direct: true}},
+	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Reply{Address: vip4, MAC: them, Direct: true}},
+	{"a reply to us that everybody gets", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them}},
+	{"the holder asks us alone, as the kernel does to see that we are there", arpToUs + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100003", Reply{Address: vip4, MAC: them}},
+	{"a gratuitous request", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100001", Reply{Address: vip4, MAC: them}},
+	{"a gratuitous reply", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 ffffffffffff ac100001", Reply{Address: vip4, MAC: them}},
+	{"the holder asks for somebody else", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Reply{Address: vip4, MAC: them}},
+	{"announced on another's behalf", arpToAll + "0001 0800 06 04 0001 02000000000c ac100001 000000000000 ac100001", Reply{Address: vip4, MAC: someone}},
+	{"a probe", arpToAll + "0001 0800 06 04 0001 02000000000b 00000000 000000000000 ac100001", Reply{Address: vip4, MAC: them, Probe: true}},
+	{"somebody asks for it: speaks of the asker only", arpToAll + "0001 0800 06 04 0001 02000000000b ac100003 000000000000 ac100001", Reply{Address: ours4, MAC: them}},
 
-	{"a reply from 0.0.0.0", arpToUs + "0001 0800 06 04 0002 02000000000b 00000000 02000000000a ac100001", Heard{}},
-	{"an operation that is neither", arpToUs + "0001 0800 06 04 0003 02000000000b ac100001 02000000000a ac100003", Heard{}},
-	{"hardware other than Ethernet", arpToUs + "0006 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
-	{"a protocol other than IPv4", arpToUs + "0001 0806 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
-	{"IPv6 addresses", arpToUs + "0001 0800 06 10 0002 02000000000b 20010db8000000000000000000000001 02000000000a 20010db8000000000000000000000003", Heard{}},
-	{"MACs of 8 bytes", arpToUs + "0001 0800 08 04 0002 02000000000b0000 ac100001 02000000000a0000 ac100003", Heard{}},
-	{"MACs of no bytes", arpToUs + "0001 0800 00 04 0002 ac100001 ac100003", Heard{}},
-	{"lengths beyond the end", arpToUs + "0001 0800 ff ff 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
-	{"cut off in the target", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac10", Heard{}},
-	{"cut off in the header", arpToUs + "0001 0800 06", Heard{}},
-	{"no payload", arpToUs, Heard{}},
-	{"cut off in the Ethernet header", "02000000000a 02000000", Heard{}},
-	{"empty", "", Heard{}},
-	{"of another VLAN, tag not taken off", "02000000000a 02000000000b 8100 0005 0806 0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Heard{}},
-	{"a VLAN tag cut off", "02000000000a 02000000000b 8100 00", Heard{}},
-	{"a service VLAN tag without a second one", "02000000000a 02000000000b 88a8 0005 0806 0001 0800 06 04", Heard{}},
-	{"another protocol", "02000000000a 02000000000b 0800 45000000", Heard{}},
+	{"a reply from 0.0.0.0", arpToUs + "0001 0800 06 04 0002 02000000000b 00000000 02000000000a ac100001", Reply{}},
+	{"an operation that is neither", arpToUs + "0001 0800 06 04 0003 02000000000b ac100001 02000000000a ac100003", Reply{}},
+	{"hardware other than Ethernet", arpToUs + "0006 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{}},
+	{"a protocol other than IPv4", arpToUs + "0001 0806 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{}},
+	{"IPv6 addresses", arpToUs + "0001 0800 06 10 0002 02000000000b 20010db8000000000000000000000001 02000000000a 20010db8000000000000000000000003", Reply{}},
+	{"MACs of 8 bytes", arpToUs + "0001 0800 08 04 0002 02000000000b0000 ac100001 02000000000a0000 ac100003", Reply{}},
+	{"MACs of no bytes", arpToUs + "0001 0800 00 04 0002 ac100001 ac100003", Reply{}},
+	{"lengths beyond the end", arpToUs + "0001 0800 ff ff 0002 02000000000b ac100001 02000000000a ac100003", Reply{}},
+	{"cut off in the target", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac10", Reply{}},
+	{"cut off in the header", arpToUs + "0001 0800 06", Reply{}},
+	{"no payload", arpToUs, Reply{}},
+	{"cut off in the Ethernet header", "02000000000a 02000000", Reply{}},
+	{"empty", "", Reply{}},
+	{"of another VLAN, tag not taken off", "02000000000a 02000000000b 8100 0005 0806 0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{}},
+	{"a VLAN tag cut off", "02000000000a 02000000000b 8100 00", Reply{}},
+	{"a service VLAN tag without a second one", "02000000000a 02000000000b 88a8 0005 0806 0001 0800 06 04", Reply{}},
+	{"another protocol", "02000000000a 02000000000b 0800 45000000", Reply{}},
 }
 
 func TestHearARP(t *testing.T) { testHear(t, arpCases) }
@@ -196,7 +196,7 @@ func FuzzHearARP(f *testing.F) {
 }
 
 // hearOrNot checks what must be true of anything heard.
-func hearOrNot(t *testing.T, b []byte) (Heard, bool) {
+func hearOrNot(t *testing.T, b []byte) (Reply, bool) {
 	h, source, ok := hear(b)
 	if ok && (!h.Address.IsValid() || len(h.MAC) != 6 || !slices.Equal(source, b[6:12])) {
 		t.Errorf("heard %+v from %s", h, source)

@@ -25,10 +25,10 @@ func (t Tool) CanLease() error {
 
 // RenewPlan is what Renew would run, with the tool's bare name. The error says for which places there is
 // nothing, or only what Renew calls an error.
-func (t Tool) RenewPlan(k *Kernel, a Alias) ([][]string, error) {
+func (t Tool) RenewPlan(k *Snapshot, a Alias) ([][]string, error) {
 	var plan [][]string
 	var errs []error
-	for _, p := range k.Places(a.Address()) {
+	for _, p := range k.Assignments(a.Address()) {
 		lease, harm := k.harmless(p, a.Lease)
 		ways, err := t.renewals(p, lease)
 		if len(ways) > 0 {
@@ -52,7 +52,7 @@ func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error)
 		return nil, fmt.Errorf("renew %s: %w", a.Address(), err)
 	}
 	var errs []error
-	for _, p := range k.Places(a.Address()) {
+	for _, p := range k.Assignments(a.Address()) {
 		lease, harm := k.harmless(p, a.Lease)
 		did, err := t.renew(ctx, k, p, lease)
 		ran = append(ran, did...)
@@ -61,7 +61,7 @@ func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error)
 	return ran, errors.Join(errs...)
 }
 
-func renewing(p Place, err error) error {
+func renewing(p Assignment, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -69,7 +69,7 @@ func renewing(p Place, err error) error {
 }
 
 // harmless is the lease that p may have: none where its end would harm other addresses.
-func (k *Kernel) harmless(p Place, lease time.Duration) (time.Duration, error) {
+func (k *Snapshot) harmless(p Assignment, lease time.Duration) (time.Duration, error) {
 	with := k.dependents(p)
 	if lease == 0 || len(with) == 0 || promotes(p.Interface) {
 		return lease, nil
@@ -78,7 +78,7 @@ func (k *Kernel) harmless(p Place, lease time.Duration) (time.Duration, error) {
 }
 
 // renew renews an address in one place.
-func (t Tool) renew(ctx context.Context, before *Kernel, p Place, lease time.Duration) (ran []proc.Result, err error) {
+func (t Tool) renew(ctx context.Context, before *Snapshot, p Assignment, lease time.Duration) (ran []proc.Result, err error) {
 	ways, err := t.renewals(p, lease)
 	for _, way := range ways {
 		began := time.Now()
@@ -105,7 +105,7 @@ func (t Tool) renew(ctx context.Context, before *Kernel, p Place, lease time.Dur
 
 // renewals are the commands that would renew it, the best first; none where it stands for ever as it shall.
 // All have the label, because replace adds what has gone in this very moment.
-func (t Tool) renewals(p Place, lease time.Duration) ([][]string, error) {
+func (t Tool) renewals(p Assignment, lease time.Duration) ([][]string, error) {
 	switch {
 	case lease == 0 && p.Address.Lease == 0:
 		return nil, nil

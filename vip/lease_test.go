@@ -19,7 +19,7 @@ import (
 // renew renews with the plan before, which must be what is run.
 func renew(t *testing.T, tool Tool, a Alias) (ran []string, err error) {
 	t.Helper()
-	k, err := Look()
+	k, err := TakeSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +42,11 @@ func renew(t *testing.T, tool Tool, a Alias) (ran []string, err error) {
 // wantLease wants every copy of the address to have the lease, but for the seconds that the test took.
 func wantLease(t *testing.T, when string, addr netip.Addr, want time.Duration) {
 	t.Helper()
-	k, err := Look()
+	k, err := TakeSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := k.Places(addr)
+	places := k.Assignments(addr)
 	if len(places) == 0 {
 		t.Errorf("%s: %s does not stand", when, addr)
 	}
@@ -62,7 +62,7 @@ func wantLease(t *testing.T, when string, addr netip.Addr, want time.Duration) {
 func gone(t *testing.T, addr netip.Addr, lease time.Duration) {
 	t.Helper()
 	for deadline := time.Now().Add(lease + 20*time.Second); ; time.Sleep(50 * time.Millisecond) {
-		k, err := Look()
+		k, err := TakeSnapshot()
 		switch {
 		case err != nil:
 			t.Fatal(err)

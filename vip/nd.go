@@ -151,24 +151,24 @@ func ndMulticast(us net.HardwareAddr, from, to netip.Addr, m ndp.Message) ([]byt
 // The options are walked here rather than by ndp.ParseMessage, which refuses a
 // message for any option it knows and finds wrong, while §7.1 says to ignore
 // what is not meant for it: a holder must not go unheard for that.
-func hearND(b []byte, source net.HardwareAddr) (Heard, bool) {
+func hearND(b []byte, source net.HardwareAddr) (Reply, bool) {
 	if len(b) < ipv6.HeaderLen || b[0]>>4 != ipv6.Version || b[6] != icmpv6 || b[7] != ndHopLimit {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	length := int(binary.BigEndian.Uint16(b[4:]))
 	from, to := netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
 	message := b[ipv6.HeaderLen:]
 	if length < ndOptions || length > len(message) {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	message = message[:length] // the rest is padding
 	if message[1] != 0 || checksum(from, to, message) != 0 {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	target := netip.AddrFrom16([16]byte(message[ndTarget:]))
 	mac, ok := linkLayer(message[ndOptions:], linkLayerOption[message[0]])
 	if !ok || target.IsMulticast() {
-		return Heard{}, false
+		return Reply{}, false
 	}
 	given := mac != nil
 	if !given {
@@ -177,14 +177,14 @@ func hearND(b []byte, source net.HardwareAddr) (Heard, bool) {
 	switch {
 	case message[0] == ndAdvertisement:
 		solicited := message[ndFlags]&ndSolicited != 0
-		return Heard{Address: target, MAC: mac, Answer: solicited}, !to.IsMulticast() || !solicited
+		return Reply{Address: target, MAC: mac, Direct: solicited}, !to.IsMulticast() || !solicited
 	case message[0] == ndSolicitation && from.IsUnspecified():
 		valid := solicitedNodes.Contains(to) && !given
-		return Heard{Address: target, MAC: mac, Probe: true}, valid
+		return Reply{Address: target, MAC: mac, Probe: true}, valid
 	case message[0] == ndSolicitation:
-		return Heard{Address: from, MAC: mac}, true
+		return Reply{Address: from, MAC: mac}, true
 	}
-	return Heard{}, false
+	return Reply{}, false
 }
 
 // linkLayer returns the MAC in the first link-layer address option of that

@@ -149,38 +149,38 @@ func ndPacket(t testing.TB, from, to, message string) []byte {
 type ndCase struct {
 	name              string
 	from, to, message string
-	want              Heard
+	want              Reply
 }
 
 var ndCases = []ndCase{
-	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone, Answer: true}},
-	{"an advertisement to all", vip6hex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
-	{"an advertisement from another address of the holder", linkLocalHex, allNodesHex, advertisement + targetOption, Heard{Address: vip6, MAC: someone}},
-	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Heard{Address: vip6, MAC: someone, Answer: true}},
-	{"an advertisement without a MAC: the frame's", vip6hex, ours6hex, advertisement, Heard{Address: vip6, MAC: them}},
-	{"an advertisement with only a source option: the frame's", vip6hex, ours6hex, advertisement + sourceOption, Heard{Address: vip6, MAC: them}},
-	{"an advertisement with options unknown before its MAC", vip6hex, ours6hex, advertisement + "fe02 0000000000000000000000000000" + targetOption, Heard{Address: vip6, MAC: someone}},
-	{"an advertisement with an option that has no business there and is wrong", vip6hex, ours6hex, advertisement + "0502 0000000005dc0000000000000000" + targetOption, Heard{Address: vip6, MAC: someone}},
-	{"an advertisement with a MAC option of another size: the frame's", vip6hex, ours6hex, advertisement + "0202 0000000000000000000000000000", Heard{Address: vip6, MAC: them}},
-	{"an advertisement with two MACs: the first", vip6hex, ours6hex, advertisement + targetOption + "0201 02000000000d", Heard{Address: vip6, MAC: someone}},
-	{"the holder solicits somebody else", vip6hex, allNodesHex, "8700 0000 00000000" + ours6hex + sourceOption, Heard{Address: vip6, MAC: someone}},
-	{"the holder solicits without its MAC: the frame's", vip6hex, ours6hex, "8700 0000 00000000" + ours6hex, Heard{Address: vip6, MAC: them}},
-	{"somebody solicits it: speaks of the asker only", ours6hex, groupHex, solicitation + sourceOption, Heard{Address: ours6, MAC: someone}},
-	{"a probe", nobodyHex, groupHex, solicitation, Heard{Address: vip6, MAC: them, Probe: true}},
-	{"a probe with a nonce, as Linux sends", nobodyHex, groupHex, solicitation + "0e01 010203040506", Heard{Address: vip6, MAC: them, Probe: true}},
+	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true}},
+	{"an advertisement to all", vip6hex, allNodesHex, advertisement + targetOption, Reply{Address: vip6, MAC: someone}},
+	{"an advertisement from another address of the holder", linkLocalHex, allNodesHex, advertisement + targetOption, Reply{Address: vip6, MAC: someone}},
+	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true}},
+	{"an advertisement without a MAC: the frame's", vip6hex, ours6hex, advertisement, Reply{Address: vip6, MAC: them}},
+	{"an advertisement with only a source option: the frame's", vip6hex, ours6hex, advertisement + sourceOption, Reply{Address: vip6, MAC: them}},
+	{"an advertisement with options unknown before its MAC", vip6hex, ours6hex, advertisement + "fe02 0000000000000000000000000000" + targetOption, Reply{Address: vip6, MAC: someone}},
+	{"an advertisement with an option that has no business there and is wrong", vip6hex, ours6hex, advertisement + "0502 0000000005dc0000000000000000" + targetOption, Reply{Address: vip6, MAC: someone}},
+	{"an advertisement with a MAC option of another size: the frame's", vip6hex, ours6hex, advertisement + "0202 0000000000000000000000000000", Reply{Address: vip6, MAC: them}},
+	{"an advertisement with two MACs: the first", vip6hex, ours6hex, advertisement + targetOption + "0201 02000000000d", Reply{Address: vip6, MAC: someone}},
+	{"the holder solicits somebody else", vip6hex, allNodesHex, "8700 0000 00000000" + ours6hex + sourceOption, Reply{Address: vip6, MAC: someone}},
+	{"the holder solicits without its MAC: the frame's", vip6hex, ours6hex, "8700 0000 00000000" + ours6hex, Reply{Address: vip6, MAC: them}},
+	{"somebody solicits it: speaks of the asker only", ours6hex, groupHex, solicitation + sourceOption, Reply{Address: ours6, MAC: someone}},
+	{"a probe", nobodyHex, groupHex, solicitation, Reply{Address: vip6, MAC: them, Probe: true}},
+	{"a probe with a nonce, as Linux sends", nobodyHex, groupHex, solicitation + "0e01 010203040506", Reply{Address: vip6, MAC: them, Probe: true}},
 
-	{"a probe with a MAC", nobodyHex, groupHex, solicitation + sourceOption, Heard{}},
-	{"a probe to another group than solicited nodes", nobodyHex, allNodesHex, solicitation, Heard{}},
-	{"an advertisement solicited, yet to all", vip6hex, allNodesHex, "8800 0000 60000000" + vip6hex + targetOption, Heard{}},
-	{"a multicast target", vip6hex, ours6hex, "8800 0000 20000000" + allNodesHex + targetOption, Heard{}},
-	{"a code that is not 0", vip6hex, ours6hex, "8801 0000 20000000" + vip6hex + targetOption, Heard{}},
-	{"another ICMPv6 message", vip6hex, ours6hex, "8600 0000 20000000" + vip6hex + targetOption, Heard{}},
-	{"shorter than a target", vip6hex, ours6hex, "8800 0000 20000000 20010db800000000000000000000", Heard{}},
-	{"no message", vip6hex, ours6hex, "", Heard{}},
-	{"an option of length zero", vip6hex, ours6hex, advertisement + "0200 02000000000c", Heard{}},
-	{"an option beyond the end", vip6hex, ours6hex, advertisement + "02ff 02000000000c", Heard{}},
-	{"half an option", vip6hex, ours6hex, advertisement + "0201", Heard{}},
-	{"one byte of an option", vip6hex, ours6hex, advertisement + "02", Heard{}},
+	{"a probe with a MAC", nobodyHex, groupHex, solicitation + sourceOption, Reply{}},
+	{"a probe to another group than solicited nodes", nobodyHex, allNodesHex, solicitation, Reply{}},
+	{"an advertisement solicited, yet to all", vip6hex, allNodesHex, "8800 0000 60000000" + vip6hex + targetOption, Reply{}},
+	{"a multicast target", vip6hex, ours6hex, "8800 0000 20000000" + allNodesHex + targetOption, Reply{}},
+	{"a code that is not 0", vip6hex, ours6hex, "8801 0000 20000000" + vip6hex + targetOption, Reply{}},
+	{"another ICMPv6 message", vip6hex, ours6hex, "8600 0000 20000000" + vip6hex + targetOption, Reply{}},
+	{"shorter than a target", vip6hex, ours6hex, "8800 0000 20000000 20010db800000000000000000000", Reply{}},
+	{"no message", vip6hex, ours6hex, "", Reply{}},
+	{"an option of length zero", vip6hex, ours6hex, advertisement + "0200 02000000000c", Reply{}},
+	{"an option beyond the end", vip6hex, ours6hex, advertisement + "02ff 02000000000c", Reply{}},
+	{"half an option", vip6hex, ours6hex, advertisement + "0201", Reply{}},
+	{"one byte of an option", vip6hex, ours6hex, advertisement + "02", Reply{}},
 }
 
 func TestHearND(t *testing.T) {

@@ -11,15 +11,16 @@ import (
 // sockets, looks at the kernel, and the labels that are about to be used. The
 // zero Process is ready.
 type Process struct {
-	taps     taps
+	taps     sockets
 	looks    looks
 	labels   labels
 	children children
+	switches switchLocks
 }
 
-// Look is the function Look; whoever asks before it begins shares it, so that
+// TakeSnapshot is the function TakeSnapshot; whoever asks before it begins shares it, so that
 // it shows nothing older than the call.
-func (p *Process) Look() (*Kernel, error) { return p.looks.take(Look) }
+func (p *Process) TakeSnapshot() (*Snapshot, error) { return p.looks.take(TakeSnapshot) }
 
 // looks are looks at the kernel, one at a time. With a thousand addresses each
 // takes 2 ms, and each of a thousand takeovers needs ten.
@@ -31,11 +32,11 @@ type looks struct {
 
 type look struct {
 	once   sync.Once
-	kernel *Kernel
+	kernel *Snapshot
 	err    error
 }
 
-func (l *looks) take(take func() (*Kernel, error)) (*Kernel, error) {
+func (l *looks) take(take func() (*Snapshot, error)) (*Snapshot, error) {
 	l.mu.Lock()
 	if l.next == nil {
 		l.next = new(look)

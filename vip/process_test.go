@@ -21,13 +21,13 @@ func TestALookIsNeverOlderThanTheQuestion(t *testing.T) {
 	var l looks
 	var mu sync.Mutex
 	var begun []time.Time
-	take := func() (*Kernel, error) {
+	take := func() (*Snapshot, error) {
 		mu.Lock()
 		begun = append(begun, time.Now())
 		n := len(begun)
 		mu.Unlock()
 		time.Sleep(2 * time.Millisecond)
-		return &Kernel{Links: []Link{{Index: n}}}, nil
+		return &Snapshot{Links: []Link{{Index: n}}}, nil
 	}
 	began := time.Now()
 	var asking sync.WaitGroup
@@ -54,7 +54,7 @@ func TestALookIsNeverOlderThanTheQuestion(t *testing.T) {
 func TestLabelsChosenSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l labels
-		k := &Kernel{Links: []Link{{Name: "eth0"}}}
+		k := &Snapshot{Links: []Link{{Name: "eth0"}}}
 		choose := func(looked time.Time) (string, func()) {
 			label, done, err := l.choose(looked, func(taken []string) (string, error) {
 				label, _ := FreeLabel(k, "eth0", taken...)
@@ -101,13 +101,13 @@ func TestRaisedSideBySide(t *testing.T) {
 			})
 		}
 		raising.Wait()
-		k, err := Look()
+		k, err := TakeSnapshot()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
-			if addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)}); len(k.Places(addr)) != 1 {
-				t.Errorf("%s stands at %v", addr, k.Places(addr))
+			if addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)}); len(k.Assignments(addr)) != 1 {
+				t.Errorf("%s stands at %v", addr, k.Assignments(addr))
 			}
 		}
 	})
@@ -123,14 +123,14 @@ func TestManyListenAtOneSocket(t *testing.T) {
 		}
 		return h
 	}, func(t *testing.T) {
-		k, err := Look()
+		k, err := TakeSnapshot()
 		if err != nil {
 			t.Fatal(err)
 		}
 		link, _ := k.Link("eth0")
 		witness := netip.MustParseAddr("172.16.0.254")
 		var process Process
-		wires := make([]*Wire, 20)
+		wires := make([]*Listener, 20)
 		for i := range wires {
 			if wires[i], err = process.Open(link, k.OwnMAC, witness, netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})); err != nil {
 				t.Fatal(err)
@@ -148,7 +148,7 @@ func TestManyListenAtOneSocket(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		for i, w := range wires {
 			// One reply to the first, one to all who asked a moment later.
-			if heard := w.Heard(asked); len(heard) < 1 || len(heard) > 3 {
+			if heard := w.Replies(asked); len(heard) < 1 || len(heard) > 3 {
 				t.Errorf("wire %d heard %v", i, heard)
 			}
 			if err := w.Close(); err != nil {
@@ -174,13 +174,13 @@ func openTaps(t *testing.T) int {
 // be sent learns that it was not, so that silence does not count.
 func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
-		k, err := Look()
+		k, err := TakeSnapshot()
 		if err != nil {
 			t.Fatal(err)
 		}
 		link, _ := k.Link("eth0")
 		var process Process
-		open := func(addrs ...netip.Addr) *Wire {
+		open := func(addrs ...netip.Addr) *Listener {
 			w, err := process.Open(link, k.OwnMAC, addrs...)
 			if err != nil {
 				t.Fatal(err)
@@ -202,7 +202,7 @@ func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
 		second.arp.mu.Lock()
 		second.arp.asked[string(frame)] = question{time.Now(), first}
 		second.arp.mu.Unlock()
-		news := second.News()
+		news := second.Changed()
 		if err := second.Ask(vip4, ours4); err != nil {
 			t.Fatalf("a question that is to wait: %v", err)
 		}
@@ -212,7 +212,7 @@ func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
 			t.Fatal("no word of a question that could not be sent")
 		}
 		want := "eth0: asking for 172.16.0.1: no buffer space available"
-		for i, w := range []*Wire{first, second} {
+		for i, w := range []*Listener{first, second} {
 			if err := w.Err(); err == nil || err.Error() != want {
 				t.Errorf("wire %d: got %v, want %q", i, err, want)
 			}

@@ -111,24 +111,25 @@ func gatewayOf(gateway net.IP, via netlink.Destination) netip.Addr {
 	return addrOf(gateway)
 }
 
-// Neighbour is the MAC that the kernel has for a on the interface; nil where it has none.
-func Neighbour(link string, a netip.Addr) net.HardwareAddr {
+// Neighbour is the MAC in the kernel's neighbour table for a on the interface; nil: the table has none.
+// With an error it is unknown.
+func Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
 	index, err := linkIndex(link)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("neighbour %s on %s: %w", a, link, err)
 	}
 	neighbours, err := complete(func() ([]netlink.Neigh, error) {
 		return netlink.NeighList(index, family(bare(a).Is6()))
 	})
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("neighbour %s on %s: list the neighbours: %w", a, link, err)
 	}
 	for _, n := range neighbours {
 		if addrOf(n.IP) == bare(a) {
-			return n.HardwareAddr // none where nobody has answered
+			return n.HardwareAddr, nil // none for an entry that is incomplete or failed
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // linkIndex is the number of an interface, given by its name or, as a zone may be, by its number.

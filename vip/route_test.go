@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRouteTo(t *testing.T) {
@@ -146,18 +148,32 @@ func TestNeighbour(t *testing.T) {
 		"link add eth1 type veth peer name far",
 	)
 	onHost(t, build, func(t *testing.T) {
-		for _, c := range []struct{ link, a, want string }{
-			{"eth0", "172.16.0.2", "02:00:00:00:00:02"},
-			{"eth0", "::ffff:172.16.0.2", "02:00:00:00:00:02"},
-			{"eth0", "2001:db8::2", "02:00:00:00:00:02"},
-			{"eth0", "172.16.0.4", ""},
-			{"eth0", "172.16.0.5", ""},
-			{"eth1", "172.16.0.2", ""},
-			{"eth9", "172.16.0.2", ""},
+		for _, c := range []struct{ link, a, want, err string }{
+			{link: "eth0", a: "172.16.0.2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "::ffff:172.16.0.2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "2001:db8::2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "172.16.0.4"},
+			{link: "eth0", a: "172.16.0.5"},
+			{link: "eth1", a: "172.16.0.2"},
+			{link: "eth9", a: "172.16.0.2", err: `neighbour 172.16.0.2 on eth9: there is no interface "eth9"`},
 		} {
-			if got := Neighbour(c.link, netip.MustParseAddr(c.a)).String(); got != c.want {
-				t.Errorf("%s on %s: got %q, want %q", c.a, c.link, got, c.want)
+			got, err := Neighbour(c.link, netip.MustParseAddr(c.a))
+			if got.String() != c.want || errorText(err) != c.err {
+				t.Errorf("%s on %s: got %q, %v, want %q, error %q", c.a, c.link, got, err, c.want, c.err)
 			}
+		}
+	})
+}
+
+// TestNeighbourTableCannotBeRead: netlink fails, here for lack of a file
+// descriptor, and that is no empty table.
+func TestNeighbourTableCannotBeRead(t *testing.T) {
+	onHost(t, standby("neigh add 172.16.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent"), func(t *testing.T) {
+		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{}))
+		got, err := Neighbour("eth0", netip.MustParseAddr("172.16.0.2"))
+		want := `neighbour 172.16.0.2 on eth0: interface "eth0": too many open files`
+		if got != nil || errorText(err) != want {
+			t.Errorf("got %v, %v, want error %q", got, err, want)
 		}
 	})
 }

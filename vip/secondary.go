@@ -15,7 +15,7 @@ import (
 // among them, unless promote_secondaries is on for the interface or for all; by default it is off.
 
 // dependents are the addresses that the removal of p would take along.
-func (k *Kernel) dependents(p Place) []netip.Prefix {
+func (k *Snapshot) dependents(p Assignment) []netip.Prefix {
 	l, _ := k.Link(p.Interface)
 	var with []netip.Prefix
 	for _, a := range l.Addresses {

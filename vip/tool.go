@@ -26,11 +26,11 @@ type Tool struct {
 	Process *Process // in which others may raise at the same time; nil: nobody does
 }
 
-func (t Tool) look() (*Kernel, error) {
+func (t Tool) look() (*Snapshot, error) {
 	if t.Process == nil {
-		return Look()
+		return TakeSnapshot()
 	}
-	return t.Process.Look()
+	return t.Process.TakeSnapshot()
 }
 
 // String is the tool as an operator knows it: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox
@@ -91,7 +91,7 @@ func (t Tool) additions(a Alias, label string) [][]string {
 	case t.Name == "ifconfig":
 		return [][]string{{"ifconfig", label, a.Prefix.Addr().String(), "netmask", netmask(a.Prefix.Bits()), "up"}}
 	}
-	plain := Place{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.labelledCommand("add")
+	plain := Assignment{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.labelledCommand("add")
 	switch {
 	case a.Lease > 0:
 		return append(t.lasting(plain, v6, lifetime(a.Lease, v6)), plain)
@@ -111,7 +111,7 @@ func (t Tool) lasting(plain []string, v6 bool, lifetime []string) [][]string {
 }
 
 // command is one of ip for an address as it stands.
-func (p Place) command(verb string) []string {
+func (p Assignment) command(verb string) []string {
 	argv := []string{"ip", "addr", verb, p.Address.Prefix.String(), "dev", p.Interface}
 	if p.Address.Peer.IsValid() {
 		argv = []string{"ip", "addr", verb, p.Address.Prefix.Addr().String(), "peer", p.Address.Peer.String(), "dev", p.Interface}
@@ -123,7 +123,7 @@ func (p Place) command(verb string) []string {
 }
 
 // labelledCommand is the one with the label. The interface's own name is what the kernel takes without one.
-func (p Place) labelledCommand(verb string) []string {
+func (p Assignment) labelledCommand(verb string) []string {
 	argv := p.command(verb)
 	if label := p.Address.Label; label != "" && label != p.Interface {
 		argv = append(argv, "label", label)
@@ -152,7 +152,7 @@ type removal struct {
 
 // removal plans it with this tool. ifconfig knows an IPv4 address by its label only: where that is not
 // the address's own, "down" would hit another address or the interface itself, so ip has to do it.
-func (t Tool) removal(k *Kernel, p Place) (removal, error) {
+func (t Tool) removal(k *Snapshot, p Assignment) (removal, error) {
 	a := p.Address
 	r := removal{tool: t, protect: len(k.dependents(p)) > 0 && !promotes(p.Interface)}
 	switch {
@@ -174,7 +174,7 @@ func (t Tool) removal(k *Kernel, p Place) (removal, error) {
 }
 
 // ownLabel tells whether an address has an alias label that no other address shares.
-func (k *Kernel) ownLabel(p Place) bool {
+func (k *Snapshot) ownLabel(p Assignment) bool {
 	for _, other := range k.labelled(p.Address.Label) {
 		if other.Addr() != p.Address.Prefix.Addr() {
 			return false
@@ -187,7 +187,7 @@ func netmask(bits int) string {
 	return net.IP(net.CIDRMask(bits, 32)).String()
 }
 
-// Alone says that nobody else may raise in the same moment: ifconfig first gives
+// Exclusive says that nobody else may raise in the same moment: ifconfig first gives
 // an address the mask of its class, and what is added to that network meanwhile
 // is taken away with it.
-func (t Tool) Alone() bool { return t.Name == "ifconfig" }
+func (t Tool) Exclusive() bool { return t.Name == "ifconfig" }

@@ -132,11 +132,11 @@ func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (
 	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
-			if bug := failover.CaughtBug(recover()); bug != nil {
+			if bug := failover.RecoveredError(recover()); bug != nil {
 				err = bug
 			}
 		}()
-		return act(c.Context, cluster, failover.Options{DryRun: v.dryRun, Force: c.Bool("force"), Tell: v.tell})
+		return act(c.Context, cluster, failover.Options{DryRun: v.dryRun, Force: c.Bool("force"), OnEvent: v.tell})
 	}()
 	switch {
 	case err == nil:

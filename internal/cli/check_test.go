@@ -70,18 +70,18 @@ func takeover(_ config.Cluster, o failover.Options) (failover.Report, error) {
 		Commands:  []state.Command{add},
 	}
 	for n := 1; n <= 2; n++ {
-		o.Tell(failover.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 5, Interval: 3 * time.Second, Timeout: time.Second})
-		o.Tell(failover.RoundEnded{N: n, Round: down})
+		o.OnEvent(failover.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 5, Interval: 3 * time.Second, Timeout: time.Second})
+		o.OnEvent(failover.RoundEnded{N: n, Round: down})
 		if n == 1 {
-			o.Tell(failover.Waiting{For: 20 * time.Second, Why: "before the second round"})
+			o.OnEvent(failover.Waiting{For: 20 * time.Second, Why: "before the second round"})
 		}
 	}
-	o.Tell(failover.Guarded{Witnesses: evidence.Witnesses})
-	o.Tell(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
-	o.Tell(failover.Ran{Command: add, DryRun: o.DryRun})
+	o.OnEvent(failover.Guarded{Witnesses: evidence.Witnesses})
+	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
+	o.OnEvent(failover.Ran{Command: add, DryRun: o.DryRun})
 	if !o.DryRun {
-		o.Tell(failover.Announced{Address: netip.MustParseAddr("172.16.0.1"), Interface: "eth0", MAC: "02:00:00:00:00:03"})
-		o.Tell(failover.Delivered{Sent: 1})
+		o.OnEvent(failover.Announced{Address: netip.MustParseAddr("172.16.0.1"), Interface: "eth0", MAC: "02:00:00:00:00:03"})
+		o.OnEvent(failover.Delivered{Sent: 1})
 	}
 	return failover.Report{
 		Version: 1, Cluster: "web", Time: time.Date(2026, 3, 1, 4, 4, 5, 6, time.FixedZone("CET", 3600)),
@@ -94,10 +94,10 @@ func takeover(_ config.Cluster, o failover.Options) (failover.Report, error) {
 
 // fine is a check that finds all well, as the last one did.
 func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.Tell(failover.RoundBegan{N: 1, Host: "db.example.com", Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: 1500 * time.Millisecond})
-	o.Tell(failover.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
-	o.Tell(failover.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
-	o.Tell(failover.Decided{Decision: state.Decision{Rule: 7, Outcome: state.OK}})
+	o.OnEvent(failover.RoundBegan{N: 1, Host: "db.example.com", Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: 1500 * time.Millisecond})
+	o.OnEvent(failover.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
+	o.OnEvent(failover.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
+	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 7, Outcome: state.OK}})
 	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 answers"}, nil
 }
 
@@ -216,7 +216,7 @@ func TestAPanicIsABugToo(t *testing.T) {
 			return failover.Report{}, panics()
 		},
 		"in a goroutine of package failover": func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-			return failover.CheckIn(ctx, failover.World{MayPing: panics}, c, o)
+			return failover.CheckIn(ctx, failover.Env{MayPing: panics}, c, o)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -284,19 +284,19 @@ web: another machine answers for 2001:db8::1`},
 		{"a command that fails silently", failover.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
 		{"a command that needs quotes", failover.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
 		{"mail that waits", failover.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 letters sent\nweb: mail: 1 letter waiting: connection refused"},
-		{"a note", failover.Noted{Text: "no witness was found"}, "web: no witness was found"},
-		{"a loud note", failover.Noted{Text: "the record is broken", Loud: true}, "pingover: web: the record is broken"},
-		{"what came from outside stays in its line", failover.Noted{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
+		{"a note", failover.Note{Text: "no witness was found"}, "web: no witness was found"},
+		{"a loud note", failover.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
+		{"what came from outside stays in its line", failover.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.Tell(test.event)
+				o.OnEvent(test.event)
 				return failover.Report{Outcome: state.Holding, Code: 10, Reason: "r"}, nil
 			})
 			want(t, p.onTerminal().run(web...), printed{Code: 10, Stderr: test.want + "\npingover: web: holding: r\n"})
 			quiet := ""
-			if e, ok := test.event.(failover.Noted); ok && e.Loud {
+			if e, ok := test.event.(failover.Note); ok && e.Warning {
 				quiet = test.want + "\n"
 			}
 			want(t, p.run(web...), printed{Code: 10, Stderr: quiet})

@@ -285,7 +285,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
-	remember(t, mine, &state.Record{Cluster: "mine", Settings: map[string][]string{"host": {"h"}}})
+	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
@@ -545,10 +545,10 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	settings := map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	last := &state.Check{Time: time.Now(), Outcome: state.OK}
 	for _, rec := range []*state.Record{
-		{Cluster: "web", Last: last},
-		{Cluster: "here", Last: last, VIPs: []state.Alias{here}, Settings: settings},
-		{Cluster: "gone", Last: last, VIPs: []state.Alias{gone}, Settings: settings},
-		{Cluster: "strange", Last: last, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
+		{Head: state.Head{Name: "web", Last: last}},
+		{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}, Settings: settings},
+		{Head: state.Head{Name: "gone", Last: last}, VIPs: []state.Alias{gone}, Settings: settings},
+		{Head: state.Head{Name: "strange", Last: last}, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
 	} {
 		remember(t, dir, rec)
 	}
@@ -575,7 +575,7 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 		}
 		want(t, p.run(command, "hree", "-q"), printed{Code: 64, Stderr: "pingover: \"hree\": no such cluster; known are web, gone, here, strange\nhint: did you mean here?\n"})
 	}
-	remember(t, dir, &state.Record{Cluster: "here", Last: last, VIPs: []state.Alias{here}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to give up what is here: pingover release\n    here\n") {
 		t.Errorf("%+v", got)
 	}

@@ -79,7 +79,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
-		bug    *failover.Bug
+		bug    *failover.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
 	ends := make([]chan ending, len(clusters))
@@ -93,7 +93,7 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 			slots <- struct{}{}
 			var e ending
 			defer func() {
-				e.bug = failover.CaughtBug(recover())
+				e.bug = failover.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()

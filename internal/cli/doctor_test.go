@@ -93,7 +93,7 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 		"      → when you know what is in it: chmod go-w " + path + "\n"})
 
 	gone := t.TempDir()
-	remember(t, gone, &state.Record{Cluster: "web", Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
+	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
 	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
       → what is not given here is as the last check of web had it
 `})

@@ -71,7 +71,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, broken []strin
 			}
 			c.Evidence.Rounds, c.Evidence.Witnesses, c.Evidence.Holders = list(c.Evidence.Rounds), list(c.Evidence.Witnesses), list(c.Evidence.Holders)
 			changes = append(changes, pastChange{
-				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.ByHand, c.Reason,
+				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.Manual, c.Reason,
 				c.Evidence, shown(c.Evidence.Commands), after,
 			})
 		}

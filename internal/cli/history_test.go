@@ -16,7 +16,7 @@ import (
 // pastTakeover is a change with all that may be seen and done.
 func pastTakeover(event string, when time.Time) state.Change {
 	return state.Change{
-		Event: event, Time: when, Outcome: state.TookOver, ByHand: true,
+		Event: event, Time: when, Outcome: state.TookOver, Manual: true,
 		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth",
 		Evidence: state.Evidence{
 			Address: "172.16.0.2",
@@ -70,9 +70,9 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	plain := func(event string, when time.Time) state.Change {
 		return state.Change{Event: event, Time: when, Outcome: state.Released, Reason: event}
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour))}})
-	remember(t, dir, &state.Record{Cluster: "db", Changes: []state.Change{plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour))}})
-	remember(t, dir, &state.Record{Cluster: "new"})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: []state.Change{plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour))}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Changes: []state.Change{plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour))}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "new"}})
 	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
 	changes, broken := remembered(clusters)
 	var events string
@@ -116,8 +116,8 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 		}
 		return all
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)})
-	remember(t, dir, &state.Record{Cluster: "db", Changes: changes(3*time.Hour, 0)})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Changes: changes(3*time.Hour, 0)}})
 	got, _ := remembered([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}})
 	var order []string
 	for _, c := range got {
@@ -130,6 +130,6 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 
 func TestHistoryOfAnotherHost(t *testing.T) {
 	dir := t.TempDir()
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{pastTakeover("1", ago(0))}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Changes: []state.Change{pastTakeover("1", ago(0))}}})
 	want(t, faked(nil).configuredBy(fileOf(t, "web")).run("history", "--state-dir", dir), printed{Code: 20, Stderr: "pingover: web: the record is of host \"172.16.0.2\"\n"})
 }

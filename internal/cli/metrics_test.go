@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 	took := known(active("web"), here("172.16.0.1/16"), func(r *state.Record) {
 		r.Changes = []state.Change{{Time: ago(4 * time.Hour)}, {Time: ago(3 * time.Hour)}}
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
-		r.Outbox = make([]state.Letter, 3)
+		r.Outbox = make([]state.Message, 3)
 	})
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
@@ -130,7 +130,7 @@ func TestMetricsFile(t *testing.T) {
 		return faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 			last := state.Check{Time: time.Now(), Outcome: o, Code: o.Code(), Primary: primary}
 			if written {
-				remember(t, dir, &state.Record{Cluster: c.Name, Last: &last})
+				remember(t, dir, &state.Record{Head: state.Head{Name: c.Name, Last: &last}})
 			}
 			return failover.Report{Cluster: c.Name, Outcome: o, Code: o.Code(), Check: last}, nil
 		})

@@ -165,8 +165,8 @@ func (v voice) tell(event any) {
 		v.say("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
 	case failover.Delivered:
 		v.delivered(e)
-	case failover.Noted:
-		if e.Loud || v.notes && !v.talkative {
+	case failover.Note:
+		if e.Warning || v.notes && !v.talkative {
 			v.report(e.Text)
 		} else {
 			v.say("%s", e.Text)

@@ -30,7 +30,7 @@ func (p Program) printedTo(stdout full, args ...string) printed {
 func TestWhatCannotBePrinted(t *testing.T) {
 	dir := checked(t, "db", "web")
 	remember(t, dir, &state.Record{
-		Cluster: "db", Changes: []state.Change{pastTakeover("1", ago(0)), pastTakeover("2", ago(0))},
+		Head:     state.Head{Name: "db", Changes: []state.Change{pastTakeover("1", ago(0)), pastTakeover("2", ago(0))}},
 		Settings: map[string][]string{"host": {"172.16.0.3"}, "vip": {"172.16.0.5"}},
 	})
 	path := fileOf(t, "web", "db")
@@ -76,6 +76,6 @@ func TestWhatCannotBePrinted(t *testing.T) {
 		})
 	}
 	well := checked(t)
-	remember(t, well, &state.Record{Cluster: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}})
+	remember(t, well, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}}})
 	want(t, p.printedTo(full{syscall.ENOSPC}, "status", "--monitoring", "--state-dir", well), printed{Code: 3, Stderr: "pingover: stdout: no space left on device\n"})
 }

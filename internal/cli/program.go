@@ -1,4 +1,4 @@
-// Package cli is the command line: the commands, and every word that is
+// Package cli is the command line: the commands, and every text that is
 // printed.
 package cli
 
@@ -54,7 +54,7 @@ type Act func(context.Context, config.Cluster, failover.Options) (failover.Repor
 // returns the exit code.
 func (p Program) Run(ctx context.Context, args []string) (code int) {
 	defer func() {
-		if bug := failover.CaughtBug(recover()); bug != nil {
+		if bug := failover.RecoveredError(recover()); bug != nil {
 			complain(p.Stderr, bug.Error())
 			code = codeBug
 		}

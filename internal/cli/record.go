@@ -105,8 +105,8 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	switch {
 	case err != nil:
 		return nil, refused(anew, "%s is broken (%v)", path, err)
-	case rec.Cluster != name:
-		return nil, refused(anew, "%s is broken (it is the record of %q)", path, rec.Cluster)
+	case rec.Name != name:
+		return nil, refused(anew, "%s is broken (it is the record of %q)", path, rec.Name)
 	case len(rec.Settings) == 0:
 		return nil, refused(anew, "%s has no settings in it", path)
 	}

@@ -123,7 +123,7 @@ type lastCheck struct {
 // survey is the status of each cluster. Made are checks that were made just
 // now, by cluster, which the record may have been unable to take.
 func survey(clusters []config.Cluster, now time.Time, made map[string]state.Check) []status {
-	kernel, err := vip.Look()
+	kernel, err := vip.TakeSnapshot()
 	all := make([]status, len(clusters))
 	for i, c := range clusters {
 		rec, broken := recordOf(c)
@@ -162,8 +162,8 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
 	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
 	s.Overdue = new(false)
-	if rec.Owed != nil {
-		s.HookOwed = &rec.Owed.Hook
+	if rec.PendingHook != nil {
+		s.HookOwed = &rec.PendingHook.Hook
 	}
 	if last := rec.Last; last != nil {
 		age := now.Sub(last.Time)
@@ -200,14 +200,14 @@ func (s *status) pause(until time.Time, err error) {
 
 // hold notes which virtual IPs are on this machine, and what else is here that
 // was raised for this cluster.
-func (s *status) hold(kernel *vip.Kernel, err error) {
+func (s *status) hold(kernel *vip.Snapshot, err error) {
 	s.fault(err)
 	if err != nil || s.VIPs == nil {
 		return
 	}
 	s.Held = []netip.Prefix{}
 	for _, a := range s.VIPs {
-		if places := kernel.Places(a.Addr()); len(places) > 0 {
+		if places := kernel.Assignments(a.Addr()); len(places) > 0 {
 			s.Held = append(s.Held, places[0].Address.Prefix)
 		}
 	}

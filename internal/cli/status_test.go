@@ -33,12 +33,11 @@ func ago(d time.Duration) time.Time { return noon.Add(-d).UTC() }
 // well.
 func standing(name string) *state.Record {
 	return &state.Record{
-		Version: state.Version, Cluster: name, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
-		Since: ago(72 * time.Hour), Gap: 60000, VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
-		Last: &state.Check{
+		Head: state.Head{Version: state.Version, Name: name, Gap: 60000, Last: &state.Check{
 			Time: ago(34 * time.Second), Outcome: state.OK, Reason: "172.16.0.2 answers",
 			Primary: "up", Sent: 1, Received: 1, RTT: new(0.412), Duration: 15,
-		},
+		}}, Host: "172.16.0.2", Interface: "eth0", Role: state.Standby,
+		Since: ago(72 * time.Hour), VIPs: []state.Alias{{Prefix: vipOf, Interface: "eth0"}},
 	}
 }
 
@@ -54,20 +53,20 @@ func active(name string) *state.Record {
 }
 
 // here is a kernel that has these addresses on eth0.
-func here(prefixes ...string) *vip.Kernel {
+func here(prefixes ...string) *vip.Snapshot {
 	link := vip.Link{Name: "eth0"}
 	for _, p := range prefixes {
 		link.Addresses = append(link.Addresses, vip.Address{Prefix: netip.MustParsePrefix(p)})
 	}
-	return &vip.Kernel{Links: []vip.Link{link}}
+	return &vip.Snapshot{Links: []vip.Link{link}}
 }
 
 // known is the status of a cluster of which there is this record, with changes.
-func known(rec *state.Record, kernel *vip.Kernel, changes ...func(*state.Record)) status {
+func known(rec *state.Record, kernel *vip.Snapshot, changes ...func(*state.Record)) status {
 	for _, change := range changes {
 		change(rec)
 	}
-	s := statusOf(config.Cluster{Name: rec.Cluster}, rec, noon)
+	s := statusOf(config.Cluster{Name: rec.Name}, rec, noon)
 	s.hold(kernel, nil)
 	return s
 }
@@ -75,7 +74,7 @@ func known(rec *state.Record, kernel *vip.Kernel, changes ...func(*state.Record)
 // unreadable is one whose record cannot be read.
 func unreadable(name string) status {
 	s := statusOf(config.Cluster{Name: name}, nil, noon)
-	s.fault(&state.BrokenError{Path: "/var/lib/pingover/" + name + ".json", Err: fmt.Errorf("it is empty")})
+	s.fault(&state.CorruptError{Path: "/var/lib/pingover/" + name + ".json", Err: fmt.Errorf("it is empty")})
 	s.hold(here(), nil)
 	return s
 }
@@ -96,8 +95,8 @@ func inTrouble(name string) status {
 		r.VIPs = append(r.VIPs, state.Alias{Prefix: netip.MustParsePrefix("2001:db8::5/128")})
 		r.Last.Time, r.Last.Outcome, r.Last.Code = ago(12*time.Minute), state.TakeoverFailed, 30
 		r.Last.Reason = "2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied"
-		r.Outbox, r.MailError = make([]state.Letter, 2), new("dial tcp 172.16.0.25:25: connect: connection refused\x1b[2J")
-		r.Owed = &state.Owed{Hook: state.PostTakeover}
+		r.Outbox, r.MailError = make([]state.Message, 2), new("dial tcp 172.16.0.25:25: connect: connection refused\x1b[2J")
+		r.PendingHook = &state.PendingHook{Hook: state.PostTakeover}
 	}))
 }
 
@@ -279,7 +278,7 @@ func TestMonitoring(t *testing.T) {
 		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
 		{
 			"mail waits",
-			[]status{known(standing("web"), here(), func(r *state.Record) { r.Outbox = make([]state.Letter, 1) })},
+			[]status{known(standing("web"), here(), func(r *state.Record) { r.Outbox = make([]state.Message, 1) })},
 			1,
 			"PINGOVER WARNING - web: ok, 1 letter waiting | rtt=0.412ms loss=0% held=0 age=34s mail=1\n",
 		},
@@ -418,7 +417,7 @@ func TestWhoseStatusIsShown(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
-	remember(t, filepath.Join(home, "pingover"), &state.Record{Cluster: "mine"})
+	remember(t, filepath.Join(home, "pingover"), &state.Record{Head: state.Head{Name: "mine"}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\nmine ") {
 		t.Errorf("%+v", got)
 	}
@@ -472,19 +471,19 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	dir := t.TempDir()
 	must(t, state.Dir(dir).Save(s.record, false))
 	var noted []string
-	_, err := failover.CheckIn(t.Context(), failover.World{
-		MayPing:  func() error { return nil },
-		Look:     func() (*vip.Kernel, error) { return kernel, nil },
-		Route:    func(netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
-		Resolve:  func(context.Context, string) (netip.Addr, error) { return netip.MustParseAddr("172.16.0.2"), nil },
-		BootID:   func() (string, error) { return "", nil },
-		Uptime:   func() (time.Duration, error) { return time.Hour, nil },
-		LockActs: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },
-		Ping:     func(context.Context, check.Pings) check.Round { return check.Round{} },
+	_, err := failover.CheckIn(t.Context(), failover.Env{
+		MayPing:    func() error { return nil },
+		Snapshot:   func() (*vip.Snapshot, error) { return kernel, nil },
+		Route:      func(netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
+		Resolve:    func(context.Context, string) (netip.Addr, error) { return netip.MustParseAddr("172.16.0.2"), nil },
+		BootID:     func() (string, error) { return "", nil },
+		Uptime:     func() (time.Duration, error) { return time.Hour, nil },
+		LockSwitch: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },
+		Ping:       func(context.Context, check.Pings) check.Round { return check.Round{} },
 	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
 		DryRun: true,
-		Tell: func(event any) {
-			if e, ok := event.(failover.Noted); ok {
+		OnEvent: func(event any) {
+			if e, ok := event.(failover.Note); ok {
 				noted = append(noted, e.Text)
 			}
 		},

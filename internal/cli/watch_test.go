@@ -200,7 +200,7 @@ func (e endings) watched() *watched {
 	return watching(func(_ context.Context, n int, c config.Cluster, o failover.Options) (failover.Report, error) {
 		r := e[n]
 		if r.tell != nil {
-			o.Tell(r.tell)
+			o.OnEvent(r.tell)
 		}
 		r.report.Cluster = c.Name
 		return r.report, r.err
@@ -244,7 +244,7 @@ pingover: web: ok: 172.16.0.2 answers
 pingover: web: there is no interface "eth1"
 `},
 		{"a lock that is taken", endings{{err: taken}, {err: taken}}, 0, ""},
-		{"a loud note", endings{{report: fine, tell: failover.Noted{Text: "mail waits", Loud: true}}, {report: fine, tell: failover.Noted{Text: "mail waits", Loud: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
+		{"a loud note", endings{{report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
 		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 answers\n"},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
@@ -261,7 +261,7 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: failover.Noted{Text: "nobody is told"}}, {report: fine, tell: failover.Noted{Text: "nobody is told"}}, {report: holding}}
+		e := endings{{report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
 		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: nobody is told\npingover: web: holding: holding 172.16.0.1\n"})
@@ -374,7 +374,7 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 				runtime.GC()
 				runtime.ReadMemStats(&early)
 			}
-			o.Tell(failover.Noted{Text: fmt.Sprint("something else ", n), Loud: true})
+			o.OnEvent(failover.Note{Text: fmt.Sprint("something else ", n), Warning: true})
 			switch n % 4 {
 			case 0:
 				return failover.Report{}, &failover.Error{Code: 20, Text: "no route"}
@@ -403,7 +403,7 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UTC().Truncate(time.Second)
-	remember(t, dir, &state.Record{Cluster: "web", Last: &state.Check{Time: now, Outcome: state.Holding}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: now, Outcome: state.Holding}}})
 	for _, test := range []struct {
 		made time.Time
 		want state.Outcome

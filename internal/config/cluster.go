@@ -1,5 +1,5 @@
-// Package config is the one table of settings: what they are called, what
-// they may be, and the validated types that come out of them.
+// Package config is the one table of settings. It turns flags and the
+// configuration file into validated types, and reports all errors together.
 package config
 
 import (

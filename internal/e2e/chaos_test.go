@@ -113,7 +113,7 @@ func newChaos(t *testing.T) *chaos {
 		}
 		c.must(w.Err())
 		macs := map[string]bool{}
-		for _, h := range w.Heard(since) {
+		for _, h := range w.Replies(since) {
 			macs[h.MAC.String()] = true
 		}
 		return slices.Sorted(maps.Keys(macs))
@@ -431,7 +431,7 @@ func (c *chaos) wantTold() {
 		for _, l := range rec.Outbox {
 			letters = append(letters, sent{l.MessageID, l.Subject, l.Body})
 		}
-		for _, note := range rec.Damping.Gathered {
+		for _, note := range rec.Damping.Suppressed {
 			gathered[note.Event] = true
 		}
 	}

@@ -109,18 +109,18 @@ func TestReadmeRules(t *testing.T) {
 func decidable() map[int][]state.Outcome {
 	now := time.Now()
 	one, two := netip.MustParseAddr("172.16.0.1"), netip.MustParseAddr("172.16.0.5")
-	sights := [][]state.Sight{nil}
-	for _, s := range all[state.Sight](
-		func(s *state.Sight, yes bool) { s.Held = yes },
-		func(s *state.Sight, yes bool) { s.Asked = yes },
-		func(s *state.Sight, yes bool) { s.Answered = yes },
-		func(s *state.Sight, yes bool) { s.ByPrimary = yes },
+	sights := [][]state.VIPStatus{nil}
+	for _, s := range all[state.VIPStatus](
+		func(s *state.VIPStatus, yes bool) { s.Held = yes },
+		func(s *state.VIPStatus, yes bool) { s.Asked = yes },
+		func(s *state.VIPStatus, yes bool) { s.InUse = yes },
+		func(s *state.VIPStatus, yes bool) { s.AtPrimary = yes },
 	) {
 		s.Address = one
-		sights = append(sights, []state.Sight{s}, []state.Sight{s, {Address: two, Held: true}})
+		sights = append(sights, []state.VIPStatus{s}, []state.VIPStatus{s, {Address: two, Held: true}})
 	}
 	known := all[state.Known](
-		func(k *state.Known, yes bool) { k.ReleasedByHand = yes },
+		func(k *state.Known, yes bool) { k.ManualRelease = yes },
 		func(k *state.Known, yes bool) { k.HandingOver = yes },
 		func(k *state.Known, yes bool) {
 			if yes {
@@ -133,21 +133,21 @@ func decidable() map[int][]state.Outcome {
 			}
 		},
 	)
-	seen := all[state.Seen](
-		func(s *state.Seen, yes bool) { s.OnLink = yes },
-		func(s *state.Seen, yes bool) { s.Answers = yes },
-		func(s *state.Seen, yes bool) { s.Outwaited = yes },
-		func(s *state.Seen, yes bool) {
+	seen := all[state.Observation](
+		func(s *state.Observation, yes bool) { s.OnLink = yes },
+		func(s *state.Observation, yes bool) { s.AnswersARP = yes },
+		func(s *state.Observation, yes bool) { s.WaitedForPeer = yes },
+		func(s *state.Observation, yes bool) {
 			if yes {
-				s.Rival = state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}
+				s.Conflict = state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}
 			}
 		},
-		func(s *state.Seen, yes bool) {
+		func(s *state.Observation, yes bool) {
 			if yes {
-				s.Contender = "02:00:00:00:00:02"
+				s.CompetingProber = "02:00:00:00:00:02"
 			}
 		},
-		func(s *state.Seen, yes bool) {
+		func(s *state.Observation, yes bool) {
 			if yes {
 				s.Uptime = time.Hour
 			}
@@ -164,7 +164,7 @@ func decidable() map[int][]state.Outcome {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
 				for _, s.Primary = range []check.Verdict{check.Unknown, check.Down, check.Up} {
-					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNever, state.WitnessGood, state.WitnessOff, state.WitnessUnasked} {
+					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNone, state.WitnessGood, state.WitnessOff, state.WitnessNotAsked} {
 						for _, s.VIPs = range sights {
 							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)

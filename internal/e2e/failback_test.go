@@ -314,7 +314,7 @@ func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 				return
 			case <-time.After(every):
 			}
-			for _, heard := range w.Heard(asked) {
+			for _, heard := range w.Replies(asked) {
 				if heard.Address == a && !heard.Probe {
 					last = heard.At
 				}

@@ -178,7 +178,7 @@ func (s *scene) wantSeen(macs ...string) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	var got []string
-	for _, heard := range w.Heard(began) {
+	for _, heard := range w.Replies(began) {
 		if mac := heard.MAC.String(); heard.Address == vip4 && !slices.Contains(got, mac) {
 			got = append(got, mac)
 		}

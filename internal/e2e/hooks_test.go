@@ -73,8 +73,8 @@ func (s *scene) wantGone(pid int) {
 // stands by and never did anything else, and nothing is left behind.
 func (s *scene) wantNothingDone() {
 	s.t.Helper()
-	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.Owed != nil || len(rec.Outbox)+len(rec.Changes) > 0 {
-		s.t.Errorf("role %q, intent %v, hook %v, letters %v, history %v", rec.Role, rec.Pending, rec.Owed, rec.Outbox, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Changes) > 0 {
+		s.t.Errorf("role %q, intent %v, hook %v, letters %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Changes)
 	}
 	s.wantNothingLeft(s.Standby, "web.json", "web.lock")
 }
@@ -401,8 +401,8 @@ func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 				t.Fatalf("it was not killed: %s", check.said())
 			}
 			s.wantOn(vip4, s.Standby)
-			if rec := s.record(s.Standby); rec.Role != state.Active || rec.Owed == nil || rec.Owed.Hook != state.PostTakeover || len(rec.Outbox) != 1 {
-				t.Errorf("role %s, owed %+v, %d letters", rec.Role, rec.Owed, len(rec.Outbox))
+			if rec := s.record(s.Standby); rec.Role != state.Active || rec.PendingHook == nil || rec.PendingHook.Hook != state.PostTakeover || len(rec.Outbox) != 1 {
+				t.Errorf("role %s, owed %+v, %d letters", rec.Role, rec.PendingHook, len(rec.Outbox))
 			}
 			for range 2 {
 				s.check(s.Standby, args...).want(t, state.Holding)
@@ -413,7 +413,7 @@ func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 				want = append(want, ran)
 			}
 			l.want(t, want...)
-			if owed := s.record(s.Standby).Owed; owed != nil {
+			if owed := s.record(s.Standby).PendingHook; owed != nil {
 				t.Errorf("still owed: %+v", owed)
 			}
 			s.wantTakenOver(args, 1)
@@ -474,7 +474,7 @@ func TestSignalWhilePostTakeoverRuns(t *testing.T) {
 	s.wantGone(pid)
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)
-	if owed := s.record(s.Standby).Owed; owed == nil || owed.Hook != state.PostTakeover {
+	if owed := s.record(s.Standby).PendingHook; owed == nil || owed.Hook != state.PostTakeover {
 		t.Errorf("owed: %+v", owed)
 	}
 	s.run(s.Standby, "touch", "/run/second")

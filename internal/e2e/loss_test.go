@@ -148,7 +148,7 @@ func TestHolderThatStaysUnheard(t *testing.T) {
 				}
 				time.Sleep(100 * time.Millisecond)
 				heard := map[netip.Addr]bool{}
-				for _, h := range w.Heard(since) {
+				for _, h := range w.Replies(since) {
 					heard[h.Address] = true
 				}
 				unheard += len(asked) - len(heard)

@@ -212,6 +212,7 @@ func TestPackages(t *testing.T) {
 		"-rw-r--r-- usr/share/bash-completion/completions/pingover":    "",
 		"-rw-r--r-- usr/share/doc/pingover/README.md":                  "README.md",
 		"-rw-r--r-- usr/share/doc/pingover/copyright":                  "LICENSE",
+		"-rw-r--r-- usr/share/doc/pingover/third-party-licenses":       "",
 		"-rw-r--r-- usr/share/fish/vendor_completions.d/pingover.fish": "",
 		"-rw-r--r-- usr/share/man/man8/pingover.8.gz":                  "",
 		"-rw-r--r-- usr/share/pingover/fence-ipmi.example":             "packaging/fence-ipmi.example",
@@ -288,6 +289,20 @@ func TestPackages(t *testing.T) {
 				if got, want := readFile(t, filepath.Join(root, file)), run([]string{"ROOT/usr/sbin/pingover", "completion", shell}); got != want {
 					t.Errorf("%s is not what completion %s prints", file, shell)
 				}
+			}
+			// The licences are those of the modules that the program was linked with.
+			notices := readFile(t, filepath.Join(root, "usr/share/doc/pingover/third-party-licenses"))
+			linked, listed := []string{"standard library " + runtime.Version()}, []string(nil)
+			for line := range strings.Lines(run([]string{"go", "version", "-m", "ROOT/usr/sbin/pingover"})) {
+				if dep := strings.Fields(line); dep[0] == "dep" {
+					linked = append(linked, dep[1]+" "+dep[2])
+				}
+			}
+			for _, m := range regexp.MustCompile(`(?m)^== (.+): (?i:licen[cs]e)[.\w]*\n\s*[^\s=]`).FindAllStringSubmatch(notices, -1) {
+				listed = append(listed, m[1])
+			}
+			if diff := cmp.Diff(linked, listed); diff != "" {
+				t.Errorf("third-party licences (-linked +listed):\n%s", diff)
 			}
 			run(test.remove)
 			if left := installed(t, root); len(left) > 0 {

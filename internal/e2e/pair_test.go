@@ -414,11 +414,11 @@ func (s *scene) forget(more ...netip.Addr) {
 }
 
 // wire listens on a host's eth0, until the test ends.
-func (s *scene) wire(h *lab.Host, addrs ...netip.Addr) *vip.Wire {
+func (s *scene) wire(h *lab.Host, addrs ...netip.Addr) *vip.Listener {
 	s.t.Helper()
-	var w *vip.Wire
+	var w *vip.Listener
 	s.must(h.Do(func() error {
-		k, err := vip.Look()
+		k, err := vip.TakeSnapshot()
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func (r *run) stay(ctx context.Context, d state.Decision) result {
 		// A pause leaves an open intent to who finishes it, and tells of it, and
 		// what is done by hand leaves it to the next check.
 		if d.Rule != rulePaused && d.Rule != ruleUnfinished && d.Rule != 0 {
-			r.rec.Stay(len(held) > 0, r.seen.Primary, time.Now())
+			r.rec.KeepRole(len(held) > 0, r.seen.Primary, time.Now())
 		}
 		return result{Outcome: d.Outcome, reason: d.Reason, rule: d.Rule}
 	}
@@ -119,7 +119,7 @@ func (r *run) takeOver(ctx context.Context, d state.Decision) result {
 	change.Reason += "; but " + strings.Join(failed, "; ")
 	if opened && len(before.Offered) > 0 {
 		withdraw()
-		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Remember(change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.AddChange(change)}
 	}
 	role := state.Standby
 	if r.holding() {
@@ -170,7 +170,7 @@ func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []ne
 		r.moved = r.moved || len(ran) > 0
 		if err != nil {
 			failed = append(failed, err.Error())
-			if kernel, e := r.Look(); e != nil || !kernel.Holds(addr) {
+			if kernel, e := r.Snapshot(); e != nil || !kernel.Holds(addr) {
 				continue
 			}
 			label = "" // it stands all the same: another address has gone by it, or meanwhile
@@ -187,7 +187,7 @@ func (r *run) raise(ctx context.Context, which func() []netip.Addr) (raised []ne
 // ago.
 func (r *run) turn(ctx context.Context, which func() []netip.Addr) (addrs []netip.Addr, unlock func(), err error) {
 	for range looksAgain {
-		if unlock, err = r.lockActs(ctx, r.Tool.Alone()); err != nil {
+		if unlock, err = r.lockActs(ctx, r.Tool.Exclusive()); err != nil {
 			return nil, nil, err
 		}
 		if !r.stale() {
@@ -218,7 +218,7 @@ func (r *run) stale() bool {
 func (r *run) settle(ctx context.Context, d state.Decision, raised []netip.Addr, failed []string) result {
 	change := r.changeOf(d)
 	if pending := r.rec.Pending; pending != nil {
-		change.Event, change.ByHand = pending.Event, change.ByHand || pending.ByHand
+		change.Event, change.Manual = pending.Event, change.Manual || pending.Manual
 		if len(d.Raise) == 0 { // all of it was raised by a run that was killed
 			change.Reason = pending.Reason + "; a takeover that was interrupted is finished"
 			change.Evidence = pending.Evidence
@@ -289,8 +289,8 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	if d.HandOver {
 		r.rec.Offered = given
 	}
-	change.Event, change.ByHand = r.rec.Pending.Event, change.ByHand || r.rec.Pending.ByHand
-	r.rec.Pending.ByHand = change.ByHand
+	change.Event, change.Manual = r.rec.Pending.Event, change.Manual || r.rec.Pending.Manual
+	r.rec.Pending.Manual = change.Manual
 	r.save(true)
 	if opened && r.unsaid != nil && (d.Rule == ruleIsolated || d.Rule == ruleFailback) {
 		// It would be done again by each run, for none could remember it.
@@ -304,12 +304,12 @@ func (r *run) release(ctx context.Context, d state.Decision) result {
 	if opened && took > slowHook && d.Rule == ruleRival {
 		// It may have let go itself meanwhile: then nobody would have it.
 		r.since = time.Now()
-		r.seen.Rival = r.stillThere(act)
+		r.seen.Conflict = r.stillThere(act)
 	}
 	if again := r.judge(); opened && !again.Release {
 		r.rec.Withdraw(time.Now())
 		if r.hookOf(preRelease) != nil { // it may have stopped what has to go on
-			r.rec.Owe(state.PostTakeover, change)
+			r.rec.SetPendingHook(state.PostTakeover, change)
 		}
 		return r.stay(ctx, again)
 	}
@@ -330,7 +330,7 @@ func (r *run) failRelease(change state.Change) *state.Change {
 	offered := r.rec.Offered
 	r.rec.Intend(state.Releasing, change)
 	r.rec.Offered = offered
-	return r.rec.Remember(change)
+	return r.rec.AddChange(change)
 }
 
 // renew gives what is here because of us, or what has a lease, the lease that
@@ -380,7 +380,7 @@ func (r *run) keeping(work func()) {
 // raised, and what has one already.
 func (r *run) leases(addrs []netip.Addr) (aliases []vip.Alias) {
 	for _, a := range addrs {
-		place := r.ground.kernel.Places(a)[0]
+		place := r.ground.kernel.Assignments(a)[0]
 		if place.Address.Lease > 0 || r.set.Lease > 0 && r.isRaised(a) {
 			aliases = append(aliases, vip.Alias{Prefix: place.Address.Prefix, Interface: place.Interface, Label: place.Address.Label, Lease: r.set.Lease})
 		}
@@ -441,7 +441,7 @@ func (r *run) lower(ctx context.Context, addrs []netip.Addr) error {
 func (r *run) lockActs(ctx context.Context, alone bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, actPatience)
 	defer cancel()
-	return r.LockActs(ctx, r.dir, alone)
+	return r.LockSwitch(ctx, r.dir, alone)
 }
 
 // announce tells the clients once that the addresses are here.
@@ -525,7 +525,7 @@ func (r *run) announceOn(ctx context.Context, addrs []netip.Addr) (rival state.H
 
 // linkOf is the interface where an address is, or is to be.
 func (r *run) linkOf(a netip.Addr) string {
-	if places := r.ground.kernel.Places(a); len(places) > 0 {
+	if places := r.ground.kernel.Assignments(a); len(places) > 0 {
 		return places[0].Interface
 	}
 	for _, alias := range r.ground.aliases {
@@ -539,7 +539,7 @@ func (r *run) linkOf(a netip.Addr) string {
 func (r *run) changeOf(d state.Decision) state.Change {
 	return state.Change{
 		Event: state.NewEvent(r.began), Time: time.Now().UTC().Truncate(time.Second), Outcome: d.Outcome,
-		ByHand: r.typed != "", Reason: d.Reason, Evidence: r.evidence,
+		Manual: r.typed != "", Reason: d.Reason, Evidence: r.evidence,
 	}
 }
 
@@ -554,7 +554,7 @@ func (r *run) raised(a netip.Addr, link, label string) {
 
 func (r *run) markRaised() {
 	for _, a := range r.held() {
-		place := r.ground.kernel.Places(a)[0]
+		place := r.ground.kernel.Assignments(a)[0]
 		r.raised(a, place.Interface, place.Address.Label)
 	}
 }

@@ -22,7 +22,7 @@ import (
 var farWitness = netip.MustParseAddr("9.9.9.9")
 
 // slow makes a witness that is far away answer after so long.
-func slow(w *World, rtt time.Duration) {
+func slow(w *Env, rtt time.Duration) {
 	ping := w.Ping
 	w.Ping = func(ctx context.Context, p check.Pings) check.Round {
 		if p.Address != farWitness {
@@ -53,7 +53,7 @@ func TestASlowWitness(t *testing.T) {
 					return "", nil
 				})
 				s.do(s.primary.die)
-				report, err := s.inWorld(func(w *World) { slow(w, rtt) }, nil)
+				report, err := s.inWorld(func(w *Env) { slow(w, rtt) }, nil)
 				must(t, err)
 				s.want(report, state.TookOver, "")
 				s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
@@ -129,8 +129,8 @@ func TestOpenAndTaken(t *testing.T) {
 
 // TestForcePingsNobody, also when it asks once more.
 func TestForcePingsNobody(t *testing.T) {
-	for name, prepare := range map[string]func(s *scene, w *World){
-		"after a slow pre-takeover": func(s *scene, _ *World) {
+	for name, prepare := range map[string]func(s *scene, w *Env){
+		"after a slow pre-takeover": func(s *scene, _ *Env) {
 			s.hooked(func(_ context.Context, name string) (string, error) {
 				if name == "/pre-takeover" {
 					time.Sleep(2 * time.Second)
@@ -138,9 +138,9 @@ func TestForcePingsNobody(t *testing.T) {
 				return "", nil
 			})
 		},
-		"after a wait for its turn": func(_ *scene, w *World) {
-			lock, waited := w.LockActs, false
-			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+		"after a wait for its turn": func(_ *scene, w *Env) {
+			lock, waited := w.LockSwitch, false
+			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				if !waited {
 					waited = true
 					time.Sleep(4 * time.Second)
@@ -195,9 +195,9 @@ func TestOnePauseOneLetter(t *testing.T) {
 		s.minute()
 		s.do(s.primary.die)
 		time.Sleep(time.Minute)
-		report, err := s.inWorld(func(w *World) {
-			lock := w.LockActs
-			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+		report, err := s.inWorld(func(w *Env) {
+			lock := w.LockSwitch
+			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 				return lock(ctx, d, alone)
 			}
@@ -216,25 +216,25 @@ func TestOnePauseOneLetter(t *testing.T) {
 
 // hanging is a wire whose ear hangs once.
 type hanging struct {
-	Wire
+	Listener
 	hang func()
 }
 
-func (h hanging) Heard(t time.Time) []vip.Heard { h.hang(); return h.Wire.Heard(t) }
+func (h hanging) Replies(t time.Time) []vip.Reply { h.hang(); return h.Listener.Replies(t) }
 
 // TestHungAtTheLastLook: it goes on when it has been given up long ago.
 func TestHungAtTheLastLook(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(s.primary.die)
 		locked, until := false, make(chan struct{})
-		_, err := s.inWorld(func(w *World) {
-			lock, listen := w.LockActs, w.Listen
-			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+		_, err := s.inWorld(func(w *Env) {
+			lock, listen := w.LockSwitch, w.Listen
+			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				unlock, err := lock(ctx, d, alone)
 				locked = true
 				return unlock, err
 			}
-			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+			w.Listen = func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
 				wire, err := listen(l, own, addrs...)
 				return hanging{wire, func() {
 					if locked {
@@ -294,9 +294,9 @@ func TestAToolThatMustBeAlone(t *testing.T) {
 			s.standby.alone = must
 			s.do(s.primary.die)
 			var asked []bool
-			_, err := s.inWorld(func(w *World) {
-				lock := w.LockActs
-				w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+			_, err := s.inWorld(func(w *Env) {
+				lock := w.LockSwitch
+				w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 					asked = append(asked, alone)
 					return lock(ctx, d, alone)
 				}

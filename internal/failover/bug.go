@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// Bug is a panic and the place of the code that panicked, which nobody could
+// InternalError is a panic and the place of the code that panicked, which nobody could
 // find out any more once it is handed from one goroutine to another.
-type Bug struct {
+type InternalError struct {
 	Value any
 	Place string // function and line
 }
 
-func (b *Bug) Error() string { return fmt.Sprintf("a bug: %v (%s)", b.Value, b.Place) }
+func (b *InternalError) Error() string { return fmt.Sprintf("a bug: %v (%s)", b.Value, b.Place) }
 
-// CaughtBug is the bug for what recover returned, nil for nil. It is to be
+// RecoveredError is the bug for what recover returned, nil for nil. It is to be
 // called by the deferred function that recovers.
-func CaughtBug(recovered any) *Bug {
+func RecoveredError(recovered any) *InternalError {
 	switch v := recovered.(type) {
 	case nil:
 		return nil
-	case *Bug:
+	case *InternalError:
 		return v
 	}
-	return &Bug{Value: recovered, Place: panickedAt()}
+	return &InternalError{Value: recovered, Place: panickedAt()}
 }
 
 // panickedAt is the place of the code that panicked.

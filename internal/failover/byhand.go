@@ -23,7 +23,7 @@ const (
 const guardByHand = 3 * time.Second
 
 // TakeOverIn is Machine.TakeOver in a world of the caller's making.
-func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+func TakeOverIn(ctx context.Context, w Env, c config.Cluster, o Options) (Report, error) {
 	return byHand(w, c, o, typedTakeover, func(r *run) (Report, error) {
 		if len(c.VIPs) == 0 {
 			return Report{}, &Error{Code: codeSettings, Text: "there is no virtual IP to take over: none is set"}
@@ -34,12 +34,12 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 		}
 		defer end()
 		// Refused or not: whoever types this wants it here.
-		r.rec.ReleasedByHand = false
+		r.rec.ManualRelease = false
 		open := r.holding() && r.rec.Role == state.Releasing
 		if open && !o.DryRun {
 			r.rec.Withdraw(time.Now())
 		}
-		r.rec.TakenByHand = r.rec.TakenByHand || r.holding()
+		r.rec.ManualTakeover = r.rec.ManualTakeover || r.holding()
 		r.judge = func() state.Decision {
 			r.see()
 			return state.DecideTakeOver(r.seen, r.ground.fault, open, r.opt.Force)
@@ -52,7 +52,7 @@ func TakeOverIn(ctx context.Context, w World, c config.Cluster, o Options) (Repo
 }
 
 // ReleaseIn is Machine.Release in a world of the caller's making.
-func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+func ReleaseIn(ctx context.Context, w Env, c config.Cluster, o Options) (Report, error) {
 	return byHand(w, c, o, typedRelease, func(r *run) (Report, error) {
 		end, err := r.begin(ctx)
 		if err != nil {
@@ -73,7 +73,7 @@ func ReleaseIn(ctx context.Context, w World, c config.Cluster, o Options) (Repor
 	})
 }
 
-func byHand(w World, c config.Cluster, o Options, typed string, work func(*run) (Report, error)) (Report, error) {
+func byHand(w Env, c config.Cluster, o Options, typed string, work func(*run) (Report, error)) (Report, error) {
 	r := newRun(w, c, o)
 	r.typed = typed
 	return within(Longest(c)+lockPatience, r, work)
@@ -101,7 +101,7 @@ func (r *run) cutOff(ctx context.Context) string {
 		return ""
 	case r.seen.Witness == state.WitnessSilent:
 		return "no witness answers"
-	case r.seen.Witness == state.WitnessUnasked:
+	case r.seen.Witness == state.WitnessNotAsked:
 		return "no witness could be asked"
 	}
 	return ""
@@ -141,13 +141,13 @@ type Resumed struct {
 // Resume ends a pause at once, and lets checks take over again after a release
 // by hand: for that it waits for a check that is under way.
 func Resume(ctx context.Context, c config.Cluster, o Options) (Resumed, error) {
-	r := newRun(World{Locks: new(state.Locks)}, c, o)
+	r := newRun(Env{Locks: new(state.Locks)}, c, o)
 	r.typed = "resume"
 	return within(lockPatience+diskPatience, r, func(*run) (done Resumed, err error) {
 		if done.Paused, err = r.dir.Resume(r.set.Name); err != nil {
 			return done, unwritable("the pause cannot be ended", err)
 		}
-		if rec, err := r.dir.Load(r.set.Name, false); err != nil || !rec.ReleasedByHand {
+		if rec, err := r.dir.Load(r.set.Name, false); err != nil || !rec.ManualRelease {
 			return done, nil
 		}
 		unlock, err := r.lock(ctx)
@@ -159,7 +159,7 @@ func Resume(ctx context.Context, c config.Cluster, o Options) (Resumed, error) {
 		if err != nil {
 			return done, unwritable("the record cannot be read", err)
 		}
-		done.Released, rec.ReleasedByHand = rec.ReleasedByHand, false
+		done.Released, rec.ManualRelease = rec.ManualRelease, false
 		return done, unwritable("the record cannot be written", r.dir.Save(rec, true))
 	})
 }

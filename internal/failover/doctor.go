@@ -44,9 +44,9 @@ func Examine(ctx context.Context, c config.Cluster, sendMail bool) []Finding {
 
 // ExamineIn is Examine in a world of the caller's making. What lacks a tool, or
 // ways of mail, is not asked for them.
-func ExamineIn(ctx context.Context, w World, c config.Cluster, sendMail bool) []Finding {
+func ExamineIn(ctx context.Context, w Env, c config.Cluster, sendMail bool) []Finding {
 	e := &examination{}
-	e.run = newRun(w, c, Options{DryRun: true, Tell: e.hear})
+	e.run = newRun(w, c, Options{DryRun: true, OnEvent: e.hear})
 	defer e.deafen()
 	e.examineRights()
 	e.examineStateDir()
@@ -98,7 +98,7 @@ func finding(err error) Finding {
 
 // hear keeps what a check would note.
 func (e *examination) hear(event any) {
-	if note, ok := event.(Noted); ok {
+	if note, ok := event.(Note); ok {
 		e.noted = append(e.noted, note.Text)
 	}
 }

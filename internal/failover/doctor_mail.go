@@ -25,7 +25,7 @@ func (e *examination) examineMail(ctx context.Context, send bool) {
 			e.warn("chmod 600 "+file, "mail-password-file %s can be read by others", file)
 		}
 	}
-	able := e.Greet != nil && ctx.Err() == nil
+	able := e.TestMail != nil && ctx.Err() == nil
 	waiting := "nothing: the next check tries again; if they stay, --send-mail shows why"
 	if able && !e.examineMailer(ctx) {
 		waiting = "mend what is said of mail here: each check tries again"
@@ -41,7 +41,7 @@ func (e *examination) examineMail(ctx context.Context, send bool) {
 // examineMailer says whether somebody is there to take letters.
 func (e *examination) examineMailer(ctx context.Context) bool {
 	via := notify.Via(e.set.Mail.Via)
-	how, err := e.Greet(ctx)
+	how, err := e.TestMail(ctx)
 	if err != nil {
 		e.fail("see that the mailer runs, and that mail-via is right", "mail via %s: %v", via, err)
 		return false
@@ -59,9 +59,9 @@ func (e *examination) whyMailWaits() string {
 
 // sendTrial sends each recipient a letter.
 func (e *examination) sendTrial(ctx context.Context) {
-	letter := notify.Trial(e.about(), state.NewEvent(e.began), time.Now().UTC().Truncate(time.Second))
+	letter := notify.TestMessage(e.about(), state.NewEvent(e.began), time.Now().UTC().Truncate(time.Second))
 	for _, recipient := range letter.To {
-		switch said, err := e.Post(ctx, letter, recipient); {
+		switch said, err := e.SendTest(ctx, letter, recipient); {
 		case err != nil:
 			e.fail("ask the mail server's people, or give another mail-to, mail-from or mail-via", "%v", err)
 		case said == "":

@@ -154,7 +154,7 @@ func (e *examination) examineAliases() {
 	fits := map[netip.Addr]bool{}
 	for _, a := range e.ground.aliases {
 		addr := a.Prefix.Addr()
-		if places := k.Places(addr); len(places) > 0 {
+		if places := k.Assignments(addr); len(places) > 0 {
 			e.examineHeld(places[0])
 			continue
 		}
@@ -178,7 +178,7 @@ func (e *examination) examineAliases() {
 }
 
 // examineHeld looks at a virtual IP that stands here.
-func (e *examination) examineHeld(p vip.Place) {
+func (e *examination) examineHeld(p vip.Assignment) {
 	addr := p.Address.Prefix.Addr()
 	if e.isOwn(p) {
 		e.fail(otherVIP, "%s", ownVIP(p))
@@ -290,7 +290,7 @@ func (e *examination) examinePrimary() {
 	switch {
 	case e.seen.Primary == check.Up:
 		e.good("primary %s answers a ping (%.1f ms)", a, *round.RTT)
-	case e.seen.Primary == check.Down && e.seen.Answers:
+	case e.seen.Primary == check.Down && e.seen.AnswersARP:
 		e.fail("let its firewall answer pings: it will count as down, and never be taken over from",
 			"primary %s answers no ping, but does by %s: %s", a, by(a), e.rec.Neighbour)
 	case e.seen.Primary == check.Down && e.holding():
@@ -304,7 +304,7 @@ func (e *examination) examinePrimary() {
 	switch {
 	case !e.neighbour():
 		e.good("primary %s is not on the link: only pings tell whether it is alive", a)
-	case e.seen.Answers:
+	case e.seen.AnswersARP:
 		e.good("primary %s answers by %s: %s", a, by(a), e.rec.Neighbour)
 	case e.seen.OnLink:
 		e.warn("see what answers for it: a router in between may do so", "primary %s answers pings, but nobody by %s", a, by(a))
@@ -347,7 +347,11 @@ func (e *examination) macOf(w witness) string {
 			return heard[len(heard)-1].MAC.String()
 		}
 	}
-	return e.Neighbour(w.link, w.address).String()
+	mac, err := e.Neighbour(w.link, w.address)
+	if err != nil {
+		e.warn("see why the neighbour table cannot be read", "the witness's MAC is unknown: %v", err)
+	}
+	return mac.String()
 }
 
 // examineServers says who serves each virtual IP.
@@ -360,11 +364,11 @@ func (e *examination) examineServers() {
 			e.fail("take it off one of the two; the next check gives way, if nobody does", "vip %s is here, and at %s too", a, rival.MAC)
 		case sight.Held:
 			e.good("vip %s is served by this machine", a)
-		case sight.ByPrimary:
+		case sight.AtPrimary:
 			e.good("vip %s is served by the primary (%s)", a, sight.MAC)
-		case sight.Answered && sight.MAC != "":
+		case sight.InUse && sight.MAC != "":
 			e.good("vip %s is served by %s%s", a, sight.MAC, e.notThePrimarys(sight.MAC))
-		case sight.Answered:
+		case sight.InUse:
 			e.good("vip %s is served: it answers a ping", a)
 		case sight.Asked:
 			e.warn("raise it on the primary; a takeover follows only when that is down", "vip %s is served by nobody", a)

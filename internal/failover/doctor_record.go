@@ -27,7 +27,7 @@ func (e *examination) examineRecord() {
 	e.unknown = unread != nil || err != nil
 	if err != nil {
 		e.refuse(err)
-		e.rec = &state.Record{Version: state.Version, Cluster: e.set.Name, Host: e.set.Host, Role: state.Standby}
+		e.rec = &state.Record{Head: state.Head{Version: state.Version, Name: e.set.Name}, Host: e.set.Host, Role: state.Standby}
 		return
 	}
 	e.passOn(withoutRecord(unread))
@@ -36,17 +36,17 @@ func (e *examination) examineRecord() {
 		e.warn("to end that: pingover resume "+e.set.Name, "paused until %s: nothing is switched", until.Format("2006-01-02 15:04:05 -0700"))
 	}
 	e.passOn("remove that file")
-	if e.rec.ReleasedByHand {
+	if e.rec.ManualRelease {
 		e.warn("to end that: pingover resume "+e.set.Name, "released by hand: no check takes over before the primary was up once")
 	}
-	if e.rec.Owed != nil {
-		e.warn("nothing: the next check runs it", "the hook %s has not run yet", e.rec.Owed.Hook)
+	if e.rec.PendingHook != nil {
+		e.warn("nothing: the next check runs it", "the hook %s has not run yet", e.rec.PendingHook.Hook)
 	}
 }
 
 // withoutRecord says what comes of a record that Load could not give.
 func withoutRecord(err error) string {
-	if broken, ok := errors.AsType[*state.BrokenError](err); ok {
+	if broken, ok := errors.AsType[*state.CorruptError](err); ok {
 		return fmt.Sprintf("nothing, unless a newer pingover wrote it and should run: "+
 			"the next check keeps it as %s.bad and writes a new one, without its history and the mail that waits", broken.Path)
 	}

@@ -47,7 +47,7 @@ var healthy = []string{
 // becomes wrong with it.
 type ailing struct {
 	*scene
-	world World
+	world Env
 	send  bool
 }
 
@@ -285,9 +285,9 @@ func TestADoctorFinds(t *testing.T) {
 			name: "released by hand, a hook owed, mail waiting",
 			wrong: func(t *testing.T, a *ailing) {
 				a.change(t, func(rec *state.Record) {
-					rec.ReleasedByHand = true
-					rec.Owed = &state.Owed{Hook: "post-release"}
-					rec.Outbox = []state.Letter{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
+					rec.ManualRelease = true
+					rec.PendingHook = &state.PendingHook{Hook: "post-release"}
+					rec.Outbox = []state.Message{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
 					rec.MailError = new("connection refused")
 				})
 			},
@@ -349,7 +349,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name: "a kernel that does not answer",
 			wrong: func(_ *testing.T, a *ailing) {
-				a.world.Look = func() (*vip.Kernel, error) { return nil, unreadable }
+				a.world.Snapshot = func() (*vip.Snapshot, error) { return nil, unreadable }
 			},
 			want: []string{"fail: the kernel cannot be asked for its addresses: permission denied → change the settings, or this machine, so that this is so no longer"},
 			gone: 8,
@@ -677,7 +677,7 @@ func TestADoctorFinds(t *testing.T) {
 		{
 			name: "an ear that cannot be opened",
 			wrong: func(_ *testing.T, a *ailing) {
-				a.world.Listen = func(vip.Link, func(net.HardwareAddr) bool, ...netip.Addr) (Wire, error) { return nil, unreadable }
+				a.world.Listen = func(vip.Link, func(net.HardwareAddr) bool, ...netip.Addr) (Listener, error) { return nil, unreadable }
 			},
 			want: []string{
 				"fail: not everybody could be asked: permission denied → mend that first",
@@ -772,7 +772,7 @@ func TestADoctorFinds(t *testing.T) {
 			name: "a mail server that does not answer, with mail waiting",
 			wrong: func(t *testing.T, a *ailing) {
 				a.change(t, func(rec *state.Record) {
-					rec.Outbox = []state.Letter{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
+					rec.Outbox = []state.Message{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
 				})
 				a.standby.fails = func(call string) error {
 					if call == "greet" {
@@ -1039,7 +1039,7 @@ func TestADiskThatIsFull(t *testing.T) {
 }
 
 func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
-	var sent []state.Letter
+	var sent []state.Message
 	got := examine(t, func(t *testing.T, a *ailing) {
 		a.examined(t)
 		if len(a.standby.mailbox) > 0 {

@@ -1,5 +1,6 @@
-// Package failover is one check, from top to bottom: look, decide, write
-// down, act, write down, tell.
+// Package failover is one check of a cluster, from top to bottom: survey this
+// machine, probe the network, decide, write the intent, act, write the result,
+// notify.
 package failover
 
 import (
@@ -26,7 +27,7 @@ type Options struct {
 	Finish bool
 	// Tell is handed what the check does as it does it (RoundBegan, Replied,
 	// …, Noted); nil tells nobody. It is called by one goroutine at a time.
-	Tell func(event any)
+	OnEvent func(event any)
 }
 
 // Error is a check that was not made, with the exit code that says why: 20
@@ -61,14 +62,14 @@ const (
 )
 
 // CheckIn is Machine.Check in a world of the caller's making.
-func CheckIn(ctx context.Context, w World, c config.Cluster, o Options) (Report, error) {
+func CheckIn(ctx context.Context, w Env, c config.Cluster, o Options) (Report, error) {
 	return within(Longest(c), newRun(w, c, o), func(r *run) (Report, error) { return r.check(ctx) })
 }
 
-func newRun(w World, c config.Cluster, o Options) *run {
+func newRun(w Env, c config.Cluster, o Options) *run {
 	r := &run{
-		World: w, set: c, opt: o, dir: state.Dir(c.StateDir), began: time.Now(), since: time.Now(),
-		asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}, seen: state.Seen{Host: c.Host},
+		Env: w, set: c, opt: o, dir: state.Dir(c.StateDir), began: time.Now(), since: time.Now(),
+		asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}, seen: state.Observation{Host: c.Host},
 	}
 	r.judge = r.decide
 	return r
@@ -76,7 +77,7 @@ func newRun(w World, c config.Cluster, o Options) *run {
 
 // run is one check under way.
 type run struct {
-	World
+	Env
 	set     config.Cluster
 	opt     Options
 	telling sync.Mutex
@@ -103,7 +104,7 @@ type run struct {
 	since    time.Time      // what was heard before does not count
 	asked    map[netip.Addr]bool
 	pinged   map[netip.Addr]bool // virtual IPs that answered a ping
-	seen     state.Seen
+	seen     state.Observation
 	evidence state.Evidence
 
 	moved       bool         // something was raised or lowered by this run, or it was tried
@@ -112,8 +113,8 @@ type run struct {
 	hooksFailed []hookFailure
 	hooksTold   int // of them
 
-	unwritten []notify.News // of this run
-	letter    draft         // of this run's change
+	unwritten []notify.Notification // of this run
+	letter    draft                 // of this run's change
 }
 
 func (r *run) check(ctx context.Context) (Report, error) {
@@ -315,8 +316,8 @@ func (r *run) compare() {
 		r.rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
 	r.known = state.Known{
-		Role: r.rec.Role, HandingOver: len(r.rec.Offered) > 0, ReleasedByHand: r.rec.ReleasedByHand,
-		TakenByHand: r.rec.TakenByHand, NobodyTook: r.rec.NobodyTook,
+		Role: r.rec.Role, HandingOver: len(r.rec.Offered) > 0, ManualRelease: r.rec.ManualRelease,
+		ManualTakeover: r.rec.ManualTakeover, NobodyTook: r.rec.NobodyTook,
 		Up: r.rec.Streaks.Up, Unserved: r.rec.Streaks.Unserved, Silent: r.rec.Streaks.Silent,
 	}
 	if text := r.shortLease(); text != "" {
@@ -326,8 +327,8 @@ func (r *run) compare() {
 		r.note("%s", nobodyIsTold)
 	}
 	if r.ground.never && len(r.set.VIPs) > 0 {
-		r.tell(Noted{Text: noWitness + "; set --witness", Loud: !r.rec.WitnessTold})
-		r.rec.WitnessTold = true
+		r.tell(Note{Text: noWitness + "; set --witness", Warning: !r.rec.WitnessReported})
+		r.rec.WitnessReported = true
 	}
 }
 
@@ -381,7 +382,7 @@ func (r *run) decide() state.Decision {
 // mayTake says whether this check could become a takeover, as far as that is
 // known before the guards ask.
 func (r *run) mayTake() bool {
-	return !r.opt.DryRun && len(r.set.VIPs) > 0 && (r.typed != "" || !r.ground.never && !r.rec.ReleasedByHand &&
+	return !r.opt.DryRun && len(r.set.VIPs) > 0 && (r.typed != "" || !r.ground.never && !r.rec.ManualRelease &&
 		r.seen.Uptime >= r.set.BootWait && !time.Now().Before(r.pausedUntil()))
 }
 
@@ -399,7 +400,7 @@ func (r *run) pausedUntil() time.Time {
 func (r *run) report(done result, changed bool) Report {
 	held := []netip.Prefix{}
 	for _, a := range r.held() {
-		held = append(held, r.ground.kernel.Places(a)[0].Address.Prefix)
+		held = append(held, r.ground.kernel.Assignments(a)[0].Address.Prefix)
 	}
 	e := r.evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
@@ -431,11 +432,11 @@ func (r *run) shownInterface() string {
 
 // note and shout tell what an operator should know although the check goes on.
 func (r *run) note(format string, args ...any) {
-	r.tell(Noted{Text: fmt.Sprintf(format, args...)})
+	r.tell(Note{Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *run) shout(format string, args ...any) {
-	r.tell(Noted{Text: fmt.Sprintf(format, args...), Loud: true})
+	r.tell(Note{Text: fmt.Sprintf(format, args...), Warning: true})
 }
 
 func orEmpty[T any](s []T) []T {

@@ -32,6 +32,7 @@ var fates = []fate{
 	{"route to 172.16.0.254", 0, state.TookOver, 11, ""}, // a witness that is no neighbour can still be pinged
 	{"route to 172.16.0.2", 0, state.Unknown, 20, "no it broke"},
 	{"gateway of", 0, state.Blocked, 21, "there is no witness"},
+	{"neighbour 172.16.0.254", 0, state.TookOver, 11, "the gateway's MAC is unknown: it broke"},
 	{"boot id", 0, state.TookOver, 11, "the boot id cannot be read: it broke"},
 	{"uptime", 0, state.Blocked, 21, "this machine has been up for less than 3m (boot-wait)"},
 	{"look #5", 46 * time.Second, state.TookOver, 11, "the kernel cannot be asked for its interfaces: it broke"},
@@ -264,7 +265,7 @@ func TestAKillAtAnyTime(t *testing.T) {
 				path := filepath.Join(s.standby.dir, "web.json")
 				var disk []byte
 				var kernel []nic
-				var mailbox []state.Letter
+				var mailbox []state.Message
 				s.standby.fails = func(call string) error {
 					if call == c.What || c.What == delivered && call == "deliver 1" {
 						disk, _ = os.ReadFile(path)

@@ -17,7 +17,7 @@ import (
 // it is reached, where each virtual IP is or would be raised, and what was on
 // this machine when the check began.
 type ground struct {
-	kernel  *vip.Kernel
+	kernel  *vip.Snapshot
 	address netip.Addr // the primary's; zero when its name does not resolve
 	route   vip.Route  // to it
 	source  netip.Addr // of the pings; zero: the kernel chooses
@@ -81,7 +81,7 @@ func (r *run) canLease() error {
 // lookAround asks the kernel. Without its view nothing is known of what is
 // held here.
 func (r *run) lookAround() (err error) {
-	if r.ground.kernel, err = r.Look(); err != nil {
+	if r.ground.kernel, err = r.Snapshot(); err != nil {
 		return &Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)}
 	}
 	return nil
@@ -95,7 +95,7 @@ func (r *run) isNotThePrimary() error {
 	if !a.IsValid() || !r.ground.kernel.Holds(a) || r.isVIP(a) || a.IsLoopback() && len(r.set.VIPs) == 0 {
 		return nil
 	}
-	if !a.IsLoopback() && !slices.ContainsFunc(r.ground.kernel.Places(a), func(p vip.Place) bool { return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || r.isOwn(p)) }) {
+	if !a.IsLoopback() && !slices.ContainsFunc(r.ground.kernel.Assignments(a), func(p vip.Assignment) bool { return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || r.isOwn(p)) }) {
 		r.ground.blame("%s", hereNow(a))
 		return nil
 	}
@@ -109,7 +109,7 @@ func (r *run) isNotThePrimary() error {
 // its network: that would count as held, and be given up sooner or later.
 func (r *run) hasNoOwnVIP() error {
 	for _, v := range r.set.VIPs {
-		for _, p := range r.ground.kernel.Places(v.Prefix.Addr()) {
+		for _, p := range r.ground.kernel.Assignments(v.Prefix.Addr()) {
 			if r.isOwn(p) {
 				return &Error{Code: codeSettings, Text: ownVIP(p), Hint: otherVIP}
 			}
@@ -118,7 +118,7 @@ func (r *run) hasNoOwnVIP() error {
 	return nil
 }
 
-func ownVIP(p vip.Place) string {
+func ownVIP(p vip.Assignment) string {
 	return fmt.Sprintf("vip %s is this machine's own address, on %s", p.Address.Prefix.Addr(), p.Interface)
 }
 
@@ -130,7 +130,7 @@ const otherVIP = "give another vip: one that only follows the primary"
 // left its network there. One without a network, as clouds give, is its own when
 // there is no other. An address that is native to one machine of a pair stands
 // beside that machine's own.
-func (r *run) isOwn(p vip.Place) bool {
+func (r *run) isOwn(p vip.Assignment) bool {
 	has, addr := p.Address, p.Address.Prefix.Addr()
 	if has.Secondary || isAlias(p) || r.isOurs(addr) {
 		return false
@@ -151,7 +151,7 @@ func (r *run) isOwn(p vip.Place) bool {
 
 // isAlias says whether an address stands as aliases are raised: under a label of
 // its own, or never chosen as a source.
-func isAlias(p vip.Place) bool {
+func isAlias(p vip.Assignment) bool {
 	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
 }
 
@@ -215,7 +215,7 @@ func (r *run) placeAliases() error {
 	for _, v := range r.set.VIPs {
 		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, r.set.Interface), Label: r.set.Label, Lease: r.set.Lease, Reserved: r.set.Reserved}
 		networks := g.kernel.Networks(v.Prefix.Addr(), r.vips()...)
-		places := g.kernel.Places(v.Prefix.Addr())
+		places := g.kernel.Assignments(v.Prefix.Addr())
 		switch {
 		case len(places) > 0:
 			alias.Interface = places[0].Interface
@@ -277,7 +277,7 @@ func (r *run) linkFault(name string) string {
 // again takes a new look at the kernel after a round: a carrier lost in the
 // middle of it makes pings vanish without any error.
 func (r *run) again() {
-	kernel, err := r.Look()
+	kernel, err := r.Snapshot()
 	if err != nil {
 		// After the decision nobody reads the blame.
 		r.note("the kernel cannot be asked for its interfaces: %v", err)
@@ -355,7 +355,11 @@ func (r *run) gateways() []netip.Addr {
 		if !gateway.IsValid() || gateway == g.address || r.isVIP(gateway.WithZone("")) {
 			continue
 		}
-		if mac := r.Neighbour(name, gateway).String(); mac != "" && mac == r.rec.Neighbour {
+		mac, err := r.Neighbour(name, gateway)
+		if err != nil {
+			r.shout("the gateway's MAC is unknown: %v", err)
+		}
+		if mac != nil && mac.String() == r.rec.Neighbour {
 			continue // the primary by another address
 		}
 		r.rec.SetGateway(name, gateway)

@@ -54,7 +54,7 @@ const (
 
 // ear is an open socket on an interface.
 type ear struct {
-	Wire
+	Listener
 	link vip.Link
 }
 
@@ -388,7 +388,7 @@ func (g *guards) witnessAnswers(w *witness, window time.Duration) string {
 	}
 	sleep(g.ctx, time.Until(began.Add(window)))
 	e, ok := g.r.ears[w.link]
-	if ok && slices.ContainsFunc(claims(e, w.address, began), func(h vip.Heard) bool { return h.Answer }) {
+	if ok && slices.ContainsFunc(claims(e, w.address, began), func(h vip.Reply) bool { return h.Direct }) {
 		return protocol(w.address)
 	}
 	if round.Verdict == check.Unknown && g.ctx.Err() == nil && (!ok || e.Err() != nil) {
@@ -429,7 +429,7 @@ func (r *run) weigh(g *guards) {
 	switch {
 	case len(r.ground.witness) > 0:
 	case r.ground.never:
-		r.seen.Witness = state.WitnessNever
+		r.seen.Witness = state.WitnessNone
 	default:
 		r.seen.Witness = state.WitnessOff
 	}
@@ -448,7 +448,7 @@ func (r *run) weigh(g *guards) {
 		r.evidence.Witnesses = append(r.evidence.Witnesses, shown)
 	}
 	if unasked {
-		r.seen.Witness = state.WitnessUnasked
+		r.seen.Witness = state.WitnessNotAsked
 	}
 	r.looked = time.Now()
 	r.see()
@@ -482,7 +482,7 @@ func (r *run) yield(ctx context.Context) {
 	}
 	for _, mac := range r.contenders() {
 		if !slices.Contains(first, mac) {
-			r.seen.Contender = mac
+			r.seen.CompetingProber = mac
 		}
 	}
 }
@@ -498,10 +498,10 @@ func (r *run) contenders() []string {
 	var macs []string
 	for _, a := range r.ground.aliases {
 		e := r.ears[a.Interface]
-		if e.Wire == nil {
+		if e.Listener == nil {
 			continue
 		}
-		for _, h := range e.Heard(r.since) {
+		for _, h := range e.Replies(r.since) {
 			if mac := h.MAC.String(); h.Probe && h.Address == a.Prefix.Addr() &&
 				(bytes.Compare(h.MAC, e.link.MAC) < 0 || mac == owner) && !slices.Contains(macs, mac) {
 				macs = append(macs, mac)
@@ -528,7 +528,7 @@ func (r *run) faceRival(ctx context.Context) {
 		}
 		r.again()
 	}
-	r.seen.Rival, r.seen.Outwaited = rival, !lower
+	r.seen.Conflict, r.seen.WaitedForPeer = rival, !lower
 }
 
 // outwait stays silent, asks again, and returns who still answers.
@@ -574,7 +574,7 @@ func (r *run) rival(since time.Time) (rival state.Holder, lower bool) {
 	for _, a := range r.ground.aliases {
 		addr := a.Prefix.Addr()
 		e := r.ears[a.Interface]
-		if e.Wire == nil || !r.ground.kernel.Holds(addr) {
+		if e.Listener == nil || !r.ground.kernel.Holds(addr) {
 			continue
 		}
 		for _, h := range claims(e, addr, since) {
@@ -595,13 +595,13 @@ func (r *run) holder(a netip.Addr) (state.Holder, bool) {
 }
 
 // claimant is the last that was heard to have an address.
-func (r *run) claimant(a netip.Addr) (vip.Heard, bool) {
+func (r *run) claimant(a netip.Addr) (vip.Reply, bool) {
 	for _, e := range r.ears {
 		if heard := claims(e, a, r.since); len(heard) > 0 {
 			return heard[len(heard)-1], true
 		}
 	}
-	return vip.Heard{}, false
+	return vip.Reply{}, false
 }
 
 func (r *run) allClaimed() bool {
@@ -620,7 +620,7 @@ func (r *run) await(ctx context.Context, d time.Duration, enough func() bool) bo
 	defer cancel()
 	news := make(chan struct{}, 1)
 	for _, e := range r.ears {
-		next := e.News() // before the first look, so that nothing is missed
+		next := e.Changed() // before the first look, so that nothing is missed
 		go func() {
 			for {
 				select {
@@ -628,7 +628,7 @@ func (r *run) await(ctx context.Context, d time.Duration, enough func() bool) bo
 				case <-ctx.Done():
 					return
 				}
-				next = e.News()
+				next = e.Changed()
 				select {
 				case news <- struct{}{}:
 				default:
@@ -649,8 +649,8 @@ func (r *run) await(ctx context.Context, d time.Duration, enough func() bool) bo
 }
 
 // claims are what was heard of machines that have an address.
-func claims(w Wire, a netip.Addr, since time.Time) []vip.Heard {
-	return slices.DeleteFunc(w.Heard(since), func(h vip.Heard) bool { return h.Probe || h.Address != a })
+func claims(w Listener, a netip.Addr, since time.Time) []vip.Reply {
+	return slices.DeleteFunc(w.Replies(since), func(h vip.Reply) bool { return h.Probe || h.Address != a })
 }
 
 func protocol(a netip.Addr) string {

@@ -58,7 +58,7 @@ func (r *run) handOver(ctx context.Context, d state.Decision, change state.Chang
 func (r *run) handedOver(d state.Decision, change state.Change) result {
 	done := result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Switched(state.Standby, change)}
 	if d.Rule != ruleRival {
-		r.rec.Owed = nil // it was run before the question
+		r.rec.PendingHook = nil // it was run before the question
 	}
 	return done
 }
@@ -76,7 +76,7 @@ func (r *run) askWitness(ctx context.Context, left []netip.Addr, witnessed bool)
 	primary := r.askAgain(ctx, false)
 	switch {
 	case primary == check.Up || !witnessed:
-	case r.seen.Witness == state.WitnessUnasked:
+	case r.seen.Witness == state.WitnessNotAsked:
 		return nil, errors.New("no witness could be asked")
 	case r.seen.Witness == state.WitnessSilent:
 		return nil, errors.New("no witness answers")
@@ -166,7 +166,7 @@ func (r *run) takeBack(ctx context.Context, d state.Decision, change state.Chang
 		// The intent stays open, so that the next run tries again.
 		change.Outcome = state.TakeoverFailed
 		change.Reason += "; but nobody took it, and it could not be raised here again: " + strings.Join(failed, "; ")
-		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.Remember(change)}
+		return result{Outcome: change.Outcome, reason: change.Reason, change: r.rec.AddChange(change)}
 	}
 	if rival, _ := r.announceOn(ctx, raised); rival != (state.Holder{}) {
 		change.Reason += fmt.Sprintf("; %s has it now", rival.MAC)

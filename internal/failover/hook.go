@@ -86,7 +86,7 @@ type hookFailure struct {
 // dropped: services are not started where nothing is held any more. After a
 // signal it stays owed, for it may take long.
 func (r *run) runOwedHook(ctx context.Context) {
-	owed := r.rec.Owed
+	owed := r.rec.PendingHook
 	switch {
 	case owed == nil || ctx.Err() != nil:
 		return
@@ -98,6 +98,6 @@ func (r *run) runOwedHook(ctx context.Context) {
 		}
 		r.addToLetter(r.evidence.Commands[before:])
 	}
-	r.rec.Owed = nil
+	r.rec.PendingHook = nil
 	r.save(true)
 }

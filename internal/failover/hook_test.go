@@ -105,7 +105,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 		}
 		s.wantCalls("hook /pre-takeover now", "hook /pre-takeover now #2")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.Owed != nil {
+		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.PendingHook != nil {
 			t.Errorf("the record: %+v", rec)
 		}
 		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") ||
@@ -253,7 +253,7 @@ func TestOwedHook(t *testing.T) {
 				}
 				s.standby.mailbox = nil
 				rec := s.standby.record(t, "web")
-				rec.Owed = &state.Owed{Hook: test.owed, Event: "E", Time: time.Now(), Reason: "as it was"}
+				rec.PendingHook = &state.PendingHook{Hook: test.owed, Event: "E", Time: time.Now(), Reason: "as it was"}
 				must(t, state.Dir(s.standby.dir).Save(rec, false))
 				ran := s.hooked(func(context.Context, string) (string, error) {
 					if test.fails {
@@ -278,8 +278,8 @@ func TestOwedHook(t *testing.T) {
 				if got := len(s.standby.mailbox); got != test.mail {
 					t.Errorf("%d letters, want %d: %q", got, test.mail, s.subjects())
 				}
-				if after := s.standby.record(t, "web"); after.Owed != nil {
-					t.Errorf("still owed: %+v", after.Owed)
+				if after := s.standby.record(t, "web"); after.PendingHook != nil {
+					t.Errorf("still owed: %+v", after.PendingHook)
 				}
 			})
 		})
@@ -308,8 +308,8 @@ func TestAHookThatIsNoLongerSetIsNotOwed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(s.primary.die)
 		s.ends(state.TookOver, "")
-		if rec := s.standby.record(t, "web"); rec.Owed != nil {
-			t.Errorf("owed: %+v", rec.Owed)
+		if rec := s.standby.record(t, "web"); rec.PendingHook != nil {
+			t.Errorf("owed: %+v", rec.PendingHook)
 		}
 	})
 }

@@ -86,13 +86,13 @@ func within[T any](limit time.Duration, r *run, work func(*run) (T, error)) (T, 
 	type ending struct {
 		report T
 		err    error
-		bug    *Bug
+		bug    *InternalError
 	}
 	ended := make(chan ending, 1)
 	go func() {
 		var e ending
 		defer func() {
-			e.bug = CaughtBug(recover())
+			e.bug = RecoveredError(recover())
 			ended <- e
 		}()
 		e.report, e.err = work(r)

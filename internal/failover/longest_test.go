@@ -60,20 +60,20 @@ func wantNotes(t *testing.T, s *scene, want string) {
 // TestARunThatHangsIsGivenUp: whatever it is that hangs where nothing can end it.
 func TestARunThatHangsIsGivenUp(t *testing.T) {
 	for name, test := range map[string]struct {
-		hang func(m *machine, until <-chan struct{}, w *World)
+		hang func(m *machine, until <-chan struct{}, w *Env)
 		code int
 		text string
 	}{
 		"before anything was done": {
-			func(_ *machine, until <-chan struct{}, w *World) {
+			func(_ *machine, until <-chan struct{}, w *Env) {
 				look := w.Resolve
 				w.Resolve = func(ctx context.Context, host string) (netip.Addr, error) { <-until; return look(ctx, host) }
 			},
 			20, "given up after 4m41s, the most that its settings allow: hung while finding the primary; nothing was changed",
 		},
 		"while mail is sent": {
-			func(_ *machine, until <-chan struct{}, w *World) {
-				w.Deliver = func(_ context.Context, l []state.Letter) ([]state.Letter, error) {
+			func(_ *machine, until <-chan struct{}, w *Env) {
+				w.Deliver = func(_ context.Context, l []state.Message) ([]state.Message, error) {
 					<-until
 					return l, errors.New("too late")
 				}

@@ -128,7 +128,7 @@ func (r *run) notItself(round check.Round) check.Round {
 	if round.Verdict != check.Up || r.ground.route.Local {
 		return round
 	}
-	kernel, err := r.Look()
+	kernel, err := r.Snapshot()
 	if err == nil && kernel.Holds(r.ground.address) {
 		err = errors.New(hereNow(r.ground.address))
 	}
@@ -166,22 +166,22 @@ func (r *run) see() {
 	if r.seen.Primary != check.Up && r.ground.fault != "" {
 		// Something could not be asked, be it in the middle of a round or
 		// beside it. That is not an answer.
-		r.seen.Primary, r.seen.Why = check.Unknown, r.ground.fault
+		r.seen.Primary, r.seen.Fault = check.Unknown, r.ground.fault
 	}
-	r.seen.VIPs, r.seen.Answers = nil, false
-	r.seen.Self = r.ground.self != "" && r.ground.fault == r.ground.self
-	r.seen.Deaf = r.deafness() != ""
+	r.seen.VIPs, r.seen.AnswersARP = nil, false
+	r.seen.HostIsVIP = r.ground.self != "" && r.ground.fault == r.ground.self
+	r.seen.CannotListen = r.deafness() != ""
 	r.evidence.Holders = nil
 	if holder, ok := r.holder(r.ground.address); ok && r.seen.OnLink && !r.isVIP(r.ground.address) {
-		r.seen.Answers, r.rec.Neighbour = true, holder.MAC
+		r.seen.AnswersARP, r.rec.Neighbour = true, holder.MAC
 		r.evidence.Holders = append(r.evidence.Holders, holder)
 	}
 	for _, a := range r.vips() {
-		sight := state.Sight{Address: a, Held: r.ground.kernel.Holds(a), Asked: r.asked[a]}
+		sight := state.VIPStatus{Address: a, Held: r.ground.kernel.Holds(a), Asked: r.asked[a]}
 		holder, ok := r.holder(a)
 		if ok && !sight.Held {
-			sight.Answered, sight.MAC = true, holder.MAC
-			sight.ByPrimary = holder.MAC != "" && holder.MAC == r.rec.Neighbour
+			sight.InUse, sight.MAC = true, holder.MAC
+			sight.AtPrimary = holder.MAC != "" && holder.MAC == r.rec.Neighbour
 		}
 		if ok {
 			r.evidence.Holders = append(r.evidence.Holders, holder)
@@ -217,10 +217,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // tell hands an event to whoever prints, one at a time.
 func (r *run) tell(event any) {
-	if r.opt.Tell == nil {
+	if r.opt.OnEvent == nil {
 		return
 	}
 	r.telling.Lock()
 	defer r.telling.Unlock()
-	r.opt.Tell(event)
+	r.opt.OnEvent(event)
 }

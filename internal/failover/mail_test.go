@@ -81,7 +81,7 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.wantLetters(first, reminder, letter{"C", "A", "web: switching is no longer refused on HOSTNAME"})
-		if diff := cmp.Diff([]state.Trouble(nil), s.standby.record(t, "web").Troubles); diff != "" {
+		if diff := cmp.Diff([]state.Alert(nil), s.standby.record(t, "web").Alerts); diff != "" {
 			t.Errorf("troubles (-want +got):\n%s", diff)
 		}
 	})
@@ -262,7 +262,7 @@ func TestStateThatCanBeWrittenAgain(t *testing.T) {
 // not come to an end; nothing is raised without the lock.
 func TestTheActLockIsBusy(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		unlock, err := state.Dir(s.standby.dir).LockActs(context.Background())
+		unlock, err := state.Dir(s.standby.dir).LockSwitch(context.Background())
 		must(t, err)
 		s.primary.die()
 		s.ends(state.TakeoverFailed, "act.lock: another cluster on this machine is still switching")

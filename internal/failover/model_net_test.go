@@ -47,7 +47,7 @@ type unit struct {
 	hookTime time.Duration // of each
 	booted   time.Time
 	bootID   string
-	kern     *vip.Kernel // of addrs; nil: to be made anew
+	kern     *vip.Snapshot // of addrs; nil: to be made anew
 	neigh    map[netip.Addr]net.HardwareAddr
 
 	set      *config.Cluster // nil: no pingover runs here
@@ -58,7 +58,7 @@ type unit struct {
 	next     *kill // for the next run that begins
 	paused   time.Time
 	released bool // by hand, and no check has seen the primary up since
-	mailbox  []state.Letter
+	mailbox  []state.Message
 	watch    watched
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
@@ -94,9 +94,9 @@ var loopback = vip.Link{
 	Addresses: []vip.Address{{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Label: "lo"}},
 }
 
-func (u *unit) kernel() *vip.Kernel {
+func (u *unit) kernel() *vip.Snapshot {
 	if u.kern == nil {
-		u.kern = &vip.Kernel{Links: []vip.Link{loopback, {
+		u.kern = &vip.Snapshot{Links: []vip.Link{loopback, {
 			Index: 2, Name: "eth0", MAC: u.mac, Up: true, Carrier: u.carrier, ARP: true, Addresses: slices.Clone(u.addrs),
 		}}}
 	}
@@ -251,9 +251,9 @@ func (r *modelRun) kill() {
 	u.n.died(r)
 }
 
-func (r *modelRun) world() World {
-	return World{
-		Look: func() (*vip.Kernel, error) {
+func (r *modelRun) world() Env {
+	return Env{
+		Snapshot: func() (*vip.Snapshot, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			return r.u.kernel(), nil
@@ -273,20 +273,20 @@ func (r *modelRun) world() World {
 			return netip.ParseAddr(host)
 		},
 		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+		Listen: func(_ vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			e := &modelEar{r: r, own: own, addrs: addrs}
 			r.ears = append(r.ears, e)
 			return e, nil
 		},
-		Neighbour: func(_ string, a netip.Addr) net.HardwareAddr {
+		Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
-			return r.u.neigh[a]
+			return r.u.neigh[a], nil
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		Locks: new(state.Locks), LockActs: lockActs,
+		Locks: new(state.Locks), LockSwitch: lockActs,
 		Hook:     r.hook,
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
@@ -300,7 +300,7 @@ func (r *modelRun) world() World {
 			defer r.leave(true, false)
 			return time.Since(r.u.booted), nil
 		},
-		Deliver: func(ctx context.Context, letters []state.Letter) ([]state.Letter, error) {
+		Deliver: func(ctx context.Context, letters []state.Message) ([]state.Message, error) {
 			r.enter(true, true)
 			defer r.leave(true, true)
 			if r.u.n.mailDown {
@@ -383,11 +383,11 @@ type modelEar struct {
 	r     *modelRun
 	own   func(net.HardwareAddr) bool
 	addrs []netip.Addr
-	heard []vip.Heard // At may be yet to come
+	heard []vip.Reply // At may be yet to come
 	news  chan struct{}
 }
 
-func (n *model) note(o *unit, h vip.Heard) {
+func (n *model) note(o *unit, h vip.Reply) {
 	if o.run == nil {
 		return
 	}
@@ -421,15 +421,15 @@ func (e *modelEar) Ask(target, from netip.Addr) error {
 			continue
 		}
 		if from.IsValid() {
-			n.note(o, vip.Heard{Address: from, MAC: m.mac, At: now.Add(there)})
+			n.note(o, vip.Reply{Address: from, MAC: m.mac, At: now.Add(there)})
 		} else {
-			n.note(o, vip.Heard{Address: target, MAC: m.mac, Probe: true, At: now.Add(there)})
+			n.note(o, vip.Reply{Address: target, MAC: m.mac, Probe: true, At: now.Add(there)})
 		}
 		if !o.holds(target) {
 			continue
 		}
 		if back, ok := n.pass(o, m, frameAnswer, target, now); ok {
-			n.note(m, vip.Heard{Address: target, MAC: o.mac, At: now.Add(there + back)})
+			n.note(m, vip.Reply{Address: target, MAC: o.mac, At: now.Add(there + back)})
 		}
 	}
 	return nil
@@ -442,28 +442,28 @@ func (e *modelEar) Announce(a netip.Addr, hw net.HardwareAddr) error {
 	n.trace("%s: announces %s at %s", m.name, a, hw)
 	for _, o := range n.units {
 		if d, ok := n.pass(m, o, frameTell, a, now); ok {
-			n.note(o, vip.Heard{Address: a, MAC: hw, At: now.Add(d)})
+			n.note(o, vip.Reply{Address: a, MAC: hw, At: now.Add(d)})
 		}
 	}
 	return nil
 }
 
-func (e *modelEar) Heard(since time.Time) []vip.Heard {
+func (e *modelEar) Replies(since time.Time) []vip.Reply {
 	e.r.enter(false, false)
 	defer e.r.leave(false, false)
 	now := time.Now()
-	var heard []vip.Heard
+	var heard []vip.Reply
 	for _, h := range e.heard {
 		if !h.At.Before(since) && !h.At.After(now) {
 			heard = append(heard, h)
 		}
 	}
-	slices.SortStableFunc(heard, func(a, b vip.Heard) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(heard, func(a, b vip.Reply) int { return a.At.Compare(b.At) })
 	return heard
 }
 
-// News is asked for by goroutines that outlive a run for a moment.
-func (e *modelEar) News() <-chan struct{} {
+// Changed is asked for by goroutines that outlive a run for a moment.
+func (e *modelEar) Changed() <-chan struct{} {
 	e.r.u.n.mu.Lock()
 	defer e.r.u.n.mu.Unlock()
 	if e.news == nil {
@@ -520,7 +520,7 @@ func (t modelTool) Renew(context.Context, vip.Alias) (ran []proc.Result, err err
 }
 
 func (t modelTool) CanLease() error { return nil }
-func (t modelTool) Alone() bool     { return false }
+func (t modelTool) Exclusive() bool { return false }
 
 // hook is a command of the operator's: it takes its time, and may refuse.
 func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
@@ -566,7 +566,7 @@ type command struct {
 	force bool
 }
 
-func (c command) run(ctx context.Context, w World, set config.Cluster, o Options) (Report, error) {
+func (c command) run(ctx context.Context, w Env, set config.Cluster, o Options) (Report, error) {
 	o.Force = c.force
 	switch c.word {
 	case typedTakeover:
@@ -596,7 +596,7 @@ func (u *unit) start(parent context.Context, c command) {
 	set.StateDir = u.dir
 	var options Options
 	if n.log != nil {
-		options.Tell = func(e any) {
+		options.OnEvent = func(e any) {
 			if d, ok := e.(Decided); ok {
 				n.mu.Lock()
 				n.trace("%s: rule %d, %s: %s", u.name, d.Decision.Rule, d.Decision.Outcome, d.Decision.Reason)

@@ -158,7 +158,7 @@ func (n *model) lowers(r *modelRun, _ netip.Addr) {
 // rivals keeps in mind whether a run heard a claim to what its machine holds.
 func (n *model) rivals(r *modelRun) {
 	for _, e := range r.ears {
-		if slices.ContainsFunc(e.heard, func(h vip.Heard) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
+		if slices.ContainsFunc(e.heard, func(h vip.Reply) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
 			r.u.reckoned.rival = true
 		}
 	}
@@ -259,14 +259,14 @@ func (n *model) audit() {
 // what is taken and given up again and again, only the first is told.
 func (n *model) told(u *unit, rec *state.Record) {
 	for _, c := range rec.Changes {
-		if !slices.ContainsFunc(u.mailbox, func(l state.Letter) bool {
+		if !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
 			return strings.Contains(l.MessageID, c.Event) || strings.Contains(l.Body, c.Event) ||
 				c.Outcome == state.Blocked && strings.Contains(oneLine(l.Body), oneLine(c.Reason))
-		}) && !slices.ContainsFunc(rec.Damping.Gathered, func(g state.Note) bool { return g.Event == c.Event }) {
+		}) && !slices.ContainsFunc(rec.Damping.Suppressed, func(g state.Suppressed) bool { return g.Event == c.Event }) {
 			n.fail("P4: nobody was told of %s's change %s (%s: %s)", u.name, c.Event, c.Outcome, c.Reason)
 		}
 	}
-	if u.untold != "" && len(rec.Damping.Gathered) == 0 {
+	if u.untold != "" && len(rec.Damping.Suppressed) == 0 {
 		n.fail("P4: nobody was told of %s's switch: %s", u.name, u.untold)
 	}
 }
@@ -277,7 +277,7 @@ func (u *unit) switched(how string) { u.untold = how + " " + time.Since(u.n.t0).
 // eventID is in each letter that tells of a change, be it among many.
 var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
 
-func (u *unit) mailed(l state.Letter) {
+func (u *unit) mailed(l state.Message) {
 	u.mailbox = append(u.mailbox, l)
 	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
 		if strings.Contains(l.MessageID, "."+kind+"@") || eventID.MatchString(l.Body) {

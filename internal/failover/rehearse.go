@@ -33,7 +33,7 @@ func (r *run) rehearse(d state.Decision) {
 	}
 }
 
-func (r *run) wouldRelease(k *vip.Kernel) {
+func (r *run) wouldRelease(k *vip.Snapshot) {
 	r.wouldRunHook(preRelease)
 	r.wouldRun(r.lowerPlans(k)...)
 	r.wouldRunHook(state.PostRelease)
@@ -59,8 +59,8 @@ func (r *run) show(c state.Command) {
 // raisePlans are the commands that would raise the virtual IPs that are
 // wanted and not here, and the kernel as it would be then. Each is planned as
 // if those before it stood already.
-func (r *run) raisePlans(wanted func(netip.Addr) bool) (plans [][]string, then *vip.Kernel) {
-	k := &vip.Kernel{Links: slices.Clone(r.ground.kernel.Links)}
+func (r *run) raisePlans(wanted func(netip.Addr) bool) (plans [][]string, then *vip.Snapshot) {
+	k := &vip.Snapshot{Links: slices.Clone(r.ground.kernel.Links)}
 	for _, a := range r.ground.aliases {
 		if !wanted(a.Prefix.Addr()) {
 			continue
@@ -86,7 +86,7 @@ func (r *run) raisePlans(wanted func(netip.Addr) bool) (plans [][]string, then *
 
 // lowerPlans are the commands that would remove the virtual IPs that are
 // there.
-func (r *run) lowerPlans(k *vip.Kernel) (plans [][]string) {
+func (r *run) lowerPlans(k *vip.Snapshot) (plans [][]string) {
 	for _, a := range r.ground.aliases {
 		argvs, err := r.Tool.LowerPlan(k, a.Prefix.Addr())
 		if err != nil {

@@ -100,12 +100,12 @@ type (
 		Sent, Waiting int
 		Error         error
 	}
-	// Noted is something an operator should know although the check goes on:
+	// Note is something an operator should know although the check goes on:
 	// a name that no longer resolves, a broken record kept aside, no witness
 	// to be found. Loud notes are printed even when the check is not
 	// talkative: they come once, not in every run.
-	Noted struct {
-		Text string
-		Loud bool
+	Note struct {
+		Text    string
+		Warning bool
 	}
 )

@@ -18,11 +18,11 @@ import (
 // What was seen must be true of the moment in which an address is raised.
 
 // inWorld makes a check of the standby in a world that differs a little.
-func (s *scene) inWorld(change func(*World), tell func(any)) (Report, error) {
+func (s *scene) inWorld(change func(*Env), tell func(any)) (Report, error) {
 	s.t.Helper()
 	w := s.standby.world()
 	change(&w)
-	report, err := CheckIn(s.t.Context(), w, s.settings, Options{Tell: tell})
+	report, err := CheckIn(s.t.Context(), w, s.settings, Options{OnEvent: tell})
 	s.quiet()
 	return report, err
 }
@@ -59,9 +59,9 @@ func TestTooOldToActUpon(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.do(s.primary.die)
 				waited := false
-				report, err := s.inWorld(func(w *World) {
-					lock := w.LockActs
-					w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+				report, err := s.inWorld(func(w *Env) {
+					lock := w.LockSwitch
+					w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 						if !waited {
 							waited = true
 							time.Sleep(5 * time.Second)
@@ -77,7 +77,7 @@ func TestTooOldToActUpon(t *testing.T) {
 		t.Run(name+" when the terminal goes on", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.do(s.primary.die)
-				report, err := s.inWorld(func(*World) {}, func(e any) {
+				report, err := s.inWorld(func(*Env) {}, func(e any) {
 					if _, ok := e.(Decided); ok {
 						time.Sleep(10 * time.Second)
 						test.happens(s)
@@ -95,9 +95,9 @@ func TestTooOldToActUpon(t *testing.T) {
 func TestNeverItsTurn(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(s.primary.die)
-		report, err := s.inWorld(func(w *World) {
-			lock := w.LockActs
-			w.LockActs = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
+		report, err := s.inWorld(func(w *Env) {
+			lock := w.LockSwitch
+			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				time.Sleep(4 * time.Second)
 				return lock(ctx, d, alone)
 			}
@@ -123,7 +123,7 @@ func TestWhoWasGivenUpSwitchesNothing(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				test.before(s)
 				until := make(chan struct{})
-				_, err := s.inWorld(func(*World) {}, func(e any) {
+				_, err := s.inWorld(func(*Env) {}, func(e any) {
 					if _, ok := e.(Decided); ok {
 						<-until
 					}
@@ -264,12 +264,12 @@ func TestThePrimarysAddressComesHere(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.minute()
 			rec := s.standby.record(t, "web")
-			rec.ReleasedByHand = true
+			rec.ManualRelease = true
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.do(s.primary.die)
 			s.at(34*time.Second, func() { s.standby.set("eth0", "172.16.0.2/32") })
 			s.want(s.check(), state.Unknown, here)
-			if !s.standby.record(t, "web").ReleasedByHand {
+			if !s.standby.record(t, "web").ManualRelease {
 				t.Error("it counted as the primary's answer")
 			}
 			s.want(s.minute(), state.Unknown, here) // no error: it is not this machine's own
@@ -401,39 +401,5 @@ func TestCutOffWhileHandingOver(t *testing.T) {
 		if s.standby.holds(vipAddr) {
 			t.Error("two have it")
 		}
-	})
-}
-
-// TestWhoLowersDoesNotStarve behind those who raise.
-func TestWhoLowersDoesNotStarve(t *testing.T) {
-	dir := state.Dir(t.TempDir())
-	synctest.Test(t, func(t *testing.T) {
-		var a acts
-		var all sync.WaitGroup
-		for i := range 40 {
-			all.Go(func() {
-				time.Sleep(time.Duration(i) * 500 * time.Millisecond)
-				unlock, err := a.lock(t.Context(), dir, false)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				time.Sleep(time.Second)
-				unlock()
-			})
-		}
-		time.Sleep(100 * time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), actPatience)
-		defer cancel()
-		began := time.Now()
-		unlock, err := a.lock(ctx, dir, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if waited := time.Since(began); waited > 2*time.Second {
-			t.Errorf("waited %s", waited)
-		}
-		unlock()
-		all.Wait()
 	})
 }

@@ -130,7 +130,7 @@ func (s *scene) storm(every int, up, down func(*scene)) {
 		}
 	}
 	rec := s.standby.record(s.t, "web")
-	if len(rec.Outbox) > 0 || len(rec.Damping.Gathered) > 0 {
-		s.t.Errorf("not told: %d letters, %d gathered", len(rec.Outbox), len(rec.Damping.Gathered))
+	if len(rec.Outbox) > 0 || len(rec.Damping.Suppressed) > 0 {
+		s.t.Errorf("not told: %d letters, %d gathered", len(rec.Outbox), len(rec.Damping.Suppressed))
 	}
 }

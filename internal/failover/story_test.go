@@ -26,12 +26,12 @@ func line(report Report, rec *state.Record) string {
 		}
 		vips = append(vips, fmt.Sprintf("%s@%s%s", a.Prefix, a.Interface, raised))
 	}
-	for _, t := range rec.Troubles {
+	for _, t := range rec.Alerts {
 		kinds = append(kinds, t.Kind)
 	}
 	s := rec.Streaks
 	return fmt.Sprintf("%s changed=%t: %s, %s, neighbour %s, good %d up %d unserved %d, %d changes, back told %t, troubles %v",
-		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Changes), rec.BackTold, kinds)
+		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Changes), rec.BackReported, kinds)
 }
 
 // TestStory is the life of a cluster, minute by minute, as its record has it.
@@ -102,16 +102,18 @@ func TestStory(t *testing.T) {
 		// The whole of it at the end.
 		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
 		rec := s.standby.record(t, "web")
-		rec.Changes, rec.Thread, rec.Event, rec.Damping.Told = nil, "", "", nil
+		rec.Changes, rec.Thread, rec.Event, rec.Damping.Mailed = nil, "", "", nil
 		wantRecord := &state.Record{
-			Version: 1, Cluster: "web", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Head: state.Head{
+				Version: 1, Name: "web",
+				Last:   &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 answers", Primary: "up", Sent: 1, Received: 1, RTT: new(0.4)},
+				Counts: map[state.Outcome]int{state.Released: 1, state.TookOver: 1},
+				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13},
+				Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
+			},
+			Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
-			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1",
-			Last:    &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 answers", Primary: "up", Sent: 1, Received: 1, RTT: new(0.4)},
-			Counts:  map[state.Outcome]int{state.Released: 1, state.TookOver: 1},
-			Gap:     60000,
-			Streaks: state.Streaks{Good: 3, Up: 13}, BackTold: true,
-			Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
+			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true,
 		}
 		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), prefixes); diff != "" {
 			t.Errorf("the record (-want +got):\n%s", diff)

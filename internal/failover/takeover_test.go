@@ -39,12 +39,12 @@ func TestOrderOfATakeover(t *testing.T) {
 		}
 		world := s.standby.world()
 		deliver := world.Deliver
-		world.Deliver = func(ctx context.Context, l []state.Letter) ([]state.Letter, error) {
+		world.Deliver = func(ctx context.Context, l []state.Message) ([]state.Message, error) {
 			say("deliver: %s", disk())
 			return deliver(ctx, l)
 		}
 		s.settings.StateDir = s.standby.dir
-		report, err := CheckIn(t.Context(), world, s.settings, Options{Tell: func(e any) {
+		report, err := CheckIn(t.Context(), world, s.settings, Options{OnEvent: func(e any) {
 			switch e := e.(type) {
 			case RoundBegan:
 				say("round %d begins", e.N)
@@ -62,7 +62,7 @@ func TestOrderOfATakeover(t *testing.T) {
 				say("announced %s at %s", e.Address, e.MAC)
 			case Delivered:
 				say("delivered %d, %d wait", e.Sent, e.Waiting)
-			case Noted:
+			case Note:
 				say("noted %s", e.Text)
 			}
 		}})
@@ -111,7 +111,7 @@ func TestProbesOnlyWhereATakeoverMayFollow(t *testing.T) {
 		{"within boot-wait", func(s *scene) { s.standby.booted = s.began }, false},
 		{"released by hand", func(s *scene) {
 			must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-				Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ReleasedByHand: true,
+				Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
 			}, false))
 		}, false},
 		{"witness silent", func(s *scene) { s.gateway.die() }, false},

@@ -19,18 +19,18 @@ import (
 	"pingover/vip"
 )
 
-// World is all that a check sees and touches outside its own record: the
+// Env is all that a check sees and touches outside its own record: the
 // kernel, the link, the tools, the mail server. It is the one place where
 // tests put something else; the clock is Go's own, which testing/synctest
 // fakes.
-type World struct {
-	Look      func() (*vip.Kernel, error)
+type Env struct {
+	Snapshot  func() (*vip.Snapshot, error)
 	Route     func(netip.Addr) (vip.Route, error)
 	Gateway   func(link string, v6 bool) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
 	Ping      func(context.Context, check.Pings) check.Round
-	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error)
-	Neighbour func(link string, a netip.Addr) net.HardwareAddr
+	Listen    func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error)
+	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
 	MayPing   func() error
@@ -39,36 +39,36 @@ type World struct {
 	Uptime    func() (time.Duration, error)
 	Locks     *state.Locks // of the process
 	// LockActs is for who raises, or, alone, for who lowers.
-	LockActs func(ctx context.Context, d state.Dir, alone bool) (unlock func(), err error)
-	Deliver  func(context.Context, []state.Letter) (left []state.Letter, err error)
+	LockSwitch func(ctx context.Context, d state.Dir, alone bool) (unlock func(), err error)
+	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
 	// What only an examination needs: all addresses of a name; how far the
 	// way of mail goes, without a letter; and what whoever takes one says.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
-	Greet  func(context.Context) (how string, err error)
-	Post   func(ctx context.Context, l state.Letter, to string) (said string, err error)
+	Lookup   func(ctx context.Context, name string) ([]netip.Addr, error)
+	TestMail func(context.Context) (how string, err error)
+	SendTest func(ctx context.Context, l state.Message, to string) (said string, err error)
 }
 
-// Wire asks, listens and announces on one interface; vip.Wire is the real one.
-type Wire interface {
+// Listener asks, listens and announces on one interface; vip.Listener is the real one.
+type Listener interface {
 	Ask(target, from netip.Addr) error
 	Announce(addr netip.Addr, mac net.HardwareAddr) error
-	Heard(since time.Time) []vip.Heard
-	News() <-chan struct{}
+	Replies(since time.Time) []vip.Reply
+	Changed() <-chan struct{}
 	Err() error
 	Close() error
 }
 
 // Tool raises and lowers addresses; vip.Tool is the real one.
 type Tool interface {
-	RaisePlan(*vip.Kernel, vip.Alias) ([]string, error)
-	LowerPlan(*vip.Kernel, netip.Addr) ([][]string, error)
+	RaisePlan(*vip.Snapshot, vip.Alias) ([]string, error)
+	LowerPlan(*vip.Snapshot, netip.Addr) ([][]string, error)
 	Raise(context.Context, vip.Alias) (label string, ran []proc.Result, err error)
 	Lower(context.Context, netip.Addr) (ran []proc.Result, err error)
-	RenewPlan(*vip.Kernel, vip.Alias) ([][]string, error)
+	RenewPlan(*vip.Snapshot, vip.Alias) ([][]string, error)
 	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
 	CanLease() error
-	Alone() bool    // raises well only while nobody else does
-	String() string // and whose it is
+	Exclusive() bool // raises well only while nobody else does
+	String() string  // and whose it is
 }
 
 // resolveTimeout is for finding the primary's address by its name.
@@ -77,9 +77,9 @@ const resolveTimeout = 5 * time.Second
 // Real is the world as it is, for one cluster. The error is an *Error: a
 // setting that does not fit this machine; what it returns with one lacks the
 // tool, or the ways of mail.
-func Real(c config.Cluster) (World, error) {
-	w := World{
-		Look:      vip.Look,
+func Real(c config.Cluster) (Env, error) {
+	w := Env{
+		Snapshot:  vip.TakeSnapshot,
 		Route:     vip.RouteTo,
 		Gateway:   vip.Gateway,
 		Neighbour: vip.Neighbour,
@@ -90,16 +90,16 @@ func Real(c config.Cluster) (World, error) {
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return check.Lookup(ctx, name, resolveTimeout)
 		},
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
-		Hook:     proc.Run,
-		MayPing:  check.Permission,
-		MayRaise: vip.Permission,
-		Locks:    new(state.Locks),
-		LockActs: lockActs,
-		BootID:   bootID,
-		Uptime:   uptime,
+		Hook:       proc.Run,
+		MayPing:    check.Permission,
+		MayRaise:   vip.Permission,
+		Locks:      new(state.Locks),
+		LockSwitch: lockActs,
+		BootID:     bootID,
+		Uptime:     uptime,
 	}
 	var err error
 	if len(c.VIPs) > 0 {
@@ -121,11 +121,11 @@ func Real(c config.Cluster) (World, error) {
 			return w, &Error{Code: codeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
 		}
 	}
-	w.Deliver, w.Greet, w.Post = server.Deliver, server.Greet, server.Post
+	w.Deliver, w.TestMail, w.SendTest = server.Deliver, server.TestConnection, server.SendTest
 	return w, err
 }
 
-func listening(wire *vip.Wire, err error) (Wire, error) {
+func listening(wire *vip.Listener, err error) (Listener, error) {
 	if err != nil {
 		return nil, err // not a nil *vip.Wire in an interface
 	}
@@ -134,7 +134,7 @@ func listening(wire *vip.Wire, err error) (Wire, error) {
 
 // lockActs is the machine's lock, for one at a time whatever he does.
 func lockActs(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
-	return d.LockActs(ctx)
+	return d.LockSwitch(ctx)
 }
 
 // bootID names the boot this machine is in (random(4)).

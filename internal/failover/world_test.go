@@ -57,9 +57,9 @@ type machine struct {
 
 	bootID  string
 	booted  time.Time
-	dir     string         // state directory
-	mailbox []state.Letter // what Deliver handed over
-	calls   []call         // of its World, in order
+	dir     string          // state directory
+	mailbox []state.Message // what Deliver handed over
+	calls   []call          // of its World, in order
 	ears    []*earpiece
 }
 
@@ -169,8 +169,8 @@ func (m *machine) down(link string) {
 	}
 }
 
-func (m *machine) kernel() *vip.Kernel {
-	k := new(vip.Kernel)
+func (m *machine) kernel() *vip.Snapshot {
+	k := new(vip.Snapshot)
 	for _, n := range copyNICs(m.nics) {
 		k.Links = append(k.Links, n.Link)
 	}
@@ -249,10 +249,10 @@ func (m *machine) reaches(a netip.Addr) (bool, error) {
 }
 
 // world is the machine as pingover sees it.
-func (m *machine) world() World {
+func (m *machine) world() Env {
 	none := netip.Addr{}
-	return World{
-		Look: func() (*vip.Kernel, error) {
+	return Env{
+		Snapshot: func() (*vip.Snapshot, error) {
 			if err := m.called("look"); err != nil {
 				return nil, err
 			}
@@ -292,7 +292,7 @@ func (m *machine) world() World {
 			return none, fmt.Errorf("host %q: no such host", host)
 		},
 		Ping: m.ping,
-		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Wire, error) {
+		Listen: func(l vip.Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (Listener, error) {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
@@ -300,13 +300,16 @@ func (m *machine) world() World {
 			m.net.do(func() { m.ears = append(m.ears, e) })
 			return e, nil
 		},
-		Neighbour: func(_ string, a netip.Addr) net.HardwareAddr {
+		Neighbour: func(link string, a netip.Addr) (net.HardwareAddr, error) {
+			if err := m.called("neighbour %s on %s", a, link); err != nil {
+				return nil, err
+			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
-			return m.hears[a]
+			return m.hears[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockActs: lockActs,
+		Locks: new(state.Locks), LockSwitch: lockActs,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}
@@ -336,7 +339,7 @@ func (m *machine) world() World {
 			defer m.net.mu.Unlock()
 			return time.Since(m.booted), nil
 		},
-		Deliver: func(ctx context.Context, letters []state.Letter) ([]state.Letter, error) {
+		Deliver: func(ctx context.Context, letters []state.Message) ([]state.Message, error) {
 			if err := m.called("deliver %d", len(letters)); err != nil {
 				return letters, err
 			}
@@ -354,8 +357,8 @@ func (m *machine) world() World {
 			}
 			return nil, fmt.Errorf("resolve %q: no such host", name)
 		},
-		Greet: func(context.Context) (string, error) { return "/usr/sbin/sendmail", m.called("greet") },
-		Post: func(_ context.Context, l state.Letter, to string) (string, error) {
+		TestMail: func(context.Context) (string, error) { return "/usr/sbin/sendmail", m.called("greet") },
+		SendTest: func(_ context.Context, l state.Message, to string) (string, error) {
 			l.To = []string{to}
 			m.net.do(func() { m.mailbox = append(m.mailbox, l) })
 			return "250 queued", m.called("post to %s", to)
@@ -423,7 +426,7 @@ type earpiece struct {
 	link  string
 	own   func(net.HardwareAddr) bool
 	addrs []netip.Addr
-	heard []vip.Heard
+	heard []vip.Reply
 	news  chan struct{}
 	err   error
 }
@@ -434,7 +437,7 @@ func (e *earpiece) wake() {
 }
 
 // note is called under do.
-func (e *earpiece) note(h vip.Heard) {
+func (e *earpiece) note(h vip.Reply) {
 	if e.err != nil || e.own(h.MAC) || !slices.Contains(e.addrs, h.Address) {
 		return
 	}
@@ -444,7 +447,7 @@ func (e *earpiece) note(h vip.Heard) {
 }
 
 // hear tells all who listen behind an interface; called under do.
-func (m *machine) hear(n *nic, h vip.Heard) {
+func (m *machine) hear(n *nic, h vip.Reply) {
 	for _, e := range m.ears {
 		if e.link == n.Name {
 			e.note(h)
@@ -472,12 +475,12 @@ func (e *earpiece) Ask(target, from netip.Addr) error {
 			}
 			mine := m.nic(e.link)
 			if from.IsValid() {
-				o.hear(at, vip.Heard{Address: from, MAC: mine.MAC})
+				o.hear(at, vip.Reply{Address: from, MAC: mine.MAC})
 			} else {
-				o.hear(at, vip.Heard{Address: target, MAC: mine.MAC, Probe: true})
+				o.hear(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
 			if o.holds(target) && !o.noARP {
-				answer := vip.Heard{Address: target, MAC: at.MAC, Answer: true}
+				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true}
 				m.net.at(latency, func() { m.hear(m.nic(e.link), answer) })
 			}
 		}
@@ -502,18 +505,18 @@ func (m *machine) say(link string, a netip.Addr, hw net.HardwareAddr) {
 	}
 	for _, o := range m.net.machines {
 		if at, ok := m.joined(link, o); ok {
-			o.hear(at, vip.Heard{Address: a, MAC: hw})
+			o.hear(at, vip.Reply{Address: a, MAC: hw})
 		}
 	}
 }
 
-func (e *earpiece) Heard(since time.Time) []vip.Heard {
+func (e *earpiece) Replies(since time.Time) []vip.Reply {
 	e.m.net.mu.Lock()
 	defer e.m.net.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.heard), func(h vip.Heard) bool { return h.At.Before(since) })
+	return slices.DeleteFunc(slices.Clone(e.heard), func(h vip.Reply) bool { return h.At.Before(since) })
 }
 
-func (e *earpiece) News() <-chan struct{} {
+func (e *earpiece) Changed() <-chan struct{} {
 	e.m.net.mu.Lock()
 	defer e.m.net.mu.Unlock()
 	return e.news
@@ -598,7 +601,7 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 }
 
 func (t tool) CanLease() error { return t.m.called("can lease") }
-func (t tool) Alone() bool     { return t.m.alone }
+func (t tool) Exclusive() bool { return t.m.alone }
 
 // record is what the machine's state directory says of a cluster.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
@@ -614,7 +617,7 @@ func (m *machine) record(t *testing.T, cluster string) *state.Record {
 func (m *machine) run(ctx context.Context, set config.Cluster, dry bool) (Report, []any, error) {
 	set.StateDir = m.dir
 	var told []any
-	report, err := CheckIn(ctx, m.world(), set, Options{DryRun: dry, Tell: func(e any) { told = append(told, e) }})
+	report, err := CheckIn(ctx, m.world(), set, Options{DryRun: dry, OnEvent: func(e any) { told = append(told, e) }})
 	return report, told, err
 }
 
@@ -747,7 +750,7 @@ func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
 // notes are what the last check noted, the loud ones with a !.
 func (s *scene) notes() (notes []string) {
 	for _, e := range s.told {
-		if n, ok := e.(Noted); ok && n.Loud {
+		if n, ok := e.(Note); ok && n.Warning {
 			notes = append(notes, "! "+n.Text)
 		} else if ok {
 			notes = append(notes, n.Text)

@@ -24,10 +24,14 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 		done.change.Evidence.Commands = r.evidence.Commands // some were run after the change was begun
 	}
 	if r.seen.Primary == check.Down {
-		r.rec.BackTold = false // should it come back once more, that is told again
+		r.rec.BackReported = false // should it come back once more, that is told again
 	}
 	if r.seen.Primary == check.Up && r.neighbour() && !r.isVIP(r.ground.address) {
-		if mac := r.Neighbour(r.ground.route.Interface, r.ground.address); mac != nil {
+		mac, err := r.Neighbour(r.ground.route.Interface, r.ground.address)
+		switch {
+		case err != nil:
+			r.shout("the primary's MAC is unknown: %v", err)
+		case mac != nil:
 			r.rec.Neighbour = mac.String()
 		}
 	}
@@ -40,8 +44,8 @@ func (r *run) writeDown(d state.Decision, done result) (changed bool) {
 	} else {
 		changed = r.rec.Count(r.checked(done, rule), r.saw())
 	}
-	if owed := r.rec.Owed; owed != nil && r.hookOf(owed.Hook) == nil {
-		r.rec.Owed = nil
+	if owed := r.rec.PendingHook; owed != nil && r.hookOf(owed.Hook) == nil {
+		r.rec.PendingHook = nil
 	}
 	news, replyTo := r.news(done, now)
 	r.unwritten = append(news, r.unwritten...)
@@ -64,8 +68,8 @@ func (r *run) checked(done result, rule int) state.Check {
 }
 
 // saw is what the streaks count.
-func (r *run) saw() state.Saw {
-	return state.Saw{
+func (r *run) saw() state.Signs {
+	return state.Signs{
 		Primary: r.seen.Primary, Unserved: r.unserved(),
 		Silent: r.holding() && r.seen.Witness == state.WitnessSilent,
 	}
@@ -80,8 +84,8 @@ func (r *run) wouldChange(d state.Decision) bool {
 // unserved says whether the primary answered, and nobody for a virtual IP
 // that others could be asked for.
 func (r *run) unserved() bool {
-	return r.seen.Primary == check.Up && slices.ContainsFunc(r.seen.VIPs, func(s state.Sight) bool {
-		return s.Asked && !s.Answered && !s.Held
+	return r.seen.Primary == check.Up && slices.ContainsFunc(r.seen.VIPs, func(s state.VIPStatus) bool {
+		return s.Asked && !s.InUse && !s.Held
 	})
 }
 
@@ -98,23 +102,23 @@ func (r *run) save(durable bool) {
 // news is what the operator has to be told after this run, the newest first:
 // the switch, the trouble that is due or over, and what the record did not
 // expect of the kernel.
-func (r *run) news(done result, now time.Time) (news []notify.News, replyTo string) {
+func (r *run) news(done result, now time.Time) (news []notify.Notification, replyTo string) {
 	this := state.Change{Time: now, Reason: done.reason, Evidence: r.evidence}
 	if done.change != nil {
 		this = *done.change
 	}
-	add := func(kind notify.Kind, change state.Change, trouble state.Trouble) {
+	add := func(kind notify.Kind, change state.Change, trouble state.Alert) {
 		news = append(news, r.tidings(kind, change, trouble))
 	}
 
-	var due *state.Trouble
-	var ended []state.Trouble
+	var due *state.Alert
+	var ended []state.Alert
 	if r.typed == "" {
 		rule := r.rec.Last.Rule
 		if done.Outcome == state.Blocked && r.isAdrift() { // the check after a hand-over finds it interrupted: the same trouble
 			rule = ruleUnfinished
 		}
-		r.rec.Troubles, due, ended, _ = notify.Follow(r.rec.Troubles,
+		r.rec.Alerts, due, ended, _ = notify.TrackAlerts(r.rec.Alerts,
 			notify.Check{Outcome: done.Outcome, Rule: rule, Streaks: r.rec.Streaks, Now: now},
 			notify.Policy{Rise: r.set.Rise, Remind: r.set.Mail.Remind})
 	}
@@ -122,23 +126,23 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 	// so is what was taken and given up again, whatever was told before.
 	tried := r.typed != "" && (done.Outcome == state.TakeoverFailed || done.Outcome == state.ReleaseFailed)
 	if due == nil && done.change != nil && (tried || done.Outcome == state.Blocked) {
-		due = new(state.Trouble)
+		due = new(state.Alert)
 	}
 	switch {
 	case r.nobodyTook:
-		add(notify.NobodyTook, this, state.Trouble{})
+		add(notify.NobodyTook, this, state.Alert{})
 		replyTo = r.rec.Thread
-		r.rec.BackTold = r.rec.BackTold || r.rec.Streaks.Up >= r.set.Rise
+		r.rec.BackReported = r.rec.BackReported || r.rec.Streaks.Up >= r.set.Rise
 	case done.Outcome == state.TookOver:
 		// What stood in its way until now is over with it.
-		for _, t := range r.rec.Troubles {
+		for _, t := range r.rec.Alerts {
 			replyTo = cmp.Or(replyTo, t.MessageID)
 		}
-		r.rec.Troubles, ended = nil, nil
-		add(notify.TookOver, this, state.Trouble{})
-		r.rec.BackTold = false
+		r.rec.Alerts, ended = nil, nil
+		add(notify.TookOver, this, state.Alert{})
+		r.rec.BackReported = false
 	case done.Outcome == state.Released:
-		add(notify.Released, this, state.Trouble{})
+		add(notify.Released, this, state.Alert{})
 		replyTo = r.rec.Thread
 	case due != nil:
 		add(notify.Kind(done.Outcome), this, *due)
@@ -149,14 +153,14 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 		replyTo = cmp.Or(replyTo, t.MessageID)
 	}
 	for _, f := range r.hooksFailed {
-		add(notify.HookFailed, r.failureOf(f, this), state.Trouble{})
+		add(notify.HookFailed, r.failureOf(f, this), state.Alert{})
 		news[len(news)-1].Hook = f.hook
 	}
-	manual := !r.set.Failback || r.rec.TakenByHand || r.rec.NobodyTook // else it is handed over
-	if manual && r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackTold {
-		add(notify.PrimaryBack, this, state.Trouble{})
+	manual := !r.set.Failback || r.rec.ManualTakeover || r.rec.NobodyTook // else it is handed over
+	if manual && r.rec.Role == state.Active && r.rec.Streaks.Up >= r.set.Rise && !r.rec.BackReported {
+		add(notify.PrimaryBack, this, state.Alert{})
 		replyTo = cmp.Or(replyTo, r.rec.Thread)
-		r.rec.BackTold = true
+		r.rec.BackReported = true
 	}
 	r.hooksTold = len(r.hooksFailed)
 	if len(news) == 0 || len(r.set.Mail.To) == 0 {
@@ -168,23 +172,23 @@ func (r *run) news(done result, now time.Time) (news []notify.News, replyTo stri
 // tellSurprise owes the operator what the record did not expect of the kernel.
 // It goes into the outbox at once: the next write, be it that of an intent,
 // has the change in the history, and must have its letter.
-func (r *run) tellSurprise(surprise state.Surprise, settled *state.Change) {
+func (r *run) tellSurprise(surprise state.Drift, settled *state.Change) {
 	kind, replyTo := notify.AliasGone, ""
 	switch surprise {
-	case state.NoSurprise:
+	case state.NoDrift:
 		return
 	case state.ReleaseFinished:
 		kind, replyTo = notify.Released, r.rec.Thread
 	}
-	r.unwritten = []notify.News{r.tidings(kind, *settled, state.Trouble{})}
+	r.unwritten = []notify.Notification{r.tidings(kind, *settled, state.Alert{})}
 	r.post(r.unwritten, replyTo, settled.Time)
 }
 
 // tidings is one piece of news, with what is here now, what is missing, and
 // the commands that undo it.
-func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Trouble) notify.News {
-	n := notify.News{
-		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Trouble: trouble,
+func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Alert) notify.Notification {
+	n := notify.Notification{
+		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Alert: trouble,
 		Held: r.prefixes(true), Missing: r.prefixes(false),
 	}
 	switch kind {
@@ -193,7 +197,7 @@ func (r *run) tidings(kind notify.Kind, change state.Change, trouble state.Troub
 	case notify.Released:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool { return !slices.Contains(r.lowered, p.Addr()) })
 	case notify.Blocked:
-		n.Adrift = r.isAdrift()
+		n.Unverified = r.isAdrift()
 		n.Undo = lines(r.lowerPlans(r.ground.kernel))
 	case notify.Unserved:
 		n.Missing = slices.DeleteFunc(n.Missing, func(p netip.Prefix) bool {
@@ -213,7 +217,7 @@ func (r *run) isAdrift() bool { return r.rec.Role == state.Releasing && !r.holdi
 // draft is what a letter was made of.
 type draft struct {
 	id      string // "" where there is none
-	news    []notify.News
+	news    []notify.Notification
 	replyTo string
 }
 
@@ -226,11 +230,11 @@ func (r *run) failureOf(f hookFailure, after state.Change) state.Change {
 
 // post puts the news into the outbox, or what of them is to be told now: what
 // comes again and again is gathered.
-func (r *run) post(news []notify.News, replyTo string, now time.Time) {
+func (r *run) post(news []notify.Notification, replyTo string, now time.Time) {
 	if len(r.set.Mail.To) == 0 {
 		return
 	}
-	r.rec.Damping, news = notify.Damp(r.rec.Damping, news, now)
+	r.rec.Damping, news = notify.Dampen(r.rec.Damping, news, now)
 	for i := range news {
 		if news[i].Kind == notify.Flapping {
 			news[i].Held, news[i].Undo = r.prefixes(true), lines(r.lowerPlans(r.ground.kernel))
@@ -242,9 +246,9 @@ func (r *run) post(news []notify.News, replyTo string, now time.Time) {
 // addToLetter adds what a hook came to, that ran when the letter of its change
 // was written already, but not sent. Where there is none a failure has its own.
 func (r *run) addToLetter(ran []state.Command) {
-	var failed []notify.News
+	var failed []notify.Notification
 	for _, f := range r.hooksFailed[r.hooksTold:] {
-		n := r.tidings(notify.HookFailed, r.failureOf(f, state.Change{Time: time.Now().UTC().Truncate(time.Second), Event: r.rec.Owed.Event}), state.Trouble{})
+		n := r.tidings(notify.HookFailed, r.failureOf(f, state.Change{Time: time.Now().UTC().Truncate(time.Second), Event: r.rec.PendingHook.Event}), state.Alert{})
 		n.Hook = f.hook
 		failed = append(failed, n)
 	}
@@ -280,7 +284,7 @@ func (r *run) plansToRaise() [][]string {
 }
 
 // enqueue puts one letter with all the news into the outbox.
-func (r *run) enqueue(news []notify.News, replyTo string) {
+func (r *run) enqueue(news []notify.Notification, replyTo string) {
 	if len(news) == 0 {
 		return
 	}
@@ -296,9 +300,9 @@ func (r *run) enqueue(news []notify.News, replyTo string) {
 	if news[0].Kind == notify.TookOver {
 		r.rec.Thread = letter.MessageID
 	}
-	for i, t := range r.rec.Troubles {
+	for i, t := range r.rec.Alerts {
 		if t.MessageID == "" {
-			r.rec.Troubles[i].MessageID = letter.MessageID
+			r.rec.Alerts[i].MessageID = letter.MessageID
 		}
 	}
 }
@@ -332,7 +336,7 @@ func (r *run) sendMail(ctx context.Context) {
 	}
 	r.doing("sending mail")
 	waiting := len(r.rec.Outbox)
-	var left []state.Letter
+	var left []state.Message
 	var err error
 	r.keeping(func() { left, err = r.Deliver(ctx, r.rec.Outbox) })
 	r.rec.Outbox = left
@@ -362,7 +366,7 @@ func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
 	first := !r.last.IsZero() && r.began.Sub(r.last) < max(r.gap, time.Minute)*3/2
 	switched := done.Switched() && r.moved
 	if !switched && !first {
-		r.tell(Noted{Text: r.unsaid.Error(), Loud: r.began.Minute() == 0})
+		r.tell(Note{Text: r.unsaid.Error(), Warning: r.began.Minute() == 0})
 		return false
 	}
 	r.shout("%v", r.unsaid)
@@ -371,7 +375,7 @@ func (r *run) sendUnwritten(ctx context.Context, done result) (told bool) {
 	}
 	trouble := state.Change{Time: r.began.UTC().Truncate(time.Second), Reason: r.unsaid.Error()}
 	r.rec.Outbox = nil
-	r.enqueue(append(r.unwritten, r.tidings(notify.StateFailed, trouble, state.Trouble{})), "")
+	r.enqueue(append(r.unwritten, r.tidings(notify.StateFailed, trouble, state.Alert{})), "")
 	left, err := r.Deliver(context.WithoutCancel(ctx), r.rec.Outbox) // or a signal would lose it
 	r.rec.Outbox = left
 	r.tell(Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})

@@ -29,7 +29,7 @@ func TestLook(t *testing.T) {
 		"link set lonely up",
 	)
 	onHost(t, build, func(t *testing.T) {
-		got, err := Look()
+		got, err := TakeSnapshot()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestLook(t *testing.T) {
 			got.Links[i].Index = 0
 		}
 		mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-		want := &Kernel{Links: []Link{
+		want := &Snapshot{Links: []Link{
 			{Name: "lo", Up: true, Carrier: true, Loopback: true, Addresses: []Address{
 				{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Label: "lo"},
 				{Prefix: netip.MustParsePrefix("::1/128")},
@@ -82,28 +82,28 @@ func TestSnapshot(t *testing.T) {
 	for name, c := range map[string]struct {
 		links     []netlink.Link
 		addresses []netlink.Addr
-		want      *Kernel
+		want      *Snapshot
 		err       string
 	}{
 		"the cable is in, 802.1X has not let us in": {
 			links: []netlink.Link{dormant},
-			want:  &Kernel{Links: []Link{{Index: 2, Name: "eth0", Up: true, ARP: true}}},
+			want:  &Snapshot{Links: []Link{{Index: 2, Name: "eth0", Up: true, ARP: true}}},
 		},
 		"the cable came in a moment ago": {
 			links: []netlink.Link{coming},
-			want:  &Kernel{Links: []Link{{Index: 2, Name: "eth0", Up: true, Carrier: true, ARP: true}}},
+			want:  &Snapshot{Links: []Link{{Index: 2, Name: "eth0", Up: true, Carrier: true, ARP: true}}},
 		},
 		"a temporary IPv6 address is not secondary": {
 			links:     []netlink.Link{link(2, "eth0", up)},
 			addresses: []netlink.Addr{temporary},
-			want: &Kernel{Links: []Link{{Index: 2, Name: "eth0", Up: true, Carrier: true, ARP: true, Addresses: []Address{
+			want: &Snapshot{Links: []Link{{Index: 2, Name: "eth0", Up: true, Carrier: true, ARP: true, Addresses: []Address{
 				{Prefix: netip.MustParsePrefix("2001:db8::77/64")},
 			}}}},
 		},
 		"an address of another family": {
 			links:     []netlink.Link{link(2, "mctp0", up)},
 			addresses: []netlink.Addr{address(2, net.IP{8}, 8), {LinkIndex: 2}},
-			want:      &Kernel{Links: []Link{{Index: 2, Name: "mctp0", Up: true, Carrier: true, ARP: true}}},
+			want:      &Snapshot{Links: []Link{{Index: 2, Name: "mctp0", Up: true, Carrier: true, ARP: true}}},
 		},
 		"an interface came between the two listings": {
 			links:     []netlink.Link{link(2, "eth0", up)},
@@ -160,7 +160,7 @@ func TestLookWhileAddressesComeAndGo(t *testing.T) {
 			}
 		})
 		for range 100 {
-			k, err := Look()
+			k, err := TakeSnapshot()
 			if errors.Is(err, netlink.ErrDumpInterrupted) {
 				continue // unknown, which is no answer
 			}
@@ -206,9 +206,9 @@ func TestInterruptedListingIsNeverTaken(t *testing.T) {
 
 // kernel makes a snapshot from lines such as "eth0 172.16.0.3/24 secondary label=eth0:1", in that
 // order. Interfaces resolve neighbours, but for lo.
-func kernel(t testing.TB, lines ...string) *Kernel {
+func kernel(t testing.TB, lines ...string) *Snapshot {
 	t.Helper()
-	k := new(Kernel)
+	k := new(Snapshot)
 	for _, line := range lines {
 		f := strings.Fields(line)
 		if _, ok := k.Link(f[0]); !ok {
@@ -278,7 +278,7 @@ func TestPlaces(t *testing.T) {
 	} {
 		t.Run(a, func(t *testing.T) {
 			var got []string
-			for _, p := range k.Places(netip.MustParseAddr(a)) {
+			for _, p := range k.Assignments(netip.MustParseAddr(a)) {
 				text := p.Interface + " " + p.Address.Prefix.String()
 				if p.Address.Tentative {
 					text += " tentative"
@@ -296,7 +296,7 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestOwnMAC(t *testing.T) {
-	k := &Kernel{Links: []Link{{Name: "lo"}, {Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, {Name: "eth1", MAC: net.HardwareAddr{2, 0, 0, 0, 1, 1}}}}
+	k := &Snapshot{Links: []Link{{Name: "lo"}, {Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, {Name: "eth1", MAC: net.HardwareAddr{2, 0, 0, 0, 1, 1}}}}
 	for mac, want := range map[string]bool{"02:00:00:00:00:01": true, "02:00:00:00:01:01": true, "02:00:00:00:00:02": false, "00:00:00:00:00:00": false} {
 		m, _ := net.ParseMAC(mac)
 		if got := k.OwnMAC(m); got != want {
@@ -422,7 +422,7 @@ func TestFreeLabel(t *testing.T) {
 
 func BenchmarkLook(b *testing.B) {
 	for b.Loop() {
-		if _, err := Look(); err != nil {
+		if _, err := TakeSnapshot(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -26,7 +26,7 @@ func checked(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		remember(t, dir, &state.Record{
-			Cluster:  name,
+			Head:     state.Head{Name: name},
 			Settings: map[string][]string{"name": {name}, "host": {"172.16.0.2"}, "vip": {"172.16.0.1"}, "mail-to": {"root", "ops"}},
 		})
 	}
@@ -194,11 +194,11 @@ func TestRecordsThatAreNotBelieved(t *testing.T) {
 		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is broken (unexpected end of JSON input)\n" + anew},
 		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is broken (it is empty)\n" + anew},
 		{"it is that of another cluster", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "db", Settings: map[string][]string{"host": {"h"}}})
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "db"}, Settings: map[string][]string{"host": {"h"}}})
 			must(t, os.Rename(filepath.Join(filepath.Dir(path), "db.json"), path))
 		}, "FILE is broken (it is the record of \"db\")\n" + anew},
 		{"it has no settings", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "web"})
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "web"}})
 		}, "FILE has no settings in it\n" + anew},
 		{"it is a directory", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
@@ -313,7 +313,7 @@ func TestWordsByHand(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.Tell(test.event)
+				o.OnEvent(test.event)
 				return failover.Report{Outcome: state.OK, Reason: "r"}, nil
 			})
 			const line = "pingover: web: ok: r\n"
@@ -339,7 +339,7 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
 	p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.Tell(failover.Noted{Text: "of " + c.Name, Loud: true})
+		o.OnEvent(failover.Note{Text: "of " + c.Name, Warning: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
 	synctest.Test(t, func(t *testing.T) { // one begins after the other
@@ -382,13 +382,13 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ReleasedByHand: true})
+			remember(t, dir, &state.Record{Head: state.Head{Name: name}, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
 		defer unlock()
 		time.AfterFunc(time.Second, func() {
-			if rec, err := state.Dir(dir).Load("web", false); err != nil || rec.ReleasedByHand {
+			if rec, err := state.Dir(dir).Load("web", false); err != nil || rec.ManualRelease {
 				t.Errorf("web waits for db, %v", err)
 			}
 		})
@@ -443,7 +443,7 @@ func TestADryRunByHand(t *testing.T) {
 	} {
 		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
-			o.Tell(failover.Ran{Command: del, DryRun: o.DryRun})
+			o.OnEvent(failover.Ran{Command: del, DryRun: o.DryRun})
 			return failover.Report{
 				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
 				Evidence: state.Evidence{Commands: []state.Command{del}},
@@ -499,7 +499,7 @@ func TestPauseAndResume(t *testing.T) {
 		released := func(cluster string) bool {
 			rec, err := state.Dir(dir).Load(cluster, false)
 			must(t, err)
-			return rec.ReleasedByHand
+			return rec.ManualRelease
 		}
 		const nothing = "nothing to resume: neither paused nor released by hand\n"
 
@@ -522,7 +522,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
 		const takeAgain = "the release by hand is over: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ReleasedByHand: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: the pause is over: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
@@ -530,7 +530,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ReleasedByHand: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)

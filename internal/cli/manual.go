@@ -128,7 +128,7 @@ func (p Program) resume(c *cli.Context) (int, error) {
 		return 0, err
 	}
 	return v.each(c.Context, clusters, func(v voice, cluster config.Cluster) (results []string, err error) {
-		done, err := failover.Resume(c.Context, cluster, failover.Options{Tell: v.tell})
+		done, err := failover.Resume(c.Context, cluster, failover.Options{OnEvent: v.tell})
 		if done.Paused {
 			results = append(results, "the pause is over: checks switch again")
 		}

@@ -53,8 +53,8 @@ func intent() Change {
 }
 
 // owed is the hook that follows a change.
-func owed(hook string, c Change) *Owed {
-	return &Owed{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
+func owed(hook string, c Change) *PendingHook {
+	return &PendingHook{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
 // wantFollowed compares records. An event that was made up in the test is
@@ -102,7 +102,7 @@ func TestSettle(t *testing.T) {
 		name string
 		rec  *Record
 		held []netip.Addr
-		want Surprise
+		want Drift
 		then *Record
 	}{
 		{
@@ -160,7 +160,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.BootID, r.Pending = lastBoot, &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes, r.Owed = now, "intent", []Change{finished}, owed(PostRelease, finished)
+				r.Since, r.Event, r.Changes, r.PendingHook = now, "intent", []Change{finished}, owed(PostRelease, finished)
 			}),
 		},
 
@@ -202,7 +202,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending = &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes, r.Owed = now, "intent", []Change{finished}, owed(PostRelease, finished)
+				r.Since, r.Event, r.Changes, r.PendingHook = now, "intent", []Change{finished}, owed(PostRelease, finished)
 			}),
 		},
 		{
@@ -210,7 +210,7 @@ func TestSettle(t *testing.T) {
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
 				r.Since, r.Changes = now, []Change{released("before", "a release that was interrupted is finished")}
-				r.Owed = owed(PostRelease, r.Changes[0])
+				r.PendingHook = owed(PostRelease, r.Changes[0])
 			}),
 		},
 		{
@@ -251,7 +251,7 @@ func TestSettle(t *testing.T) {
 
 			// What was settled is: the next run finds nothing to say.
 			got, change = test.rec.Settle(test.held, thisBoot, now.Add(time.Minute))
-			if got != NoSurprise || change != nil {
+			if got != NoDrift || change != nil {
 				t.Errorf("the second time: surprise %d, change %v", got, change)
 			}
 			wantFollowed(t, test.then, test.rec)
@@ -335,7 +335,7 @@ func TestSwitched(t *testing.T) {
 			wantFollowed(t, with(recordOf(test.to, raised(one)), func(r *Record) {
 				r.Since, r.Event, r.Changes = test.since, "intent", []Change{came}
 				if test.to == Active {
-					r.Owed = owed(PostTakeover, came)
+					r.PendingHook = owed(PostTakeover, came)
 				}
 			}), r)
 			if diff := same(&came, got); diff != "" {
@@ -375,12 +375,12 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := recordOf(test.from)
-			r.ReleasedByHand, r.TakenByHand, r.NobodyTook = test.before.ReleasedByHand, test.before.TakenByHand, test.before.NobodyTook
+			r.ManualRelease, r.ManualTakeover, r.NobodyTook = test.before.ReleasedByHand, test.before.TakenByHand, test.before.NobodyTook
 			r.Intend(Taking, intent())
-			r.Switched(test.to, Change{Event: "e", Time: now, Outcome: test.outcome, ByHand: test.byHand})
-			got := marks{r.ReleasedByHand, r.TakenByHand, r.NobodyTook, ""}
-			if r.Owed != nil {
-				got.Owed = r.Owed.Hook
+			r.Switched(test.to, Change{Event: "e", Time: now, Outcome: test.outcome, Manual: test.byHand})
+			got := marks{r.ManualRelease, r.ManualTakeover, r.NobodyTook, ""}
+			if r.PendingHook != nil {
+				got.Owed = r.PendingHook.Hook
 			}
 			if got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)
@@ -420,7 +420,7 @@ func TestAHandOverIsNotFinishedByThatNothingIsHere(t *testing.T) {
 	t.Parallel()
 	open := intent()
 	r := with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending, r.Offered = &open, []netip.Addr{one} })
-	if surprise, change := r.Settle(nil, thisBoot, now); surprise != NoSurprise || change != nil || r.Role != Releasing || len(r.Offered) == 0 {
+	if surprise, change := r.Settle(nil, thisBoot, now); surprise != NoDrift || change != nil || r.Role != Releasing || len(r.Offered) == 0 {
 		t.Errorf("surprise %d, change %v, record %+v", surprise, change, r)
 	}
 	if surprise, _ := r.Settle(nil, lastBoot, now); surprise != ReleaseFinished || r.Role != Standby || len(r.Offered) > 0 {
@@ -458,7 +458,7 @@ func TestStay(t *testing.T) {
 					since = now
 				}
 				for _, at := range []time.Time{now, now.Add(time.Minute)} {
-					r.Stay(test.holding, primary, at)
+					r.KeepRole(test.holding, primary, at)
 					wantFollowed(t, with(recordOf(test.want, raised(one)), func(r *Record) { r.Since = since }), r)
 				}
 			})
@@ -525,7 +525,7 @@ func TestCount(t *testing.T) {
 			r := smallRecord()
 			for _, s := range steps {
 				c := Check{Time: now.Add(s.after), Outcome: s.outcome, Code: s.outcome.Code(), Rule: s.rule, Reason: s.name}
-				if got := r.Count(c, Saw{Primary: s.primary, Unserved: s.unserved}); got != s.changed {
+				if got := r.Count(c, Signs{Primary: s.primary, Unserved: s.unserved}); got != s.changed {
 					t.Errorf("%s: changed %t, want %t", s.name, got, s.changed)
 				}
 				want := with(smallRecord(), func(r *Record) { r.Last, r.Gap, r.Streaks = &c, s.gap, s.streaks })
@@ -539,28 +539,28 @@ func TestCount(t *testing.T) {
 
 func TestReleaseByHandRestsUntilThePrimaryWasUp(t *testing.T) {
 	t.Parallel()
-	r := with(smallRecord(), func(r *Record) { r.ReleasedByHand = true })
+	r := with(smallRecord(), func(r *Record) { r.ManualRelease = true })
 	for _, test := range []struct {
 		primary check.Verdict
 		want    bool
 	}{{check.Down, true}, {check.Unknown, true}, {check.Up, false}, {check.Down, false}} {
-		r.Count(Check{Time: now, Outcome: Blocked}, Saw{Primary: test.primary})
-		if r.ReleasedByHand != test.want {
-			t.Errorf("primary %s: released by hand %t, want %t", test.primary, r.ReleasedByHand, test.want)
+		r.Count(Check{Time: now, Outcome: Blocked}, Signs{Primary: test.primary})
+		if r.ManualRelease != test.want {
+			t.Errorf("primary %s: released by hand %t, want %t", test.primary, r.ManualRelease, test.want)
 		}
 	}
 }
 
 func TestMarksThatRestUntilThePrimaryWasDown(t *testing.T) {
 	t.Parallel()
-	r := with(smallRecord(), func(r *Record) { r.TakenByHand, r.NobodyTook = true, true })
+	r := with(smallRecord(), func(r *Record) { r.ManualTakeover, r.NobodyTook = true, true })
 	for _, test := range []struct {
 		primary check.Verdict
 		want    bool
 	}{{check.Up, true}, {check.Unknown, true}, {check.Down, false}, {check.Up, false}} {
-		r.Count(Check{Time: now, Outcome: Holding}, Saw{Primary: test.primary})
-		if r.TakenByHand != test.want || r.NobodyTook != test.want {
-			t.Errorf("primary %s: taken by hand %t, nobody took %t, want %t", test.primary, r.TakenByHand, r.NobodyTook, test.want)
+		r.Count(Check{Time: now, Outcome: Holding}, Signs{Primary: test.primary})
+		if r.ManualTakeover != test.want || r.NobodyTook != test.want {
+			t.Errorf("primary %s: taken by hand %t, nobody took %t, want %t", test.primary, r.ManualTakeover, r.NobodyTook, test.want)
 		}
 	}
 }
@@ -592,7 +592,7 @@ func TestRemember(t *testing.T) {
 			r := smallRecord()
 			var last *Change
 			for _, c := range test.changes {
-				last = r.Remember(c)
+				last = r.AddChange(c)
 			}
 			if diff := cmp.Diff(test.want, events(r.Changes)); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
@@ -626,7 +626,7 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 	var want []string
 	var returned []*Change
 	for i := range 3 * MaxChanges {
-		returned = append(returned, r.Remember(Change{Event: fmt.Sprint(i), Outcome: TookOver}))
+		returned = append(returned, r.AddChange(Change{Event: fmt.Sprint(i), Outcome: TookOver}))
 		want = append(want, fmt.Sprint(i))
 		if diff := cmp.Diff(want[max(0, len(want)-MaxChanges):], events(r.Changes)); diff != "" {
 			t.Fatalf("history after %d changes (-want +got):\n%s", i+1, diff)
@@ -644,7 +644,7 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 	}
 
 	r.Changes = slices.Repeat([]Change{{Event: "old"}}, 5*MaxChanges)
-	r.Remember(Change{Event: "new"})
+	r.AddChange(Change{Event: "new"})
 	if n := len(r.Changes); n != MaxChanges || r.Changes[n-1].Event != "new" {
 		t.Errorf("of a history that is too long %d are kept, the last %q", n, r.Changes[n-1].Event)
 	}
@@ -662,8 +662,8 @@ func TestQuiet(t *testing.T) {
 		{"taking over", recordOf(Taking), false},
 		{"active", recordOf(Active), false},
 		{"releasing", recordOf(Releasing), false},
-		{"mail waits", with(recordOf(Standby), func(r *Record) { r.Outbox = make([]Letter, 1) }), false},
-		{"released by hand", with(recordOf(Standby), func(r *Record) { r.ReleasedByHand = true }), false},
+		{"mail waits", with(recordOf(Standby), func(r *Record) { r.Outbox = make([]Message, 1) }), false},
+		{"released by hand", with(recordOf(Standby), func(r *Record) { r.ManualRelease = true }), false},
 	} {
 		if got := test.rec.Quiet(); got != test.want {
 			t.Errorf("%s: quiet %t, want %t", test.name, got, test.want)
@@ -729,10 +729,10 @@ func TestWhateverHappens(t *testing.T) {
 			"settle": func(t *rapid.T) {
 				h, known := held(t), len(r.Changes)
 				surprise, change := r.Settle(h, boot, at)
-				if (surprise == NoSurprise) != (change == nil) {
+				if (surprise == NoDrift) != (change == nil) {
 					t.Fatalf("surprise %d with change %v", surprise, change)
 				}
-				if surprise == NoSurprise && len(r.Changes) != known {
+				if surprise == NoDrift && len(r.Changes) != known {
 					t.Fatal("the history grew for no surprise")
 				}
 				if len(h) == 0 && (r.Role == Active || r.Role == Releasing) {
@@ -743,12 +743,12 @@ func TestWhateverHappens(t *testing.T) {
 						t.Fatalf("%s is not here, and is called raised", a.Prefix)
 					}
 				}
-				if surprise, _ := r.Settle(h, boot, at); surprise != NoSurprise {
+				if surprise, _ := r.Settle(h, boot, at); surprise != NoDrift {
 					t.Fatalf("surprise %d a second time", surprise)
 				}
 			},
 			"intend":   func(t *rapid.T) { r.Intend(rapid.SampledFrom([]Role{Taking, Releasing}).Draw(t, "role"), change(t)) },
-			"remember": func(t *rapid.T) { r.Remember(change(t)) },
+			"remember": func(t *rapid.T) { r.AddChange(change(t)) },
 			"switched": func(t *rapid.T) {
 				r.Switched(rapid.SampledFrom([]Role{Standby, Active}).Draw(t, "role"), change(t))
 				for i := range r.VIPs {
@@ -756,7 +756,7 @@ func TestWhateverHappens(t *testing.T) {
 				}
 			},
 			"stay": func(t *rapid.T) {
-				r.Stay(rapid.Bool().Draw(t, "holding"), verdicts.Draw(t, "primary"), at)
+				r.KeepRole(rapid.Bool().Draw(t, "holding"), verdicts.Draw(t, "primary"), at)
 				if r.Pending != nil {
 					t.Fatal("the intent is still open")
 				}
@@ -764,7 +764,7 @@ func TestWhateverHappens(t *testing.T) {
 			"count": func(t *rapid.T) {
 				was, primary, unserved := r.Streaks, verdicts.Draw(t, "primary"), rapid.Bool().Draw(t, "unserved")
 				c := Check{Time: at, Outcome: outcomes.Draw(t, "outcome"), Rule: rapid.IntRange(1, 14).Draw(t, "rule")}
-				r.Count(c, Saw{Primary: primary, Unserved: unserved})
+				r.Count(c, Signs{Primary: primary, Unserved: unserved})
 				for _, s := range []struct {
 					goesOn  bool
 					was, is int
@@ -826,13 +826,13 @@ func TestACheckGoesOnFromWhatWasDoneByHand(t *testing.T) {
 		next    Outcome
 		changed bool
 	}{
-		{"taken over", Change{Time: now.Add(20 * time.Second), ByHand: true, Outcome: TookOver}, Holding, false},
-		{"released", Change{Time: now.Add(20 * time.Second), ByHand: true, Outcome: Released}, OK, false},
+		{"taken over", Change{Time: now.Add(20 * time.Second), Manual: true, Outcome: TookOver}, Holding, false},
+		{"released", Change{Time: now.Add(20 * time.Second), Manual: true, Outcome: Released}, OK, false},
 		{"by a check", Change{Time: now.Add(20 * time.Second), Outcome: TookOver}, Holding, true},
-		{"before that check", Change{Time: now.Add(-time.Minute), ByHand: true, Outcome: TookOver}, Holding, true},
+		{"before that check", Change{Time: now.Add(-time.Minute), Manual: true, Outcome: TookOver}, Holding, true},
 	} {
-		r := &Record{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}
-		if got := r.Count(Check{Time: now.Add(time.Minute), Outcome: test.next}, Saw{}); got != test.changed {
+		r := &Record{Head: Head{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}}
+		if got := r.Count(Check{Time: now.Add(time.Minute), Outcome: test.next}, Signs{}); got != test.changed {
 			t.Errorf("%s: changed %t", test.name, got)
 		}
 	}

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	case partHoldWithChild:
 		err = lockWithChild(dir)
 	case partHoldActs:
-		err = keepLock(dir.LockActs(context.Background()))
+		err = keepLock(dir.LockSwitch(context.Background()))
 	case partSave:
 		err = saveForEver(dir)
 	case partUmask:
@@ -110,7 +110,7 @@ func same(want, got any) string {
 
 func wantRecord(t *testing.T, d Dir, want *Record) {
 	t.Helper()
-	got, err := d.Load(want.Cluster, false)
+	got, err := d.Load(want.Name, false)
 	ok(t, err)
 	if diff := same(want, got); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
@@ -138,7 +138,7 @@ func write(t *testing.T, path, text string) {
 
 // freshRecord is what a machine knows that never ran before.
 func freshRecord() *Record {
-	return &Record{Version: 1, Cluster: "web", Role: Standby}
+	return &Record{Head: Head{Version: 1, Name: "web"}, Role: Standby}
 }
 
 // smallRecord is the least that is written.
@@ -153,7 +153,7 @@ func fullRecord() *Record {
 	at := func(minute int) time.Time { return time.Date(2026, 3, 1, 3, minute, 5, 0, time.UTC) }
 	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
 	change := Change{
-		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, ByHand: true,
+		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, Manual: true,
 		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
@@ -167,30 +167,36 @@ func fullRecord() *Record {
 		},
 	}
 	return &Record{
-		Version: 1, Cluster: "web", Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Head: Head{
+			Version: 1, Name: "web", Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
+			Last: &Check{
+				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either",
+				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
+			},
+			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
+			WitnessReported: true,
+			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+			Damping: Damping{
+				Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+				Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
+			},
+			Outbox: []Message{{
+				MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
+				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
+			}},
+			MailError: &refused, Thread: "<1.took-over@standby>",
+			Changes: []Change{change}, Counts: map[Outcome]int{TakeoverFailed: 3},
+		},
+		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9)}},
-		Role: Taking, Since: at(1), Event: "20260301T030405Z-ABCDEFGH", Pending: &change, Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
-		BootID: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
-		Last:   &Check{Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not answer, but no witness does either", Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120},
-		Gap:    60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
-		ReleasedByHand: true, TakenByHand: true, NobodyTook: true,
-		Owed:        &Owed{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		Gateways:    []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
-		WitnessTold: true,
-		Troubles:    []Trouble{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
-		Thread:      "<1.took-over@standby>", BackTold: true, MailError: &refused,
-		Damping: Damping{
-			Told: []Told{{Kind: "took-over", Time: at(3)}}, Since: at(3),
-			Gathered: []Note{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
-		},
-		Outbox: []Letter{{
-			MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
-			To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
-		}},
-		Changes:  []Change{change},
-		Counts:   map[Outcome]int{TakeoverFailed: 3},
-		Settings: map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
+		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
+		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
+		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
+		BackReported: true,
+		Settings:     map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}},
 	}
 }
 
@@ -226,10 +232,14 @@ func TestGoldenRecord(t *testing.T) {
 	t.Parallel()
 	golden, err := os.ReadFile("testdata/record.json")
 	ok(t, err)
-	got, err := Parse(golden)
+	first, err := os.ReadFile("testdata/first-edition.json")
 	ok(t, err)
-	if diff := same(fullRecord(), got); diff != "" {
-		t.Errorf("the golden record as read (-want +got):\n%s", diff)
+	for name, text := range map[string][]byte{"golden record": golden, "record of the first edition": first} {
+		got, err := Parse(text)
+		ok(t, err)
+		if diff := same(fullRecord(), got); diff != "" {
+			t.Errorf("the %s as read (-want +got):\n%s", name, diff)
+		}
 	}
 
 	d := Dir(t.TempDir())
@@ -255,7 +265,7 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 		history.Changes, history.Outbox = append(history.Changes, c), append(history.Outbox, l)
 	}
 	empty := smallRecord()
-	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Letter{}, []Change{}
+	empty.VIPs, empty.Outbox, empty.Changes = []Alias{}, []Message{}, []Change{}
 	for _, test := range []struct {
 		name string
 		rec  *Record
@@ -283,7 +293,7 @@ func TestClustersHaveTheirOwnRecords(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	web, db := smallRecord(), smallRecord()
-	db.Cluster, db.Host = "db", "172.16.0.3"
+	db.Name, db.Host = "db", "172.16.0.3"
 	ok(t, d.Save(web, false))
 	ok(t, d.Save(db, false))
 	wantRecord(t, d, web)
@@ -377,7 +387,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 
 func wantBroken(t *testing.T, err error, path, kept, why string) {
 	t.Helper()
-	var broken *BrokenError
+	var broken *CorruptError
 	if !errors.As(err, &broken) {
 		t.Fatalf("error %v, want a *BrokenError", err)
 	}
@@ -454,7 +464,7 @@ func TestUnreadableRecordIsNotCalledBroken(t *testing.T) {
 			var err error
 			ok(t, asOwnerOnly(func() { got, err = d.Load("web", true) }))
 			wantError(t, err, fmt.Sprintf(test.want, d.path("web", ".json")))
-			if errors.As(err, new(*BrokenError)) {
+			if errors.As(err, new(*CorruptError)) {
 				t.Error("it is called broken, which nobody can know")
 			}
 			if diff := same(freshRecord(), got); diff != "" {
@@ -506,7 +516,7 @@ func TestSymbolicLinkIsRefused(t *testing.T) {
 		{"saving the record", "web.json", func(d Dir) error { return d.Save(smallRecord(), true) }},
 		{"saving by the temporary file", "web.json.tmp", func(d Dir) error { return d.Save(smallRecord(), true) }},
 		{"locking", "web.lock", func(d Dir) error { _, err := d.Lock("web"); return err }},
-		{"locking all clusters", "act.lock", func(d Dir) error { _, err := d.LockActs(context.Background()); return err }},
+		{"locking all clusters", "act.lock", func(d Dir) error { _, err := d.LockSwitch(context.Background()); return err }},
 		{"asking for a pause", "web.pause", func(d Dir) error { _, err := d.PausedUntil("web"); return err }},
 	} {
 		for _, exists := range []bool{true, false} {
@@ -582,7 +592,7 @@ func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 			"web.json":     func(d Dir) error { _, err := d.Load("web", true); return err },
 			"web.json.tmp": func(d Dir) error { return d.Save(smallRecord(), false) },
 			"web.lock":     func(d Dir) error { _, err := d.Lock("web"); return err },
-			"act.lock":     func(d Dir) error { _, err := d.LockActs(t.Context()); return err },
+			"act.lock":     func(d Dir) error { _, err := d.LockSwitch(t.Context()); return err },
 			"web.pause":    func(d Dir) error { _, err := d.PausedUntil("web"); return err },
 		} {
 			t.Run(file+" is "+what, func(t *testing.T) {
@@ -649,7 +659,7 @@ func writeWithUmasks(dir Dir) error {
 		_, err1 := (below + "/locked").Lock("web")
 		err2 := (below + "/made").Save(smallRecord(), false)
 		_, err3 := (below + "/made").Lock("web")
-		_, err4 := (below + "/made").LockActs(context.Background())
+		_, err4 := (below + "/made").LockSwitch(context.Background())
 		err6 := (below + "/made").Pause("web", time.Now())
 		err5 := (below + "/there").Save(smallRecord(), false)
 		unix.Umask(0)

@@ -17,10 +17,10 @@ import (
 )
 
 // typed does by hand what is typed on the standby.
-func (s *scene) typed(command func(context.Context, World, config.Cluster, Options) (Report, error), o Options) (Report, error) {
+func (s *scene) typed(command func(context.Context, Env, config.Cluster, Options) (Report, error), o Options) (Report, error) {
 	s.t.Helper()
 	var told []any
-	o.Tell = func(e any) { told = append(told, e) }
+	o.OnEvent = func(e any) { told = append(told, e) }
 	report, err := command(s.t.Context(), s.standby.world(), s.settings, o)
 	s.quiet()
 	s.told = told
@@ -73,7 +73,7 @@ func TestTakeOverByHand(t *testing.T) {
 				s.standby.booted = time.Now()
 				must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 				must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-					Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ReleasedByHand: true, BootID: "standby-boot-1",
+					Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true, BootID: "standby-boot-1",
 				}, false))
 			}, false, state.TookOver, "172.16.0.1 is taken over by hand",
 		},
@@ -95,8 +95,8 @@ func TestTakeOverByHand(t *testing.T) {
 					t.Errorf("held: %t, want %t", held, want)
 				}
 				rec := s.standby.record(t, "web")
-				if taken := test.outcome != state.Blocked; rec.TakenByHand != taken || taken && rec.ReleasedByHand || rec.Pending != nil {
-					t.Errorf("the record: taken by hand %t, released by hand %t, pending %v", rec.TakenByHand, rec.ReleasedByHand, rec.Pending)
+				if taken := test.outcome != state.Blocked; rec.ManualTakeover != taken || taken && rec.ManualRelease || rec.Pending != nil {
+					t.Errorf("the record: taken by hand %t, released by hand %t, pending %v", rec.ManualTakeover, rec.ManualRelease, rec.Pending)
 				}
 				var want []string
 				if test.outcome == state.TookOver {
@@ -169,8 +169,8 @@ func TestReleaseByHand(t *testing.T) {
 				if held := s.standby.holds(vipAddr); held != test.held {
 					t.Errorf("held: %t, want %t", held, test.held)
 				}
-				if rec := s.standby.record(t, "web"); rec.ReleasedByHand != (test.outcome == state.Released) || rec.Pending != nil {
-					t.Errorf("the record: released by hand %t, pending %v", rec.ReleasedByHand, rec.Pending)
+				if rec := s.standby.record(t, "web"); rec.ManualRelease != (test.outcome == state.Released) || rec.Pending != nil {
+					t.Errorf("the record: released by hand %t, pending %v", rec.ManualRelease, rec.Pending)
 				}
 				if got := strings.Join(s.subjects(), "\n"); got != test.subject {
 					t.Errorf("mail %q, want %q", got, test.subject)
@@ -336,13 +336,13 @@ func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.lost()
 		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
+		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
 		rec.Offered = []netip.Addr{vipAddr}
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
 		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept by hand: a release that was interrupted is undone")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
-		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.TakenByHand {
-			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.TakenByHand)
+		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.ManualTakeover {
+			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.ManualTakeover)
 		}
 	})
 }
@@ -351,13 +351,13 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.lost()
 		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", ByHand: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand, by force"})
+		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand, by force"})
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
 		s.do(func() { s.standby.unset(vipAddr) })
 		s.do(s.primary.die)
 		s.want(s.minute(), state.Blocked, "released by hand")
-		if after := s.standby.record(t, "web"); !after.ReleasedByHand || !slices.ContainsFunc(after.Changes, func(c state.Change) bool { return c.Event == "E" && c.ByHand }) {
-			t.Errorf("released by hand %t, changes %+v", after.ReleasedByHand, after.Changes)
+		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Changes, func(c state.Change) bool { return c.Event == "E" && c.Manual }) {
+			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Changes)
 		}
 	})
 }
@@ -423,11 +423,11 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			s.primary.unset(vipAddr)
 			s.check()
 			rec := s.standby.record(t, "web")
-			rec.Intend(state.Taking, state.Change{Event: "E", ByHand: true, Outcome: state.TookOver, Reason: "172.16.0.1 is taken over by hand"})
+			rec.Intend(state.Taking, state.Change{Event: "E", Manual: true, Outcome: state.TookOver, Reason: "172.16.0.1 is taken over by hand"})
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
 			s.want(s.minute(), state.TookOver, "a takeover that was interrupted is finished")
-			if !s.standby.record(t, "web").TakenByHand {
+			if !s.standby.record(t, "web").ManualTakeover {
 				t.Error("it is no longer by hand")
 			}
 		})

@@ -14,22 +14,22 @@ import (
 var daily = Policy{Rise: 3, Remind: 24 * time.Hour}
 
 func TestFollow(t *testing.T) {
-	blocked := state.Trouble{Kind: "blocked", Rule: 11, Since: night, Mailed: night, MessageID: "<1@standby1>"}
-	unserved := state.Trouble{Kind: "unserved", Rule: 7, Since: night, Mailed: night, MessageID: "<2@standby1>"}
-	mailed := func(t state.Trouble, at time.Time) state.Trouble {
+	blocked := state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night, MessageID: "<1@standby1>"}
+	unserved := state.Alert{Kind: "unserved", Rule: 7, Since: night, Mailed: night, MessageID: "<2@standby1>"}
+	mailed := func(t state.Alert, at time.Time) state.Alert {
 		t.Mailed = at
 		return t
 	}
 	const day = 24 * time.Hour
 
 	type answer struct {
-		After, Ended []state.Trouble
-		Due          *state.Trouble
+		After, Ended []state.Alert
+		Due          *state.Alert
 		Why          string
 	}
 	tests := []struct {
 		name     string
-		troubles []state.Trouble
+		troubles []state.Alert
 		check    Check
 		policy   Policy
 		want     answer
@@ -44,60 +44,60 @@ func TestFollow(t *testing.T) {
 			name:  "a new trouble is mailed at once",
 			check: Check{Outcome: state.Blocked, Rule: 11, Now: night}, policy: daily,
 			want: answer{
-				After: []state.Trouble{{Kind: "blocked", Rule: 11, Since: night, Mailed: night}},
-				Due:   &state.Trouble{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
+				After: []state.Alert{{Kind: "blocked", Rule: 11, Since: night, Mailed: night}},
+				Due:   &state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
 				Why:   "new trouble",
 			},
 		},
 		{
 			name:     "the same trouble a minute later is not",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(time.Minute)}, policy: daily,
-			want: answer{After: []state.Trouble{blocked}, Why: "mailed 1m0s ago, again after 24h0m0s"},
+			want: answer{After: []state.Alert{blocked}, Why: "mailed 1m0s ago, again after 24h0m0s"},
 		},
 		{
 			name:     "it is mailed again when it has lasted long",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(day)}, policy: daily,
 			want: answer{
-				After: []state.Trouble{mailed(blocked, night.Add(day))},
+				After: []state.Alert{mailed(blocked, night.Add(day))},
 				Due:   new(mailed(blocked, night.Add(day))),
 				Why:   "reminder: mailed 24h0m0s ago",
 			},
 		},
 		{
 			name:     "unless nobody wants reminders",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(1000 * day)}, policy: Policy{Rise: 3},
-			want: answer{After: []state.Trouble{blocked}, Why: "mailed before"},
+			want: answer{After: []state.Alert{blocked}, Why: "mailed before"},
 		},
 		{
 			name:     "the same outcome for another reason is another trouble",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.Blocked, Rule: 13, Now: night.Add(time.Minute)}, policy: daily,
 			want: answer{
-				After: []state.Trouble{blocked, {Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)}},
-				Due:   &state.Trouble{Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)},
+				After: []state.Alert{blocked, {Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)}},
+				Due:   &state.Alert{Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)},
 				Why:   "new trouble",
 			},
 		},
 		{
 			name:     "one good check does not end it",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night.Add(time.Minute)}, policy: daily,
-			want: answer{After: []state.Trouble{blocked}, Why: "not over yet: good check 1 of 3"},
+			want: answer{After: []state.Alert{blocked}, Why: "not over yet: good check 1 of 3"},
 		},
 		{
 			name:     "three end all of them",
-			troubles: []state.Trouble{blocked, unserved},
+			troubles: []state.Alert{blocked, unserved},
 			check:    Check{Outcome: state.Holding, Rule: 6, Streaks: state.Streaks{Good: 3}, Now: night.Add(time.Hour)}, policy: daily,
-			want: answer{Ended: []state.Trouble{blocked, unserved}, Why: "over: good check 3 of 3"},
+			want: answer{Ended: []state.Alert{blocked, unserved}, Why: "over: good check 3 of 3"},
 		},
 		{
 			name:     "a takeover neither is a trouble nor ends one",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.TookOver, Rule: 14, Streaks: state.Streaks{Good: 3}, Now: night}, policy: daily,
-			want: answer{After: []state.Trouble{blocked}, Why: `"took-over" is no trouble`},
+			want: answer{After: []state.Alert{blocked}, Why: `"took-over" is no trouble`},
 		},
 		{
 			name:  "another standby that serves is no trouble",
@@ -113,26 +113,26 @@ func TestFollow(t *testing.T) {
 			name:  "the third is mailed",
 			check: Check{Outcome: state.Unknown, Rule: 8, Streaks: state.Streaks{Unknown: 3}, Now: night}, policy: daily,
 			want: answer{
-				After: []state.Trouble{{Kind: "unknown", Rule: 8, Since: night, Mailed: night}},
-				Due:   &state.Trouble{Kind: "unknown", Rule: 8, Since: night, Mailed: night},
+				After: []state.Alert{{Kind: "unknown", Rule: 8, Since: night, Mailed: night}},
+				Due:   &state.Alert{Kind: "unknown", Rule: 8, Since: night, Mailed: night},
 				Why:   "new trouble",
 			},
 		},
 		{
 			name:     "a clock that was set back mails nothing at once",
-			troubles: []state.Trouble{blocked},
+			troubles: []state.Alert{blocked},
 			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-1000 * day)}, policy: daily,
 			want: answer{
-				After: []state.Trouble{mailed(blocked, night.Add(-1000*day))},
+				After: []state.Alert{mailed(blocked, night.Add(-1000*day))},
 				Why:   "mailed 0s ago, again after 24h0m0s",
 			},
 		},
 		{
 			name:     "and reminds after the usual time",
-			troubles: []state.Trouble{mailed(blocked, night.Add(-1000*day))},
+			troubles: []state.Alert{mailed(blocked, night.Add(-1000*day))},
 			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-999 * day)}, policy: daily,
 			want: answer{
-				After: []state.Trouble{mailed(blocked, night.Add(-999*day))},
+				After: []state.Alert{mailed(blocked, night.Add(-999*day))},
 				Due:   new(mailed(blocked, night.Add(-999*day))),
 				Why:   "reminder: mailed 24h0m0s ago",
 			},
@@ -142,7 +142,7 @@ func TestFollow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := fmt.Sprint(tt.troubles)
 			var got answer
-			got.After, got.Due, got.Ended, got.Why = Follow(tt.troubles, tt.check, tt.policy)
+			got.After, got.Due, got.Ended, got.Why = TrackAlerts(tt.troubles, tt.check, tt.policy)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -154,9 +154,9 @@ func TestFollow(t *testing.T) {
 }
 
 func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
-	after, due, _, _ := Follow(nil, Check{Outcome: state.Down, Rule: 9, Now: night}, daily)
+	after, due, _, _ := TrackAlerts(nil, Check{Outcome: state.Down, Rule: 9, Now: night}, daily)
 	due.MessageID = "<1@standby1>"
-	want := []state.Trouble{{Kind: "down", Rule: 9, Since: night, Mailed: night, MessageID: "<1@standby1>"}}
+	want := []state.Alert{{Kind: "down", Rule: 9, Since: night, Mailed: night, MessageID: "<1@standby1>"}}
 	if diff := cmp.Diff(want, after); diff != "" {
 		t.Errorf("troubles (-want +got):\n%s", diff)
 	}
@@ -164,14 +164,14 @@ func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
 
 // story runs checks one after the other, as runs of the program do.
 type story struct {
-	troubles []state.Trouble
+	troubles []state.Alert
 	streaks  state.Streaks
 	policy   Policy
 	mailed   map[string]int // letters by kind and rule
 	ended    int
 }
 
-func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Trouble, ended []state.Trouble) {
+func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Alert, ended []state.Alert) {
 	count := func(n *int, on bool) {
 		if *n++; !on {
 			*n = 0
@@ -179,7 +179,7 @@ func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Trou
 	}
 	count(&s.streaks.Good, o.Good())
 	count(&s.streaks.Unknown, o == state.Unknown)
-	s.troubles, due, ended, _ = Follow(s.troubles, Check{o, rule, s.streaks, now}, s.policy)
+	s.troubles, due, ended, _ = TrackAlerts(s.troubles, Check{o, rule, s.streaks, now}, s.policy)
 	if due != nil {
 		if s.mailed == nil {
 			s.mailed = map[string]int{}

@@ -23,7 +23,7 @@ const (
 	maxNoted = 160
 )
 
-// Damp says which of the news are mailed now, in one letter, and what is
+// Dampen says which of the news are mailed now, in one letter, and what is
 // remembered of them. After takes the place of d; both go into the record in
 // the same write as the letter. It is asked in every run, also without news,
 // for what was gathered falls due by time alone.
@@ -38,39 +38,39 @@ const (
 // three. Each calm quarter makes one more.
 //
 // Reminders are as frequent as the operator asked for: they are not damped.
-func Damp(d state.Damping, news []News, now time.Time) (after state.Damping, tell []News) {
+func Dampen(d state.Damping, news []Notification, now time.Time) (after state.Damping, tell []Notification) {
 	d = recent(d, now)
-	over := now.Sub(d.Since) >= dampFor || len(d.Gathered) > 0 && now.Sub(d.Gathered[len(d.Gathered)-1].Time) >= calmFor
-	if over && len(d.Gathered) == 0 {
+	over := now.Sub(d.Since) >= dampFor || len(d.Suppressed) > 0 && now.Sub(d.Suppressed[len(d.Suppressed)-1].Time) >= calmFor
+	if over && len(d.Suppressed) == 0 {
 		d.Since = time.Time{}
 	}
 
-	repeats := func(n News) bool { return !reminder(n) && mailed(d, keyOf(n)) }
-	fresh := slices.ContainsFunc(news, func(n News) bool { return !repeats(n) })
+	repeats := func(n Notification) bool { return !reminder(n) && mailed(d, keyOf(n)) }
+	fresh := slices.ContainsFunc(news, func(n Notification) bool { return !repeats(n) })
 	begins := d.Since.IsZero() && slices.ContainsFunc(news, repeats)
-	due := len(d.Gathered) > 0 && (over || len(d.Gathered)+len(news) > maxGathered)
+	due := len(d.Suppressed) > 0 && (over || len(d.Suppressed)+len(news) > maxGathered)
 	if !fresh && !begins && !due {
 		for _, n := range news {
-			d.Gathered = append(d.Gathered, note(n))
+			d.Suppressed = append(d.Suppressed, note(n))
 		}
 		return d, nil
 	}
 
 	tell = slices.Clone(news)
 	for i, n := range news {
-		tell[i].Again = begins && repeats(n)
+		tell[i].Repeated = begins && repeats(n)
 	}
 	for _, n := range news {
 		if !reminder(n) {
-			d.Told = told(d.Told, keyOf(n), now)
+			d.Mailed = told(d.Mailed, keyOf(n), now)
 		}
 	}
-	if len(d.Gathered) > 0 {
-		tell = append(tell, News{Kind: Flapping, Time: now, Gathered: d.Gathered})
-		for _, n := range d.Gathered {
-			d.Told = told(d.Told, n.Kind, n.Time)
+	if len(d.Suppressed) > 0 {
+		tell = append(tell, Notification{Kind: Flapping, Time: now, Suppressed: d.Suppressed})
+		for _, n := range d.Suppressed {
+			d.Mailed = told(d.Mailed, n.Kind, n.Time)
 		}
-		d.Gathered, d.Since = nil, now
+		d.Suppressed, d.Since = nil, now
 	}
 	if begins {
 		d.Since = now
@@ -83,30 +83,30 @@ func Damp(d state.Damping, news []News, now time.Time) (after state.Damping, tel
 // it is taken for new, which costs an hour's delay, neither a letter in each
 // run nor silence until the clock is where it was.
 func recent(d state.Damping, now time.Time) state.Damping {
-	d.Told, d.Gathered = slices.Clone(d.Told), slices.Clone(d.Gathered)
-	for i := range d.Told {
-		d.Told[i].Time = earlier(d.Told[i].Time, now)
+	d.Mailed, d.Suppressed = slices.Clone(d.Mailed), slices.Clone(d.Suppressed)
+	for i := range d.Mailed {
+		d.Mailed[i].Time = earlier(d.Mailed[i].Time, now)
 	}
-	d.Told = slices.DeleteFunc(d.Told, func(t state.Told) bool { return now.Sub(t.Time) >= dampFor })
+	d.Mailed = slices.DeleteFunc(d.Mailed, func(t state.MailedKind) bool { return now.Sub(t.Time) >= dampFor })
 	d.Since = earlier(d.Since, now)
 	return d
 }
 
 // reminder says whether the news is a trouble of which a letter went before.
-func reminder(n News) bool {
-	return n.Trouble.Kind == string(n.Kind) && !n.Trouble.Mailed.Equal(n.Trouble.Since)
+func reminder(n Notification) bool {
+	return n.Alert.Kind == string(n.Kind) && !n.Alert.Mailed.Equal(n.Alert.Since)
 }
 
 // mailed says whether news of the kind went within the hour.
 func mailed(d state.Damping, key string) bool {
-	return slices.ContainsFunc(d.Told, func(t state.Told) bool { return t.Kind == key })
+	return slices.ContainsFunc(d.Mailed, func(t state.MailedKind) bool { return t.Kind == key })
 }
 
 // keyOf is what counts as the same news: the kind; that switching was refused is
 // another thing for each rule that refuses.
-func keyOf(n News) string {
-	if n.Kind == Blocked && n.Trouble.Rule > 0 {
-		return fmt.Sprintf("%s by rule %d", n.Kind, n.Trouble.Rule)
+func keyOf(n Notification) string {
+	if n.Kind == Blocked && n.Alert.Rule > 0 {
+		return fmt.Sprintf("%s by rule %d", n.Kind, n.Alert.Rule)
 	}
 	return string(n.Kind)
 }
@@ -114,10 +114,10 @@ func keyOf(n News) string {
 // told is list with the time of the newest news of the kind that was mailed.
 // For what was gathered that is when it came, not when its letter went: after
 // an hour of silence the next one is no repetition.
-func told(list []state.Told, kind string, at time.Time) []state.Told {
-	i := slices.IndexFunc(list, func(t state.Told) bool { return t.Kind == kind })
+func told(list []state.MailedKind, kind string, at time.Time) []state.MailedKind {
+	i := slices.IndexFunc(list, func(t state.MailedKind) bool { return t.Kind == kind })
 	if i < 0 {
-		return append(list, state.Told{Kind: kind, Time: at})
+		return append(list, state.MailedKind{Kind: kind, Time: at})
 	}
 	if at.After(list[i].Time) {
 		list[i].Time = at
@@ -126,15 +126,15 @@ func told(list []state.Told, kind string, at time.Time) []state.Told {
 }
 
 // note is what is kept of news that is gathered.
-func note(n News) state.Note {
+func note(n Notification) state.Suppressed {
 	reason := n.Reason
 	switch n.Kind {
 	case Recovered:
-		reason = n.Trouble.Kind + " is over: " + reason
+		reason = n.Alert.Kind + " is over: " + reason
 	case HookFailed:
 		reason = cmp.Or(n.Hook, "hook") + ": " + reason
 	}
-	return state.Note{Time: n.Time, Kind: string(n.Kind), Event: n.Event, Reason: oneLine(reason, maxNoted)}
+	return state.Suppressed{Time: n.Time, Kind: string(n.Kind), Event: n.Event, Reason: oneLine(reason, maxNoted)}
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -293,7 +293,7 @@ func TestLease(t *testing.T) {
 		s.settings.Lease = 3 * time.Minute
 		lease := func() time.Duration {
 			k := s.standby.kernel()
-			return k.Places(vipAddr)[0].Address.Lease
+			return k.Assignments(vipAddr)[0].Address.Lease
 		}
 		s.do(s.primary.die)
 		s.ends(state.TookOver, "")

@@ -31,14 +31,14 @@ const maxRecord = 16 << 20
 // of the pause command bounds it.
 const defaultPause = time.Hour
 
-// BrokenError is a record that cannot be believed. It was kept aside as Kept
+// CorruptError is a record that cannot be believed. It was kept aside as Kept
 // when that was possible.
-type BrokenError struct {
+type CorruptError struct {
 	Path, Kept string
 	Err        error
 }
 
-func (e *BrokenError) Error() string {
+func (e *CorruptError) Error() string {
 	if e.Kept == "" {
 		return fmt.Sprintf("%s is broken (%v) and is not believed", e.Path, e.Err)
 	}
@@ -91,7 +91,7 @@ func foreignAt(path string) error {
 // record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
-	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
+	fresh := &Record{Head: Head{Version: Version, Name: cluster}, Role: Standby}
 	path := d.path(cluster, ".json")
 	f, err := open(path, os.O_RDONLY, 0)
 	if missing(err) {
@@ -109,13 +109,13 @@ func (d Dir) Load(cluster string, keep bool) (*Record, error) {
 		return fresh, err
 	}
 	rec, err := Parse(data)
-	if err == nil && rec.Cluster != cluster {
-		err = fmt.Errorf("it is the record of %q", rec.Cluster)
+	if err == nil && rec.Name != cluster {
+		err = fmt.Errorf("it is the record of %q", rec.Name)
 	}
 	if err == nil {
 		return rec, nil
 	}
-	broken := &BrokenError{Path: path, Err: err}
+	broken := &CorruptError{Path: path, Err: err}
 	if kept := path + ".bad"; keep && os.Rename(path, kept) == nil {
 		broken.Kept = kept
 	}
@@ -138,7 +138,7 @@ func Parse(data []byte) (*Record, error) {
 	switch {
 	case rec.Version != Version:
 		return nil, fmt.Errorf("its version is %d, this program knows %d", rec.Version, Version)
-	case rec.Cluster == "" || rec.Host == "":
+	case rec.Name == "" || rec.Host == "":
 		return nil, errors.New("it names no cluster or no host")
 	}
 	switch rec.Role {
@@ -175,7 +175,7 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if err != nil {
 		return err
 	}
-	path := d.path(rec.Cluster, ".json")
+	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
 		return err
 	}
@@ -413,13 +413,13 @@ func (d Dir) holder(cluster string) int {
 	return pid
 }
 
-// LockActs takes the machine-wide lock under which labels are chosen and
+// LockSwitch takes the machine-wide lock under which labels are chosen and
 // aliases raised and verified: two clusters that choose "eth0:1" in the same
 // moment would silently lose one alias. It waits until ctx ends. Where the
 // file cannot be made or written, it is locked read-only, and where there is
 // none, this program's own file is. That is never what Lock falls back to:
 // the run that waits here would be waiting for itself.
-func (d Dir) LockActs(ctx context.Context) (unlock func(), err error) {
+func (d Dir) LockSwitch(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(string(d), "act.lock")
 	for {
 		f, err := lock(path, "/proc/self/exe")

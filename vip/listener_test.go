@@ -82,7 +82,7 @@ func TestOpenWithoutPrivilege(t *testing.T) {
 
 // deaf is a Wire without sockets, as Open makes it for no addresses, that
 // knows addrs all the same.
-func deaf(t *testing.T, addrs ...netip.Addr) *Wire {
+func deaf(t *testing.T, addrs ...netip.Addr) *Listener {
 	t.Helper()
 	w, err := Open(Link{Name: "eth0", ARP: true, MAC: us}, nobody)
 	if err != nil {
@@ -134,17 +134,17 @@ func TestAnnounceRefuses(t *testing.T) {
 
 func TestHeardSince(t *testing.T) {
 	w := deaf(t, vip4, vip6)
-	if got := w.Heard(time.Time{}); len(got) != 0 {
+	if got := w.Replies(time.Time{}); len(got) != 0 {
 		t.Errorf("heard before anything was said: %v", got)
 	}
-	w.note(Heard{Address: vip4, MAC: them})
+	w.note(Reply{Address: vip4, MAC: them})
 	time.Sleep(time.Millisecond)
 	between := time.Now()
-	w.note(Heard{Address: ours4, MAC: them}) // nobody asked about it
-	w.note(Heard{Address: vip6, MAC: someone, Probe: true})
+	w.note(Reply{Address: ours4, MAC: them}) // nobody asked about it
+	w.note(Reply{Address: vip6, MAC: someone, Probe: true})
 
-	all := w.Heard(time.Time{})
-	want := []Heard{{Address: vip4, MAC: them}, {Address: vip6, MAC: someone, Probe: true}}
+	all := w.Replies(time.Time{})
+	want := []Reply{{Address: vip4, MAC: them}, {Address: vip6, MAC: someone, Probe: true}}
 	withoutTime := slices.Clone(all)
 	for i := range withoutTime {
 		withoutTime[i].At = time.Time{}
@@ -152,13 +152,13 @@ func TestHeardSince(t *testing.T) {
 	if diff := cmp.Diff(want, withoutTime, compareAddrs); diff != "" {
 		t.Errorf("all that was heard (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(all[1:], w.Heard(between), compareAddrs); diff != "" {
+	if diff := cmp.Diff(all[1:], w.Replies(between), compareAddrs); diff != "" {
 		t.Errorf("heard since then (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(all[1:], w.Heard(all[1].At), compareAddrs); diff != "" {
+	if diff := cmp.Diff(all[1:], w.Replies(all[1].At), compareAddrs); diff != "" {
 		t.Errorf("heard since that very moment (-want +got):\n%s", diff)
 	}
-	if got := w.Heard(time.Now()); len(got) != 0 {
+	if got := w.Replies(time.Now()); len(got) != 0 {
 		t.Errorf("heard since now: %v", got)
 	}
 }
@@ -166,9 +166,9 @@ func TestHeardSince(t *testing.T) {
 func TestHeardSpeaksOfAddressesAsOpenWasGivenThem(t *testing.T) {
 	zoned, mapped := netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::ffff:172.16.0.1")
 	w := deaf(t, zoned, mapped)
-	w.note(Heard{Address: netip.MustParseAddr("fe80::1"), MAC: them})
-	w.note(Heard{Address: vip4, MAC: them})
-	got := w.Heard(time.Time{})
+	w.note(Reply{Address: netip.MustParseAddr("fe80::1"), MAC: them})
+	w.note(Reply{Address: vip4, MAC: them})
+	got := w.Replies(time.Time{})
 	if len(got) != 2 || got[0].Address != zoned || got[1].Address != mapped {
 		t.Errorf("heard %v, want %s and %s", got, zoned, mapped)
 	}
@@ -177,10 +177,10 @@ func TestHeardSpeaksOfAddressesAsOpenWasGivenThem(t *testing.T) {
 func TestFloodOfAnswersIsForgottenFromTheOldestOn(t *testing.T) {
 	w := deaf(t, vip4)
 	for range 10 * maxHeard {
-		w.note(Heard{Address: vip4, MAC: someone})
+		w.note(Reply{Address: vip4, MAC: someone})
 	}
-	w.note(Heard{Address: vip4, MAC: them})
-	got := w.Heard(time.Time{})
+	w.note(Reply{Address: vip4, MAC: them})
+	got := w.Replies(time.Time{})
 	if len(got) > maxHeard {
 		t.Errorf("%d answers remembered, want at most %d", len(got), maxHeard)
 	}
@@ -201,16 +201,16 @@ func closed(news <-chan struct{}) bool {
 
 func TestNewsComesOncePerThingHeard(t *testing.T) {
 	w := deaf(t, vip4)
-	first := w.News()
-	w.note(Heard{Address: ours4, MAC: them})
+	first := w.Changed()
+	w.note(Reply{Address: ours4, MAC: them})
 	if closed(first) {
 		t.Error("news of an address that nobody listens for")
 	}
-	w.note(Heard{Address: vip4, MAC: them})
+	w.note(Reply{Address: vip4, MAC: them})
 	if !closed(first) {
 		t.Error("no news when something was heard")
 	}
-	second := w.News()
+	second := w.Changed()
 	if closed(second) {
 		t.Error("the old news again")
 	}
@@ -218,7 +218,7 @@ func TestNewsComesOncePerThingHeard(t *testing.T) {
 	if !closed(second) {
 		t.Error("no news when listening ended")
 	}
-	if closed(w.News()) {
+	if closed(w.Changed()) {
 		t.Error("news after the end: a waiting loop would spin")
 	}
 }

@@ -16,21 +16,21 @@ func NewEvent(now time.Time) string {
 	return now.UTC().Format("20060102T150405Z") + "-" + rand.Text()[:8]
 }
 
-// Surprise is something that the record did not expect of the kernel.
-type Surprise uint8
+// Drift is something that the record did not expect of the kernel.
+type Drift uint8
 
 // What a run can find when it compares its record with the kernel.
 const (
-	NoSurprise      Surprise = iota
-	AliasGone                // raised by us, and not here any more
-	ReleaseFinished          // the release of a killed run was carried out, but not written down
+	NoDrift         Drift = iota
+	AliasGone             // raised by us, and not here any more
+	ReleaseFinished       // the release of a killed run was carried out, but not written down
 )
 
 // Settle brings the record in line with what the kernel shows, before
 // anything is looked at or decided: held are the virtual IPs that are here,
 // bootID is of this boot. It returns the change that it wrote into the
 // history for it, if there was one.
-func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surprise, *Change) {
+func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift, *Change) {
 	rebooted := r.BootID != "" && r.BootID != bootID
 	r.BootID = bootID
 	here := map[netip.Addr]bool{}
@@ -57,11 +57,11 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 	// Nothing is raised from memory: an address does not survive a boot, so
 	// whoever holds it now is found by the guards.
 	case rebooted && len(held) > 0:
-		return NoSurprise, nil
+		return NoDrift, nil
 
 	case rebooted && r.Role != Active && (r.Role == Standby || len(gone) == 0):
 		r.become(Standby, "", now)
-		return NoSurprise, nil
+		return NoDrift, nil
 
 	case rebooted:
 		change := Change{
@@ -69,7 +69,7 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 			Reason: "this machine has rebooted, which what was taken over does not survive",
 		}
 		r.become(Standby, change.Event, now)
-		return AliasGone, r.Remember(change)
+		return AliasGone, r.AddChange(change)
 
 	case r.Role == Active && (len(gone) > 0 || len(held) == 0):
 		what := "what was taken over"
@@ -86,13 +86,13 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Surpri
 		}
 		if len(held) == 0 {
 			if expired { // by our own setting, as a release is
-				r.Owe(PostRelease, change)
+				r.SetPendingHook(PostRelease, change)
 			}
 			r.become(Standby, change.Event, now)
 		}
-		return AliasGone, r.Remember(change)
+		return AliasGone, r.AddChange(change)
 	}
-	return NoSurprise, nil
+	return NoDrift, nil
 }
 
 // Intend writes an open intent into the record: the switch that is about to
@@ -113,22 +113,22 @@ func (r *Record) Intend(role Role, change Change) {
 func (r *Record) Switched(role Role, change Change) *Change {
 	switch {
 	case change.Outcome == Released:
-		r.ReleasedByHand, r.TakenByHand, r.NobodyTook = change.ByHand, false, false
-		r.Owe(PostRelease, change)
+		r.ManualRelease, r.ManualTakeover, r.NobodyTook = change.Manual, false, false
+		r.SetPendingHook(PostRelease, change)
 	case role == Active && change.Outcome != Blocked:
-		r.ReleasedByHand = false
-		r.TakenByHand = change.ByHand || r.TakenByHand && r.Before == Active
+		r.ManualRelease = false
+		r.ManualTakeover = change.Manual || r.ManualTakeover && r.Before == Active
 		if change.Outcome != TakeoverFailed || r.Before != Active { // a failure that is repeated has raised nothing
-			r.Owe(PostTakeover, change)
+			r.SetPendingHook(PostTakeover, change)
 		}
 	}
 	r.become(role, change.Event, change.Time)
-	return r.Remember(change)
+	return r.AddChange(change)
 }
 
-// Owe makes a hook owed that belongs to a change.
-func (r *Record) Owe(hook string, c Change) {
-	r.Owed = &Owed{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
+// SetPendingHook makes a hook owed that belongs to a change.
+func (r *Record) SetPendingHook(hook string, c Change) {
+	r.PendingHook = &PendingHook{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
 // Withdraw closes an intent that this run has opened and that came to nothing:
@@ -145,10 +145,10 @@ func (r *Record) Reopen(before Record) {
 	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
 }
 
-// Stay closes an intent that came to nothing, and takes over from the kernel
+// KeepRole closes an intent that came to nothing, and takes over from the kernel
 // what the record did not know: who holds a virtual IP while the primary does
 // not answer is the active one, whatever was lost.
-func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
+func (r *Record) KeepRole(holding bool, primary check.Verdict, now time.Time) {
 	role := r.Role
 	switch {
 	case holding && (primary == check.Down || role == Taking || role == Releasing):
@@ -161,8 +161,8 @@ func (r *Record) Stay(holding bool, primary check.Verdict, now time.Time) {
 	}
 }
 
-// Saw is what the streaks count of one check.
-type Saw struct {
+// Signs is what the streaks count of one check.
+type Signs struct {
 	Primary  check.Verdict
 	Unserved bool // the primary answered, and nobody for a virtual IP
 	Silent   bool // no witness answered, while something was held here
@@ -171,7 +171,7 @@ type Saw struct {
 // Count adds a check to the streaks, and makes it the last one. It says
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
-func (r *Record) Count(c Check, saw Saw) (changed bool) {
+func (r *Record) Count(c Check, saw Signs) (changed bool) {
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
 		changed = !goesOn(r.afterByHand(*last), c)
@@ -192,9 +192,9 @@ func (r *Record) Count(c Check, saw Saw) (changed bool) {
 	streak(&r.Streaks.Silent, saw.Silent)
 	switch saw.Primary {
 	case check.Up:
-		r.ReleasedByHand = false
+		r.ManualRelease = false
 	case check.Down:
-		r.TakenByHand, r.NobodyTook = false, false
+		r.ManualTakeover, r.NobodyTook = false, false
 	}
 	r.Last = &c
 	return changed || c.Outcome.Switched()
@@ -203,7 +203,7 @@ func (r *Record) Count(c Check, saw Saw) (changed bool) {
 // afterByHand is the last check as it would have ended, had what was done by hand
 // since been done by it.
 func (r *Record) afterByHand(last Check) Check {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].ByHand && !r.Changes[n-1].Time.Before(last.Time) {
+	if n := len(r.Changes); n > 0 && r.Changes[n-1].Manual && !r.Changes[n-1].Time.Before(last.Time) {
 		last.Outcome = r.Changes[n-1].Outcome
 	}
 	return last
@@ -220,8 +220,8 @@ func goesOn(last, c Check) bool {
 	return last.Outcome == c.Outcome && last.Rule == c.Rule
 }
 
-// Remember adds a change to the history. The same failure again is not one.
-func (r *Record) Remember(c Change) *Change {
+// AddChange adds a change to the history. The same failure again is not one.
+func (r *Record) AddChange(c Change) *Change {
 	if n := len(r.Changes); n > 0 && r.Changes[n-1].Outcome == c.Outcome && r.Changes[n-1].Reason == c.Reason &&
 		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
 		return &r.Changes[n-1]
@@ -240,7 +240,7 @@ func (r *Record) Remember(c Change) *Change {
 // Quiet says whether losing the newest record to a power cut would lose
 // nothing that another check does not find again: no syncs are spent on it.
 func (r *Record) Quiet() bool {
-	return r.Role == Standby && len(r.Outbox) == 0 && !r.ReleasedByHand && r.Owed == nil && len(r.Damping.Gathered) == 0
+	return r.Role == Standby && len(r.Outbox) == 0 && !r.ManualRelease && r.PendingHook == nil && len(r.Damping.Suppressed) == 0
 }
 
 func (r *Record) become(role Role, event string, now time.Time) {

@@ -26,7 +26,7 @@ type Policy struct {
 	Remind time.Duration // between two letters about one trouble; 0: one letter
 }
 
-// Follow says whether a check that ended like this is to be mailed, and why,
+// TrackAlerts says whether a check that ended like this is to be mailed, and why,
 // or why not. One letter goes out for each trouble, not for each run: a
 // trouble is an outcome by a rule, it lasts until the check has been good Rise
 // times in a row, and what comes and goes within is mailed once, then after
@@ -36,7 +36,7 @@ type Policy struct {
 // now, or nil; whoever does so sets its MessageID if that is still empty.
 // Ended are those that are over: a letter about that is a reply to their
 // MessageID.
-func Follow(troubles []state.Trouble, c Check, p Policy) (after []state.Trouble, due *state.Trouble, ended []state.Trouble, why string) {
+func TrackAlerts(troubles []state.Alert, c Check, p Policy) (after []state.Alert, due *state.Alert, ended []state.Alert, why string) {
 	after = slices.Clone(troubles)
 	switch {
 	case c.Outcome.Good() && len(after) == 0:
@@ -51,11 +51,11 @@ func Follow(troubles []state.Trouble, c Check, p Policy) (after []state.Trouble,
 		return after, nil, nil, fmt.Sprintf("unknown check %d of %d before it is mailed", c.Streaks.Unknown, mailedUnknown)
 	}
 
-	i := slices.IndexFunc(after, func(t state.Trouble) bool {
+	i := slices.IndexFunc(after, func(t state.Alert) bool {
 		return t.Kind == string(c.Outcome) && t.Rule == c.Rule
 	})
 	if i < 0 {
-		after = append(after, state.Trouble{Kind: string(c.Outcome), Rule: c.Rule, Since: c.Now, Mailed: c.Now})
+		after = append(after, state.Alert{Kind: string(c.Outcome), Rule: c.Rule, Since: c.Now, Mailed: c.Now})
 		return after, &after[len(after)-1], nil, "new trouble"
 	}
 

@@ -15,37 +15,37 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// taps are the packet sockets of one process: wires that are opened on the same
+// sockets are the packet sockets of one process: wires that are opened on the same
 // link share them. The kernel shows every socket each ARP packet of its link,
 // and takes 10 ms to close one: with one for each of 300 clusters that asked
 // for the same witness, 0.6 s of CPU went into reading the same answers.
-type taps struct {
+type sockets struct {
 	mu   sync.Mutex
-	open map[place]*tap
+	open map[socketKey]*socket
 }
 
-// place is where a tap listens, and for what.
-type place struct {
+// socketKey is where a tap listens, and for what.
+type socketKey struct {
 	link     int
 	protocol ethernet.EtherType
 }
 
-// tap is one packet socket, and who listens to it.
-type tap struct {
-	place place
+// socket is one packet socket, and who listens to it.
+type socket struct {
+	place socketKey
 	conn  *packet.Conn
 	ended chan struct{} // closed when nobody reads any more
 
 	mu        sync.Mutex
 	err       error // why it ended; nil while it listens
-	listeners map[netip.Addr][]*Wire
+	listeners map[netip.Addr][]*Listener
 	asked     map[string]question
 }
 
 // question is one that went out, or will.
 type question struct {
 	at time.Time
-	by *Wire
+	by *Listener
 }
 
 // together is how long questions that are the same wait for each other: a
@@ -53,10 +53,10 @@ type question struct {
 const together = 20 * time.Millisecond
 
 // listen lets w listen to the packet socket of one protocol, until leave.
-func (t *taps) listen(w *Wire, what string, protocol ethernet.EtherType, filter []bpf.Instruction) (*tap, error) {
+func (t *sockets) listen(w *Listener, what string, protocol ethernet.EtherType, filter []bpf.Instruction) (*socket, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := place{w.link.Index, protocol}
+	at := socketKey{w.link.Index, protocol}
 	shared, ok := t.open[at]
 	if !ok || shared.dead() {
 		program, err := bpf.Assemble(slices.Concat(addressedToUs, filter, []bpf.Instruction{bpf.RetConstant{Val: maxFrame}}))
@@ -70,9 +70,9 @@ func (t *taps) listen(w *Wire, what string, protocol ethernet.EtherType, filter 
 		if err != nil {
 			return nil, fmt.Errorf("%s: listening for %s: %w", w.link.Name, what, errno(err))
 		}
-		shared = &tap{place: at, conn: conn, ended: make(chan struct{}), listeners: map[netip.Addr][]*Wire{}, asked: map[string]question{}}
+		shared = &socket{place: at, conn: conn, ended: make(chan struct{}), listeners: map[netip.Addr][]*Listener{}, asked: map[string]question{}}
 		if t.open == nil {
-			t.open = map[place]*tap{}
+			t.open = map[socketKey]*socket{}
 		}
 		t.open[at] = shared
 		go shared.read()
@@ -90,11 +90,11 @@ func (t *taps) listen(w *Wire, what string, protocol ethernet.EtherType, filter 
 
 // leave ends w's listening. Who is the last closes the socket, and waits until
 // nobody reads from it.
-func (t *taps) leave(w *Wire, shared *tap) error {
+func (t *sockets) leave(w *Listener, shared *socket) error {
 	t.mu.Lock()
 	shared.mu.Lock()
 	for a := range w.named {
-		others := slices.DeleteFunc(shared.listeners[a], func(other *Wire) bool { return other == w })
+		others := slices.DeleteFunc(shared.listeners[a], func(other *Listener) bool { return other == w })
 		if shared.listeners[a] = others; len(others) == 0 {
 			delete(shared.listeners, a)
 		}
@@ -114,7 +114,7 @@ func (t *taps) leave(w *Wire, shared *tap) error {
 }
 
 // dead tells whether the socket has nothing more to say: its link went down.
-func (t *tap) dead() bool {
+func (t *socket) dead() bool {
 	select {
 	case <-t.ended:
 		return true
@@ -124,7 +124,7 @@ func (t *tap) dead() bool {
 }
 
 // read hands what is heard to who listens for it, until the socket is closed.
-func (t *tap) read() {
+func (t *socket) read() {
 	b := make([]byte, maxFrame)
 	for {
 		n, _, err := t.conn.ReadFrom(b)
@@ -138,7 +138,7 @@ func (t *tap) read() {
 	}
 }
 
-func (t *tap) tell(h Heard, source net.HardwareAddr) {
+func (t *socket) tell(h Reply, source net.HardwareAddr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range t.listeners[h.Address] {
@@ -150,7 +150,7 @@ func (t *tap) tell(h Heard, source net.HardwareAddr) {
 
 // end tells all who listen that there is nothing more to hear, and why. Who
 // comes later opens another socket, or is told as well.
-func (t *tap) end(err error) {
+func (t *socket) end(err error) {
 	close(t.ended)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,7 +162,7 @@ func (t *tap) end(err error) {
 	}
 }
 
-func (t *tap) send(frame []byte) error {
+func (t *socket) send(frame []byte) error {
 	if _, err := t.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
 		return errno(err)
 	}
@@ -172,7 +172,7 @@ func (t *tap) send(frame []byte) error {
 // ask sends a question. One that somebody else sent a moment ago is not sent at
 // once but once more for all who ask it until then, so that no answer is older
 // than the question.
-func (t *tap) ask(w *Wire, target netip.Addr, frame []byte) error {
+func (t *socket) ask(w *Listener, target netip.Addr, frame []byte) error {
 	t.mu.Lock()
 	now, key := time.Now(), string(frame)
 	last, known := t.asked[key]
@@ -198,7 +198,7 @@ func (t *tap) ask(w *Wire, target netip.Addr, frame []byte) error {
 
 // unasked tells all who wait for an answer about target that the question did
 // not go out: they must not take the silence for an answer.
-func (t *tap) unasked(target netip.Addr, err error) {
+func (t *socket) unasked(target netip.Addr, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range t.listeners[target] {

@@ -1,6 +1,6 @@
-// Package vip knows who holds a virtual IP: the kernel's own view of this machine's addresses, the
-// alias that is raised and lowered through ip or ifconfig, and the other machines that answer for
-// it by ARP and neighbour discovery.
+// Package vip answers who holds a virtual IP. It reads this machine's addresses from the kernel, adds
+// and removes the alias through ip or ifconfig, and asks, listens and announces by ARP and neighbour
+// discovery.
 package vip
 
 import (
@@ -54,14 +54,14 @@ type Link struct {
 	Addresses []Address
 }
 
-// Kernel is a snapshot of this machine's interfaces and addresses.
-type Kernel struct {
+// Snapshot is a snapshot of this machine's interfaces and addresses.
+type Snapshot struct {
 	Links []Link
 }
 
-// Look takes a snapshot, in the network namespace of the calling thread.
-func Look() (*Kernel, error) {
-	return complete(func() (*Kernel, error) {
+// TakeSnapshot takes a snapshot, in the network namespace of the calling thread.
+func TakeSnapshot() (*Snapshot, error) {
+	return complete(func() (*Snapshot, error) {
 		links, err := netlink.LinkList()
 		if err != nil {
 			return nil, fmt.Errorf("list the interfaces: %w", err)
@@ -86,8 +86,8 @@ func complete[T any](list func() (T, error)) (T, error) {
 }
 
 // snapshot puts the kernel's two listings together.
-func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Kernel, error) {
-	k := new(Kernel)
+func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error) {
+	k := new(Snapshot)
 	place := make(map[int]int) // index of the interface → position in k.Links
 	for _, l := range links {
 		a := l.Attrs()
@@ -154,7 +154,7 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 }
 
 // Link finds an interface by its name.
-func (k *Kernel) Link(name string) (Link, bool) {
+func (k *Snapshot) Link(name string) (Link, bool) {
 	i := slices.IndexFunc(k.Links, func(l Link) bool { return l.Name == name })
 	if i < 0 {
 		return Link{}, false
@@ -162,26 +162,26 @@ func (k *Kernel) Link(name string) (Link, bool) {
 	return k.Links[i], true
 }
 
-// Place is where an address stands.
-type Place struct {
+// Assignment is where an address stands.
+type Assignment struct {
 	Interface string
 	Address   Address
 }
 
-// Places tells where a stands on this machine, whatever the interface, prefix or label. Tentative
+// Assignments tells where a stands on this machine, whatever the interface, prefix or label. Tentative
 // ones are among them, those that failed duplicate address detection are not. A zone in a restricts
 // the answer to that interface.
-func (k *Kernel) Places(a netip.Addr) []Place {
-	return slices.DeleteFunc(k.copies(a), func(p Place) bool { return p.Address.DADFailed })
+func (k *Snapshot) Assignments(a netip.Addr) []Assignment {
+	return slices.DeleteFunc(k.copies(a), func(p Assignment) bool { return p.Address.DADFailed })
 }
 
 // copies are the places of a with those that the kernel does not use because another machine has it.
-func (k *Kernel) copies(a netip.Addr) []Place {
-	var places []Place
+func (k *Snapshot) copies(a netip.Addr) []Assignment {
+	var places []Assignment
 	for _, l := range k.Links {
 		for _, has := range l.Addresses {
 			if l.zone(a) && has.Prefix.Addr() == bare(a) {
-				places = append(places, Place{Interface: l.Name, Address: has})
+				places = append(places, Assignment{Interface: l.Name, Address: has})
 			}
 		}
 	}
@@ -189,8 +189,8 @@ func (k *Kernel) copies(a netip.Addr) []Place {
 }
 
 // Holds tells whether a stands on this machine.
-func (k *Kernel) Holds(a netip.Addr) bool {
-	return len(k.Places(a)) > 0
+func (k *Snapshot) Holds(a netip.Addr) bool {
+	return len(k.Assignments(a)) > 0
 }
 
 // zone tells whether a may be an address of this link.
@@ -200,13 +200,13 @@ func (l Link) zone(a netip.Addr) bool {
 }
 
 // OwnMAC tells whether m belongs to an interface of this machine.
-func (k *Kernel) OwnMAC(m net.HardwareAddr) bool {
+func (k *Snapshot) OwnMAC(m net.HardwareAddr) bool {
 	return slices.ContainsFunc(k.Links, func(l Link) bool { return len(m) > 0 && bytes.Equal(l.MAC, m) })
 }
 
 // Networks names the interfaces that have a in one of their networks: by an address that is none of
 // not, neither loopback nor alone in its network.
-func (k *Kernel) Networks(a netip.Addr, not ...netip.Addr) []string {
+func (k *Snapshot) Networks(a netip.Addr, not ...netip.Addr) []string {
 	var names []string
 	for _, l := range k.Links {
 		if !l.Loopback && l.zone(a) && slices.ContainsFunc(l.Addresses, func(has Address) bool {
@@ -221,7 +221,7 @@ func (k *Kernel) Networks(a netip.Addr, not ...netip.Addr) []string {
 // Source chooses the address of the link to ask target from: of target's family and scope, in use,
 // none of the virtual IPs, in target's network where there is one. Link-local IPv6 comes with its
 // zone, as sockets need it. Zero: there is none.
-func (k *Kernel) Source(link string, target netip.Addr, vips []netip.Addr) netip.Addr {
+func (k *Snapshot) Source(link string, target netip.Addr, vips []netip.Addr) netip.Addr {
 	l, _ := k.Link(link)
 	var best netip.Addr
 	for _, has := range l.Addresses {
@@ -257,7 +257,7 @@ const labelMax = unix.IFNAMSIZ - 1
 
 // FreeLabel gives the first alias label of the interface that no address has, and that is not taken:
 // "eth0:1", "eth0:2" and so on. False: 15 characters do not suffice for one.
-func FreeLabel(k *Kernel, link string, taken ...string) (string, bool) {
+func FreeLabel(k *Snapshot, link string, taken ...string) (string, bool) {
 	used := make(map[string]bool) // the next that is free may be the thousandth
 	for _, label := range taken {
 		used[label] = true
@@ -279,7 +279,7 @@ func FreeLabel(k *Kernel, link string, taken ...string) (string, bool) {
 }
 
 // labelled are the addresses under a label.
-func (k *Kernel) labelled(label string) []netip.Prefix {
+func (k *Snapshot) labelled(label string) []netip.Prefix {
 	var under []netip.Prefix
 	for _, l := range k.Links {
 		for _, has := range l.Addresses {

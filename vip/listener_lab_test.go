@@ -53,7 +53,7 @@ func run(t testing.TB, h *lab.Host, line string) string {
 }
 
 // wireOn opens a Wire on an interface of the host, until the test ends.
-func wireOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Wire {
+func wireOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Listener {
 	t.Helper()
 	w, err := openOn(h, link, addrs...)
 	must(t, err)
@@ -61,15 +61,15 @@ func wireOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Wire {
 	return w
 }
 
-func openOn(h *lab.Host, link string, addrs ...netip.Addr) (*Wire, error) {
+func openOn(h *lab.Host, link string, addrs ...netip.Addr) (*Listener, error) {
 	return openKnowing(nil, h, link, addrs...)
 }
 
 // openKnowing opens a Wire that takes for ours what own says; nil: what the
 // host's kernel says.
-func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addrs ...netip.Addr) (w *Wire, err error) {
+func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addrs ...netip.Addr) (w *Listener, err error) {
 	err = h.Do(func() error {
-		k, err := Look()
+		k, err := TakeSnapshot()
 		if err != nil {
 			return err
 		}
@@ -87,12 +87,12 @@ func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addr
 }
 
 // await waits until as many things as wanted were heard.
-func await(t testing.TB, w *Wire, n int) []Heard {
+func await(t testing.TB, w *Listener, n int) []Reply {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
-		news := w.News()
-		if heard := w.Heard(time.Time{}); len(heard) >= n {
+		news := w.Changed()
+		if heard := w.Replies(time.Time{}); len(heard) >= n {
 			return heard
 		}
 		if err := w.Err(); err != nil {
@@ -101,16 +101,16 @@ func await(t testing.TB, w *Wire, n int) []Heard {
 		select {
 		case <-news:
 		case <-deadline:
-			t.Fatalf("heard only %v, want %d", w.Heard(time.Time{}), n)
+			t.Fatalf("heard only %v, want %d", w.Replies(time.Time{}), n)
 		}
 	}
 }
 
 // nothing fails the test if anything is heard, or cannot be.
-func nothing(t testing.TB, w *Wire) {
+func nothing(t testing.TB, w *Listener) {
 	t.Helper()
 	time.Sleep(quiet)
-	if heard := w.Heard(time.Time{}); len(heard) > 0 {
+	if heard := w.Replies(time.Time{}); len(heard) > 0 {
 		t.Errorf("heard %v", heard)
 	}
 	if err := w.Err(); err != nil {
@@ -119,7 +119,7 @@ func nothing(t testing.TB, w *Wire) {
 }
 
 // said takes the times off what was heard.
-func said(heard []Heard) []Heard {
+func said(heard []Reply) []Reply {
 	heard = slices.Clone(heard)
 	for i := range heard {
 		heard[i].At = time.Time{}
@@ -159,7 +159,7 @@ func TestHolderAnswers(t *testing.T) {
 			heard := await(t, w, 1)
 			t.Logf("answered after %s", heard[0].At.Sub(asked))
 			// An IPv6 probe is answered to everybody.
-			want := []Heard{{Address: tt.target, MAC: l.Primary.MAC(), Answer: tt.target.Is4() || tt.from.IsValid()}}
+			want := []Reply{{Address: tt.target, MAC: l.Primary.MAC(), Direct: tt.target.Is4() || tt.from.IsValid()}}
 			if diff := cmp.Diff(want, said(heard), compareAddrs); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
@@ -192,8 +192,8 @@ func TestTwoHoldersAreBothHeard(t *testing.T) {
 			w := wireOn(t, l.Standby, "eth0", addr)
 			must(t, w.Ask(addr, netip.Addr{}))
 			heard := said(await(t, w, 2))
-			slices.SortFunc(heard, func(a, b Heard) int { return bytes.Compare(a.MAC, b.MAC) })
-			want := []Heard{{Address: addr, MAC: l.Primary.MAC(), Answer: addr.Is4()}, {Address: addr, MAC: l.Second.MAC(), Answer: addr.Is4()}}
+			slices.SortFunc(heard, func(a, b Reply) int { return bytes.Compare(a.MAC, b.MAC) })
+			want := []Reply{{Address: addr, MAC: l.Primary.MAC(), Direct: addr.Is4()}, {Address: addr, MAC: l.Second.MAC(), Direct: addr.Is4()}}
 			if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
@@ -229,7 +229,7 @@ func TestAnotherStandbysProbeIsHeard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, other := wireOn(t, l.Standby, "eth0", addr), wireOn(t, l.Second, "eth0", addr)
 			must(t, other.Ask(addr, netip.Addr{}))
-			want := []Heard{{Address: addr, MAC: l.Second.MAC(), Probe: true}}
+			want := []Reply{{Address: addr, MAC: l.Second.MAC(), Probe: true}}
 			if diff := cmp.Diff(want, said(await(t, w, 1)), compareAddrs); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
@@ -256,7 +256,7 @@ func TestKernelsOwnProbeIsHeard(t *testing.T) {
 	must(t, l.Second.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
 	must(t, l.Second.Sysctl("ipv6/conf/all/accept_dad", "1"))
 	run(t, l.Second, "ip -6 addr add 2001:db8::77/64 dev eth0")
-	want := Heard{Address: free, MAC: l.Second.MAC(), Probe: true}
+	want := Reply{Address: free, MAC: l.Second.MAC(), Probe: true}
 	if diff := cmp.Diff(want, said(await(t, w, 1))[0], compareAddrs); diff != "" {
 		t.Errorf("heard (-want +got):\n%s", diff)
 	}
@@ -324,7 +324,7 @@ func TestHolderIsHeardThroughLossesWhenAskedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := wireOn(t, l.Standby, "eth0", addr)
 			deadline := time.Now().Add(patience)
-			for len(w.Heard(time.Time{})) == 0 {
+			for len(w.Replies(time.Time{})) == 0 {
 				if time.Now().After(deadline) {
 					t.Fatal("not heard")
 				}
@@ -342,7 +342,7 @@ func TestInterfaceDownEndsListening(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
 			w := wireOn(t, l.Standby, "eth0", addr)
-			news := w.News()
+			news := w.Changed()
 			run(t, l.Standby, "ip link set eth0 down")
 			select {
 			case <-news:
@@ -383,7 +383,7 @@ func TestInterfaceGoneEndsListening(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	w := wireOn(t, l.Standby, "eth0", vip4, vip6)
-	news := w.News()
+	news := w.Changed()
 	run(t, l.Standby, "ip link del eth0")
 	<-news
 	const want = "eth0: listening ended: network is down"
@@ -479,17 +479,17 @@ func TestFramesOnTheWire(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		protocol ethernet.EtherType
-		act      func(w *Wire) error
+		act      func(w *Listener) error
 		want     [][]byte
 	}{
-		{"ARP question", ethernet.EtherTypeARP, func(w *Wire) error { return w.Ask(vip4, ours4) }, golden(goldenARPQuestion)},
-		{"ARP probe", ethernet.EtherTypeARP, func(w *Wire) error { return w.Ask(vip4, netip.Addr{}) }, golden(goldenARPProbe)},
-		{"ARP announcement", ethernet.EtherTypeARP, func(w *Wire) error { return w.Announce(vip4, nil) }, golden(goldenARPAnnouncement, goldenARPAnnouncementReply)},
-		{"ARP on behalf", ethernet.EtherTypeARP, func(w *Wire) error { return w.Announce(vip4, l.Primary.MAC()) }, golden(goldenARPOnBehalf, goldenARPOnBehalfReply)},
-		{"ND question", ethernet.EtherTypeIPv6, func(w *Wire) error { return w.Ask(vip6, ours6) }, golden(goldenNDQuestion)},
-		{"ND probe", ethernet.EtherTypeIPv6, func(w *Wire) error { return w.Ask(vip6, netip.Addr{}) }, golden(goldenNDProbe)},
-		{"ND announcement", ethernet.EtherTypeIPv6, func(w *Wire) error { return w.Announce(vip6, nil) }, golden(goldenNDAnnouncement)},
-		{"ND on behalf", ethernet.EtherTypeIPv6, func(w *Wire) error { return w.Announce(vip6, l.Primary.MAC()) }, golden(goldenNDOnBehalf)},
+		{"ARP question", ethernet.EtherTypeARP, func(w *Listener) error { return w.Ask(vip4, ours4) }, golden(goldenARPQuestion)},
+		{"ARP probe", ethernet.EtherTypeARP, func(w *Listener) error { return w.Ask(vip4, netip.Addr{}) }, golden(goldenARPProbe)},
+		{"ARP announcement", ethernet.EtherTypeARP, func(w *Listener) error { return w.Announce(vip4, nil) }, golden(goldenARPAnnouncement, goldenARPAnnouncementReply)},
+		{"ARP on behalf", ethernet.EtherTypeARP, func(w *Listener) error { return w.Announce(vip4, l.Primary.MAC()) }, golden(goldenARPOnBehalf, goldenARPOnBehalfReply)},
+		{"ND question", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Ask(vip6, ours6) }, golden(goldenNDQuestion)},
+		{"ND probe", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Ask(vip6, netip.Addr{}) }, golden(goldenNDProbe)},
+		{"ND announcement", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Announce(vip6, nil) }, golden(goldenNDAnnouncement)},
+		{"ND on behalf", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Announce(vip6, l.Primary.MAC()) }, golden(goldenNDOnBehalf)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := sniff(t, l.Second, tt.protocol, l.Standby.MAC())
@@ -618,9 +618,9 @@ func TestAnnouncementOnBehalfIsNotHeardBack(t *testing.T) {
 	must(t, w0.Announce(free4, someone))
 	must(t, w0.Announce(free6, someone))
 
-	want := []Heard{{Address: free4, MAC: someone}, {Address: free4, MAC: someone}, {Address: free6, MAC: someone}}
+	want := []Reply{{Address: free4, MAC: someone}, {Address: free4, MAC: someone}, {Address: free6, MAC: someone}}
 	heard := said(await(t, other, 3))
-	slices.SortFunc(heard, func(a, b Heard) int { return a.Address.Compare(b.Address) })
+	slices.SortFunc(heard, func(a, b Reply) int { return a.Address.Compare(b.Address) })
 	if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
 		t.Errorf("another host heard (-want +got):\n%s", diff)
 	}
@@ -665,9 +665,9 @@ func TestTaggedFrames(t *testing.T) {
 
 	spoken(t, l.Second, tagged("8100 e000", announcements[0])) // VLAN 0, priority 7
 	spoken(t, l.Second, tagged("8100 e000", announcement6))
-	want := []Heard{{Address: vip4, MAC: l.Second.MAC()}, {Address: vip6, MAC: l.Second.MAC()}}
+	want := []Reply{{Address: vip4, MAC: l.Second.MAC()}, {Address: vip6, MAC: l.Second.MAC()}}
 	heard := said(await(t, w, 2))
-	slices.SortFunc(heard, func(a, b Heard) int { return a.Address.Compare(b.Address) })
+	slices.SortFunc(heard, func(a, b Reply) int { return a.Address.Compare(b.Address) })
 	if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
 		t.Errorf("heard of priority-tagged frames (-want +got):\n%s", diff)
 	}
@@ -762,7 +762,7 @@ func BenchmarkOpenClose(b *testing.B) {
 	l := usual(b)
 	var opening time.Duration
 	must(b, l.Standby.Do(func() error {
-		k, err := Look()
+		k, err := TakeSnapshot()
 		if err != nil {
 			return err
 		}
@@ -789,7 +789,7 @@ func BenchmarkAskHeard(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			w := wireOn(b, l.Standby, "eth0", addr)
 			for b.Loop() {
-				news := w.News()
+				news := w.Changed()
 				must(b, w.Ask(addr, netip.Addr{}))
 				<-news
 			}

@@ -48,7 +48,7 @@ func TestGreetingAServerSendsNoLetter(t *testing.T) {
 			} else {
 				box.serve(t, ln, nil, false)
 			}
-			how, err := s.Greet(t.Context())
+			how, err := s.TestConnection(t.Context())
 			if how != test.want || (err == nil) != (test.problem == "") || err != nil && !strings.HasPrefix(err.Error(), test.problem) {
 				t.Errorf("%q, %v; want %q, %q", how, err, test.want, test.problem)
 			}
@@ -63,7 +63,7 @@ func TestGreetingWhoIsNotThere(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
 	ln.Close()
-	how, err := server(ln, "smtp").Greet(t.Context())
+	how, err := server(ln, "smtp").TestConnection(t.Context())
 	if err == nil || how != "" || !strings.HasSuffix(err.Error(), "connection refused") {
 		t.Errorf("%q, %v", how, err)
 	}
@@ -74,7 +74,7 @@ func TestGreetingAServerThatSaysNothingEnds(t *testing.T) {
 	ln := rude(t, func(w *wire) { w.fall() })
 	s := server(ln, "smtp")
 	s.Timeout = 100 * time.Millisecond
-	_, err := s.Greet(t.Context())
+	_, err := s.TestConnection(t.Context())
 	if err == nil || err.Error() != "not done within 100ms" {
 		t.Errorf("%v", err)
 	}
@@ -83,7 +83,7 @@ func TestGreetingAServerThatSaysNothingEnds(t *testing.T) {
 func TestGreetingSendmailFindsIt(t *testing.T) {
 	dir := fake(t, "touch ran")
 	s := server(nil, "sendmail")
-	if how, err := s.Greet(t.Context()); err != nil || how != filepath.Join(dir, "sendmail") {
+	if how, err := s.TestConnection(t.Context()); err != nil || how != filepath.Join(dir, "sendmail") {
 		t.Errorf("%q, %v", how, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
@@ -98,7 +98,7 @@ func TestGreetingSendmailFindsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Via.Path = path
-		if _, err := s.Greet(t.Context()); err == nil || err.Error() != want {
+		if _, err := s.TestConnection(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -109,15 +109,15 @@ func TestPostTellsWhatTheServerSaid(t *testing.T) {
 	box, ln := &mailbox{Refuse: map[string]error{"gone@example.org": &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody of that name"}}}, listen(t)
 	box.serve(t, ln, nil, false)
 	s := server(ln, "smtp")
-	l := Trial(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC))
-	said, err := s.Post(t.Context(), l, "a@example.org")
+	l := TestMessage(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC))
+	said, err := s.SendTest(t.Context(), l, "a@example.org")
 	if err != nil || said != "2.0.0 OK: queued" {
 		t.Errorf("%q, %v", said, err)
 	}
 	if diff := cmp.Diff([]string{"a@example.org <event@standby1>"}, box.summary()); diff != "" {
 		t.Errorf("delivered (-want +got):\n%s", diff)
 	}
-	_, err = s.Post(t.Context(), l, "gone@example.org")
+	_, err = s.SendTest(t.Context(), l, "gone@example.org")
 	if want := "mail to gone@example.org via " + s.Via.String() + ": 550 5.1.1 nobody of that name"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -125,7 +125,7 @@ func TestPostTellsWhatTheServerSaid(t *testing.T) {
 
 func TestPostTellsWhatSendmailSaid(t *testing.T) {
 	fake(t, "cat >/dev/null; echo queued as 7")
-	said, err := server(nil, "sendmail").Post(t.Context(), numbered(1, "a@example.org"), "a@example.org")
+	said, err := server(nil, "sendmail").SendTest(t.Context(), numbered(1, "a@example.org"), "a@example.org")
 	if err != nil || said != "queued as 7" {
 		t.Errorf("%q, %v", said, err)
 	}
@@ -136,7 +136,7 @@ func TestPostToAServerThatSaysNothingEnds(t *testing.T) {
 	ln := rude(t, func(w *wire) { w.fall() })
 	s := server(ln, "smtp")
 	s.Timeout = 100 * time.Millisecond
-	_, err := s.Post(t.Context(), numbered(1, "a@example.org"), "a@example.org")
+	_, err := s.SendTest(t.Context(), numbered(1, "a@example.org"), "a@example.org")
 	if want := "mail to a@example.org via smtp://" + ln.Addr().(*net.TCPAddr).String() + ": not done within 100ms"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -144,8 +144,8 @@ func TestPostToAServerThatSaysNothingEnds(t *testing.T) {
 
 func TestTrialLetter(t *testing.T) {
 	at := time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC)
-	got := Trial(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", at)
-	want := state.Letter{
+	got := TestMessage(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", at)
+	want := state.Message{
 		MessageID: "<event@standby1>", Time: at, To: []string{"a@example.org"}, Subject: "web: a test from pingover on standby1",
 		Body: `This is a test: pingover doctor --send-mail was typed on standby1. Letters
 about the cluster web reach you.

@@ -16,10 +16,10 @@ import (
 	"pingover/state"
 )
 
-// Greet goes the way of a letter as far as that goes without one: it finds
+// TestConnection goes the way of a letter as far as that goes without one: it finds
 // sendmail, or talks to the server until that would take a letter. It returns
 // what it found, in words, and never lasts longer than Timeout.
-func (s Server) Greet(ctx context.Context) (how string, err error) {
+func (s Server) TestConnection(ctx context.Context) (how string, err error) {
 	if s.Via.Scheme == "sendmail" {
 		return s.findSendmail()
 	}
@@ -69,14 +69,14 @@ func (c *conversation) terms() string {
 	return strings.Join(terms, ", ")
 }
 
-// Trial is a letter that only says that letters arrive, with the Message-ID
+// TestMessage is a letter that only says that letters arrive, with the Message-ID
 // <id@Hostname>.
-func Trial(c Cluster, id string, at time.Time) state.Letter {
+func TestMessage(c Cluster, id string, at time.Time) state.Message {
 	var p page
 	p.paragraph(fmt.Sprintf("This is a test: pingover doctor --send-mail was typed on %s. Letters about the cluster %s reach you.",
 		c.Hostname, c.Name))
 	p.paragraph("Nothing has happened, and nothing is to be done.")
-	return state.Letter{
+	return state.Message{
 		MessageID: messageID(id, c.Hostname), Time: at, To: c.To,
 		Subject: fmt.Sprintf("%s: a test from pingover on %s", c.Name, c.Hostname),
 		Body:    p.String(),

@@ -22,34 +22,34 @@ const maxFrame = 2048
 // maxHeard bounds what a flood of answers can make us remember.
 const maxHeard = 4096
 
-// Wire asks, listens and announces on one link, by ARP for IPv4 and by
+// Listener asks, listens and announces on one link, by ARP for IPv4 and by
 // neighbour discovery for IPv6, on packet sockets of its own: the kernel's
 // neighbour table answers from memory, and the tools' exit codes say "free"
 // when the cable is out.
 //
 // All methods may be called from several goroutines at once.
-type Wire struct {
+type Listener struct {
 	link  Link
 	own   func(net.HardwareAddr) bool
 	named map[netip.Addr]netip.Addr // as it stands in a packet -> as Open was given it
 
-	taps    *taps
-	arp, nd *tap     // nil where no address of the family was named
+	taps    *sockets
+	arp, nd *socket  // nil where no address of the family was named
 	groups  *os.File // the socket that has joined the groups of IPv6; else nil
 
 	mu     sync.Mutex
-	heard  []Heard
+	heard  []Reply
 	news   chan struct{}
 	err    error
 	closed bool
 }
 
-// Heard is one thing another machine let us know about an address.
-type Heard struct {
+// Reply is one thing another machine let us know about an address.
+type Reply struct {
 	Address netip.Addr       // as Open was given it
 	MAC     net.HardwareAddr // who claims to have it, or probes for it
 	Probe   bool             // a probe (RFC 5227, RFC 4862): MAC wants the address and asks whether anybody has it
-	Answer  bool             // a reply to this machine alone: something that it has asked has arrived over there
+	Direct  bool             // a reply to this machine alone: something that it has asked has arrived over there
 	At      time.Time        // with a monotonic clock reading
 }
 
@@ -62,13 +62,13 @@ type Heard struct {
 // What comes from the link's own MAC, or from one for which own is true, is
 // never heard; own is called from another goroutine. The error is about the
 // link, or wraps fs.ErrPermission where CAP_NET_RAW is missing.
-func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, error) {
+func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Listener, error) {
 	return new(Process).Open(l, own, addrs...)
 }
 
 // Open is the function Open, with sockets that all who listen in the process
 // share.
-func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Wire, error) {
+func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Listener, error) {
 	switch {
 	case l.Loopback:
 		return nil, fmt.Errorf("%s: a loopback interface has no neighbours to ask", l.Name)
@@ -77,7 +77,7 @@ func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.A
 	case len(l.MAC) != 6:
 		return nil, fmt.Errorf("%s: MAC %q has %d bytes: only Ethernet (6) is understood", l.Name, l.MAC, len(l.MAC))
 	}
-	w := &Wire{taps: &p.taps, link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
+	w := &Listener{taps: &p.taps, link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
 	for _, a := range addrs {
 		w.named[bare(a)] = a
 	}
@@ -88,7 +88,7 @@ func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.A
 	return w, nil
 }
 
-func (w *Wire) open() (err error) {
+func (w *Listener) open() (err error) {
 	var v4 bool
 	var v6 []netip.Addr
 	for a := range w.named {
@@ -128,10 +128,10 @@ var addressedToUs = []bpf.Instruction{
 
 // hear understands one frame as it came from the wire; source is the MAC that
 // sent it, which need not be the one it speaks of.
-func hear(frame []byte) (h Heard, source net.HardwareAddr, ok bool) {
+func hear(frame []byte) (h Reply, source net.HardwareAddr, ok bool) {
 	var f ethernet.Frame
 	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil {
-		return Heard{}, nil, false
+		return Reply{}, nil, false
 	}
 	switch f.EtherType {
 	case ethernet.EtherTypeARP:
@@ -139,15 +139,15 @@ func hear(frame []byte) (h Heard, source net.HardwareAddr, ok bool) {
 	case ethernet.EtherTypeIPv6:
 		h, ok = hearND(f.Payload, f.Source)
 	}
-	h.Answer = h.Answer && f.Destination[0]&1 == 0 // no group, and no broadcast
+	h.Direct = h.Direct && f.Destination[0]&1 == 0 // no group, and no broadcast
 	return h, f.Source, ok
 }
 
-func (w *Wire) ours(mac net.HardwareAddr) bool {
+func (w *Listener) ours(mac net.HardwareAddr) bool {
 	return slices.Equal(mac, w.link.MAC) || w.own(mac)
 }
 
-func (w *Wire) note(h Heard) {
+func (w *Listener) note(h Reply) {
 	name, ok := w.named[h.Address]
 	if !ok {
 		return
@@ -166,7 +166,7 @@ func (w *Wire) note(h Heard) {
 // reports an interface that goes down once and would deliver again when it is
 // back up; we stay deaf all the same, for what was missed in between cannot be
 // known.
-func (w *Wire) end(what string, err error) {
+func (w *Listener) end(what string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.err != nil {
@@ -176,7 +176,7 @@ func (w *Wire) end(what string, err error) {
 	w.wake()
 }
 
-func (w *Wire) wake() {
+func (w *Listener) wake() {
 	close(w.news)
 	w.news = make(chan struct{})
 }
@@ -191,7 +191,7 @@ func (w *Wire) wake() {
 // itself, as in its first second or two after booting, gives it up for good
 // (RFC 4862 §5.4.3) and without a word. An ordinary solicitation it ignores,
 // and its own probe is heard.
-func (w *Wire) Ask(target, from netip.Addr) error {
+func (w *Listener) Ask(target, from netip.Addr) error {
 	frame, err := w.question(bare(target), bare(from))
 	if err == nil {
 		err = w.ask(bare(target), frame)
@@ -202,7 +202,7 @@ func (w *Wire) Ask(target, from netip.Addr) error {
 	return nil
 }
 
-func (w *Wire) question(target, from netip.Addr) ([]byte, error) {
+func (w *Listener) question(target, from netip.Addr) ([]byte, error) {
 	if from.IsValid() && from.Is4() != target.Is4() {
 		return nil, fmt.Errorf("sender %s is of the other family", from)
 	}
@@ -217,7 +217,7 @@ func (w *Wire) question(target, from netip.Addr) ([]byte, error) {
 // gear honours only one of them, or by an unsolicited neighbour advertisement.
 // The frame itself always comes from our own MAC, because switches learn from
 // it behind which port a MAC lives. Addr must have been given to Open.
-func (w *Wire) Announce(addr netip.Addr, mac net.HardwareAddr) error {
+func (w *Listener) Announce(addr netip.Addr, mac net.HardwareAddr) error {
 	frames, err := w.announcement(bare(addr), mac)
 	if err == nil {
 		err = w.send(bare(addr), frames...)
@@ -228,7 +228,7 @@ func (w *Wire) Announce(addr netip.Addr, mac net.HardwareAddr) error {
 	return nil
 }
 
-func (w *Wire) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
+func (w *Listener) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
 	if mac == nil {
 		mac = w.link.MAC
 	}
@@ -246,7 +246,7 @@ func (w *Wire) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte, er
 	return [][]byte{frame}, err
 }
 
-func (w *Wire) ask(target netip.Addr, frame []byte) error {
+func (w *Listener) ask(target netip.Addr, frame []byte) error {
 	tap, err := w.tap(target)
 	if err != nil {
 		return err
@@ -254,7 +254,7 @@ func (w *Wire) ask(target netip.Addr, frame []byte) error {
 	return tap.ask(w, target, frame)
 }
 
-func (w *Wire) send(about netip.Addr, frames ...[]byte) error {
+func (w *Listener) send(about netip.Addr, frames ...[]byte) error {
 	tap, err := w.tap(about)
 	for i := 0; err == nil && i < len(frames); i++ {
 		err = tap.send(frames[i])
@@ -263,7 +263,7 @@ func (w *Wire) send(about netip.Addr, frames ...[]byte) error {
 }
 
 // tap is where something about an address is sent.
-func (w *Wire) tap(about netip.Addr) (*tap, error) {
+func (w *Listener) tap(about netip.Addr) (*socket, error) {
 	if _, ok := w.named[about]; !ok {
 		return nil, errors.New("not among the addresses listened for")
 	}
@@ -273,21 +273,21 @@ func (w *Wire) tap(about netip.Addr) (*tap, error) {
 	return w.arp, nil
 }
 
-// Heard returns all that was heard at or after since, oldest first.
-func (w *Wire) Heard(since time.Time) []Heard {
+// Replies returns all that was heard at or after since, oldest first.
+func (w *Listener) Replies(since time.Time) []Reply {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.heard, func(h Heard) bool { return !h.At.Before(since) })
+	i := slices.IndexFunc(w.heard, func(h Reply) bool { return !h.At.Before(since) })
 	if i < 0 {
 		return nil
 	}
 	return slices.Clone(w.heard[i:])
 }
 
-// News returns a channel that is closed when the next thing is heard, or when
+// Changed returns a channel that is closed when the next thing is heard, or when
 // listening ends by a fault. Fetch it before looking at Heard and Err: then
 // nothing that comes in between is slept through.
-func (w *Wire) News() <-chan struct{} {
+func (w *Listener) Changed() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.news
@@ -297,7 +297,7 @@ func (w *Wire) News() <-chan struct{} {
 // for good when the interface goes down, even if only for a moment, and when a
 // question could not be sent after Ask had returned: silence with an Err means
 // that nobody could be asked or heard, not that nobody answered.
-func (w *Wire) Err() error {
+func (w *Listener) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
@@ -306,13 +306,13 @@ func (w *Wire) Err() error {
 // Close ends listening and waits until it has ended. The kernel takes about
 // 10 ms to close a packet socket, an RCU grace period, which several wait for
 // together.
-func (w *Wire) Close() error {
+func (w *Listener) Close() error {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
 	var errs [3]error
 	var closing sync.WaitGroup
-	for i, tap := range []*tap{w.arp, w.nd} {
+	for i, tap := range []*socket{w.arp, w.nd} {
 		if tap != nil {
 			closing.Go(func() { errs[i] = w.taps.leave(w, tap) })
 		}

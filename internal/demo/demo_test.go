@@ -544,11 +544,11 @@ func TestRows(t *testing.T) {
 		{"a full row", strings.Repeat("y", 10*rowLength), []string{strings.Repeat(".", rowLength)}},
 		{"more than a row", strings.Repeat("n", 10*rowLength) + strings.Repeat("y", 10), []string{strings.Repeat(" ", rowLength), "."}},
 	} {
-		var beats []lab.Beat
+		var samples []lab.Sample
 		for _, answer := range tt.answers {
-			beats = append(beats, lab.Beat{OK: answer == 'y'})
+			samples = append(samples, lab.Sample{OK: answer == 'y'})
 		}
-		if diff := cmp.Diff(tt.want, rows(beats)); diff != "" {
+		if diff := cmp.Diff(tt.want, rows(samples)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}

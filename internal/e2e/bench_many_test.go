@@ -156,8 +156,8 @@ var sudden = []string{
 	"mail-to: ops@example.org", "mail-via: smtp://172.16.0.254",
 }
 
-// TestAThousandClusters: a live primary is found alive whatever the number, and
-// a dead one is taken over, each with a mail.
+// TestAThousandClusters: a primary that is up is found up whatever the number, and
+// one that is down is taken over, each with an email.
 func TestAThousandClusters(t *testing.T) {
 	s := newScene(t)
 	if lab.LongRun() {

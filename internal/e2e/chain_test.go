@@ -32,7 +32,7 @@ func TestSymmetricalPair(t *testing.T) {
 	share(t, []pair{
 		{"the lower MAC has it of its own", func(s *scene) *lab.Host { return s.Standby }},
 		{"the higher MAC has it of its own", func(s *scene) *lab.Host { return s.Second }},
-		{"whoever takes it over", nil},
+		{"neither has it at first", nil},
 	}, func(p pair) string { return p.name }, func(t *testing.T, p pair) {
 		s := side(t)
 		s.must(s.Primary.PowerOff())
@@ -99,7 +99,7 @@ func TestSymmetricalPair(t *testing.T) {
 		}
 		for h, n := range takeovers {
 			if got, want := told[tookPair+h.Name()], min(n, 2); got != want { // what repeats again is gathered
-				t.Errorf("%d letters tell of %d takeovers of %s, want %d", got, n, h.Name(), want)
+				t.Errorf("%d emails report %d takeovers of %s, want %d", got, n, h.Name(), want)
 			}
 		}
 	})
@@ -144,14 +144,14 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 	s := newScene(t)
 	vip5 := netip.MustParseAddr("172.16.0.5")
 	two := append(slices.Clone(watchVIP), "--vip", "172.16.0.5")
-	mended := s.breakIP("172.16.0.5")
+	fixed := s.breakIP("172.16.0.5")
 	s.check(s.Standby, two...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, two...).want(t, state.TakeoverFailed)
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5)
 	s.check(s.Standby, two...).want(t, state.TakeoverFailed)
-	s.must(mended())
+	s.must(fixed())
 	s.check(s.Standby, two...).want(t, state.Holding).because(t, ownAnswer+"; raising 172.16.0.5 as well")
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5, s.Standby)
@@ -263,7 +263,7 @@ func TestChainOfStandbys(t *testing.T) {
 	s.check(s.Second, withVIP...).want(t, state.Elsewhere)
 	s.wantOnly(s.Standby, third)
 
-	// All of them find it dead in the same moment.
+	// All of them find it down in the same moment.
 	s.must(s.Standby.PowerOff())
 	holder := s.race(checks{s.Second: withVIP, third: watchVIP})
 	s.wantOnly(holder, third)

@@ -61,7 +61,7 @@ func TestClientFollowsATakeover(t *testing.T) {
 			}
 			// And it stays so.
 			lost := 0
-			for _, b := range v.Beats() {
+			for _, b := range v.Samples() {
 				if b.At.After(first) && !b.OK {
 					lost++
 				}

@@ -258,8 +258,8 @@ func TestReadmeFile(t *testing.T) {
 }
 
 func TestReadmeTakeover(t *testing.T) {
-	shown, letter, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
-	shown, letter = indented(shown), indented(letter)
+	shown, email, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
+	shown, email = indented(shown), indented(email)
 	command, said, _ := strings.Cut(shown, "\n")
 	said, code, _ := strings.Cut(said, "# echo $?\n")
 	said = strings.NewReplacer("3s apart", "100ms apart", "waiting 20s", "waiting 1s", "52:54:00:", "02:00:00:").Replace(said)
@@ -277,11 +277,11 @@ func TestReadmeTakeover(t *testing.T) {
 		t.Errorf("exit code %s, README.md has %s", got, code)
 	}
 	var got string
-	for _, l := range s.letters(s.Standby) {
+	for _, l := range s.emails(s.Standby) {
 		got += "Subject: " + l.subject + "\n\n" + l.body
 	}
 	clock := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|\d{8}T\d{6}Z-[A-Z2-7]{8}`)
-	if diff := cmp.Diff(clock.ReplaceAllString(letter, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
+	if diff := cmp.Diff(clock.ReplaceAllString(email, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
 		t.Errorf("the mail (-README.md +got):\n%s", diff)
 	}
 }

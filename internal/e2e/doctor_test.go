@@ -35,8 +35,8 @@ func (s *scene) doctor(args ...string) (stdout string, code int) {
 // ill are the lines that are not ok, each with what to do behind it.
 func ill(stdout string) (lines []string) {
 	for line := range strings.Lines(stdout) {
-		switch text, mend := strings.CutPrefix(strings.TrimSpace(line), "→ "); {
-		case mend:
+		switch text, fix := strings.CutPrefix(strings.TrimSpace(line), "→ "); {
+		case fix:
 			lines[len(lines)-1] += " → " + text
 		case !strings.HasPrefix(line, "ok "):
 			lines = append(lines, strings.Join(strings.Fields(line), " "))

@@ -125,10 +125,10 @@ func TestKilledInAHandOver(t *testing.T) {
 		s := side(t)
 		s.returned(failback...)
 		s.check(s.Standby, failback...).want(t, state.Holding)
-		holder, last, letter := s.Standby, state.Holding, tookNothing
+		holder, last, email := s.Standby, state.Holding, tookNothing
 		if k.taken {
 			s.takesWhenFree(s.Primary, vip4)
-			holder, last, letter = s.Primary, state.OK, released
+			holder, last, email = s.Primary, state.OK, released
 		}
 		check := s.follow(s.Standby, failback...)
 		after := k.after + rand.N(400*time.Millisecond)
@@ -152,7 +152,7 @@ func TestKilledInAHandOver(t *testing.T) {
 			t.Errorf("outcome %q: %s", first.Outcome, first.Reason)
 		}
 		s.wantOn(vip4, holder)
-		for _, subject := range []string{tookOver, letter} {
+		for _, subject := range []string{tookOver, email} {
 			ids, copies := map[string]bool{}, 0
 			for _, l := range s.mail.all() {
 				if l.subject == subject {
@@ -161,18 +161,18 @@ func TestKilledInAHandOver(t *testing.T) {
 				}
 			}
 			if len(ids) != 1 || copies > 2 {
-				t.Errorf("the letter %q has come %d times, with %d ids", subject, copies, len(ids))
+				t.Errorf("the email %q has come %d times, with %d ids", subject, copies, len(ids))
 			}
 		}
 		rec := s.record(s.Standby)
 		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 2 {
-			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Changes)
+			t.Errorf("intent %v, emails %v, history %+v", rec.Pending, rec.Outbox, rec.Changes)
 		}
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})
 }
 
-func TestPrimaryIsBackIsToldOnce(t *testing.T) {
+func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
 	s := newScene(t)
 	args := append(slices.Clone(withVIP), "--rise", "2")
@@ -256,7 +256,7 @@ func TestIsolatedStandby(t *testing.T) {
 		e := s.check(s.Standby, args...).want(t, state.Released).because(t, gaveUp)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		if e.MailWaiting != 1 {
-			t.Errorf("%d letters wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails wait, want 1", e.MailWaiting)
 		}
 		s.wantHeld(s.Standby, vip4, 0)
 		s.must(s.Standby.Plug())

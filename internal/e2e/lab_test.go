@@ -221,12 +221,12 @@ func (s *scene) watch(a netip.Addr) *lab.Trace {
 
 // mailbox is a mail server that keeps what it gets.
 type mailbox struct {
-	mu      sync.Mutex
-	letters []letter
+	mu     sync.Mutex
+	emails []email
 }
 
-// letter is one mail, to one recipient.
-type letter struct {
+// email is one mail, to one recipient.
+type email struct {
 	to, subject, id, body string
 	header                mail.Header
 }
@@ -246,15 +246,15 @@ func (s *scene) serveMail(h *lab.Host) *mailbox {
 	return m
 }
 
-// all are the letters so far.
-func (m *mailbox) all() []letter {
+// all are the emails so far.
+func (m *mailbox) all() []email {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.letters)
+	return slices.Clone(m.emails)
 }
 
 // want fails the test unless exactly these subjects have come, in any order.
-func (m *mailbox) want(t testing.TB, subjects ...string) []letter {
+func (m *mailbox) want(t testing.TB, subjects ...string) []email {
 	t.Helper()
 	all := m.all()
 	var got []string
@@ -291,7 +291,7 @@ func (s *session) Data(r io.Reader) error {
 	s.box.mu.Lock()
 	defer s.box.mu.Unlock()
 	for _, to := range s.to {
-		s.box.letters = append(s.box.letters, letter{
+		s.box.emails = append(s.box.emails, email{
 			to: to, subject: msg.Header.Get("Subject"), id: msg.Header.Get("Message-ID"), body: body.String(), header: msg.Header,
 		})
 	}

@@ -16,7 +16,7 @@ import (
 // An alias with a lease: it goes when nobody renews it.
 
 // The shortest lease that the hasty settings allow is twice 12.5 s, which is
-// a round of theirs and a rival that is waited for.
+// a round of theirs and a conflicting host that is waited for.
 var leased = append(slices.Clone(withVIP), "--lease", "25s")
 
 const leaseOf = 25 * time.Second
@@ -174,8 +174,8 @@ func TestLeaseThatIsSetAndRemovedWhileHolding(t *testing.T) {
 	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby")
 }
 
-// What somebody has raised by hand is not ours to put an end to.
-func TestLeaseOfWhatWasRaisedByHand(t *testing.T) {
+// An address that was added manually never gets an end.
+func TestLeaseOfAManuallyAddedAddress(t *testing.T) {
 	s := newScene(t)
 	s.returned(leased...)
 	s.run(s.Standby, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")

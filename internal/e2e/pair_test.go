@@ -21,7 +21,7 @@ import (
 
 const tookOver4 = "172.16.0.2 is down! web: took over 172.16.0.1 on "
 
-func TestFiftyTimesTwoStandbysFindThePrimaryDeadInTheSameMoment(t *testing.T) {
+func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 	labs, rounds := 2, 2
 	if lab.LongRun() {
 		labs, rounds = 10, 5
@@ -143,17 +143,17 @@ func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
 	s.wantOn(vip4, s.Second)
 }
 
-// A standby that only looks goes first by its MAC, but will never take the
+// A standby that only observes has precedence by its MAC, but will never take the
 // address: it must not be waited for.
-func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
-	type looker struct {
+func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
+	type observer struct {
 		name    string
 		args    []string
 		prepare func(*scene)
 		want    state.Outcome
 	}
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
-	lookers := []looker{
+	observers := []observer{
 		{name: "dry run", args: append(slices.Clone(both), "--dry-run"), want: state.TookOver},
 		{name: "no witness answers", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
 		{
@@ -165,7 +165,7 @@ func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
 			prepare: func(s *scene) { s.pause(s.Standby) },
 		},
 	}
-	share(t, lookers, func(l looker) string { return l.name }, func(t *testing.T, l looker) {
+	share(t, observers, func(l observer) string { return l.name }, func(t *testing.T, l observer) {
 		s := side(t)
 		if l.prepare != nil {
 			l.prepare(s)
@@ -195,7 +195,7 @@ func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
 }
 
 // A lower MAC asks for the address, and does not take it: it may have been
-// refused what it wanted, or have died. It is waited for, but not for ever.
+// refused what it wanted, or have died. It is waited for, but not forever.
 func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	type prober struct {
@@ -225,9 +225,9 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	})
 }
 
-// The primary probes for what is its own when it boots. It goes first even
+// The primary probes for what is its own when it boots. It has precedence even
 // when its MAC is the higher one: here the standby is Client, the lowest.
-func TestPrimaryThatProbesGoesFirst(t *testing.T) {
+func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) (*scene, *running) {
 		s := newScene(t)
@@ -376,7 +376,7 @@ func (s *scene) wantOneTakeover(first, second ended) (winner *lab.Host) {
 	return winner
 }
 
-// wantTakeoverMails fails the test unless so many letters told of a takeover.
+// wantTakeoverMails fails the test unless so many emails report a takeover.
 func (s *scene) wantTakeoverMails(n int) {
 	s.t.Helper()
 	got := 0
@@ -386,7 +386,7 @@ func (s *scene) wantTakeoverMails(n int) {
 		}
 	}
 	if got != n {
-		s.t.Errorf("%d letters tell of a takeover, want %d: %+v", got, n, s.mail.all())
+		s.t.Errorf("%d emails report a takeover, want %d: %+v", got, n, s.mail.all())
 	}
 }
 

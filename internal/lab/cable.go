@@ -74,7 +74,7 @@ func (h *Host) PowerOn() error {
 }
 
 // settle waits until no IPv6 address is tentative: without duplicate address detection too they are so for some ms,
-// and solicitations for them are ignored. Those that another machine has stay so for ever.
+// and solicitations for them are ignored. Those that another machine has stay so forever.
 func (h *Host) settle() error {
 	for range 500 {
 		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative", "-dadfailed")

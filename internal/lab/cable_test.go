@@ -228,18 +228,18 @@ func TestLossTakesPingsAndARP(t *testing.T) {
 	ok(t, l.Second.Lose(10)) // another host's loss is another table
 	trace, err := l.Client.Watch(l.Primary.Addr4().Prev(), time.Millisecond)
 	ok(t, err)
-	for len(trace.Beats()) < 200 {
+	for len(trace.Samples()) < 200 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	answered := 0
-	beats := trace.Stop()
-	for _, b := range beats {
+	samples := trace.Stop()
+	for _, b := range samples {
 		if b.OK {
 			answered++
 		}
 	}
-	if share := answered * 100 / len(beats); share < 30 || share > 70 {
-		t.Errorf("%d %% of %d pings answered at 50 %% loss", share, len(beats))
+	if share := answered * 100 / len(samples); share < 30 || share > 70 {
+		t.Errorf("%d %% of %d pings answered at 50 %% loss", share, len(samples))
 	}
 }
 

@@ -119,7 +119,7 @@ func (h *Host) err(err error) error {
 
 func (h *Host) off() error { return h.err(errors.New("its power is off")) }
 
-// Do calls f on a thread that is in the host's network namespace. Sockets that f opens are in there for ever and
+// Do calls f on a thread that is in the host's network namespace. Sockets that f opens are in there forever and
 // may be used by any goroutine. Goroutines that f starts are not in there, and files and the host name are those of
 // this process.
 func (h *Host) Do(f func() error) error {

@@ -13,9 +13,9 @@ import (
 )
 
 // Pairs that watch each other by the virtual IP itself, and more than one
-// standby behind a primary.
+// standby for a primary.
 
-// watchVIP are settings whose host is the virtual IP: whoever has it is the
+// watchVIP are settings whose host is the virtual IP: the holder is the
 // primary.
 var watchVIP = set(withVIP, "--host", "172.16.0.1")
 
@@ -212,7 +212,7 @@ func TestThreeStandbys(t *testing.T) {
 	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
 	s.mail.want(t, tookOver, back)
 
-	// Who served dies: nobody serves, and nobody takes anything from a primary
+	// The holder goes down: no host serves, and none takes anything from a primary
 	// that answers.
 	s.must(s.Standby.PowerOff())
 	for _, h := range []*lab.Host{s.Second, third} {
@@ -247,7 +247,7 @@ func TestThreeStandbys(t *testing.T) {
 	s.wantOnly(last, third)
 }
 
-// The third watches nobody but who serves, behind two of which one watches the
+// The third watches only the holder, after two of which one watches the
 // other.
 func TestChainOfStandbys(t *testing.T) {
 	s := newScene(t)
@@ -342,7 +342,7 @@ func (s *scene) race(all checks) (winner *lab.Host) {
 	return winner
 }
 
-// wantOnly fails the test unless one host has the virtual IP, or nobody, the
+// wantOnly fails the test unless one host has the virtual IP, or none, the
 // third standby included.
 func (s *scene) wantOnly(holder, third *lab.Host) {
 	s.t.Helper()

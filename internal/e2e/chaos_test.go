@@ -129,7 +129,7 @@ func (c *chaos) log(format string, args ...any) {
 }
 
 // dies and lives say what is known of the primary, before it dies and after it
-// has come back: in between nobody can count on it.
+// has come back: in between its state is undefined.
 func (c *chaos) dies() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -338,7 +338,7 @@ func (c *chaos) audit(r *rand.Rand) {
 	}
 	c.loseNothing()
 
-	// Three checks may go by until somebody has the address, if nobody had.
+	// Three checks may pass until a host has the address, if none had it.
 	for n := range 3 {
 		var checks sync.WaitGroup
 		for _, h := range c.standbys {
@@ -469,7 +469,7 @@ func (c *chaos) end() {
 }
 
 // post is a mail server with moods: it is closed, silent, rude (hangs up at
-// once), forgetful (takes an email and hangs up without a word), or well. What
+// once), forgetful (takes an email and hangs up without a reply), or well. What
 // it gets comes into the scene's mailbox.
 type post struct {
 	c    *chaos

@@ -92,7 +92,7 @@ func TestConflictWhileHolding(t *testing.T) {
 	})
 }
 
-// Both took it over, for neither heard the other: a switch port was out. When
+// Both took it over, since neither received the other's frames: a switch port was out. When
 // it is in again each of them sees a conflicting host.
 func TestTwoHoldersNeverBothRelease(t *testing.T) {
 	type order struct {
@@ -402,14 +402,14 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		}
 	}
 
-	// Nothing is raised beside it while no witness answers, nor by a pause.
+	// Nothing is raised beside it while no witness replies, and not during a pause.
 	s.check(s.Standby, set(three, "--witness", "172.16.0.77")...).want(t, state.TakeoverFailed).
 		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; 172.16.0.5 is missing, and no witness answers")
 	s.pause(s.Standby)
 	s.check(s.Standby, three...).want(t, state.Holding)
 	s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
 
-	// Somebody else has it meanwhile.
+	// Another host has it meanwhile.
 	s.must(fixed())
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, three...).want(t, state.TakeoverFailed).

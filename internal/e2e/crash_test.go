@@ -21,7 +21,7 @@ import (
 )
 
 // A check that is killed, at whatever step, is finished by the next: the
-// virtual IP stands once, the mail comes once.
+// virtual IP is assigned once, the email comes once.
 
 const (
 	tookOver = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
@@ -178,7 +178,7 @@ func TestKilledWhileAReleaseIsMailed(t *testing.T) {
 }
 
 // newRelease is a standby that has taken over when a machine with a lower MAC
-// takes the virtual IP as well: the next check gives it up.
+// takes the virtual IP as well: the next check releases it.
 func newRelease(t *testing.T, args []string) (*scene, []string) {
 	t.Helper()
 	s := newScene(t)
@@ -721,7 +721,7 @@ func (s *scene) wantCopies(args []string, subject string, copies int) {
 }
 
 // wantWrittenDown fails the test unless the standby has that role and that
-// history, with nothing left to do, and nothing left behind.
+// history, with nothing pending and no leftovers.
 func (s *scene) wantWrittenDown(role state.Role, changes ...state.Outcome) {
 	s.t.Helper()
 	rec := s.record(s.Standby)

@@ -15,7 +15,7 @@ import (
 	"pingover/state"
 )
 
-// crontab.example, as it stands, with what it stands on: the installed
+// crontab.example, unchanged, with what it needs: the installed
 // program, sendmail, and Debian's cron.
 
 // job is a line of a user's crontab that runs something: five fields for the
@@ -218,7 +218,7 @@ func (c *crond) stop() (said string) {
 	return c.said.String()
 }
 
-// idle says whether no job runs, nor its output is being mailed.
+// idle says whether no job runs and no output is being mailed.
 func (c *crond) idle() bool {
 	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.cmd.Process.Pid))
 	c.s.must(err)

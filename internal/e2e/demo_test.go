@@ -8,7 +8,7 @@ import (
 	"pingover/internal/lab"
 )
 
-// The demo by its command; what it tells is tested where it is written.
+// The demo by its command; internal/demo tests its text.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -16,7 +16,7 @@ import (
 )
 
 // What the state directory may do to a check. Whatever it is, a primary that is down
-// is taken over, and the operator hears of it.
+// is taken over, and the operator is notified.
 
 const stateDir = "/var/lib/pingover"
 
@@ -147,7 +147,7 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 		"binary":    "head -c 100000 /dev/urandom >web.pause",
 		"no access": "echo later >web.pause; chmod 0 web.pause",
 	} {
-		// It is an hour, the longest that nobody asked for.
+		// It is an hour, the default.
 		for ago, paused := range map[string]bool{"0 minutes ago": true, "59 minutes ago": true, "61 minutes ago": false} {
 			s.inStateDir(write + "; touch -d '" + ago + "' web.pause")
 			if e := s.check(s.Standby, swift...).want(t, state.OK); e.Paused != paused || e.stderr != "" {

@@ -57,14 +57,14 @@ func TestReadmeCodes(t *testing.T) {
 	readmeTable(t, "codes", b.String())
 }
 
-// readmeTable fails the test unless this is what stands between the marks of
+// readmeTable fails the test unless this is the text between the marks of
 // that name in README.md. With UPDATE=1 it will.
 func readmeTable(t *testing.T, name, want string) {
 	t.Helper()
 	made(t, "README.md", "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n", want)
 }
 
-// made fails the test unless this is what stands between two lines of a file.
+// made fails the test unless this is the text between two lines of a file.
 // With UPDATE=1 it will.
 func made(t *testing.T, file, open, end, want string) {
 	t.Helper()
@@ -245,7 +245,7 @@ func TestReadmeCommands(t *testing.T) {
 }
 
 // The takeover that README.md shows happens in the lab, in fewer seconds, and is
-// told in the same words.
+// reported in the same words.
 // The file of README.md is one.
 func TestReadmeFile(t *testing.T) {
 	_, file, _ := strings.Cut(readmeSection(t, "The file"), "\n    defaults:")

@@ -32,7 +32,7 @@ func (s *scene) doctor(args ...string) (stdout string, code int) {
 	return regexp.MustCompile(`was [0-9]+s ago`).ReplaceAllString(text, "was Ns ago"), cmd.ProcessState.ExitCode()
 }
 
-// ill are the lines that are not ok, each with what to do behind it.
+// ill are the lines that are not ok, each with its hint.
 func ill(stdout string) (lines []string) {
 	for line := range strings.Lines(stdout) {
 		switch text, fix := strings.CutPrefix(strings.TrimSpace(line), "→ "); {

@@ -36,7 +36,7 @@ func TestFailback(t *testing.T) {
 	own := s.watchFrom(s.Primary.Addr4())
 	view := s.watchFrom(vip4)
 	tenure := s.tenure(vip4, s.Standby, s.Primary)
-	stays := s.staysBehindItsPort(s.Primary)
+	stays := s.staysAtItsPort(s.Primary)
 
 	s.check(s.Standby, failback...).want(t, state.Holding).because(t, answers)
 	e := s.check(s.Standby, failback...).want(t, state.Released).because(t, handedOver)
@@ -189,12 +189,12 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantReply(back, tookOver)
 
-	// It brings the address up itself, and says no word of it.
+	// It brings the address up itself, without an announcement.
 	heard := s.sniff(s.Client)
 	own := s.watchFrom(s.Primary.Addr4())
 	view := s.watchFrom(vip4)
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
-	stays := s.staysBehindItsPort(s.Primary)
+	stays := s.staysAtItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
 		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
 	view.follows(s.Primary, time.Now())
@@ -210,7 +210,7 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	s.mail.want(t, tookOver, back, released)
 }
 
-// The standby that holds the address is cut off, and nobody is there to tell
+// The standby that holds the address is isolated, and nothing is left to tell
 // it that another has taken over.
 func TestIsolatedStandby(t *testing.T) {
 	const gaveUp = "no witness has answered in two checks in a row, nor does 172.16.0.2: this machine is cut off, and gives up 172.16.0.1"
@@ -284,7 +284,7 @@ func (s *scene) returned(args ...string) {
 	s.backWithout(vip4, vip6)
 }
 
-// backWithout switches the primary on. Its virtual IPs are gone before anybody
+// backWithout switches the primary on. Its virtual IPs are gone before any host
 // has asked for them.
 func (s *scene) backWithout(addrs ...netip.Addr) {
 	s.t.Helper()
@@ -294,7 +294,7 @@ func (s *scene) backWithout(addrs ...netip.Addr) {
 	}
 }
 
-// takesWhenFree makes a host raise an address when nobody has answered for it
+// takesWhenFree makes a host add an address once it has not been in use
 // for a while, as a script over there would.
 func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 	s.t.Helper()
@@ -386,7 +386,7 @@ func (n *tenure) note(h *lab.Host, has bool) {
 	}
 }
 
-// vacant is the longest that nobody had it so far.
+// vacant is the longest time so far that it was unassigned.
 func (n *tenure) vacant() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -415,16 +415,16 @@ func (n *tenure) when(times map[*lab.Host]time.Time, h *lab.Host, did string) ti
 	return times[h]
 }
 
-// staysBehindItsPort looks again and again where the switch sends what is for
+// staysAtItsPort looks again and again where the switch sends what is for
 // a host; what it returns fails the test when that was ever anywhere else.
-func (s *scene) staysBehindItsPort(h *lab.Host) (compare func()) {
+func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 	s.t.Helper()
 	end := make(chan struct{})
 	elsewhere, looks := map[string]int{}, 0
 	var looking sync.WaitGroup
 	looking.Go(func() {
 		for {
-			there, err := s.Behind(h.MAC())
+			there, err := s.PortOf(h.MAC())
 			switch {
 			case err != nil:
 				s.t.Error(err)

@@ -15,10 +15,10 @@ import (
 	"pingover/state"
 )
 
-// What a check stands on: this machine's own cable, routes, names and rights,
+// What a check depends on: this machine's own cable, routes, names and rights,
 // and the command line. A local fault never counts as a primary that is down.
 
-// patient would wait long for a second round: whoever ends soon has not
+// patient would wait long for a second round: a check that ends soon has not
 // begun one.
 var patient = set(withVIP, "--retry-wait", "1m")
 
@@ -188,7 +188,7 @@ func TestHostByName(t *testing.T) {
 		t.Errorf("host %q at %q", e.Host, e.Address)
 	}
 
-	// The name is gone, and the name server says nothing.
+	// The name is gone, and the name server does not reply.
 	s.run(s.Standby, "sh", "-c", "sed -i /primary.example/d /etc/hosts; echo nameserver 172.16.0.77 >/etc/resolv.conf")
 	const said = `resolve "primary.example": no answer from the name servers within 5s; going on with its last good address, 172.16.0.2`
 	e = s.follow(s.Standby, args...).wait().want(t, state.OK).atOnce(t)
@@ -355,7 +355,7 @@ func (s *scene) lock(h *lab.Host, name string) (unlock func()) {
 	}
 }
 
-// The standby hears everybody, and nobody hears it. Whom it hears proves nothing
+// The standby receives all frames, and none of its own arrives. What it receives proves nothing
 // then: a gateway asks for its other clients all the time.
 func TestStandbyThatCannotSend(t *testing.T) {
 	s := newScene(t)

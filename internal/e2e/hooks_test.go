@@ -17,7 +17,7 @@ import (
 )
 
 // The operator's own commands around a switch, as real processes: what they
-// are told, and what becomes of those that misbehave.
+// get, and what happens to those that misbehave.
 
 // log is a file to which hooks write what they saw.
 type log struct {
@@ -70,7 +70,7 @@ func (s *scene) wantGone(pid int) {
 }
 
 // wantNothingDone fails the test unless the standby's record says that it
-// stands by and never did anything else, and nothing is left behind.
+// is a standby that never did anything else, without leftovers.
 func (s *scene) wantNothingDone() {
 	s.t.Helper()
 	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Changes) > 0 {

@@ -167,7 +167,7 @@ func (e ended) because(t testing.TB, reason string) ended {
 	return e
 }
 
-// held counts how often an address stands on a host, by the kernel.
+// held counts how often the kernel of a host has an address.
 func (s *scene) held(h *lab.Host, a netip.Addr) int {
 	s.t.Helper()
 	out, err := h.Run("ip", "-o", "addr", "show", "to", a.String())
@@ -177,7 +177,7 @@ func (s *scene) held(h *lab.Host, a netip.Addr) int {
 	return strings.Count(out, "\n")
 }
 
-// wantHeld fails the test unless the address stands exactly so often on each.
+// wantHeld fails the test unless the host has the address exactly so often.
 func (s *scene) wantHeld(h *lab.Host, a netip.Addr, n int) {
 	s.t.Helper()
 	if got := s.held(h, a); got != n {

@@ -13,7 +13,7 @@ import (
 	"pingover/state"
 )
 
-// An alias with a lease: it goes when nobody renews it.
+// An alias with a lease: the kernel removes it when it is not renewed.
 
 // The shortest lease that the hasty settings allow is twice 12.5 s, which is
 // a round of theirs and a conflicting host that is waited for.
@@ -238,7 +238,7 @@ func TestLeaseThatCannotBe(t *testing.T) {
 	})
 }
 
-// lease is how much longer an address stands on a host, by the kernel.
+// lease is the remaining lifetime of an address in a host's kernel.
 func (s *scene) lease(h *lab.Host, a netip.Addr) time.Duration {
 	s.t.Helper()
 	var links []struct {

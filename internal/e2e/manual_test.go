@@ -174,7 +174,7 @@ func TestManualReleaseOfNothing(t *testing.T) {
 	s.check(s.Standby, swift...).want(t, state.TookOver) // nothing rests
 }
 
-// After a release nothing is taken over until somebody wants it.
+// After a manual release nothing is taken over until the operator allows it.
 func TestAfterAManualRelease(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(s *scene){
@@ -456,7 +456,7 @@ func TestManualCommandWithoutRights(t *testing.T) {
 	}
 }
 
-// user is somebody without rights.
+// user has no rights.
 const user = "65534"
 
 // asUser runs the program as an ordinary user from now on, with these
@@ -481,8 +481,8 @@ func (s *scene) asUser(capabilities ...string) {
 	s.through(append(words, "env", "HOME=/run/nobody", "XDG_STATE_HOME=")...)
 }
 
-// A hand-over that is killed while nobody has the address is finished by the
-// next check, whoever has it by then.
+// A hand-over that is killed while the address is unassigned is finished by the
+// next check, whichever host has it by then.
 func TestKilledDuringAHandOver(t *testing.T) {
 	t.Parallel()
 	const handing = "for somebody to answer for 172.16.0.1"

@@ -147,7 +147,7 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 	wantOutcomes(t, reports, "mail blocked", "web ok", "client ok", "db holding", "second ok")
 }
 
-// Neither a name server that says nothing nor an operator's slow command keeps
+// A name server that does not reply, or an operator's slow command, does not keep
 // the other clusters waiting.
 func TestASlowClusterDelaysNoOther(t *testing.T) {
 	s := newScene(t)
@@ -254,7 +254,7 @@ func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 	}
 }
 
-// The file that the packages bring along is right as it stands.
+// The file that the packages install is valid as it is.
 func TestTheReferenceFileIsRead(t *testing.T) {
 	text, err := os.ReadFile("pingover.example.yaml")
 	if err != nil {

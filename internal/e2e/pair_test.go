@@ -49,7 +49,7 @@ func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 	})
 	t.Logf("outcomes %v, the longest run took %s", ends, longest)
 	// The probes decide it before anything is raised; that both raise it and
-	// one gives it up again is for the rare moment that they do not cover.
+	// one releases it again is for the rare moment that they do not cover.
 	both := 0
 	for end, n := range ends {
 		if strings.Contains(end, string(state.Blocked)) {
@@ -122,7 +122,7 @@ func checkPairs(t *testing.T, cases []pairCase) {
 	})
 }
 
-// What two standbys lose that do not ask whether somebody has the address:
+// What two standbys lose that do not ask whether the address is in use:
 // in the same moment both take it, and keep it. Only who comes when the other
 // has it finds that out, by ping.
 func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
@@ -255,7 +255,7 @@ func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 }
 
 // A booting machine checks for a second or two whether its IPv6 addresses are
-// free, and gives up for good those for which it hears a probe, or an answer.
+// free, and abandons those for which it receives a probe or a reply.
 func TestPrimaryThatBootsDuringTheCheckAndIPv6(t *testing.T) {
 	only6 := set(hasty, "--host", "2001:db8::2", "--vip", "2001:db8::1", "--witness", "2001:db8::254", "--count", "5", "--interval", "700ms")
 	type boot struct {

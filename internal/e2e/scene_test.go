@@ -855,7 +855,7 @@ func (s *scene) untouched(h *lab.Host) (compare func()) {
 	}
 }
 
-// wantOn fails the test unless the address stands once on each of the hosts,
+// wantOn fails the test unless the address is assigned once on each of the hosts,
 // and nowhere else.
 func (s *scene) wantOn(a netip.Addr, hosts ...*lab.Host) {
 	s.t.Helper()

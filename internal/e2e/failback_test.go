@@ -442,10 +442,14 @@ func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 			}
 		}
 	})
-	return sync.OnceFunc(func() {
-		s.t.Helper()
+	stop := sync.OnceFunc(func() {
 		close(end)
 		looking.Wait()
+	})
+	s.t.Cleanup(stop) // before the lab is closed
+	return sync.OnceFunc(func() {
+		s.t.Helper()
+		stop()
 		if len(elsewhere) > 0 {
 			s.t.Errorf("in %d looks the switch sent what is for %s to %v", looks, h.Name(), elsewhere)
 		}

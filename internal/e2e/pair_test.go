@@ -455,8 +455,10 @@ func (s *scene) probe(h *lab.Host, every time.Duration, addrs ...netip.Addr) (st
 			}
 		}
 	})
-	return sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		close(end)
 		probing.Wait()
 	})
+	s.t.Cleanup(stop) // before the lab is closed
+	return stop
 }

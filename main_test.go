@@ -19,16 +19,18 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	"pingover/internal/run"
 )
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", quickExit)
-	syscall.Umask(0o022) // root refuses what others could have written
+	os.Setenv("LC_ALL", "C.UTF-8") // of the arrows and dots that are expected
+	syscall.Umask(0o022)           // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
-		"pingover-asleep": func() { run(new(failover.Machine), sleep) },
-		"pingover-acting": func() { run(new(failover.Machine), act) },
-		"pingover-fluent": func() { run(new(failover.Machine), talk) },
+		"pingover-asleep": func() { execute(new(failover.Machine), sleep) },
+		"pingover-acting": func() { execute(new(failover.Machine), act) },
+		"pingover-fluent": func() { execute(new(failover.Machine), talk) },
 	})
 }
 
@@ -100,14 +102,14 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 
 // sleep is a check that waits for a signal.
 func sleep(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(run.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{}, context.Cause(ctx)
 }
 
 // act is a check that a signal meets while it acts.
 func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(run.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{Outcome: "took-over", Code: 11, Reason: "it had begun"}, nil
 }
@@ -115,7 +117,7 @@ func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Re
 // talk is a check that has much to say, and takes over.
 func talk(_ context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
 	for range 10 {
-		o.OnEvent(failover.Note{Text: "still here"})
+		o.OnEvent(run.Note{Text: "still here"})
 	}
 	return failover.Report{Outcome: "took-over", Code: 11}, nil
 }

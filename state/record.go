@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// MaxChanges is how many changes the record keeps: the newest.
-const MaxChanges = 100
-
 // Role is what this machine is to the cluster, by its own record. What is
 // held is never read from here but from the kernel.
 type Role string
@@ -47,9 +44,9 @@ type Record struct {
 	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
 	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
 	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
-	// Settings are the cluster's, as they were given at the last check: manual
-	// commands need no more than its name.
-	Settings map[string][]string `json:"settings"`
+	// Settings are in a record of the first edition only: Save moves them into
+	// NAME.settings, where others cannot read them.
+	Settings map[string][]string `json:"settings,omitempty"`
 }
 
 // PendingHook is a hook that belongs to a change that is written down already.
@@ -70,9 +67,10 @@ const (
 type Alias struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Interface string       `json:"interface"`
-	Label     string       `json:"label"`  // "" when raised without one, or not by us
-	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
-	Until     time.Time    `json:"until"`  // when its lease runs out; zero where it has none
+	Label     string       `json:"label"`               // "" when raised without one, or not by us
+	Raised    bool         `json:"raised"`              // raised by us, and not lowered by us since
+	Until     time.Time    `json:"until"`               // when its lease runs out; zero where it has none
+	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
 
 // Check is how a check ended.
@@ -180,9 +178,9 @@ type Holder struct {
 // whole is a copy of the record in which no list of the evidence is nil.
 func (r *Record) whole() *Record {
 	c := *r
-	c.Changes = slices.Clone(r.Changes)
-	for i := range c.Changes {
-		c.Changes[i].Evidence = c.Changes[i].Evidence.whole()
+	c.Recent = slices.Clone(r.Recent)
+	for i := range c.Recent {
+		c.Recent[i].Evidence = c.Recent[i].Evidence.whole()
 	}
 	if r.Pending != nil {
 		pending := *r.Pending
@@ -224,4 +222,9 @@ type Message struct {
 	To        []string  `json:"to"` // who has not had it yet
 	Subject   string    `json:"subject"`
 	Body      string    `json:"body"`
+	Cluster   string    `json:"cluster,omitempty"`
+	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	// Of a message about dropped ones: how many, and the time of the oldest.
+	Dropped      int       `json:"dropped,omitempty"`
+	DroppedSince time.Time `json:"dropped_since,omitzero"`
 }

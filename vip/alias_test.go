@@ -507,7 +507,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 
 func wantDefaultRoute(t *testing.T) {
 	t.Helper()
-	if gateway, ok, err := Gateway("eth0", false); !ok || err != nil {
+	if gateway, ok, err := Gateway("eth0", false, netip.Addr{}); !ok || err != nil {
 		t.Errorf("the default route has gone: %v, %v, %v", gateway, ok, err)
 	}
 }

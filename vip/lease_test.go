@@ -202,7 +202,7 @@ func TestLeasedAddressIsNoSource(t *testing.T) {
 			fine(t, err)
 			for _, when := range []string{"raised", "renewed"} {
 				for target, want := range targets {
-					route, err := RouteTo(netip.MustParseAddr(target))
+					route, err := RouteTo(netip.MustParseAddr(target), netip.Addr{})
 					fine(t, err)
 					if route.Source != netip.MustParseAddr(want) {
 						t.Errorf("%s: source %v to %s, want %s", when, route.Source, target, want)

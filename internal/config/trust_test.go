@@ -58,7 +58,7 @@ func TestTheWayToTheFileIsRootsToo(t *testing.T) {
 	}
 	t.Chdir(at("safe"))
 
-	const names = ", and the file names commands that root runs; when you know what is in it, move it into /etc, or: "
+	const names = ", and the file names commands that root runs; after reviewing it, move it into /etc, or: "
 	writable := func(name, mode, quoted string) string {
 		return "the directory " + at(name) + " can be written to by others (" + mode + ")" + names + "chmod go-w " + quoted
 	}

@@ -19,10 +19,12 @@ import (
 // primary.
 var watchVIP = set(withVIP, "--host", "172.16.0.1")
 
-const (
-	tookPair  = "172.16.0.1 is down! web: took over 172.16.0.1 on "
-	ownAnswer = "holding 172.16.0.1; 172.16.0.1 could not be asked: 172.16.0.1 is on this machine now, so a ping would answer itself"
-)
+const ownAnswer = "holding 172.16.0.1; 172.16.0.1 could not be asked: 172.16.0.1 is on this machine now, so a ping would answer itself"
+
+// tookPair is the subject about a takeover by the host.
+func tookPair(host string) string {
+	return "[pingover] web: 172.16.0.1 is down! " + host + " took over 172.16.0.1"
+}
 
 func TestSymmetricalPair(t *testing.T) {
 	type pair struct {
@@ -46,7 +48,7 @@ func TestSymmetricalPair(t *testing.T) {
 		quiet := func(holder, other *lab.Host) {
 			t.Helper()
 			held := s.start(holder, watchVIP...)
-			s.check(other, watchVIP...).want(t, state.OK).because(t, "172.16.0.1 answers")
+			s.check(other, watchVIP...).want(t, state.OK).because(t, "172.16.0.1 replies")
 			if e := held().want(t, state.Holding).because(t, ownAnswer); len(e.Commands) > 0 {
 				t.Errorf("commands: %s", e.stdout)
 			}
@@ -71,7 +73,7 @@ func TestSymmetricalPair(t *testing.T) {
 			view := s.watchFrom(vip4)
 			cut := time.Now()
 			s.must(holder.PowerOff())
-			s.check(other, watchVIP...).want(t, state.TookOver).because(t, "172.16.0.1 does not answer, nor does anybody for 172.16.0.1")
+			s.check(other, watchVIP...).want(t, state.TookOver).because(t, "172.16.0.1 does not reply, and 172.16.0.1 is not in use")
 			takeovers[other]++
 			view.follows(other, cut)
 			t.Logf("the client was without it for %s", view.Gap().Round(time.Millisecond))
@@ -98,7 +100,7 @@ func TestSymmetricalPair(t *testing.T) {
 			told[l.subject]++
 		}
 		for h, n := range takeovers {
-			if got, want := told[tookPair+h.Name()], min(n, 2); got != want { // what repeats again is gathered
+			if got, want := told[tookPair(h.Name())], min(n, 2); got != want { // what repeats again is gathered
 				t.Errorf("%d emails report %d takeovers of %s, want %d", got, n, h.Name(), want)
 			}
 		}
@@ -152,14 +154,14 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 	s.wantOn(vip5)
 	s.check(s.Standby, two...).want(t, state.TakeoverFailed)
 	s.must(fixed())
-	s.check(s.Standby, two...).want(t, state.Holding).because(t, ownAnswer+"; raising 172.16.0.5 as well")
+	s.check(s.Standby, two...).want(t, state.Holding).because(t, ownAnswer+"; assigning 172.16.0.5 as well")
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5, s.Standby)
 	for range 2 {
 		s.wantCommands(s.check(s.Standby, two...).want(t, state.Holding))
 	}
 	s.check(s.Second, two...).want(t, state.OK)
-	s.mail.want(t, "172.16.0.1 is down! web: takeover failed on standby: 172.16.0.5 not raised", "web: no takeover is failing any more on standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.1 is down! takeover failed: 172.16.0.5 not assigned on standby", "[pingover] web: RESOLVED: takeovers no longer fail on standby")
 }
 
 func TestThreeStandbysInTheSameMoment(t *testing.T) {
@@ -196,7 +198,7 @@ func TestThreeStandbys(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.TookOver)
 	for range 2 {
 		for _, h := range []*lab.Host{s.Second, third} {
-			s.check(h, args...).want(t, state.Elsewhere).because(t, "172.16.0.2 does not answer, and another standby serves 172.16.0.1")
+			s.check(h, args...).want(t, state.Elsewhere).because(t, "172.16.0.2 does not reply, and another standby serves 172.16.0.1")
 		}
 	}
 	s.wantOnly(s.Standby, third)
@@ -206,10 +208,10 @@ func TestThreeStandbys(t *testing.T) {
 	for range 3 {
 		s.check(s.Standby, args...).want(t, state.Holding).because(t, answers)
 		for _, h := range []*lab.Host{s.Second, third} {
-			s.check(h, args...).want(t, state.OK).because(t, "172.16.0.2 answers")
+			s.check(h, args...).want(t, state.OK).because(t, "172.16.0.2 replies")
 		}
 	}
-	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
+	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s.mail.want(t, tookOver, back)
 
 	// The holder goes down: no host serves, and none takes anything from a primary
@@ -218,10 +220,10 @@ func TestThreeStandbys(t *testing.T) {
 	for _, h := range []*lab.Host{s.Second, third} {
 		s.check(h, args...).want(t, state.OK)
 		for range 2 {
-			s.check(h, args...).want(t, state.Unserved).because(t, "172.16.0.2 answers, but nobody answers for 172.16.0.1")
+			s.check(h, args...).want(t, state.Unserved).because(t, "172.16.0.2 replies, but no machine has 172.16.0.1")
 		}
 	}
-	const unserved = "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"
+	const unserved = "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"
 	s.mail.want(t, tookOver, back, unserved, unserved)
 	s.wantOnly(nil, third)
 
@@ -259,7 +261,7 @@ func TestChainOfStandbys(t *testing.T) {
 	// Those that watch the primary are in time: the third notices nothing.
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
-	s.check(third, watchVIP...).want(t, state.OK).because(t, "172.16.0.1 answers")
+	s.check(third, watchVIP...).want(t, state.OK).because(t, "172.16.0.1 replies")
 	s.check(s.Second, withVIP...).want(t, state.Elsewhere)
 	s.wantOnly(s.Standby, third)
 
@@ -287,7 +289,7 @@ func TestChainOfStandbys(t *testing.T) {
 	s.must(s.Primary.PowerOn())
 	back := time.Now()
 	s.check(s.Standby, withVIP...).want(t, state.OK)
-	s.check(third, watchVIP...).want(t, state.Released).because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+	s.check(third, watchVIP...).want(t, state.Released).because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, back)
 	s.check(third, watchVIP...).want(t, state.OK)
 	s.wantOnly(s.Primary, third)

@@ -400,13 +400,13 @@ func (c *chaos) wantNothingLeftOver(h *lab.Host) {
 
 // remember collects the history, which keeps but the last hundred changes.
 func (c *chaos) remember(h *lab.Host, rec *state.Record) {
-	for _, change := range rec.Changes {
+	for _, change := range rec.Recent {
 		switch change.Outcome {
 		case state.TookOver:
 			c.tookOver[change.Event] = true
-			c.changes[change.Event] = told{change, h}
+			c.changes[change.Event] = told{change.Change, h}
 		case state.Released:
-			c.changes[change.Event] = told{change, h}
+			c.changes[change.Event] = told{change.Change, h}
 		}
 	}
 }

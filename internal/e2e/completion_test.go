@@ -8,7 +8,7 @@ func TestCompletionKnowsTheClustersOfTheMachine(t *testing.T) {
 	s.check(s.Standby, withVIP...)
 	complete := func(args ...string) string {
 		t.Helper()
-		out, err := s.command(s.Standby, append([]string{"completion", "clusters"}, args...)...).CombinedOutput()
+		out, err := s.command(s.Standby, append([]string{"__complete", "--", "status"}, append(args, "")...)...).CombinedOutput()
 		s.must(err)
 		return string(out)
 	}

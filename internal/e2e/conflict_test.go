@@ -18,7 +18,8 @@ import (
 
 // Another machine has what is held here: which one yields, and when.
 
-const released4 = "web: released 172.16.0.1 on "
+// released4 is the subject about a release by the host.
+func released4(host string) string { return "[pingover] web: " + host + " released 172.16.0.1" }
 
 func TestConflictWhileHolding(t *testing.T) {
 	alsoAt := func(mac string) string {
@@ -43,7 +44,7 @@ func TestConflictWhileHolding(t *testing.T) {
 		},
 		{
 			name: "higher MAC that goes away", peer: func(s *scene) *lab.Host { return s.Second }, leaves: true,
-			want: state.Holding, reason: "holding 172.16.0.1; 172.16.0.2 does not answer", waits: true,
+			want: state.Holding, reason: "holding 172.16.0.1; 172.16.0.2 does not reply", waits: true,
 		},
 	}, func(c conflict) string { return c.name }, func(t *testing.T, c conflict) {
 		s := side(t)
@@ -77,17 +78,17 @@ func TestConflictWhileHolding(t *testing.T) {
 			if len(heard.announcements(vip4)) == 0 {
 				t.Error("not announced when the conflict was over")
 			}
-			s.mail.want(t, tookOver4+"standby")
+			s.mail.want(t, tookOver4("standby"))
 			return
 		}
 		s.wantOn(vip4, peer)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		s.check(s.Standby, withVIP...).want(t, state.Elsewhere)
 		s.wantOn(vip4, peer)
-		s.mail.want(t, tookOver4+"standby", released4+"standby")
-		s.wantReply(released4+"standby", tookOver4+"standby")
-		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 2 {
-			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Changes)
+		s.mail.want(t, tookOver4("standby"), released4("standby"))
+		s.wantReply(released4("standby"), tookOver4("standby"))
+		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 2 {
+			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Recent)
 		}
 	})
 }
@@ -148,13 +149,13 @@ func TestTwoHoldersNeverBothRelease(t *testing.T) {
 		s.wantAtRest(vip4, withVIP...)
 		view.follows(holder, since)
 		s.wantOn(vip4, holder)
-		want := []string{tookOver4 + "standby", tookOver4 + "second"}
+		want := []string{tookOver4("standby"), tookOver4("second")}
 		for host, e := range map[string]ended{"standby": first, "second": second} {
 			switch {
 			case e.Outcome == state.Released:
-				want = append(want, released4+host)
+				want = append(want, released4(host))
 			case len(e.Commands) > 0:
-				want = append(want, "web: nobody took 172.16.0.1, "+host+" holds it again")
+				want = append(want, "[pingover] web: PROBLEM: no machine took 172.16.0.1, "+host+" holds it again")
 			}
 		}
 		s.mail.want(t, want...)
@@ -238,7 +239,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 		s.must(s.Primary.PowerOn())
 		e := s.check(standby, c.args...).want(t, state.Released).
-			because(t, c.vip.String()+" is also at 02:00:00:00:00:02, another machine, and is given up here")
+			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine, and is given up here")
 		done := time.Now()
 		s.wantOn(c.vip, s.Primary)
 		viewOf(s, trace, c.vip).firstAfter(done)
@@ -254,8 +255,8 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 		s.check(standby, c.args...).want(t, state.OK)
 		s.wantOn(c.vip, s.Primary)
 		host := c.args[slices.Index(c.args, "--host")+1]
-		took := fmt.Sprintf("%s is down! web: took over %s on %s", host, c.vip, standby.Name())
-		gave := fmt.Sprintf("web: released %s on %s", c.vip, standby.Name())
+		took := fmt.Sprintf("[pingover] web: %s is down! %s took over %s", host, standby.Name(), c.vip)
+		gave := fmt.Sprintf("[pingover] web: %s released %s", standby.Name(), c.vip)
 		s.mail.want(t, took, gave)
 		s.wantReply(gave, took)
 	})
@@ -286,7 +287,7 @@ func TestConflictDuringTheAnnouncements(t *testing.T) {
 		},
 		{
 			name: "higher MAC that goes away", peer: func(s *scene) *lab.Host { return s.Second }, leaves: true,
-			want: state.TookOver, reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1", waits: true,
+			want: state.TookOver, reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use", waits: true,
 		},
 	}
 	for i := range cases {
@@ -315,7 +316,7 @@ func TestConflictDuringTheAnnouncements(t *testing.T) {
 		rec := s.record(s.Standby)
 		if c.want == state.TookOver {
 			s.wantOn(vip4, s.Standby)
-			s.mail.want(t, tookOver4+"standby")
+			s.mail.want(t, tookOver4("standby"))
 			if a := heard.announcements(vip4); len(a) == 0 || a[len(a)-1].mac != s.Standby.MAC().String() {
 				t.Errorf("the last word is not the standby's: %v", a)
 			}
@@ -326,8 +327,8 @@ func TestConflictDuringTheAnnouncements(t *testing.T) {
 		}
 		s.wantOn(vip4, peer)
 		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ip addr del 172.16.0.1/32 dev eth0")
-		l := s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")[0]
-		l.says(t, "standby took over, and gave up again what another machine has as well.")
+		l := s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! standby took over and released 172.16.0.1 again: address conflict")[0]
+		l.says(t, "standby took over 172.16.0.1, found that another machine has it too, and released it again.")
 		l.says(t, c.reason)
 		if rec.Role != state.Standby {
 			t.Errorf("role %q, want standby", rec.Role)
@@ -354,7 +355,7 @@ func TestConflictWhilePausedChangesNothing(t *testing.T) {
 		heard := s.sniff(s.Gateway)
 		for range 2 {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it too", peer.MAC()))
+				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it as well", peer.MAC()))
 			if !e.Paused {
 				t.Errorf("paused: false\n%s", e.stdout)
 			}
@@ -364,7 +365,7 @@ func TestConflictWhilePausedChangesNothing(t *testing.T) {
 		}
 		untouched()
 		s.wantOn(vip4, s.Standby, peer)
-		s.mail.want(t, tookOver4+"standby", "172.16.0.2 looks down! web: switching was refused on standby")
+		s.mail.want(t, tookOver4("standby"), "[pingover] web: PROBLEM: 172.16.0.2 looks down! address conflict: standby and another machine have 172.16.0.1")
 
 		s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
 		s.check(s.Standby, withVIP...).want(t, state.Released)
@@ -381,13 +382,13 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 
 	e := s.check(s.Standby, three...).want(t, state.TakeoverFailed)
-	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 172.16.0.5, 172.16.0.7; but raise 172.16.0.5/32 on eth0: ") {
+	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5, 172.16.0.7 are not in use; but raise 172.16.0.5/32 on eth0: ") {
 		t.Errorf("reason %q", e.Reason)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5)
 	s.wantOn(vip7, s.Standby)
-	failed := "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.5 not raised"
+	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.5 not assigned on standby"
 	s.mail.want(t, failed)
 
 	heard := s.sniff(s.Client)
@@ -402,9 +403,9 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		}
 	}
 
-	// Nothing is raised beside it while no witness replies, and not during a pause.
+	// Nothing is raised beside it while no witness replies, nor by a pause.
 	s.check(s.Standby, set(three, "--witness", "172.16.0.77")...).want(t, state.TakeoverFailed).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; 172.16.0.5 is missing, and no witness answers")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and no witness replies")
 	s.pause(s.Standby)
 	s.check(s.Standby, three...).want(t, state.Holding)
 	s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
@@ -413,24 +414,24 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.must(fixed())
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, three...).want(t, state.TakeoverFailed).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; 172.16.0.5 is missing, and somebody else answers")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and another machine replies")
 	s.wantOn(vip5, s.Second)
 	s.run(s.Second, "ip", "addr", "del", "172.16.0.5/32", "dev", "eth0")
 
 	view := viewOf(s, s.watch(vip5), vip5)
 	since := time.Now()
 	s.check(s.Standby, three...).want(t, state.Holding).
-		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not answer; raising 172.16.0.5 as well")
+		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; assigning 172.16.0.5 as well")
 	view.follows(s.Standby, since)
 	for _, a := range []netip.Addr{vip4, vip5, vip7} {
 		s.wantOn(a, s.Standby)
 	}
 	for range 3 {
 		s.check(s.Standby, three...).want(t, state.Holding).
-			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not answer")
+			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not reply")
 	}
-	s.mail.want(t, failed, "web: no takeover is failing any more on standby")
-	s.wantReply("web: no takeover is failing any more on standby", failed)
+	s.mail.want(t, failed, "[pingover] web: RESOLVED: takeovers no longer fail on standby")
+	s.wantReply("[pingover] web: RESOLVED: takeovers no longer fail on standby", failed)
 }
 
 func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
@@ -441,15 +442,15 @@ func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
 		s.check(s.Standby, withVIP...).want(t, state.TakeoverFailed)
 		s.wantOn(vip4)
 	}
-	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Changes) != 1 {
-		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Changes))
+	if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 1 {
+		t.Errorf("record: role %q, %d changes; want a standby, and the failure once", rec.Role, len(rec.Recent))
 	}
-	failed := "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.1 not raised"
+	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 	s.mail.want(t, failed)
 	s.must(fixed())
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, failed, tookOver4+"standby")
+	s.mail.want(t, failed, tookOver4("standby"))
 }
 
 func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
@@ -459,14 +460,14 @@ func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.must(s.Primary.PowerOff())
 	for range 2 {
-		e := s.check(s.Standby, two...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.5")
+		e := s.check(s.Standby, two...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.5 is in use")
 		if diff := cmp.Diff([]state.Holder{{Address: "172.16.0.5", MAC: s.Second.MAC().String()}}, e.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
 		}
 	}
 	untouched()
 	s.wantOn(vip4)
-	s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.5 is in use (by "+s.Second.MAC().String()+")")
 }
 
 // One of two that are held here appears elsewhere as well: all go together.
@@ -477,10 +478,10 @@ func TestConflictForOneOfSeveralVirtualIPs(t *testing.T) {
 	s.check(s.Standby, two...).want(t, state.TookOver)
 	s.run(s.Client, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, two...).want(t, state.Released).
-		because(t, "172.16.0.5 is also at 02:00:00:00:00:01, another machine, and is given up here")
+		because(t, "172.16.0.5 is also assigned at 02:00:00:00:00:01, another machine: it is released here")
 	s.wantOn(vip4)
 	s.wantOn(netip.MustParseAddr("172.16.0.5"), s.Client)
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 172.16.0.5 on standby", "web: released 172.16.0.1 and 172.16.0.5 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 172.16.0.5", "[pingover] web: standby released 172.16.0.1 and 172.16.0.5")
 }
 
 // A second interface on the same switch that does answer for the first one's

@@ -24,8 +24,8 @@ import (
 // virtual IP is assigned once, the email comes once.
 
 const (
-	tookOver = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
-	released = "web: released 172.16.0.1 on standby"
+	tookOver = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
+	released = "[pingover] web: standby released 172.16.0.1"
 )
 
 // swift are the settings of a takeover that announces only once.
@@ -136,7 +136,7 @@ func TestKilledBetweenTwoVirtualIPs(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.Holding)
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip6, s.Standby)
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1")
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
@@ -204,7 +204,7 @@ func TestKilledAndThenThePrimaryIsBack(t *testing.T) {
 			}
 			s.must(s.Primary.PowerOn())
 
-			e := s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.2 answers")
+			e := s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.2 replies")
 			s.wantCommands(e)
 			s.check(s.Standby, args...).want(t, state.OK)
 			untouched()
@@ -235,7 +235,7 @@ func TestKilledAndThenThePrimaryIsBack(t *testing.T) {
 		s.check(s.Standby, args...).want(t, state.TookOver)
 		s.check(s.Standby, args...).want(t, state.Holding)
 		s.wantOn(vip4, s.Standby)
-		if l := s.mail.all(); len(l) != 1 || !strings.HasSuffix(l[0].subject, "took over 172.16.0.1 on standby") {
+		if l := s.mail.all(); len(l) != 1 || !strings.HasSuffix(l[0].subject, "standby took over 172.16.0.1") {
 			t.Errorf("mail: %+v, want one that tells of the takeover", l)
 		}
 		s.wantWrittenDown(state.Active, state.TookOver)
@@ -359,7 +359,7 @@ func TestWhatAToolLeavesRunningKeepsNoLock(t *testing.T) {
 	}
 }
 
-const takeoverFailed = "172.16.0.2 is down! web: takeover failed on standby: 172.16.0.1 not raised"
+const takeoverFailed = "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 
 func TestToolThatDoesNotRaise(t *testing.T) {
 	t.Parallel()
@@ -380,7 +380,7 @@ func TestToolThatDoesNotRaise(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 
 			failed := s.check(s.Standby, swift...).want(t, state.TakeoverFailed).
-				because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1; but raise 172.16.0.1/32 on eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: "+c.because)
+				because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but raise 172.16.0.1/32 on eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: "+c.because)
 			t.Logf("it took %s", failed.took)
 			if failed.took > 30*time.Second {
 				t.Errorf("it took %s", failed.took)
@@ -419,7 +419,7 @@ func TestToolThatRaisesAndSaysOtherwise(t *testing.T) {
 
 func TestToolThatDoesNotLower(t *testing.T) {
 	t.Parallel()
-	const failed = "web: release failed, 172.16.0.1 may still be on standby"
+	const failed = "[pingover] web: PROBLEM: release failed: 172.16.0.1 may still be on standby"
 	for name, script := range map[string]string{
 		"it hangs": "sleep 1000",
 		"it lies":  "exit 0",
@@ -726,7 +726,7 @@ func (s *scene) wantWrittenDown(role state.Role, changes ...state.Outcome) {
 	s.t.Helper()
 	rec := s.record(s.Standby)
 	var got []state.Outcome
-	for _, c := range rec.Changes {
+	for _, c := range rec.Recent {
 		got = append(got, c.Outcome)
 	}
 	if rec.Role != role || rec.Pending != nil || len(rec.Outbox) != 0 || !slices.Equal(got, changes) {

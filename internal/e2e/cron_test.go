@@ -72,7 +72,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 	if said := cron.stop(); said != "" {
 		t.Errorf("cron said: %s", said)
 	}
-	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.json\nweb.lock\n" {
+	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.history\nweb.json\nweb.lock\nweb.settings\n" {
 		t.Errorf("files:\n%s", out)
 	}
 }
@@ -161,15 +161,15 @@ func (s *scene) emails(h *lab.Host) []email {
 func (s *scene) wantEmailsOfCron() {
 	s.t.Helper()
 	const (
-		subject = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
-		line    = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+		subject = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
+		line    = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 	)
 	s.within(20*time.Second, "two emails have come", func() bool { return len(s.emails(s.Standby)) >= 2 })
 	var ours, crons int
 	for _, l := range s.emails(s.Standby) {
 		args := l.header.Get("X-Arguments")
 		switch {
-		case args == "-i -f pingover@standby -- root@standby" && l.subject == subject:
+		case args == "-i -- root" && l.subject == subject:
 			ours++
 			l.says(s.t, "standby has taken over 172.16.0.1")
 			l.says(s.t, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 exit code 0")

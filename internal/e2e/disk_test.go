@@ -25,9 +25,9 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 	for name, c := range map[string]struct{ lose, said string }{
 		"removed":                   {"rm web.json", ""},
 		"removed with all else":     {"rm -rf web.json web.lock act.lock", ""},
-		"emptied":                   {": >web.json", "is broken (it is empty) and is not believed; kept as /var/lib/pingover/web.json.bad"},
-		"cut off":                   {"truncate -s 300 web.json", "is broken (unexpected end of JSON input) and is not believed; kept as /var/lib/pingover/web.json.bad"},
-		"overwritten with zeros":    {"dd if=/dev/zero of=web.json bs=300 count=1 conv=notrunc", "is not believed; kept as /var/lib/pingover/web.json.bad"},
+		"emptied":                   {": >web.json", "is corrupt (it is empty), ignored; kept as /var/lib/pingover/web.json.bad"},
+		"cut off":                   {"truncate -s 300 web.json", "is corrupt (unexpected end of JSON input), ignored; kept as /var/lib/pingover/web.json.bad"},
+		"overwritten with zeros":    {"dd if=/dev/zero of=web.json bs=300 count=1 conv=notrunc", ", ignored; kept as /var/lib/pingover/web.json.bad"},
 		"with a torn one beside it": {"head -c 300 web.json >web.json.tmp", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 			s.check(s.Standby, swift...).want(t, state.TookOver)
 			s.inStateDir(c.lose)
-			e := s.check(s.Standby, swift...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			e := s.check(s.Standby, swift...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			if c.said != "" && !strings.Contains(e.stderr, c.said) {
 				t.Errorf("it does not say %q, but: %s", c.said, e.stderr)
 			}
@@ -61,7 +61,7 @@ func TestTruncatedRecord(t *testing.T) {
 	for size := 0; size < len(whole)-1; size += 50 {
 		s.write("web.json", whole[:size])
 		e := s.say(s.Standby, append(slices.Clone(swift), "--dry-run")...)
-		if e.code != 0 || !strings.HasPrefix(e.stderr, "pingover: web: /var/lib/pingover/web.json is broken (") {
+		if e.code != 0 || !strings.HasPrefix(e.stderr, "pingover: web: /var/lib/pingover/web.json is corrupt (") {
 			t.Errorf("cut off after %d of %d bytes: exit code %d, stderr: %s", size, len(whole), e.code, e.stderr)
 		}
 		if left := s.run(s.Standby, "cat", stateDir+"/web.json"); left != whole[:size] {
@@ -157,7 +157,7 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 	}
 	s.must(s.Primary.PowerOff())
 	s.inStateDir("touch web.pause")
-	s.check(s.Standby, swift...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but this cluster is paused")
+	s.check(s.Standby, swift...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but this cluster is paused")
 	s.inStateDir("touch -d '61 minutes ago' web.pause")
 	s.check(s.Standby, swift...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -230,7 +230,7 @@ func TestHealthyCheckOnADiskThatIsRuined(t *testing.T) {
 	}
 }
 
-const cannotWrite = "web: standby cannot write its state"
+const cannotWrite = "[pingover] web: PROBLEM: standby cannot write its state"
 
 func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 	t.Parallel()
@@ -239,14 +239,14 @@ func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 			s := newDisk(t, d)
 			s.must(s.Primary.PowerOff())
 			e := s.check(s.Standby, swift...).want(t, state.StateFailed).
-				because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+				because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 			if e.Error == nil || !strings.HasPrefix(*e.Error, "the state cannot be written: ") || !strings.Contains(*e.Error, d.why) {
 				t.Errorf("it does not say why: %s", e.stdout)
 			}
 			s.wantOn(vip4, s.Standby)
 			l := s.mail.want(t, tookOver)[0]
 			l.says(t, "standby has taken over 172.16.0.1")
-			l.says(t, "could not write down what it did")
+			l.says(t, "could not write its state")
 			l.says(t, d.why)
 
 			for range 3 {
@@ -414,7 +414,7 @@ func TestStateDirOfAnUnprivilegedUser(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
 	got := s.run(s.Standby, "sh", "-c", "cd /run/nobody/.local/state/pingover; stat -c '%A %u %n' . *")
-	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n", user)
+	want := fmt.Sprintf("drwxr-xr-x %[1]s .\n-rw------- %[1]s act.lock\n-rw-r--r-- %[1]s web.history\n-rw-r--r-- %[1]s web.json\n-rw------- %[1]s web.lock\n-rw------- %[1]s web.settings\n", user)
 	if got != want {
 		t.Errorf("files:\n%swant:\n%s", got, want)
 	}

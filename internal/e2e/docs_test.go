@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/check"
-	"pingover/internal/cli"
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/state"
 )
 
@@ -47,7 +47,7 @@ func TestReadmeSettings(t *testing.T) {
 func TestReadmeCodes(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| code | outcome | meaning |\n|---|---|---|\n")
-	for _, c := range cli.ExitCodes() {
+	for _, c := range exit.Codes() {
 		outcome := ""
 		if c.Outcome != "" {
 			outcome = "`" + c.Outcome + "`"
@@ -305,7 +305,7 @@ func TestReadmeScript(t *testing.T) {
 		30: "look at this machine, now\n", 31: "look at this machine, now\n", 32: "look at this machine, now\n",
 		75: "",
 	}
-	for _, c := range cli.ExitCodes() {
+	for _, c := range exit.Codes() {
 		want, ok := says[c.Code]
 		if !ok {
 			want = "pingover cannot run as it is called\n"

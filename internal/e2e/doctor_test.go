@@ -81,7 +81,7 @@ ok    mail to ops@example.org via smtp://172.16.0.254:25: the server answers, no
 	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
-	s.mail.want(t, "web: a test from pingover on standby")
+	s.mail.want(t, "[pingover] web: test message from standby")
 
 	if diff := cmp.Diff(before, s.run(s.Standby, "sh", "-c", "ip addr; ls -l /var/lib/pingover; cat /var/lib/pingover/web.json")); diff != "" {
 		t.Errorf("it changed something (-before +after):\n%s", diff)
@@ -128,7 +128,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			name:  "a witness that is silent, and with it the mail server",
 			fault: func(s *scene) { s.must(s.Gateway.Unplug(true)) },
 			want: []string{
-				"fail witness 172.16.0.254 does not answer → see why, or give one that answers: without one a takeover is refused",
+				"fail witness 172.16.0.254 does not reply → see why, or give one that answers: without one a takeover is refused",
 				"fail mail via smtp://172.16.0.254:25: not done within 2s → see that the mailer runs, and that mail-via is right",
 			},
 		},

@@ -23,9 +23,9 @@ import (
 var failback = append(slices.Clone(withVIP), "--failback", "auto", "--rise", "2")
 
 const (
-	handedOver  = "172.16.0.2 has answered in 2 checks in a row: 172.16.0.1 is handed over"
-	answers     = "holding 172.16.0.1; 172.16.0.2 answers again"
-	tookNothing = "web: nobody took 172.16.0.1, standby holds it again"
+	handedOver  = "172.16.0.2 has replied in 2 checks in a row: 172.16.0.1 is handed over"
+	answers     = "holding 172.16.0.1; 172.16.0.2 replies again"
+	tookNothing = "[pingover] web: PROBLEM: no machine took 172.16.0.1, standby holds it again"
 )
 
 func TestFailback(t *testing.T) {
@@ -57,7 +57,7 @@ func TestFailback(t *testing.T) {
 	}
 	s.wantOnBehalf(heard, s.Standby, s.Primary, served)
 
-	s.check(s.Standby, failback...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	s.check(s.Standby, failback...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t, tookOver, released)
 	s.wantReply(released, tookOver)
@@ -78,7 +78,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 	if gap := view.Gap(); gap < 9*time.Second || gap > 20*time.Second {
 		t.Errorf("the client could not reach it for %s, want about 10s", gap)
 	}
-	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So it raised it here again.")
+	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So it assigned it here again.")
 	s.wantReply(tookNothing, tookOver)
 
 	for range 3 {
@@ -165,15 +165,15 @@ func TestKilledInAHandOver(t *testing.T) {
 			}
 		}
 		rec := s.record(s.Standby)
-		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 2 {
-			t.Errorf("intent %v, emails %v, history %+v", rec.Pending, rec.Outbox, rec.Changes)
+		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 2 {
+			t.Errorf("intent %v, emails %v, history %+v", rec.Pending, rec.Outbox, rec.Recent)
 		}
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})
 }
 
 func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
-	const back = "web: 172.16.0.2 is back, standby still holds 172.16.0.1"
+	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s := newScene(t)
 	args := append(slices.Clone(withVIP), "--rise", "2")
 	s.returned(args...)
@@ -196,7 +196,7 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	stays := s.staysAtItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
 	own.Stop()
 	stays()
@@ -213,7 +213,7 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 // The standby that holds the address is isolated, and nothing is left to tell
 // it that another has taken over.
 func TestIsolatedStandby(t *testing.T) {
-	const gaveUp = "no witness has answered in two checks in a row, nor does 172.16.0.2: this machine is cut off, and gives up 172.16.0.1"
+	const gaveUp = "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1"
 	type cut struct {
 		name     string
 		isolated string
@@ -233,7 +233,7 @@ func TestIsolatedStandby(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, args...).want(t, state.TookOver)
 		s.must(s.Standby.Unplug(c.carrier))
-		reason := "holding 172.16.0.1; 172.16.0.2 does not answer"
+		reason := "holding 172.16.0.1; 172.16.0.2 does not reply"
 		if !c.carrier {
 			reason = `holding 172.16.0.1; 172.16.0.2 could not be asked: interface "eth0" has no carrier: is the cable in?`
 		}
@@ -247,7 +247,7 @@ func TestIsolatedStandby(t *testing.T) {
 				s.check(s.Standby, args...).want(t, state.Holding).because(t, reason)
 			}
 			s.must(s.Standby.Plug())
-			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
 			return
@@ -263,10 +263,10 @@ func TestIsolatedStandby(t *testing.T) {
 		if c.other {
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Second)
-			s.mail.want(t, tookOver, tookOver4+"second", released)
+			s.mail.want(t, tookOver, tookOver4("second"), released)
 			return
 		}
-		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 		s.wantOn(vip4, s.Standby)
 		s.mail.want(t, tookOver, released, tookOver)
 		s.wantWrittenDown(state.Active, state.TookOver, state.Released, state.TookOver)

@@ -54,7 +54,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			s.check(s.Standby, patient...).want(t, state.OK)
 		}
 		untouched()
-		s.mail.want(t, "web: standby cannot check 172.16.0.2")
+		s.mail.want(t, "[pingover] web: PROBLEM: standby cannot check 172.16.0.2")
 	})
 	t.Run("carrier stays", func(t *testing.T) {
 		s := newScene(t)
@@ -63,7 +63,7 @@ func TestStandbyUnplugged(t *testing.T) {
 		s.must(s.Standby.Unplug(true))
 		for range 2 {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-				because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+				because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 			if e.MailWaiting != 1 {
 				t.Errorf("%d emails wait, want 1", e.MailWaiting)
 			}
@@ -74,7 +74,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			s.check(s.Standby, withVIP...).want(t, state.OK)
 		}
 		untouched()
-		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby", "web: switching is no longer refused on standby")
+		s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies", "[pingover] web: RESOLVED: 172.16.0.2 replies again")
 	})
 }
 
@@ -96,7 +96,7 @@ func TestStandbyUnpluggedDuringARound(t *testing.T) {
 		},
 		"first, carrier stays": {
 			during: "round 1: pinging", carrier: true, want: state.Blocked, rounds: 2,
-			reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network",
+			reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network",
 		},
 		"second, carrier lost": {
 			during: "round 2: pinging", want: state.Unknown, rounds: 2,
@@ -104,7 +104,7 @@ func TestStandbyUnpluggedDuringARound(t *testing.T) {
 		},
 		"second, carrier stays": {
 			during: "round 2: pinging", carrier: true, want: state.Blocked, rounds: 2,
-			reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network",
+			reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestHostByName(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--host", "primary.example")
 	s.run(s.Standby, "sh", "-c", "echo 172.16.0.2 primary.example >>/etc/hosts")
-	e := s.check(s.Standby, args...).want(t, state.OK).because(t, "primary.example answers")
+	e := s.check(s.Standby, args...).want(t, state.OK).because(t, "primary.example replies")
 	if e.Host != "primary.example" || e.Address != "172.16.0.2" {
 		t.Errorf("host %q at %q", e.Host, e.Address)
 	}
@@ -196,9 +196,9 @@ func TestHostByName(t *testing.T) {
 		t.Errorf("address %q, stderr: %s\nwant %s", e.Address, e.stderr, said)
 	}
 	s.must(s.Primary.PowerOff())
-	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not answer, nor does anybody for 172.16.0.1")
+	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not reply, and 172.16.0.1 is not in use")
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, "primary.example is down! web: took over 172.16.0.1 on standby")[0].says(t, "ping primary.example (172.16.0.2), round 2: down")
+	s.mail.want(t, "[pingover] web: primary.example is down! standby took over 172.16.0.1")[0].says(t, "ping primary.example (172.16.0.2), round 2: down")
 }
 
 func TestWrongSettingsChangeNothing(t *testing.T) {
@@ -219,7 +219,7 @@ func TestWrongSettingsChangeNothing(t *testing.T) {
 		{"no unit", set(patient, "--interval", "3"), 64, `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
 		{"stray flag", set(patient, "--failover", "now"), 64, `unknown flag "--failover"`},
 		{"stray name", append(slices.Clone(patient), "db"), 64, `"db": no such cluster`},
-		{"line break in an address", set(patient, "--mail-to", "ops@example.org\r\nBcc: all@example.org"), 64, "a mail address cannot have a line break in it"},
+		{"line break in an address", set(patient, "--mail-to", "ops@example.org\r\nBcc: all@example.org"), 64, "a mail address must not contain a line break"},
 		{"password file that is not there", set(patient, "--mail-user", "ops", "--mail-password-file", "/etc/pingover/password"), 78, `--mail-password-file "/etc/pingover/password": cannot be read: no such file or directory`},
 		{"password file that is a folder", set(patient, "--mail-user", "ops", "--mail-password-file", "/etc"), 78, `--mail-password-file "/etc": not a regular file`},
 		{"this machine is the primary", set(patient, "--host", "172.16.0.3"), 78, "this machine is the primary: 172.16.0.3 is its own address"},
@@ -292,7 +292,7 @@ func TestDryRun(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())
 	const would = "pingover: web: would run: ip addr add 172.16.0.1/32 dev eth0 label eth0:1\n"
-	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 	rehearse := func(want string) {
 		t.Helper()
 		e := s.say(s.Standby, dry...)
@@ -368,7 +368,7 @@ func TestStandbyThatCannotSend(t *testing.T) {
 	s.must(s.Standby.Mute(true))
 	args := set(withVIP, "--count", "6", "--interval", "500ms")
 	s.check(s.Standby, args...).want(t, state.Blocked).
-		because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+		because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 	s.wantOn(vip4, s.Primary)
 	s.must(s.Standby.Mute(false))
 	untouched()

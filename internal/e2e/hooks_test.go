@@ -73,8 +73,8 @@ func (s *scene) wantGone(pid int) {
 // is a standby that never did anything else, without leftovers.
 func (s *scene) wantNothingDone() {
 	s.t.Helper()
-	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Changes) > 0 {
-		s.t.Errorf("role %q, intent %v, hook %v, emails %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Recent) > 0 {
+		s.t.Errorf("role %q, intent %v, hook %v, emails %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Recent)
 	}
 	s.wantNothingLeft(s.Standby, "web.json", "web.lock")
 }
@@ -99,7 +99,7 @@ func TestHooksAroundATakeoverAndARelease(t *testing.T) {
 
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, args...).want(t, state.TookOver)
-	taking := told("takeover", "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+	taking := told("takeover", "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 	want := slices.Concat([]string{"pre-takeover and more held=0"}, taking, []string{"post-takeover and more held=1"}, taking)
 	l.want(t, want...)
 	s.check(s.Standby, args...).want(t, state.Holding)
@@ -146,10 +146,10 @@ func TestHookThatCannotRunIsRefusedBeforeAnyPing(t *testing.T) {
 		{"it is not executable", "pre-release", unexecutable, 78, `not executable: permission denied`},
 		{"it is a folder", "post-release", "/etc", 78, `--post-release "/etc": "/etc": not a regular file`},
 		{"it is relative", "post-release", "./stop", 64, `a relative path`},
-		{"a pipe", "post-takeover", "echo up | wall", 64, `"|" needs a shell, such as sh -c '…'`},
-		{"a variable", "post-takeover", "echo $PINGOVER_VIPS", 64, `"$" needs a shell, such as sh -c '…'`},
-		{"two commands", "pre-takeover", "fence; sleep 1", 64, `";" needs a shell, such as sh -c '…'`},
-		{"a backtick", "pre-takeover", "fence `hostname`", 64, "\"`\" needs a shell, such as sh -c '…'"},
+		{"a pipe", "post-takeover", "echo up | wall", 64, `"|" needs a shell, such as sh -c '...'`},
+		{"a variable", "post-takeover", "echo $PINGOVER_VIPS", 64, `"$" needs a shell, such as sh -c '...'`},
+		{"two commands", "pre-takeover", "fence; sleep 1", 64, `";" needs a shell, such as sh -c '...'`},
+		{"a backtick", "pre-takeover", "fence `hostname`", 64, "\"`\" needs a shell, such as sh -c '...'"},
 		{"a quote is open", "pre-takeover", "sh -c 'true", 64, "the quote ' is not closed"},
 		{"nothing", "pre-takeover", " ", 64, "a command is missing"},
 		{"too short a time", "hook-timeout", "10ms", 64, `--hook-timeout "10ms": out of range (1s to 10m)`},
@@ -240,13 +240,13 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		hook := l.hook("pre-takeover", script)
 		e := s.check(s.Standby, set(swift, "--pre-takeover", hook, "--hook-timeout", "1s")...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1; but pre-takeover refuses: "+hook+": killed: took longer than 1s")
+			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover refuses: "+hook+": killed: took longer than 1s")
 		if e.took > 20*time.Second {
 			t.Errorf("it took %s", e.took)
 		}
 		s.wantGone(l.pid())
 		s.wantOn(vip4)
-		s.mail.want(t, looksDown)[0].says(t, "it hangs")
+		s.mail.want(t, looksDown+"pre-takeover failed")[0].says(t, "it hangs")
 		s.wantNothingDone()
 	})
 	t.Run("post-takeover", func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 	})
 }
 
-const looksDown = "172.16.0.2 looks down! web: not taken over by standby"
+const looksDown = "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: "
 
 func TestPreTakeoverRefuses(t *testing.T) {
 	s := newScene(t)
@@ -280,14 +280,14 @@ func TestPreTakeoverRefuses(t *testing.T) {
 	}
 	l.want(t, "asked", "asked")
 	s.wantOn(vip4)
-	s.mail.want(t, looksDown)[0].says(t, "no power switch")
+	s.mail.want(t, looksDown+"pre-takeover failed")[0].says(t, "no power switch")
 	s.wantNothingDone()
 
 	s.run(s.Standby, "touch", "/run/switch")
 	s.check(s.Standby, args...).want(t, state.TookOver)
 	l.want(t, "asked", "asked", "asked")
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, looksDown, tookOver)
+	s.mail.want(t, looksDown+"pre-takeover failed", tookOver)
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
@@ -301,7 +301,7 @@ func TestPrimaryComesBackWhilePreTakeoverRuns(t *testing.T) {
 		mail     []string
 	}{
 		"it answers":          {false, state.OK, nil},
-		"it only answers ARP": {true, state.Blocked, []string{looksDown}},
+		"it only answers ARP": {true, state.Blocked, []string{looksDown + "172.16.0.2 replies to ARP, but not to ping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -407,7 +407,7 @@ func TestPendingHookIsRunByTheNextCheck(t *testing.T) {
 			for range 2 {
 				s.check(s.Standby, args...).want(t, state.Holding)
 			}
-			const ran = "takeover 172.16.0.2 does not answer, nor does anybody for 172.16.0.1"
+			const ran = "takeover 172.16.0.2 does not reply, and 172.16.0.1 is not in use"
 			want := []string{ran}
 			if name == "killed at its end" { // at least once
 				want = append(want, ran)

@@ -203,11 +203,14 @@ func (s *scene) must(err error) {
 	}
 }
 
-// record reads a host's record of the cluster "web".
+// record reads a host's record of the cluster "web", with its whole history.
 func (s *scene) record(h *lab.Host) *state.Record {
 	s.t.Helper()
 	rec, err := state.Parse([]byte(s.run(h, "cat", "/var/lib/pingover/web.json")))
 	s.must(err)
+	moved, err := state.ParseHistory([]byte(s.run(h, "sh", "-c", "cat /var/lib/pingover/web.history 2>/dev/null || :")))
+	s.must(err)
+	rec.Recent = state.MergeHistory(moved, rec.Recent)
 	return rec
 }
 

@@ -33,8 +33,10 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 	}, func(e end) string { return e.name }, func(t *testing.T, end end) {
 		s := side(t)
 		args := append(slices.Clone(leased), "--vip", "2001:db8::1")
-		const took = "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on "
-		const lost = "web: standby has lost 172.16.0.1 and 2001:db8::1"
+		took := func(host string) string {
+			return "[pingover] web: 172.16.0.2 is down! " + host + " took over 172.16.0.1 and 2001:db8::1"
+		}
+		const lost = "[pingover] web: PROBLEM: 172.16.0.1 and 2001:db8::1 were removed from standby, not by pingover"
 		s.must(s.Primary.PowerOff())
 		tenure4, tenure6 := s.tenure(vip4, s.Standby), s.tenure(vip6, s.Standby)
 		e := s.check(s.Standby, args...).want(t, state.TookOver)
@@ -57,7 +59,7 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 				t.Errorf("it stood for %s, want %s", d, leaseOf)
 			}
 		}
-		s.mail.want(t, took+"standby")
+		s.mail.want(t, took("standby"))
 
 		switch end.then {
 		case state.Elsewhere:
@@ -66,18 +68,18 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 			s.must(s.Primary.PowerOn())
 		}
 		e = s.check(s.Standby, args...).want(t, end.then)
-		want := []string{took + "standby", lost}
+		want := []string{took("standby"), lost}
 		switch end.then {
 		case state.TookOver:
-			e.because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 2001:db8::1")
+			e.because(t, "172.16.0.2 does not reply, and 172.16.0.1, 2001:db8::1 are not in use")
 			if len(e.Rounds) != 2 || len(e.Witnesses) != 1 || !e.Witnesses[0].Answers {
 				t.Errorf("it was not looked at in full: %s", e.stdout)
 			}
 			s.wantOn(vip4, s.Standby)
-			want = append(want, took+"standby")
+			want = append(want, took("standby"))
 		case state.Elsewhere:
 			s.wantOn(vip4, s.Second)
-			want = append(want, took+"second")
+			want = append(want, took("second"))
 		case state.OK:
 			s.wantOn(vip4, s.Primary)
 		}
@@ -171,7 +173,7 @@ func TestLeaseThatIsSetAndRemovedWhileHolding(t *testing.T) {
 	if gone := max(tenure.vacant(), tenure6.vacant()); gone > 0 {
 		t.Errorf("it was gone for %s", gone)
 	}
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1")
 }
 
 // An address that was added manually never gets an end.
@@ -205,11 +207,11 @@ func TestLeaseThatCannotBe(t *testing.T) {
 		},
 		{
 			"ifconfig", set(leased, "--tool", "ifconfig"), false, 64,
-			`pingover: --lease "25s": needs ip of iproute2, and the tool is ifconfig`,
+			`pingover: --lease "25s": needs ip of iproute2, but the tool is ifconfig`,
 		},
 		{
 			"shorter than two looks", set(leased, "--lease", "24s"), false, 64,
-			`pingover: --lease "24s": shorter than twice the longest look, 25s; make it longer, or count, interval, timeout or retry-wait smaller`,
+			`pingover: --lease "24s": shorter than twice the longest check, 25s; increase it, or decrease count, interval, timeout or retry-wait`,
 		},
 		{
 			"longer than a day", set(leased, "--lease", "25h"), false, 64, `pingover: --lease "25h": out of range (0, or 1s to 1d)`,

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"pingover/internal/cli"
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/lab"
 )
 
@@ -53,7 +53,7 @@ func TestManPageSettings(t *testing.T) {
 func TestManPageCodes(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(".Bl -tag -width Ds\n")
-	for _, c := range cli.ExitCodes() {
+	for _, c := range exit.Codes() {
 		outcome := ""
 		if c.Outcome != "" {
 			outcome = " Pq " + c.Outcome

@@ -18,9 +18,9 @@ import (
 // than the cluster's name.
 
 const (
-	takenManually    = "web: took over 172.16.0.1 on standby"
-	manually         = "172.16.0.1 is taken over by hand"
-	releasedManually = "172.16.0.1 is released by hand"
+	takenManually    = "[pingover] web: standby took over 172.16.0.1"
+	manually         = "172.16.0.1 is taken over manually"
+	releasedManually = "172.16.0.1 is released manually"
 )
 
 // enter begins a command of the program on a host.
@@ -76,7 +76,7 @@ func TestManualTakeoverFromAPrimaryThatIsUp(t *testing.T) {
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	s.watchFrom(vip4).follows(s.Standby, time.Now())
 	s.mail.want(t, takenManually)[0].says(t, manually)
-	s.hand("takeover").want(t, state.Holding).because(t, "172.16.0.1 is here already")
+	s.hand("takeover").want(t, state.Holding).because(t, "172.16.0.1 is held here already")
 	s.check(s.Standby, args...).want(t, state.Holding)
 	s.takeUp() // and the primary gets it back
 	s.check(s.Standby, args...).want(t, state.Released)
@@ -90,11 +90,11 @@ func TestManualTakeoverDuringAConflict(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
-	e := s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: somebody answers for 172.16.0.1")
+	e := s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: 172.16.0.1 is in use")
 	if len(e.Holders) == 0 {
 		t.Errorf("it does not say who has it: %s", e.stdout)
 	}
-	s.plain(21, "pingover: web: blocked: not taken over: somebody answers for 172.16.0.1", "takeover", "web", "--quiet")
+	s.plain(21, "pingover: web: blocked: not taken over: 172.16.0.1 is in use", "takeover", "web", "--quiet")
 	untouched()
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t)
@@ -113,7 +113,7 @@ func TestManualTakeoverWithoutAWitness(t *testing.T) {
 	s.check(s.Standby, swift...).want(t, state.OK)
 	s.giveUp()
 	s.must(s.Gateway.Unplug(true))
-	s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: no witness answers: it may be this machine's network")
+	s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: no witness replies: it may be this machine's network")
 	s.wantOn(vip4)
 	s.hand("takeover", "web", "--force").want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -185,7 +185,7 @@ func TestAfterAManualRelease(t *testing.T) {
 			s.check(s.Standby, swift...).want(s.t, state.TookOver)
 		},
 		"resume": func(s *scene) {
-			s.plain(0, "pingover: web: the release by hand is over: checks take over again\n", "resume", "web")
+			s.plain(0, "pingover: web: the manual release is lifted: checks take over again\n", "resume", "web")
 			s.check(s.Standby, swift...).want(s.t, state.TookOver)
 		},
 		"takeover": func(s *scene) { s.hand("takeover", "web").want(s.t, state.TookOver) },
@@ -198,10 +198,10 @@ func TestAfterAManualRelease(t *testing.T) {
 			s.wantOn(vip4)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Blocked).
-					because(t, "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since")
+					because(t, "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since")
 			}
 			s.wantOn(vip4)
-			s.mail.want(t, tookOver, released, looksDown)
+			s.mail.want(t, tookOver, released, looksDown+"it was released manually")
 			then(s)
 			s.wantOn(vip4, s.Standby)
 			s.check(s.Standby, swift...).want(t, state.Holding)
@@ -212,7 +212,7 @@ func TestAfterAManualRelease(t *testing.T) {
 // A pause counts from now on, also for a check that has begun.
 func TestPauseInTheMiddleOfACheck(t *testing.T) {
 	t.Parallel()
-	const paused = "172.16.0.2 does not answer, but this cluster is paused"
+	const paused = "172.16.0.2 does not reply, but this cluster is paused"
 	t.Run("between the rounds", func(t *testing.T) {
 		s := newScene(t)
 		s.check(s.Standby, swift...).want(t, state.OK)
@@ -226,10 +226,10 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		}
 		check.wait().want(t, state.Blocked).because(t, paused)
 		untouched()
-		s.plain(0, "pingover: web: the pause is over: checks switch again\n", "resume", "web")
-		s.plain(0, "pingover: web: nothing to resume: neither paused nor released by hand\n", "resume")
+		s.plain(0, "pingover: web: resumed: checks switch again\n", "resume", "web")
+		s.plain(0, "pingover: web: nothing to resume: neither paused nor released manually\n", "resume")
 		s.check(s.Standby, swift...).want(t, state.TookOver)
-		s.mail.want(t, looksDown, tookOver)
+		s.mail.want(t, looksDown+"the cluster is paused", tookOver)
 		s.wantWrittenDown(state.Active, state.TookOver)
 	})
 	t.Run("while pre-takeover runs", func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.wantOn(vip4)
 		time.Sleep(3 * time.Second) // it ends by itself
 		s.check(s.Standby, swift...).want(t, state.TookOver)
-		s.mail.want(t, looksDown, tookOver)
+		s.mail.want(t, looksDown+"the cluster is paused", tookOver)
 	})
 	t.Run("it ends while a check runs", func(t *testing.T) {
 		s := newScene(t)
@@ -386,9 +386,9 @@ func TestDryRunOfAManualCommand(t *testing.T) {
 
 	// While all is well.
 	otherwise := func(commands ...string) string {
-		return strings.ReplaceAll(would(commands...), "would run: ", "would run, were it not for that: ")
+		return strings.ReplaceAll(would(commands...), "would run: ", "would otherwise run: ")
 	}
-	s.plain(21, "pingover: web: blocked (dry run): not taken over: somebody answers for 172.16.0.1\n"+otherwise(takes...), "takeover", "web", "-n")
+	s.plain(21, "pingover: web: blocked (dry run): not taken over: 172.16.0.1 is in use\n"+otherwise(takes...), "takeover", "web", "-n")
 	s.plain(0, "pingover: web: ok (dry run): nothing is held here\n"+otherwise(gives...), "release", "web", "-n")
 	if after := s.run(s.Standby, "cat", "/var/lib/pingover/web.json"); after != record {
 		t.Errorf("the record was changed:\n%s%s", record, after)

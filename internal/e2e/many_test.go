@@ -122,8 +122,8 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 		t.Errorf("labels: -want +got\n%s", diff)
 	}
 	s.mail.want(t,
-		"172.16.0.20 is down! mail: took over 172.16.0.21 on standby",
-		"172.16.0.30 is down! db: took over 172.16.0.31 on standby")
+		"[pingover] mail: 172.16.0.20 is down! standby took over 172.16.0.21",
+		"[pingover] db: 172.16.0.30 is down! standby took over 172.16.0.31")
 	for _, r := range reports {
 		if limit := time.Second; r.Outcome == state.OK && r.Duration.Duration() > limit {
 			t.Errorf("%s is well, and took %s", r.Cluster, r.Duration.Duration())
@@ -140,7 +140,7 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 
 	// One is released manually, and the other stays.
 	s.plain(64, "a name or --all is missing; known are mail, web, client, db, second", "release")
-	s.plain(12, "pingover: mail: released: 172.16.0.21 is released by hand", "release", "mail", "--force")
+	s.plain(12, "pingover: mail: released: 172.16.0.21 is released manually", "release", "mail", "--force")
 	s.wantOn(vip21)
 	s.wantOn(vip31, s.Standby)
 	reports, _ = s.all(21)
@@ -189,8 +189,8 @@ func TestAFileThatIsWrongTouchesNothing(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	for name, file := range map[string]string{
-		`/etc/pingover.yaml:18: cluster db: vip "172.16.0.1/16": cluster web has it too`: "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    host: 172.16.0.30\n    vip: 172.16.0.1/16\n",
-		`/etc/pingover.yaml:16: cluster db: host: missing; every cluster needs one`:      "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    vip: 172.16.0.31\n",
+		`/etc/pingover.yaml:18: cluster db: vip "172.16.0.1/16": cluster web already has it`: "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    host: 172.16.0.30\n    vip: 172.16.0.1/16\n",
+		`/etc/pingover.yaml:16: cluster db: host: missing; every cluster needs one`:          "  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    vip: 172.16.0.31\n",
 	} {
 		s.configure(file)
 		untouched := s.untouched(s.Standby)

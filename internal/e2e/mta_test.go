@@ -102,8 +102,11 @@ func TestExim(t *testing.T) {
 			}
 			want := map[string]string{
 				"From": "<pingover@standby>", "To": "<ops@example.org>", "Auto-Submitted": "auto-generated",
-				"Subject":    "172.16.0.2 is down! web: took over 172.16.0.1 on standby",
+				"Subject":    "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1",
 				"Message-Id": s.record(s.Standby).Thread, // of the email about the takeover
+			}
+			if test.with == "local" {
+				want["From"] = "pingover on standby <pingover@mx.example.org>"
 			}
 			got := map[string]string{}
 			for key := range want {
@@ -175,6 +178,72 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Mail to root as cron hands it over reaches root's mailbox with MTAs as Debian
+// installs them on a host with a short name: their aliases, domain and default
+// sender apply.
+func TestMailToRootOnAHostWithAShortName(t *testing.T) {
+	args := set(withVIP, "--mail-to", "root", "--mail-timeout", "15s")
+	setup := `
+		printf '127.0.0.1 localhost\n127.0.1.1 standby.example.net standby\n' >/etc/hosts
+		echo standby.example.net >/etc/mailname
+		printf 'root: ops@example.org\n' >/etc/aliases
+	`
+	t.Run("exim4", func(t *testing.T) {
+		lab.Need(t, "/usr/sbin/update-exim4.conf", "exim4-daemon-light")
+		needGroups(t)
+		s := newScene(t)
+		s.run(s.Standby, "sh", "-ec", setup+`
+			printf '' >/etc/aliases
+			mkdir -p /var/lib/exim4
+			for dir in /var/mail /var/spool /var/log; do mount -t tmpfs -o mode=0755 lab $dir; done
+			chgrp mail /var/mail; chmod 2775 /var/mail
+			install -d -o Debian-exim -g adm -m 2750 /var/log/exim4
+			install -d -o Debian-exim -g Debian-exim -m 0750 /var/spool/exim4
+			cat >/etc/exim4/update-exim4.conf.conf <<-'end'
+				dc_eximconfig_configtype='local'
+				dc_other_hostnames='standby.example.net'
+				dc_local_interfaces='127.0.0.1 ; ::1'
+				dc_use_split_config='false'
+				dc_localdelivery='mail_spool'
+			end
+			rm -f /etc/exim4/exim4.conf
+			update-exim4.conf`)
+		s.must(s.Primary.PowerOff())
+		s.check(s.Standby, set(args, "--mail-via", "sendmail:///usr/sbin/exim4")...).want(t, state.TookOver)
+		var text string
+		s.within(20*time.Second, "root has mail", func() bool {
+			text = s.run(s.Standby, "sh", "-c", "cat /var/mail/* 2>/dev/null; true")
+			return text != ""
+		})
+		_, text, _ = strings.Cut(text, "\n") // From_ line of the mbox
+		got := map[string]string{}
+		want := map[string]string{
+			"From": "pingover on standby <pingover@standby.example.net>", "To": "root@standby.example.net",
+			"Return-Path": "<root@standby.example.net>", "X-Pingover-Outcome": "took-over",
+			"Subject": "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1",
+		}
+		m := s.readEmail(text)
+		for key := range want {
+			got[key] = m.header.Get(key)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("header (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("msmtp", func(t *testing.T) {
+		lab.Need(t, "/usr/bin/msmtp", "msmtp")
+		s := newScene(t)
+		s.run(s.Standby, "sh", "-ec", setup+`
+			printf '%s\n' 'defaults' 'aliases /etc/aliases' 'account default' 'host 172.16.0.254' 'from alarm@example.org' >/etc/msmtprc`)
+		s.must(s.Primary.PowerOff())
+		s.check(s.Standby, set(args, "--mail-via", "sendmail:///usr/bin/msmtp")...).want(t, state.TookOver)
+		m := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
+		if m.to != "ops@example.org" {
+			t.Errorf("delivered to %q, want root's alias", m.to)
+		}
+	})
 }
 
 // newEximScene is a scene with exim's daemon on the client and its sendmail on

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,7 +18,10 @@ import (
 // Second. Clocks that agree and cron make them check in the same second,
 // every minute.
 
-const tookOver4 = "172.16.0.2 is down! web: took over 172.16.0.1 on "
+// tookOver4 is the subject about a takeover by the host.
+func tookOver4(host string) string {
+	return "[pingover] web: 172.16.0.2 is down! " + host + " took over 172.16.0.1"
+}
 
 func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 	labs, rounds := 2, 2
@@ -139,7 +141,7 @@ func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
 
 	s.forget()
 	s.check(s.Second, blind...).want(t, state.TookOver)
-	s.check(s.Standby, blind...).want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.1")
+	s.check(s.Standby, blind...).want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.1 is in use")
 	s.wantOn(vip4, s.Second)
 }
 
@@ -155,7 +157,7 @@ func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	observers := []observer{
 		{name: "dry run", args: append(slices.Clone(both), "--dry-run"), want: state.TookOver},
-		{name: "no witness answers", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
+		{name: "no witness replies", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
 		{
 			name: "just booted", args: set(both, "--boot-wait", "3m"), want: state.Blocked,
 			prepare: func(s *scene) { s.must(s.Standby.SetUptime(time.Minute)) },
@@ -242,15 +244,15 @@ func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 	t.Run("and takes its address", func(t *testing.T) {
 		s, run := begin(t)
 		s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
-		run.wait().want(t, state.Blocked).because(t, "172.16.0.2 does not answer, but somebody answers for 172.16.0.1")
+		run.wait().want(t, state.Blocked).because(t, "172.16.0.2 does not reply, but 172.16.0.1 is in use")
 		s.wantOn(vip4, s.Primary)
-		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by client")
+		s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.1 is in use (by "+s.Primary.MAC().String()+", the primary)")
 	})
 	t.Run("and gets no further", func(t *testing.T) {
 		s, run := begin(t)
 		run.wait().want(t, state.TookOver)
 		s.wantOn(vip4, s.Client)
-		s.mail.want(t, tookOver4+"client")
+		s.mail.want(t, tookOver4("client"))
 	})
 }
 
@@ -381,7 +383,7 @@ func (s *scene) wantTakeoverMails(n int) {
 	s.t.Helper()
 	got := 0
 	for _, l := range s.mail.all() {
-		if strings.Contains(l.subject, ": took over ") {
+		if strings.Contains(l.subject, " took over ") {
 			got++
 		}
 	}
@@ -426,7 +428,7 @@ func (s *scene) wire(h *lab.Host, addrs ...netip.Addr) *vip.Listener {
 		if !ok {
 			return fmt.Errorf("%s has no eth0", h.Name())
 		}
-		w, err = vip.Open(l, func(net.HardwareAddr) bool { return false }, addrs...)
+		w, err = vip.Open(l, func(vip.Reply) bool { return false }, addrs...)
 		return err
 	}))
 	s.t.Cleanup(func() { w.Close() })

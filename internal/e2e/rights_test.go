@@ -56,12 +56,12 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.hand("takeover", "web").want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
 	s.plain(0, "paused until", "pause", "web")
-	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.pause")
-	s.plain(0, "the pause is over", "resume", "web")
+	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw-r--r-- web.pause", "-rw------- web.settings")
+	s.plain(0, "resumed: checks switch again", "resume", "web")
 	s.hand("release", "web", "--force").want(t, state.Released)
 	s.wantOn(vip4)
-	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.json", "-rw------- web.lock")
-	s.mail.want(t, tookOver, released, takenManually) // the second release is suppressed
+	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.settings")
+	s.mail.want(t, tookOver, released, takenManually) // the second release is gathered
 	s.wantNothingLeft(s.Standby)
 }
 
@@ -149,7 +149,7 @@ func TestResumeOfRootsReleaseByAnOrdinaryUser(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, swift...).want(t, state.TookOver)
-	s.plain(12, "released by hand", "release", "web", "--force")
+	s.plain(12, "released manually", "release", "web", "--force")
 	s.asUser()
 	s.plain(77, "permission denied", "resume", "web", "--state-dir", "/var/lib/pingover")
 }

@@ -43,7 +43,7 @@ func TestHealthyPrimaryCostsOneRoundTripAndNoOutput(t *testing.T) {
 			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 0 and not a word", e.code, e.stdout, e.stderr)
 		}
 	}
-	e := s.check(s.Standby, healthy...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := s.check(s.Standby, healthy...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 1 || r[0].Verdict != "up" || r[0].Sent != 1 || r[0].Received != 1 || r[0].RTT == nil {
 		t.Errorf("rounds %s, want one that one reply ended", e.stdout)
 	}
@@ -53,8 +53,8 @@ func TestHealthyPrimaryCostsOneRoundTripAndNoOutput(t *testing.T) {
 	if e.took > 10*time.Second {
 		t.Errorf("it took %s", e.took)
 	}
-	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Last.Outcome != state.OK || len(rec.Changes) != 0 {
-		t.Errorf("record: role %q, last %+v, changes %+v; want a standby without history", rec.Role, rec.Last, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Last.Outcome != state.OK || len(rec.Recent) != 0 {
+		t.Errorf("record: role %q, last %+v, changes %+v; want a standby without history", rec.Role, rec.Last, rec.Recent)
 	}
 	untouched()
 	s.mail.want(t)
@@ -70,32 +70,32 @@ func TestPowerCut(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	since := time.Now()
 
-	e := s.check(s.Standby, once...).want(t, state.TookOver).because(t, "172.16.0.2 does not answer, nor does anybody for 172.16.0.1")
+	e := s.check(s.Standby, once...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
 	if !e.Changed || e.Role != state.Active || len(e.Rounds) != 2 || e.MailWaiting != 0 || len(e.Holders) != 0 {
 		t.Errorf("report: %s", e.stdout)
 	}
 	s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1")
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	view.follows(s.Standby, since)
-	l := s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")[0]
+	l := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
 	l.says(t, "standby has taken over 172.16.0.1")
 	l.says(t, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 exit code 0")
-	l.says(t, "To undo the takeover pingover release web or by hand ip addr del 172.16.0.1/32 dev eth0")
+	l.says(t, "To undo the takeover pingover release web or without pingover ip addr del 172.16.0.1/32 dev eth0")
 	if l.to != "ops@example.org" || l.header.Get("Auto-Submitted") != "auto-generated" {
 		t.Errorf("email to %q, header %v", l.to, l.header)
 	}
 
 	for n := range 11 {
-		e := s.check(s.Standby, once...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not answer")
+		e := s.check(s.Standby, once...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 		if e.Changed || len(e.Commands) != 0 || len(e.Rounds) != 1 {
 			t.Fatalf("run %d after the takeover: %s", n+1, e.stdout)
 		}
 	}
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")
-	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Changes) != 1 || rec.Changes[0].Outcome != state.TookOver {
-		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Changes)
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
+	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
+		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Recent)
 	}
 	s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 }
@@ -104,7 +104,7 @@ func TestTakeoverWithoutVerbosePrintsOneLine(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	e := s.say(s.Standby, withVIP...)
-	if want := "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
+	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
 		t.Errorf("exit code %d\nstdout: %s\nstderr: %s\nwant   11 and %s", e.code, e.stdout, e.stderr, want)
 	}
 	if e = s.say(s.Standby, withVIP...); e.code != 10 || e.stderr != "" || e.stdout != "" {
@@ -118,7 +118,7 @@ func TestPrimaryThatFiltersPingsIsUp(t *testing.T) {
 	s.must(s.Primary.FilterICMP(true))
 	for range 2 {
 		e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer pings, but it answers ARP: it is alive")
+			because(t, "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive")
 		want := []state.Holder{
 			{Address: "172.16.0.2", MAC: s.Primary.MAC().String()},
 			{Address: "172.16.0.1", MAC: s.Primary.MAC().String()},
@@ -127,7 +127,7 @@ func TestPrimaryThatFiltersPingsIsUp(t *testing.T) {
 			t.Errorf("holders (-want +got):\n%s", diff)
 		}
 	}
-	s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping")
 	s.must(s.Primary.FilterICMP(false))
 	s.check(s.Standby, withVIP...).want(t, state.OK)
 	untouched()
@@ -144,14 +144,14 @@ func TestPrimaryAndGatewayGoneMayBeOurOwnFault(t *testing.T) {
 	s.must(s.Gateway.PowerOff())
 	for _, args := range [][]string{auto, set(auto, "--name", "web", "--witness", "172.16.0.254")} {
 		e := s.check(s.Standby, args...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+			because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 		if diff := cmp.Diff([]state.Witness{{Address: "172.16.0.254"}}, e.Witnesses); diff != "" {
 			t.Errorf("witnesses (-want +got):\n%s", diff)
 		}
 	}
 	untouched()
 	s.wantOn(vip4)
-	s.mail.want(t, "172.16.0.2 looks down! auto: not taken over by standby", "172.16.0.2 looks down! web: not taken over by standby")
+	s.mail.want(t, "[pingover] auto: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies")
 
 	// Back, it makes the next check a takeover.
 	s.must(s.Gateway.PowerOn())
@@ -167,7 +167,7 @@ func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.run(s.Second, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		e := s.check(s.Standby, withVIP...).want(t, state.Elsewhere).
-			because(t, "172.16.0.2 does not answer, and another standby serves 172.16.0.1")
+			because(t, "172.16.0.2 does not reply, and another standby serves 172.16.0.1")
 		want := []state.Holder{{Address: "172.16.0.1", MAC: s.Second.MAC().String()}}
 		if diff := cmp.Diff(want, e.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
@@ -183,10 +183,10 @@ func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
 		s.run(s.Second, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		s.must(s.Primary.FilterICMP(true))
 		s.check(s.Standby, withVIP...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not answer pings, but it answers ARP: it is alive")
+			because(t, "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive")
 		untouched()
 		s.wantOn(vip4, s.Second)
-		s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby")
+		s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping")
 	})
 }
 
@@ -197,7 +197,7 @@ func TestPrimaryBackDuringTheWait(t *testing.T) {
 	run := s.follow(s.Standby, set(withVIP, "--retry-wait", "5s")...)
 	run.until("waiting 5s")
 	s.must(s.Primary.PowerOn())
-	e := run.wait().want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := run.wait().want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 2 || r[0].Verdict != "down" || r[1].Verdict != "up" {
 		t.Errorf("rounds: %s, want down and up", e.stdout)
 	}
@@ -214,7 +214,7 @@ func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(7)},
 	})))
 	untouched := s.untouched(s.Standby)
-	e := s.check(s.Standby, set(withVIP, "--count", "5")...).want(t, state.OK).because(t, "172.16.0.2 answers")
+	e := s.check(s.Standby, set(withVIP, "--count", "5")...).want(t, state.OK).because(t, "172.16.0.2 replies")
 	if r := e.Rounds; len(r) != 2 || r[0].Verdict != "down" || r[0].Sent != 5 || r[1].Verdict != "up" || r[1].Sent != 3 || r[1].Received != 1 {
 		t.Errorf("rounds: %s, want five lost pings, and three of which the last was answered", e.stdout)
 	}
@@ -224,7 +224,7 @@ func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 
 func TestAliasRemovedManually(t *testing.T) {
 	t.Parallel()
-	takeover := "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
+	takeover := "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 	removed := func(t *testing.T) *scene {
 		s := newScene(t)
 		s.must(s.Primary.PowerOff())
@@ -232,14 +232,14 @@ func TestAliasRemovedManually(t *testing.T) {
 		s.run(s.Standby, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 		return s
 	}
-	const gone = "standby had raised 172.16.0.1 and no longer has it. It was not pingover that removed it."
+	const gone = "standby had assigned 172.16.0.1 and no longer has it. pingover did not remove it."
 
 	t.Run("the primary is dead: taken over again", func(t *testing.T) {
 		s := removed(t)
 		s.check(s.Standby, withVIP...).want(t, state.TookOver)
 		s.wantOn(vip4, s.Standby)
 		s.wantLabel(s.Standby, vip4, "eth0:1")
-		const lost = "web: standby has lost 172.16.0.1"
+		const lost = "[pingover] web: PROBLEM: 172.16.0.1 was removed from standby, not by pingover"
 		emails := s.mail.want(t, takeover, takeover, lost)
 		emails[slices.IndexFunc(emails, func(l email) bool { return l.subject == lost })].says(t, gone)
 		s.check(s.Standby, withVIP...).want(t, state.Holding)
@@ -254,7 +254,7 @@ func TestAliasRemovedManually(t *testing.T) {
 		}
 		untouched()
 		s.wantOn(vip4, s.Primary)
-		s.mail.want(t, takeover, "web: standby has lost 172.16.0.1")[1].says(t, gone)
+		s.mail.want(t, takeover, "[pingover] web: PROBLEM: 172.16.0.1 was removed from standby, not by pingover")[1].says(t, gone)
 		if rec := s.record(s.Standby); rec.Role != state.Standby {
 			t.Errorf("role %q, want standby", rec.Role)
 		}
@@ -271,7 +271,7 @@ func TestVirtualIPAddedManuallyWhileThePrimaryServes(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	for range 2 {
 		s.check(s.Standby, two...).want(t, state.Holding).
-			because(t, "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers")
+			because(t, "holding 172.16.0.1, which pingover did not assign; 172.16.0.2 replies")
 	}
 	untouched()
 	s.wantOn(vip4, s.Standby)
@@ -281,10 +281,10 @@ func TestVirtualIPAddedManuallyWhileThePrimaryServes(t *testing.T) {
 	// The primary has it too: it has the lower MAC, and gets it.
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	s.check(s.Standby, two...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	s.check(s.Standby, two...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
-	s.mail.want(t, "web: released 172.16.0.1 on standby") // it never had the other
+	s.mail.want(t, "[pingover] web: standby released 172.16.0.1") // it never had the other
 }
 
 func TestWithoutVirtualIPItIsOnlyReported(t *testing.T) {
@@ -295,14 +295,14 @@ func TestWithoutVirtualIPItIsOnlyReported(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	for range 2 {
-		s.check(s.Standby, args...).want(t, state.Down).because(t, "172.16.0.2 does not answer, and there is no virtual IP to raise")
+		s.check(s.Standby, args...).want(t, state.Down).because(t, "172.16.0.2 does not reply, and there is no virtual IP to take over")
 	}
 	s.must(s.Gateway.PowerOff())
 	s.check(s.Standby, args...).want(t, state.Unknown).
-		because(t, "172.16.0.2 does not answer, but no witness does either: it may be this machine's network")
+		because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 	untouched()
 	s.wantOn(vip4)
-	s.mail.want(t, "172.16.0.2 is down! web: there is no virtual IP to take over")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 is down! no virtual IP is configured")
 }
 
 func TestPrimaryThatLostItsVirtualIP(t *testing.T) {
@@ -313,14 +313,14 @@ func TestPrimaryThatLostItsVirtualIP(t *testing.T) {
 	for _, want := range []state.Outcome{state.OK, state.OK, state.Unserved, state.Unserved} {
 		s.check(s.Standby, withVIP...).want(t, want)
 	}
-	unserved := "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"
+	unserved := "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"
 	first := s.mail.want(t, unserved)[0]
 
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	for range 4 {
 		s.check(s.Standby, withVIP...).want(t, state.OK)
 	}
-	over := s.mail.want(t, unserved, "web: 172.16.0.1 is answered for again")[1]
+	over := s.mail.want(t, unserved, "[pingover] web: RESOLVED: 172.16.0.1 is served again")[1]
 	if got := over.header.Get("In-Reply-To"); got != first.id {
 		t.Errorf("the email that it is over replies to %q, want %q", got, first.id)
 	}
@@ -340,14 +340,14 @@ func TestBootWait(t *testing.T) {
 	s.must(s.Standby.SetUptime(4 * time.Minute))
 	s.check(s.Standby, args...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, "172.16.0.2 looks down! web: not taken over by standby", "172.16.0.2 is down! web: took over 172.16.0.1 on standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: standby has just booted", "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
 }
 
 // As the ping-failover script of old has it: what is pinged is what moves.
 func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--host", "172.16.0.1")
-	s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.1 answers")
+	s.check(s.Standby, args...).want(t, state.OK).because(t, "172.16.0.1 replies")
 	view := s.watchFrom(vip4)
 	s.must(s.Primary.PowerOff())
 	since := time.Now()
@@ -363,16 +363,16 @@ func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 			t.Errorf("it was pinged: %s", e.stdout)
 		}
 	}
-	s.mail.want(t, "172.16.0.1 is down! web: took over 172.16.0.1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.1 is down! standby took over 172.16.0.1")
 
 	view = s.watchFrom(vip4)
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also at 02:00:00:00:00:02, another machine, and is given up here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
-	s.mail.want(t, "172.16.0.1 is down! web: took over 172.16.0.1 on standby", "web: released 172.16.0.1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.1 is down! standby took over 172.16.0.1", "[pingover] web: standby released 172.16.0.1")
 }
 
 func TestIPv6(t *testing.T) {
@@ -388,15 +388,15 @@ func TestIPv6(t *testing.T) {
 		"alone": {
 			args:     set(hasty, "--host", "2001:db8::2", "--vip", "2001:db8::1/128", "--witness", "2001:db8::254"),
 			vips:     []netip.Addr{vip6},
-			reason:   "2001:db8::2 does not answer, nor does anybody for 2001:db8::1",
-			subject:  "2001:db8::2 is down! web: took over 2001:db8::1 on standby",
+			reason:   "2001:db8::2 does not reply, and 2001:db8::1 is not in use",
+			subject:  "[pingover] web: 2001:db8::2 is down! standby took over 2001:db8::1",
 			commands: []string{"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0"},
 		},
 		"with IPv4": {
 			args:    both,
 			vips:    []netip.Addr{vip4, vip6},
-			reason:  "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 2001:db8::1",
-			subject: "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby",
+			reason:  "172.16.0.2 does not reply, and 172.16.0.1, 2001:db8::1 are not in use",
+			subject: "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1",
 			commands: []string{
 				"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 				"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0",
@@ -541,8 +541,8 @@ func TestTools(t *testing.T) {
 			s.wantOn(vip6, s.Primary)
 			s.wantOn(s.Standby.Addr4(), s.Standby)
 			s.check(s.Standby, args...).want(t, state.OK)
-			s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 and 2001:db8::1 on standby",
-				"web: released 172.16.0.1 and 2001:db8::1 on standby")
+			s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1",
+				"[pingover] web: standby released 172.16.0.1 and 2001:db8::1")
 		})
 	}
 }
@@ -663,12 +663,12 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			if e.MailWaiting != 0 || !strings.Contains(e.stderr, "mail is delivered again") {
 				t.Errorf("server is back: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
-			l := s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")[0]
+			l := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
 			if l.id != rec.Outbox[0].MessageID {
 				t.Errorf("Message-ID %s, want %s, that of the first try", l.id, rec.Outbox[0].MessageID)
 			}
 			s.check(s.Standby, withVIP...).want(t, state.Holding)
-			s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")
+			s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
 			s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 		})
 	}
@@ -711,7 +711,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 	s.mail.want(t)
 	s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	s.check(s.Standby, withVIP...).want(t, state.Holding)
-	s.mail.want(t, "172.16.0.2 is down! web: took over 172.16.0.1 on standby")
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
 	s.wantOn(vip4, s.Standby)
 }
 
@@ -739,7 +739,7 @@ func TestTwoClustersTakeOverInTheSameMoment(t *testing.T) {
 			for _, args := range [][]string{a, b} {
 				s.check(s.Standby, args...).want(t, state.Holding)
 			}
-			s.mail.want(t, "172.16.0.2 is down! a: took over 172.16.0.1 on standby", "172.16.0.2 is down! b: took over 172.16.0.5 on standby")
+			s.mail.want(t, "[pingover] a: 172.16.0.2 is down! standby took over 172.16.0.1", "[pingover] b: 172.16.0.2 is down! standby took over 172.16.0.5")
 			s.wantNothingLeft(s.Standby, "a.json", "a.lock", "act.lock", "b.json", "b.lock")
 		})
 	}

@@ -71,7 +71,7 @@ func uses(t testing.TB, pid int) (files, threads int) {
 	return files, threads
 }
 
-const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not answer, nor does anybody for 172.16.0.1\n"
+const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 
 func TestWatchTakesOverOnce(t *testing.T) {
 	s := shortScene(t)
@@ -90,8 +90,8 @@ func TestWatchTakesOverOnce(t *testing.T) {
 		t.Errorf("%d open files and %d threads, after %d and %d at the beginning", f, th, files, threads)
 	}
 	w.stop(syscall.SIGTERM, tookOverLine)
-	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Changes) != 1 {
-		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Changes)
+	if rec := s.record(s.Standby); rec.Role != state.Active || len(rec.Recent) != 1 {
+		t.Errorf("record: role %q, changes %+v; want one takeover", rec.Role, rec.Recent)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
@@ -125,7 +125,7 @@ func TestWatchThatIsKilledAndStartedAgain(t *testing.T) {
 			w.stop(syscall.SIGINT, w.said())
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
-			if rec := s.record(s.Standby); rec.Role != state.Active || rec.Pending != nil || len(rec.Changes) != 1 || len(rec.Outbox) != 0 {
+			if rec := s.record(s.Standby); rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 0 {
 				t.Errorf("record: %+v", rec)
 			}
 			s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")

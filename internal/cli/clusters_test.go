@@ -21,6 +21,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -293,7 +294,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	refused := "pingover: " + path + ": cannot be read: permission denied\n"
 	asNobody(t, func() {
 		if _, err := os.ReadFile(path); err == nil {
-			t.Skip("this user may read everything")
+			lab.Skip(t, "this user may read everything")
 		}
 		if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
 			t.Errorf("status: %+v", got)

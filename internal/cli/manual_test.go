@@ -16,6 +16,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -185,7 +186,7 @@ func TestSettingsThatAreNotTrusted(t *testing.T) {
 			"hint: after reviewing it: chmod go-w FILE\n"},
 		{"it belongs to somebody else", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
-				t.Skipf("only root can give a file away: %v", err)
+				lab.Skip(t, fmt.Sprintf("only root can give a file away: %v", err))
 			}
 		}, "FILE belongs to user 7; settings name commands to run, ignored\nhint: after reviewing it: chown root FILE\n"},
 		{"a symbolic link", func(t *testing.T, path string) {

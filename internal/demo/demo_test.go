@@ -36,20 +36,17 @@ func TestMain(m *testing.M) {
 	if program := os.Getenv(shows); program != "" {
 		os.Exit(play(program, os.Getenv(screens)))
 	}
-	manyAtOnce()
+	flag.Set("test.parallel", "8") // demos mostly wait; a flag of the command line overrides it
 	code := m.Run()
 	os.RemoveAll(binaryDir())
 	os.Exit(code)
 }
 
-// manyAtOnce lets more demos run at once than there are processors: they mostly
-// wait. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
+// notShort skips a test that shows a whole demo, as one that remains does too.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
 	}
 }
 
@@ -105,9 +102,7 @@ type showing struct {
 func prepare(t *testing.T, script string, argv ...string) *showing {
 	t.Helper()
 	t.Parallel()
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	lab.Needed(t)
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -138,14 +133,6 @@ func prepare(t *testing.T, script string, argv ...string) *showing {
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
 	return s
-}
-
-func skip(t *testing.T, reason any) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 // ends runs the demo to its end, and fails the test unless it ends so.
@@ -265,6 +252,7 @@ func TestDemoThroughAPipe(t *testing.T) {
 }
 
 func TestDemoOnATerminal(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	s.cmd.Env = append(s.cmd.Env, screens+"=terminal")
 	s.ends(0, "")
@@ -287,6 +275,7 @@ func TestDemoOnATerminal(t *testing.T) {
 }
 
 func TestDemoWithoutRoot(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	self, err := os.Executable()
 	if err != nil {
@@ -300,7 +289,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	trial := exec.Command("unshare", "-Urn", "true")
 	trial.SysProcAttr = nobody
 	if out, err := trial.CombinedOutput(); err != nil {
-		skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
+		lab.Skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
 	}
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o777)); err != nil {
 		t.Fatal(err)
@@ -312,6 +301,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 
 // What is not as told ends the demo, with what was expected and what was seen.
 func TestNotAsTold(t *testing.T) {
+	notShort(t)
 	tests := map[string]struct{ program, want string }{
 		"the program always fails": {
 			"exit 1",
@@ -437,7 +427,7 @@ func TestCannotRun(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
 			s.ends(CodeCannot, test.want)
@@ -555,11 +545,11 @@ func TestRows(t *testing.T) {
 		{"a full row", strings.Repeat("y", 10*rowLength), []string{strings.Repeat(".", rowLength)}},
 		{"more than a row", strings.Repeat("n", 10*rowLength) + strings.Repeat("y", 10), []string{strings.Repeat(" ", rowLength), "."}},
 	} {
-		var beats []lab.Beat
+		var samples []lab.Sample
 		for _, answer := range tt.answers {
-			beats = append(beats, lab.Beat{OK: answer == 'y'})
+			samples = append(samples, lab.Sample{OK: answer == 'y'})
 		}
-		if diff := cmp.Diff(tt.want, rows(beats)); diff != "" {
+		if diff := cmp.Diff(tt.want, rows(samples)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}

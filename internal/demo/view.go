@@ -41,7 +41,7 @@ func (v *view) live() {
 	tick := time.NewTicker(dot * pingEvery)
 	defer tick.Stop()
 	for {
-		if all := rows(v.trace.Beats()); len(all) > 0 {
+		if all := rows(v.trace.Samples()); len(all) > 0 {
 			v.draw(indent + v.row(all[len(all)-1]))
 		}
 		select {
@@ -54,7 +54,7 @@ func (v *view) live() {
 }
 
 // close ends the view without a word.
-func (v *view) close() []lab.Beat {
+func (v *view) close() []lab.Sample {
 	select {
 	case <-v.stop:
 	default:
@@ -66,9 +66,9 @@ func (v *view) close() []lab.Beat {
 
 // end ends the view and shows it as a whole, with the length of its gap.
 func (v *view) end() (gap time.Duration) {
-	beats := v.close()
+	samples := v.close()
 	gap = v.trace.Gap()
-	for _, row := range rows(beats) {
+	for _, row := range rows(samples) {
 		v.print(indent + v.row(row) + "\n")
 	}
 	v.print(fmt.Sprintf("%s%s %s\n\n", indent, "client: no answer for", v.red(fmt.Sprintf("%d ms", gap.Milliseconds()))))
@@ -78,12 +78,12 @@ func (v *view) end() (gap time.Duration) {
 func (v *view) row(dots string) string { return "client: " + v.green(dots) }
 
 // rows are a dot for every ten pings, a blank where one of them was lost.
-func rows(beats []lab.Beat) (rows []string) {
+func rows(samples []lab.Sample) (rows []string) {
 	var dots strings.Builder
-	for ten := range slices.Chunk(beats, dot) {
+	for ten := range slices.Chunk(samples, dot) {
 		switch {
 		case len(ten) < dot:
-		case slices.ContainsFunc(ten, func(b lab.Beat) bool { return !b.OK }):
+		case slices.ContainsFunc(ten, func(b lab.Sample) bool { return !b.OK }):
 			dots.WriteByte(' ')
 		default:
 			dots.WriteByte('.')

@@ -31,7 +31,7 @@ type fleet struct {
 // networks are where the primaries and the virtual IPs are, with a route to the
 // primary's own address: a thousand neighbours would fill the kernel's table of
 // 1,024 (net.ipv4.neigh.default.gc_thresh3), which all labs of the machine share,
-// and then it drops pings without a word.
+// and then it drops pings silently.
 var networks = []string{"10.64.0.0/16", "10.65.0.0/16"}
 
 func host(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 64, byte(i / 200), byte(1 + i%200)}) }
@@ -156,8 +156,8 @@ var sudden = []string{
 	"mail-to: ops@example.org", "mail-via: smtp://172.16.0.254",
 }
 
-// TestAThousandClusters: a live primary is found alive whatever the number, and
-// a dead one is taken over, each with a mail.
+// TestAThousandClusters: a primary that is up is found up whatever the number, and
+// one that is down is taken over, each with an email.
 func TestAThousandClusters(t *testing.T) {
 	s := newScene(t)
 	if lab.LongRun() {
@@ -185,7 +185,7 @@ func TestAThousandClusters(t *testing.T) {
 // BenchmarkManyClusters is one run for n clusters whose primaries answer,
 // without and with a virtual IP each, beside fping on the same addresses.
 //
-//	go test -run '^$' -bench ManyClusters -benchtime 10x .
+//	go test -run '^$' -bench ManyClusters -benchtime 10x ./internal/e2e
 func BenchmarkManyClusters(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		for _, tool := range []struct {
@@ -222,7 +222,7 @@ func BenchmarkManyClusters(b *testing.B) {
 // BenchmarkManyTakeovers is one run for n clusters whose primaries lost power,
 // each with a virtual IP and a mail: what it takes beyond that for one.
 //
-//	go test -run '^$' -bench ManyTakeovers -benchtime 3x .
+//	go test -run '^$' -bench ManyTakeovers -benchtime 3x ./internal/e2e
 func BenchmarkManyTakeovers(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

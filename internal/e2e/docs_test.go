@@ -57,14 +57,14 @@ func TestReadmeCodes(t *testing.T) {
 	readmeTable(t, "codes", b.String())
 }
 
-// readmeTable fails the test unless this is what stands between the marks of
+// readmeTable fails the test unless this is the text between the marks of
 // that name in README.md. With UPDATE=1 it will.
 func readmeTable(t *testing.T, name, want string) {
 	t.Helper()
 	made(t, "README.md", "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n", want)
 }
 
-// made fails the test unless this is what stands between two lines of a file.
+// made fails the test unless this is the text between two lines of a file.
 // With UPDATE=1 it will.
 func made(t *testing.T, file, open, end, want string) {
 	t.Helper()
@@ -80,7 +80,7 @@ func made(t *testing.T, file, open, end, want string) {
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("UPDATE=1 go test -run '%s' . mends this (-want +got):\n%s", t.Name(), diff)
+		t.Errorf("UPDATE=1 go test -run '%s' ./internal/e2e fixes this (-want +got):\n%s", t.Name(), diff)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestReadmeCommands(t *testing.T) {
 }
 
 // The takeover that README.md shows happens in the lab, in fewer seconds, and is
-// told in the same words.
+// reported in the same words.
 // The file of README.md is one.
 func TestReadmeFile(t *testing.T) {
 	_, file, _ := strings.Cut(readmeSection(t, "The file"), "\n    defaults:")
@@ -258,8 +258,8 @@ func TestReadmeFile(t *testing.T) {
 }
 
 func TestReadmeTakeover(t *testing.T) {
-	shown, letter, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
-	shown, letter = indented(shown), indented(letter)
+	shown, email, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
+	shown, email = indented(shown), indented(email)
 	command, said, _ := strings.Cut(shown, "\n")
 	said, code, _ := strings.Cut(said, "# echo $?\n")
 	said = strings.NewReplacer("3s apart", "100ms apart", "waiting 20s", "waiting 1s", "52:54:00:", "02:00:00:").Replace(said)
@@ -277,11 +277,11 @@ func TestReadmeTakeover(t *testing.T) {
 		t.Errorf("exit code %s, README.md has %s", got, code)
 	}
 	var got string
-	for _, l := range s.letters(s.Standby) {
+	for _, l := range s.emails(s.Standby) {
 		got += "Subject: " + l.subject + "\n\n" + l.body
 	}
 	clock := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|\d{8}T\d{6}Z-[A-Z2-7]{8}`)
-	if diff := cmp.Diff(clock.ReplaceAllString(letter, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
+	if diff := cmp.Diff(clock.ReplaceAllString(email, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
 		t.Errorf("the mail (-README.md +got):\n%s", diff)
 	}
 }

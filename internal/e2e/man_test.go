@@ -13,7 +13,7 @@ import (
 	"pingover/internal/lab"
 )
 
-// The manual page has what the program goes by, and can be read.
+// The manual page matches the program, and can be rendered.
 
 const manPage = "packaging/pingover.8"
 
@@ -64,7 +64,7 @@ func TestManPageCodes(t *testing.T) {
 	made(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
 }
 
-// roff is text as it stands in the middle of a line of a manual page.
+// roff is text as written in the middle of a line of a manual page.
 func roff(text string) string { return strings.ReplaceAll(text, `\`, `\e`) }
 
 // Whatever a command's help shows is in the page.

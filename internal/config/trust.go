@@ -19,8 +19,7 @@ import (
 // (path_resolution(7)).
 const mostLinks = 40
 
-// whoElseWrites says who but root could write to a file, or put another one in
-// its place.
+// whoElseWrites checks that nobody but root can write to a file or replace it.
 func whoElseWrites(path string, file fs.FileInfo) Problems {
 	t := trust{path: path}
 	if id := owner(file); id != 0 {
@@ -35,26 +34,26 @@ func whoElseWrites(path string, file fs.FileInfo) Problems {
 	return t.problems
 }
 
-// trust is what speaks against a file.
+// trust collects what makes a file untrusted.
 type trust struct {
 	path     string
 	problems Problems
 }
 
-// refuse notes a problem with the file, or with what else leads to it, and
-// what mends that.
-func (t *trust) refuse(what, why, mend, path string) {
+// refuse notes a problem with the file, or with a directory or link that leads to
+// it, and the command that fixes it.
+func (t *trust) refuse(what, why, fix, path string) {
 	text := why + ", and it names commands that root runs; after reviewing it: "
 	if what != "" {
 		text = what + " " + path + " " + why + ", and the file names commands that root runs; after reviewing it, move it into /etc, or: "
 	}
-	p := Problem{Place: t.path, Text: text + mend + " " + proc.Line([]string{path}), Code: exit.Config}
+	p := Problem{Place: t.path, Text: text + fix + " " + proc.Line([]string{path}), Code: exit.Config}
 	if !slices.Contains(t.problems, p) {
 		t.problems = append(t.problems, p)
 	}
 }
 
-// walk looks at each directory and each symbolic link on the way to the file.
+// walk checks each directory and each symbolic link on the way to the file.
 func (t *trust) walk() error {
 	rest := t.path
 	if !filepath.IsAbs(rest) {
@@ -80,7 +79,7 @@ func (t *trust) walk() error {
 		if err != nil {
 			return err
 		}
-		t.look(next, info, top)
+		t.check(next, info, top)
 		if info.Mode()&fs.ModeSymlink == 0 {
 			here = next
 			continue
@@ -98,21 +97,21 @@ func (t *trust) walk() error {
 	return nil
 }
 
-// look looks at a directory or a symbolic link. In a sticky directory others
-// cannot replace what is not theirs. Who owns / is root, whom a user namespace
-// may know by another number.
-func (t *trust) look(path string, info, top fs.FileInfo) {
-	what, mend := "the directory", "chown root"
+// check checks a directory or a symbolic link. In a sticky directory others cannot
+// replace what is not theirs. The owner of / is root, which may have another
+// number in a user namespace.
+func (t *trust) check(path string, info, top fs.FileInfo) {
+	what, fix := "the directory", "chown root"
 	mode := info.Mode()
 	link := mode&fs.ModeSymlink != 0
 	if link {
-		what, mend = "the symbolic link", "chown -h root"
+		what, fix = "the symbolic link", "chown -h root"
 	}
 	if !link && !mode.IsDir() { // the file itself
 		return
 	}
 	if id := owner(info); id != 0 && id != owner(top) {
-		t.refuse(what, fmt.Sprintf("belongs to user %d", id), mend, path)
+		t.refuse(what, fmt.Sprintf("belongs to user %d", id), fix, path)
 	}
 	if !link && othersWrite(info) && mode&fs.ModeSticky == 0 {
 		t.refuse(what, fmt.Sprintf("can be written to by others (%s)", mode), "chmod go-w", path)
@@ -121,5 +120,5 @@ func (t *trust) look(path string, info, top fs.FileInfo) {
 
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
-// othersWrite says whether others than its owner may write to a file.
+// othersWrite reports whether users other than its owner may write to a file.
 func othersWrite(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }

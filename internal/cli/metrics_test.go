@@ -55,7 +55,7 @@ func TestMetrics(t *testing.T) {
 	})
 	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
 	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
-		t.Errorf("what is left behind is held: %v", behind)
+		t.Errorf("an address that was left is counted as held: %v", behind)
 	}
 
 	want := map[string]float64{

@@ -87,8 +87,8 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	for _, m := range metrics() {
-		if kinds[m.name] != strings.ToUpper(m.kind) {
-			t.Errorf("%s is a %q", m.name, kinds[m.name])
+		if kinds[m[0]] != strings.ToUpper(m[1]) {
+			t.Errorf("%s is a %q", m[0], kinds[m[0]])
 		}
 	}
 }

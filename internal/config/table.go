@@ -161,7 +161,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "isolated", Group: groupBack, Default: "hold",
-			Help: "release: no virtual IP is held after two checks in a row in which neither a witness nor the primary replies; hold keeps them",
+			Help: "release removes the virtual IPs after two checks in a row without a reply from a witness or the primary; hold keeps them",
 			form: choice("WAY", []string{"hold", "release"}, func(c *Cluster, text string) { c.Isolated = text == "release" }),
 		},
 		{
@@ -216,7 +216,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "mail-ca", Group: groupMail, Derived: "the certificates of this machine",
-			Help: "CA certificates to verify the mail server's with",
+			Help: "CA certificates that the mail server is verified with",
 			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setMailCA},
 		},
 		{

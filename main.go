@@ -1,7 +1,7 @@
 //go:build linux
 
-// Pingover is a two-node failover tool: it pings a primary and, when that is
-// down, takes over its virtual IPs.
+// Pingover is a two-node failover tool: it pings a primary and takes over its
+// virtual IPs when the primary is confirmed down.
 package main
 
 import (
@@ -19,6 +19,7 @@ import (
 	"pingover/internal/cli"
 	"pingover/internal/config"
 	"pingover/internal/demo"
+	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/term"
@@ -29,11 +30,11 @@ var version string
 
 func main() {
 	machine := new(failover.Machine)
-	run(machine, machine.Check)
+	execute(machine, machine.Check)
 }
 
-// run runs the command line of the process, and exits with its outcome.
-func run(machine *failover.Machine, check cli.Act) {
+// execute runs the command line of the process, and exits with its outcome.
+func execute(machine *failover.Machine, check cli.Act) {
 	// A write to a closed pipe must fail and not kill a takeover. An ignored
 	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -52,7 +53,7 @@ func run(machine *failover.Machine, check cli.Act) {
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
-		Examine:  failover.Examine,
+		Examine:  doctor.Run,
 		Demo:     showDemo,
 		File:     "/etc/pingover.yaml",
 	}

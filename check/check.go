@@ -1,17 +1,17 @@
-// Package check answers one question: is the primary alive?
+// Package check finds out whether the primary is up.
 //
-// It sends rounds of pings and gives a verdict with three values. The
-// important one is Unknown: a round that could not be asked properly says
-// nothing about the host, and must never look like a dead one.
+// It sends rounds of pings and returns a verdict with three values. The
+// important one is Unknown: a round in which not every ping could be sent says
+// nothing about the host, and must never look like Down.
 //
-// Some things it cannot see, so that the caller must look at them:
-//   - The kernel answers for this machine's own addresses at once, so pinging
-//     one is Up and means nothing.
-//   - When the carrier is lost in the middle of a round, the kernel goes on
-//     accepting pings and the round is Down: read the carrier again afterwards.
-//   - The kernel does not report pings that a full queue of the interface drops,
-//     nor, on unprivileged IPv6 sockets, those that this machine's own firewall
-//     drops. They count as accepted, and only a witness tells the difference.
+// Three things it cannot observe, so the caller checks them:
+//   - The kernel itself replies for this machine's own addresses: Up for one of
+//     them means nothing.
+//   - When carrier is lost during a round, the kernel still accepts pings and
+//     the round is Down: read the carrier again afterwards.
+//   - The kernel does not report pings dropped by a full queue of the interface
+//     or, on unprivileged IPv6 sockets, by this machine's own firewall. They
+//     count as accepted, and only a witness tells the difference.
 package check
 
 import (

@@ -119,10 +119,13 @@ func (t Tool) choose(looked time.Time, k *Snapshot, a Alias) (label string, done
 
 // label chooses the alias's label, none of those taken: "" is none.
 func (t Tool) label(k *Snapshot, a Alias, taken []string) (string, error) {
-	if _, ok := k.Link(a.Interface); !ok {
+	l, ok := k.Link(a.Interface)
+	switch {
+	case !ok:
 		return "", fmt.Errorf("there is no interface %q", a.Interface)
-	}
-	if a.Prefix.Addr().Is6() {
+	case a.Prefix.Addr().Is6() && l.NoIPv6:
+		return "", fmt.Errorf("IPv6 is disabled on %s (net.ipv6.conf.%[1]s.disable_ipv6)", l.Name)
+	case a.Prefix.Addr().Is6():
 		return "", nil
 	}
 	if a.Label == "" {

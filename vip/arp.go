@@ -8,23 +8,23 @@ import (
 	"github.com/mdlayher/ethernet"
 )
 
-// noMAC stands where ARP knows no hardware address.
+// noMAC is the hardware address of an ARP packet that has none.
 var noMAC = net.HardwareAddr{0, 0, 0, 0, 0, 0}
 
-// arpQuestion asks everybody who has target; the zero from makes it an
-// RFC 5227 §2.1.1 probe, whose sender is 0.0.0.0.
-func arpQuestion(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
+// arpRequest asks all machines for target; the zero from makes it an RFC 5227
+// §2.1.1 probe, whose sender is 0.0.0.0.
+func arpRequest(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
 	if !from.IsValid() {
 		from = netip.IPv4Unspecified()
 	}
 	return arpBroadcast(us, arp.OperationRequest, us, from, noMAC, target)
 }
 
-// arpAnnouncement says as request and as reply that addr is at mac (sender
-// address = target address, RFC 5227 §3). The target MAC means nothing in a
-// request and is zero. In the reply it is mac again, as RFC 5944 §4.6 has it:
-// Linux takes a reply for gratuitous, and believes it at once, only if both
-// are the same (arp_is_garp).
+// arpAnnouncement announces, as request and as reply, that addr is at mac
+// (sender address = target address, RFC 5227 §3). The target MAC means nothing
+// in a request and is zero. In the reply it is mac again, as in RFC 5944 §4.6:
+// Linux takes a reply for gratuitous, and applies it at once, only if both are
+// the same (arp_is_garp).
 func arpAnnouncement(us, mac net.HardwareAddr, addr netip.Addr) ([][]byte, error) {
 	request, err := arpBroadcast(us, arp.OperationRequest, mac, addr, noMAC, addr)
 	if err != nil {
@@ -50,10 +50,10 @@ func arpBroadcast(us net.HardwareAddr, op arp.Operation, sender net.HardwareAddr
 	return f.MarshalBinary()
 }
 
-// hearARP finds out what an ARP packet lets us know: whoever sends one from an
-// address has it, be it a reply, an announcement or a question about another
-// address; a request from 0.0.0.0 is a probe for its target.
-func hearARP(b []byte) (Reply, bool) {
+// parseARP finds out which address an ARP packet says is in use: the sender
+// address of a reply, an announcement or a question about another address; a
+// request from 0.0.0.0 is a probe for its target.
+func parseARP(b []byte) (Reply, bool) {
 	const (
 		hardwareEthernet = 1
 		protocolIPv4     = uint16(ethernet.EtherTypeIPv4)
@@ -66,12 +66,12 @@ func hearARP(b []byte) (Reply, bool) {
 		return Reply{}, false
 	}
 	switch {
-	case p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply:
+	case p.Operation == arp.OperationReply && !p.SenderIP.IsUnspecified():
+		return Reply{Address: p.SenderIP, MAC: p.SenderHardwareAddr, Direct: true, To: p.TargetIP}, true
+	case p.Operation != arp.OperationRequest:
 		return Reply{}, false
 	case !p.SenderIP.IsUnspecified():
-		return Reply{Address: p.SenderIP, MAC: p.SenderHardwareAddr, Direct: p.Operation == arp.OperationReply}, true
-	case p.Operation == arp.OperationRequest:
-		return Reply{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
+		return Reply{Address: p.SenderIP, MAC: p.SenderHardwareAddr}, true
 	}
-	return Reply{}, false
+	return Reply{Address: p.TargetIP, MAC: p.SenderHardwareAddr, Probe: true}, true
 }

@@ -39,7 +39,7 @@ func frame(t testing.TB, text string) []byte {
 
 const arpPadding = "000000000000000000000000000000000000" // to 60 bytes
 
-const goldenARPQuestion = `
+const goldenARPRequest = `
 	ffffffffffff 02000000000a 0806   // to all, from us
 	0001 0800 06 04 0001             // Ethernet, IPv4, request
 	02000000000a ac100003            // our MAC and address
@@ -67,14 +67,14 @@ const goldenARPAnnouncementReply = `
 	02000000000a ac100001            // the same again
 ` + arpPadding
 
-const goldenARPOnBehalf = `
+const goldenARPProxy = `
 	ffffffffffff 02000000000a 0806   // the frame is ours
 	0001 0800 06 04 0001
 	02000000000b ac100001            // what it says is of another
 	000000000000 ac100001
 ` + arpPadding
 
-const goldenARPOnBehalfReply = `
+const goldenARPProxyReply = `
 	ffffffffffff 02000000000a 0806
 	0001 0800 06 04 0002
 	02000000000b ac100001
@@ -87,11 +87,11 @@ func TestARPQuestion(t *testing.T) {
 		from netip.Addr
 		want string
 	}{
-		{"ordinary request", ours4, goldenARPQuestion},
+		{"ordinary request", ours4, goldenARPRequest},
 		{"probe", netip.Addr{}, goldenARPProbe},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := arpQuestion(us, vip4, tt.from)
+			got, err := arpRequest(us, vip4, tt.from)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestARPAnnouncement(t *testing.T) {
 		request, reply string
 	}{
 		{"of ours", us, goldenARPAnnouncement, goldenARPAnnouncementReply},
-		{"on another's behalf", them, goldenARPOnBehalf, goldenARPOnBehalfReply},
+		{"for another machine", them, goldenARPProxy, goldenARPProxyReply},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := arpAnnouncement(us, tt.mac, vip4)
@@ -124,26 +124,27 @@ func TestARPAnnouncement(t *testing.T) {
 	}
 }
 
-// heardCase is a frame and what it lets us know; nothing when Heard is zero.
-type heardCase struct {
+// parseCase is a frame and the reply in it; none where want is zero.
+type parseCase struct {
 	name  string
 	frame string
 	want  Reply
 }
 
-func testHear(t *testing.T, cases []heardCase) {
+func testParse(t *testing.T, cases []parseCase) {
 	t.Helper()
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
-			got, _, ok := hear(frame(t, tt.frame))
+			got, ok := parse(frame(t, tt.frame))
 			if ok != tt.want.Address.IsValid() {
-				t.Fatalf("heard: %v, %+v; want %+v", ok, got, tt.want)
+				t.Fatalf("got %v, %+v; want %+v", ok, got, tt.want)
 			}
 			if !ok {
 				return
 			}
+			tt.want.Source = them
 			if diff := cmp.Diff(tt.want, got, compareAddrs); diff != "" {
-				t.Errorf("heard (-want +got):\n%s", diff)
+				t.Errorf("reply (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -154,18 +155,18 @@ const (
 	arpToAll = "ffffffffffff 02000000000b 0806 "
 )
 
-var arpCases = []heardCase{
-	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them, Direct: true}},
-	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Reply{Address: vip4, MAC: them, Direct: true}},
-	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Reply{Address: vip4, MAC: them, Direct: true}},
-	{"a reply to us that everybody gets", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them}},
-	{"the holder asks us alone, as the kernel does to see that we are there", arpToUs + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100003", Reply{Address: vip4, MAC: them}},
+var arpCases = []parseCase{
+	{"a reply to us", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them, Direct: true, To: ours4}},
+	{"a reply to a probe", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a 00000000", Reply{Address: vip4, MAC: them, Direct: true, To: netip.IPv4Unspecified()}},
+	{"a reply with padding", arpToUs + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003" + arpPadding, Reply{Address: vip4, MAC: them, Direct: true, To: ours4}},
+	{"a reply to us that is broadcast", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 02000000000a ac100003", Reply{Address: vip4, MAC: them}},
+	{"a unicast request from the holder, as the kernel sends to confirm a neighbour", arpToUs + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100003", Reply{Address: vip4, MAC: them}},
 	{"a gratuitous request", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac100001", Reply{Address: vip4, MAC: them}},
 	{"a gratuitous reply", arpToAll + "0001 0800 06 04 0002 02000000000b ac100001 ffffffffffff ac100001", Reply{Address: vip4, MAC: them}},
-	{"the holder asks for somebody else", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Reply{Address: vip4, MAC: them}},
-	{"announced on another's behalf", arpToAll + "0001 0800 06 04 0001 02000000000c ac100001 000000000000 ac100001", Reply{Address: vip4, MAC: someone}},
+	{"the holder asks for another address", arpToAll + "0001 0800 06 04 0001 02000000000b ac100001 000000000000 ac1000fe", Reply{Address: vip4, MAC: them}},
+	{"a proxy announcement", arpToAll + "0001 0800 06 04 0001 02000000000c ac100001 000000000000 ac100001", Reply{Address: vip4, MAC: someone}},
 	{"a probe", arpToAll + "0001 0800 06 04 0001 02000000000b 00000000 000000000000 ac100001", Reply{Address: vip4, MAC: them, Probe: true}},
-	{"somebody asks for it: speaks of the asker only", arpToAll + "0001 0800 06 04 0001 02000000000b ac100003 000000000000 ac100001", Reply{Address: ours4, MAC: them}},
+	{"a request for it: says only where the sender is", arpToAll + "0001 0800 06 04 0001 02000000000b ac100003 000000000000 ac100001", Reply{Address: ours4, MAC: them}},
 
 	{"a reply from 0.0.0.0", arpToUs + "0001 0800 06 04 0002 02000000000b 00000000 02000000000a ac100001", Reply{}},
 	{"an operation that is neither", arpToUs + "0001 0800 06 04 0003 02000000000b ac100001 02000000000a ac100003", Reply{}},
@@ -186,20 +187,20 @@ var arpCases = []heardCase{
 	{"another protocol", "02000000000a 02000000000b 0800 45000000", Reply{}},
 }
 
-func TestHearARP(t *testing.T) { testHear(t, arpCases) }
+func TestParseARP(t *testing.T) { testParse(t, arpCases) }
 
-func FuzzHearARP(f *testing.F) {
+func FuzzParseARP(f *testing.F) {
 	for _, c := range arpCases {
 		f.Add(frame(f, c.frame))
 	}
-	f.Fuzz(func(t *testing.T, b []byte) { hearOrNot(t, b) })
+	f.Fuzz(func(t *testing.T, b []byte) { parseAny(t, b) })
 }
 
-// hearOrNot checks what must be true of anything heard.
-func hearOrNot(t *testing.T, b []byte) (Reply, bool) {
-	h, source, ok := hear(b)
-	if ok && (!h.Address.IsValid() || len(h.MAC) != 6 || !slices.Equal(source, b[6:12])) {
-		t.Errorf("heard %+v from %s", h, source)
+// parseAny checks what must be true of every reply.
+func parseAny(t *testing.T, b []byte) (Reply, bool) {
+	r, ok := parse(b)
+	if ok && (!r.Address.IsValid() || len(r.MAC) != 6 || !slices.Equal(r.Source, b[6:12])) {
+		t.Errorf("reply %+v", r)
 	}
-	return h, ok
+	return r, ok
 }

@@ -11,87 +11,114 @@ import (
 	"time"
 
 	"github.com/mdlayher/ethernet"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// maxFrame is the most we read of a frame: ARP and neighbour discovery stay
-// far below it, and what does not fit is no message of theirs.
-const maxFrame = 2048
-
-// maxHeard bounds what a flood of answers can make us remember.
-const maxHeard = 4096
-
 // Listener asks, listens and announces on one link, by ARP for IPv4 and by
-// neighbour discovery for IPv6, on packet sockets of its own: the kernel's
-// neighbour table answers from memory, and the tools' exit codes say "free"
-// when the cable is out.
+// neighbour discovery for IPv6, on packet sockets: the kernel's neighbour table
+// answers from its cache, and the tools' exit codes say "free" without a
+// carrier.
 //
 // All methods may be called from several goroutines at once.
 type Listener struct {
-	link  Link
-	own   func(net.HardwareAddr) bool
-	named map[netip.Addr]netip.Addr // as it stands in a packet -> as Open was given it
+	link      Link
+	own       func(Reply) bool
+	addresses map[netip.Addr]netip.Addr // as in a packet -> as given to Open
 
-	taps    *sockets
-	arp, nd *socket  // nil where no address of the family was named
+	sockets *sockets
+	arp, nd *socket  // nil without an address of the family
 	groups  *os.File // the socket that has joined the groups of IPv6; else nil
+	done    chan struct{}
 
-	mu     sync.Mutex
-	heard  []Reply
-	news   chan struct{}
-	err    error
-	closed bool
+	mu      sync.Mutex
+	replies replies
+	changed chan struct{}
+	err     error
+	closed  bool
 }
 
-// Reply is one thing another machine let us know about an address.
+// Reply is a frame by which another machine uses, or probes for, an address.
 type Reply struct {
-	Address netip.Addr       // as Open was given it
-	MAC     net.HardwareAddr // who claims to have it, or probes for it
-	Probe   bool             // a probe (RFC 5227, RFC 4862): MAC wants the address and asks whether anybody has it
-	Direct  bool             // a reply to this machine alone: something that it has asked has arrived over there
-	At      time.Time        // with a monotonic clock reading
+	Address netip.Addr       // as given to Open
+	MAC     net.HardwareAddr // of the machine that uses the address, or probes for it
+	Source  net.HardwareAddr // that the frame came from; not MAC in a proxy announcement
+	Probe   bool             // a probe (RFC 5227, RFC 4862): MAC wants the address and asks whether it is in use
+	Direct  bool             // an ARP reply or solicited advertisement to this machine alone: our question has arrived there
+
+	// To is the address that an ARP reply or a solicited advertisement answers:
+	// the sender address of an ordinary request, 0.0.0.0 for an ARP probe. Zero
+	// in all other frames, also in the answer to an IPv6 probe, which goes to
+	// all nodes. A machine that replies to requests and never to probes, from
+	// one MAC for many addresses, does proxy ARP.
+	To netip.Addr
+
+	Router bool      // IPv6: the advertisement's Router flag
+	At     time.Time // with a monotonic clock reading
 }
 
-// Open begins to listen on l for whatever other machines say about addrs:
-// replies, announcements, probes, and the ordinary requests that a holder
-// sends from the address. It opens sockets only for the families that addrs
-// has, and joins the solicited-node groups of the IPv6 ones, so that probes
-// for them reach us through snooping switches and the network card's filter.
+// answersProbe reports whether the frame is an ARP reply to a probe.
+func (r Reply) answersProbe() bool { return r.To.IsValid() && r.To.IsUnspecified() }
+
+// OwnReply reports whether r is no other machine's: an announcement of this
+// machine for another one that came back; a probe of its own; or a frame with
+// one of its MACs, if the address is here, or the MAC's interface does proxy
+// ARP. Otherwise one of its MACs is in use on the link by a machine that has
+// the address, and that is a conflict like any other.
 //
-// What comes from the link's own MAC, or from one for which own is true, is
-// never heard; own is called from another goroutine. The error is about the
-// link, or wraps fs.ErrPermission where CAP_NET_RAW is missing.
-func Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Listener, error) {
+// An address that was removed just now may still be answered for by another
+// interface of this machine.
+func (k *Snapshot) OwnReply(r Reply) bool {
+	i := slices.IndexFunc(k.Links, func(l Link) bool { return len(r.MAC) > 0 && slices.Equal(l.MAC, r.MAC) })
+	if i < 0 {
+		return k.OwnMAC(r.Source)
+	}
+	return r.Probe || k.Holds(r.Address) || k.Links[i].ProxyARP
+}
+
+// Open begins to listen on l for what other machines say about addrs: replies,
+// announcements, probes, and the ordinary requests that a holder sends from the
+// address. It opens sockets only for the families that addrs has, and joins the
+// solicited-node groups of the IPv6 ones, so that probes for them pass snooping
+// switches and the network card's filter.
+//
+// Frames for which own is true are ignored: see Snapshot.OwnReply. It is called
+// from another goroutine, and must not call the Listener. The error is about
+// the link, or wraps fs.ErrPermission where CAP_NET_RAW is missing.
+func Open(l Link, own func(Reply) bool, addrs ...netip.Addr) (*Listener, error) {
 	return new(Process).Open(l, own, addrs...)
 }
 
-// Open is the function Open, with sockets that all who listen in the process
+// Open is the function Open, with sockets that all listeners of the process
 // share.
-func (p *Process) Open(l Link, own func(net.HardwareAddr) bool, addrs ...netip.Addr) (*Listener, error) {
+func (p *Process) Open(l Link, own func(Reply) bool, addrs ...netip.Addr) (*Listener, error) {
 	switch {
 	case l.Loopback:
 		return nil, fmt.Errorf("%s: a loopback interface has no neighbours to ask", l.Name)
 	case !l.ARP:
-		return nil, fmt.Errorf("%s: does not resolve neighbours (NOARP), so nobody can be asked there", l.Name)
+		return nil, fmt.Errorf("%s: does not do ARP (NOARP), so no neighbour can be asked there", l.Name)
+	case l.Master != "":
+		return nil, fmt.Errorf("%s: is a port of %s, which receives its ARP frames: use %[2]s", l.Name, l.Master)
 	case len(l.MAC) != 6:
-		return nil, fmt.Errorf("%s: MAC %q has %d bytes: only Ethernet (6) is understood", l.Name, l.MAC, len(l.MAC))
+		return nil, fmt.Errorf("%s: MAC %q has %d bytes: only Ethernet (6) is supported", l.Name, l.MAC, len(l.MAC))
 	}
-	w := &Listener{taps: &p.taps, link: l, own: own, named: make(map[netip.Addr]netip.Addr), news: make(chan struct{})}
+	w := &Listener{
+		sockets: &p.sockets, link: l, own: own, addresses: make(map[netip.Addr]netip.Addr),
+		done: make(chan struct{}), changed: make(chan struct{}),
+	}
 	for _, a := range addrs {
-		w.named[bare(a)] = a
+		w.addresses[bare(a)] = a
 	}
-	if err := w.open(); err != nil {
+	if err := w.open(p.ARPRate); err != nil {
 		_ = w.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *Listener) open() (err error) {
+func (w *Listener) open(rate int) (err error) {
 	var v4 bool
 	var v6 []netip.Addr
-	for a := range w.named {
+	for a := range w.addresses {
 		if a.Is4() {
 			v4 = true
 		} else {
@@ -99,7 +126,7 @@ func (w *Listener) open() (err error) {
 		}
 	}
 	if v4 {
-		if w.arp, err = w.taps.listen(w, "ARP", ethernet.EtherTypeARP, nil); err != nil {
+		if w.arp, err = w.sockets.subscribe(w, "ARP", ethernet.EtherTypeARP, rate); err != nil {
 			return err
 		}
 	}
@@ -108,91 +135,81 @@ func (w *Listener) open() (err error) {
 		if w.groups, err = joinSolicitedNodes(w.link, v6); err != nil {
 			return err
 		}
-		if w.nd, err = w.taps.listen(w, "neighbour discovery", ethernet.EtherTypeIPv6, ndFilter); err != nil {
+		if w.nd, err = w.sockets.subscribe(w, "neighbour discovery", ethernet.EtherTypeIPv6, rate); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addressedToUs drops what did not come to this machine over this very link:
-// copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), and
-// PACKET_OTHERHOST, which a promiscuous link is full of and which also marks
-// the frames of another VLAN, whose tag the kernel has already taken off. A
-// priority tag (VLAN 0) is taken off too, and the frame stays ours.
-var addressedToUs = []bpf.Instruction{
-	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
-	bpf.RetConstant{Val: 0},
-}
-
-// hear understands one frame as it came from the wire; source is the MAC that
-// sent it, which need not be the one it speaks of.
-func hear(frame []byte) (h Reply, source net.HardwareAddr, ok bool) {
+// parse reads one frame as it was received; the address is as in the packet.
+func parse(frame []byte) (r Reply, ok bool) {
 	var f ethernet.Frame
 	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil {
-		return Reply{}, nil, false
+		return Reply{}, false
 	}
 	switch f.EtherType {
 	case ethernet.EtherTypeARP:
-		h, ok = hearARP(f.Payload)
+		r, ok = parseARP(f.Payload)
 	case ethernet.EtherTypeIPv6:
-		h, ok = hearND(f.Payload, f.Source)
+		r, ok = parseND(f.Payload, f.Source)
 	}
-	h.Direct = h.Direct && f.Destination[0]&1 == 0 // no group, and no broadcast
-	return h, f.Source, ok
+	r.Source = f.Source
+	if f.Destination[0]&1 == 1 { // multicast or broadcast
+		r.Direct, r.To = false, netip.Addr{}
+	}
+	return r, ok
 }
 
-func (w *Listener) ours(mac net.HardwareAddr) bool {
-	return slices.Equal(mac, w.link.MAC) || w.own(mac)
-}
-
-func (w *Listener) note(h Reply) {
-	name, ok := w.named[h.Address]
+// keep adds a reply about one of the listener's addresses, unless it is our own.
+func (w *Listener) keep(r Reply) {
+	name, ok := w.addresses[r.Address]
 	if !ok {
+		return
+	}
+	r.Address, r.At = name, time.Now()
+	if w.own(r) {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h.Address, h.At = name, time.Now()
-	if len(w.heard) == maxHeard {
-		w.heard = slices.Delete(w.heard, 0, maxHeard/2)
-	}
-	w.heard = append(w.heard, h)
-	w.wake()
+	w.replies.keep(r)
+	w.notify()
 }
 
-// end records why silence says nothing from here on, and at what. The kernel
-// reports an interface that goes down once and would deliver again when it is
-// back up; we stay deaf all the same, for what was missed in between cannot be
-// known.
-func (w *Listener) end(what string, err error) {
+// fail records why silence proves nothing from now on, and what failed. The
+// kernel reports an interface that goes down once, and would deliver again
+// when it is back up; the listener has ended all the same, because what was
+// missed in between is unknown.
+func (w *Listener) fail(what string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.err != nil {
 		return
 	}
 	w.err = fmt.Errorf("%s: %s: %w", w.link.Name, what, errno(err))
-	w.wake()
+	w.notify()
 }
 
-func (w *Listener) wake() {
-	close(w.news)
-	w.news = make(chan struct{})
+func (w *Listener) notify() {
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
-// Ask sends one question: who has target? From an address of ours it is an
-// ordinary ARP request or neighbour solicitation. With the zero from it is a
-// probe, which enters nobody's neighbour table but tells others that we want
-// the address (RFC 5227 §2.1.1, sender 0.0.0.0; RFC 4862 §5.4.2, from ::).
-// Target must have been given to Open.
+// Ask sends one question: is target in use? From an address of ours, which may
+// be a virtual IP, it is an ordinary ARP request or neighbour solicitation; one
+// from the virtual IP also teaches routers that ignore gratuitous ARP where it
+// is. With the zero from it is a probe, which enters no neighbour table but
+// tells others that we want the address (RFC 5227 §2.1.1, sender 0.0.0.0; RFC
+// 4862 §5.4.2, from ::). Target must have been given to Open. Where a rate is
+// set, Ask returns when the question has been sent.
 //
 // An IPv6 probe is not harmless: a machine that is just checking target for
-// itself, as in its first second or two after booting, gives it up for good
-// (RFC 4862 §5.4.3) and without a word. An ordinary solicitation it ignores,
-// and its own probe is heard.
+// itself, as in its first second or two after booting, gives it up permanently
+// (RFC 4862 §5.4.3) and without a message. An ordinary solicitation it ignores,
+// and its own probe is received.
 func (w *Listener) Ask(target, from netip.Addr) error {
-	frame, err := w.question(bare(target), bare(from))
+	frame, err := w.request(bare(target), bare(from))
 	if err == nil {
 		err = w.ask(bare(target), frame)
 	}
@@ -202,25 +219,37 @@ func (w *Listener) Ask(target, from netip.Addr) error {
 	return nil
 }
 
-func (w *Listener) question(target, from netip.Addr) ([]byte, error) {
+func (w *Listener) request(target, from netip.Addr) ([]byte, error) {
 	if from.IsValid() && from.Is4() != target.Is4() {
 		return nil, fmt.Errorf("sender %s is of the other family", from)
 	}
 	if target.Is4() {
-		return arpQuestion(w.link.MAC, target, from)
+		return arpRequest(w.link.MAC, target, from)
 	}
-	return ndQuestion(w.link.MAC, target, from)
+	return ndSolicit(w.link.MAC, target, from)
 }
 
-// Announce tells everybody on the link that addr is to be found at mac, or
-// here when mac is nil: by a gratuitous ARP request and a reply, since some
-// gear honours only one of them, or by an unsolicited neighbour advertisement.
-// The frame itself always comes from our own MAC, because switches learn from
-// it behind which port a MAC lives. Addr must have been given to Open.
+// Announce tells all machines on the link that addr is at mac, or here when mac
+// is nil: by a gratuitous ARP request and a reply, since some gear honours only
+// one of them, or by an unsolicited neighbour advertisement. The frame itself
+// always comes from our own MAC, because switches learn from it at which port a
+// MAC is. Addr must have been given to Open. Where a rate is set, announcements
+// go before everything else that waits.
 func (w *Listener) Announce(addr netip.Addr, mac net.HardwareAddr) error {
+	return w.announce(addr, mac, urgent)
+}
+
+// AnnounceAgain is Announce for the second and later announcements of an
+// address: after everything else that waits, and at most ten a second on the
+// link, for all listeners of the process together. It returns when it is sent.
+func (w *Listener) AnnounceAgain(addr netip.Addr, mac net.HardwareAddr) error {
+	return w.announce(addr, mac, repeated)
+}
+
+func (w *Listener) announce(addr netip.Addr, mac net.HardwareAddr, p priority) error {
 	frames, err := w.announcement(bare(addr), mac)
 	if err == nil {
-		err = w.send(bare(addr), frames...)
+		err = w.send(bare(addr), p, frames...)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: announcing %s: %w", w.link.Name, addr, err)
@@ -238,33 +267,49 @@ func (w *Listener) announcement(addr netip.Addr, mac net.HardwareAddr) ([][]byte
 	if addr.Is4() {
 		return arpAnnouncement(w.link.MAC, mac, addr)
 	}
-	from := addr
+	from, router := addr, w.link.Router
 	if !slices.Equal(mac, w.link.MAC) {
-		from = spokesman(w.link, addr)
+		from, router = proxySource(w.link, addr), w.isRouter(addr, mac)
 	}
-	frame, err := ndAnnouncement(w.link.MAC, mac, addr, from)
+	frame, err := ndAnnouncement(w.link.MAC, mac, addr, from, router)
 	return [][]byte{frame}, err
 }
 
+// isRouter reports whether the Router flag belongs into an advertisement for
+// another machine: as in its own newest solicited one. Without one it
+// does: a missing flag deletes clients' default routes (RFC 4861 §7.2.5), one
+// too many changes nothing.
+func (w *Listener) isRouter(addr netip.Addr, mac net.HardwareAddr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	router := true
+	for _, r := range w.replies.since(time.Time{}) {
+		if bare(r.Address) == addr && slices.Equal(r.MAC, mac) && (r.To.IsValid() || r.Router) {
+			router = r.Router
+		}
+	}
+	return router
+}
+
 func (w *Listener) ask(target netip.Addr, frame []byte) error {
-	tap, err := w.tap(target)
+	socket, err := w.socket(target)
 	if err != nil {
 		return err
 	}
-	return tap.ask(w, target, frame)
+	return socket.ask(w, target, frame)
 }
 
-func (w *Listener) send(about netip.Addr, frames ...[]byte) error {
-	tap, err := w.tap(about)
-	for i := 0; err == nil && i < len(frames); i++ {
-		err = tap.send(frames[i])
+func (w *Listener) send(about netip.Addr, p priority, frames ...[]byte) error {
+	socket, err := w.socket(about)
+	if err != nil {
+		return err
 	}
-	return err
+	return socket.send(w.done, p, func() {}, frames...)
 }
 
-// tap is where something about an address is sent.
-func (w *Listener) tap(about netip.Addr) (*socket, error) {
-	if _, ok := w.named[about]; !ok {
+// socket is where frames about an address are sent.
+func (w *Listener) socket(about netip.Addr) (*socket, error) {
+	if _, ok := w.addresses[about]; !ok {
 		return nil, errors.New("not among the addresses listened for")
 	}
 	if about.Is6() {
@@ -273,30 +318,43 @@ func (w *Listener) tap(about netip.Addr) (*socket, error) {
 	return w.arp, nil
 }
 
-// Replies returns all that was heard at or after since, oldest first.
+// Replies returns what was received at or after since, oldest first: of the
+// frames of one kind about one address from one MAC only the newest.
 func (w *Listener) Replies(since time.Time) []Reply {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.heard, func(h Reply) bool { return !h.At.Before(since) })
-	if i < 0 {
-		return nil
-	}
-	return slices.Clone(w.heard[i:])
+	return w.replies.since(since)
 }
 
-// Changed returns a channel that is closed when the next thing is heard, or when
-// listening ends by a fault. Fetch it before looking at Heard and Err: then
-// nothing that comes in between is slept through.
+// Lost is a count, from Open on, of frames that are missing from Replies:
+// dropped by the kernel because they came faster than they were read (by any
+// listener on the link), or one of more than 512 of a kind. When it grows while
+// replies are awaited, silence proves nothing: ask again.
+func (w *Listener) Lost() uint64 {
+	var dropped uint64
+	for _, s := range []*socket{w.arp, w.nd} {
+		if s != nil {
+			dropped += s.dropped(w)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return dropped + w.replies.evicted
+}
+
+// Changed returns a channel that is closed when the next frame is kept, or when
+// listening fails. Fetch it before calling Replies and Err: then nothing that
+// arrives in between is missed.
 func (w *Listener) Changed() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.news
+	return w.changed
 }
 
 // Err returns why listening ended before Close, nil while it goes on. It ends
-// for good when the interface goes down, even if only for a moment, and when a
-// question could not be sent after Ask had returned: silence with an Err means
-// that nobody could be asked or heard, not that nobody answered.
+// permanently when the interface goes down, even if only for a moment, and when
+// a question could not be sent after Ask had returned: silence with an Err
+// means that nobody could be asked, not that nobody replied.
 func (w *Listener) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -308,13 +366,16 @@ func (w *Listener) Err() error {
 // together.
 func (w *Listener) Close() error {
 	w.mu.Lock()
+	if !w.closed {
+		close(w.done)
+	}
 	w.closed = true
 	w.mu.Unlock()
 	var errs [3]error
 	var closing sync.WaitGroup
-	for i, tap := range []*socket{w.arp, w.nd} {
-		if tap != nil {
-			closing.Go(func() { errs[i] = w.taps.leave(w, tap) })
+	for i, s := range []*socket{w.arp, w.nd} {
+		if s != nil {
+			closing.Go(func() { errs[i] = w.sockets.unsubscribe(w, s) })
 		}
 	}
 	if w.groups != nil {
@@ -330,7 +391,7 @@ func bare(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// errno unpacks the kernel's own word from what the libraries wrapped it in.
+// errno unpacks the kernel's own error from what the libraries wrapped it in.
 func errno(err error) error {
 	if e, ok := errors.AsType[unix.Errno](err); ok {
 		return e

@@ -21,8 +21,8 @@ import (
 	"pingover/internal/lab"
 )
 
-// patience is how long a test waits for what must come, and quiet how long it
-// listens for what must not.
+// patience is how long a test waits for what must arrive, and quiet how long
+// it listens for what must not.
 const (
 	patience = 10 * time.Second
 	quiet    = 300 * time.Millisecond
@@ -32,7 +32,7 @@ const (
 // second and gateway.
 func usual(t testing.TB) *lab.Lab {
 	t.Helper()
-	l := needLab(t)
+	l := lab.ForTest(t)
 	must(t, l.Usual())
 	return l
 }
@@ -52,8 +52,8 @@ func run(t testing.TB, h *lab.Host, line string) string {
 	return out
 }
 
-// wireOn opens a Wire on an interface of the host, until the test ends.
-func wireOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Listener {
+// listenOn opens a Listener on an interface of the host, until the test ends.
+func listenOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Listener {
 	t.Helper()
 	w, err := openOn(h, link, addrs...)
 	must(t, err)
@@ -62,12 +62,12 @@ func wireOn(t testing.TB, h *lab.Host, link string, addrs ...netip.Addr) *Listen
 }
 
 func openOn(h *lab.Host, link string, addrs ...netip.Addr) (*Listener, error) {
-	return openKnowing(nil, h, link, addrs...)
+	return openWith(nil, h, link, addrs...)
 }
 
-// openKnowing opens a Wire that takes for ours what own says; nil: what the
-// host's kernel says.
-func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addrs ...netip.Addr) (w *Listener, err error) {
+// openWith opens a Listener that ignores frames by own; nil: by the host's
+// snapshot.
+func openWith(own func(Reply) bool, h *lab.Host, link string, addrs ...netip.Addr) (w *Listener, err error) {
 	err = h.Do(func() error {
 		k, err := TakeSnapshot()
 		if err != nil {
@@ -78,7 +78,7 @@ func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addr
 			return fmt.Errorf("no interface %s", link)
 		}
 		if own == nil {
-			own = k.OwnMAC
+			own = k.OwnReply
 		}
 		w, err = Open(l, own, addrs...)
 		return err
@@ -86,48 +86,48 @@ func openKnowing(own func(net.HardwareAddr) bool, h *lab.Host, link string, addr
 	return w, err
 }
 
-// await waits until as many things as wanted were heard.
+// await waits until there are as many replies as wanted.
 func await(t testing.TB, w *Listener, n int) []Reply {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
-		news := w.Changed()
-		if heard := w.Replies(time.Time{}); len(heard) >= n {
-			return heard
+		changed := w.Changed()
+		if replies := w.Replies(time.Time{}); len(replies) >= n {
+			return replies
 		}
 		if err := w.Err(); err != nil {
 			t.Fatal(err)
 		}
 		select {
-		case <-news:
+		case <-changed:
 		case <-deadline:
-			t.Fatalf("heard only %v, want %d", w.Replies(time.Time{}), n)
+			t.Fatalf("only %v, want %d replies", w.Replies(time.Time{}), n)
 		}
 	}
 }
 
-// nothing fails the test if anything is heard, or cannot be.
+// nothing fails the test if there is any reply, or cannot be.
 func nothing(t testing.TB, w *Listener) {
 	t.Helper()
 	time.Sleep(quiet)
-	if heard := w.Replies(time.Time{}); len(heard) > 0 {
-		t.Errorf("heard %v", heard)
+	if replies := w.Replies(time.Time{}); len(replies) > 0 {
+		t.Errorf("replies %v", replies)
 	}
 	if err := w.Err(); err != nil {
 		t.Error(err)
 	}
 }
 
-// said takes the times off what was heard.
-func said(heard []Reply) []Reply {
-	heard = slices.Clone(heard)
-	for i := range heard {
-		heard[i].At = time.Time{}
+// plain clears the time, source and destination of replies.
+func plain(replies []Reply) []Reply {
+	replies = slices.Clone(replies)
+	for i := range replies {
+		replies[i].At, replies[i].Source, replies[i].To = time.Time{}, nil, netip.Addr{}
 	}
-	return heard
+	return replies
 }
 
-func TestHolderAnswers(t *testing.T) {
+func TestHolderReplies(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	far4, far6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:f::1")
@@ -153,35 +153,35 @@ func TestHolderAnswers(t *testing.T) {
 		{"IPv6 probe, outside the subnet", far6, netip.Addr{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := wireOn(t, l.Standby, "eth0", tt.target)
+			w := listenOn(t, l.Standby, "eth0", tt.target)
 			asked := time.Now()
 			must(t, w.Ask(tt.target, tt.from))
-			heard := await(t, w, 1)
-			t.Logf("answered after %s", heard[0].At.Sub(asked))
+			replies := await(t, w, 1)
+			t.Logf("reply after %s", replies[0].At.Sub(asked))
 			// An IPv6 probe is answered to everybody.
 			want := []Reply{{Address: tt.target, MAC: l.Primary.MAC(), Direct: tt.target.Is4() || tt.from.IsValid()}}
-			if diff := cmp.Diff(want, said(heard), compareAddrs); diff != "" {
-				t.Errorf("heard (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, plain(replies), compareAddrs); diff != "" {
+				t.Errorf("replies (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestNobodyAnswers(t *testing.T) {
+func TestNobodyReplies(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	free4, free6 := netip.MustParseAddr("172.16.0.77"), netip.MustParseAddr("2001:db8::77")
-	w := wireOn(t, l.Standby, "eth0", free4, free6)
+	w := listenOn(t, l.Standby, "eth0", free4, free6)
 	for _, ask := range [][2]netip.Addr{{free4, l.Standby.Addr4()}, {free4, {}}, {free6, l.Standby.Addr6()}, {free6, {}}} {
 		must(t, w.Ask(ask[0], ask[1]))
 	}
 	// Others are asked for, answer and announce meanwhile.
-	run(t, l.Client, "ping -c 1 172.16.0.1")
-	run(t, l.Client, "ping -c 1 2001:db8::1")
+	must(t, l.Client.Ping(vip4, patience))
+	must(t, l.Client.Ping(vip6, patience))
 	nothing(t, w)
 }
 
-func TestTwoHoldersAreBothHeard(t *testing.T) {
+func TestTwoHoldersBothReply(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	run(t, l.Second, "ip addr add 172.16.0.1/32 dev eth0")
@@ -189,49 +189,49 @@ func TestTwoHoldersAreBothHeard(t *testing.T) {
 
 	for name, addr := range map[string]netip.Addr{"IPv4": vip4, "IPv6": vip6} {
 		t.Run(name, func(t *testing.T) {
-			w := wireOn(t, l.Standby, "eth0", addr)
+			w := listenOn(t, l.Standby, "eth0", addr)
 			must(t, w.Ask(addr, netip.Addr{}))
-			heard := said(await(t, w, 2))
-			slices.SortFunc(heard, func(a, b Reply) int { return bytes.Compare(a.MAC, b.MAC) })
+			replies := plain(await(t, w, 2))
+			slices.SortFunc(replies, func(a, b Reply) int { return bytes.Compare(a.MAC, b.MAC) })
 			want := []Reply{{Address: addr, MAC: l.Primary.MAC(), Direct: addr.Is4()}, {Address: addr, MAC: l.Second.MAC(), Direct: addr.Is4()}}
-			if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
-				t.Errorf("heard (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, replies, compareAddrs); diff != "" {
+				t.Errorf("replies (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A second interface of the same machine on the same switch answers for the
+// A second interface of the same machine on the same switch replies for the
 // addresses of the first one.
-func TestOwnSecondInterfaceIsNotHeard(t *testing.T) {
+func TestOwnSecondInterfaceIsIgnored(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	_, err := l.Standby.NIC()
 	must(t, err)
 	ours4 := l.Standby.Addr4()
 
-	w := wireOn(t, l.Standby, "eth0", ours4)
+	w := listenOn(t, l.Standby, "eth0", ours4)
 	must(t, w.Ask(ours4, netip.Addr{}))
 	nothing(t, w)
 
-	// It did answer: without knowing that the MAC is ours, it is heard.
-	w, err = openKnowing(nobody, l.Standby, "eth0", ours4)
+	// It did reply: without knowing that the MAC is ours, it counts.
+	w, err = openWith(never, l.Standby, "eth0", ours4)
 	must(t, err)
 	defer w.Close()
 	must(t, w.Ask(ours4, netip.Addr{}))
 	await(t, w, 1)
 }
 
-func TestAnotherStandbysProbeIsHeard(t *testing.T) {
+func TestAnotherStandbysProbeIsReceived(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	for name, addr := range map[string]netip.Addr{"IPv4": netip.MustParseAddr("172.16.0.77"), "IPv6": netip.MustParseAddr("2001:db8::77")} {
 		t.Run(name, func(t *testing.T) {
-			w, other := wireOn(t, l.Standby, "eth0", addr), wireOn(t, l.Second, "eth0", addr)
+			w, other := listenOn(t, l.Standby, "eth0", addr), listenOn(t, l.Second, "eth0", addr)
 			must(t, other.Ask(addr, netip.Addr{}))
 			want := []Reply{{Address: addr, MAC: l.Second.MAC(), Probe: true}}
-			if diff := cmp.Diff(want, said(await(t, w, 1)), compareAddrs); diff != "" {
-				t.Errorf("heard (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, plain(await(t, w, 1)), compareAddrs); diff != "" {
+				t.Errorf("replies (-want +got):\n%s", diff)
 			}
 			nothing(t, other)
 
@@ -240,30 +240,31 @@ func TestAnotherStandbysProbeIsHeard(t *testing.T) {
 			if addr.Is6() {
 				from = l.Second.Addr6()
 			}
-			w = wireOn(t, l.Standby, "eth0", addr)
+			w = listenOn(t, l.Standby, "eth0", addr)
 			must(t, other.Ask(addr, from))
 			nothing(t, w)
 		})
 	}
 }
 
-// The kernel of a machine that raises an IPv6 address probes for it, too.
-func TestKernelsOwnProbeIsHeard(t *testing.T) {
+// The kernel of a machine that adds an IPv6 address probes for it, too.
+func TestKernelsOwnProbeIsReceived(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	free := netip.MustParseAddr("2001:db8::77")
-	w := wireOn(t, l.Standby, "eth0", free)
-	run(t, l.Second, "sysctl -q -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.all.accept_dad=1")
+	w := listenOn(t, l.Standby, "eth0", free)
+	must(t, l.Second.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+	must(t, l.Second.Sysctl("ipv6/conf/all/accept_dad", "1"))
 	run(t, l.Second, "ip -6 addr add 2001:db8::77/64 dev eth0")
 	want := Reply{Address: free, MAC: l.Second.MAC(), Probe: true}
-	if diff := cmp.Diff(want, said(await(t, w, 1))[0], compareAddrs); diff != "" {
-		t.Errorf("heard (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, plain(await(t, w, 1))[0], compareAddrs); diff != "" {
+		t.Errorf("replies (-want +got):\n%s", diff)
 	}
 }
 
 // Why IPv6 is better asked by ordinary solicitations: a probe makes a machine
 // that is just checking the address for itself give it up.
-func TestProbeTakesAnAddressFromWhoIsCheckingIt(t *testing.T) {
+func TestProbeTakesAnAddressThatIsBeingChecked(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		from netip.Addr
@@ -276,10 +277,12 @@ func TestProbeTakesAnAddressFromWhoIsCheckingIt(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
 			addr := netip.MustParseAddr("2001:db8::77")
-			w := wireOn(t, l.Standby, "eth0", addr)
-			run(t, l.Second, "sysctl -q -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.all.accept_dad=1 net.ipv6.neigh.eth0.retrans_time_ms=3000")
+			w := listenOn(t, l.Standby, "eth0", addr)
+			must(t, l.Second.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+			must(t, l.Second.Sysctl("ipv6/conf/all/accept_dad", "1"))
+			must(t, l.Second.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "3000"))
 			run(t, l.Second, "ip -6 addr add 2001:db8::77/128 dev eth0")
-			await(t, w, 1) // its probe; for the 3s of retrans_time it waits for an objection
+			await(t, w, 1) // its probe; for the 3s of retrans_time it waits for a reply
 			must(t, w.Ask(addr, tt.from))
 			for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 				shown := run(t, l.Second, "ip -6 addr show dev eth0 to 2001:db8::77")
@@ -295,35 +298,35 @@ func TestProbeTakesAnAddressFromWhoIsCheckingIt(t *testing.T) {
 	}
 }
 
-func TestHolderWithICMPFilteredAnswers(t *testing.T) {
+func TestHolderWithICMPFilteredReplies(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	must(t, l.Primary.FilterICMP(true))
-	if out, err := l.Standby.Run("ping", "-c", "1", "-W", "1", "172.16.0.1"); err == nil {
-		t.Fatalf("ICMP is not filtered: %s", out)
+	if l.Standby.Ping(vip4, 200*time.Millisecond) == nil {
+		t.Fatal("pings are not filtered")
 	}
-	w := wireOn(t, l.Standby, "eth0", vip4, vip6)
+	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 	must(t, w.Ask(vip4, netip.Addr{}))
 	must(t, w.Ask(vip6, netip.Addr{}))
 	for _, h := range await(t, w, 2) {
 		if !slices.Equal(h.MAC, l.Primary.MAC()) {
-			t.Errorf("heard %v, want the primary %s", h, l.Primary.MAC())
+			t.Errorf("reply %v, want the primary %s", h, l.Primary.MAC())
 		}
 	}
 }
 
-func TestHolderIsHeardThroughLossesWhenAskedAgain(t *testing.T) {
+func TestHolderRepliesThroughLossesWhenAskedAgain(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	must(t, l.Primary.Lose(50))
 	must(t, l.Standby.Lose(50))
 	for name, addr := range map[string]netip.Addr{"IPv4": vip4, "IPv6": vip6} {
 		t.Run(name, func(t *testing.T) {
-			w := wireOn(t, l.Standby, "eth0", addr)
+			w := listenOn(t, l.Standby, "eth0", addr)
 			deadline := time.Now().Add(patience)
 			for len(w.Replies(time.Time{})) == 0 {
 				if time.Now().After(deadline) {
-					t.Fatal("not heard")
+					t.Fatal("no reply")
 				}
 				must(t, w.Ask(addr, netip.Addr{}))
 				time.Sleep(20 * time.Millisecond)
@@ -338,11 +341,11 @@ func TestInterfaceDownEndsListening(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
-			w := wireOn(t, l.Standby, "eth0", addr)
-			news := w.Changed()
+			w := listenOn(t, l.Standby, "eth0", addr)
+			changed := w.Changed()
 			run(t, l.Standby, "ip link set eth0 down")
 			select {
-			case <-news:
+			case <-changed:
 			case <-time.After(patience):
 				t.Fatal("nobody was told")
 			}
@@ -364,7 +367,7 @@ func TestInterfaceDownEndsListening(t *testing.T) {
 			}
 
 			run(t, l.Standby, "ip link set eth0 down")
-			again := wireOn(t, l.Standby, "eth0", addr)
+			again := listenOn(t, l.Standby, "eth0", addr)
 			deadline := time.Now().Add(patience)
 			for again.Err() == nil && time.Now().Before(deadline) {
 				time.Sleep(time.Millisecond)
@@ -379,10 +382,10 @@ func TestInterfaceDownEndsListening(t *testing.T) {
 func TestInterfaceGoneEndsListening(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
-	w := wireOn(t, l.Standby, "eth0", vip4, vip6)
-	news := w.Changed()
+	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
+	changed := w.Changed()
 	run(t, l.Standby, "ip link del eth0")
-	<-news
+	<-changed
 	const want = "eth0: listening ended: network is down"
 	if err := w.Err(); err == nil || err.Error() != want {
 		t.Errorf("Err: %v, want %s", err, want)
@@ -457,7 +460,7 @@ func (s *sniffer) await(t testing.TB, n int) [][]byte {
 	}
 }
 
-// What is on the wire is what the golden frames say. The MACs in them are
+// The frames that are sent are the golden frames. The MACs in them are
 // changed to those of the lab, and so are the checksums.
 func TestFramesOnTheWire(t *testing.T) {
 	t.Parallel()
@@ -479,18 +482,18 @@ func TestFramesOnTheWire(t *testing.T) {
 		act      func(w *Listener) error
 		want     [][]byte
 	}{
-		{"ARP question", ethernet.EtherTypeARP, func(w *Listener) error { return w.Ask(vip4, ours4) }, golden(goldenARPQuestion)},
+		{"ARP request", ethernet.EtherTypeARP, func(w *Listener) error { return w.Ask(vip4, ours4) }, golden(goldenARPRequest)},
 		{"ARP probe", ethernet.EtherTypeARP, func(w *Listener) error { return w.Ask(vip4, netip.Addr{}) }, golden(goldenARPProbe)},
 		{"ARP announcement", ethernet.EtherTypeARP, func(w *Listener) error { return w.Announce(vip4, nil) }, golden(goldenARPAnnouncement, goldenARPAnnouncementReply)},
-		{"ARP on behalf", ethernet.EtherTypeARP, func(w *Listener) error { return w.Announce(vip4, l.Primary.MAC()) }, golden(goldenARPOnBehalf, goldenARPOnBehalfReply)},
-		{"ND question", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Ask(vip6, ours6) }, golden(goldenNDQuestion)},
+		{"ARP proxy announcement", ethernet.EtherTypeARP, func(w *Listener) error { return w.Announce(vip4, l.Primary.MAC()) }, golden(goldenARPProxy, goldenARPProxyReply)},
+		{"ND solicitation", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Ask(vip6, ours6) }, golden(goldenNDSolicitation)},
 		{"ND probe", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Ask(vip6, netip.Addr{}) }, golden(goldenNDProbe)},
 		{"ND announcement", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Announce(vip6, nil) }, golden(goldenNDAnnouncement)},
-		{"ND on behalf", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Announce(vip6, l.Primary.MAC()) }, golden(goldenNDOnBehalf)},
+		{"ND proxy announcement", ethernet.EtherTypeIPv6, func(w *Listener) error { return w.Announce(vip6, l.Primary.MAC()) }, golden(strings.Replace(goldenNDProxy, "2950 20000000", "2950 a0000000", 1))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := sniff(t, l.Second, tt.protocol, l.Standby.MAC())
-			w := wireOn(t, l.Standby, "eth0", vip4, vip6)
+			w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 			must(t, tt.act(w))
 			if diff := cmp.Diff(tt.want, s.await(t, len(tt.want))); diff != "" {
 				t.Errorf("frames (-want +got):\n%s", diff)
@@ -529,7 +532,7 @@ func follows(t testing.TB, client *lab.Host, addr netip.Addr, mac net.HardwareAd
 			t.Fatalf("the client finds %s at %q, want %s", addr, neighbour(t, client, addr), mac)
 		}
 	}
-	run(t, client, "ping -c 1 -W 5 "+addr.String())
+	must(t, client.Ping(addr, patience))
 }
 
 func TestAnnouncementMovesAClient(t *testing.T) {
@@ -545,7 +548,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
-			run(t, l.Client, "ping -c 1 -W 5 "+tt.addr.String())
+			must(t, l.Client.Ping(tt.addr, patience))
 			if got := neighbour(t, l.Client, tt.addr); got != l.Primary.MAC().String() {
 				t.Fatalf("the client finds it at %q", got)
 			}
@@ -556,7 +559,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 			if got := neighbour(t, l.Client, tt.addr); got != l.Primary.MAC().String() {
 				t.Fatalf("without an announcement the client finds it at %q", got)
 			}
-			w := wireOn(t, l.Standby, "eth0", tt.addr)
+			w := listenOn(t, l.Standby, "eth0", tt.addr)
 			must(t, w.Announce(tt.addr, nil))
 			follows(t, l.Client, tt.addr, l.Standby.MAC())
 		})
@@ -566,7 +569,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 // The standby gives the address back to the primary and says so on its behalf:
 // clients follow, and the switch goes on forwarding the primary's frames to the
 // primary.
-func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
+func TestProxyAnnouncement(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
@@ -582,7 +585,7 @@ func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
 			l := usual(t)
 			run(t, l.Primary, tt.down)
 			up(t, l.Standby, tt.up, tt.addr)
-			run(t, l.Client, "ping -c 1 -W 5 "+tt.addr.String())
+			must(t, l.Client.Ping(tt.addr, patience))
 			if got := neighbour(t, l.Client, tt.addr); got != l.Standby.MAC().String() {
 				t.Fatalf("the client finds it at %q", got)
 			}
@@ -591,10 +594,10 @@ func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
 			run(t, l.Standby, tt.down)
 			up(t, l.Primary, tt.up, tt.addr)
 			strays := sniffUnicast(t, l.Standby, l.Primary.MAC())
-			w := wireOn(t, l.Standby, "eth0", tt.addr)
+			w := listenOn(t, l.Standby, "eth0", tt.addr)
 			must(t, w.Announce(tt.addr, l.Primary.MAC()))
 			follows(t, l.Client, tt.addr, l.Primary.MAC())
-			run(t, l.Client, "ping -c 3 -i 0.1 -W 5 172.16.0.2")
+			must(t, l.Client.Ping(l.Primary.Addr4(), patience))
 			if frames := strays.await(t, 0); len(frames) > 0 {
 				t.Errorf("the switch sent the primary's frames to the standby: % x", frames)
 			}
@@ -602,24 +605,24 @@ func TestAnnouncementOnBehalfOfAnother(t *testing.T) {
 	}
 }
 
-// No interface of ours takes our own words for another's, though they name a
-// MAC that is not ours.
-func TestAnnouncementOnBehalfIsNotHeardBack(t *testing.T) {
+// No interface of this machine takes its own proxy announcement for another
+// machine's, though it has a MAC that is not ours.
+func TestOwnProxyAnnouncementIsIgnored(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	eth1, err := l.Standby.NIC()
 	must(t, err)
 	free4, free6 := netip.MustParseAddr("172.16.0.77"), netip.MustParseAddr("2001:db8::77")
-	w0, w1 := wireOn(t, l.Standby, "eth0", free4, free6), wireOn(t, l.Standby, eth1, free4, free6)
-	other := wireOn(t, l.Second, "eth0", free4, free6)
+	w0, w1 := listenOn(t, l.Standby, "eth0", free4, free6), listenOn(t, l.Standby, eth1, free4, free6)
+	other := listenOn(t, l.Second, "eth0", free4, free6)
 	must(t, w0.Announce(free4, someone))
 	must(t, w0.Announce(free6, someone))
 
-	want := []Reply{{Address: free4, MAC: someone}, {Address: free4, MAC: someone}, {Address: free6, MAC: someone}}
-	heard := said(await(t, other, 3))
-	slices.SortFunc(heard, func(a, b Reply) int { return a.Address.Compare(b.Address) })
-	if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
-		t.Errorf("another host heard (-want +got):\n%s", diff)
+	want := []Reply{{Address: free4, MAC: someone}, {Address: free6, MAC: someone, Router: true}}
+	replies := plain(await(t, other, 2))
+	slices.SortFunc(replies, func(a, b Reply) int { return a.Address.Compare(b.Address) })
+	if diff := cmp.Diff(want, replies, compareAddrs); diff != "" {
+		t.Errorf("replies at another host (-want +got):\n%s", diff)
 	}
 	nothing(t, w0)
 	nothing(t, w1)
@@ -650,10 +653,10 @@ func TestTaggedFrames(t *testing.T) {
 	l := usual(t)
 	announcements, err := arpAnnouncement(l.Second.MAC(), l.Second.MAC(), vip4)
 	must(t, err)
-	announcement6, err := ndAnnouncement(l.Second.MAC(), l.Second.MAC(), vip6, vip6)
+	announcement6, err := ndAnnouncement(l.Second.MAC(), l.Second.MAC(), vip6, vip6, false)
 	must(t, err)
 	tagged := func(tag string, b []byte) []byte { return slices.Concat(b[:12], frame(t, tag), b[12:]) }
-	w := wireOn(t, l.Standby, "eth0", vip4, vip6)
+	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 
 	spoken(t, l.Second, tagged("8100 0005", announcements[0])) // VLAN 5
 	spoken(t, l.Second, tagged("8100 0005", announcement6))
@@ -663,10 +666,10 @@ func TestTaggedFrames(t *testing.T) {
 	spoken(t, l.Second, tagged("8100 e000", announcements[0])) // VLAN 0, priority 7
 	spoken(t, l.Second, tagged("8100 e000", announcement6))
 	want := []Reply{{Address: vip4, MAC: l.Second.MAC()}, {Address: vip6, MAC: l.Second.MAC()}}
-	heard := said(await(t, w, 2))
-	slices.SortFunc(heard, func(a, b Reply) int { return a.Address.Compare(b.Address) })
-	if diff := cmp.Diff(want, heard, compareAddrs); diff != "" {
-		t.Errorf("heard of priority-tagged frames (-want +got):\n%s", diff)
+	replies := plain(await(t, w, 2))
+	slices.SortFunc(replies, func(a, b Reply) int { return a.Address.Compare(b.Address) })
+	if diff := cmp.Diff(want, replies, compareAddrs); diff != "" {
+		t.Errorf("replies in priority-tagged frames (-want +got):\n%s", diff)
 	}
 }
 
@@ -677,7 +680,7 @@ func packetSockets(t testing.TB, h *lab.Host) int {
 
 // One socket for each family that is asked for, the groups of the IPv6
 // addresses, and nothing left behind.
-func TestOpenTakesAndCloseGivesBack(t *testing.T) {
+func TestOpenAndCloseOfSockets(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	sockets := func() int { return packetSockets(t, l.Standby) }
@@ -740,7 +743,7 @@ func TestOpenWhereTheInterfaceHasNoIPv6(t *testing.T) {
 func TestManyAskAndListenAtOnce(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
-	w := wireOn(t, l.Standby, "eth0", vip4, vip6)
+	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 	var asking sync.WaitGroup
 	for range 4 {
 		asking.Go(func() {
@@ -751,8 +754,8 @@ func TestManyAskAndListenAtOnce(t *testing.T) {
 			}
 		})
 	}
-	await(t, w, 200)
 	asking.Wait()
+	await(t, w, 2)
 }
 
 func BenchmarkOpenClose(b *testing.B) {
@@ -766,7 +769,7 @@ func BenchmarkOpenClose(b *testing.B) {
 		eth0, _ := k.Link("eth0")
 		for b.Loop() {
 			start := time.Now()
-			w, err := Open(eth0, k.OwnMAC, vip4, vip6)
+			w, err := Open(eth0, k.OwnReply, vip4, vip6)
 			opening += time.Since(start)
 			if err != nil {
 				return err
@@ -780,16 +783,240 @@ func BenchmarkOpenClose(b *testing.B) {
 	b.ReportMetric(float64(opening.Nanoseconds())/float64(b.N), "ns/open")
 }
 
-func BenchmarkAskHeard(b *testing.B) {
+func BenchmarkAskReply(b *testing.B) {
 	l := usual(b)
 	for name, addr := range map[string]netip.Addr{"ARP": vip4, "ND": vip6} {
 		b.Run(name, func(b *testing.B) {
-			w := wireOn(b, l.Standby, "eth0", addr)
+			w := listenOn(b, l.Standby, "eth0", addr)
 			for b.Loop() {
-				news := w.Changed()
+				changed := w.Changed()
 				must(b, w.Ask(addr, netip.Addr{}))
-				<-news
+				<-changed
 			}
 		})
+	}
+}
+
+// A machine with one of our MACs, here of an interface that is down, has the
+// address: a clone, for example.
+func TestOwnMACCountsForAnAddressThatIsNotHere(t *testing.T) {
+	t.Parallel()
+	l := usual(t)
+	run(t, l.Standby, "ip link add spare address 02:00:00:00:00:77 type veth peer name end")
+	run(t, l.Primary, "ip link set eth0 address 02:00:00:00:00:77")
+	w := listenOn(t, l.Standby, "eth0", vip4)
+	must(t, w.Ask(vip4, netip.Addr{}))
+	if got := await(t, w, 1)[0].MAC.String(); got != "02:00:00:00:00:77" {
+		t.Errorf("reply from %s", got)
+	}
+}
+
+func TestOwnReply(t *testing.T) {
+	k := kernel(t, "eth0 172.16.0.3/24", "eth1 192.0.2.3/24", "eth2")
+	k.Links[0].MAC, k.Links[1].MAC, k.Links[2].MAC = us, them, net.HardwareAddr{2, 0, 0, 0, 0, 0x0d}
+	k.Links[2].ProxyARP = true
+	for name, tt := range map[string]struct {
+		r    Reply
+		want bool
+	}{
+		"another machine":                          {Reply{Address: vip4, MAC: someone, Source: someone}, false},
+		"another machine, for our address":         {Reply{Address: ours4, MAC: someone, Source: someone}, false},
+		"our second interface, for our address":    {Reply{Address: ours4, MAC: them, Source: them}, true},
+		"our MAC, for an address that is not here": {Reply{Address: vip4, MAC: them, Source: them}, false},
+		"our own probe, reflected":                 {Reply{Address: vip4, MAC: us, Source: us, Probe: true}, true},
+		"our own proxy announcement":               {Reply{Address: vip4, MAC: someone, Source: us}, true},
+		"our interface that does proxy ARP":        {Reply{Address: vip4, MAC: k.Links[2].MAC, Source: k.Links[2].MAC}, true},
+		"no MAC":                                   {Reply{Address: vip4}, false},
+	} {
+		if got := k.OwnReply(tt.r); got != tt.want {
+			t.Errorf("%s: %t, want %t", name, got, tt.want)
+		}
+	}
+}
+
+// A missing Router flag deletes clients' default routes through the address.
+func TestAnnouncementByARouterHasTheRouterFlag(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		forwarding string
+		of         func(l *lab.Lab) *lab.Host
+		want       bool
+	}{
+		"this machine, no router":    {"0", func(*lab.Lab) *lab.Host { return nil }, false},
+		"this machine, a router":     {"1", func(*lab.Lab) *lab.Host { return nil }, true},
+		"another machine, no router": {"1", func(l *lab.Lab) *lab.Host { return l.Primary }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := usual(t)
+			run(t, l.Standby, "sysctl -q -w net.ipv6.conf.eth0.forwarding="+tt.forwarding)
+			w := listenOn(t, l.Standby, "eth0", vip6)
+			var mac net.HardwareAddr
+			if h := tt.of(l); h != nil {
+				mac = h.MAC()
+				must(t, w.Ask(vip6, l.Standby.Addr6()))
+				await(t, w, 1) // which says that it is none
+			}
+			s := sniff(t, l.Second, ethernet.EtherTypeIPv6, l.Standby.MAC())
+			must(t, w.Announce(vip6, mac))
+			for _, b := range s.await(t, 1) {
+				if b[54] == ndAdvertisement && (b[54+ndFlags]&ndRouter != 0) != tt.want {
+					t.Errorf("flags %#x, Router %t wanted", b[54+ndFlags], tt.want)
+				}
+			}
+		})
+	}
+}
+
+// Some routers ignore gratuitous ARP, for up to 15 minutes; all learn from an
+// ordinary request that comes from the virtual IP.
+func TestRequestFromTheVIPTeachesRouters(t *testing.T) {
+	t.Parallel()
+	l := usual(t)
+	run(t, l.Gateway, "sysctl -q -w net.ipv4.conf.eth0.drop_gratuitous_arp=1")
+	run(t, l.Gateway, "ping -c 1 -W 5 172.16.0.1")
+	time.Sleep(1100 * time.Millisecond) // net.ipv4.neigh.*.locktime
+	run(t, l.Primary, "ip addr del 172.16.0.1/32 dev eth0")
+	run(t, l.Standby, "ip addr add 172.16.0.1/32 dev eth0")
+
+	gateway := l.Gateway.Addr4()
+	w := listenOn(t, l.Standby, "eth0", vip4, gateway)
+	must(t, w.Announce(vip4, nil))
+	time.Sleep(quiet)
+	if got := neighbour(t, l.Gateway, vip4); got != l.Primary.MAC().String() {
+		t.Fatalf("after gratuitous ARP the gateway has %q", got)
+	}
+	must(t, w.Ask(gateway, vip4))
+	r := await(t, w, 1)[0]
+	if r.Address != gateway || r.To != vip4 {
+		t.Errorf("reply %+v", r)
+	}
+	if got := neighbour(t, l.Gateway, vip4); got != l.Standby.MAC().String() {
+		t.Errorf("after a request from the virtual IP the gateway has %q", got)
+	}
+}
+
+// A router with proxy ARP replies to ordinary requests for others, and to no
+// probe; a holder replies to both, and To tells them apart.
+func TestProxyARPIsTold(t *testing.T) {
+	t.Parallel()
+	l := usual(t)
+	run(t, l.Gateway, "ip link add other type veth peer name end")
+	run(t, l.Gateway, "ip link set other up")
+	run(t, l.Gateway, "ip link set end up")
+	run(t, l.Gateway, "ip route add 10.9.9.0/24 dev other")
+	run(t, l.Gateway, "sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.eth0.proxy_arp=1 net.ipv4.neigh.eth0.proxy_delay=0")
+	far := netip.MustParseAddr("10.9.9.9")
+	w := listenOn(t, l.Standby, "eth0", far, vip4)
+	for _, a := range []netip.Addr{far, vip4} {
+		must(t, w.Ask(a, netip.Addr{}))
+		must(t, w.Ask(a, l.Standby.Addr4()))
+	}
+	await(t, w, 3)
+	time.Sleep(quiet)
+	got := map[string]bool{}
+	for _, r := range w.Replies(time.Time{}) {
+		got[fmt.Sprintf("%s at %s to %s, direct %t", r.Address, r.MAC, r.To, r.Direct)] = true
+	}
+	want := map[string]bool{
+		fmt.Sprintf("10.9.9.9 at %s to 172.16.0.3, direct true", l.Gateway.MAC()):   true,
+		fmt.Sprintf("172.16.0.1 at %s to 172.16.0.3, direct true", l.Primary.MAC()): true,
+		fmt.Sprintf("172.16.0.1 at %s to 0.0.0.0, direct true", l.Primary.MAC()):    true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The kernel's filter passes only frames about the addresses, as many as there
+// are, and what it drops because nobody reads is counted.
+func TestSocketFilterAndDrops(t *testing.T) {
+	t.Parallel()
+	l := usual(t)
+	var process Process
+	open := func(addrs ...netip.Addr) (w *Listener) {
+		t.Helper()
+		must(t, l.Standby.Do(func() error {
+			k, err := TakeSnapshot()
+			if err != nil {
+				return err
+			}
+			eth0, _ := k.Link("eth0")
+			w, err = process.Open(eth0, k.OwnReply, addrs...)
+			return err
+		}))
+		t.Cleanup(func() { must(t, w.Close()) })
+		return w
+	}
+	other4, other6 := netip.MustParseAddr("172.16.0.77"), netip.MustParseAddr("2001:db8::77")
+	var many []netip.Addr // more than the filter distinguishes, with vip4 and vip6
+	for i := range byte(maxFiltered) {
+		many = append(many, netip.AddrFrom4([4]byte{172, 16, 1, i}))
+	}
+	last := many[len(many)-1]
+	speaker := listenOn(t, l.Second, "eth0", vip4, vip6, other4, other6, last)
+	w := open(vip4, vip6)
+	passed := func() (n uint32) {
+		for _, s := range []*socket{w.arp, w.nd} {
+			stats, err := s.conn.Stats()
+			must(t, err)
+			n += stats.Packets
+		}
+		return n
+	}
+	passed()
+	for range 20 {
+		must(t, errors.Join(speaker.Announce(other4, nil), speaker.Announce(other6, nil), speaker.Ask(other4, netip.Addr{}), speaker.Ask(other6, netip.Addr{})))
+	}
+	time.Sleep(quiet)
+	if n := passed(); n > 0 {
+		t.Errorf("%d frames about other addresses pass the filter", n)
+	}
+	must(t, errors.Join(speaker.Announce(vip4, nil), speaker.Announce(vip6, nil)))
+	await(t, w, 2)
+
+	for _, n := range []int{maxFiltered - 1, maxFiltered} {
+		w := open(many[maxFiltered-n:]...)
+		must(t, speaker.Announce(last, nil))
+		await(t, w, 1)
+	}
+
+	before := w.Lost()
+	w.arp.mu.Lock() // nobody reads
+	for range 3000 {
+		must(t, speaker.Announce(vip4, nil))
+	}
+	time.Sleep(quiet)
+	w.arp.mu.Unlock()
+	if before != 0 || w.Lost() == 0 {
+		t.Errorf("%d frames were lost before, and %d after 6,000 that nobody read", before, w.Lost())
+	}
+	if got := open(vip4).Lost(); got != 0 {
+		t.Errorf("a later listener has lost %d frames", got)
+	}
+}
+
+// The rate holds on the link for ARP and neighbour discovery together.
+func TestARPRate(t *testing.T) {
+	t.Parallel()
+	l := usual(t)
+	process := Process{ARPRate: 10}
+	var w *Listener
+	must(t, l.Standby.Do(func() error {
+		k, err := TakeSnapshot()
+		if err != nil {
+			return err
+		}
+		eth0, _ := k.Link("eth0")
+		w, err = process.Open(eth0, k.OwnReply, vip4, vip6)
+		return err
+	}))
+	defer w.Close()
+	began := time.Now()
+	for range 3 {
+		must(t, errors.Join(w.Ask(vip4, ours4), w.Ask(vip6, ours6), w.Announce(vip4, nil)))
+	}
+	if took := time.Since(began); took < time.Second || took > 3*time.Second {
+		t.Errorf("12 frames took %v", took)
 	}
 }

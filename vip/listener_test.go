@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func nobody(net.HardwareAddr) bool { return false }
+// never is for listeners that ignore no frame as our own.
+func never(Reply) bool { return false }
 
 func TestOpenRefuses(t *testing.T) {
 	for _, tt := range []struct {
@@ -24,12 +25,13 @@ func TestOpenRefuses(t *testing.T) {
 		want string
 	}{
 		{"loopback", Link{Name: "lo", Loopback: true}, "lo: a loopback interface has no neighbours to ask"},
-		{"NOARP", Link{Name: "tun0"}, "tun0: does not resolve neighbours (NOARP), so nobody can be asked there"},
-		{"InfiniBand", Link{Name: "ib0", ARP: true, MAC: make(net.HardwareAddr, 20)}, `ib0: MAC "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00" has 20 bytes: only Ethernet (6) is understood`},
-		{"no MAC", Link{Name: "wwan0", ARP: true}, `wwan0: MAC "" has 0 bytes: only Ethernet (6) is understood`},
+		{"NOARP", Link{Name: "tun0"}, "tun0: does not do ARP (NOARP), so no neighbour can be asked there"},
+		{"InfiniBand", Link{Name: "ib0", ARP: true, MAC: make(net.HardwareAddr, 20)}, `ib0: MAC "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00" has 20 bytes: only Ethernet (6) is supported`},
+		{"port of a bridge", Link{Name: "eth0", ARP: true, MAC: us, Master: "br0"}, "eth0: is a port of br0, which receives its ARP frames: use br0"},
+		{"no MAC", Link{Name: "wwan0", ARP: true}, `wwan0: MAC "" has 0 bytes: only Ethernet (6) is supported`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w, err := Open(tt.link, nobody, vip4)
+			w, err := Open(tt.link, never, vip4)
 			if err == nil {
 				_ = w.Close()
 				t.Fatal("opened")
@@ -60,7 +62,7 @@ func TestOpenWithoutPrivilege(t *testing.T) {
 					done <- err
 					return
 				}
-				w, err := Open(Link{Index: 1, Name: "eth0", ARP: true, MAC: us}, nobody, tt.addr)
+				w, err := Open(Link{Index: 1, Name: "eth0", ARP: true, MAC: us}, never, tt.addr)
 				if err == nil {
 					_ = w.Close()
 				}
@@ -80,16 +82,16 @@ func TestOpenWithoutPrivilege(t *testing.T) {
 	}
 }
 
-// deaf is a Wire without sockets, as Open makes it for no addresses, that
-// knows addrs all the same.
-func deaf(t *testing.T, addrs ...netip.Addr) *Listener {
+// withoutSockets is a Listener as Open makes it for no addresses, with addrs
+// all the same.
+func withoutSockets(t *testing.T, addrs ...netip.Addr) *Listener {
 	t.Helper()
-	w, err := Open(Link{Name: "eth0", ARP: true, MAC: us}, nobody)
+	w, err := Open(Link{Name: "eth0", ARP: true, MAC: us}, never)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {
-		w.named[bare(a)] = a
+		w.addresses[bare(a)] = a
 	}
 	return w
 }
@@ -100,12 +102,12 @@ func TestAskRefuses(t *testing.T) {
 		target, from netip.Addr
 		want         string
 	}{
-		{"an address that nobody listens for", vip4, ours4, "eth0: asking for 172.16.0.1: not among the addresses listened for"},
+		{"an address that is not listened for", vip4, ours4, "eth0: asking for 172.16.0.1: not among the addresses listened for"},
 		{"IPv4 from IPv6", vip4, ours6, "eth0: asking for 172.16.0.1: sender 2001:db8::3 is of the other family"},
 		{"IPv6 from IPv4", vip6, ours4, "eth0: asking for 2001:db8::1: sender 172.16.0.3 is of the other family"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := deaf(t).Ask(tt.target, tt.from)
+			err := withoutSockets(t).Ask(tt.target, tt.from)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("got error:  %v\nwant error: %s", err, tt.want)
 			}
@@ -120,11 +122,11 @@ func TestAnnounceRefuses(t *testing.T) {
 		mac  net.HardwareAddr
 		want string
 	}{
-		{"an address that nobody listens for", vip4, nil, "eth0: announcing 172.16.0.1: not among the addresses listened for"},
+		{"an address that is not listened for", vip4, nil, "eth0: announcing 172.16.0.1: not among the addresses listened for"},
 		{"a MAC of 8 bytes", vip4, make(net.HardwareAddr, 8), `eth0: announcing 172.16.0.1: MAC "00:00:00:00:00:00:00:00" has 8 bytes, not 6`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := deaf(t).Announce(tt.addr, tt.mac)
+			err := withoutSockets(t).Announce(tt.addr, tt.mac)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("got error:  %v\nwant error: %s", err, tt.want)
 			}
@@ -132,16 +134,16 @@ func TestAnnounceRefuses(t *testing.T) {
 	}
 }
 
-func TestHeardSince(t *testing.T) {
-	w := deaf(t, vip4, vip6)
+func TestRepliesSince(t *testing.T) {
+	w := withoutSockets(t, vip4, vip6)
 	if got := w.Replies(time.Time{}); len(got) != 0 {
-		t.Errorf("heard before anything was said: %v", got)
+		t.Errorf("replies before any frame: %v", got)
 	}
-	w.note(Reply{Address: vip4, MAC: them})
+	w.keep(Reply{Address: vip4, MAC: them})
 	time.Sleep(time.Millisecond)
 	between := time.Now()
-	w.note(Reply{Address: ours4, MAC: them}) // nobody asked about it
-	w.note(Reply{Address: vip6, MAC: someone, Probe: true})
+	w.keep(Reply{Address: ours4, MAC: them}) // not listened for
+	w.keep(Reply{Address: vip6, MAC: someone, Probe: true})
 
 	all := w.Replies(time.Time{})
 	want := []Reply{{Address: vip4, MAC: them}, {Address: vip6, MAC: someone, Probe: true}}
@@ -150,95 +152,119 @@ func TestHeardSince(t *testing.T) {
 		withoutTime[i].At = time.Time{}
 	}
 	if diff := cmp.Diff(want, withoutTime, compareAddrs); diff != "" {
-		t.Errorf("all that was heard (-want +got):\n%s", diff)
+		t.Errorf("all replies (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(all[1:], w.Replies(between), compareAddrs); diff != "" {
-		t.Errorf("heard since then (-want +got):\n%s", diff)
+		t.Errorf("replies since then (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(all[1:], w.Replies(all[1].At), compareAddrs); diff != "" {
-		t.Errorf("heard since that very moment (-want +got):\n%s", diff)
+		t.Errorf("replies since that very moment (-want +got):\n%s", diff)
 	}
 	if got := w.Replies(time.Now()); len(got) != 0 {
-		t.Errorf("heard since now: %v", got)
+		t.Errorf("replies since now: %v", got)
 	}
 }
 
-func TestHeardSpeaksOfAddressesAsOpenWasGivenThem(t *testing.T) {
+func TestReplyHasTheAddressAsGivenToOpen(t *testing.T) {
 	zoned, mapped := netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::ffff:172.16.0.1")
-	w := deaf(t, zoned, mapped)
-	w.note(Reply{Address: netip.MustParseAddr("fe80::1"), MAC: them})
-	w.note(Reply{Address: vip4, MAC: them})
+	w := withoutSockets(t, zoned, mapped)
+	w.keep(Reply{Address: netip.MustParseAddr("fe80::1"), MAC: them})
+	w.keep(Reply{Address: vip4, MAC: them})
 	got := w.Replies(time.Time{})
 	if len(got) != 2 || got[0].Address != zoned || got[1].Address != mapped {
-		t.Errorf("heard %v, want %s and %s", got, zoned, mapped)
+		t.Errorf("replies %v, want %s and %s", got, zoned, mapped)
 	}
 }
 
-func TestFloodOfAnswersIsForgottenFromTheOldestOn(t *testing.T) {
-	w := deaf(t, vip4)
-	for range 10 * maxHeard {
-		w.note(Reply{Address: vip4, MAC: someone})
+// TestOnlyTheNewestFrameIsKept of each kind, address and MAC.
+func TestOnlyTheNewestFrameIsKept(t *testing.T) {
+	w := withoutSockets(t, vip4)
+	probe, request := netip.IPv4Unspecified(), ours4
+	for range 3 {
+		for _, r := range []Reply{{}, {Direct: true, To: request}, {Direct: true, To: probe}, {Probe: true}} {
+			r.Address, r.MAC = vip4, them
+			w.keep(r)
+			time.Sleep(time.Millisecond)
+		}
 	}
-	w.note(Reply{Address: vip4, MAC: them})
-	got := w.Replies(time.Time{})
-	if len(got) > maxHeard {
-		t.Errorf("%d answers remembered, want at most %d", len(got), maxHeard)
-	}
-	if last := got[len(got)-1]; !slices.Equal(last.MAC, them) {
-		t.Errorf("the last one is forgotten, not the first: %v", last)
+	between := w.Replies(time.Time{})[3].At
+	w.keep(Reply{Address: vip4, MAC: them})
+	all := w.Replies(time.Time{})
+	if len(all) != 4 || !all[3].At.After(between) || all[3].Direct || all[3].Probe {
+		t.Errorf("replies %+v, want one of each kind, the announcement last", all)
 	}
 }
 
-// closed tells whether a News channel is.
-func closed(news <-chan struct{}) bool {
+// TestFloodOfProbesEvictsNoReply: probes are evicted from the oldest on, and
+// are counted as lost.
+func TestFloodOfProbesEvictsNoReply(t *testing.T) {
+	w := withoutSockets(t, vip4)
+	w.keep(Reply{Address: vip4, MAC: them, Direct: true})
+	for i := range 10 * maxReplies {
+		w.keep(Reply{Address: vip4, MAC: net.HardwareAddr{6, 0, 0, 0, byte(i >> 8), byte(i)}, Probe: true})
+	}
+	all := w.Replies(time.Time{})
+	if len(all) != 1+maxReplies || !slices.Equal(all[0].MAC, them) {
+		t.Errorf("%d replies are kept, the oldest %+v; want %d and the one before the flood", len(all), all[0], 1+maxReplies)
+	}
+	if newest, want := all[len(all)-1].MAC.String(), "06:00:00:00:13:ff"; newest != want {
+		t.Errorf("the newest probe is %s, want %s", newest, want)
+	}
+	if lost := w.Lost(); lost != 9*maxReplies {
+		t.Errorf("%d frames are lost, want %d", lost, 9*maxReplies)
+	}
+}
+
+// closed reports whether a Changed channel is.
+func closed(changed <-chan struct{}) bool {
 	select {
-	case <-news:
+	case <-changed:
 		return true
 	default:
 		return false
 	}
 }
 
-func TestNewsComesOncePerThingHeard(t *testing.T) {
-	w := deaf(t, vip4)
+func TestChangedOncePerFrame(t *testing.T) {
+	w := withoutSockets(t, vip4)
 	first := w.Changed()
-	w.note(Reply{Address: ours4, MAC: them})
+	w.keep(Reply{Address: ours4, MAC: them})
 	if closed(first) {
-		t.Error("news of an address that nobody listens for")
+		t.Error("changed by a frame about another address")
 	}
-	w.note(Reply{Address: vip4, MAC: them})
+	w.keep(Reply{Address: vip4, MAC: them})
 	if !closed(first) {
-		t.Error("no news when something was heard")
+		t.Error("not changed by a reply")
 	}
 	second := w.Changed()
 	if closed(second) {
-		t.Error("the old news again")
+		t.Error("changed by the same reply again")
 	}
-	w.end("listening ended", unix.ENETDOWN)
+	w.fail("listening ended", unix.ENETDOWN)
 	if !closed(second) {
-		t.Error("no news when listening ended")
+		t.Error("not changed when listening ended")
 	}
 	if closed(w.Changed()) {
-		t.Error("news after the end: a waiting loop would spin")
+		t.Error("changed after the end: a waiting loop would spin")
 	}
 }
 
 func TestErrKeepsTheFirstFaultAndNotClose(t *testing.T) {
-	w := deaf(t)
+	w := withoutSockets(t)
 	if err := w.Err(); err != nil {
 		t.Errorf("Err before anything went wrong: %v", err)
 	}
-	w.end("listening ended", os.NewSyscallError("recvfrom", unix.ENETDOWN))
-	w.end("listening ended", errors.New("another"))
+	w.fail("listening ended", os.NewSyscallError("recvfrom", unix.ENETDOWN))
+	w.fail("listening ended", errors.New("another"))
 	if err := w.Err(); !errors.Is(err, unix.ENETDOWN) || err.Error() != "eth0: listening ended: network is down" {
 		t.Errorf("Err: %v", err)
 	}
 
-	w = deaf(t)
+	w = withoutSockets(t)
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	w.end("listening ended", os.ErrClosed)
+	w.fail("listening ended", os.ErrClosed)
 	if err := w.Err(); err != nil {
 		t.Errorf("Err after Close: %v", err)
 	}

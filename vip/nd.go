@@ -15,15 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The numbers of RFC 4861 §4.3, §4.4 and §4.6.1, and where they stand.
+// Numbers and offsets of RFC 4861 §4.3, §4.4 and §4.6.1.
 const (
 	icmpv6            = 58
-	ndHopLimit        = 255 // no router has touched it: it is from this link
+	ndHopLimit        = 255 // not forwarded by a router: it is from this link
 	ndSolicitation    = 135
 	ndAdvertisement   = 136
-	ndFlags           = 4 // type, code and checksum are before them
+	ndFlags           = 4 // after type, code and checksum
 	ndTarget          = 8
 	ndOptions         = 24
+	ndRouter          = 0x80
 	ndSolicited       = 0x40
 	ndSourceLinkLayer = 1
 	ndTargetLinkLayer = 2
@@ -32,10 +33,10 @@ const (
 // solicitedNodes are the groups of RFC 4291 §2.7.1.
 var solicitedNodes = netip.MustParsePrefix("ff02::1:ff00:0/104")
 
-// linkLayerOption is the option in which a message of that type tells a MAC.
+// linkLayerOption is the option with the MAC in a message of that type.
 var linkLayerOption = map[byte]byte{ndSolicitation: ndSourceLinkLayer, ndAdvertisement: ndTargetLinkLayer}
 
-// ndFilter spares us waking up for all the other IPv6 traffic of the machine.
+// ndFilter keeps the other IPv6 traffic of the machine from waking this process.
 var ndFilter = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 14 + 6, Size: 2}, // next header and hop limit
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpv6<<8 | ndHopLimit, SkipFalse: 3},
@@ -70,11 +71,11 @@ func joinSolicitedNodes(l Link, addrs []netip.Addr) (*os.File, error) {
 	return socket, nil
 }
 
-// ndQuestion asks the solicited-node group of target who has it. From an
-// address of ours it carries our MAC; the zero from makes it the solicitation
+// ndSolicit asks the solicited-node group of target. From an address of ours
+// it carries our MAC; the zero from makes it the solicitation
 // of duplicate address detection, from :: and without that option (RFC 4862
 // §5.4.2).
-func ndQuestion(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
+func ndSolicit(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
 	group, err := ndp.SolicitedNodeMulticast(target)
 	if err != nil {
 		return nil, err
@@ -88,22 +89,23 @@ func ndQuestion(us net.HardwareAddr, target, from netip.Addr) ([]byte, error) {
 	return ndMulticast(us, from, group, ns)
 }
 
-// ndAnnouncement tells all nodes, unasked and overriding what they knew, that
-// addr is at mac (RFC 4861 §7.2.6).
-func ndAnnouncement(us, mac net.HardwareAddr, addr, from netip.Addr) ([]byte, error) {
+// ndAnnouncement tells all nodes, unsolicited and with override, that addr is
+// at mac (RFC 4861 §7.2.6).
+func ndAnnouncement(us, mac net.HardwareAddr, addr, from netip.Addr, router bool) ([]byte, error) {
 	return ndMulticast(us, from, netip.IPv6LinkLocalAllNodes(), &ndp.NeighborAdvertisement{
+		Router:        router,
 		Override:      true,
 		TargetAddress: addr,
 		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
 	})
 }
 
-// spokesman chooses the IPv6 source of an announcement of addr on another
-// machine's behalf: an address that is ours, link-local if there is one. From
-// addr itself it would look like a duplicate to its holder, and bind addr to
-// our port in switches that snoop neighbour discovery. Where l has no other
-// address, addr must do: neighbours believe the target, not the source.
-func spokesman(l Link, addr netip.Addr) netip.Addr {
+// proxySource chooses the IPv6 source of an announcement of addr for another
+// machine: an address that is ours, link-local if there is one. From addr
+// itself it would look like a duplicate to its holder, and bind addr to our
+// port in switches that snoop neighbour discovery. Where l has no other
+// address, addr must do: neighbours use the target, not the source.
+func proxySource(l Link, addr netip.Addr) netip.Addr {
 	source := addr
 	for _, a := range l.Addresses {
 		ip := a.Prefix.Addr()
@@ -143,15 +145,15 @@ func ndMulticast(us net.HardwareAddr, from, to netip.Addr, m ndp.Message) ([]byt
 	return f.MarshalBinary()
 }
 
-// hearND finds out what an IPv6 packet in a frame from source lets us know:
-// who advertises an address has it, and so has who solicits from it; a
-// solicitation from :: is a probe for its target. What fails the checks of
-// RFC 4861 §7.1 is not heard.
+// parseND finds out which address an IPv6 packet in a frame from source says
+// is in use: the target of an advertisement, the sender of a solicitation; a
+// solicitation from :: is a probe for its target. What fails the checks of RFC
+// 4861 §7.1 is ignored.
 //
 // The options are walked here rather than by ndp.ParseMessage, which refuses a
 // message for any option it knows and finds wrong, while §7.1 says to ignore
-// what is not meant for it: a holder must not go unheard for that.
-func hearND(b []byte, source net.HardwareAddr) (Reply, bool) {
+// what is not meant for it: a holder must not be missed for that.
+func parseND(b []byte, source net.HardwareAddr) (Reply, bool) {
 	if len(b) < ipv6.HeaderLen || b[0]>>4 != ipv6.Version || b[6] != icmpv6 || b[7] != ndHopLimit {
 		return Reply{}, false
 	}
@@ -176,8 +178,11 @@ func hearND(b []byte, source net.HardwareAddr) (Reply, bool) {
 	}
 	switch {
 	case message[0] == ndAdvertisement:
-		solicited := message[ndFlags]&ndSolicited != 0
-		return Reply{Address: target, MAC: mac, Direct: solicited}, !to.IsMulticast() || !solicited
+		r := Reply{Address: target, MAC: mac, Router: message[ndFlags]&ndRouter != 0}
+		if message[ndFlags]&ndSolicited != 0 {
+			r.Direct, r.To = true, to
+		}
+		return r, !to.IsMulticast() || !r.Direct
 	case message[0] == ndSolicitation && from.IsUnspecified():
 		valid := solicitedNodes.Contains(to) && !given
 		return Reply{Address: target, MAC: mac, Probe: true}, valid
@@ -189,7 +194,7 @@ func hearND(b []byte, source net.HardwareAddr) (Reply, bool) {
 
 // linkLayer returns the MAC in the first link-layer address option of that
 // kind, nil if there is none. It is false for options of length zero or beyond
-// the end, for which the whole message is to be discarded.
+// the end: the whole message is then discarded.
 func linkLayer(options []byte, kind byte) (mac net.HardwareAddr, ok bool) {
 	for len(options) > 0 {
 		if len(options) < 8 {
@@ -207,8 +212,8 @@ func linkLayer(options []byte, kind byte) (mac net.HardwareAddr, ok bool) {
 	return mac, true
 }
 
-// checksum is that of RFC 4443 §2.3 over a message: to be put into it while its
-// checksum field is zero, and zero once the right one is there.
+// checksum is the one of RFC 4443 §2.3 for a message whose checksum field is
+// zero; it is zero for a message with the right one.
 func checksum(from, to netip.Addr, message []byte) uint16 {
 	sum := uint32(len(message) + icmpv6)
 	for _, b := range [][]byte{from.AsSlice(), to.AsSlice(), message} {

@@ -15,7 +15,7 @@ var (
 	vip6  = netip.MustParseAddr("2001:db8::1")
 )
 
-const goldenNDQuestion = `
+const goldenNDSolicitation = `
 	3333ff000001 02000000000a 86dd
 	60000000 0020 3a ff                          // IPv6, 32 bytes, ICMPv6, hop limit 255
 	20010db8000000000000000000000003             // from us
@@ -44,7 +44,7 @@ const goldenNDAnnouncement = `
 	02 01 02000000000a                           // target link-layer address: here
 `
 
-const goldenNDOnBehalf = `
+const goldenNDProxy = `
 	333300000001 02000000000a 86dd               // the frame is ours
 	60000000 0020 3a ff
 	fe80000000000000000000fffe00000a             // and so is the source
@@ -60,11 +60,11 @@ func TestNDQuestion(t *testing.T) {
 		from netip.Addr
 		want string
 	}{
-		{"ordinary solicitation", ours6, goldenNDQuestion},
+		{"ordinary solicitation", ours6, goldenNDSolicitation},
 		{"probe", netip.Addr{}, goldenNDProbe},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ndQuestion(us, vip6, tt.from)
+			got, err := ndSolicit(us, vip6, tt.from)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,10 +83,10 @@ func TestNDAnnouncement(t *testing.T) {
 		want string
 	}{
 		{"of ours", us, vip6, goldenNDAnnouncement},
-		{"on another's behalf", them, netip.MustParseAddr("fe80::ff:fe00:a"), goldenNDOnBehalf},
+		{"for another machine", them, netip.MustParseAddr("fe80::ff:fe00:a"), goldenNDProxy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ndAnnouncement(us, tt.mac, vip6, tt.from)
+			got, err := ndAnnouncement(us, tt.mac, vip6, tt.from, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +97,7 @@ func TestNDAnnouncement(t *testing.T) {
 	}
 }
 
-func TestSpokesman(t *testing.T) {
+func TestProxySource(t *testing.T) {
 	address := func(prefix string) Address { return Address{Prefix: netip.MustParsePrefix(prefix)} }
 	tentative, failed := address("fe80::1/64"), address("fe80::2/64")
 	tentative.Tentative, failed.DADFailed = true, true
@@ -113,7 +113,7 @@ func TestSpokesman(t *testing.T) {
 		{"the address itself where there is no other", []Address{address("172.16.0.3/16")}, "2001:db8::1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := spokesman(Link{Addresses: tt.addresses}, vip6); got.String() != tt.want {
+			if got := proxySource(Link{Addresses: tt.addresses}, vip6); got.String() != tt.want {
 				t.Errorf("from %s, want %s", got, tt.want)
 			}
 		})
@@ -121,16 +121,16 @@ func TestSpokesman(t *testing.T) {
 }
 
 const (
-	vip6hex       = "20010db8000000000000000000000001"
-	ours6hex      = "20010db8000000000000000000000003"
-	linkLocalHex  = "fe80000000000000000000fffe00000b"
-	nobodyHex     = "00000000000000000000000000000000"
-	allNodesHex   = "ff020000000000000000000000000001"
-	groupHex      = "ff0200000000000000000001ff000001"
-	solicitation  = "8700 0000 00000000" + vip6hex
-	advertisement = "8800 0000 20000000" + vip6hex
-	sourceOption  = "0101 02000000000c"
-	targetOption  = "0201 02000000000c"
+	vip6hex        = "20010db8000000000000000000000001"
+	ours6hex       = "20010db8000000000000000000000003"
+	linkLocalHex   = "fe80000000000000000000fffe00000b"
+	unspecifiedHex = "00000000000000000000000000000000"
+	allNodesHex    = "ff020000000000000000000000000001"
+	groupHex       = "ff0200000000000000000001ff000001"
+	solicitation   = "8700 0000 00000000" + vip6hex
+	advertisement  = "8800 0000 20000000" + vip6hex
+	sourceOption   = "0101 02000000000c"
+	targetOption   = "0201 02000000000c"
 )
 
 // ndPacket completes a message from them with its headers and its checksum.
@@ -153,24 +153,24 @@ type ndCase struct {
 }
 
 var ndCases = []ndCase{
-	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true}},
+	{"an advertisement to us", vip6hex, ours6hex, "8800 0000 60000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true, To: ours6}},
 	{"an advertisement to all", vip6hex, allNodesHex, advertisement + targetOption, Reply{Address: vip6, MAC: someone}},
 	{"an advertisement from another address of the holder", linkLocalHex, allNodesHex, advertisement + targetOption, Reply{Address: vip6, MAC: someone}},
-	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true}},
+	{"an advertisement by a router, not overriding", vip6hex, ours6hex, "8800 0000 c0000000" + vip6hex + targetOption, Reply{Address: vip6, MAC: someone, Direct: true, To: ours6, Router: true}},
 	{"an advertisement without a MAC: the frame's", vip6hex, ours6hex, advertisement, Reply{Address: vip6, MAC: them}},
 	{"an advertisement with only a source option: the frame's", vip6hex, ours6hex, advertisement + sourceOption, Reply{Address: vip6, MAC: them}},
 	{"an advertisement with options unknown before its MAC", vip6hex, ours6hex, advertisement + "fe02 0000000000000000000000000000" + targetOption, Reply{Address: vip6, MAC: someone}},
-	{"an advertisement with an option that has no business there and is wrong", vip6hex, ours6hex, advertisement + "0502 0000000005dc0000000000000000" + targetOption, Reply{Address: vip6, MAC: someone}},
+	{"an advertisement with an option that does not belong there and is wrong", vip6hex, ours6hex, advertisement + "0502 0000000005dc0000000000000000" + targetOption, Reply{Address: vip6, MAC: someone}},
 	{"an advertisement with a MAC option of another size: the frame's", vip6hex, ours6hex, advertisement + "0202 0000000000000000000000000000", Reply{Address: vip6, MAC: them}},
 	{"an advertisement with two MACs: the first", vip6hex, ours6hex, advertisement + targetOption + "0201 02000000000d", Reply{Address: vip6, MAC: someone}},
-	{"the holder solicits somebody else", vip6hex, allNodesHex, "8700 0000 00000000" + ours6hex + sourceOption, Reply{Address: vip6, MAC: someone}},
+	{"the holder solicits another address", vip6hex, allNodesHex, "8700 0000 00000000" + ours6hex + sourceOption, Reply{Address: vip6, MAC: someone}},
 	{"the holder solicits without its MAC: the frame's", vip6hex, ours6hex, "8700 0000 00000000" + ours6hex, Reply{Address: vip6, MAC: them}},
-	{"somebody solicits it: speaks of the asker only", ours6hex, groupHex, solicitation + sourceOption, Reply{Address: ours6, MAC: someone}},
-	{"a probe", nobodyHex, groupHex, solicitation, Reply{Address: vip6, MAC: them, Probe: true}},
-	{"a probe with a nonce, as Linux sends", nobodyHex, groupHex, solicitation + "0e01 010203040506", Reply{Address: vip6, MAC: them, Probe: true}},
+	{"a solicitation of it: says only where the sender is", ours6hex, groupHex, solicitation + sourceOption, Reply{Address: ours6, MAC: someone}},
+	{"a probe", unspecifiedHex, groupHex, solicitation, Reply{Address: vip6, MAC: them, Probe: true}},
+	{"a probe with a nonce, as Linux sends", unspecifiedHex, groupHex, solicitation + "0e01 010203040506", Reply{Address: vip6, MAC: them, Probe: true}},
 
-	{"a probe with a MAC", nobodyHex, groupHex, solicitation + sourceOption, Reply{}},
-	{"a probe to another group than solicited nodes", nobodyHex, allNodesHex, solicitation, Reply{}},
+	{"a probe with a MAC", unspecifiedHex, groupHex, solicitation + sourceOption, Reply{}},
+	{"a probe to another group than solicited nodes", unspecifiedHex, allNodesHex, solicitation, Reply{}},
 	{"an advertisement solicited, yet to all", vip6hex, allNodesHex, "8800 0000 60000000" + vip6hex + targetOption, Reply{}},
 	{"a multicast target", vip6hex, ours6hex, "8800 0000 20000000" + allNodesHex + targetOption, Reply{}},
 	{"a code that is not 0", vip6hex, ours6hex, "8801 0000 20000000" + vip6hex + targetOption, Reply{}},
@@ -183,32 +183,32 @@ var ndCases = []ndCase{
 	{"one byte of an option", vip6hex, ours6hex, advertisement + "02", Reply{}},
 }
 
-func TestHearND(t *testing.T) {
+func TestParseND(t *testing.T) {
 	for _, c := range ndCases {
 		t.Run(c.name, func(t *testing.T) {
-			got, _, ok := hear(ndPacket(t, c.from, c.to, c.message))
+			got, ok := parse(ndPacket(t, c.from, c.to, c.message))
 			if want := c.want.Address.IsValid(); ok != want {
-				t.Fatalf("heard: %v, %+v; want %v, %+v", ok, got, want, c.want)
+				t.Fatalf("got %v, %+v; want %v, %+v", ok, got, want, c.want)
 			}
 			if !ok {
 				return
 			}
+			c.want.Source = them
 			if diff := cmp.Diff(c.want, got, compareAddrs); diff != "" {
-				t.Errorf("heard (-want +got):\n%s", diff)
+				t.Errorf("reply (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A message that is heard as it stands is not heard with any of its headers
-// spoilt.
-func TestHearNDChecksHeaders(t *testing.T) {
+// A valid message is ignored when one of its headers is wrong.
+func TestParseNDChecksHeaders(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		spoil func([]byte) []byte
-		heard bool
+		valid bool
 	}{
-		{"as it stands", func(b []byte) []byte { return b }, true},
+		{"unchanged", func(b []byte) []byte { return b }, true},
 		{"padded", func(b []byte) []byte { return append(b, 1, 2, 3) }, true},
 		{"hop limit 254: through a router", func(b []byte) []byte { b[14+7]--; return b }, false},
 		{"wrong checksum", func(b []byte) []byte { b[54+2]++; return b }, false},
@@ -223,53 +223,53 @@ func TestHearNDChecksHeaders(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.spoil(ndPacket(t, vip6hex, ours6hex, advertisement+targetOption))
-			if h, _, ok := hear(b); ok != tt.heard {
-				t.Errorf("heard: %v, %+v; want %v", ok, h, tt.heard)
+			if r, ok := parse(b); ok != tt.valid {
+				t.Errorf("got %v, %+v; want %v", ok, r, tt.valid)
 			}
 		})
 	}
 }
 
-// What the ndp package makes, we hear, whatever the checksum comes to.
-func TestHearNDChecksumAgreesWithNDP(t *testing.T) {
+// Messages of the ndp package are read whatever their checksum is.
+func TestParseNDChecksumAgreesWithNDP(t *testing.T) {
 	for i := range 1 << 16 {
 		target := vip6.As16()
 		binary.BigEndian.PutUint16(target[8:], uint16(i))
-		b, err := ndAnnouncement(us, them, netip.AddrFrom16(target), ours6)
+		b, err := ndAnnouncement(us, them, netip.AddrFrom16(target), ours6, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, ok := hear(b); !ok {
-			t.Fatalf("announcement of %s not heard: % x", netip.AddrFrom16(target), b)
+		if _, ok := parse(b); !ok {
+			t.Fatalf("announcement of %s ignored: % x", netip.AddrFrom16(target), b)
 		}
 	}
 }
 
-func FuzzHearND(f *testing.F) {
+func FuzzParseND(f *testing.F) {
 	for _, c := range ndCases {
 		f.Add(ndPacket(f, c.from, c.to, c.message))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= 14+40+4 { // nearly all mutations break the checksum: mend it, to come behind it
+		if len(b) >= 14+40+4 { // nearly all mutations break the checksum: fix it, to get past it
 			ip, message := b[14:], b[14+40:]
 			message = message[:min(len(message), max(4, int(binary.BigEndian.Uint16(ip[4:]))))]
 			message[2], message[3] = 0, 0
 			sum := checksum(netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:])), message)
 			binary.BigEndian.PutUint16(message[2:], sum)
 		}
-		h, ok := hearOrNot(t, b)
+		h, ok := parseAny(t, b)
 		if !ok || h.Address.Is4() {
 			return
 		}
-		// Where the ndp package understands it too, it agrees.
+		// Where the ndp package reads it too, it agrees.
 		switch m, _ := ndp.ParseMessage(b[14+40:]); m := m.(type) {
 		case *ndp.NeighborAdvertisement:
 			if m.TargetAddress != h.Address || h.Probe {
-				t.Errorf("heard %+v of %+v", h, m)
+				t.Errorf("reply %+v of %+v", h, m)
 			}
 		case *ndp.NeighborSolicitation:
 			if h.Probe && m.TargetAddress != h.Address {
-				t.Errorf("heard %+v of %+v", h, m)
+				t.Errorf("reply %+v of %+v", h, m)
 			}
 		}
 	})

@@ -6,68 +6,73 @@ import (
 	"time"
 )
 
-// Process is what all that goes on side by side in one process shares, so that
-// a thousand clusters cost a thousand times one and not a million: the packet
-// sockets, looks at the kernel, and the labels that are about to be used. The
-// zero Process is ready.
+// Process is what the clusters of one process share, so that a thousand cost a
+// thousand times one and not a million: the packet sockets, snapshots, chosen
+// labels, and the places for children. The zero Process is ready.
 type Process struct {
-	taps     sockets
-	looks    looks
-	labels   labels
-	children children
+	// ARPRate is the most ARP and neighbour discovery frames that are sent on
+	// each interface in any second; 0: no limit. It is read when the first
+	// Listener is opened there. What the kernel sends itself is not counted.
+	ARPRate int
+
+	sockets   sockets
+	snapshots snapshots
+	labels    labels
+	children  children
+	switches  switchLocks
 }
 
-// TakeSnapshot is the function TakeSnapshot; whoever asks before it begins shares it, so that
-// it shows nothing older than the call.
-func (p *Process) TakeSnapshot() (*Snapshot, error) { return p.looks.take(TakeSnapshot) }
+// TakeSnapshot is the function TakeSnapshot; all that ask before it begins share it, so it shows
+// nothing older than the call.
+func (p *Process) TakeSnapshot() (*Snapshot, error) { return p.snapshots.take(TakeSnapshot) }
 
-// looks are looks at the kernel, one at a time. With a thousand addresses each
-// takes 2 ms, and each of a thousand takeovers needs ten.
-type looks struct {
-	looking sync.Mutex
-	mu      sync.Mutex
-	next    *look // has not begun; nil while nobody waits for one
+// snapshots are taken one at a time. With a thousand addresses each takes 2 ms, and each of a thousand
+// takeovers needs ten.
+type snapshots struct {
+	taking sync.Mutex
+	mu     sync.Mutex
+	next   *sharedSnapshot // has not begun; nil while nobody waits for one
 }
 
-type look struct {
-	once   sync.Once
-	kernel *Snapshot
-	err    error
+type sharedSnapshot struct {
+	once     sync.Once
+	snapshot *Snapshot
+	err      error
 }
 
-func (l *looks) take(take func() (*Snapshot, error)) (*Snapshot, error) {
-	l.mu.Lock()
-	if l.next == nil {
-		l.next = new(look)
+func (s *snapshots) take(take func() (*Snapshot, error)) (*Snapshot, error) {
+	s.mu.Lock()
+	if s.next == nil {
+		s.next = new(sharedSnapshot)
 	}
-	mine := l.next
-	l.mu.Unlock()
-	mine.once.Do(func() {
-		l.looking.Lock()
-		defer l.looking.Unlock()
-		l.mu.Lock()
-		l.next = nil // who comes from now on takes another
-		l.mu.Unlock()
-		mine.kernel, mine.err = take()
+	shared := s.next
+	s.mu.Unlock()
+	shared.once.Do(func() {
+		s.taking.Lock()
+		defer s.taking.Unlock()
+		s.mu.Lock()
+		s.next = nil // later callers take another
+		s.mu.Unlock()
+		shared.snapshot, shared.err = take()
 	})
-	return mine.kernel, mine.err
+	return shared.snapshot, shared.err
 }
 
-// labels are those that were chosen and which a look at the kernel need not
-// show yet, with the time since when every look does; zero while nobody knows.
+// labels are those that were chosen and that a snapshot need not show yet, with the time from which
+// every snapshot does; zero while that is unknown.
 type labels struct {
 	mu     sync.Mutex
 	chosen map[string]time.Time
 }
 
-// choose picks a label by a look that began at that time, and keeps it from
-// others until done is called and they have looked again.
-func (l *labels) choose(looked time.Time, pick func(taken []string) (string, error)) (label string, done func(), err error) {
+// choose picks a label by a snapshot that was begun at that time, and reserves it until done is called
+// and the others have a later snapshot.
+func (l *labels) choose(snapshot time.Time, pick func(taken []string) (string, error)) (label string, done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var taken []string
 	for label, shown := range l.chosen {
-		if shown.IsZero() || !shown.Before(looked) {
+		if shown.IsZero() || !shown.Before(snapshot) {
 			taken = append(taken, label)
 		}
 	}
@@ -86,10 +91,9 @@ func (l *labels) choose(looked time.Time, pick func(taken []string) (string, err
 	}, nil
 }
 
-// atOnce is how many children run side by side: of a thousand, hundreds would
-// be ready to run at a time, and this process, which pings meanwhile, one of
-// them.
-const atOnce = 8
+// maxChildren is how many children run side by side: of a thousand, hundreds would be ready to run at a
+// time, and this process, which pings meanwhile, one of them.
+const maxChildren = 8
 
 // children are the places for them.
 type children struct {
@@ -99,7 +103,7 @@ type children struct {
 
 // enter waits for a place, until ctx ends.
 func (c *children) enter(ctx context.Context) (leave func()) {
-	c.once.Do(func() { c.places = make(chan struct{}, atOnce) })
+	c.once.Do(func() { c.places = make(chan struct{}, maxChildren) })
 	select {
 	case c.places <- struct{}{}:
 		return func() { <-c.places }

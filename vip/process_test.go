@@ -15,48 +15,48 @@ import (
 	"pingover/internal/proc"
 )
 
-// TestALookIsNeverOlderThanTheQuestion: whoever asks while a look is under way
-// gets the next one, and all who do share it.
-func TestALookIsNeverOlderThanTheQuestion(t *testing.T) {
-	var l looks
+// TestSnapshotIsNeverOlderThanTheCall: calls while a snapshot is taken share
+// the next one.
+func TestSnapshotIsNeverOlderThanTheCall(t *testing.T) {
+	var s snapshots
 	var mu sync.Mutex
-	var begun []time.Time
+	var begins []time.Time
 	take := func() (*Snapshot, error) {
 		mu.Lock()
-		begun = append(begun, time.Now())
-		n := len(begun)
+		begins = append(begins, time.Now())
+		n := len(begins)
 		mu.Unlock()
 		time.Sleep(2 * time.Millisecond)
 		return &Snapshot{Links: []Link{{Index: n}}}, nil
 	}
 	began := time.Now()
-	var asking sync.WaitGroup
+	var callers sync.WaitGroup
 	for i := range 1000 {
-		asking.Go(func() {
+		callers.Go(func() {
 			time.Sleep(time.Duration(i) * 10 * time.Microsecond)
-			asked := time.Now()
-			k, err := l.take(take)
+			called := time.Now()
+			k, err := s.take(take)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil || begun[k.Links[0].Index-1].Before(asked) {
-				t.Errorf("asked at %v, and the look began at %v: %v", asked, begun[k.Links[0].Index-1], err)
+			if err != nil || begins[k.Links[0].Index-1].Before(called) {
+				t.Errorf("called at %v, the snapshot began at %v: %v", called, begins[k.Links[0].Index-1], err)
 			}
 		})
 	}
-	asking.Wait()
-	if most := int(time.Since(began)/(2*time.Millisecond)) + 1; len(begun) > most {
-		t.Errorf("%d looks in the time of %d", len(begun), most)
+	callers.Wait()
+	if most := int(time.Since(began)/(2*time.Millisecond)) + 1; len(begins) > most {
+		t.Errorf("%d snapshots in the time of %d", len(begins), most)
 	}
 }
 
-// TestLabelsChosenSideBySide: a label that a look does not show yet is nobody
-// else's, and is free again when it has gone.
+// TestLabelsChosenSideBySide: a label that a snapshot does not show yet is
+// reserved, and free again when a later one does not show it.
 func TestLabelsChosenSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l labels
 		k := &Snapshot{Links: []Link{{Name: "eth0"}}}
-		choose := func(looked time.Time) (string, func()) {
-			label, done, err := l.choose(looked, func(taken []string) (string, error) {
+		choose := func(snapshot time.Time) (string, func()) {
+			label, done, err := l.choose(snapshot, func(taken []string) (string, error) {
 				label, _ := FreeLabel(k, "eth0", taken...)
 				return label, nil
 			})
@@ -65,12 +65,12 @@ func TestLabelsChosenSideBySide(t *testing.T) {
 			}
 			return label, done
 		}
-		looked := time.Now()
-		first, done := choose(looked)
-		second, _ := choose(looked)
+		snapshot := time.Now()
+		first, done := choose(snapshot)
+		second, _ := choose(snapshot)
 		time.Sleep(time.Second)
 		done()
-		third, _ := choose(looked) // it has not looked since
+		third, _ := choose(snapshot) // from before
 		time.Sleep(time.Second)
 		fourth, _ := choose(time.Now())
 		if got, want := fmt.Sprintln(first, second, third, fourth), "eth0:1 eth0:2 eth0:3 eth0:1\n"; got != want {
@@ -79,8 +79,8 @@ func TestLabelsChosenSideBySide(t *testing.T) {
 	})
 }
 
-// TestRaisedSideBySide: many who raise at the same time, in one process, all
-// get what they want, each under a label of its own.
+// TestRaisedSideBySide: many clusters of one process that add at the same time
+// all succeed, each with a label of its own.
 func TestRaisedSideBySide(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
 		path, err := proc.Find("ip")
@@ -96,7 +96,7 @@ func TestRaisedSideBySide(t *testing.T) {
 				addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})
 				label, _, err := tool.Raise(t.Context(), Alias{Prefix: netip.PrefixFrom(addr, 32), Interface: "eth0"})
 				if other, taken := labels.LoadOrStore(label, addr); err != nil || taken {
-					t.Errorf("%s under %q, which %v has: %v", addr, label, other, err)
+					t.Errorf("%s with label %q, which %v has: %v", addr, label, other, err)
 				}
 			})
 		}
@@ -107,15 +107,16 @@ func TestRaisedSideBySide(t *testing.T) {
 		}
 		for i := range n {
 			if addr := netip.AddrFrom4([4]byte{172, 16, 1, byte(i)}); len(k.Assignments(addr)) != 1 {
-				t.Errorf("%s stands at %v", addr, k.Assignments(addr))
+				t.Errorf("%s: assignments %v", addr, k.Assignments(addr))
 			}
 		}
 	})
 }
 
-// TestManyListenAtOneSocket: wires of one process share the packet socket of
-// their link, each hears what it named, and the last to leave closes it.
-func TestManyListenAtOneSocket(t *testing.T) {
+// TestListenersShareOneSocket: listeners of one process share the packet socket
+// of their link, each gets the replies for its addresses, and the last closes
+// it.
+func TestListenersShareOneSocket(t *testing.T) {
 	onHost(t, func(t *testing.T, l *lab.Lab) *lab.Host {
 		h := standby()(t, l)
 		if _, err := l.Add("gateway", "172.16.0.254/24"); err != nil {
@@ -130,39 +131,38 @@ func TestManyListenAtOneSocket(t *testing.T) {
 		link, _ := k.Link("eth0")
 		witness := netip.MustParseAddr("172.16.0.254")
 		var process Process
-		wires := make([]*Listener, 20)
-		for i := range wires {
-			if wires[i], err = process.Open(link, k.OwnMAC, witness, netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})); err != nil {
+		listeners := make([]*Listener, 20)
+		for i := range listeners {
+			if listeners[i], err = process.Open(link, k.OwnReply, witness, netip.AddrFrom4([4]byte{172, 16, 1, byte(i)})); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := openTaps(t); got != 1 {
-			t.Errorf("%d packet sockets for %d wires", got, len(wires))
+		if got := openSockets(t); got != 1 {
+			t.Errorf("%d packet sockets for %d listeners", got, len(listeners))
 		}
 		asked := time.Now()
-		for _, w := range wires {
+		for _, w := range listeners {
 			if err := w.Ask(witness, netip.MustParseAddr("172.16.0.3")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(500 * time.Millisecond)
-		for i, w := range wires {
-			// One reply to the first, one to all who asked a moment later.
-			if heard := w.Replies(asked); len(heard) < 1 || len(heard) > 3 {
-				t.Errorf("wire %d heard %v", i, heard)
+		for i, w := range listeners {
+			if replies := w.Replies(asked); len(replies) != 1 {
+				t.Errorf("listener %d: replies %v", i, replies)
 			}
 			if err := w.Close(); err != nil {
 				t.Error(err)
 			}
-			if want := min(1, len(wires)-1-i); openTaps(t) != want {
-				t.Errorf("%d packet sockets after %d wires are closed, want %d", openTaps(t), i+1, want)
+			if want := min(1, len(listeners)-1-i); openSockets(t) != want {
+				t.Errorf("%d packet sockets after %d listeners are closed, want %d", openSockets(t), i+1, want)
 			}
 		}
 	})
 }
 
-// openTaps counts the packet sockets of this network namespace.
-func openTaps(t *testing.T) int {
+// openSockets counts the packet sockets of this network namespace.
+func openSockets(t *testing.T) int {
 	data, err := os.ReadFile("/proc/thread-self/net/packet")
 	if err != nil {
 		t.Fatal(err)
@@ -170,9 +170,9 @@ func openTaps(t *testing.T) int {
 	return strings.Count(string(data), "\n") - 1 // without the heading
 }
 
-// TestAQuestionThatWaitedAndCouldNotBeSent: who was told that its question will
-// be sent learns that it was not, so that silence does not count.
-func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
+// TestSharedQuestionCannotBeSent: a listener whose question was to be sent
+// later gets an error, so that silence does not count.
+func TestSharedQuestionCannotBeSent(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
 		k, err := TakeSnapshot()
 		if err != nil {
@@ -181,7 +181,7 @@ func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
 		link, _ := k.Link("eth0")
 		var process Process
 		open := func(addrs ...netip.Addr) *Listener {
-			w, err := process.Open(link, k.OwnMAC, addrs...)
+			w, err := process.Open(link, k.OwnReply, addrs...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,34 +191,34 @@ func TestAQuestionThatWaitedAndCouldNotBeSent(t *testing.T) {
 		other := netip.MustParseAddr("172.16.0.7")
 		first, second, third := open(vip4), open(vip4, other), open(other)
 
-		// From here on the link's queue takes nothing, as when it is full.
+		// From now on the link's queue accepts nothing, as when it is full.
 		if out, err := exec.Command("tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo", "limit", "0").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		frame, err := second.question(vip4, ours4)
+		frame, err := second.request(vip4, ours4)
 		if err != nil {
 			t.Fatal(err)
 		}
 		second.arp.mu.Lock()
-		second.arp.asked[string(frame)] = question{time.Now(), first}
+		second.arp.requests[string(frame)] = request{by: first, at: time.Now()}
 		second.arp.mu.Unlock()
-		news := second.Changed()
+		changed := second.Changed()
 		if err := second.Ask(vip4, ours4); err != nil {
-			t.Fatalf("a question that is to wait: %v", err)
+			t.Fatalf("a question to be sent later: %v", err)
 		}
 		select {
-		case <-news:
+		case <-changed:
 		case <-time.After(5 * time.Second):
-			t.Fatal("no word of a question that could not be sent")
+			t.Fatal("no error for a question that could not be sent")
 		}
 		want := "eth0: asking for 172.16.0.1: no buffer space available"
 		for i, w := range []*Listener{first, second} {
 			if err := w.Err(); err == nil || err.Error() != want {
-				t.Errorf("wire %d: got %v, want %q", i, err, want)
+				t.Errorf("listener %d: got %v, want %q", i, err, want)
 			}
 		}
 		if err := third.Err(); err != nil {
-			t.Errorf("a wire that asks for another address: %v", err)
+			t.Errorf("a listener for another address: %v", err)
 		}
 		if err := third.Ask(other, ours4); err == nil {
 			t.Error("a question that cannot be sent at once: no error")

@@ -5,24 +5,26 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Route is what the kernel would do with a packet.
+// Route is the kernel's route to an address.
 type Route struct {
 	Interface string
-	Source    netip.Addr // zero where the kernel names none
+	Source    netip.Addr // source address; zero where the kernel names none. It may be a virtual IP: see Snapshot.PingSource
 	Gateway   netip.Addr // zero where there is none
-	OnLink    bool       // the target is asked for on the link itself, without a gateway
-	Local     bool       // the target is this machine
+	OnLink    bool       // the destination is a neighbour on the interface, without a gateway
+	Local     bool       // the destination is this machine
 	Broadcast bool
 }
 
-// RouteTo asks the kernel for its route to a. A zone in a restricts it to that interface.
-func RouteTo(a netip.Addr) (Route, error) {
+// RouteTo looks up the kernel's route to a for packets from the source address from (policy
+// routing); zero: the kernel chooses the source. A zone in a restricts it to that interface.
+func RouteTo(a, from netip.Addr) (Route, error) {
 	var only netlink.RouteGetOptions
 	if a.Zone() != "" {
 		index, err := linkIndex(a.Zone())
@@ -31,23 +33,35 @@ func RouteTo(a netip.Addr) (Route, error) {
 		}
 		only.OifIndex = index
 	}
+	place := "route to " + a.String()
+	if from.IsValid() {
+		place += " from " + from.String()
+		if bare(from).Is4() != bare(a).Is4() {
+			return Route{}, fmt.Errorf("%s: the source is of the other address family", place)
+		}
+		only.SrcAddr = bare(from).AsSlice()
+	}
 	routes, err := netlink.RouteGetWithOptions(bare(a).AsSlice(), &only)
 	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: %w", a, refusal(err))
+		return Route{}, fmt.Errorf("%s: %w", place, explained(err, from))
 	}
 	if len(routes) == 0 {
-		return Route{}, fmt.Errorf("route to %s: the kernel gave no answer", a)
+		return Route{}, fmt.Errorf("%s: the kernel returned none", place)
 	}
 	r := routes[0]
 	l, err := netlink.LinkByIndex(r.LinkIndex)
 	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: interface number %d: %w", a, r.LinkIndex, err)
+		return Route{}, fmt.Errorf("%s: interface number %d: %w", place, r.LinkIndex, err)
 	}
 	name := l.Attrs().Name
 	gateway := gatewayOf(r.Gw, r.Via)
+	source := addrOf(r.Src)
+	if from.IsValid() {
+		source = bare(from) // the kernel leaves it out for IPv4, and names its own choice for IPv6
+	}
 	return Route{
 		Interface: name,
-		Source:    zoned(addrOf(r.Src), name),
+		Source:    zoned(source, name),
 		Gateway:   zoned(gateway, name),
 		OnLink:    r.Type == unix.RTN_UNICAST && !gateway.IsValid(),
 		Local:     r.Type == unix.RTN_LOCAL || r.Type == unix.RTN_ANYCAST,
@@ -55,42 +69,83 @@ func RouteTo(a netip.Addr) (Route, error) {
 	}, nil
 }
 
-// refusal explains what the kernel answers with for a route that somebody set up to refuse.
-func refusal(err error) error {
+// explained adds the cause to errors of a route lookup whose names do not tell it.
+func explained(err error, from netip.Addr) error {
 	switch {
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (a prohibit route)", err)
+	case errors.Is(err, unix.ENETUNREACH) && from.IsValid():
+		return fmt.Errorf("%w (or %s is not an address of this machine)", err, from)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w (a blackhole route)", err)
 	}
 	return err
 }
 
-// Gateway is the default gateway through the interface: of the main table, with the lowest metric.
-// False: there is none. Link-local ones come with their zone.
-func Gateway(link string, v6 bool) (netip.Addr, bool, error) {
+// Gateway is the default gateway through the interface for packets from the source address from
+// (zero: any): of the first routing table with one that the policy rules lead to, and there the one
+// with the lowest metric. False: there is none. Link-local ones come with their zone.
+func Gateway(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error) {
 	index, err := linkIndex(link)
 	if err != nil {
 		return netip.Addr{}, false, fmt.Errorf("gateway of %s: %w", link, err)
 	}
-	routes, err := complete(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(family(v6), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
-	})
+	tables, err := defaultTables(v6, bare(from))
 	if err != nil {
-		return netip.Addr{}, false, fmt.Errorf("gateway of %s: list the routes: %w", link, err)
+		return netip.Addr{}, false, fmt.Errorf("gateway of %s: list the routing rules: %w", link, err)
 	}
-	var best netip.Addr
-	var metric int
-	for _, r := range routes {
-		gateway := through(r, index)
-		if gateway.IsValid() && gateway.Is6() == v6 && (!best.IsValid() || r.Priority < metric) {
-			best, metric = zoned(gateway, link), r.Priority
+	for _, table := range tables {
+		routes, err := complete(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family(v6), &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		})
+		if err != nil {
+			return netip.Addr{}, false, fmt.Errorf("gateway of %s: list the routes: %w", link, err)
+		}
+		var best netip.Addr
+		var metric int
+		for _, r := range routes {
+			gateway := through(r, index)
+			if gateway.IsValid() && gateway.Is6() == v6 && (!best.IsValid() || r.Priority < metric) {
+				best, metric = zoned(gateway, link), r.Priority
+			}
+		}
+		if best.IsValid() {
+			return best, true, nil
 		}
 	}
-	return best, best.IsValid(), nil
+	return netip.Addr{}, false, nil
 }
 
-// through is the gateway of a route, or of one of its several ways, out of one interface.
+// defaultTables are the routing tables whose default routes apply to packets from that source to
+// anywhere, in the order of the policy rules. Rules for marks, ports, users, interfaces or other
+// destinations are not ours.
+func defaultTables(v6 bool, from netip.Addr) ([]int, error) {
+	rules, err := complete(func() ([]netlink.Rule, error) { return netlink.RuleList(family(v6)) })
+	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without policy routing
+		return []int{unix.RT_TABLE_MAIN}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(rules, func(a, b netlink.Rule) int { return max(a.Priority, 0) - max(b.Priority, 0) })
+	var tables []int
+	for _, r := range rules {
+		source := prefixOf(r.Src)
+		switch {
+		case r.Table == 0 || r.Invert || r.Mark != 0 || r.Tos != 0 || r.IifName != "" || r.OifName != "",
+			r.IPProto != 0 || r.Sport != nil || r.Dport != nil || r.UIDRange != nil || r.TunID != 0,
+			prefixOf(r.Dst).Bits() > 0,
+			r.SuppressPrefixlen >= 0, // no default routes from there
+			source.Bits() > 0 && !source.Contains(from),
+			slices.Contains(tables, r.Table):
+		default:
+			tables = append(tables, r.Table)
+		}
+	}
+	return tables, nil
+}
+
+// through is the gateway of a route, or of one of its next hops, out of one interface.
 func through(r netlink.Route, index int) netip.Addr {
 	if r.LinkIndex == index {
 		return gatewayOf(r.Gw, r.Via)
@@ -103,7 +158,7 @@ func through(r netlink.Route, index int) netip.Addr {
 	return netip.Addr{}
 }
 
-// gatewayOf understands an IPv4 route by an IPv6 neighbour too (RFC 5549), which has no gateway but a via.
+// gatewayOf handles IPv4 routes by an IPv6 neighbour too (RFC 5549), which have no gateway but a via.
 func gatewayOf(gateway net.IP, via netlink.Destination) netip.Addr {
 	if v, ok := via.(*netlink.Via); ok && gateway == nil {
 		return addrOf(v.Addr)
@@ -111,27 +166,29 @@ func gatewayOf(gateway net.IP, via netlink.Destination) netip.Addr {
 	return addrOf(gateway)
 }
 
-// Neighbour is the MAC that the kernel has for a on the interface; nil where it has none.
-func Neighbour(link string, a netip.Addr) net.HardwareAddr {
+// Neighbour is the MAC in the kernel's neighbour table for a on the interface; nil: the table has none.
+// With an error it is unknown.
+func Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
 	index, err := linkIndex(link)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("neighbour %s on %s: %w", a, link, err)
 	}
 	neighbours, err := complete(func() ([]netlink.Neigh, error) {
 		return netlink.NeighList(index, family(bare(a).Is6()))
 	})
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("neighbour %s on %s: list the neighbours: %w", a, link, err)
 	}
 	for _, n := range neighbours {
 		if addrOf(n.IP) == bare(a) {
-			return n.HardwareAddr // none where nobody has answered
+			return n.HardwareAddr, nil // none for an entry that is incomplete or failed
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// linkIndex is the number of an interface, given by its name or, as a zone may be, by its number.
+// linkIndex is the number of an interface, given by its name, an alternative name or, as a zone may
+// be, by its number.
 func linkIndex(name string) (int, error) {
 	l, err := netlink.LinkByName(name)
 	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {

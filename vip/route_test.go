@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRouteTo(t *testing.T) {
@@ -37,7 +39,7 @@ func TestRouteTo(t *testing.T) {
 			"fe80::2%eth0":       {Interface: "eth0", Source: netip.MustParseAddr("fe80::3%eth0"), OnLink: true},
 			"::ffff:127.0.0.200": {Interface: "lo", Source: netip.MustParseAddr("127.0.0.1"), Local: true},
 		} {
-			got, err := RouteTo(netip.MustParseAddr(target))
+			got, err := RouteTo(netip.MustParseAddr(target), netip.Addr{})
 			if err != nil {
 				t.Error(err)
 			}
@@ -55,7 +57,7 @@ func TestRouteTo(t *testing.T) {
 			"fe80::2%1":     "route to fe80::2%1: network is unreachable", // lo
 			"fe80::2%eth9":  `route to fe80::2%eth9: there is no interface "eth9"`,
 		} {
-			if _, err := RouteTo(netip.MustParseAddr(target)); fmt.Sprint(err) != want {
+			if _, err := RouteTo(netip.MustParseAddr(target), netip.Addr{}); fmt.Sprint(err) != want {
 				t.Errorf("got error %q, want %q", err, want)
 			}
 		}
@@ -66,14 +68,72 @@ func TestRouteToWithoutAnyRoute(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
 		for _, target := range []string{"192.0.2.1", "2001:db8:9::1"} {
 			want := "route to " + target + ": network is unreachable"
-			if _, err := RouteTo(netip.MustParseAddr(target)); fmt.Sprint(err) != want {
+			if _, err := RouteTo(netip.MustParseAddr(target), netip.Addr{}); fmt.Sprint(err) != want {
 				t.Errorf("got error %q, want %q", err, want)
 			}
 		}
 	})
 }
 
+// TestRouteWithPolicyRouting: the source address chooses the routing table, so
+// a lookup without it finds no route or another interface.
+func TestRouteWithPolicyRouting(t *testing.T) {
+	build := standby(
+		"link add eth1 type veth peer name far",
+		"link set eth1 up", "link set far up",
+		"addr add 192.0.2.3/24 dev eth1",
+		"-6 addr add 2001:db8:1::3/64 dev eth1 nodad",
+		"rule add from 192.0.2.3 table 100",
+		"route add default via 192.0.2.254 dev eth1 table 100",
+		"-6 rule add from 2001:db8:1::3 table 100",
+		"-6 route add default via 2001:db8:1::254 dev eth1 table 100",
+		"route add default via 172.16.0.254 table 200",
+		"rule add fwmark 7 table 200",
+		"route add 198.51.100.0/24 via 172.16.0.253 src 172.16.0.3",
+	)
+	onHost(t, build, func(t *testing.T) {
+		a := func(s string) (addr netip.Addr) {
+			if s != "" {
+				addr = netip.MustParseAddr(s)
+			}
+			return addr
+		}
+		for _, c := range []struct {
+			to, from string
+			want     Route
+			err      string
+		}{
+			{to: "203.0.113.1", err: "route to 203.0.113.1: network is unreachable"},
+			{to: "203.0.113.1", from: "192.0.2.3", want: Route{Interface: "eth1", Source: a("192.0.2.3"), Gateway: a("192.0.2.254")}},
+			{to: "2001:db8:9::1", from: "2001:db8:1::3", want: Route{Interface: "eth1", Source: a("2001:db8:1::3"), Gateway: a("2001:db8:1::254")}},
+			{to: "198.51.100.1", want: Route{Interface: "eth0", Source: a("172.16.0.3"), Gateway: a("172.16.0.253")}},
+			{to: "198.51.100.1", from: "10.1.1.1", err: "route to 198.51.100.1 from 10.1.1.1: network is unreachable (or 10.1.1.1 is not an address of this machine)"},
+			{to: "203.0.113.1", from: "::1", err: "route to 203.0.113.1 from ::1: the source is of the other address family"},
+		} {
+			got, err := RouteTo(a(c.to), a(c.from))
+			if d := diff(c.want, got); d != "" || errorText(err) != c.err {
+				t.Errorf("to %s from %q: error %v, want %q (-want +got):\n%s", c.to, c.from, err, c.err, d)
+			}
+		}
+		for _, c := range []struct {
+			link, from, want string
+		}{
+			{"eth1", "", ""},
+			{"eth1", "192.0.2.3", "192.0.2.254"},
+			{"eth0", "192.0.2.3", ""},
+			{"eth0", "", ""}, // a rule for marked packets
+			{"eth1", "2001:db8:1::3", "2001:db8:1::254"},
+		} {
+			got, ok, err := Gateway(c.link, a(c.from).Is6(), a(c.from))
+			if got != a(c.want) || ok != (c.want != "") || err != nil {
+				t.Errorf("gateway of %s from %q: %v, %v, %v, want %q", c.link, c.from, got, ok, err, c.want)
+			}
+		}
+	})
+}
+
 func TestGateway(t *testing.T) {
+	t.Parallel()
 	const link2 = "link add eth1 type veth peer name far"
 	up2, up3, address2 := "link set eth1 up", "link set far up", "addr add 192.0.2.3/24 dev eth1"
 	for name, c := range map[string]struct {
@@ -124,7 +184,7 @@ func TestGateway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(c.setup...), func(t *testing.T) {
-				got, ok, err := Gateway(c.link, c.v6)
+				got, ok, err := Gateway(c.link, c.v6, netip.Addr{})
 				text := ""
 				if ok {
 					text = got.String()
@@ -145,18 +205,32 @@ func TestNeighbour(t *testing.T) {
 		"link add eth1 type veth peer name far",
 	)
 	onHost(t, build, func(t *testing.T) {
-		for _, c := range []struct{ link, a, want string }{
-			{"eth0", "172.16.0.2", "02:00:00:00:00:02"},
-			{"eth0", "::ffff:172.16.0.2", "02:00:00:00:00:02"},
-			{"eth0", "2001:db8::2", "02:00:00:00:00:02"},
-			{"eth0", "172.16.0.4", ""},
-			{"eth0", "172.16.0.5", ""},
-			{"eth1", "172.16.0.2", ""},
-			{"eth9", "172.16.0.2", ""},
+		for _, c := range []struct{ link, a, want, err string }{
+			{link: "eth0", a: "172.16.0.2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "::ffff:172.16.0.2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "2001:db8::2", want: "02:00:00:00:00:02"},
+			{link: "eth0", a: "172.16.0.4"},
+			{link: "eth0", a: "172.16.0.5"},
+			{link: "eth1", a: "172.16.0.2"},
+			{link: "eth9", a: "172.16.0.2", err: `neighbour 172.16.0.2 on eth9: there is no interface "eth9"`},
 		} {
-			if got := Neighbour(c.link, netip.MustParseAddr(c.a)).String(); got != c.want {
-				t.Errorf("%s on %s: got %q, want %q", c.a, c.link, got, c.want)
+			got, err := Neighbour(c.link, netip.MustParseAddr(c.a))
+			if got.String() != c.want || errorText(err) != c.err {
+				t.Errorf("%s on %s: got %q, %v, want %q, error %q", c.a, c.link, got, err, c.want, c.err)
 			}
+		}
+	})
+}
+
+// TestNeighbourTableCannotBeRead: netlink fails, here for lack of a file
+// descriptor, and that is no empty table.
+func TestNeighbourTableCannotBeRead(t *testing.T) {
+	onHost(t, standby("neigh add 172.16.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent"), func(t *testing.T) {
+		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{}))
+		got, err := Neighbour("eth0", netip.MustParseAddr("172.16.0.2"))
+		want := `neighbour 172.16.0.2 on eth0: interface "eth0": too many open files`
+		if got != nil || errorText(err) != want {
+			t.Errorf("got %v, %v, want error %q", got, err, want)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 // When the primary one is removed, the kernel removes the secondary ones too, the host's own address
 // among them, unless promote_secondaries is on for the interface or for all; by default it is off.
 
-// dependents are the addresses that the removal of p would take along.
+// dependents are the addresses that the kernel would remove with p.
 func (k *Snapshot) dependents(p Assignment) []netip.Prefix {
 	l, _ := k.Link(p.Interface)
 	var with []netip.Prefix
@@ -26,21 +26,16 @@ func (k *Snapshot) dependents(p Assignment) []netip.Prefix {
 	return with
 }
 
-// promotes tells whether the kernel makes a secondary address primary instead of removing it.
+// promotes reports whether the kernel makes a secondary address primary instead of removing it.
 func promotes(link string) bool {
-	for _, conf := range []string{"all", link} {
-		if value, err := os.ReadFile(promoteFile(conf)); err == nil && strings.TrimSpace(string(value)) != "0" {
-			return true
-		}
-	}
-	return false
+	return sysctlOn("ipv4", "all", "promote_secondaries") || sysctlOn("ipv4", link, "promote_secondaries")
 }
 
-// promote switches that, and reports it as the command that an operator would type.
+// promote switches that, and reports it as the command that an operator would run.
 func promote(link, value string) proc.Result {
 	begin := time.Now()
 	r := proc.Result{Argv: promoteCommand(link, value)}
-	if r.Err = os.WriteFile(promoteFile(link), []byte(value+"\n"), 0); r.Err != nil {
+	if r.Err = os.WriteFile(filepath.Join("/proc/sys/net/ipv4/conf", link, "promote_secondaries"), []byte(value+"\n"), 0); r.Err != nil {
 		r.Code = -1
 	}
 	r.Duration = time.Since(begin)
@@ -50,8 +45,4 @@ func promote(link, value string) proc.Result {
 // promoteCommand writes the dots of a name like eth0.100 as slashes, as sysctl(8) wants them.
 func promoteCommand(link, value string) []string {
 	return []string{"sysctl", "-w", "net.ipv4.conf." + strings.ReplaceAll(link, ".", "/") + ".promote_secondaries=" + value}
-}
-
-func promoteFile(conf string) string {
-	return filepath.Join("/proc/sys/net/ipv4/conf", conf, "promote_secondaries")
 }

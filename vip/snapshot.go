@@ -1,6 +1,6 @@
-// Package vip knows who holds a virtual IP: the kernel's own view of this machine's addresses, the
-// alias that is raised and lowered through ip or ifconfig, and the other machines that answer for
-// it by ARP and neighbour discovery.
+// Package vip answers who holds a virtual IP. It reads this machine's addresses from the kernel, adds
+// and removes the alias through ip or ifconfig, and asks, listens and announces by ARP and neighbour
+// discovery.
 package vip
 
 import (
@@ -10,16 +10,19 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// lookTries is how often an interrupted listing is begun anew.
-const lookTries = 10
+// dumpTries is how often an interrupted netlink dump is repeated.
+const dumpTries = 10
 
 // Address is one address of an interface, as the kernel has it.
 type Address struct {
@@ -31,10 +34,10 @@ type Address struct {
 	DADFailed  bool         // IPv6 only: duplicate address detection found another holder, the kernel does not use the address
 	Deprecated bool         // never chosen as source by itself
 
-	Lease time.Duration // how much longer the kernel keeps it, in whole seconds, rounded up; 0: for ever
+	Lease time.Duration // remaining lifetime, in whole seconds, rounded up; 0: no expiry
 }
 
-// network is what the kernel takes to be on the link because of this address.
+// network is what the kernel routes to the link because of this address.
 func (a Address) network() netip.Prefix {
 	if a.Peer.IsValid() {
 		return a.Peer.Masked()
@@ -46,15 +49,20 @@ func (a Address) network() netip.Prefix {
 type Link struct {
 	Index     int
 	Name      string
+	AltNames  []string // alternative names, set with "ip link property add"
+	Master    string   // the bridge, bond or team that it is a port of: frames are received there; "": none
 	MAC       net.HardwareAddr
 	Up        bool // administratively
-	Carrier   bool // the cable is in, and the link is not dormant, as it is before 802.1X lets us in
+	Carrier   bool // the cable is in, and the link is not dormant, as it is before 802.1X authentication
 	Loopback  bool
 	ARP       bool // neighbours are resolved here, by ARP and by neighbour discovery: neither loopback nor NOARP
+	NoIPv6    bool // IPv6 is disabled here (disable_ipv6); read for links that do ARP
+	Router    bool // forwards IPv6 (forwarding); read for links that do ARP
+	ProxyARP  bool // replies to ARP for addresses that it routes elsewhere (proxy_arp); read for links that do ARP
 	Addresses []Address
 }
 
-// Snapshot is a snapshot of this machine's interfaces and addresses.
+// Snapshot is this machine's interfaces and addresses at one moment.
 type Snapshot struct {
 	Links []Link
 }
@@ -70,16 +78,42 @@ func TakeSnapshot() (*Snapshot, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses: %w", err)
 		}
-		return snapshot(links, addresses)
+		k, err := snapshot(links, addresses)
+		if err == nil {
+			k.readSysctls()
+		}
+		return k, err
 	})
 }
 
-// complete repeats a listing that changes under our hands have interrupted, and gives up with the
-// error: what it gave may lack anything, so it is never taken as an answer.
+// readSysctls reads what netlink does not tell of the links that do ARP. A file that is missing
+// because the interface has gone leaves the default; without IPv6 in the kernel it is disabled.
+func (k *Snapshot) readSysctls() {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	noIPv6 := err != nil
+	proxyARP := sysctlOn("ipv4", "all", "proxy_arp")
+	for i := range k.Links {
+		if l := &k.Links[i]; l.ARP {
+			l.NoIPv6 = noIPv6 || sysctlOn("ipv6", l.Name, "disable_ipv6")
+			l.Router = sysctlOn("ipv6", l.Name, "forwarding")
+			l.ProxyARP = proxyARP || sysctlOn("ipv4", l.Name, "proxy_arp")
+		}
+	}
+}
+
+// sysctlOn reads a switch of an interface, in the network namespace of the calling thread: true where
+// the file is there and is not 0.
+func sysctlOn(family, link, name string) bool {
+	value, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", link, name))
+	return err == nil && strings.TrimSpace(string(value)) != "0"
+}
+
+// complete repeats a dump that a change has interrupted, and returns the error in the end: the result
+// may lack anything, so it is never used.
 func complete[T any](list func() (T, error)) (T, error) {
 	for try := 1; ; try++ {
 		got, err := list()
-		if try == lookTries || !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if try == dumpTries || !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return got, err
 		}
 	}
@@ -88,7 +122,14 @@ func complete[T any](list func() (T, error)) (T, error) {
 // snapshot puts the kernel's two listings together.
 func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error) {
 	k := new(Snapshot)
-	place := make(map[int]int) // index of the interface → position in k.Links
+	place := make(map[int]int)       // index of the interface → position in k.Links
+	masters := map[int]string{0: ""} // bridges, bonds and teams
+	for _, l := range links {
+		switch l.Type() {
+		case "bridge", "bond", "team":
+			masters[l.Attrs().Index] = l.Attrs().Name
+		}
+	}
 	for _, l := range links {
 		a := l.Attrs()
 		has := func(flag uint32) bool { return a.RawFlags&flag != 0 }
@@ -96,6 +137,8 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 		k.Links = append(k.Links, Link{
 			Index:    a.Index,
 			Name:     a.Name,
+			AltNames: a.AltNames,
+			Master:   masters[a.MasterIndex],
 			MAC:      a.HardwareAddr,
 			Up:       has(unix.IFF_UP),
 			Carrier:  has(unix.IFF_LOWER_UP) && a.OperState != netlink.OperDormant, // IFF_RUNNING lags behind by up to a second
@@ -130,8 +173,7 @@ func addressOf(a netlink.Addr, prefix netip.Prefix) Address {
 	}
 }
 
-// leaseOf reads the kernel's unsigned number, where all bits set means for ever, and 0 that the address
-// is due to go any moment.
+// leaseOf reads the kernel's unsigned number: all bits set is no expiry, 0 is due now.
 func leaseOf(a netlink.Addr) time.Duration {
 	valid := uint32(a.ValidLft)
 	if valid == math.MaxUint32 {
@@ -153,59 +195,78 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(a, bits)
 }
 
-// Link finds an interface by its name.
+// Link finds an interface by its name or by an alternative name.
 func (k *Snapshot) Link(name string) (Link, bool) {
 	i := slices.IndexFunc(k.Links, func(l Link) bool { return l.Name == name })
+	if i < 0 {
+		i = slices.IndexFunc(k.Links, func(l Link) bool { return slices.Contains(l.AltNames, name) })
+	}
 	if i < 0 {
 		return Link{}, false
 	}
 	return k.Links[i], true
 }
 
-// Assignment is where an address stands.
+// Assignment is an address on an interface.
 type Assignment struct {
 	Interface string
 	Address   Address
 }
 
-// Assignments tells where a stands on this machine, whatever the interface, prefix or label. Tentative
-// ones are among them, those that failed duplicate address detection are not. A zone in a restricts
-// the answer to that interface.
+// Assignments are all interfaces' assignments of a, whatever the prefix or label. Tentative ones are
+// included, those that failed duplicate address detection are not. A zone in a restricts them to that
+// interface. What pingover holds is Held.
 func (k *Snapshot) Assignments(a netip.Addr) []Assignment {
 	return slices.DeleteFunc(k.copies(a), func(p Assignment) bool { return p.Address.DADFailed })
 }
 
-// copies are the places of a with those that the kernel does not use because another machine has it.
+// Held are the Assignments of a on interfaces that do ARP, and on those where pingover added it. The
+// others (lo, NOARP) do not attract clients: direct server return puts a virtual IP there. See WithoutARP.
+func (k *Snapshot) Held(a netip.Addr, added ...string) []Assignment {
+	return slices.DeleteFunc(k.Assignments(a), func(p Assignment) bool { return !k.attracts(p, added) })
+}
+
+// WithoutARP are the Assignments of a that are not Held.
+func (k *Snapshot) WithoutARP(a netip.Addr, added ...string) []Assignment {
+	return slices.DeleteFunc(k.Assignments(a), func(p Assignment) bool { return k.attracts(p, added) })
+}
+
+func (k *Snapshot) attracts(p Assignment, added []string) bool {
+	l, _ := k.Link(p.Interface)
+	return l.ARP || slices.Contains(added, l.Name)
+}
+
+// copies are the assignments of a with those that the kernel does not use because another machine has it.
 func (k *Snapshot) copies(a netip.Addr) []Assignment {
-	var places []Assignment
+	var all []Assignment
 	for _, l := range k.Links {
 		for _, has := range l.Addresses {
 			if l.zone(a) && has.Prefix.Addr() == bare(a) {
-				places = append(places, Assignment{Interface: l.Name, Address: has})
+				all = append(all, Assignment{Interface: l.Name, Address: has})
 			}
 		}
 	}
-	return places
+	return all
 }
 
-// Holds tells whether a stands on this machine.
+// Holds reports whether a is an address of this machine, on whatever interface.
 func (k *Snapshot) Holds(a netip.Addr) bool {
 	return len(k.Assignments(a)) > 0
 }
 
-// zone tells whether a may be an address of this link.
+// zone reports whether a may be an address of this link.
 func (l Link) zone(a netip.Addr) bool {
 	z := a.Zone()
-	return z == "" || z == l.Name || z == strconv.Itoa(l.Index)
+	return z == "" || z == l.Name || z == strconv.Itoa(l.Index) || slices.Contains(l.AltNames, z)
 }
 
-// OwnMAC tells whether m belongs to an interface of this machine.
+// OwnMAC reports whether m belongs to an interface of this machine.
 func (k *Snapshot) OwnMAC(m net.HardwareAddr) bool {
 	return slices.ContainsFunc(k.Links, func(l Link) bool { return len(m) > 0 && bytes.Equal(l.MAC, m) })
 }
 
-// Networks names the interfaces that have a in one of their networks: by an address that is none of
-// not, neither loopback nor alone in its network.
+// Networks names the interfaces with a in one of their networks, by an address that is not among not;
+// loopback interfaces and single-address networks do not count.
 func (k *Snapshot) Networks(a netip.Addr, not ...netip.Addr) []string {
 	var names []string
 	for _, l := range k.Links {
@@ -219,22 +280,51 @@ func (k *Snapshot) Networks(a netip.Addr, not ...netip.Addr) []string {
 }
 
 // Source chooses the address of the link to ask target from: of target's family and scope, in use,
-// none of the virtual IPs, in target's network where there is one. Link-local IPv6 comes with its
-// zone, as sockets need it. Zero: there is none.
+// not one of vips, in target's network where there is one. Link-local IPv6 comes with its zone, as
+// sockets need it. Zero: there is none.
 func (k *Snapshot) Source(link string, target netip.Addr, vips []netip.Addr) netip.Addr {
+	return k.source(link, target, vips, func(a netip.Addr) bool {
+		return a.Is4() || a.IsLinkLocalUnicast() == target.IsLinkLocalUnicast()
+	})
+}
+
+// PingSource is the source of pings to target: the one that the kernel's route names, unless it is
+// one of vips; then another address of the route's interface. Zero: there is none.
+func (k *Snapshot) PingSource(r Route, target netip.Addr, vips []netip.Addr) netip.Addr {
+	if r.Source.IsValid() && !slices.ContainsFunc(vips, func(a netip.Addr) bool { return bare(a) == bare(r.Source) }) {
+		return r.Source
+	}
+	return k.Source(r.Interface, target, vips)
+}
+
+// RequestSource chooses the sender address of ARP requests and neighbour solicitations for target:
+// like Source, but a link-local address does for every IPv6 target. Zero: there is none, so only a
+// probe can be sent. It is outside when it belongs to another network than target: hosts with strict
+// rp_filter do not reply to such a request, but do to a probe.
+func (k *Snapshot) RequestSource(link string, target netip.Addr, vips []netip.Addr) (from netip.Addr, outside bool) {
+	from = k.source(link, target, vips, func(netip.Addr) bool { return true })
+	l, _ := k.Link(link)
+	inside := slices.ContainsFunc(l.Addresses, func(has Address) bool {
+		return has.Prefix.Addr() == bare(from) && has.network().Contains(bare(target))
+	})
+	return from, from.IsValid() && !inside && !from.IsLinkLocalUnicast()
+}
+
+// source is the first address in use of target's family that fits and is not one of vips, one in
+// target's network first.
+func (k *Snapshot) source(link string, target netip.Addr, vips []netip.Addr, fits func(netip.Addr) bool) netip.Addr {
 	l, _ := k.Link(link)
 	var best netip.Addr
 	for _, has := range l.Addresses {
 		a := has.Prefix.Addr()
-		if a.Is4() != bare(target).Is4() || a.Is6() && a.IsLinkLocalUnicast() != target.IsLinkLocalUnicast() ||
-			has.Tentative || has.DADFailed || has.Deprecated || among(vips, has) {
+		if a.Is4() != bare(target).Is4() || !fits(a) || has.Tentative || has.DADFailed || has.Deprecated || among(vips, has) {
 			continue
 		}
 		if has.network().Contains(bare(target)) {
-			return zoned(a, link)
+			return zoned(a, l.Name)
 		}
-		if !best.IsValid() {
-			best = zoned(a, link)
+		if !best.IsValid() || a.Is6() && a.IsLinkLocalUnicast() && !best.IsLinkLocalUnicast() {
+			best = zoned(a, l.Name)
 		}
 	}
 	return best
@@ -252,13 +342,13 @@ func zoned(a netip.Addr, link string) netip.Addr {
 	return a
 }
 
-// labelMax is the longest label the kernel keeps: IFNAMSIZ with its closing zero byte.
+// labelMax is the longest label that the kernel keeps: IFNAMSIZ includes a zero byte.
 const labelMax = unix.IFNAMSIZ - 1
 
-// FreeLabel gives the first alias label of the interface that no address has, and that is not taken:
-// "eth0:1", "eth0:2" and so on. False: 15 characters do not suffice for one.
+// FreeLabel is the first unused alias label of the interface that is not in taken: "eth0:1", "eth0:2"
+// and so on. False: 15 characters are not enough for one.
 func FreeLabel(k *Snapshot, link string, taken ...string) (string, bool) {
-	used := make(map[string]bool) // the next that is free may be the thousandth
+	used := make(map[string]bool) // the thousandth may be the first unused
 	for _, label := range taken {
 		used[label] = true
 	}
@@ -278,7 +368,7 @@ func FreeLabel(k *Snapshot, link string, taken ...string) (string, bool) {
 	}
 }
 
-// labelled are the addresses under a label.
+// labelled are the addresses with a label.
 func (k *Snapshot) labelled(label string) []netip.Prefix {
 	var under []netip.Prefix
 	for _, l := range k.Links {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -62,6 +63,73 @@ func TestLook(t *testing.T) {
 			t.Errorf("the kernel's view (-want +got):\n%s", d)
 		}
 	})
+}
+
+// TestLinkProperties: an alternative name finds the interface, a port names
+// the bridge that receives its frames, and disabled IPv6 is reported before an
+// address is added.
+func TestLinkProperties(t *testing.T) {
+	build := standby(
+		"link property add dev eth0 altname enp3s0-uplink-to-the-core",
+		"link add br0 type bridge",
+		"link add port type veth peer name far",
+		"link set port master br0",
+	)
+	onHost(t, build, func(t *testing.T) {
+		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/br0/disable_ipv6", []byte("1\n"), 0))
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/far/proxy_arp", []byte("1\n"), 0))
+		k, err := TakeSnapshot()
+		must(t, err)
+		got := map[string]string{}
+		for _, name := range []string{"eth0", "enp3s0-uplink-to-the-core", "br0", "port", "far", "eth9"} {
+			l, ok := k.Link(name)
+			got[name] = fmt.Sprintf("%t %s master %q, IPv6 disabled %t, proxy ARP %t", ok, l.Name, l.Master, l.NoIPv6, l.ProxyARP)
+		}
+		want := map[string]string{
+			"eth0":                      `true eth0 master "", IPv6 disabled false, proxy ARP false`,
+			"enp3s0-uplink-to-the-core": `true eth0 master "", IPv6 disabled false, proxy ARP false`,
+			"br0":                       `true br0 master "", IPv6 disabled true, proxy ARP false`,
+			"port":                      `true port master "br0", IPv6 disabled false, proxy ARP false`,
+			"far":                       `true far master "", IPv6 disabled false, proxy ARP true`,
+			"eth9":                      `false  master "", IPv6 disabled false, proxy ARP false`,
+		}
+		if d := diff(want, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		alias := Alias{Prefix: netip.MustParsePrefix("2001:db8::1/128"), Interface: "br0"}
+		_, err = Tool{Name: "ip"}.RaisePlan(k, alias)
+		if want := "raise 2001:db8::1/128 on br0: IPv6 is disabled on br0 (net.ipv6.conf.br0.disable_ipv6)"; errorText(err) != want {
+			t.Errorf("got error %v, want %q", err, want)
+		}
+	})
+}
+
+// TestAddressWithoutARPIsNotHeld: direct server return puts the virtual IP on
+// lo, which attracts no clients.
+func TestAddressWithoutARPIsNotHeld(t *testing.T) {
+	k := kernel(t, "lo 127.0.0.1/8", "lo 172.16.0.1/32", "eth0 172.16.0.3/24", "eth0 172.16.0.5/32", "lo 172.16.0.5/32", "wg0 172.16.0.7/32", "eth1 172.16.0.9/32 dadfailed")
+	k.Links[2].ARP = false // wg0
+	for _, c := range []struct{ a, added, held, without string }{
+		{a: "172.16.0.1", without: "lo"},
+		{a: "172.16.0.3", held: "eth0"},
+		{a: "172.16.0.5", held: "eth0", without: "lo"},
+		{a: "172.16.0.7", without: "wg0"},
+		{a: "172.16.0.7", added: "wg0", held: "wg0"},
+		{a: "172.16.0.9"},
+		{a: "172.16.0.2"},
+	} {
+		names := func(all []Assignment) string {
+			var names []string
+			for _, p := range all {
+				names = append(names, p.Interface)
+			}
+			return strings.Join(names, " ")
+		}
+		a := netip.MustParseAddr(c.a)
+		if held, without := names(k.Held(a, c.added)), names(k.WithoutARP(a, c.added)); held != c.held || without != c.without {
+			t.Errorf("%s, added on %q: held on %q, without ARP on %q, want %q and %q", c.a, c.added, held, without, c.held, c.without)
+		}
+	}
 }
 
 func TestSnapshot(t *testing.T) {
@@ -185,7 +253,7 @@ func TestInterruptedListingIsNeverTaken(t *testing.T) {
 	}{
 		"at once":                  {[]error{nil}, "listing 1", nil, 1},
 		"twice interrupted":        {[]error{interrupted, interrupted, nil}, "listing 3", nil, 3},
-		"interrupted all the time": {[]error{interrupted}, "", interrupted, lookTries},
+		"interrupted all the time": {[]error{interrupted}, "", interrupted, dumpTries},
 		"another fault":            {[]error{broken}, "", broken, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -424,6 +492,49 @@ func BenchmarkLook(b *testing.B) {
 	for b.Loop() {
 		if _, err := TakeSnapshot(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestPingSource: the kernel's choice, but never a virtual IP, to which the
+// replies may go elsewhere.
+func TestPingSource(t *testing.T) {
+	k := kernel(t, "eth0 172.16.0.1/16", "eth0 172.16.0.3/24", "eth0 fd00::3/64", "eth0 2001:db8::3/64")
+	vips := []netip.Addr{netip.MustParseAddr("172.16.0.1")}
+	for _, c := range []struct{ chosen, target, want string }{
+		{"172.16.0.3", "198.51.100.1", "172.16.0.3"},
+		{"172.16.0.1", "172.16.0.2", "172.16.0.3"},
+		{"2001:db8::3", "2001:db8:9::1", "2001:db8::3"}, // not the first, a ULA
+	} {
+		route := Route{Interface: "eth0", Source: netip.MustParseAddr(c.chosen)}
+		if got := k.PingSource(route, netip.MustParseAddr(c.target), vips); got != netip.MustParseAddr(c.want) {
+			t.Errorf("to %s, the kernel names %s: got %v, want %s", c.target, c.chosen, got, c.want)
+		}
+	}
+}
+
+// TestRequestSource: outside says that a host with strict rp_filter does not
+// reply to the request.
+func TestRequestSource(t *testing.T) {
+	k := kernel(t, "eth0 192.0.2.3/24", "eth0 172.16.0.3/24", "eth0 fd00::3/64", "eth0 fe80::3/64", "eth1 fe80::4/64", "eth2 172.16.0.1/32")
+	vips := []netip.Addr{netip.MustParseAddr("172.16.0.1")}
+	for _, c := range []struct {
+		link, target, want string
+		outside            bool
+	}{
+		{"eth0", "172.16.0.9", "172.16.0.3", false},
+		{"eth0", "10.0.0.1", "192.0.2.3", true},
+		{"eth0", "fd00::9", "fd00::3", false},
+		{"eth0", "2001:db8::9", "fe80::3%eth0", false},
+		{"eth1", "2001:db8::9", "fe80::4%eth1", false},
+		{"eth2", "172.16.0.9", "", false},
+	} {
+		var want netip.Addr
+		if c.want != "" {
+			want = netip.MustParseAddr(c.want)
+		}
+		if got, outside := k.RequestSource(c.link, netip.MustParseAddr(c.target), vips); got != want || outside != c.outside {
+			t.Errorf("%s on %s: got %v, outside %t, want %q, %t", c.target, c.link, got, outside, c.want, c.outside)
 		}
 	}
 }

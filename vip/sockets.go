@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,195 +14,327 @@ import (
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 )
 
-// sockets are the packet sockets of one process: wires that are opened on the same
-// link share them. The kernel shows every socket each ARP packet of its link,
-// and takes 10 ms to close one: with one for each of 300 clusters that asked
-// for the same witness, 0.6 s of CPU went into reading the same answers.
+// maxFrame is the most that is read of a frame: ARP and neighbour discovery are
+// far shorter, and a longer frame is neither.
+const maxFrame = 2048
+
+// sockets are the packet sockets of one process: listeners on the same link
+// share them. The kernel shows every socket each ARP packet of its link, and
+// takes 10 ms to close one: with one for each of 300 clusters that asked for
+// the same witness, 0.6 s of CPU went into reading the same replies.
 type sockets struct {
-	mu   sync.Mutex
-	open map[socketKey]*socket
+	mu     sync.Mutex
+	open   map[socketKey]*socket
+	pacers map[int]*pacer // by interface
 }
 
-// socketKey is where a tap listens, and for what.
+// socketKey is where a socket listens, and for what.
 type socketKey struct {
 	link     int
 	protocol ethernet.EtherType
 }
 
-// socket is one packet socket, and who listens to it.
+// socket is one packet socket with its listeners.
 type socket struct {
-	place socketKey
+	key   socketKey
 	conn  *packet.Conn
-	ended chan struct{} // closed when nobody reads any more
+	pacer *pacer
+	ended chan struct{} // closed when the socket is no longer read
 
 	mu        sync.Mutex
-	err       error // why it ended; nil while it listens
+	err       error // why it ended; nil while it is read
 	listeners map[netip.Addr][]*Listener
-	asked     map[string]question
+	filtered  map[netip.Addr]bool // the addresses that the kernel's filter passes; nil: all
+	requests  map[string]request
+	drops     uint64               // frames that the kernel dropped
+	base      map[*Listener]uint64 // drops before it subscribed
 }
 
-// question is one that went out, or will.
-type question struct {
-	at time.Time
-	by *Listener
+// request is a question that was sent, or will be.
+type request struct {
+	by      *Listener
+	at      time.Time
+	pending bool // not sent yet: others may share it
+	shared  bool
 }
 
-// together is how long questions that are the same wait for each other: a
-// thousand clusters that ask for one witness are answered by one reply.
-const together = 20 * time.Millisecond
+// requestWindow is the minimum time between two equal questions of different
+// listeners: a thousand clusters that ask for one witness are answered by one
+// reply.
+const requestWindow = 20 * time.Millisecond
 
-// listen lets w listen to the packet socket of one protocol, until leave.
-func (t *sockets) listen(w *Listener, what string, protocol ethernet.EtherType, filter []bpf.Instruction) (*socket, error) {
+// subscribe adds w to the packet socket of one protocol, until unsubscribe.
+func (t *sockets) subscribe(w *Listener, what string, protocol ethernet.EtherType, rate int) (*socket, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := socketKey{w.link.Index, protocol}
-	shared, ok := t.open[at]
-	if !ok || shared.dead() {
-		program, err := bpf.Assemble(slices.Concat(addressedToUs, filter, []bpf.Instruction{bpf.RetConstant{Val: maxFrame}}))
+	key := socketKey{w.link.Index, protocol}
+	s, ok := t.open[key]
+	if !ok || s.hasEnded() {
+		filter, err := filterFor(protocol, map[netip.Addr]bool{})
 		if err != nil {
 			return nil, err
 		}
-		conn, err := packet.Listen(&net.Interface{Index: at.link}, packet.Raw, int(protocol), &packet.Config{Filter: program})
+		conn, err := packet.Listen(&net.Interface{Index: key.link}, packet.Raw, int(protocol), &packet.Config{Filter: filter})
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("%s: listening for %s needs CAP_NET_RAW: %w", w.link.Name, what, errno(err))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: listening for %s: %w", w.link.Name, what, errno(err))
 		}
-		shared = &socket{place: at, conn: conn, ended: make(chan struct{}), listeners: map[netip.Addr][]*Listener{}, asked: map[string]question{}}
 		if t.open == nil {
-			t.open = map[socketKey]*socket{}
+			t.open, t.pacers = map[socketKey]*socket{}, map[int]*pacer{}
 		}
-		t.open[at] = shared
-		go shared.read()
+		if t.pacers[key.link] == nil {
+			t.pacers[key.link] = &pacer{rate: rate}
+		}
+		s = &socket{
+			key: key, conn: conn, pacer: t.pacers[key.link], ended: make(chan struct{}),
+			listeners: map[netip.Addr][]*Listener{}, filtered: map[netip.Addr]bool{},
+			requests: map[string]request{}, base: map[*Listener]uint64{},
+		}
+		t.open[key] = s
+		go s.read()
 	}
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	for a := range w.named {
-		shared.listeners[a] = append(shared.listeners[a], w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range w.addresses {
+		if a.Is6() == (protocol == ethernet.EtherTypeIPv6) {
+			s.listeners[a] = append(s.listeners[a], w)
+		}
 	}
-	if shared.err != nil { // it ended before w was among them
-		w.end("listening ended", shared.err)
+	s.countDrops()
+	s.base[w] = s.drops
+	err := s.widen()
+	if s.err != nil {
+		err = s.err // it ended before w was among the listeners
 	}
-	return shared, nil
+	if err != nil {
+		w.fail("listening ended", err)
+	}
+	return s, nil
 }
 
-// leave ends w's listening. Who is the last closes the socket, and waits until
-// nobody reads from it.
-func (t *sockets) leave(w *Listener, shared *socket) error {
+// unsubscribe ends w's listening. The last listener closes the socket, and
+// waits until it is no longer read.
+func (t *sockets) unsubscribe(w *Listener, s *socket) error {
 	t.mu.Lock()
-	shared.mu.Lock()
-	for a := range w.named {
-		others := slices.DeleteFunc(shared.listeners[a], func(other *Listener) bool { return other == w })
-		if shared.listeners[a] = others; len(others) == 0 {
-			delete(shared.listeners, a)
+	s.mu.Lock()
+	for a := range w.addresses {
+		others := slices.DeleteFunc(s.listeners[a], func(other *Listener) bool { return other == w })
+		if s.listeners[a] = others; len(others) == 0 {
+			delete(s.listeners, a)
 		}
 	}
-	last := len(shared.listeners) == 0
-	shared.mu.Unlock()
-	if last && t.open[shared.place] == shared {
-		delete(t.open, shared.place)
+	delete(s.base, w)
+	last := len(s.listeners) == 0
+	s.mu.Unlock()
+	if last && t.open[s.key] == s {
+		delete(t.open, s.key)
 	}
 	t.mu.Unlock()
 	if !last {
 		return nil
 	}
-	err := shared.conn.Close()
-	<-shared.ended
+	err := s.conn.Close()
+	<-s.ended
 	return err
 }
 
-// dead tells whether the socket has nothing more to say: its link went down.
-func (t *socket) dead() bool {
+// hasEnded reports whether the socket receives nothing more: its link went down.
+func (s *socket) hasEnded() bool {
 	select {
-	case <-t.ended:
+	case <-s.ended:
 		return true
 	default:
 		return false
 	}
 }
 
-// read hands what is heard to who listens for it, until the socket is closed.
-func (t *socket) read() {
+// read passes frames to their listeners, until the socket is closed.
+func (s *socket) read() {
 	b := make([]byte, maxFrame)
 	for {
-		n, _, err := t.conn.ReadFrom(b)
+		n, _, err := s.conn.ReadFrom(b)
 		if err != nil {
-			t.end(err)
+			s.fail(err)
 			return
 		}
-		if h, source, ok := hear(b[:n]); ok {
-			t.tell(h, source)
+		if r, ok := parse(b[:n]); ok {
+			s.deliver(r)
 		}
 	}
 }
 
-func (t *socket) tell(h Reply, source net.HardwareAddr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, w := range t.listeners[h.Address] {
-		if !w.ours(source) && !w.ours(h.MAC) {
-			w.note(h)
-		}
+func (s *socket) deliver(r Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.listeners[r.Address] {
+		w.keep(r)
 	}
 }
 
-// end tells all who listen that there is nothing more to hear, and why. Who
-// comes later opens another socket, or is told as well.
-func (t *socket) end(err error) {
-	close(t.ended)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.err = err
-	for _, listeners := range t.listeners {
+// fail ends all listeners, with the cause. Later ones open another socket, or
+// fail as well.
+func (s *socket) fail(err error) {
+	close(s.ended)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+	for _, listeners := range s.listeners {
 		for _, w := range listeners {
-			w.end("listening ended", err)
+			w.fail("listening ended", err)
 		}
 	}
 }
 
-func (t *socket) send(frame []byte) error {
-	if _, err := t.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
-		return errno(err)
+// countDrops adds what the kernel dropped since it was last asked, which
+// resets its count (packet(7), PACKET_STATISTICS).
+func (s *socket) countDrops() {
+	if stats, err := s.conn.Stats(); err == nil {
+		s.drops += uint64(stats.Drops)
 	}
-	return nil
 }
 
-// ask sends a question. One that somebody else sent a moment ago is not sent at
-// once but once more for all who ask it until then, so that no answer is older
-// than the question.
-func (t *socket) ask(w *Listener, target netip.Addr, frame []byte) error {
-	t.mu.Lock()
+// dropped is how many frames the kernel dropped since w subscribed.
+func (s *socket) dropped(w *Listener) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.countDrops()
+	return s.drops - s.base[w]
+}
+
+// send sends frames when it is their turn, just after ready was called. It
+// returns net.ErrClosed when done is closed before.
+func (s *socket) send(done <-chan struct{}, p priority, ready func(), frames ...[]byte) error {
+	err := s.pacer.wait(done, p, len(frames))
+	ready()
+	for i := 0; err == nil && i < len(frames); i++ {
+		if _, err = s.conn.WriteTo(frames[i], &packet.Addr{HardwareAddr: frames[i][:6]}); err != nil {
+			err = errno(err)
+		}
+	}
+	return err
+}
+
+// ask sends a question. One that another listener sent a moment ago is not sent
+// at once, but once more for all that ask it until then, so that no reply is
+// older than the question.
+func (s *socket) ask(w *Listener, target netip.Addr, frame []byte) error {
+	s.mu.Lock()
 	now, key := time.Now(), string(frame)
-	last, known := t.asked[key]
-	wait := last.at.Add(together).Sub(now)
-	switch {
-	case known && last.at.After(now): // it will be sent
-		t.mu.Unlock()
-		return nil
-	case known && last.by != w && wait > 0:
-		t.asked[key] = question{now.Add(wait), w}
-		t.mu.Unlock()
-		time.AfterFunc(wait, func() {
-			if err := t.send(frame); err != nil {
-				t.unasked(target, err)
-			}
-		})
+	last, known := s.requests[key]
+	wait := last.at.Add(requestWindow).Sub(now)
+	if known && last.pending {
+		last.shared = true
+		s.requests[key] = last
+		s.mu.Unlock()
 		return nil
 	}
-	t.asked[key] = question{now, w}
-	t.mu.Unlock()
-	return t.send(frame)
+	s.requests[key] = request{by: w, at: now, pending: true}
+	s.mu.Unlock()
+	later := func() {
+		if _, err := s.sendRequest(w, s.ended, frame); err != nil {
+			s.sendFailed(target, err)
+		}
+	}
+	if known && last.by != w && wait > 0 {
+		time.AfterFunc(wait, later)
+		return nil
+	}
+	shared, err := s.sendRequest(w, w.done, frame)
+	if err != nil && shared {
+		go later() // the others still wait for it
+	}
+	return err
 }
 
-// unasked tells all who wait for an answer about target that the question did
-// not go out: they must not take the silence for an answer.
-func (t *socket) unasked(target netip.Addr, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, w := range t.listeners[target] {
-		w.end(fmt.Sprintf("asking for %s", target), err)
+// sendRequest sends a pending question; shared: others rely on it.
+func (s *socket) sendRequest(w *Listener, done <-chan struct{}, frame []byte) (shared bool, err error) {
+	err = s.send(done, question, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		shared = s.requests[string(frame)].shared
+		s.requests[string(frame)] = request{by: w, at: time.Now()}
+	}, frame)
+	return shared, err
+}
+
+// sendFailed tells all that wait for a reply about target that the question was
+// not sent: the silence proves nothing.
+func (s *socket) sendFailed(target netip.Addr, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.listeners[target] {
+		w.fail(fmt.Sprintf("asking for %s", target), err)
 	}
+}
+
+// maxFiltered is the most addresses that the kernel's filter distinguishes:
+// jumps of classic BPF reach 255 instructions.
+const maxFiltered = 64
+
+// widen makes the kernel's filter pass all listeners' addresses. It never gets
+// narrower again: deliver drops what nobody listens for.
+func (s *socket) widen() error {
+	if s.filtered == nil {
+		return nil
+	}
+	before := len(s.filtered)
+	for a := range s.listeners {
+		s.filtered[a] = true
+	}
+	if len(s.filtered) == before {
+		return nil
+	}
+	if len(s.filtered) > maxFiltered {
+		s.filtered = nil
+	}
+	filter, err := filterFor(s.key.protocol, s.filtered)
+	if err != nil {
+		return err
+	}
+	return s.conn.SetBPF(filter)
+}
+
+// addressedToUs drops what did not come to this machine over this very link:
+// copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), and
+// PACKET_OTHERHOST, which a promiscuous link is full of and which also marks
+// the frames of another VLAN, whose tag the kernel has already taken off. A
+// priority tag (VLAN 0) is taken off too, and the frame stays ours.
+var addressedToUs = []bpf.Instruction{
+	bpf.LoadExtension{Num: bpf.ExtType},
+	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
+	bpf.RetConstant{Val: 0},
+}
+
+// filterFor passes the protocol's frames about the addresses, by the last four
+// bytes of each; nil: about all. So nobody else's traffic wakes this process.
+func filterFor(protocol ethernet.EtherType, addresses map[netip.Addr]bool) ([]bpf.RawInstruction, error) {
+	program := slices.Clone(addressedToUs)
+	sender, target := uint32(14+14), uint32(14+24) // of an ARP packet, RFC 826
+	if protocol == ethernet.EtherTypeIPv6 {
+		program = append(program, ndFilter...)
+		sender, target = 14+8+12, 14+ipv6.HeaderLen+ndTarget+12
+	}
+	if addresses != nil {
+		var equal []bpf.Instruction // to one of the addresses: to be followed by 2 or more instructions
+		n := len(addresses)
+		add := func(offset uint32, behind int) {
+			equal = append(equal, bpf.LoadAbsolute{Off: offset, Size: 4})
+			for a := range addresses {
+				b := a.AsSlice()
+				last := len(equal)
+				equal = append(equal, bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(b[len(b)-4:]), SkipTrue: uint8(behind - last - 1)})
+			}
+		}
+		end := 2*(n+1) + 1 // the loads, the comparisons, and the return that drops
+		add(sender, end)
+		add(target, end)
+		program = append(append(program, equal...), bpf.RetConstant{Val: 0})
+	}
+	return bpf.Assemble(append(program, bpf.RetConstant{Val: maxFrame}))
 }

@@ -12,6 +12,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
 )
@@ -61,7 +62,7 @@ func (p Program) check(c *cli.Context) (int, error) {
 func noteHung(act Act, hung *atomic.Bool) Act {
 	return func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
 		report, err := act(ctx, c, o)
-		if e, ok := errors.AsType[*failover.Error](err); ok && e.Hung {
+		if e, ok := errors.AsType[*run.Error](err); ok && e.Hung {
 			hung.Store(true)
 		}
 		return report, err
@@ -136,7 +137,7 @@ func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluste
 	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
-			if panicked := failover.RecoveredError(recover()); panicked != nil {
+			if panicked := run.RecoveredError(recover()); panicked != nil {
 				err = panicked
 			}
 		}()
@@ -158,9 +159,9 @@ func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluste
 // hung run are errors of their own, even if a signal arrived: something may have
 // been changed.
 func interrupted(ctx context.Context, err error) bool {
-	if _, panicked := errors.AsType[*failover.InternalError](err); panicked {
+	if _, panicked := errors.AsType[*run.InternalError](err); panicked {
 		return false
 	}
-	e, failed := errors.AsType[*failover.Error](err)
+	e, failed := errors.AsType[*run.Error](err)
 	return ctx.Err() != nil && !(failed && (e.Hung || e.Code == state.StateFailed.Code()))
 }

@@ -14,7 +14,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
-	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -243,9 +243,9 @@ func recordedIn(dir string) ([]string, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &failover.Error{Code: exit.Permission, Text: err.Error()}
+		return nil, &run.Error{Code: exit.Permission, Text: err.Error()}
 	case err != nil:
-		return nil, &failover.Error{Code: exit.Config, Text: err.Error()}
+		return nil, &run.Error{Code: exit.Config, Text: err.Error()}
 	}
 	return known, nil
 }

@@ -21,6 +21,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -285,7 +286,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
-	remember(t, mine, &state.Record{Cluster: "mine", Settings: map[string][]string{"host": {"h"}}})
+	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
@@ -370,7 +371,7 @@ func TestTheWorstOfAllChecksIsTheExitCode(t *testing.T) {
 			// Names and times so that neither the first nor the last is the worst.
 			e := ending{after: time.Duration((n*7)%5) * time.Second, code: code}
 			if code >= 64 {
-				e = ending{after: e.after, err: &failover.Error{Code: code, Text: "no"}}
+				e = ending{after: e.after, err: &run.Error{Code: code, Text: "no"}}
 			}
 			ends[fmt.Sprintf("c%d", (n*5)%16)] = e
 		}
@@ -404,7 +405,7 @@ func TestABugInOneClusterEndsNoOther(t *testing.T) {
 		}
 		before, after, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.")
 		_, after, _ = strings.Cut(after, "\n")
-		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: a bug: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
+		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: internal error: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
 	})
 }
 
@@ -490,7 +491,7 @@ func TestADryRunShowsWhereEachSettingComesFrom(t *testing.T) {
 		"web: mail-to root, ops (" + path + ":3)",
 		"web: interval 2s (--interval)",
 		"web: count 5 (default)",
-		"web: mail-from pingover@standby (default)",
+		"web: mail-from the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN (default)",
 		"pingover: web: ok (dry run): r",
 	} {
 		if !slices.Contains(lines, line) {
@@ -540,15 +541,15 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 // here any more; it is found by its name in any state directory.
 func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	dir := t.TempDir()
-	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true}
-	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true}
+	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true, LeftOver: true}
+	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true, LeftOver: true}
 	settings := map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	last := &state.Check{Time: time.Now(), Outcome: state.OK}
 	for _, rec := range []*state.Record{
-		{Cluster: "web", Last: last},
-		{Cluster: "here", Last: last, VIPs: []state.Alias{here}, Settings: settings},
-		{Cluster: "gone", Last: last, VIPs: []state.Alias{gone}, Settings: settings},
-		{Cluster: "strange", Last: last, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
+		{Head: state.Head{Name: "web", Last: last}},
+		{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}, Settings: settings},
+		{Head: state.Head{Name: "gone", Last: last}, VIPs: []state.Alias{gone}, Settings: settings},
+		{Head: state.Head{Name: "strange", Last: last}, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo", LeftOver: true}}, Settings: settings},
 	} {
 		remember(t, dir, rec)
 	}
@@ -575,7 +576,8 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 		}
 		want(t, p.run(command, "hree", "-q"), printed{Code: 64, Stderr: "pingover: \"hree\": no such cluster; known are web, gone, here, strange\nhint: did you mean here?\n"})
 	}
-	remember(t, dir, &state.Record{Cluster: "here", Last: last, VIPs: []state.Alias{here}})
+	here.LeftOver = false
+	remember(t, dir, &state.Record{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to release what is held here: pingover\n    release here\n") {
 		t.Errorf("%+v", got)
 	}

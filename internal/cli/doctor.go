@@ -10,8 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/exit"
-	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/internal/term"
 )
 
@@ -36,7 +37,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 	}
 	code := 0
-	for cluster, examined := range parallel(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []failover.Finding {
+	for cluster, examined := range parallel(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []doctor.Finding {
 		return p.Examine(c.Context, cluster, c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
@@ -48,7 +49,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 		p.print(findingsText(who, examined))
 		for _, f := range examined {
-			if f.Grade == failover.Fail {
+			if f.Grade == doctor.Fail {
 				code = exit.Config
 			}
 		}
@@ -61,7 +62,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
-		panic  *failover.InternalError
+		panic  *run.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
 	ends := make([]chan ending, len(clusters))
@@ -75,7 +76,7 @@ func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int,
 			slots <- struct{}{}
 			var e ending
 			defer func() {
-				e.panic = failover.RecoveredError(recover())
+				e.panic = run.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()
@@ -96,33 +97,33 @@ func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int,
 }
 
 // refusals are the errors of settings that are not on the command line.
-func refusals(err error) (found []failover.Finding) {
+func refusals(err error) (found []doctor.Finding) {
 	fix := "change that setting, or the file it names"
 	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() == exit.Config {
 		if h, ok := errors.AsType[hinted](err); ok {
 			fix = h.hint
 		}
 		for _, problem := range problems {
-			found = append(found, failover.Finding{Grade: failover.Fail, Text: problem.Error(), Mend: fix})
+			found = append(found, doctor.Finding{Grade: doctor.Fail, Text: problem.Error(), Fix: fix})
 		}
 	}
-	if refused, ok := errors.AsType[*failover.Error](err); ok && refused.Code == exit.Config {
+	if refused, ok := errors.AsType[*run.Error](err); ok && refused.Code == exit.Config {
 		if refused.Hint != "" {
 			fix = refused.Hint
 		}
-		found = append(found, failover.Finding{Grade: failover.Fail, Text: refused.Text, Mend: fix})
+		found = append(found, doctor.Finding{Grade: doctor.Fail, Text: refused.Text, Fix: fix})
 	}
 	return found
 }
 
 // findingsText shows findings, one line each, and under each that is not good how
 // to fix it. Who is the cluster, if there are several.
-func findingsText(who string, found []failover.Finding) string {
+func findingsText(who string, found []doctor.Finding) string {
 	var b strings.Builder
 	for _, f := range found {
 		fmt.Fprintf(&b, "%-4s  %s%s\n", f.Grade, who, term.Printable(f.Text))
-		if f.Mend != "" {
-			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), term.Printable(f.Mend))
+		if f.Fix != "" {
+			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), term.Printable(f.Fix))
 		}
 	}
 	return b.String()

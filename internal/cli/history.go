@@ -65,8 +65,15 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 			faults = append(faults, cluster.Name+": "+err.Error())
 			continue
 		}
+		entries, err := state.Dir(cluster.StateDir).History(cluster.Name, rec.Recent)
+		if err != nil {
+			faults = append(faults, cluster.Name+": "+err.Error())
+		}
 		var after time.Time
-		for _, c := range rec.Changes {
+		for _, c := range entries {
+			if c.Kind != state.ChangeEntry {
+				continue
+			}
 			if c.Time.After(after) {
 				after = c.Time
 			}

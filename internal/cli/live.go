@@ -8,6 +8,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
 )
@@ -27,16 +28,16 @@ func (s *screen) follow(cluster string, event any) {
 	}
 	cluster, now := short(cluster), time.Now()
 	switch e := event.(type) {
-	case failover.RoundBegan:
+	case run.RoundBegan:
 		s.rounds = rounds{cluster: cluster, RoundBegan: e, began: now}
 		s.Draw(s.rounds.frame)
-	case failover.Replied:
+	case run.Replied:
 		s.rounds.replied, s.rounds.ended = e.Seq, now
 		s.Draw(s.rounds.frame)
-	case failover.RoundEnded:
+	case run.RoundEnded:
 		dots, _ := s.rounds.frame(now)
 		s.Draw(term.Still(dots + " " + term.Printable(e.Round.Verdict)))
-	case failover.Waiting:
+	case run.Waiting:
 		s.Draw(countdown(now.Add(e.For), func(left string) string {
 			return fmt.Sprintf("%s: waiting %s: %s", cluster, left, term.Printable(e.Why))
 		}))
@@ -99,7 +100,7 @@ func countdown(ends time.Time, text func(left string) string) term.Frame {
 // rounds is the state of a drawn round of pings. The first reply ends it.
 type rounds struct {
 	cluster string
-	failover.RoundBegan
+	run.RoundBegan
 	began   time.Time
 	replied int       // number of the ping that got a reply; 0 for none
 	ended   time.Time // at that reply

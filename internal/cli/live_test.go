@@ -16,6 +16,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -93,11 +94,11 @@ func silent(_ config.Cluster, o failover.Options) (failover.Report, error) {
 	host := netip.MustParseAddr("172.16.0.2")
 	down := state.Round{Verdict: "down", Sent: 3}
 	for n := 1; n <= 2; n++ {
-		o.OnEvent(failover.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 3, Interval: 2 * time.Second, Timeout: time.Second})
+		o.OnEvent(run.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 3, Interval: 2 * time.Second, Timeout: time.Second})
 		time.Sleep(5 * time.Second)
-		o.OnEvent(failover.RoundEnded{N: n, Round: down})
+		o.OnEvent(run.RoundEnded{N: n, Round: down})
 		if n == 1 {
-			o.OnEvent(failover.Waiting{For: 2500 * time.Millisecond, Why: "before the second round"})
+			o.OnEvent(run.Waiting{For: 2500 * time.Millisecond, Why: "before the second round"})
 			time.Sleep(2500 * time.Millisecond)
 		}
 	}
@@ -134,14 +135,14 @@ pingover: web: `+"\033[33mtook-over\033[0m"+`: 172.16.0.2 is silent`)
 
 // late is a check whose second ping is answered, after the third was sent.
 func late(_ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.RoundBegan{N: 1, Host: "db", Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: time.Second})
+	o.OnEvent(run.RoundBegan{N: 1, Host: "db", Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: time.Second})
 	time.Sleep(2500 * time.Millisecond)
-	o.OnEvent(failover.Replied{N: 1, Seq: 2, RTT: 1500 * time.Millisecond})
+	o.OnEvent(run.Replied{N: 1, Seq: 2, RTT: 1500 * time.Millisecond})
 	time.Sleep(2 * time.Second)
 	round := state.Round{Verdict: "up", Sent: 3, Received: 1, RTT: new(1500.0)}
-	o.OnEvent(failover.RoundEnded{N: 1, Round: round})
+	o.OnEvent(run.RoundEnded{N: 1, Round: round})
 	return failover.Report{
-		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db answers",
+		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db replies",
 		Evidence: state.Evidence{Rounds: []state.Round{round}},
 	}, nil
 }
@@ -154,9 +155,9 @@ func TestALiveWatch(t *testing.T) {
 			case 1:
 				return late(c, o)
 			case 2:
-				return failover.Report{}, &failover.Error{Code: 75, Text: "another run is checking this cluster"}
+				return failover.Report{}, &run.Error{Code: 75, Text: "another run is checking this cluster"}
 			case 3:
-				return failover.Report{}, &failover.Error{Code: 77, Text: "no right to ping"}
+				return failover.Report{}, &run.Error{Code: 77, Text: "no right to ping"}
 			}
 			return failover.Report{Cluster: "web", Outcome: state.Holding, Code: 10, Reason: "holding 172.16.0.1"}, nil
 		})
@@ -190,8 +191,8 @@ pingover: web: holding: holding 172.16.0.1`)
 func TestALongNameIsShortInTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-			o.OnEvent(failover.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 1})
-			o.OnEvent(failover.Waiting{For: time.Second, Why: "before the second round"})
+			o.OnEvent(run.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 1})
+			o.OnEvent(run.Waiting{For: time.Second, Why: "before the second round"})
 			o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
 			time.Sleep(time.Second)
 			return failover.Report{Cluster: c.Name, Outcome: state.TookOver, Code: 11, Changed: true, Reason: "172.16.0.2 is silent"}, nil
@@ -264,7 +265,7 @@ func TestALiveLineIsTakenAwayAtTheEnd(t *testing.T) {
 			time.AfterFunc(3*time.Second, func() { cancel(errors.New("SIGINT")) })
 			p := faked(nil)
 			p.Check = func(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.OnEvent(failover.Waiting{For: time.Minute, Why: "for you"})
+				o.OnEvent(run.Waiting{For: time.Minute, Why: "for you"})
 				<-ctx.Done()
 				return failover.Report{}, context.Cause(ctx)
 			}
@@ -279,7 +280,7 @@ func TestALiveLineIsTakenAwayAtTheEnd(t *testing.T) {
 		})
 		bubble(name+" by a bug", t, func(t *testing.T) {
 			p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.OnEvent(failover.Waiting{For: time.Minute, Why: "for you"})
+				o.OnEvent(run.Waiting{For: time.Minute, Why: "for you"})
 				panic("lost")
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -315,7 +316,7 @@ func TestWhatIsNotForATerminalHasNoControlCharacters(t *testing.T) {
 func TestWhatComesFromOutsideStaysInTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-			o.OnEvent(failover.Waiting{For: time.Second, Why: "a\033[31m\nb"})
+			o.OnEvent(run.Waiting{For: time.Second, Why: "a\033[31m\nb"})
 			time.Sleep(time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.Unknown, Reason: "a\033[31m\nb"}, nil
 		})

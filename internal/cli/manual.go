@@ -11,6 +11,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 )
 
 // manual is the command takeover or release.
@@ -27,7 +28,7 @@ func (p Program) manual(act Act) func(*cli.Context) (int, error) {
 		if c.Bool("all") {
 			clusters = slices.DeleteFunc(clusters, func(cluster config.Cluster) bool { return len(cluster.VIPs) == 0 })
 			if len(clusters) == 0 {
-				return 0, &failover.Error{Code: exit.Config, Text: "no cluster has a virtual IP"}
+				return 0, &run.Error{Code: exit.Config, Text: "no cluster has a virtual IP"}
 			}
 		}
 		out.manual = true

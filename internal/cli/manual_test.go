@@ -16,6 +16,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -26,7 +27,7 @@ func checked(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		remember(t, dir, &state.Record{
-			Cluster:  name,
+			Head:     state.Head{Name: name},
 			Settings: map[string][]string{"name": {name}, "host": {"172.16.0.2"}, "vip": {"172.16.0.1"}, "mail-to": {"root", "ops"}},
 		})
 	}
@@ -160,7 +161,7 @@ func TestTheSettingsOfTheLastCheck(t *testing.T) {
 
 	p.run("takeover", "web", "--state-dir", dir, "--mail-to", "joe", "--witness", "none", "-I", "eth1", "--force", "-n")
 	line := fmt.Sprintln(got.VIPs, got.Mail.To, got.Witness, got.Interface, options.Force, options.DryRun)
-	if diff := cmp.Diff("[{172.16.0.1/32 }] [joe@standby] {false []} eth1 true true\n", line); diff != "" {
+	if diff := cmp.Diff("[{172.16.0.1/32 }] [joe] {false []} eth1 true true\n", line); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 
@@ -170,45 +171,42 @@ hint: settings without a flag are those of the last check of web
 `})
 }
 
-// A record names commands to run, as root for the most part.
-func TestUntrustedRecords(t *testing.T) {
-	const anew = "hint: give --host and the other flags of its check, or wait for the next check: it writes a new record\n"
+// Settings name commands to run, as root for the most part.
+func TestSettingsThatAreNotTrusted(t *testing.T) {
+	const anew = "hint: give --host and the other flags of its check, or wait for the next check: it writes them\n"
 	tests := []struct {
 		name  string
 		spoil func(t *testing.T, path string)
-		want  string // with FILE for the record
+		want  string // with FILE for the settings
 	}{
-		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; it names commands to run, and is not used\n" +
+		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
 			"hint: after reviewing it: chmod go-w FILE\n"},
-		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; it names commands to run, and is not used\n" +
+		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
 			"hint: after reviewing it: chmod go-w FILE\n"},
 		{"it belongs to another user", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
 				t.Skipf("only root can give a file away: %v", err)
 			}
-		}, fmt.Sprintf("FILE belongs to user 7; it names commands to run, and is not used\nhint: after reviewing it: chown %d FILE\n", os.Geteuid())},
+		}, "FILE belongs to user 7; settings name commands to run, ignored\nhint: after reviewing it: chown root FILE\n"},
 		{"a symbolic link", func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".other"))
 			must(t, os.Symlink(path+".other", path))
 		}, "FILE is a symbolic link, and pingover's own files never are\nhint: remove it, or choose another --state-dir\n"},
-		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is corrupt (unexpected end of JSON input)\n" + anew},
-		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is corrupt (it is empty)\n" + anew},
-		{"it is that of another cluster", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "db", Settings: map[string][]string{"host": {"h"}}})
-			must(t, os.Rename(filepath.Join(filepath.Dir(path), "db.json"), path))
-		}, "FILE is corrupt (it is the record of \"db\")\n" + anew},
+		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
+		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
 		{"it has no settings", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "web"})
-		}, "FILE has no settings in it\n" + anew},
+			must(t, os.Remove(path))
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "web"}})
+		}, "no settings of an earlier check are kept\n" + anew},
 		{"it is a directory", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
 			must(t, os.Mkdir(path, 0o755))
-		}, "the record cannot be read: read FILE: is a directory\n" + anew},
+		}, "read FILE: is a directory\n" + anew},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := checked(t, "web")
-			file := filepath.Join(dir, "web.json")
+			file := filepath.Join(dir, "web.settings")
 			test.spoil(t, file)
 			p := handed(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 				t.Errorf("something was done to %s", c.Name)
@@ -248,7 +246,7 @@ func TestManualOperationsPrintTheirResult(t *testing.T) {
 	want(t, release(handed(ends(state.ReleaseFailed)), "-q"), printed{Code: 31, Stderr: "pingover: web: release-failed: why\n"})
 	refused := func(code int, hint string) Program {
 		return handed(func(config.Cluster, failover.Options) (failover.Report, error) {
-			return failover.Report{}, &failover.Error{Code: code, Text: "no", Hint: hint}
+			return failover.Report{}, &run.Error{Code: code, Text: "no", Hint: hint}
 		})
 	}
 	want(t, release(refused(77, "do"), "-q"), printed{Code: 77, Stderr: "pingover: web: no\nhint: do\n"})
@@ -283,13 +281,13 @@ func TestManualEvents(t *testing.T) {
 	}{
 		{
 			"a lock that is held",
-			failover.LockWaited{PID: 1234, For: 90 * time.Second},
+			run.LockWaited{PID: 1234, For: 90 * time.Second},
 			"web: waiting for run 1234 of this cluster to end, at most 1m30s\n",
 			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n", "",
 		},
 		{
 			"a lock of an unknown process",
-			failover.LockWaited{For: time.Minute},
+			run.LockWaited{For: time.Minute},
 			"web: waiting for another run of this cluster to end, at most 1m\n",
 			"pingover: web: waiting for another run of this cluster to end, at most 1m\n", "",
 		},
@@ -339,7 +337,7 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
 	p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.OnEvent(failover.Note{Text: "of " + c.Name, Warning: true})
+		o.OnEvent(run.Note{Text: "of " + c.Name, Warning: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
 	synctest.Test(t, func(t *testing.T) { // one begins after the other
@@ -382,7 +380,7 @@ func TestInManualOperationsNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ManualRelease: true})
+			remember(t, dir, &state.Record{Head: state.Head{Name: name}, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
@@ -443,7 +441,7 @@ func TestAManualDryRun(t *testing.T) {
 	} {
 		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
-			o.OnEvent(failover.Ran{Command: del, DryRun: o.DryRun})
+			o.OnEvent(run.Ran{Command: del, DryRun: o.DryRun})
 			return failover.Report{
 				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
 				Evidence: state.Evidence{Commands: []state.Command{del}},
@@ -522,7 +520,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
 		const takeAgain = "the manual release is lifted: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: resumed: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
@@ -530,7 +528,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)

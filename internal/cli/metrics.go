@@ -89,8 +89,8 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 	if s.record == nil {
 		return
 	}
-	if n := len(s.record.Changes); n > 0 {
-		say("pingover_last_change_timestamp_seconds", float64(s.record.Changes[n-1].Time.Unix()))
+	if c := s.record.LastChange(); c != nil {
+		say("pingover_last_change_timestamp_seconds", float64(c.Time.Unix()))
 	}
 	counts := map[state.Outcome]int{state.TookOver: 0, state.Released: 0, state.TakeoverFailed: 0, state.ReleaseFailed: 0}
 	maps.Copy(counts, s.record.Counts)

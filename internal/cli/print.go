@@ -50,6 +50,7 @@ import (
 	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
 )
@@ -145,17 +146,17 @@ func (p printer) result(text string) {
 func (p printer) event(event any) {
 	p.screen.follow(p.cluster, event)
 	switch e := event.(type) {
-	case failover.RoundBegan:
+	case run.RoundBegan:
 		host := e.Host
 		if host != e.Address.String() {
 			host = fmt.Sprintf("%s (%s)", host, e.Address)
 		}
 		p.infof("round %d: pinging %s, at most %s, %s apart", e.N, host, count(e.Count, "ping"), config.DurationText(e.Interval))
-	case failover.Replied:
+	case run.Replied:
 		p.infof("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
-	case failover.RoundEnded:
+	case run.RoundEnded:
 		p.infof("round %d: %s", e.N, roundText(e.Round))
-	case failover.Waiting:
+	case run.Waiting:
 		p.infof("waiting %s: %s", config.DurationText(e.For), e.Why)
 	case failover.Guarded:
 		p.guarded(e)
@@ -165,11 +166,11 @@ func (p printer) event(event any) {
 			rule = fmt.Sprintf(", by rule %d", e.Decision.Rule)
 		}
 		p.infof("decision: %s%s", e.Decision.Outcome, rule)
-	case failover.Ran:
+	case run.Ran:
 		if !e.DryRun { // else printed at the end
 			p.infof("ran: %s", commandText(e.Command))
 		}
-	case failover.LockWaited:
+	case run.LockWaited:
 		run := "another run"
 		if e.PID != 0 {
 			run = fmt.Sprintf("run %d", e.PID)
@@ -184,14 +185,14 @@ func (p printer) event(event any) {
 		p.hookRan(e)
 	case failover.Announced:
 		p.infof("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
-	case failover.Delivered:
+	case run.Delivered:
 		if e.Sent > 0 {
 			p.infof("mail: %s sent", count(e.Sent, "email"))
 		}
 		if e.Error != nil {
 			p.infof("mail: %s pending: %s", count(e.Waiting, "email"), e.Error)
 		}
-	case failover.Note:
+	case run.Note:
 		if e.Warning || p.watched && !p.verbose {
 			p.warn(e.Text, "")
 		} else {
@@ -323,7 +324,7 @@ func (p printer) outcome(r failover.Report) {
 // failed prints why nothing was done, and returns the exit code for that.
 func (p printer) failed(err error) int {
 	code, hint := exit.Internal, ""
-	if e, ok := errors.AsType[*failover.Error](err); ok {
+	if e, ok := errors.AsType[*run.Error](err); ok {
 		code, hint = e.Code, e.Hint
 	}
 	if code != exit.Busy || p.verbose || p.manual {

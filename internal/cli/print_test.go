@@ -11,7 +11,9 @@ import (
 	"unicode"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -33,13 +35,13 @@ func (p Program) printedTo(stdout full, args ...string) printed {
 func TestWhatCannotBePrinted(t *testing.T) {
 	dir := checked(t, "db", "web")
 	remember(t, dir, &state.Record{
-		Cluster: "db", Changes: []state.Change{pastTakeover("1", ago(0)), pastTakeover("2", ago(0))},
+		Head:     state.Head{Name: "db", Recent: past(pastTakeover("1", ago(0)), pastTakeover("2", ago(0)))},
 		Settings: map[string][]string{"host": {"172.16.0.3"}, "vip": {"172.16.0.5"}},
 	})
 	path := fileOf(t, "web", "db")
 	p := handed(ends(state.TookOver))
 	p.Check = p.TakeOver
-	p.Examine = physician(func(config.Cluster, bool) []failover.Finding { return []failover.Finding{sound} }).Examine
+	p.Examine = physician(func(config.Cluster, bool) []doctor.Finding { return []doctor.Finding{sound} }).Examine
 	for _, test := range []struct {
 		args       string
 		code, pipe int // on a full disk, and into a closed pipe
@@ -78,19 +80,19 @@ func TestWhatCannotBePrinted(t *testing.T) {
 		})
 	}
 	well := checked(t)
-	remember(t, well, &state.Record{Cluster: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}})
+	remember(t, well, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}}})
 	want(t, p.printedTo(full{syscall.ENOSPC}, "status", "--monitoring", "--state-dir", well), printed{Code: 3, Stderr: "pingover: stdout: no space left on device\n"})
 }
 
 // Arrows and dots were once printed where the locale cannot show them.
 func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 	p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-		o.OnEvent(failover.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 3, Interval: time.Second})
-		o.OnEvent(failover.Note{Text: "caf\u00e9 \u2026", Warning: true})
+		o.OnEvent(run.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 3, Interval: time.Second})
+		o.OnEvent(run.Note{Text: "caf\u00e9 \u2026", Warning: true})
 		return failover.Report{Outcome: state.OK, Reason: "\u2192 r"}, nil
 	})
-	p.Examine = func(context.Context, config.Cluster, bool) []failover.Finding {
-		return []failover.Finding{{Grade: failover.Warn, Text: "old", Mend: "renew it"}}
+	p.Examine = func(context.Context, config.Cluster, bool) []doctor.Finding {
+		return []doctor.Finding{{Grade: doctor.Warn, Text: "old", Fix: "renew it"}}
 	}
 	dir := checked(t, "web")
 	doctor := []string{"doctor", "--host", "172.16.0.2"}
@@ -103,7 +105,7 @@ func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 	if raw := terminal.raw.String(); !strings.Contains(raw, "round 1: 172.16.0.2 o..") || strings.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII }) {
 		t.Errorf("on a terminal: %q", raw)
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: []state.Entry{{Change: state.Change{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}}}})
 	if got := p.run("history", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
 		t.Errorf("history: %+v", got)
 	}

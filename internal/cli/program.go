@@ -1,4 +1,4 @@
-// Package cli is the command line: the commands, and every word that is
+// Package cli is the command line: the commands, and every text that is
 // printed.
 package cli
 
@@ -10,8 +10,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/internal/term"
 )
 
@@ -29,7 +31,7 @@ type Program struct {
 	// names, except in tests.
 	Check, TakeOver, Release Act
 	Demo                     func(context.Context) error // shows demo.Run
-	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []failover.Finding
+	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
 
 	unprinted *bool // something could not be printed; set by Run
 }
@@ -44,7 +46,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		p.Stderr = term.ASCIIWriter(p.Stderr)
 	}
 	defer func() {
-		if err := failover.RecoveredError(recover()); err != nil {
+		if err := run.RecoveredError(recover()); err != nil {
 			errorf(p.Stderr, "%v", err)
 			code = exit.Internal
 		}
@@ -140,7 +142,7 @@ func (p Program) explain(err error) int {
 		for _, problem := range problems {
 			texts = append(texts, problem.Error())
 		}
-	} else if failed, ok := errors.AsType[*failover.Error](err); ok {
+	} else if failed, ok := errors.AsType[*run.Error](err); ok {
 		texts[0], hint, code = failed.Text, failed.Hint, failed.Code
 	} else if code == exit.Internal {
 		texts[0] = "internal error: " + texts[0]

@@ -1,21 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
-	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -47,68 +40,28 @@ func recordOf(c config.Cluster) (*state.Record, error) {
 	return rec, nil
 }
 
-// setIn are the virtual IPs that were configured at the last check, without those
-// that earlier settings left in the record.
+// setIn are the virtual IPs that were configured at the last check.
 func setIn(rec *state.Record) []netip.Prefix {
 	set := []netip.Prefix{}
 	for _, a := range rec.VIPs {
-		if rec.Settings == nil || slices.ContainsFunc(rec.Settings["vip"], func(text string) bool {
-			text, _, _ = strings.Cut(text, "@")
-			text, _, _ = strings.Cut(text, "/")
-			addr, err := netip.ParseAddr(text)
-			return err == nil && addr == a.Prefix.Addr()
-		}) {
+		if !a.LeftOver {
 			set = append(set, a.Prefix)
 		}
 	}
 	return set
 }
 
-// lastSettings are the settings in the record of a cluster. They name commands
-// to run: a record that another user could have written is refused.
+// lastSettings are the settings of the last check of a cluster.
 func lastSettings(dir, name string) (map[string][]string, error) {
-	refused := func(hint, format string, args ...any) error {
-		return &failover.Error{Code: exit.Config, Text: name + ": " + fmt.Sprintf(format, args...), Hint: hint}
+	settings, err := state.Dir(dir).Settings(name)
+	if err == nil {
+		return settings, nil
 	}
-	const anew = "give --host and the other flags of its check, or wait for the next check: it writes a new record"
-
-	if err := state.Dir(dir).Foreign(name); err != nil {
-		return nil, refused("remove it, or choose another --state-dir", "%v", err)
+	hint := "give --host and the other flags of its check, or wait for the next check: it writes them"
+	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {
+		hint = "after reviewing it: " + untrusted.Fix
+	} else if errors.As(err, new(*state.ForeignError)) {
+		hint = "remove it, or choose another --state-dir"
 	}
-	path := filepath.Join(dir, name+".json")
-	// One descriptor: the file that is checked is the one that is read.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, refused(anew, "the record cannot be read: %v", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, refused(anew, "the record cannot be read: %v", err)
-	}
-	owner := int(info.Sys().(*syscall.Stat_t).Uid)
-	switch {
-	case owner != 0 && owner != os.Geteuid():
-		return nil, refused(
-			fmt.Sprintf("after reviewing it: chown %d %s", os.Geteuid(), path),
-			"%s belongs to user %d; it names commands to run, and is not used", path, owner)
-	case info.Mode().Perm()&0o022 != 0:
-		return nil, refused(
-			"after reviewing it: chmod go-w "+path,
-			"%s can be written to by others; it names commands to run, and is not used", path)
-	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return nil, refused(anew, "the record cannot be read: %v", err)
-	}
-	rec, err := state.Parse(data)
-	switch {
-	case err != nil:
-		return nil, refused(anew, "%s is corrupt (%v)", path, err)
-	case rec.Cluster != name:
-		return nil, refused(anew, "%s is corrupt (it is the record of %q)", path, rec.Cluster)
-	case len(rec.Settings) == 0:
-		return nil, refused(anew, "%s has no settings in it", path)
-	}
-	return rec.Settings, nil
+	return nil, &run.Error{Code: exit.Config, Text: fmt.Sprintf("%s: %v", name, err), Hint: hint}
 }

@@ -168,7 +168,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if last := rec.Last; last != nil {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
-		s.Overdue = new(failover.Overdue(age, rec.Gap.Duration()))
+		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
 		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s

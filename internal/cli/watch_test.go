@@ -19,6 +19,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -55,7 +56,7 @@ func (w *watched) wantTicks(t *testing.T, cluster string, want ...time.Duration)
 func lasting(d time.Duration) func(context.Context, int, config.Cluster, failover.Options) (failover.Report, error) {
 	return func(_ context.Context, _ int, c config.Cluster, _ failover.Options) (failover.Report, error) {
 		time.Sleep(d)
-		return failover.Report{Version: 1, Cluster: c.Name, Outcome: state.OK, Reason: c.Host + " answers"}, nil
+		return failover.Report{Version: 1, Cluster: c.Name, Outcome: state.OK, Reason: c.Host + " replies"}, nil
 	}
 }
 
@@ -129,7 +130,7 @@ func TestASlowClusterDelaysNoOther(t *testing.T) {
 func TestTheEndOfAWatch(t *testing.T) {
 	bubble("between two checks", t, func(t *testing.T) {
 		w := watching(lasting(time.Second))
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ok: 172.16.0.2 answers\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ok: 172.16.0.2 replies\n"})
 		w.wantTicks(t, "web", 0)
 	})
 	bubble("before a check has acted", t, func(t *testing.T) {
@@ -215,12 +216,12 @@ func (e endings) run(flags ...string) printed {
 
 func TestAWatchDoesNotRepeatItself(t *testing.T) {
 	var (
-		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 answers"}
+		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 replies"}
 		holding = failover.Report{Outcome: state.Holding, Reason: "holding 172.16.0.1", Changed: true}
-		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness answers", Changed: true}
-		right   = &failover.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
-		gone    = &failover.Error{Code: 78, Text: "there is no interface \"eth1\""}
-		taken   = &failover.Error{Code: 75, Text: "another run is checking this cluster"}
+		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness replies", Changed: true}
+		right   = &run.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
+		gone    = &run.Error{Code: 78, Text: "there is no interface \"eth1\""}
+		taken   = &run.Error{Code: 75, Text: "another run is checking this cluster"}
 	)
 	for _, test := range []struct {
 		name string
@@ -229,31 +230,31 @@ func TestAWatchDoesNotRepeatItself(t *testing.T) {
 		stderr string
 	}{
 		{"nothing is new", endings{{report: fine}, {report: fine}, {report: fine}}, 0, ""},
-		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness answers
+		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness replies
 pingover: web: holding: holding 172.16.0.1
-pingover: web: blocked: no witness answers
+pingover: web: blocked: no witness replies
 `},
-		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness answers\n"},
+		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness replies\n"},
 		{"an error that lasts, and ends", endings{{err: right}, {err: right}, {err: taken}, {err: right}, {report: fine}, {report: fine}}, 0, `pingover: web: no right to ping
 hint: run it as root
-pingover: web: ok: 172.16.0.2 answers
+pingover: web: ok: 172.16.0.2 replies
 `},
 		{"an error that changes, and comes again", endings{{err: right}, {err: gone}, {err: gone}, {report: fine}, {err: gone}}, 0, `pingover: web: no right to ping
 hint: run it as root
 pingover: web: there is no interface "eth1"
-pingover: web: ok: 172.16.0.2 answers
+pingover: web: ok: 172.16.0.2 replies
 pingover: web: there is no interface "eth1"
 `},
 		{"a lock that is taken", endings{{err: taken}, {err: taken}}, 0, ""},
-		{"a loud note", endings{{report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
-		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 answers\n"},
+		{"a loud note", endings{{report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
+		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 replies\n"},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
 			want(t, test.run(), printed{Code: test.code, Stderr: test.stderr})
 		})
 	}
 	bubble("but when it is verbose", t, func(t *testing.T) {
-		want(t, endings{{report: fine}, {err: right}, {err: right}, {err: taken}}.run("--verbose"), printed{Stderr: `pingover: web: ok: 172.16.0.2 answers
+		want(t, endings{{report: fine}, {err: right}, {err: right}, {err: taken}}.run("--verbose"), printed{Stderr: `pingover: web: ok: 172.16.0.2 replies
 pingover: web: no right to ping
 hint: run it as root
 pingover: web: no right to ping
@@ -262,7 +263,7 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: failover.Note{Text: "no recipient"}}, {report: fine, tell: failover.Note{Text: "no recipient"}}, {report: holding}}
+		e := endings{{report: fine, tell: run.Note{Text: "no recipient"}}, {report: fine, tell: run.Note{Text: "no recipient"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
 		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: no recipient\npingover: web: holding: holding 172.16.0.1\n"})
@@ -278,7 +279,7 @@ func TestAPanicDoesNotEndAWatch(t *testing.T) {
 			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
 		})
 		got := w.run(watchWeb("--for", "25s")...)
-		if !strings.HasPrefix(got.Stderr, "pingover: web: a bug: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
+		if !strings.HasPrefix(got.Stderr, "pingover: web: internal error: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
 			t.Errorf("%+v", got)
 		}
 		w.wantTicks(t, "web", 0, 10*time.Second, 20*time.Second)
@@ -293,7 +294,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		w := watching(func(ctx context.Context, n int, c config.Cluster, o failover.Options) (failover.Report, error) {
 			if c.Name == "a" {
 				time.Sleep(3 * time.Second)
-				return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+				return failover.Report{}, &run.Error{Code: 20, Text: "given up", Hung: true}
 			}
 			if n == 0 {
 				return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
@@ -310,7 +311,7 @@ b: ended by the end of this watch, because a check hangs before it had changed a
 
 func TestAWatchPrintsAnObjectForEachCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &failover.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
+		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &run.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
 		got := w.run("--json")
 		var said []string
 		for line := range strings.Lines(got.Stdout) {
@@ -375,12 +376,12 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 				runtime.GC()
 				runtime.ReadMemStats(&early)
 			}
-			o.OnEvent(failover.Note{Text: fmt.Sprint("something else ", n), Warning: true})
+			o.OnEvent(run.Note{Text: fmt.Sprint("something else ", n), Warning: true})
 			switch n % 4 {
 			case 0:
-				return failover.Report{}, &failover.Error{Code: 20, Text: "no route"}
+				return failover.Report{}, &run.Error{Code: 20, Text: "no route"}
 			case 1:
-				return failover.Report{}, &failover.Error{Code: 75, Text: "taken"}
+				return failover.Report{}, &run.Error{Code: 75, Text: "taken"}
 			}
 			r, err := takeover(c, o)
 			r.Check = state.Check{Outcome: r.Outcome}
@@ -404,7 +405,7 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UTC().Truncate(time.Second)
-	remember(t, dir, &state.Record{Cluster: "web", Last: &state.Check{Time: now, Outcome: state.Holding}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: now, Outcome: state.Holding}}})
 	for _, test := range []struct {
 		made time.Time
 		want state.Outcome
@@ -426,12 +427,12 @@ func TestASignalDoesNotHideAFailure(t *testing.T) {
 		watch   int
 		text    string
 	}{
-		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: a bug: lost ("},
+		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: internal error: lost ("},
 		{"a hung switch", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
-			return failover.Report{}, &failover.Error{Code: 32, Hung: true, Text: "given up"}
+			return failover.Report{}, &run.Error{Code: 32, Hung: true, Text: "given up"}
 		}, 32, 70, "pingover: web: given up\n"},
 		{"a check that hung", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
-			return failover.Report{}, &failover.Error{Code: 20, Hung: true, Text: "given up"}
+			return failover.Report{}, &run.Error{Code: 20, Hung: true, Text: "given up"}
 		}, 20, 70, "pingover: web: given up\n"},
 		{"a check that was interrupted", func(ctx context.Context, _ config.Cluster, _ failover.Options) (failover.Report, error) {
 			return failover.Report{}, context.Cause(ctx)

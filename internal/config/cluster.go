@@ -65,9 +65,10 @@ type Witness struct {
 
 // Mail is the recipients and the way to them.
 type Mail struct {
-	To           []string // a bare local name has got this machine's host name
-	From         string
+	To           []string // none: no mail; a bare local name is left to the MTA, or gets @FQDN for SMTP
+	From         string   // "": the MTA's default; for SMTP User where it is an address, else pingover@FQDN
 	Via          Via
+	HELO         string // "": the FQDN, else the address literal of the socket
 	User         string
 	PasswordFile string
 	Password     string // from the variable PINGOVER_MAIL_PASSWORD or the file

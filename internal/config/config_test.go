@@ -61,7 +61,6 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		BootWait:       3 * time.Minute,
 		Hooks:          Hooks{Timeout: 30 * time.Second},
 		Mail: Mail{
-			From:    "pingover@standby",
 			Via:     Via{Scheme: "sendmail"},
 			Timeout: 15 * time.Second,
 			Remind:  24 * time.Hour,
@@ -84,7 +83,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
 		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
-		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0" +
+		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
@@ -120,9 +119,10 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 			Timeout:      time.Minute,
 		},
 		Mail: Mail{
-			To:           []string{"root@standby", `"Ops, Team" <ops@example.com>`},
+			To:           []string{"root", `"Ops, Team" <ops@example.com>`},
 			From:         "ops@example.com",
 			Via:          Via{Scheme: "smtps", Host: "mail.example.com", Port: 465},
+			HELO:         "standby.example.com",
 			User:         "joe",
 			PasswordFile: password,
 			Password:     "secret",
@@ -179,15 +179,17 @@ func TestAClusterIsMadeAgainOfWhatWasGiven(t *testing.T) {
 func TestValues(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	const (
-		fromTo  = "out of range (10ms to 1m)"
-		noForm  = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
-		noAddr  = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
-		noName  = "not a valid cluster name ([a-z0-9][a-z0-9._-]{0,63})"
-		noHost  = "neither an address nor a host name"
-		blank   = noHost + ": it contains a blank"
-		noLabel = "not a label, such as eth0:1"
-		noMail  = "not a mail address, such as root or ops@example.com"
-		one     = "more than one mail address; give each separately"
+		fromTo     = "out of range (10ms to 1m)"
+		noForm     = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
+		noAddr     = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
+		noName     = "not a valid cluster name ([a-z0-9][a-z0-9._-]{0,63})"
+		noHost     = "neither an address nor a host name"
+		blank      = noHost + ": it contains a blank"
+		noLabel    = "not a label, such as eth0:1"
+		noMail     = "not a mail address, such as root or ops@example.com"
+		noFullName = "not a full host name, such as standby.example.com; mail servers refuse a short one"
+		noLiteral  = "not an address literal, such as [192.0.2.1] or [IPv6:2001:db8::1]"
+		one        = "more than one mail address; give each separately"
 	)
 	tests := []struct{ setting, value, want string }{
 		{"name", "a", ""},
@@ -401,6 +403,23 @@ func TestValues(t *testing.T) {
 		{"mail-from", "Cluster <cluster@example.com>", ""},
 		{"mail-from", "a@", noMail},
 
+		{"mail-to", "ops@müller.example", ""},
+		{"mail-to", "ops@mx_1.example", `"mx_1.example" is no domain`},
+		{"mail-to", "ops@[192.0.2.1]", ""},
+		{"mail-to", "root.", noMail},
+		{"mail-to", "-v", noMail},
+
+		{"mail-helo", "standby.example.com", ""},
+		{"mail-helo", "müller.example", ""},
+		{"mail-helo", "[192.0.2.1]", ""},
+		{"mail-helo", "[IPv6:2001:db8::1]", ""},
+		{"mail-helo", "standby", noFullName},
+		{"mail-helo", "a b.example", noFullName},
+		{"mail-helo", "[2001:db8::1]", noLiteral},
+		{"mail-helo", "[IPv6:192.0.2.1]", noLiteral},
+		{"mail-helo", "[192.0.2.1", noLiteral},
+		{"mail-helo", "[IPv6:fe80::1%eth0]", noLiteral},
+
 		{"mail-via", "sendmail", ""},
 		{"mail-via", "sendmail:///usr/sbin/sendmail", ""},
 		{"mail-via", "smtp://localhost", ""},
@@ -527,7 +546,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"a vip as witness", "--host h --vip 172.16.0.1 --witness 172.16.0.254 --witness 172.16.0.1", `--witness "172.16.0.1": is a vip; set witness to a third machine`},
 		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; set witness to a third machine`},
 		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
-		{"one recipient twice", "--host h --mail-to root --mail-to root@standby", `--mail-to "root@standby": is given twice`},
+		{"one recipient twice", "--host h --mail-to root --mail-to root", `--mail-to "root": is given twice`},
 		{"a lease of two quick looks", "--host h --lease 30s --count 1 --timeout 1s --retry-wait 9s", ""},
 		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest check, 26s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"the longest look of all fits a lease", "--host h --lease 1d --count 100 --interval 1m --timeout 1m --retry-wait 10m", ""},

@@ -20,7 +20,7 @@ func (d *draft) completeLease() {
 	if slices.ContainsFunc(lengths, func(name string) bool { return d.bad[name] }) {
 		return
 	}
-	if least := 2 * d.LongestLook(); d.Lease < least {
+	if least := 2 * d.LongestProbe(); d.Lease < least {
 		d.wrong("lease", 0, "shorter than twice the longest check, %s%s; increase it, or decrease count, interval, timeout or retry-wait",
 			DurationText(least), d.because(lengths))
 	}

@@ -21,7 +21,7 @@ const maxFile = 1 << 20
 // fs.ErrNotExist or fs.ErrPermission if the file does not exist or may not be read.
 func ReadFile(path string, root bool) ([]byte, error) {
 	data, err := readFile(path, maxFile, func(info fs.FileInfo) error {
-		if problems := whoElseWrites(path, info); root && len(problems) > 0 {
+		if problems := untrusted(path, info); root && len(problems) > 0 {
 			return problems
 		}
 		return nil

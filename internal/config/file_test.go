@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pingover/internal/exit"
+	"pingover/internal/lab"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
@@ -162,8 +163,9 @@ pre-release none (default)
 post-release none (default)
 hook-timeout 30s (default)
 mail-to root, ops (/etc/pingover.yaml:2)
-mail-from pingover@standby (default)
+mail-from the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN (default)
 mail-via sendmail (default)
+mail-helo the full host name, else the address literal (default)
 mail-user joe (/etc/pingover.yaml:2)
 mail-password-file ` + password + ` (/etc/pingover.yaml:2)
 mail-ca the certificates of this machine (default)
@@ -875,14 +877,14 @@ func TestReadFile(t *testing.T) {
 
 func TestAFileOfAnotherUserIsNotForRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		lab.Skip(t, "only root can give files away")
 	}
 	path := file(t, "pingover.yaml", "clusters: {web: {host: h}}")
 	if err := errors.Join(os.Chmod(filepath.Dir(path), 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 1000, 0); err != nil {
-		t.Skip(err)
+		lab.Skip(t, err)
 	}
 	_, err := ReadFile(path, true)
 	want := path + ": belongs to user 1000, and it names commands that root runs; after reviewing it: chown root " + path + "\n" +

@@ -3,13 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"pingover/internal/proc"
 )
@@ -97,18 +93,8 @@ func checkCommand(argv []string) error {
 	if !filepath.IsAbs(name) {
 		return fmt.Errorf("%q: must be an absolute path, because cron starts in another directory, or a name without a slash", name)
 	}
-	info, err := os.Stat(name)
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err
-	}
-	switch {
-	case err != nil:
+	if err := proc.Executable(name); err != nil {
 		return fileError{fmt.Errorf("%q: %v", name, err)}
-	case !info.Mode().IsRegular():
-		return fileError{fmt.Errorf("%q: not a regular file", name)}
-	}
-	if err := unix.Access(name, unix.X_OK); err != nil {
-		return fileError{fmt.Errorf("%q: not executable: %v", name, err)}
 	}
 	return nil
 }

@@ -7,17 +7,20 @@ import (
 	"io"
 	"io/fs"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/idna"
 	"golang.org/x/sys/unix"
 )
 
 func addMailTo(d *draft, text string) error {
-	address, err := d.parseMailbox(text)
+	address, err := parseMailbox(text)
 	if err != nil {
 		return err
 	}
@@ -29,21 +32,21 @@ func addMailTo(d *draft, text string) error {
 }
 
 func setMailFrom(d *draft, text string) error {
-	address, err := d.parseMailbox(text)
+	address, err := parseMailbox(text)
 	d.Mail.From = address
 	return err
 }
 
 // parseMailbox reads one address of RFC 5322, with or without a display name, which
 // may lack its quotes, or a bare local name.
-func (d *draft) parseMailbox(text string) (string, error) {
+func parseMailbox(text string) (string, error) {
 	switch {
 	case strings.ContainsAny(text, "\r\n"):
 		return "", errors.New("a mail address must not contain a line break")
 	case hasControl(text):
 		return "", errors.New("a mail address must not contain a control character")
-	case !strings.Contains(text, "@"):
-		text += "@" + d.mailDomain()
+	case localName.MatchString(text):
+		return text, nil
 	}
 	address, err := mail.ParseAddress(text)
 	if name, rest, ok := cutName(text); err != nil && ok {
@@ -60,10 +63,51 @@ func (d *draft) parseMailbox(text string) (string, error) {
 	if err != nil {
 		return "", errors.New("not a mail address, such as root or ops@example.com")
 	}
+	at := strings.LastIndexByte(address.Address, '@')
+	domain, err := asciiDomain(address.Address[at+1:])
+	if err != nil {
+		return "", err
+	}
+	address.Address = address.Address[:at+1] + domain
 	if address.Name == "" {
-		return address.Address, nil
+		return strings.Trim((&mail.Address{Address: address.Address}).String(), "<>"), nil
 	}
 	return address.String(), nil
+}
+
+// localName is a bare local name, which the MTA or notify completes: the
+// characters of RFC 5321 that mean nothing to a shell or in a header.
+var localName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$`)
+
+// asciiDomain is a domain in the form that every mail server takes. Address
+// literals stay.
+func asciiDomain(domain string) (string, error) {
+	if strings.HasPrefix(domain, "[") {
+		return domain, nil
+	}
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil || ascii == "" {
+		return "", fmt.Errorf("%q is no domain", domain)
+	}
+	return ascii, nil
+}
+
+func setMailHELO(d *draft, text string) error {
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		inner, _ = strings.CutSuffix(inner, "]")
+		v6, isV6 := strings.CutPrefix(inner, "IPv6:")
+		if a, err := netip.ParseAddr(v6); err != nil || a.Zone() != "" || isV6 != a.Is6() || !strings.HasSuffix(text, "]") {
+			return errors.New("not an address literal, such as [192.0.2.1] or [IPv6:2001:db8::1]")
+		}
+		d.Mail.HELO = text
+		return nil
+	}
+	name, err := asciiDomain(text)
+	if err != nil || !strings.Contains(name, ".") || !isHostName(name) {
+		return errors.New("not a full host name, such as standby.example.com; mail servers refuse a short one")
+	}
+	d.Mail.HELO = name
+	return nil
 }
 
 // cutName splits `Ops, Team <a@b>` before its address.
@@ -73,14 +117,6 @@ func cutName(text string) (name, rest string, ok bool) {
 		return "", "", false
 	}
 	return strings.Trim(text[:i], ` "`), text[i:], true
-}
-
-// mailDomain is the domain of local names.
-func (d *draft) mailDomain() string {
-	if isHostName(d.env.Hostname) {
-		return d.env.Hostname
-	}
-	return "localhost"
 }
 
 const viaForms = "sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
@@ -179,12 +215,9 @@ func checkCertificates(path string) error {
 	return nil
 }
 
-// completeMail fills in the password and the sender, and checks that password and
-// user come together.
+// completeMail finds the password, and checks that a password has a user and a
+// user a password.
 func (d *draft) completeMail() {
-	if d.Mail.From == "" {
-		d.Mail.From = "pingover@" + d.mailDomain()
-	}
 	switch {
 	case d.bad["mail-user"] || d.bad["mail-password-file"]:
 	case d.Mail.User == "" && d.Mail.Password != "":

@@ -93,9 +93,10 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 			Timeout:      30 * time.Second,
 		},
 		Mail: Mail{
-			To:           []string{"root@standby"},
+			To:           []string{"root"},
 			From:         "pingover@example.com",
 			Via:          Via{Scheme: "sendmail"},
+			HELO:         "standby.example.com",
 			User:         "pingover",
 			PasswordFile: dir + "/mail-password",
 			Password:     "secret",

@@ -195,7 +195,7 @@ func Settings() []Setting {
 			form: list(form{Argument: "ADDRESS", Range: "a mail address, or a local name such as root", set: addMailTo}),
 		},
 		{
-			Name: "mail-from", Group: groupMail, Derived: "pingover@HOSTNAME",
+			Name: "mail-from", Group: groupMail, Derived: "the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN",
 			Help: "sender of the mail",
 			form: form{Argument: "ADDRESS", Range: "a mail address, or a local name", set: setMailFrom},
 		},
@@ -203,6 +203,11 @@ func Settings() []Setting {
 			Name: "mail-via", Group: groupMail, Default: "sendmail",
 			Help: "how mail is sent",
 			form: form{Argument: "VIA", Range: viaForms, Values: []string{"sendmail"}, set: setMailVia, hide: hideCredentials},
+		},
+		{
+			Name: "mail-helo", Group: groupMail, Derived: "the full host name, else the address literal",
+			Help: "name of this machine in SMTP's HELO",
+			form: form{Argument: "NAME", Range: "a full host name, or [ADDRESS]", set: setMailHELO},
 		},
 		{
 			Name: "mail-user", Group: groupMail, Derived: "no login",

@@ -229,9 +229,9 @@ var wantStory = []string{
 	`^    0$`,
 	`^    standby# pingover history web$`,
 	`  web  took-over$`,
-	`^ *172\.16\.0\.2 does not answer, nor does anybody for 172\.16\.0\.1$`,
+	`^ *172\.16\.0\.2 does not reply, and 172 is not in use\.16\.0\.1$`,
 	`  web  released, manually$`,
-	`^ *172\.16\.0\.1 is released by hand$`,
+	`^ *172\.16\.0\.1 is released manually$`,
 	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
 }
 

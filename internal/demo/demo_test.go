@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/exit"
 	"pingover/internal/lab"
 	"pingover/internal/term"
 )
@@ -379,7 +380,7 @@ func TestNotAsTold(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := prepare(t, test.program)
-			s.ends(CodeWrong, test.want+"\n")
+			s.ends(exit.Internal, test.want+"\n")
 			if strings.Contains(s.stdout.String(), "happened as told") {
 				t.Errorf("it goes on:\n%s", &s.stdout)
 			}
@@ -440,7 +441,7 @@ func TestCannotRun(t *testing.T) {
 				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
-			s.ends(CodeCannot, test.want)
+			s.ends(exit.Unavailable, test.want)
 			if s.stdout.Len() > 0 {
 				t.Errorf("stdout: %s", &s.stdout)
 			}
@@ -519,7 +520,7 @@ func TestOutputThatCannotBeShownEndsTheDemo(t *testing.T) {
 	}
 	defer full.Close()
 	s.cmd.Stdout = full
-	s.ends(CodeWrong, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
+	s.ends(exit.Internal, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
 }
 
 // As demo | head does it. What others print ends with 0 then, too.

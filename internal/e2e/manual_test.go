@@ -220,8 +220,8 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		check := s.follow(s.Standby, set(swift, "--retry-wait", "3s")...)
 		check.until("waiting 3s")
-		e := s.plain(0, "; checks go on and switch nothing", "pause", "web")
-		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on and switch nothing\n$`).MatchString(e.stderr) {
+		e := s.plain(0, "; checks go on, nothing is switched", "pause", "web")
+		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on, nothing is switched\n$`).MatchString(e.stderr) {
 			t.Errorf("stderr: %s", e.stderr)
 		}
 		check.wait().want(t, state.Blocked).because(t, paused)

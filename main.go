@@ -1,7 +1,7 @@
 //go:build linux
 
-// Pingover is a poor man's cluster: it pings a primary and, when that is dead,
-// takes over its virtual IPs.
+// Pingover is a two-node failover tool: it pings a primary and takes over its
+// virtual IPs when the primary is confirmed down.
 package main
 
 import (
@@ -19,7 +19,10 @@ import (
 	"pingover/internal/cli"
 	"pingover/internal/config"
 	"pingover/internal/demo"
+	"pingover/internal/doctor"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/term"
 )
 
 // version is set for a release: go build -ldflags "-X main.version=v1.2.3".
@@ -27,22 +30,22 @@ var version string
 
 func main() {
 	machine := new(failover.Machine)
-	run(machine, machine.Check)
+	execute(machine, machine.Check)
 }
 
-// run obeys the command line of the process, whose exit code is the outcome.
-func run(machine *failover.Machine, check cli.Act) {
-	// A reader that goes away ends a takeover no more than it begins one: a
-	// write to it fails, and does not kill. An ignored signal would be passed
-	// on to the commands that are run, a caught one is not.
+// execute runs the command line of the process, and exits with its outcome.
+func execute(machine *failover.Machine, check cli.Act) {
+	// A write to a closed pipe must fail and not kill a takeover. An ignored
+	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx := untilSignal()
 	hostname, _ := os.Hostname() // without one, mail is from localhost
-	live := redraws(os.Stderr)
+	live := term.Redraws(os.Stderr, os.Getenv)
 	program := cli.Program{
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
-		Terminal: isTerminal(os.Stderr),
+		ASCII:    !term.UTF8(os.Getenv),
+		Terminal: term.IsTerminal(os.Stderr),
 		Live:     live,
 		Color:    live && colors(),
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
@@ -50,12 +53,12 @@ func run(machine *failover.Machine, check cli.Act) {
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
-		Examine:  failover.Examine,
+		Examine:  doctor.Run,
 		Demo:     showDemo,
 		File:     "/etc/pingover.yaml",
 	}
 	code := program.Run(ctx, os.Args[1:])
-	if code == cli.Interrupted {
+	if code == exit.Interrupted {
 		code = dieOf(context.Cause(ctx))
 	}
 	os.Exit(code)
@@ -66,10 +69,9 @@ type caught struct{ syscall.Signal }
 
 func (c caught) Error() string { return unix.SignalName(c.Signal) }
 
-// untilSignal is a context that the first signal ends. A second one by hand, a
-// while later, ends the process at once, as a kill does; a hangup may come twice
-// by itself. A signal that whoever started us had set to be ignored, as nohup
-// does, stays ignored.
+// untilSignal is a context that the first signal ends. A second one more than a
+// second later ends the process at once, as a kill does; a hangup may come twice
+// by itself. A signal that was ignored at the start, as nohup does, stays ignored.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -91,8 +93,8 @@ func untilSignal() context.Context {
 	return ctx
 }
 
-// dieOf ends the process by the signal that was caught. Process 1 of a
-// container survives that; it gets the exit code that a shell makes of it.
+// dieOf ends the process by the signal that was caught. Process 1 of a container
+// survives that; it exits with the code that a shell would show.
 func dieOf(cause error) int {
 	c, ok := errors.AsType[caught](cause)
 	if !ok {
@@ -105,18 +107,7 @@ func dieOf(cause error) int {
 	return 128 + int(c.Signal)
 }
 
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// redraws says whether a line on it can be drawn anew.
-func redraws(f *os.File) bool {
-	term := os.Getenv("TERM")
-	return isTerminal(f) && term != "" && term != "dumb"
-}
-
-// colors says whether colours are wanted (no-color.org).
+// colors reports whether colours are wanted (no-color.org).
 func colors() bool { return os.Getenv("NO_COLOR") == "" }
 
 // builtVersion is what the go command knows about this build.
@@ -128,12 +119,12 @@ func builtVersion() string {
 	return info.Main.Version
 }
 
-// showDemo shows this program on stdout.
+// showDemo runs the demo with this program.
 func showDemo(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	live := redraws(os.Stdout)
+	live := term.Redraws(os.Stdout, os.Getenv)
 	return demo.Run(ctx, demo.Options{Out: os.Stdout, Terminal: live, Color: live && colors(), Program: self})
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,16 +19,18 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	"pingover/internal/run"
 )
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", quickExit)
-	syscall.Umask(0o022) // root refuses what others could have written
+	os.Setenv("LC_ALL", "C.UTF-8") // of the arrows and dots that are expected
+	syscall.Umask(0o022)           // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
-		"pingover-asleep": func() { run(new(failover.Machine), sleep) },
-		"pingover-acting": func() { run(new(failover.Machine), act) },
-		"pingover-fluent": func() { run(new(failover.Machine), talk) },
+		"pingover-asleep": func() { execute(new(failover.Machine), sleep) },
+		"pingover-acting": func() { execute(new(failover.Machine), act) },
+		"pingover-fluent": func() { execute(new(failover.Machine), talk) },
 	})
 }
 
@@ -37,37 +38,25 @@ func TestMain(m *testing.M) {
 // a second at its end under -race.
 const quickExit = "atexit_sleep_ms=0"
 
-// tests are run where hosts and switches can be made: here as root, else once
-// more in namespaces of our own. Where that fails, the tests that need a lab
-// skip with the reason.
+// tests run as root on a host of a lab, where they may ping and where
+// /etc/pingover.yaml and /var/lib/pingover are not those of this machine. Where
+// there can be no lab, the scripts are skipped.
 type tests struct{ *testing.M }
 
 func (t tests) Run() int {
-	if inside, code, err := lab.Enter(); err == nil && !inside {
+	if inside, code, err := lab.EnterHost(); err == nil && !inside {
 		return code
 	}
-	defer removeBinary()
 	// Under nohup our children would ignore the hangup that a test sends them; a
 	// signal that is caught here is not ignored there.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	manyAtOnce()
 	return t.M.Run()
-}
-
-// manyAtOnce lets more scenes run at once than there are processors: they
-// mostly wait, as pingover does. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
-	}
 }
 
 // TestScripts runs the program itself. UPDATE=1 writes what it prints into the
 // scripts.
 func TestScripts(t *testing.T) {
+	lab.Needed(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -113,14 +102,14 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 
 // sleep is a check that waits for a signal.
 func sleep(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(run.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{}, context.Cause(ctx)
 }
 
 // act is a check that a signal meets while it acts.
 func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.Note{Text: "asleep"})
+	o.OnEvent(run.Note{Text: "asleep"})
 	<-ctx.Done()
 	return failover.Report{Outcome: "took-over", Code: 11, Reason: "it had begun"}, nil
 }
@@ -128,7 +117,7 @@ func act(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Re
 // talk is a check that has much to say, and takes over.
 func talk(_ context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
 	for range 10 {
-		o.OnEvent(failover.Note{Text: "still here"})
+		o.OnEvent(run.Note{Text: "still here"})
 	}
 	return failover.Report{Outcome: "took-over", Code: 11}, nil
 }
@@ -211,9 +200,6 @@ func TestAReaderThatGoesAwayDoesNotKillTheCheck(t *testing.T) {
 
 func TestEverySettingIsInTheReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
-	if os.IsNotExist(err) {
-		t.Skip("there is no README.md")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pingover/internal/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -429,17 +430,8 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 func needPing(t testing.TB) {
 	t.Helper()
 	if err := Permission(); err != nil {
-		skip(t, err)
+		lab.Skip(t, err)
 	}
-}
-
-// skip skips a test with the reason, or fails it where every test must run.
-func skip(t testing.TB, reason error) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 func TestPingLoopback(t *testing.T) {

@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"pingover/internal/lab"
 )
@@ -171,30 +174,10 @@ func on(t *testing.T, h *lab.Host, do task, sent func(seq int), wrapper ...strin
 	return got
 }
 
-var available = sync.OnceValue(lab.Available)
-
-// needLab makes a lab, or skips with the reason.
-func needLab(t *testing.T) *lab.Lab {
-	t.Helper()
-	if err := available(); err != nil {
-		skip(t, err)
-	}
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
-
 // pair makes a lab with a standby at .3 and a primary at .2.
 func pair(t *testing.T) (standby, primary *lab.Host) {
 	t.Helper()
-	l := needLab(t)
+	l := lab.ForTest(t)
 	standby, err := l.Add("standby", "172.16.0.3/16", "2001:db8::3/64")
 	if err != nil {
 		t.Fatal(err)
@@ -249,9 +232,58 @@ const (
 	// Root without the right to raw sockets, and its group allowed to ping.
 	noRaw     = "setpriv --bounding-set=-net_raw --inh-caps=-net_raw"
 	openRange = "echo 0 0 >/proc/sys/net/ipv4/ping_group_range\n"
-
-	dropOutput = `nft 'table inet t { chain c { type filter hook output priority 0; icmp type echo-request counter drop; icmpv6 type echo-request drop; }; }'`
 )
+
+// rejecting has the primary's firewall reject pings with that ICMP code.
+func rejecting(pings lab.Rule, kind uint32, code uint8) func(*testing.T, *lab.Host, *lab.Host) {
+	return func(t *testing.T, _, primary *lab.Host) {
+		if err := primary.Firewall(nftables.ChainHookInput, append(pings, &expr.Reject{Type: kind, Code: code})); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// forbidden has the standby's own firewall drop its pings, and count those of IPv4.
+func forbidden(t *testing.T, standby, _ *lab.Host) {
+	err := standby.Firewall(nftables.ChainHookOutput,
+		lab.Drop(lab.EchoRequest4(), lab.Rule{new(expr.Counter)}), lab.Drop(lab.EchoRequest6()))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// forbiddenPings is how many that were of IPv4.
+func forbiddenPings(t *testing.T, standby *lab.Host) (count uint64) {
+	t.Helper()
+	err := standby.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		chains, err := c.ListChains()
+		if err != nil {
+			return err
+		}
+		for _, chain := range chains {
+			rules, err := c.GetRules(chain.Table, chain)
+			if err != nil {
+				return err
+			}
+			for _, rule := range rules {
+				for _, e := range rule.Exprs {
+					if counter, ok := e.(*expr.Counter); ok {
+						count += counter.Packets
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return count
+}
 
 // up, down and unknown are the outcomes of a round of three pings.
 var (
@@ -307,31 +339,27 @@ func TestPingOnANetwork(t *testing.T) {
 		}, "", down},
 		{
 			"unknown: a firewall prohibits it",
-			func(t *testing.T, _, primary *lab.Host) {
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
-			},
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
 			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
 		},
 		{
 			"unknown: a firewall prohibits it, unprivileged",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
+				rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13)(t, standby, primary)
 			},
 			"172.16.0.2", "", nil, noRaw, unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
 		},
 		{
 			"unknown: a firewall prohibits it, IPv6",
-			func(t *testing.T, _, primary *lab.Host) {
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmpv6 type echo-request reject with icmpv6 admin-prohibited; }; }")
-			},
+			rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1),
 			"2001:db8::2", "", nil, "", unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
 		},
 		{
 			"unknown: a firewall prohibits it, IPv6, unprivileged",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmpv6 type echo-request reject with icmpv6 admin-prohibited; }; }")
+				rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1)(t, standby, primary)
 			},
 			"2001:db8::2", "", nil, noRaw, unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
 		},
@@ -339,30 +367,30 @@ func TestPingOnANetwork(t *testing.T) {
 			"unknown: a router has no route",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
-				must(t, primary, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 			},
 			"10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: network unreachable (ICMP type 3 code 0)"),
 		},
 		{
 			"down: a firewall rejects it as an unreachable port",
-			func(t *testing.T, _, primary *lab.Host) {
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp port-unreachable; }; }")
-			},
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 3),
 			"172.16.0.2", "", nil, "", down,
 		},
 		{
 			"up: refused at first, then there is a reply",
-			func(t *testing.T, _, primary *lab.Host) {
-				must(t, primary, "nft", "table inet t { chain c { type filter hook input priority 0; icmp type echo-request reject with icmp admin-prohibited; }; }")
-			},
-			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) { must(t, primary, "nft", "flush ruleset") }, "",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
+			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+				if err := primary.Firewall(nftables.ChainHookInput); err != nil {
+					t.Error(err)
+				}
+			}, "",
 			outcome{Verdict: "up", Sent: 2, Received: 1, Calls: calls{[]int{1, 2}, []int{2}}},
 		},
 		{
 			"down: a router reports an unreachable host",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
-				must(t, primary, "sh", "-ec", "sysctl -qw net.ipv4.ip_forward=1; ip route add unreachable 10.0.0.0/8")
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward; ip route add unreachable 10.0.0.0/8")
 			},
 			"10.0.0.1", "", nil, "", down,
 		},
@@ -404,17 +432,17 @@ func TestPingOnANetwork(t *testing.T) {
 		},
 		{
 			"unknown: our own firewall drops it",
-			shell(dropOutput), "172.16.0.2", "", nil, "",
+			forbidden, "172.16.0.2", "", nil, "",
 			unknown(0, "ping 172.16.0.2: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
 			"unknown: our own firewall drops it, IPv6",
-			shell(dropOutput), "2001:db8::2", "", nil, "",
+			forbidden, "2001:db8::2", "", nil, "",
 			unknown(0, "ping 2001:db8::2: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
 			"unknown: our own firewall drops it from the second ping on",
-			pingsFiltered, "172.16.0.2", "", shell(dropOutput), "",
+			pingsFiltered, "172.16.0.2", "", forbidden, "",
 			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
@@ -422,12 +450,15 @@ func TestPingOnANetwork(t *testing.T) {
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
 				pingsFiltered(t, standby, primary)
-			}, "172.16.0.2", "", shell(dropOutput), noRaw,
+			}, "172.16.0.2", "", forbidden, noRaw,
 			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
 			"down, not unknown: our own firewall drops it, IPv6, unprivileged, and the kernel does not report it",
-			shell(openRange + dropOutput), "2001:db8::2", "", nil, noRaw, down,
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				forbidden(t, standby, primary)
+			}, "2001:db8::2", "", nil, noRaw, down,
 		},
 		{
 			"unknown: the interface goes down in the middle",
@@ -567,9 +598,11 @@ func TestSourceIsUsed(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
 	must(t, standby, "sh", "-ec", "ip addr add 172.16.0.33/16 dev eth0; ip addr add 2001:db8::33/64 dev eth0")
-	must(t, primary, "nft", `table inet t { chain c { type filter hook input priority 0;
-		ip saddr != 172.16.0.33 icmp type echo-request drop
-		ip6 saddr != 2001:db8::33 icmpv6 type echo-request drop; }; }`)
+	err := primary.Firewall(nftables.ChainHookInput,
+		lab.Drop(lab.EchoRequest4(), lab.NotFrom(addr("172.16.0.33"))), lab.Drop(lab.EchoRequest6(), lab.NotFrom(addr("2001:db8::33"))))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ address, source, want string }{
 		{"172.16.0.2", "172.16.0.3", "down"},
 		{"172.16.0.2", "172.16.0.33", "up"},

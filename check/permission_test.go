@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"pingover/internal/lab"
 )
 
 func TestPermission(t *testing.T) {
@@ -19,7 +21,7 @@ func TestPermission(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h, err := needLab(t).Add("standby")
+			h, err := lab.ForTest(t).Add("standby")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -58,7 +58,7 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h, err := needLab(t).Add("standby")
+			h, err := lab.ForTest(t).Add("standby")
 			if err != nil {
 				t.Fatal(err)
 			}

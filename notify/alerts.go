@@ -8,47 +8,46 @@ import (
 	"pingover/state"
 )
 
-// mailedUnknown is the number of unknown checks in a row from which on they
-// are a trouble: one is soon over, and nobody should be woken for it.
-const mailedUnknown = 3
+// unknownInARow unknown checks fire an alert: a single one is no reason to wake
+// somebody.
+const unknownInARow = 3
 
-// Check is what Follow needs to know of how a check ended.
+// Check is how a check ended, as far as TrackAlerts needs it.
 type Check struct {
 	Outcome state.Outcome
 	Rule    int           // of the decision
-	Streaks state.Streaks // this check is counted already
+	Streaks state.Streaks // including this check
 	Now     time.Time
 }
 
-// Policy says when a trouble is over and when it is mailed again.
+// Policy says when an alert resolves and when it is mailed again.
 type Policy struct {
-	Rise   int           // good checks in a row that end a trouble
-	Remind time.Duration // between two letters about one trouble; 0: one letter
+	Rise   int           // good checks in a row that resolve an alert
+	Remind time.Duration // between two messages about a firing alert; 0: one message
 }
 
-// TrackAlerts says whether a check that ended like this is to be mailed, and why,
-// or why not. One letter goes out for each trouble, not for each run: a
-// trouble is an outcome by a rule, it lasts until the check has been good Rise
-// times in a row, and what comes and goes within is mailed once, then after
-// Remind. Changes (took-over, released) are no troubles: each is mailed.
+// TrackAlerts decides whether the end of a check is mailed, and returns why or
+// why not. One message is sent per alert, not per run: an alert is an outcome
+// by a rule, fires until Rise checks in a row were good, and is mailed once,
+// then after Remind. Changes (took-over, released) are no alerts: each is
+// mailed.
 //
-// After takes the place of troubles. Due is the one of after to mail about
-// now, or nil; whoever does so sets its MessageID if that is still empty.
-// Ended are those that are over: a letter about that is a reply to their
-// MessageID.
-func TrackAlerts(troubles []state.Alert, c Check, p Policy) (after []state.Alert, due *state.Alert, ended []state.Alert, why string) {
-	after = slices.Clone(troubles)
+// After replaces alerts. Due is the alert of after to mail now, or nil; the
+// caller sets its MessageID if that is still empty. Resolved are the alerts
+// that this check ends: the message about that is a reply to their MessageID.
+func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after []state.Alert, due *state.Alert, resolved []state.Alert, why string) {
+	after = slices.Clone(alerts)
 	switch {
 	case c.Outcome.Good() && len(after) == 0:
-		return nil, nil, nil, "no trouble"
+		return nil, nil, nil, "no alert"
 	case c.Outcome.Good() && c.Streaks.Good >= p.Rise:
-		return nil, nil, after, fmt.Sprintf("over: good check %d of %d", c.Streaks.Good, p.Rise)
+		return nil, nil, after, fmt.Sprintf("resolved: good check %d of %d", c.Streaks.Good, p.Rise)
 	case c.Outcome.Good():
-		return after, nil, nil, fmt.Sprintf("not over yet: good check %d of %d", c.Streaks.Good, p.Rise)
-	case !trouble(c.Outcome):
-		return after, nil, nil, fmt.Sprintf("%q is no trouble", c.Outcome)
-	case c.Outcome == state.Unknown && c.Streaks.Unknown < mailedUnknown:
-		return after, nil, nil, fmt.Sprintf("unknown check %d of %d before it is mailed", c.Streaks.Unknown, mailedUnknown)
+		return after, nil, nil, fmt.Sprintf("still firing: good check %d of %d", c.Streaks.Good, p.Rise)
+	case !canFire(c.Outcome):
+		return after, nil, nil, fmt.Sprintf("%q is no alert", c.Outcome)
+	case c.Outcome == state.Unknown && c.Streaks.Unknown < unknownInARow:
+		return after, nil, nil, fmt.Sprintf("unknown check %d of %d", c.Streaks.Unknown, unknownInARow)
 	}
 
 	i := slices.IndexFunc(after, func(t state.Alert) bool {
@@ -56,13 +55,13 @@ func TrackAlerts(troubles []state.Alert, c Check, p Policy) (after []state.Alert
 	})
 	if i < 0 {
 		after = append(after, state.Alert{Kind: string(c.Outcome), Rule: c.Rule, Since: c.Now, Mailed: c.Now})
-		return after, &after[len(after)-1], nil, "new trouble"
+		return after, &after[len(after)-1], nil, "new alert"
 	}
 
 	t := &after[i]
-	// The clock was set back: how long ago the letter went is not known. To
-	// take it as just sent costs one reminder's delay, neither a letter in
-	// each run nor silence until the clock is where it was.
+	// The clock was set back, so the age of the last message is unknown. Taken
+	// as just sent it costs the delay of one reminder; otherwise there would be
+	// a message in each run, or none until the clock has caught up.
 	if c.Now.Before(t.Mailed) {
 		t.Mailed = c.Now
 	}
@@ -77,8 +76,8 @@ func TrackAlerts(troubles []state.Alert, c Check, p Policy) (after []state.Alert
 	return after, t, nil, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
 }
 
-// trouble says whether the outcome is a bad state that may last.
-func trouble(o state.Outcome) bool {
+// canFire says whether the outcome is a bad state that may last.
+func canFire(o state.Outcome) bool {
 	switch o {
 	case state.Blocked, state.Down, state.Unserved, state.Unknown,
 		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed:

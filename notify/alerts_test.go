@@ -13,7 +13,7 @@ import (
 
 var daily = Policy{Rise: 3, Remind: 24 * time.Hour}
 
-func TestFollow(t *testing.T) {
+func TestTrackAlerts(t *testing.T) {
 	blocked := state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night, MessageID: "<1@standby1>"}
 	unserved := state.Alert{Kind: "unserved", Rule: 7, Since: night, Mailed: night, MessageID: "<2@standby1>"}
 	mailed := func(t state.Alert, at time.Time) state.Alert {
@@ -28,37 +28,37 @@ func TestFollow(t *testing.T) {
 		Why          string
 	}
 	tests := []struct {
-		name     string
-		troubles []state.Alert
-		check    Check
-		policy   Policy
-		want     answer
+		name   string
+		alerts []state.Alert
+		check  Check
+		policy Policy
+		want   answer
 	}{
-		{name: "nothing known: nothing is mailed", want: answer{Why: `"" is no trouble`}},
+		{name: "nothing known: nothing is mailed", want: answer{Why: `"" is no alert`}},
 		{
 			name:  "all is well",
 			check: Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 9}, Now: night},
-			want:  answer{Why: "no trouble"}, policy: daily,
+			want:  answer{Why: "no alert"}, policy: daily,
 		},
 		{
-			name:  "a new trouble is mailed at once",
+			name:  "a new alert is mailed at once",
 			check: Check{Outcome: state.Blocked, Rule: 11, Now: night}, policy: daily,
 			want: answer{
 				After: []state.Alert{{Kind: "blocked", Rule: 11, Since: night, Mailed: night}},
 				Due:   &state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
-				Why:   "new trouble",
+				Why:   "new alert",
 			},
 		},
 		{
-			name:     "the same trouble a minute later is not",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(time.Minute)}, policy: daily,
+			name:   "the same alert a minute later is not",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(time.Minute)}, policy: daily,
 			want: answer{After: []state.Alert{blocked}, Why: "mailed 1m0s ago, again after 24h0m0s"},
 		},
 		{
-			name:     "it is mailed again when it has lasted long",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(day)}, policy: daily,
+			name:   "it is mailed again when it has lasted long",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(day)}, policy: daily,
 			want: answer{
 				After: []state.Alert{mailed(blocked, night.Add(day))},
 				Due:   new(mailed(blocked, night.Add(day))),
@@ -66,48 +66,48 @@ func TestFollow(t *testing.T) {
 			},
 		},
 		{
-			name:     "unless nobody wants reminders",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(1000 * day)}, policy: Policy{Rise: 3},
+			name:   "unless there are no reminders",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(1000 * day)}, policy: Policy{Rise: 3},
 			want: answer{After: []state.Alert{blocked}, Why: "mailed before"},
 		},
 		{
-			name:     "the same outcome for another reason is another trouble",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.Blocked, Rule: 13, Now: night.Add(time.Minute)}, policy: daily,
+			name:   "the same outcome for another reason is another alert",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.Blocked, Rule: 13, Now: night.Add(time.Minute)}, policy: daily,
 			want: answer{
 				After: []state.Alert{blocked, {Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)}},
 				Due:   &state.Alert{Kind: "blocked", Rule: 13, Since: night.Add(time.Minute), Mailed: night.Add(time.Minute)},
-				Why:   "new trouble",
+				Why:   "new alert",
 			},
 		},
 		{
-			name:     "one good check does not end it",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night.Add(time.Minute)}, policy: daily,
-			want: answer{After: []state.Alert{blocked}, Why: "not over yet: good check 1 of 3"},
+			name:   "one good check does not resolve it",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night.Add(time.Minute)}, policy: daily,
+			want: answer{After: []state.Alert{blocked}, Why: "still firing: good check 1 of 3"},
 		},
 		{
-			name:     "three end all of them",
-			troubles: []state.Alert{blocked, unserved},
-			check:    Check{Outcome: state.Holding, Rule: 6, Streaks: state.Streaks{Good: 3}, Now: night.Add(time.Hour)}, policy: daily,
-			want: answer{Ended: []state.Alert{blocked, unserved}, Why: "over: good check 3 of 3"},
+			name:   "three resolve all of them",
+			alerts: []state.Alert{blocked, unserved},
+			check:  Check{Outcome: state.Holding, Rule: 6, Streaks: state.Streaks{Good: 3}, Now: night.Add(time.Hour)}, policy: daily,
+			want: answer{Ended: []state.Alert{blocked, unserved}, Why: "resolved: good check 3 of 3"},
 		},
 		{
-			name:     "a takeover neither is a trouble nor ends one",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.TookOver, Rule: 14, Streaks: state.Streaks{Good: 3}, Now: night}, policy: daily,
-			want: answer{After: []state.Alert{blocked}, Why: `"took-over" is no trouble`},
+			name:   "a takeover is no alert and resolves none",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.TookOver, Rule: 14, Streaks: state.Streaks{Good: 3}, Now: night}, policy: daily,
+			want: answer{After: []state.Alert{blocked}, Why: `"took-over" is no alert`},
 		},
 		{
-			name:  "another standby that serves is no trouble",
+			name:  "another standby that serves is no alert",
 			check: Check{Outcome: state.Elsewhere, Rule: 12, Now: night}, policy: daily,
-			want: answer{Why: `"elsewhere" is no trouble`},
+			want: answer{Why: `"elsewhere" is no alert`},
 		},
 		{
-			name:  "two checks that could not be made wake nobody",
+			name:  "two unknown checks are not mailed",
 			check: Check{Outcome: state.Unknown, Rule: 8, Streaks: state.Streaks{Unknown: 2}, Now: night}, policy: daily,
-			want: answer{Why: "unknown check 2 of 3 before it is mailed"},
+			want: answer{Why: "unknown check 2 of 3"},
 		},
 		{
 			name:  "the third is mailed",
@@ -115,22 +115,22 @@ func TestFollow(t *testing.T) {
 			want: answer{
 				After: []state.Alert{{Kind: "unknown", Rule: 8, Since: night, Mailed: night}},
 				Due:   &state.Alert{Kind: "unknown", Rule: 8, Since: night, Mailed: night},
-				Why:   "new trouble",
+				Why:   "new alert",
 			},
 		},
 		{
-			name:     "a clock that was set back mails nothing at once",
-			troubles: []state.Alert{blocked},
-			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-1000 * day)}, policy: daily,
+			name:   "a clock that was set back mails nothing at once",
+			alerts: []state.Alert{blocked},
+			check:  Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-1000 * day)}, policy: daily,
 			want: answer{
 				After: []state.Alert{mailed(blocked, night.Add(-1000*day))},
 				Why:   "mailed 0s ago, again after 24h0m0s",
 			},
 		},
 		{
-			name:     "and reminds after the usual time",
-			troubles: []state.Alert{mailed(blocked, night.Add(-1000*day))},
-			check:    Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-999 * day)}, policy: daily,
+			name:   "and reminds after the usual time",
+			alerts: []state.Alert{mailed(blocked, night.Add(-1000*day))},
+			check:  Check{Outcome: state.Blocked, Rule: 11, Now: night.Add(-999 * day)}, policy: daily,
 			want: answer{
 				After: []state.Alert{mailed(blocked, night.Add(-999*day))},
 				Due:   new(mailed(blocked, night.Add(-999*day))),
@@ -140,35 +140,35 @@ func TestFollow(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			before := fmt.Sprint(tt.troubles)
+			before := fmt.Sprint(tt.alerts)
 			var got answer
-			got.After, got.Due, got.Ended, got.Why = TrackAlerts(tt.troubles, tt.check, tt.policy)
+			got.After, got.Due, got.Ended, got.Why = TrackAlerts(tt.alerts, tt.check, tt.policy)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if now := fmt.Sprint(tt.troubles); now != before {
-				t.Errorf("the troubles handed in were changed from %s to %s", before, now)
+			if now := fmt.Sprint(tt.alerts); now != before {
+				t.Errorf("the alerts handed in were changed from %s to %s", before, now)
 			}
 		})
 	}
 }
 
-func TestWhoeverMailsWritesTheMessageIDIntoTheRecord(t *testing.T) {
+func TestTheMessageIDOfADueAlertGoesIntoTheRecord(t *testing.T) {
 	after, due, _, _ := TrackAlerts(nil, Check{Outcome: state.Down, Rule: 9, Now: night}, daily)
 	due.MessageID = "<1@standby1>"
 	want := []state.Alert{{Kind: "down", Rule: 9, Since: night, Mailed: night, MessageID: "<1@standby1>"}}
 	if diff := cmp.Diff(want, after); diff != "" {
-		t.Errorf("troubles (-want +got):\n%s", diff)
+		t.Errorf("alerts (-want +got):\n%s", diff)
 	}
 }
 
-// story runs checks one after the other, as runs of the program do.
+// story runs one check after the other.
 type story struct {
-	troubles []state.Alert
-	streaks  state.Streaks
-	policy   Policy
-	mailed   map[string]int // letters by kind and rule
-	ended    int
+	alerts  []state.Alert
+	streaks state.Streaks
+	policy  Policy
+	mailed  map[string]int // messages by kind and rule
+	ended   int
 }
 
 func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Alert, ended []state.Alert) {
@@ -179,7 +179,7 @@ func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Aler
 	}
 	count(&s.streaks.Good, o.Good())
 	count(&s.streaks.Unknown, o == state.Unknown)
-	s.troubles, due, ended, _ = TrackAlerts(s.troubles, Check{o, rule, s.streaks, now}, s.policy)
+	s.alerts, due, ended, _ = TrackAlerts(s.alerts, Check{o, rule, s.streaks, now}, s.policy)
 	if due != nil {
 		if s.mailed == nil {
 			s.mailed = map[string]int{}
@@ -190,15 +190,15 @@ func (s *story) check(o state.Outcome, rule int, now time.Time) (due *state.Aler
 	return due, ended
 }
 
-func (s *story) letters() (n int) {
+func (s *story) messages() (n int) {
 	for _, of := range s.mailed {
 		n += of
 	}
 	return n
 }
 
-func TestAPrimaryThatComesAndGoesForAnHourIsMailedThreeTimesAtMost(t *testing.T) {
-	// What such a primary looks like from minute to minute.
+func TestAFlappingPrimaryIsMailedThreeTimesAnHourAtMost(t *testing.T) {
+	// The outcomes of such a primary, minute by minute.
 	looks := []struct {
 		outcome state.Outcome
 		rule    int
@@ -209,13 +209,13 @@ func TestAPrimaryThatComesAndGoesForAnHourIsMailedThreeTimesAtMost(t *testing.T)
 		s := story{policy: daily}
 		for minute := range 60 {
 			look := looks[rapid.IntRange(0, len(looks)-1).Draw(t, "look")]
-			if s.streaks.Good == daily.Rise-1 || s.streaks.Unknown == mailedUnknown-1 {
+			if s.streaks.Good == daily.Rise-1 || s.streaks.Unknown == unknownInARow-1 {
 				look = looks[1] // it comes and goes, and does not stay
 			}
 			s.check(look.outcome, look.rule, night.Add(time.Duration(minute)*time.Minute))
 		}
-		if s.letters() > 3 {
-			t.Errorf("%d letters in an hour: %v", s.letters(), s.mailed)
+		if s.messages() > 3 {
+			t.Errorf("%d messages in an hour: %v", s.messages(), s.mailed)
 		}
 	})
 
@@ -229,7 +229,7 @@ func TestAPrimaryThatComesAndGoesForAnHourIsMailedThreeTimesAtMost(t *testing.T)
 		}
 	}
 	if want := (map[string]int{"blocked13": 1, "unserved7": 1}); !cmp.Equal(want, s.mailed) {
-		t.Errorf("letters %v, want %v", s.mailed, want)
+		t.Errorf("messages %v, want %v", s.mailed, want)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestEverySequenceOfFiveChecks(t *testing.T) {
 	}
 	for n := range total {
 		s := story{policy: Policy{Rise: 2, Remind: time.Hour}}
-		open := map[string]bool{} // troubles that somebody was told of, and not of their end
+		open := map[string]bool{} // alerts that were mailed and have not resolved
 		var path []state.Outcome
 		for i, left := 0, n; i < length; i, left = i+1, left/len(alphabet) {
 			look := alphabet[left%len(alphabet)]
@@ -263,7 +263,7 @@ func TestEverySequenceOfFiveChecks(t *testing.T) {
 			due, ended := s.check(look.outcome, look.rule, night.Add(time.Duration(i)*time.Minute))
 
 			key := fmt.Sprint(look.outcome, look.rule)
-			bad := trouble(look.outcome) && (look.outcome != state.Unknown || s.streaks.Unknown >= 3)
+			bad := canFire(look.outcome) && (look.outcome != state.Unknown || s.streaks.Unknown >= 3)
 			if want := bad && !open[key]; (due != nil) != want {
 				t.Fatalf("%v: the last was mailed: %v, want %v", path, due != nil, want)
 			}
@@ -271,19 +271,19 @@ func TestEverySequenceOfFiveChecks(t *testing.T) {
 				open[key] = true
 			}
 			if want := s.streaks.Good >= 2; (len(ended) > 0) != (want && len(open) > 0) || want && len(ended) != len(open) {
-				t.Fatalf("%v: %d troubles ended, %d were open", path, len(ended), len(open))
+				t.Fatalf("%v: %d alerts resolved, %d were firing", path, len(ended), len(open))
 			}
 			if len(ended) > 0 {
 				clear(open)
 			}
-			if len(s.troubles) != len(open) {
-				t.Fatalf("%v: %d troubles, want %d", path, len(s.troubles), len(open))
+			if len(s.alerts) != len(open) {
+				t.Fatalf("%v: %d alerts, want %d", path, len(s.alerts), len(open))
 			}
 		}
 	}
 }
 
-func TestAClockThatIsSetNeitherStormsNorSilences(t *testing.T) {
+func TestAClockThatIsSetCausesNoStormAndNoSilence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := story{policy: Policy{Rise: 3, Remind: time.Hour}}
 		now, forward := night, time.Duration(0)
@@ -297,17 +297,17 @@ func TestAClockThatIsSetNeitherStormsNorSilences(t *testing.T) {
 			forward += max(step, 0)
 			s.check(state.Down, 9, now)
 		}
-		if most := 1 + int(forward/time.Hour); s.letters() > most {
-			t.Fatalf("%d letters while the clock went forward by %v", s.letters(), forward)
+		if most := 1 + int(forward/time.Hour); s.messages() > most {
+			t.Fatalf("%d messages while the clock went forward by %v", s.messages(), forward)
 		}
 
-		// From now on it runs as it should: within one Remind a letter goes.
-		before := s.letters()
+		// From now on the clock is right: within one Remind a message is sent.
+		before := s.messages()
 		for range 61 {
 			now = now.Add(time.Minute)
 			s.check(state.Down, 9, now)
 		}
-		if s.letters() == before {
+		if s.messages() == before {
 			t.Fatal("silence after the clock was set")
 		}
 	})

@@ -16,27 +16,27 @@ import (
 	"pingover/state"
 )
 
-// TestConnection goes the way of a letter as far as that goes without one: it finds
-// sendmail, or talks to the server until that would take a letter. It returns
-// what it found, in words, and never lasts longer than Timeout.
+// TestConnection does all that a delivery does but the message: it finds
+// sendmail, or opens an SMTP session. It returns what it found, in words, and
+// never takes longer than Timeout.
 func (s Server) TestConnection(ctx context.Context) (how string, err error) {
 	if s.Via.Scheme == "sendmail" {
 		return s.findSendmail()
 	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	talk := &conversation{Server: s}
-	defer talk.quit()
-	if err := talk.connect(ctx); err != nil {
+	session := &smtpSession{Server: s}
+	defer session.quit()
+	if err := session.connect(ctx); err != nil {
 		if ctx.Err() != nil {
-			err = whyOver(ctx)
+			err = whyEnded(ctx)
 		}
-		return "", errors.New(oneLine(err.Error(), maxError))
+		return "", errors.New(oneLine(err.Error(), maxError) + s.Via.hint())
 	}
-	return talk.terms(), nil
+	return session.terms(), nil
 }
 
-// findSendmail is the program that letters would be handed to.
+// findSendmail is the program that would get the message.
 func (s Server) findSendmail() (string, error) {
 	path, err := proc.Find(cmp.Or(s.Via.Path, "sendmail"))
 	if err != nil {
@@ -55,30 +55,29 @@ func (s Server) findSendmail() (string, error) {
 	return path, nil
 }
 
-// terms are on what terms the server would take a letter.
-func (c *conversation) terms() string {
-	terms := []string{"the server answers"}
-	if secrecy, ok := c.client.TLSConnectionState(); ok {
-		terms = append(terms, tls.VersionName(secrecy.Version))
+// terms describes the open session.
+func (s *smtpSession) terms() string {
+	terms := []string{"the server replies"}
+	if state, ok := s.client.TLSConnectionState(); ok {
+		terms = append(terms, tls.VersionName(state.Version))
 	} else {
 		terms = append(terms, "no TLS")
 	}
-	if c.User != "" {
-		terms = append(terms, fmt.Sprintf("logged in as %q", c.User))
+	if s.User != "" {
+		terms = append(terms, fmt.Sprintf("logged in as %q", s.User))
 	}
 	return strings.Join(terms, ", ")
 }
 
-// TestMessage is a letter that only says that letters arrive, with the Message-ID
-// <id@Hostname>.
+// TestMessage is a message that only says that messages arrive, with the
+// Message-ID <id@Hostname>.
 func TestMessage(c Cluster, id string, at time.Time) state.Message {
 	var p page
-	p.paragraph(fmt.Sprintf("This is a test: pingover doctor --send-mail was typed on %s. Letters about the cluster %s reach you.",
-		c.Hostname, c.Name))
-	p.paragraph("Nothing has happened, and nothing is to be done.")
+	p.paragraph(fmt.Sprintf("This is a test, sent by pingover doctor on %s. Messages about the cluster %s reach you.", c.Hostname, c.Name))
+	p.paragraph("Nothing has happened, and there is nothing to do.")
 	return state.Message{
 		MessageID: messageID(id, c.Hostname), Time: at, To: c.To,
-		Subject: fmt.Sprintf("%s: a test from pingover on %s", c.Name, c.Hostname),
-		Body:    p.String(),
+		Subject: tagged(c, "test message from "+c.Hostname),
+		Body:    p.String(), Cluster: c.Name,
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"pingover/state"
 )
 
-func TestGreetingAServerSendsNoLetter(t *testing.T) {
+func TestTestConnectionSendsNoMessage(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ours")
 	tests := []struct {
@@ -27,11 +27,11 @@ func TestGreetingAServerSendsNoLetter(t *testing.T) {
 		want     string
 		problem  string
 	}{
-		{name: "in plain", scheme: "smtp", want: "the server answers, no TLS"},
-		{name: "STARTTLS where it is offered", scheme: "smtp", secure: true, want: "the server answers, TLS 1.3"},
-		{name: "TLS from the start", scheme: "smtps", secure: true, implicit: true, want: "the server answers, TLS 1.3"},
-		{name: "with a login", scheme: "smtp+starttls", secure: true, ways: []string{"PLAIN"}, password: "s3cret", want: `the server answers, TLS 1.3, logged in as "ops"`},
-		{name: "with a wrong password", scheme: "smtp+starttls", secure: true, ways: []string{"PLAIN"}, password: "wrong", problem: `login as "ops" by PLAIN: 454`},
+		{name: "in plain", scheme: "smtp", want: "the server replies, no TLS"},
+		{name: "STARTTLS where it is offered", scheme: "smtp", secure: true, want: "the server replies, TLS 1.3"},
+		{name: "TLS from the start", scheme: "smtps", secure: true, implicit: true, want: "the server replies, TLS 1.3"},
+		{name: "with a login", scheme: "smtp+starttls", secure: true, ways: []string{"PLAIN"}, password: "s3cret", want: `the server replies, TLS 1.3, logged in as "ops"`},
+		{name: "with a wrong password", scheme: "smtp+starttls", secure: true, ways: []string{"PLAIN"}, password: "wrong", problem: `SMTP AUTH failed: 454`},
 		{name: "no STARTTLS", scheme: "smtp+starttls", problem: "the server offers no STARTTLS, without which neither mail nor password is sent"},
 	}
 	for _, test := range tests {
@@ -59,7 +59,7 @@ func TestGreetingAServerSendsNoLetter(t *testing.T) {
 	}
 }
 
-func TestGreetingWhoIsNotThere(t *testing.T) {
+func TestTestConnectionToAClosedPort(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
 	ln.Close()
@@ -69,7 +69,7 @@ func TestGreetingWhoIsNotThere(t *testing.T) {
 	}
 }
 
-func TestGreetingAServerThatSaysNothingEnds(t *testing.T) {
+func TestTestConnectionToASilentServerEnds(t *testing.T) {
 	t.Parallel()
 	ln := rude(t, func(w *wire) { w.fall() })
 	s := server(ln, "smtp")
@@ -80,7 +80,7 @@ func TestGreetingAServerThatSaysNothingEnds(t *testing.T) {
 	}
 }
 
-func TestGreetingSendmailFindsIt(t *testing.T) {
+func TestTestConnectionFindsSendmail(t *testing.T) {
 	dir := fake(t, "touch ran")
 	s := server(nil, "sendmail")
 	if how, err := s.TestConnection(t.Context()); err != nil || how != filepath.Join(dir, "sendmail") {
@@ -104,9 +104,9 @@ func TestGreetingSendmailFindsIt(t *testing.T) {
 	}
 }
 
-func TestPostTellsWhatTheServerSaid(t *testing.T) {
+func TestSendTestReturnsTheReplyOfTheServer(t *testing.T) {
 	t.Parallel()
-	box, ln := &mailbox{Refuse: map[string]error{"gone@example.org": &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody of that name"}}}, listen(t)
+	box, ln := &mailbox{Refuse: map[string]error{"gone@example.org": &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}}}, listen(t)
 	box.serve(t, ln, nil, false)
 	s := server(ln, "smtp")
 	l := TestMessage(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC))
@@ -118,12 +118,12 @@ func TestPostTellsWhatTheServerSaid(t *testing.T) {
 		t.Errorf("delivered (-want +got):\n%s", diff)
 	}
 	_, err = s.SendTest(t.Context(), l, "gone@example.org")
-	if want := "mail to gone@example.org via " + s.Via.String() + ": 550 5.1.1 nobody of that name"; err == nil || err.Error() != want {
+	if want := "mail to gone@example.org via " + s.Via.String() + ": 550 5.1.1 no such user"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
 
-func TestPostTellsWhatSendmailSaid(t *testing.T) {
+func TestSendTestReturnsTheOutputOfSendmail(t *testing.T) {
 	fake(t, "cat >/dev/null; echo queued as 7")
 	said, err := server(nil, "sendmail").SendTest(t.Context(), numbered(1, "a@example.org"), "a@example.org")
 	if err != nil || said != "queued as 7" {
@@ -131,7 +131,7 @@ func TestPostTellsWhatSendmailSaid(t *testing.T) {
 	}
 }
 
-func TestPostToAServerThatSaysNothingEnds(t *testing.T) {
+func TestSendTestToASilentServerEnds(t *testing.T) {
 	t.Parallel()
 	ln := rude(t, func(w *wire) { w.fall() })
 	s := server(ln, "smtp")
@@ -142,15 +142,15 @@ func TestPostToAServerThatSaysNothingEnds(t *testing.T) {
 	}
 }
 
-func TestTrialLetter(t *testing.T) {
+func TestTestMessage(t *testing.T) {
 	at := time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC)
 	got := TestMessage(Cluster{Name: "web", Hostname: "standby1", To: []string{"a@example.org"}}, "event", at)
 	want := state.Message{
-		MessageID: "<event@standby1>", Time: at, To: []string{"a@example.org"}, Subject: "web: a test from pingover on standby1",
-		Body: `This is a test: pingover doctor --send-mail was typed on standby1. Letters
-about the cluster web reach you.
+		MessageID: "<event@standby1>", Time: at, To: []string{"a@example.org"}, Subject: "[pingover] web: test message from standby1", Cluster: "web",
+		Body: `This is a test, sent by pingover doctor on standby1. Messages about the
+cluster web reach you.
 
-Nothing has happened, and nothing is to be done.
+Nothing has happened, and there is nothing to do.
 `,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

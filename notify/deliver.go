@@ -23,7 +23,7 @@ const defaultTimeout = 15 * time.Second
 // Via is the way mail leaves this machine.
 type Via struct {
 	Scheme string // sendmail, smtp, smtp+starttls, smtps
-	Path   string // of sendmail; "": found
+	Path   string // of sendmail; "": found on PATH
 	Host   string
 	Port   int
 }
@@ -38,66 +38,84 @@ func (v Via) String() string {
 	return v.Scheme
 }
 
-// Server is how mail leaves this machine, and as whose.
-type Server struct {
-	Via      Via
-	From     string
-	User     string // "": no login
-	Password string
-	Roots    *x509.CertPool // that certificates lead to; nil: the system's
-	Timeout  time.Duration  // for all mail of one Deliver; 0: 15 s
-	Hostname string         // of this machine, for the greeting
+// hint names the scheme of the well-known port where it is another (RFC 8314).
+func (v Via) hint() string {
+	right := ""
+	switch {
+	case v.Port == 465 && v.Scheme != "smtps":
+		right = "smtps"
+	case v.Port == 587 && v.Scheme == "smtps":
+		right = "smtp+starttls"
+	case v.Port == 25 && v.Scheme == "smtps":
+		right = "smtp"
+	default:
+		return ""
+	}
+	return fmt.Sprintf(" (port %d is that of %s://%s)", v.Port, right, v.Host)
 }
 
-// What a failure means for the letters that still wait; any other error is
+// Server is how mail leaves this machine, and its sender.
+type Server struct {
+	Via      Via
+	From     string // "": the MTA's default for sendmail; User or pingover@FQDN for SMTP
+	User     string // "": no login
+	Password string
+	Roots    *x509.CertPool // nil: the system's
+	Timeout  time.Duration  // for all mail of one Deliver; 0: 15 s
+	Hostname string         // of this machine
+	HELO     string         // "": the FQDN, else the socket's address literal
+	lookup   lookupName     // of the FQDN; nil: the system's resolver
+}
+
+// What a failure means for the messages that are left; any other error is
 // about the one message only.
 type (
-	unreachable struct{ error } // there is nobody to hand them to: all wait
-	refused     struct{ error } // this recipient is not taken now: theirs wait
+	unreachable struct{ error } // no MTA or server: all wait
+	refused     struct{ error } // this recipient is rejected: theirs wait
 )
 
 func (r refused) Unwrap() error { return r.error }
 
-// Deliver hands over the letters of the outbox, the newest (last) first, one
-// message to each recipient, and returns those that are left, to be tried
-// again by a later run under the same Message-ID. The error says why something
-// is left. It never lasts longer than Timeout.
+// Deliver hands over the messages of the outbox, the newest (last) first, one
+// message to each recipient, and returns those that are left, for a later run
+// to try again under the same Message-ID. The error says why something is left.
+// It never takes longer than Timeout.
 //
-// A recipient who is refused for good (5xx) is owed the letter like any other:
-// the refusal may be the server's mistake, and a letter about a failover is
-// worth another try. It costs the others nothing, for in one run a refused
-// recipient is asked for only once, and the outbox is bounded.
+// A message to a recipient who was rejected for good (5xx) stays too: the
+// rejection may be the server's mistake, and a message about a failover is
+// worth another try. It does not affect the others, for a rejected recipient is
+// tried once in a run, and the outbox is bounded.
 func (s Server) Deliver(ctx context.Context, outbox []state.Message) (left []state.Message, err error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	send, end := s.way()
+	send, end := s.transport()
 	defer end()
 
 	var problems []string
 	allWait := false
 	waits := map[string]bool{}
-	for _, l := range slices.Backward(outbox) {
-		var owed []string
-		for _, to := range l.To {
+	for _, m := range slices.Backward(outbox) {
+		var pending []string
+		for _, to := range m.To {
 			if allWait || waits[to] {
-				owed = append(owed, to)
+				pending = append(pending, to)
 				continue
 			}
-			_, err := send(ctx, l, to)
+			_, err := send(ctx, m, to)
 			if err == nil {
 				continue
 			}
-			owed = append(owed, to)
+			pending = append(pending, to)
 			if ctx.Err() != nil {
-				err = unreachable{whyOver(ctx)}
+				err = unreachable{whyEnded(ctx)}
 			}
 			allWait = errors.As(err, new(unreachable))
 			waits[to] = errors.As(err, new(refused))
 			problems = append(problems, s.problem(to, err))
 		}
-		if len(owed) > 0 {
-			l.To = owed
-			left = append(left, l)
+		if len(pending) > 0 {
+			m.To = pending
+			left = append(left, m)
 		}
 	}
 	slices.Reverse(left)
@@ -108,69 +126,73 @@ func (s Server) Deliver(ctx context.Context, outbox []state.Message) (left []sta
 	return left, err
 }
 
-// SendTest hands over one letter to one recipient now, and returns what whoever
-// took it said to that. It never lasts longer than Timeout.
-func (s Server) SendTest(ctx context.Context, l state.Message, to string) (said string, err error) {
+// SendTest hands over one message to one recipient now, and returns the reply
+// of the MTA or server. It never takes longer than Timeout.
+func (s Server) SendTest(ctx context.Context, m state.Message, to string) (reply string, err error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	send, end := s.way()
+	send, end := s.transport()
 	defer end()
-	said, err = send(ctx, l, to)
+	reply, err = send(ctx, m, to)
 	if err != nil && ctx.Err() != nil {
-		err = whyOver(ctx)
+		err = unreachable{whyEnded(ctx)}
 	}
 	if err != nil {
 		return "", errors.New(s.problem(to, err))
 	}
-	return oneLine(said, maxError), nil
+	return oneLine(reply, maxError), nil
 }
 
 // limit is ctx for all mail of one run.
 func (s Server) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	timeout := cmp.Or(s.Timeout, defaultTimeout)
-	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s", timeout))
+	return context.WithTimeoutCause(ctx, s.timeout(), fmt.Errorf("not done within %s", s.timeout()))
 }
 
-// way is how one message after the other is handed over; end has to be called
-// after the last.
-func (s Server) way() (send func(context.Context, state.Message, string) (said string, err error), end func()) {
+func (s Server) timeout() time.Duration { return cmp.Or(s.Timeout, defaultTimeout) }
+
+// transport sends one message after the other; end must be called after the
+// last.
+func (s Server) transport() (send func(context.Context, state.Message, string) (reply string, err error), end func()) {
 	if s.Via.Scheme == "sendmail" {
 		return s.sendmail, func() {}
 	}
-	talk := &conversation{Server: s}
-	return talk.send, talk.quit
+	session := &smtpSession{Server: s}
+	return session.send, session.quit
 }
 
 func (s Server) problem(to string, err error) string {
-	return fmt.Sprintf("mail to %s via %s: %s", to, s.Via, oneLine(err.Error(), maxError))
+	text := oneLine(err.Error(), maxError)
+	if errors.As(err, new(unreachable)) {
+		text += s.Via.hint()
+	}
+	return fmt.Sprintf("mail to %s via %s: %s", to, s.Via, text)
 }
 
-// whyOver says why the time for mail is over.
-func whyOver(ctx context.Context) error {
+// whyEnded says why there is no more time for mail.
+func whyEnded(ctx context.Context) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return errors.New("interrupted")
 }
 
-// message is the letter as one recipient gets it.
-func (s Server) message(l state.Message, to string) (*mail.Msg, error) {
-	m := mail.NewMsg(mail.WithNoDefaultUserAgent())
-	if err := m.From(s.From); err != nil {
-		return nil, fmt.Errorf("from %q: %s", s.From, err)
+// message is the mail to one recipient, but for its two addresses.
+func message(m state.Message) *mail.Msg {
+	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
+	msg.Subject(m.Subject)
+	msg.SetDateWithValue(m.Time)
+	msg.SetGenHeader(mail.HeaderMessageID, m.MessageID)
+	if m.InReplyTo != "" {
+		msg.SetGenHeader(mail.HeaderInReplyTo, m.InReplyTo)
+		msg.SetGenHeader(mail.HeaderReferences, m.InReplyTo)
 	}
-	if err := m.To(to); err != nil {
-		return nil, refused{fmt.Errorf("%q is no mail address", to)}
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no vacation notice in reply
+	if m.Cluster != "" {
+		msg.SetGenHeader("X-Pingover-Cluster", m.Cluster)
 	}
-	m.Subject(l.Subject)
-	m.SetDateWithValue(l.Time)
-	m.SetGenHeader(mail.HeaderMessageID, l.MessageID)
-	if l.InReplyTo != "" {
-		m.SetGenHeader(mail.HeaderInReplyTo, l.InReplyTo)
-		m.SetGenHeader(mail.HeaderReferences, l.InReplyTo)
+	if m.Outcome != "" {
+		msg.SetGenHeader("X-Pingover-Outcome", m.Outcome)
 	}
-	// RFC 3834: no vacation notice is to answer this.
-	m.SetGenHeader("Auto-Submitted", "auto-generated")
-	m.SetBodyString(mail.TypeTextPlain, l.Body)
-	return m, nil
+	msg.SetBodyString(mail.TypeTextPlain, m.Body)
+	return msg
 }

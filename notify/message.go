@@ -1,5 +1,5 @@
-// Package notify tells the operator: what a letter says, whether one is due,
-// which are still owed, and how they leave this machine.
+// Package notify tells the operator: which notifications are due, the text of
+// the message, the outbox, and its delivery by sendmail or SMTP.
 package notify
 
 import (
@@ -15,111 +15,136 @@ import (
 	"pingover/state"
 )
 
-// Kind is what a piece of news is about. Where a check's outcome is news, it
-// has the outcome's word.
+// Kind is what a notification is about. Where it is a check's outcome, it has
+// the outcome's word.
 type Kind string
 
-// The kinds of news.
+// The kinds of notifications.
 const (
 	TookOver       Kind = "took-over"
 	TakeoverFailed Kind = "takeover-failed"
 	Released       Kind = "released"
 	ReleaseFailed  Kind = "release-failed"
 	Blocked        Kind = "blocked"
+	Elsewhere      Kind = "elsewhere"
 	Down           Kind = "down"
 	Unserved       Kind = "unserved"
 	Unknown        Kind = "unknown"
 	StateFailed    Kind = "state-failed"
-	AliasGone      Kind = "alias-gone"   // what was raised here has gone, and not by us
-	PrimaryBack    Kind = "primary-back" // the primary answers again while this machine holds
-	NobodyTook     Kind = "nobody-took"  // a hand-over that nobody answered: raised here again
-	HookFailed     Kind = "hook-failed"  // one that stops nothing: any but pre-takeover
-	Recovered      Kind = "recovered"    // a trouble is over
-	Flapping       Kind = "flapping"     // what went to and fro, many pieces of news in one
+	AliasGone      Kind = "alias-gone"   // an alias that pingover added was removed, not by pingover
+	PrimaryBack    Kind = "primary-back" // the primary replies again while this machine holds
+	NobodyTook     Kind = "nobody-took"  // handed over, not taken, assigned here again
+	HookFailed     Kind = "hook-failed"  // any hook but pre-takeover
+	NotReady       Kind = "not-ready"    // the rehearsal of a takeover fails
+	Isolated       Kind = "isolated"     // holding, but no witness replies and no conflict can be seen
+	Unconfigured   Kind = "unconfigured" // holding, but the cluster has left the file
+	Recovered      Kind = "recovered"    // an alert has resolved
+	Flapping       Kind = "flapping"     // the suppressed notifications together
 	MailDropped    Kind = "mail-dropped" // the outbox was full
 )
 
-// Cluster is whom the news is about and who is told.
+// Cluster is what the notification is about, and its recipients.
 type Cluster struct {
-	Name      string
-	Host      string // the primary, as configured
-	VIPs      []netip.Prefix
-	Interface string   // "" when there is not just one
-	Hostname  string   // of this machine
-	StateDir  string   // where commands by hand find the record; "" for where they look by themselves
-	To        []string // mail addresses
+	Name       string
+	Host       string // the primary, as configured
+	PrimaryMAC string // last seen while it replied; "" not known
+	VIPs       []netip.Prefix
+	Interface  string   // "" when there is not just one
+	Hostname   string   // of this machine
+	StateDir   string   // for the commands in the text; "" where it is the default
+	To         []string // mail addresses
 }
 
-// Notification is one thing to tell the operator.
+// Notification is one event to tell the operator.
 type Notification struct {
 	Kind       Kind
-	Event      string // id of the change that it tells of; "" when nothing was switched
+	Outcome    state.Outcome // of the run; "" where it had none
+	Rule       int           // of the run's decision; 0 of a manual operation
+	Event      string        // id of the change in the history; "" when nothing was switched
 	Time       time.Time
 	Reason     string // the decision's words
 	Evidence   state.Evidence
 	Held       []netip.Prefix     // on this machine now
-	Missing    []netip.Prefix     // configured, and not where they should be: not raised, not answered for, released, or gone
-	Undo       []string           // command lines that take off this machine what is held, or raise again what is gone
-	Hook       string             // the name of the one that failed
-	Unverified bool               // given up here, and whether anybody has taken it could not be asked
-	Repeated   bool               // it repeats, for the first time: further repetitions are gathered
-	Suppressed []state.Suppressed // what Flapping tells, oldest first
-	// Trouble is what a letter about a trouble, its reminder or its end is
-	// about; zero for a change.
+	Missing    []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
+	Undo       []string           // command lines that remove what is held, or add again what is gone
+	Hook       string             // name of the one that failed
+	Unverified bool               // removed here, and it could not be asked whether another machine has it
+	Repeated   bool               // the first repetition: later ones are suppressed
+	Suppressed []state.Suppressed // of Flapping, oldest first
+	// Alert is the alert that fires, is repeated as a reminder, or has resolved;
+	// zero for a change.
 	Alert state.Alert
 }
 
-// Compose writes the letter with the Message-ID <id@Hostname> that tells the
-// news, of which there is at least one, the newest first. The first gives the
-// subject.
-func Compose(c Cluster, news []Notification, id, inReplyTo string) state.Message {
+// rule is the rule of the decision that it is about.
+func (n Notification) rule() int { return cmp.Or(n.Alert.Rule, n.Rule) }
+
+// Compose writes the message with the Message-ID <id@Hostname> about the
+// notifications, at least one, the newest first. The first gives the subject.
+func Compose(c Cluster, all []Notification, id, inReplyTo string) state.Message {
 	var p page
-	if len(news) > 1 {
-		p.paragraph(fmt.Sprintf("This letter tells %d things, the newest first.", len(news)))
+	if len(all) > 1 {
+		p.paragraph(fmt.Sprintf("This message reports %d events, the newest first.", len(all)))
 	}
-	for i, n := range news {
-		if len(news) > 1 {
-			p.paragraph(fmt.Sprintf("---- %d of %d ----", i+1, len(news)))
+	for i, n := range all {
+		if len(all) > 1 {
+			p.paragraph(fmt.Sprintf("---- %d of %d ----", i+1, len(all)))
 		}
-		said := Notification{}
+		previous := Notification{}
 		if i > 0 {
-			said = news[i-1]
+			previous = all[i-1]
 		}
-		p.news(c.Host, tell(c, n), unsaid(n, said))
+		p.notification(c, wordsFor(c, n), withoutRepetition(n, previous))
 	}
 	p.paragraph(signature(c))
+	first := all[0]
 	return state.Message{
 		MessageID: messageID(id, c.Hostname),
 		InReplyTo: inReplyTo,
-		Time:      news[0].Time,
+		Time:      first.Time,
 		To:        distinct(c.To),
-		Subject:   subject(c, news[0]),
+		Subject:   subject(c, first),
 		Body:      p.String(),
+		Cluster:   c.Name,
+		Outcome:   cmp.Or(string(first.Outcome), string(first.Kind)),
 	}
 }
 
-// subject is one line: first that the primary is down, where that is so, as
-// the ping-failover script of old had it, then what was done.
+// subject is one line: tag, cluster, PROBLEM or RESOLVED, that the primary is
+// down where this is so (the words of the classic ping-failover script), and
+// what was done. The most important is in its first 60 characters.
 func subject(c Cluster, n Notification) string {
-	lead, what := alarm(c, n), tell(c, n).subject
-	// A cluster defined by flags is named for its host: once is enough.
-	if lead == "" || c.Name != c.Host {
-		what = c.Name + ": " + what
+	state := ""
+	switch n.Kind {
+	case TookOver, Released, PrimaryBack, Elsewhere:
+	case Recovered:
+		state = "RESOLVED: "
+	default:
+		state = "PROBLEM: "
 	}
-	return oneLine(lead+what, maxSubject)
+	return tagged(c, state+alarm(c, n)+wordsFor(c, n).subject)
 }
 
-// alarm is the first words of the subject of news that come from the primary
-// being silent. Only evidence makes it say so: a takeover by hand, or one that
-// a later run finished, proves nothing about the primary. A refused switch
-// leaves open whether the primary or this machine is cut off.
+// tagged is a subject with pingover and the cluster in front. A cluster
+// defined by flags is named for its host: once is enough.
+func tagged(c Cluster, text string) string {
+	if c.Name != c.Host || !strings.HasPrefix(text, c.Host+" ") {
+		text = c.Name + ": " + text
+	}
+	return oneLine("[pingover] "+text, maxSubject)
+}
+
+// alarm begins the subject when the primary is silent. Only evidence makes it
+// say so: a manual takeover, or one that a later run finished, proves nothing
+// about the primary. A blocked takeover leaves open whether the primary is
+// down or this machine is isolated.
 func alarm(c Cluster, n Notification) string {
 	rounds := n.Evidence.Rounds
 	if len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
 		return ""
 	}
 	switch n.Kind {
-	case TookOver, TakeoverFailed, Down, StateFailed:
+	case TookOver, TakeoverFailed, Down, Elsewhere, StateFailed:
 		return c.Host + " is down! "
 	case Blocked:
 		return c.Host + " looks down! "
@@ -127,27 +152,27 @@ func alarm(c Cluster, n Notification) string {
 	return ""
 }
 
-// unsaid is n without what the piece before it has said in the same words.
-func unsaid(n, before Notification) Notification {
-	if n.Reason == before.Reason {
+// withoutRepetition is n without what the previous one has in the same words.
+func withoutRepetition(n, previous Notification) Notification {
+	if n.Reason == previous.Reason {
 		n.Reason = ""
 	}
-	if reflect.DeepEqual(n.Evidence, before.Evidence) {
+	if reflect.DeepEqual(n.Evidence, previous.Evidence) {
 		n.Evidence = state.Evidence{}
 	}
-	if slices.Equal(n.Undo, before.Undo) {
+	if slices.Equal(n.Undo, previous.Undo) {
 		n.Undo = nil
 	}
 	return n
 }
 
-// news writes one piece of news: what happened, when, the evidence, what to
-// do now, and how to undo it.
-func (p *page) news(host string, t words, n Notification) {
-	p.paragraph(t.happened)
+// notification writes what happened, when, the evidence, what to do now, and
+// how to undo it.
+func (p *page) notification(c Cluster, w words, n Notification) {
+	p.paragraph(w.happened)
 	if n.Repeated {
-		p.paragraph("This is not the first time within an hour. What repeats from now on is gathered into one letter an hour; " +
-			"what is new still comes at once.")
+		p.paragraph("This has happened before within an hour. Further repetitions are suppressed and mailed together once an hour; " +
+			"anything new is still mailed at once.")
 	}
 	if n.Reason != "" && n.Kind != MailDropped {
 		p.paragraph("Reason: " + n.Reason)
@@ -158,25 +183,25 @@ func (p *page) news(host string, t words, n Notification) {
 		p.item(when)
 	}
 	if since := n.Alert.Since; !since.IsZero() && since.Before(n.Time) {
-		p.item(fmt.Sprintf("It began %s before, on %s.", span(n.Time.Sub(since)), utc(since)))
+		p.item(fmt.Sprintf("It began %s earlier, at %s.", span(n.Time.Sub(since)), utc(since)))
 	}
 	if n.Event != "" {
-		p.item("In the history: " + n.Event)
+		p.item("ID in the history: " + n.Event)
 	}
 
-	p.gathered(n.Suppressed)
-	p.seen(host, n.Evidence)
-	p.done(n.Evidence.Commands)
+	p.suppressed(n.Suppressed)
+	p.evidence(c, n.Evidence)
+	p.commands(n.Evidence.Commands)
 
-	if t.todo != "" {
+	if w.todo != "" {
 		p.heading("What to do now")
-		p.wrap(t.todo, "  ", "  ")
+		p.wrap(w.todo, "  ", "  ")
 	}
 	if len(n.Undo) > 0 {
-		p.heading(t.undo)
-		if t.first != "" {
-			p.verbatim("  ", t.first)
-			p.wrap("or by hand", "", "")
+		p.heading(w.undo)
+		if w.first != "" {
+			p.verbatim("  ", w.first)
+			p.wrap("or without pingover", "", "")
 		}
 		for _, command := range n.Undo {
 			p.verbatim("  ", command)
@@ -185,14 +210,13 @@ func (p *page) news(host string, t words, n Notification) {
 	p.gap()
 }
 
-// gathered writes the news that came while it went to and fro, the newest
-// first.
-func (p *page) gathered(notes []state.Suppressed) {
-	if len(notes) == 0 {
+// suppressed writes what flap damping has suppressed, the newest first.
+func (p *page) suppressed(all []state.Suppressed) {
+	if len(all) == 0 {
 		return
 	}
-	p.heading("What came, the newest first")
-	for _, n := range slices.Backward(notes) {
+	p.heading("Suppressed until now, the newest first")
+	for _, n := range slices.Backward(all) {
 		p.item(fmt.Sprintf("%s %s %s", utc(n.Time), n.Kind, n.Event))
 		if n.Reason != "" {
 			p.wrap(n.Reason, "    ", "    ")
@@ -200,15 +224,15 @@ func (p *page) gathered(notes []state.Suppressed) {
 	}
 }
 
-// seen writes what the rounds, the witnesses and the link showed.
-func (p *page) seen(host string, e state.Evidence) {
+// evidence writes what the rounds, the witnesses and ARP or ND showed.
+func (p *page) evidence(c Cluster, e state.Evidence) {
 	if len(e.Rounds)+len(e.Witnesses)+len(e.Holders) == 0 {
 		return
 	}
-	p.heading("What was seen")
-	pinged := host
-	if e.Address != "" && e.Address != host {
-		pinged = fmt.Sprintf("%s (%s)", host, e.Address)
+	p.heading("Evidence")
+	pinged := c.Host
+	if e.Address != "" && e.Address != c.Host {
+		pinged = fmt.Sprintf("%s (%s)", c.Host, e.Address)
 	}
 	for i, r := range e.Rounds {
 		p.item(fmt.Sprintf("ping %s, round %d: %s", pinged, i+1, round(r)))
@@ -218,18 +242,39 @@ func (p *page) seen(host string, e state.Evidence) {
 	}
 	for _, h := range e.Holders {
 		if h.MAC == "" {
-			p.item(h.Address + " answers ping (no MAC seen)")
+			p.item(h.Address + " replies to ping (MAC not known)")
 		} else {
-			p.item(fmt.Sprintf("%s is answered for by %s", h.Address, h.MAC))
+			p.item(fmt.Sprintf("%s is at %s%s", h.Address, h.MAC, whose(c, e, h)))
 		}
 	}
 }
 
-// round says what came of one series of pings.
+// whose says whether a MAC is the primary's.
+func whose(c Cluster, e state.Evidence, h state.Holder) string {
+	switch {
+	case h.MAC == "" || h.Address == c.Host || h.Address == e.Address:
+		return ""
+	case h.MAC == primaryMAC(c, e):
+		return ", the primary"
+	}
+	return ""
+}
+
+// primaryMAC is the MAC at which the primary itself was seen; "" not known.
+func primaryMAC(c Cluster, e state.Evidence) string {
+	for _, h := range e.Holders {
+		if h.MAC != "" && (h.Address == c.Host || h.Address == e.Address) {
+			return h.MAC
+		}
+	}
+	return c.PrimaryMAC
+}
+
+// round is the result of one series of pings.
 func round(r state.Round) string {
-	s := fmt.Sprintf("%s, %d sent, %d answered", r.Verdict, r.Sent, r.Received)
+	s := fmt.Sprintf("%s, %d sent, %d received", r.Verdict, r.Sent, r.Received)
 	if r.RTT != nil {
-		s += fmt.Sprintf(" after %.1f ms", *r.RTT)
+		s += fmt.Sprintf(", %.1f ms", *r.RTT)
 	}
 	if r.Error != nil {
 		s += ": " + *r.Error
@@ -239,20 +284,20 @@ func round(r state.Round) string {
 
 func witness(w state.Witness) string {
 	if !w.Answers {
-		return "silent"
+		return "no reply"
 	}
 	if w.By == nil {
-		return "answers"
+		return "replies"
 	}
-	return fmt.Sprintf("answers (%s)", *w.By)
+	return fmt.Sprintf("replies (%s)", *w.By)
 }
 
-// done writes the commands that were run, as they can be run again by hand.
-func (p *page) done(commands []state.Command) {
+// commands writes the commands that were run, ready to be pasted.
+func (p *page) commands(commands []state.Command) {
 	if len(commands) == 0 {
 		return
 	}
-	p.heading("What was done")
+	p.heading("Commands")
 	for _, command := range commands {
 		p.verbatim("  ", proc.Line(command.Argv))
 		switch {
@@ -271,7 +316,7 @@ func (p *page) done(commands []state.Command) {
 	}
 }
 
-// clocks are t as the clock on the wall and as UTC say it.
+// clocks are t in local time and UTC, or once where they are the same.
 func clocks(t time.Time) []string {
 	local := t.Local()
 	if _, offset := local.Zone(); offset == 0 {
@@ -282,7 +327,7 @@ func clocks(t time.Time) []string {
 
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// span is a length of time as people say it: no seconds from a minute on.
+// span is a length of time without seconds from a minute on.
 func span(d time.Duration) string {
 	if d < time.Minute {
 		return d.Round(time.Second).String()
@@ -294,7 +339,7 @@ func span(d time.Duration) string {
 	return s
 }
 
-// signature says who wrote, for a reader with many clusters.
+// signature is for a reader with many clusters.
 func signature(c Cluster) string {
 	s := fmt.Sprintf("pingover on %s, cluster %s: primary %s", c.Hostname, c.Name, c.Host)
 	if len(c.VIPs) > 0 {
@@ -321,10 +366,10 @@ func messageID(id, host string) string {
 			return '-'
 		}, s), ".-"), otherwise)
 	}
-	return fmt.Sprintf("<%s@%s>", clean(id, "letter"), clean(host, "localhost"))
+	return fmt.Sprintf("<%s@%s>", clean(id, "message"), clean(host, "localhost"))
 }
 
-// distinct is the list without repetitions: nobody gets a letter twice.
+// distinct is the list without repetitions.
 func distinct(list []string) []string {
 	var once []string
 	for _, s := range list {

@@ -45,7 +45,7 @@ func prefixes(list ...string) (vips []netip.Prefix) {
 	return vips
 }
 
-// silent is what a standby sees when the primary has lost its power.
+// silent is the evidence when the primary has lost its power.
 func silent() state.Evidence {
 	return state.Evidence{
 		Address: "172.16.0.2",
@@ -69,7 +69,7 @@ func with(e state.Evidence, change func(*state.Evidence)) state.Evidence {
 	return e
 }
 
-func TestLetters(t *testing.T) {
+func TestMessages(t *testing.T) {
 	raised := state.Command{
 		Argv: strings.Fields("ip addr add 172.16.0.1/32 dev eth0 label eth0:1"),
 		Code: new(0),
@@ -79,7 +79,7 @@ func TestLetters(t *testing.T) {
 		Kind:     TookOver,
 		Event:    "20260301T030405Z-ABCDEFGH",
 		Time:     night,
-		Reason:   "172.16.0.2 answered none of 10 pings in 2 rounds, the witness 172.16.0.254 answers, and nobody answers for 172.16.0.1",
+		Reason:   "172.16.0.2 does not reply, and 172.16.0.1 is not in use",
 		Evidence: with(silent(), func(e *state.Evidence) { e.Commands = []state.Command{raised} }),
 		Held:     prefixes("172.16.0.1/32"),
 		Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
@@ -99,16 +99,16 @@ func TestLetters(t *testing.T) {
 	tests := []struct {
 		name      string
 		change    func(*Cluster)
-		news      []Notification
+		events    []Notification
 		inReplyTo string
 	}{
-		{name: "took-over", news: []Notification{tookOver}},
+		{name: "took-over", events: []Notification{tookOver}},
 		{
-			name: "took-over by hand says nothing of a primary that was not asked",
-			news: []Notification{{
+			name: "took-over manually says nothing of a primary that was not pinged",
+			events: []Notification{{
 				Kind:     TookOver,
 				Time:     night,
-				Reason:   "by hand",
+				Reason:   "172.16.0.1 is taken over manually",
 				Evidence: state.Evidence{Commands: []state.Command{raised}},
 				Held:     prefixes("172.16.0.1/32"),
 				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
@@ -117,7 +117,7 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "took-over four of four, named by host name, and a hook printed",
 			change: func(c *Cluster) { c.Host, c.Name, c.VIPs, c.Interface = "db1.example.org", "db", four(), "" },
-			news: []Notification{{
+			events: []Notification{{
 				Kind: TookOver,
 				Time: night,
 				Evidence: with(silent(), func(e *state.Evidence) {
@@ -134,10 +134,10 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "takeover-failed",
 			change: func(c *Cluster) { c.VIPs = prefixes("172.16.0.1/32", "172.16.0.5/32") },
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   TakeoverFailed,
 				Time:   night,
-				Reason: "172.16.0.2 is down, and 172.16.0.5 could not be raised",
+				Reason: "172.16.0.2 is down, and 172.16.0.5 could not be added",
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Commands = []state.Command{raised, {
 						Argv:   strings.Fields("ip addr add 172.16.0.5/32 dev eth0 label eth0:2"),
@@ -152,10 +152,10 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "released",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   Released,
 				Time:   night,
-				Reason: "52:54:00:aa:bb:cc answers for 172.16.0.1 as well, and its MAC is lower than ours",
+				Reason: "address conflict: 172.16.0.1 is also at 52:54:00:aa:bb:cc",
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{
 						{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"},
@@ -166,23 +166,23 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
-			name: "released by hand, and nobody was asked",
-			news: []Notification{{
+			name: "released manually by force",
+			events: []Notification{{
 				Kind:     Released,
 				Event:    "20260301T030405Z-ABCDEFGH",
 				Time:     night,
-				Reason:   "by hand, and by force: nobody was asked to take it; no check takes over until 172.16.0.2 was up once, or takeover or resume is typed",
+				Reason:   "172.16.0.1 is released manually, by force",
 				Evidence: state.Evidence{Commands: []state.Command{lowered}},
 				Missing:  prefixes("172.16.0.1/32"),
 			}},
 		},
 		{
 			name: "released by failback",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   Released,
 				Event:  "20260301T030405Z-ABCDEFGH",
 				Time:   night,
-				Reason: "172.16.0.2 was up in 3 checks in a row; 52:54:00:aa:bb:cc has taken 172.16.0.1",
+				Reason: "172.16.0.2 was up in 3 checks in a row: handed over",
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
 					e.Commands = []state.Command{lowered}
@@ -193,10 +193,10 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "nobody-took",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:     NobodyTook,
 				Time:     night,
-				Reason:   "172.16.0.2 was up in 3 checks in a row, but nobody took 172.16.0.1",
+				Reason:   "172.16.0.2 was up in 3 checks in a row, but no machine took 172.16.0.1",
 				Evidence: with(up(), func(e *state.Evidence) { e.Commands = []state.Command{lowered, raised} }),
 				Held:     prefixes("172.16.0.1/32"),
 				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
@@ -205,7 +205,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "hook-failed",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   HookFailed,
 				Hook:   "post-takeover",
 				Time:   night,
@@ -220,8 +220,8 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
-			name: "hook-failed, told in the letter about the takeover",
-			news: []Notification{
+			name: "hook-failed in the message about the takeover",
+			events: []Notification{
 				hooked,
 				{
 					Kind: HookFailed, Hook: "post-takeover", Time: night, Reason: "systemctl start postgresql: exit code 5",
@@ -230,39 +230,39 @@ func TestLetters(t *testing.T) {
 			},
 		},
 		{
-			name: "took-over the second time within an hour",
-			news: []Notification{again},
+			name:   "took-over the second time within an hour",
+			events: []Notification{again},
 		},
 		{
 			name: "flapping",
-			news: []Notification{{
+			events: []Notification{{
 				Kind: Flapping,
 				Time: night.Add(time.Hour),
 				Held: prefixes("172.16.0.1/32"),
 				Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
 				Suppressed: []state.Suppressed{
-					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "172.16.0.1 is also at 52:54:00:aa:bb:cc, another machine, and is given up here"},
-					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not answer"},
+					{Time: night, Kind: "released", Event: "20260301T030405Z-AAAAAAAA", Reason: "address conflict: 172.16.0.1 is also at 52:54:00:aa:bb:cc"},
+					{Time: night.Add(time.Minute), Kind: "took-over", Event: "20260301T030505Z-BBBBBBBB", Reason: "172.16.0.2 does not reply"},
 					{Time: night.Add(2 * time.Minute), Kind: "released", Event: "20260301T030605Z-CCCCCCCC"},
-					{Time: night.Add(3 * time.Minute), Kind: "blocked", Reason: "172.16.0.2 does not answer, but 172.16.0.1 is at 52:54:00:aa:bb:cc"},
+					{Time: night.Add(3 * time.Minute), Kind: "blocked", Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use by 52:54:00:aa:bb:cc"},
 				},
 			}},
 		},
 		{
-			name: "flapping, taken along by news that is new",
-			news: []Notification{
+			name: "flapping included in another message",
+			events: []Notification{
 				{Kind: AliasGone, Time: night, Reason: "172.16.0.1 is not there", Missing: prefixes("172.16.0.1/32")},
 				{Kind: Flapping, Time: night, Suppressed: []state.Suppressed{
-					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not answer"},
+					{Time: night.Add(-time.Minute), Kind: "took-over", Event: "20260301T030305Z-AAAAAAAA", Reason: "172.16.0.2 does not reply"},
 				}},
 			},
 		},
 		{
 			name: "release-failed",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   ReleaseFailed,
 				Time:   night,
-				Reason: "52:54:00:aa:bb:cc answers for 172.16.0.1 as well",
+				Reason: "address conflict: 172.16.0.1 is also at 52:54:00:aa:bb:cc",
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
 					e.Commands = []state.Command{{
@@ -276,11 +276,11 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
-			name: "blocked because no witness answers",
-			news: []Notification{{
+			name: "blocked by no witness",
+			events: []Notification{{
 				Kind:   Blocked,
 				Time:   night,
-				Reason: "no witness answers: it may be this machine that is cut off",
+				Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network",
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Witnesses = []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253"}}
 				}),
@@ -288,31 +288,31 @@ func TestLetters(t *testing.T) {
 			}},
 		},
 		{
-			name: "blocked while a rival holds the same address",
-			news: []Notification{{
+			name: "blocked by a pause during a conflict",
+			events: []Notification{{
 				Kind:   Blocked,
 				Time:   night,
-				Reason: "paused, and 52:54:00:aa:bb:cc answers for 172.16.0.1",
+				Reason: "paused, holding 172.16.0.1 although 52:54:00:aa:bb:cc has it as well",
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
 				}),
-				Held: prefixes("172.16.0.1/32"),
+				Held: prefixes("172.16.0.1/32"), Rule: 2,
 			}},
 		},
 		{
-			name:   "primary back, with a state directory of its own",
+			name:   "primary-back with a state directory of its own",
 			change: func(c *Cluster) { c.StateDir = "/srv/state of web" },
-			news: []Notification{{
-				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 answers again", Evidence: up(),
+			events: []Notification{{
+				Kind: PrimaryBack, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 replies again", Evidence: up(),
 				Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
 			}},
 		},
 		{
-			name: "blocked because nobody can be asked who has what was handed over",
-			news: []Notification{{
+			name: "blocked by a hand-over that is not verified",
+			events: []Notification{{
 				Kind:       Blocked,
 				Time:       night,
-				Reason:     "172.16.0.2 has answered in 3 checks in a row: handed over; but whether somebody has taken it cannot be asked: eth0: listening ended: network is down",
+				Reason:     "172.16.0.2 was up in 3 checks in a row: handed over; but it cannot be asked who has it: eth0: network is down",
 				Evidence:   up(),
 				Missing:    prefixes("172.16.0.1/32"),
 				Unverified: true,
@@ -321,14 +321,14 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "down",
 			change: func(c *Cluster) { c.VIPs, c.Name = nil, "172.16.0.2" },
-			news:   []Notification{{Kind: Down, Time: night, Reason: "172.16.0.2 answered none of 10 pings", Evidence: silent()}},
+			events: []Notification{{Kind: Down, Time: night, Reason: "172.16.0.2 does not reply", Evidence: silent()}},
 		},
 		{
 			name: "unserved, a reminder",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:     Unserved,
 				Time:     night,
-				Reason:   "172.16.0.2 answers, and nobody has answered for 172.16.0.1 in 3 checks in a row",
+				Reason:   "172.16.0.2 replies, and 172.16.0.1 was not in use in 3 checks in a row",
 				Evidence: up(),
 				Missing:  prefixes("172.16.0.1/32"),
 				Alert:    state.Alert{Kind: "unserved", Rule: 7, Since: night.Add(-24 * time.Hour)},
@@ -338,14 +338,14 @@ func TestLetters(t *testing.T) {
 		{
 			name:   "unserved, one of several",
 			change: func(c *Cluster) { c.VIPs = prefixes("172.16.0.1/32", "172.16.0.5/32", "2001:db8::5/128") },
-			news: []Notification{{
+			events: []Notification{{
 				Kind: Unserved, Time: night, Evidence: up(),
 				Missing: prefixes("172.16.0.5/32", "2001:db8::5/128"),
 			}},
 		},
 		{
 			name: "unknown",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:   Unknown,
 				Time:   night,
 				Reason: "eth0 has no carrier",
@@ -357,7 +357,7 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "state-failed",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:     StateFailed,
 				Time:     night,
 				Reason:   "/var/lib/pingover/web.json: no space left on device",
@@ -367,20 +367,20 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "alias-gone",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:    AliasGone,
 				Time:    night,
-				Reason:  "172.16.0.1 was raised on eth0 at 2026-02-28 01:00:00 UTC and is not there",
+				Reason:  "172.16.0.1 was added on eth0 and is gone",
 				Missing: prefixes("172.16.0.1/32"),
 				Undo:    []string{"ip addr add 172.16.0.1/32 dev eth0 label eth0:1"},
 			}},
 		},
 		{
 			name: "primary-back",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:     PrimaryBack,
 				Time:     night,
-				Reason:   "172.16.0.2 answers; failback is manual",
+				Reason:   "172.16.0.2 replies; failback is manual",
 				Evidence: up(),
 				Held:     prefixes("172.16.0.1/32"),
 				Undo:     []string{"ip addr del 172.16.0.1/32 dev eth0"},
@@ -389,22 +389,22 @@ func TestLetters(t *testing.T) {
 		},
 		{
 			name: "recovered",
-			news: []Notification{{
+			events: []Notification{{
 				Kind:     Recovered,
 				Time:     night,
-				Reason:   "172.16.0.2 answers",
+				Reason:   "172.16.0.2 replies",
 				Evidence: up(),
 				Alert:    state.Alert{Kind: "unserved", Rule: 7, Since: night.Add(-47*time.Minute - 12*time.Second)},
 			}},
 			inReplyTo: "<first@standby1>",
 		},
 		{
-			name: "mail-dropped",
-			news: []Notification{{Kind: MailDropped, Time: night, Reason: "17 mails from standby1 were dropped"}},
+			name:   "mail-dropped",
+			events: []Notification{{Kind: MailDropped, Time: night, Reason: "17 messages were dropped, of 2026-02-28 10:00:00 UTC to 2026-02-28 12:00:00 UTC"}},
 		},
 		{
 			name: "several",
-			news: []Notification{
+			events: []Notification{
 				tookOver,
 				{
 					Kind:     StateFailed,
@@ -422,7 +422,7 @@ func TestLetters(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&c)
 			}
-			l := Compose(c, tt.news, "f00d.1", tt.inReplyTo)
+			l := Compose(c, tt.events, "f00d.1", tt.inReplyTo)
 			golden(t, tt.name, fmt.Sprintf("Message-ID: %s\nIn-Reply-To: %s\nTo: %s\nTime: %s\nSubject: %s\n\n%s",
 				l.MessageID, l.InReplyTo, l.To, l.Time.Format(time.RFC3339), l.Subject, l.Body))
 			for line := range strings.Lines(l.Body) {
@@ -434,9 +434,9 @@ func TestLetters(t *testing.T) {
 	}
 }
 
-// A hook runs after its letter is in the outbox: the letter is written again,
-// and takes the place of the first.
-func TestALetterWrittenAgainAfterItsHook(t *testing.T) {
+// A hook runs after its message is in the outbox: the message is written again,
+// and replaces the first.
+func TestMessageWrittenAgainAfterItsHook(t *testing.T) {
 	n := Notification{
 		Kind: TookOver, Time: night, Held: prefixes("172.16.0.1/32"),
 		Evidence: with(silent(), func(e *state.Evidence) {
@@ -458,7 +458,7 @@ func TestALetterWrittenAgainAfterItsHook(t *testing.T) {
 What to do now
 `, 1)
 	if diff := cmp.Diff(want, after); diff != "" {
-		t.Errorf("the letter written again (-want +got):\n%s", diff)
+		t.Errorf("the message written again (-want +got):\n%s", diff)
 	}
 }
 
@@ -487,10 +487,11 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
+		Elsewhere, NotReady, Isolated, Unconfigured,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
-		Reason: "17 mails from standby1 were dropped", Alert: state.Alert{Kind: "blocked", Since: night},
+		Reason: "17 messages were dropped, of 2026-02-28 10:00:00 UTC to 2026-02-28 12:00:00 UTC", Alert: state.Alert{Kind: "blocked", Since: night},
 	}
 	seen := map[string]Kind{}
 	for _, kind := range kinds {
@@ -502,17 +503,17 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 		}
 		seen[s] = kind
 		claims := strings.Contains(s, "is down!")
-		want := kind == TookOver || kind == TakeoverFailed || kind == Down || kind == StateFailed
+		want := kind == TookOver || kind == TakeoverFailed || kind == Down || kind == StateFailed || kind == Elsewhere
 		if claims != want {
 			t.Errorf("%s: subject %q; claims that the primary is down: %v, want %v", kind, s, claims, want)
 		}
 
 		n.Evidence = up()
 		if s := subject(web(), n); strings.Contains(s, "down!") {
-			t.Errorf("%s: subject %q with a primary that answered", kind, s)
+			t.Errorf("%s: subject %q with a primary that replied", kind, s)
 		}
 
-		// A caller that knows less gets a letter without holes.
+		// A caller that knows less gets a message without gaps.
 		l := Compose(web(), []Notification{{Kind: kind, Time: night, Reason: "a reason"}}, "id", "")
 		if strings.Contains(l.Subject+l.Body, "  on") || strings.Contains(l.Subject, "  ") || strings.Contains(l.Subject, "%!") || strings.Contains(l.Body, "%!") {
 			t.Errorf("%s: something is missing in\n%s\n\n%s", kind, l.Subject, l.Body)
@@ -520,9 +521,9 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	}
 }
 
-func TestEveryTroubleHasAnEnd(t *testing.T) {
+func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)
@@ -530,7 +531,7 @@ func TestEveryTroubleHasAnEnd(t *testing.T) {
 		seen[s] = true
 	}
 	got := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: "flood"}})
-	if want := "web: flood is over on standby1"; got != want {
+	if want := "[pingover] web: RESOLVED: flood is over on standby1"; got != want {
 		t.Errorf("subject %q, want %q", got, want)
 	}
 }
@@ -539,7 +540,7 @@ func TestSubjectIsOneBoundedLine(t *testing.T) {
 	c := web()
 	c.Name, c.Hostname = "web\r\nBcc: evil@example.org", "st\x00andby\u2028\xff"+strings.Repeat("ö", 500)
 	got := Compose(c, []Notification{{Kind: Unknown, Time: night}}, "id", "").Subject
-	want := "web Bcc: evil@example.org: st andby ?" + strings.Repeat("ö", 160) + "..."
+	want := "[pingover] web Bcc: evil@example.org: PROBLEM: st andby ?" + strings.Repeat("ö", 140) + "..."
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subject (-want +got):\n%s", diff)
 	}
@@ -554,7 +555,7 @@ func TestManyAddressesAreCounted(t *testing.T) {
 		c.VIPs = append(c.VIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32))
 	}
 	got := Compose(c, []Notification{{Kind: TookOver, Time: night, Held: c.VIPs}}, "id", "").Subject
-	want := "web: took over 172.16.0.1, 10.0.0.0, 10.0.0.1 and 38 more on standby1"
+	want := "[pingover] web: standby1 took over 172.16.0.1, 10.0.0.0, 10.0.0.1 and 38 more"
 	if got != want {
 		t.Errorf("subject %q, want %q", got, want)
 	}
@@ -563,7 +564,7 @@ func TestManyAddressesAreCounted(t *testing.T) {
 func TestMessageID(t *testing.T) {
 	tests := []struct{ name, id, host, want string }{
 		{"as it comes", "20260301T030405Z.1", "standby1.example.org", "<20260301T030405Z.1@standby1.example.org>"},
-		{"nothing given", "", "", "<letter@localhost>"},
+		{"nothing given", "", "", "<message@localhost>"},
 		{"no header can be smuggled in", "a>\r\nBcc: x@y", "h\no<st>", "<a---Bcc--x-y@h-o-st>"},
 		{"no quoting needed", ".a b.", "höst.", "<a-b@h-st>"},
 	}
@@ -576,7 +577,7 @@ func TestMessageID(t *testing.T) {
 	}
 }
 
-func TestNobodyIsToldTwice(t *testing.T) {
+func TestEachRecipientOnce(t *testing.T) {
 	c := web()
 	c.To = []string{"a@example.org", "b@example.org", "a@example.org"}
 	got := Compose(c, []Notification{{Kind: Unknown, Time: night}}, "id", "").To
@@ -585,7 +586,7 @@ func TestNobodyIsToldTwice(t *testing.T) {
 	}
 }
 
-func TestUTCIsSaidOnceWhereItIsLocal(t *testing.T) {
+func TestUTCOnceWhereItIsLocal(t *testing.T) {
 	defer func(zone *time.Location) { time.Local = zone }(time.Local)
 	time.Local = time.UTC
 	if diff := cmp.Diff([]string{"2026-03-01 03:04:05 UTC"}, clocks(night)); diff != "" {
@@ -593,7 +594,7 @@ func TestUTCIsSaidOnceWhereItIsLocal(t *testing.T) {
 	}
 }
 
-func TestCommandsCanBeCopiedIntoAShell(t *testing.T) {
+func TestCommandsCanBePastedIntoAShell(t *testing.T) {
 	got := proc.Line([]string{"sh", "-c", "echo 'a b' > /tmp/x", "", "eth0:1", "172.16.0.1/32", "a\tb"})
 	want := `sh -c 'echo '\''a b'\'' > /tmp/x' '' eth0:1 172.16.0.1/32 'a` + "\t" + `b'`
 	if got != want {
@@ -612,7 +613,7 @@ func TestSpan(t *testing.T) {
 		100*time.Hour + 31*1e9:  "100h1m",
 	} {
 		if got := span(d); got != want {
-			t.Errorf("%v is said as %q, want %q", d, got, want)
+			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}
 }

@@ -8,51 +8,40 @@ import (
 	"pingover/state"
 )
 
-// Enqueue puts the letter at the end of the cluster's outbox. At most
-// state.MaxOutbox are kept: then the oldest go, and one letter, to those who
-// have missed something, says how many. It grows while further ones go, and
-// never goes itself.
-func Enqueue(c Cluster, outbox []state.Message, l state.Message) []state.Message {
+// Enqueue appends the message to the cluster's outbox. At most state.MaxOutbox
+// are kept: then the oldest are dropped, and one message to their recipients
+// says how many. It grows while more are dropped, and is never dropped itself.
+func Enqueue(c Cluster, outbox []state.Message, m state.Message) []state.Message {
 	if len(outbox) < state.MaxOutbox {
-		return append(slices.Clone(outbox), l)
+		return append(slices.Clone(outbox), m)
 	}
 
-	notice := state.Message{Time: l.Time}
-	count := 0
+	earlier := state.Message{Time: m.Time}
 	kept := slices.DeleteFunc(slices.Clone(outbox), func(o state.Message) bool {
-		n, ok := dropped(o)
-		if ok {
-			notice, count = o, n
+		if o.Dropped > 0 {
+			earlier = o
 		}
-		return ok
+		return o.Dropped > 0
 	})
-	excess := len(kept) + 2 - state.MaxOutbox // the notice and l need room
-	to := slices.Clone(notice.To)
-	for _, o := range kept[:excess] {
-		to = append(to, o.To...)
+	excess := len(kept) + 2 - state.MaxOutbox // the notice and m need room
+	since, until := earlier.DroppedSince, kept[excess-1].Time
+	if since.IsZero() {
+		since = kept[0].Time
 	}
-	count += excess
+	count := earlier.Dropped + excess
+	c.To = slices.Clone(earlier.To)
+	for _, o := range kept[:excess] {
+		c.To = append(c.To, o.To...)
+	}
 
-	c.To = to
-	notice = Compose(c, []Notification{{
+	// A new Message-ID each time that it grows: a mailbox that has the shorter
+	// one would hide the longer as a duplicate.
+	local, _, _ := strings.Cut(strings.TrimPrefix(m.MessageID, "<"), "@")
+	notice := Compose(c, []Notification{{
 		Kind:   MailDropped,
-		Time:   notice.Time,
-		Reason: fmt.Sprintf("%d mails from %s were dropped", count, c.Hostname),
-	}}, droppedID(count, l), "")
-	return append(kept[excess:], notice, l)
-}
-
-// droppedID is the id of the letter that says how many were dropped. The count
-// stands in it, where a later run finds it. It is a new one each time that the
-// letter grows, else a mailbox that has the shorter one would hide the longer
-// as a repetition.
-func droppedID(count int, newest state.Message) string {
-	local, _, _ := strings.Cut(strings.TrimPrefix(newest.MessageID, "<"), "@")
-	return fmt.Sprintf("%s.%d.%s", MailDropped, count, local)
-}
-
-// dropped is the count of a letter with such an id; false for any other.
-func dropped(l state.Message) (count int, ok bool) {
-	_, err := fmt.Sscanf(l.MessageID, "<"+string(MailDropped)+".%d.", &count)
-	return count, err == nil
+		Time:   earlier.Time,
+		Reason: fmt.Sprintf("%d messages were dropped, of %s to %s", count, utc(since), utc(until)),
+	}}, fmt.Sprintf("%s.%d.%s", MailDropped, count, local), "")
+	notice.Dropped, notice.DroppedSince = count, since
+	return append(kept[excess:], notice, m)
 }

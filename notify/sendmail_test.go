@@ -53,6 +53,30 @@ func TestSendmailGetsOneMessageForEachRecipient(t *testing.T) {
 	golden(t, "message for sendmail", read(t, dir, "message"))
 }
 
+// As cron calls it: the MTA's aliases, domain and default sender apply.
+func TestSendmailGetsABareRecipientAndNoSender(t *testing.T) {
+	for hostname, from := range map[string]string{
+		"standby":             "pingover on standby <pingover>",
+		"standby.example.net": `"pingover on standby.example.net" <pingover>`,
+		"(none)\r\nBcc: x@y":  "pingover on -none---Bcc--x-y <pingover>",
+	} {
+		dir := fake(t, `
+			echo "$@" > arguments
+			cat > message`)
+		s := server(nil, "sendmail")
+		s.From, s.Hostname = "", hostname
+		if left, problem := deliver(t, s, numbered(1, "root")); left != nil || problem != "" {
+			t.Errorf("left %v, problem %q", left, problem)
+		}
+		if got := read(t, dir, "arguments"); got != "-i -- root\n" {
+			t.Errorf("arguments %q", got)
+		}
+		if got := read(t, dir, "message"); !strings.Contains(got, "\nFrom: "+from+"\n") || !strings.Contains(got, "\nTo: root\n") {
+			t.Errorf("%s: message\n%s", hostname, got)
+		}
+	}
+}
+
 func TestSendmailThatFails(t *testing.T) {
 	fake(t, `
 		[ "$5" = a@example.org ] || exit 0

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -10,108 +11,131 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
+	"golang.org/x/net/idna"
 
 	"pingover/state"
 )
 
-// quitTimeout is how long the server's goodbye is waited for: everything has
-// been delivered by then.
-const quitTimeout = time.Second
+const (
+	// quitTimeout is the wait for the reply to QUIT: every message has been
+	// accepted by then.
+	quitTimeout = time.Second
+	// maxReplies bounds what a server can say in one session, in bytes: the
+	// library reads replies of any length.
+	maxReplies = 256 << 10
+	// fqdnTimeout bounds the lookup of this machine's FQDN.
+	fqdnTimeout = 3 * time.Second
+)
 
-// conversation is the talk with the server during one Deliver. It connects
-// when there is something to say, and ends with the context at the latest. The
-// library's smtp package is used beneath its mail client, whose errors neither
-// keep the server's answer apart nor tell a letter that was accepted from one
-// that was not.
-type conversation struct {
+// smtpSession is the SMTP session of one Deliver. It connects with the first
+// message, again after an error that may have ended the session, and is closed
+// when the context ends: the library's own context covers the dial only.
+type smtpSession struct {
 	Server
-	plain   bool // STARTTLS was tried and failed
-	conn    net.Conn
-	client  *smtp.Client // nil: not connected
-	unwatch func() bool
+	withoutTLS bool    // STARTTLS has failed, and is not required
+	name       *string // this machine's FQDN, once looked up
+	conn       *boundedConn
+	mailer     *mail.Client
+	client     *smtp.Client // nil: not connected
+	unwatch    func() bool
 }
 
-// send hands over one message.
-func (c *conversation) send(ctx context.Context, l state.Message, to string) (said string, err error) {
-	m, err := c.message(l, to)
+// send sends one message to one recipient.
+func (s *smtpSession) send(ctx context.Context, m state.Message, to string) (reply string, err error) {
+	msg := message(m)
+	from, err := setAddress(msg, mail.HeaderFrom, s.qualified(ctx, s.sender()))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("mail-from: %w", err)
 	}
-	// The server may have hung up after the last message; that one counts.
-	if c.client != nil && c.client.Reset() != nil {
-		c.hangUp()
+	recipient, err := setAddress(msg, mail.HeaderTo, s.qualified(ctx, to))
+	if err != nil {
+		return "", refused{err}
 	}
-	if c.client == nil {
-		if err := c.connect(ctx); err != nil {
+	if s.client == nil {
+		if err := s.connect(ctx); err != nil {
 			return "", unreachable{err}
 		}
 	}
-	said, err = c.transmit(m)
-	if err != nil && !goesOn(err) {
-		c.hangUp()
+	// Some MTAs pass on a message that came with SMTPUTF8 only to servers that
+	// support it, even when it is all ASCII.
+	s.client.SkipSMTPUTF8(ascii(from + recipient))
+	err = s.mailer.SendWithSMTPClient(s.client, msg)
+	if msg.IsDelivered() {
+		if err != nil { // only the RSET that follows the message has failed
+			s.hangUp()
+		}
+		return msg.ServerResponse(), nil
 	}
-	return said, err
+	failure, ok := errors.AsType[*mail.SendError](err)
+	rejected := ok && failure.ErrorCode() > 0
+	if !rejected || s.client.Reset() != nil {
+		s.hangUp()
+	}
+	if rejected && failure.Reason == mail.ErrSMTPRcptTo {
+		return "", refused{inWords(err)}
+	}
+	return "", inWords(err)
 }
 
-// connect dials, and goes on until the server is ready for a message.
-func (c *conversation) connect(ctx context.Context) error {
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(c.Via.Host, strconv.Itoa(c.Via.Port)))
+// connect opens the session: greeting, EHLO, TLS, login.
+func (s *smtpSession) connect(ctx context.Context) error {
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(s.Via.Host, strconv.Itoa(s.Via.Port)))
 	if err != nil {
 		return err
 	}
-	// A context ends the dial only: a server that falls silent, or says a
-	// letter a second, is left by closing the connection beneath the talk.
-	c.conn, c.unwatch = raw, context.AfterFunc(ctx, func() { raw.Close() })
+	helo := s.HELO
+	if helo == "" {
+		helo = cmp.Or(s.fqdn(ctx), addressLiteral(raw.LocalAddr()))
+	}
+	s.conn = &boundedConn{Conn: raw, left: maxReplies}
+	s.unwatch = context.AfterFunc(ctx, func() { raw.Close() })
 
-	conn, secrecy := raw, &tls.Config{ServerName: c.Via.Host, RootCAs: c.Roots}
-	if c.Via.Scheme == "smtps" {
-		secure := tls.Client(raw, secrecy)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return said(err)
-		}
-		conn = secure
+	var stream net.Conn = s.conn
+	secure := &tls.Config{ServerName: s.Via.Host, RootCAs: s.Roots}
+	policy := mail.TLSOpportunistic
+	switch {
+	case s.Via.Scheme == "smtps":
+		stream, policy = tls.Client(s.conn, secure), mail.NoTLS
+	case s.needsTLS(raw.RemoteAddr()):
+		policy = mail.TLSMandatory
+	case s.withoutTLS:
+		policy = mail.NoTLS
 	}
-	if c.client, err = smtp.NewClient(conn, c.Via.Host); err != nil {
-		return said(err)
+	options := []mail.Option{ // the context ends before the library's timeout
+		mail.WithPort(s.Via.Port), mail.WithTimeout(s.timeout() + quitTimeout), mail.WithHELO(helo),
+		mail.WithTLSPolicy(policy), mail.WithTLSConfig(secure), mail.WithoutNoop(),
+		mail.WithDialContextFunc(func(context.Context, string, string) (net.Conn, error) { return stream, nil }),
 	}
-	if err := c.client.Hello(cmp.Or(c.Hostname, "localhost")); err != nil {
-		return said(err)
+	if s.User != "" {
+		// needsTLS has seen to it that the connection is fit for a password.
+		options = append(options, mail.WithUsername(s.User), mail.WithPassword(s.Password), mail.WithOpportunisticSMTPAuth(
+			mail.SMTPAuthSCRAMSHA256, mail.SMTPAuthSCRAMSHA1, mail.SMTPAuthCramMD5, mail.SMTPAuthPlainNoEnc, mail.SMTPAuthLoginNoEnc))
 	}
-	if c.Via.Scheme != "smtps" {
-		must := c.needsTLS(raw.RemoteAddr())
-		offered, _ := c.client.Extension("STARTTLS")
-		if must && !offered {
-			return errors.New("the server offers no STARTTLS, without which neither mail nor password is sent")
-		}
-		if offered && (must || !c.plain) {
-			switch err := c.client.StartTLS(secrecy); {
-			case err != nil && must:
-				return fmt.Errorf("STARTTLS: %s", said(err))
-			case err != nil:
-				c.plain = true
-				c.hangUp()
-				return c.connect(ctx)
-			}
-		}
+	if s.mailer, err = mail.NewClient(s.Via.Host, options...); err == nil {
+		s.client, err = s.mailer.DialToSMTPClientWithContext(ctx)
 	}
-	if c.User == "" {
+	if err == nil {
 		return nil
 	}
-	return c.login()
+	s.hangUp()
+	if policy == mail.TLSOpportunistic && s.conn.startTLS && ctx.Err() == nil {
+		s.withoutTLS = true
+		return s.connect(ctx)
+	}
+	return inWords(err)
 }
 
-// needsTLS says whether nothing may be said to the server at that address
-// without TLS and a valid certificate. By smtp:// mail goes in plain where the
-// server has no STARTTLS, so one whose STARTTLS fails, such as the mailer on
-// this machine with a certificate that nobody signed, is no worse. A password
-// goes in plain to nobody but this machine.
+// needsTLS says whether nothing may be sent to the server at that address
+// without TLS and a valid certificate. By smtp:// a message is sent in plain
+// where the server has no STARTTLS, so one whose STARTTLS fails, such as the
+// MTA on this machine with a self-signed certificate, is no worse. A
+// password is sent in plain only to this machine.
 func (s Server) needsTLS(peer net.Addr) bool {
 	if s.Via.Scheme != "smtp" {
 		return true
@@ -121,113 +145,106 @@ func (s Server) needsTLS(peer net.Addr) bool {
 	return s.User != "" && !here
 }
 
-// login proves to the server who we are, by the best way that it offers.
-// Whether the connection is fit for it has been seen to before.
-func (c *conversation) login() error {
-	_, offer := c.client.Extension("AUTH")
-	offered := strings.Fields(offer)
-	ways := []struct {
-		name string
-		auth smtp.Auth
-	}{
-		{"SCRAM-SHA-256", smtp.ScramSHA256Auth(c.User, c.Password)},
-		{"SCRAM-SHA-1", smtp.ScramSHA1Auth(c.User, c.Password)},
-		{"CRAM-MD5", smtp.CRAMMD5Auth(c.User, c.Password)},
-		{"PLAIN", smtp.PlainAuth("", c.User, c.Password, c.Via.Host, true)},
-		{"LOGIN", smtp.LoginAuth(c.User, c.Password, c.Via.Host, true)},
+// sender is mail-from, else the login: many providers let a user send only as
+// himself.
+func (s Server) sender() string {
+	switch {
+	case s.From != "":
+		return s.From
+	case strings.Contains(s.User, "@"):
+		return s.User
 	}
-	for _, way := range ways {
-		if !slices.Contains(offered, way.name) {
-			continue
-		}
-		if err := c.client.Auth(way.auth); err != nil {
-			return fmt.Errorf("login as %q by %s: %s", c.User, way.name, said(err))
-		}
-		return nil
-	}
-	return fmt.Errorf("login as %q: the server offers no way that we know (AUTH %q)", c.User, offer)
+	return "pingover"
 }
 
-// transmit is one mail transaction. It succeeded when the server has accepted
-// the text, whatever happens to the connection then.
-func (c *conversation) transmit(m *mail.Msg) (answer string, err error) {
-	from, err := m.GetSender(false)
-	if err != nil {
-		return "", err
+// qualified is a bare local name at this machine's domain; any other address
+// as it is.
+func (s *smtpSession) qualified(ctx context.Context, address string) string {
+	if !isLocal(address) {
+		return address
 	}
-	to, err := m.GetRecipients()
-	if err != nil {
-		return "", err
+	short, err := idna.Lookup.ToASCII(s.Hostname)
+	if err != nil || short == "" {
+		short = "localhost"
 	}
-	// Some mailers pass a message on only to such as support SMTPUTF8 when it
-	// came with it, even if it is all ASCII like ours.
-	c.client.SkipSMTPUTF8(ascii(from + to[0]))
-	if err := c.client.Mail(from); err != nil {
-		return "", said(err)
-	}
-	if err := c.client.Rcpt(to[0]); err != nil {
-		if err = said(err); goesOn(err) {
-			return "", refused{err}
-		}
-		return "", err
-	}
-	text, err := c.client.Data()
-	if err != nil {
-		return "", said(err)
-	}
-	if _, err := m.WriteTo(text); err != nil {
-		return "", said(err)
-	}
-	if err := text.Close(); err != nil {
-		return "", said(err)
-	}
-	if closed, ok := text.(*smtp.DataCloser); ok {
-		answer = closed.ServerResponse()
-	}
-	return answer, nil
+	return address + "@" + cmp.Or(s.fqdn(ctx), short)
 }
 
-// quit ends the conversation politely.
-func (c *conversation) quit() {
-	if c.client == nil {
+// fqdn is this machine's FQDN, looked up at most once; "" where it has none.
+func (s *smtpSession) fqdn(ctx context.Context) string {
+	if s.name == nil {
+		lookup := s.lookup
+		if lookup == nil {
+			lookup = net.DefaultResolver.LookupCNAME
+		}
+		// A name server that is down must not cost the mail its time.
+		ctx, cancel := context.WithTimeout(ctx, min(fqdnTimeout, s.timeout()/4))
+		defer cancel()
+		s.name = new(fqdn(ctx, s.Hostname, lookup))
+	}
+	return *s.name
+}
+
+// quit ends the session.
+func (s *smtpSession) quit() {
+	if s.client == nil {
 		return
 	}
-	c.conn.SetDeadline(time.Now().Add(quitTimeout))
-	c.client.Quit()
-	c.hangUp()
+	s.conn.SetDeadline(time.Now().Add(quitTimeout))
+	s.client.Quit()
+	s.hangUp()
 }
 
-func (c *conversation) hangUp() {
-	c.unwatch()
-	c.conn.Close()
-	c.client = nil
+func (s *smtpSession) hangUp() {
+	s.unwatch()
+	s.conn.Close()
+	s.client = nil
 }
 
-// reply is the server's answer as it gave it; the library quotes its text.
-type reply struct {
-	code int
-	text string
+// boundedConn reads at most so many bytes, and notes that STARTTLS was tried.
+type boundedConn struct {
+	net.Conn
+	left     int
+	startTLS bool
 }
 
-func (r reply) Error() string { return fmt.Sprintf("%d %s", r.code, r.text) }
-
-// said is what the library's error says about the server: its answer, or that
-// it went away.
-func said(err error) error {
-	if r, ok := errors.AsType[*textproto.Error](err); ok {
-		return reply{r.Code, r.Msg}
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, fmt.Errorf("the server sent more than %d KiB of replies", maxReplies>>10)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server hung up")
-	}
-	return err
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }
 
-// goesOn says whether the talk can go on after the error, for it was no more
-// than an answer.
-func goesOn(err error) bool {
-	_, ok := errors.AsType[reply](err)
-	return ok
+func (c *boundedConn) Write(p []byte) (int, error) {
+	c.startTLS = c.startTLS || bytes.HasPrefix(p, []byte("STARTTLS"))
+	return c.Conn.Write(p)
+}
+
+// inWords is the library's error as an operator reads it: the server's reply
+// without quotes, or that it closed the connection.
+func inWords(err error) error {
+	text := err.Error()
+	failure, ok := errors.AsType[*mail.SendError](err)
+	if ok { // it unwraps to nothing, and repeats what the caller says
+		text, _, _ = strings.Cut(strings.TrimPrefix(text, failure.Reason.String()+": "), ", affected ")
+	}
+	switch reply, isReply := errors.AsType[*textproto.Error](err); {
+	case isReply:
+		text = strings.ReplaceAll(text, reply.Error(), fmt.Sprintf("%d %s", reply.Code, reply.Msg))
+	case ok && failure.ErrorCode() > 0:
+		before, _, _ := strings.Cut(text, `"`)
+		if quoted, err := strconv.QuotedPrefix(text[len(before):]); err == nil {
+			unquoted, _ := strconv.Unquote(quoted)
+			text = before + unquoted
+		}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.HasPrefix(text, "EOF"), strings.HasPrefix(text, "unexpected EOF"):
+		text = "the server closed the connection"
+	case strings.HasSuffix(text, "does not support STARTTLS"):
+		text = "the server offers no STARTTLS, without which neither mail nor password is sent"
+	}
+	return errors.New(text)
 }
 
 func ascii(s string) bool {

@@ -12,11 +12,11 @@ import (
 const (
 	maxLine    = 75 // of a line of prose: quoted-printable breaks longer ones (RFC 2045), and mail(1) shows them so
 	maxSubject = 200
-	maxError   = 400 // of what a mail server answered
+	maxError   = 400 // of a mail server's reply
 )
 
-// page is a letter's body as it is being written. Nothing that is written to
-// it can hold control characters.
+// page is the body of a message as it is being written. It never contains
+// control characters.
 type page struct{ b strings.Builder }
 
 func (p *page) String() string { return strings.TrimRight(p.b.String(), "\n") + "\n" }
@@ -36,7 +36,7 @@ func (p *page) heading(text string) {
 // item writes prose under a heading.
 func (p *page) item(text string) { p.wrap(text, "  ", "    ") }
 
-// verbatim writes one line as it stands, for it may be copied into a shell.
+// verbatim writes one line unchanged: it may be pasted into a shell.
 func (p *page) verbatim(indent, line string) {
 	p.b.WriteString(strings.TrimRight(indent+printable(line), " ") + "\n")
 }
@@ -48,8 +48,8 @@ func (p *page) gap() {
 	}
 }
 
-// wrap writes text in lines of at most maxLine characters where its words
-// allow it. A line that goes on has next in front.
+// wrap writes text in lines of at most maxLine characters, where its words
+// allow that. The first line is indented by first, the others by next.
 func (p *page) wrap(text, first, next string) {
 	line := first
 	empty := true
@@ -68,8 +68,8 @@ func (p *page) wrap(text, first, next string) {
 	p.b.WriteString(line + "\n")
 }
 
-// printable is s with a blank in place of everything that is no visible
-// character, line ends and terminal controls among them.
+// printable is s with a blank instead of each character that is not visible,
+// such as line ends and terminal controls.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -88,13 +88,13 @@ func oneLine(s string, most int) string {
 	return string([]rune(s)[:most-3]) + "..."
 }
 
-// plainWord says whether r means nothing but itself to shells and mailers.
+// plainWord says whether r has no special meaning in shells and mail headers.
 func plainWord(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r)
 }
 
-// list names addresses: all of them up to four, else the first three and how
-// many more there are.
+// list names up to four addresses, else the first three and the number of the
+// others.
 func list(prefixes []netip.Prefix) string {
 	var names []string
 	for _, p := range prefixes {
@@ -110,7 +110,7 @@ func list(prefixes []netip.Prefix) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// pick is the word for one, or for many.
+// pick is the singular or the plural.
 func pick(n int, one, many string) string {
 	if n == 1 {
 		return one

@@ -11,29 +11,28 @@ import (
 	"pingover/state"
 )
 
-// words are what the letter says about one kind of news.
+// words is the text about one notification.
 type words struct {
-	subject  string // what was done
-	happened string // the same for somebody who was asleep a minute ago
-	todo     string // what is asked of the reader, "" for nothing
-	undo     string // over the commands; "": to undo the takeover
-	first    string // the command before them, for it looks before it leaps; "" for none
+	subject  string // what was done, or what the problem is
+	happened string // the same for a reader who knows nothing yet
+	todo     string // what the reader should do, "" for nothing
+	undo     string // heading of the commands; "": To undo the takeover
+	first    string // pingover's own command, which checks first; "" for none
 }
 
-// tell finds the words for the news.
-func tell(c Cluster, n Notification) words {
-	w := wordsFor(c, n)
+// wordsFor finds the words for a notification. They claim nothing that is not
+// known, and advise only on the cause at hand.
+func wordsFor(c Cluster, n Notification) words {
+	w := wordsOf(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")
 	}
 	return w
 }
 
-// wordsFor are the words for the news. They claim nothing that is not known.
-func wordsFor(c Cluster, n Notification) words {
+func wordsOf(c Cluster, n Notification) words {
 	me, host := c.Hostname, c.Host
-	them := func(vips []netip.Prefix) string { return pick(len(vips), "it", "them") }
-	held, lost := orAll(n.Held, c), orAll(n.Missing, c)
+	held, missing := orAll(n.Held, c), orAll(n.Missing, c)
 	down := ""
 	if alarm(c, n) != "" {
 		down = host + " is down. "
@@ -42,159 +41,155 @@ func wordsFor(c Cluster, n Notification) words {
 	switch n.Kind {
 	case TookOver:
 		w := words{
-			subject:  fmt.Sprintf("took over %s on %s", list(held), me),
-			happened: fmt.Sprintf("%s%s has taken over %s: clients reach %s under %s now.", down, me, list(held), me, them(held)),
+			subject:  fmt.Sprintf("%s took over %s", me, list(held)),
+			happened: fmt.Sprintf("%s%s has taken over %s: clients now reach %s at %s.", down, me, list(held), me, thisAddress(held)),
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
 		}
 		if down != "" {
-			w.todo += fmt.Sprintf("Then see what happened to %s; while clients are served here there is no hurry. ", host)
+			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
 		}
-		w.todo += fmt.Sprintf("Do not bring %s up on %s before it is fit to serve: pingover gives way to it at the next check.",
-			list(held), host)
+		w.todo += fmt.Sprintf("When %s is fit to serve again, ", host) + takeBack(c, held)
 		return w
 
 	case TakeoverFailed:
 		w := words{
-			subject:  fmt.Sprintf("takeover failed on %s: %s not raised", me, list(lost)),
-			happened: fmt.Sprintf("%s%s tried to take over and could not raise %s.", down, me, list(lost)),
-			todo: fmt.Sprintf("Mend what the failed command complains of; every further check tries again. "+
-				"Until then %s does not serve the clients of %s.", me, list(lost)),
+			subject:  fmt.Sprintf("takeover failed: %s not assigned on %s", list(missing), me),
+			happened: fmt.Sprintf("%s%s tried to take over and could not assign %s.", down, me, list(missing)),
+			todo: fmt.Sprintf("Fix what the failed command reports; each check tries again. "+
+				"Until then %s does not serve the clients of %s.", me, list(missing)),
+		}
+		if len(commandsOf(n)) == 0 {
+			w.todo = fmt.Sprintf("Fix what the reason names; each check tries again. Until then %s does not serve the clients of %s.", me, list(missing))
 		}
 		if len(n.Held) > 0 {
-			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
+			w.happened += fmt.Sprintf(" %s holds %s.", me, list(n.Held))
 		} else {
 			w.happened += " Nothing was taken over."
 		}
 		return w
 
 	case Released:
-		return words{
-			subject:  fmt.Sprintf("released %s on %s", list(lost), me),
-			happened: fmt.Sprintf("%s has released %s and no longer answers for %s.", me, list(lost), them(lost)),
-			todo: fmt.Sprintf("Make sure that %s, or whoever is to serve now, has %s. To have %s on %s again: \"%s\".",
-				host, list(lost), them(lost), me, c.command("takeover")),
-		}
+		return releasedWords(c, n, missing)
 
 	case ReleaseFailed:
 		return words{
-			subject: fmt.Sprintf("release failed, %s may still be on %s", list(held), me),
-			happened: fmt.Sprintf("%s tried to release %s and could not. Where another machine has %s too, "+
-				"clients reach now the one and now the other.", me, list(held), them(held)),
-			todo: fmt.Sprintf("Remove %s from %s by hand if another machine serves %s. "+
-				"Every further check tries again.", list(held), me, them(held)),
-			undo: "To remove " + them(held) + " by hand",
+			subject: fmt.Sprintf("release failed: %s may still be on %s", list(held), me),
+			happened: fmt.Sprintf("%s tried to release %s and could not. If another machine has %s too, "+
+				"clients reach sometimes the one, sometimes the other.", me, list(held), these(held)),
+			todo: fmt.Sprintf("Remove %s from %s manually if another machine serves %s. "+
+				"Each check tries again.", list(held), me, these(held)),
+			undo: fmt.Sprintf("To remove %s manually", these(held)),
 		}
 
 	case Blocked:
-		if n.Unverified {
-			return words{
-				subject: fmt.Sprintf("%s released %s, perhaps to nobody", me, list(lost)),
-				happened: fmt.Sprintf("%s gave %s up to hand %s over, and could not ask whether anybody has taken %s: perhaps clients reach nobody under %s now.",
-					me, list(lost), them(lost), them(lost), them(lost)),
-				todo: fmt.Sprintf("See who has %s, and what keeps %s from asking. Every further check asks again, and raises %s here when nobody has %s.",
-					list(lost), me, them(lost), them(lost)),
-				undo:  "To have " + them(lost) + " here again",
-				first: c.command("takeover"),
-			}
+		return blockedWords(c, n)
+
+	case Elsewhere:
+		return words{
+			subject:  fmt.Sprintf("another standby serves %s", list(c.VIPs)),
+			happened: fmt.Sprintf("%s%s did not take over: another standby already serves %s.", down, me, list(c.VIPs)),
+			todo: fmt.Sprintf("Find out what happened to %s. If the machine that has %s is no standby of yours, it should not have %s.",
+				host, list(c.VIPs), these(c.VIPs)),
 		}
-		w := words{
-			subject:  "not taken over by " + me,
-			happened: fmt.Sprintf("%s looks down from %s, but switching was refused: nothing was changed.", host, me),
-			todo: fmt.Sprintf("Look at %s, and at what stood in the way. Every further check decides anew. "+
-				"\"%s\" ends a pause. Take over by hand (\"%s\", with --force against the guards) "+
-				"only when you are sure that no other machine has %s.", host, c.command("resume"), c.command("takeover"), list(c.VIPs)),
-		}
-		switched := func(c state.Command) bool { return c.Hook == "" }
-		if slices.ContainsFunc(n.Evidence.Commands, switched) {
-			w.happened = fmt.Sprintf("%s looks down from %s. %s took over, and gave up again what another machine has as well.", host, me, me)
-		}
-		if down == "" || len(n.Held) > 0 {
-			w.subject = "switching was refused on " + me
-			if !slices.ContainsFunc(n.Evidence.Commands, switched) {
-				w.happened = fmt.Sprintf("Switching was refused on %s: nothing was changed.", me)
-			}
-		}
-		if len(n.Held) > 0 {
-			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
-			w.todo = fmt.Sprintf("See who else answers for %s, and that only one machine does. "+
-				"Every further check decides anew.", list(n.Held))
-		}
-		return w
 
 	case Down:
 		return words{
-			subject: "there is no virtual IP to take over",
+			subject: "no virtual IP is configured",
 			happened: fmt.Sprintf("%s is down. No virtual IP is configured for %s, so there is nothing that %s could take over.",
 				host, c.Name, me),
-			todo: fmt.Sprintf("See what happened to %s.", host),
+			todo: fmt.Sprintf("Find out what happened to %s.", host),
 		}
 
 	case Unserved:
 		return words{
-			subject: fmt.Sprintf("nobody answers for %s, while %s is up", list(lost), host),
-			happened: fmt.Sprintf("%s is up, but nobody answers for %s on the network of %s: clients cannot reach %s.",
-				host, list(lost), me, them(lost)),
-			todo: fmt.Sprintf("Look on %s whether %s %s still configured there. pingover takes nothing from a primary that answers, "+
-				"unless you say \"%s\".", host, list(lost), pick(len(lost), "is", "are"), c.command("takeover")),
+			subject: fmt.Sprintf("%s unassigned, while %s is up", list(missing), host),
+			happened: fmt.Sprintf("%s is up, but no machine on the network of %s has %s: clients cannot reach %s.",
+				host, me, list(missing), these(missing)),
+			todo: fmt.Sprintf("Check on %s whether %s %s still assigned there. pingover does not take over from a primary that is up, "+
+				"except manually: \"%s\".", host, list(missing), pick(len(missing), "is", "are"), c.command("takeover")),
 		}
 
 	case Unknown:
 		return words{
 			subject: fmt.Sprintf("%s cannot check %s", me, host),
-			happened: fmt.Sprintf("%s could not check %s, several times in a row: whether %s is up is not known. "+
-				"Nothing was changed, and while this lasts %s will not take over.", me, host, host, me),
-			todo: fmt.Sprintf("Look at %s rather than at %s: its cable, its addresses and its routes.", me, host),
+			happened: fmt.Sprintf("%s could not check %s several times in a row: whether %s is up is not known. "+
+				"Nothing was changed, and %s does not take over until it can check again.", me, host, host, me),
+			todo: unknownAdvice(c, n),
 		}
 
 	case StateFailed:
 		return words{
 			subject: me + " cannot write its state",
-			happened: fmt.Sprintf("%s%s could not write down what it did. It goes on by what the kernel shows; but its history "+
-				"and the mail that waits may be lost, and mail may come twice.", down, me),
-			todo: fmt.Sprintf("Look at the disk of %s: full, read-only or broken.", me),
+			happened: fmt.Sprintf("%s%s could not write its state. It goes on with what the kernel shows, but its history "+
+				"and pending mail may be lost, and mail may arrive twice.", down, me),
+			todo: fmt.Sprintf("Check the disk of %s: full, read-only or broken.", me),
 		}
 
 	case AliasGone:
 		return words{
-			subject: fmt.Sprintf("%s has lost %s", me, list(lost)),
-			happened: fmt.Sprintf("%s had raised %s and no longer has %s. It was not pingover that removed %s.",
-				me, list(lost), them(lost), them(lost)),
-			todo: fmt.Sprintf("Find out what removed %s: a restart of %s or of its network, a script, somebody by hand. "+
-				"If %s is still down, a further check takes over again.", them(lost), me, host),
-			undo:  "To raise " + them(lost) + " again yourself",
+			subject:  fmt.Sprintf("%s %s removed from %s, not by pingover", list(missing), pick(len(missing), "was", "were"), me),
+			happened: fmt.Sprintf("%s had assigned %s and no longer has %s. pingover did not remove %s.", me, list(missing), these(missing), these(missing)),
+			todo: fmt.Sprintf("Find out what removed %s: a restart of %s or of its network, a script, a person. "+
+				"If %s is still down, the next check takes over again.", these(missing), me, host),
+			undo:  fmt.Sprintf("To assign %s again now", these(missing)),
 			first: c.command("takeover"),
 		}
 
 	case PrimaryBack:
 		return words{
-			subject:  fmt.Sprintf("%s is back, %s still holds %s", host, me, list(held)),
-			happened: fmt.Sprintf("%s answers again. %s still holds %s and keeps %s until told otherwise.", host, me, list(held), them(held)),
-			todo: fmt.Sprintf("When %s is fit to serve, bring %s up there: %s gives way at its next check. "+
-				"Or release %s here, where %s takes what is free by itself: what nobody takes within 10 s is raised here again.",
-				host, list(held), me, them(held), host),
-			undo:  "To hand " + them(held) + " back",
-			first: c.command("release"),
+			subject:  fmt.Sprintf("%s is up again, %s still holds %s", host, me, list(held)),
+			happened: fmt.Sprintf("%s replies again. %s still holds %s and keeps %s: failback is manual.", host, me, list(held), these(held)),
+			todo:     fmt.Sprintf("When %s is fit to serve, ", host) + takeBack(c, held),
+			undo:     fmt.Sprintf("To hand %s back", these(held)),
+			first:    c.command("release"),
 		}
 
 	case NobodyTook:
 		return words{
-			subject: fmt.Sprintf("nobody took %s, %s holds %s again", list(held), me, them(held)),
-			happened: fmt.Sprintf("%s gave %s up to hand %s over, but nobody answered for %s. "+
-				"So it raised %s here again.", me, list(held), them(held), them(held), them(held)),
-			todo: fmt.Sprintf("Bring %s up on %s yourself: %s gives way at its next check. "+
-				"A failback that nobody took is not tried again before %s has been down once.", list(held), host, me, host),
-			undo:  "To give " + them(held) + " up although nobody takes " + them(held),
-			first: c.command("release", "--force"),
+			subject: fmt.Sprintf("no machine took %s, %s holds %s again", list(held), me, these(held)),
+			happened: fmt.Sprintf("%s released %s to hand %s over, but no machine took %s. "+
+				"So it assigned %s here again.", me, list(held), these(held), these(held), these(held)),
+			todo: fmt.Sprintf("Log in to %s, and ", host) + takeBack(c, held) + fmt.Sprintf(" A failback that no machine took is not tried again until %s has been down once.", host),
+			undo: fmt.Sprintf("To release %s although no machine takes %s", these(held), these(held)), first: c.command("release", "--force"),
 		}
 
 	case HookFailed:
-		hook := cmp.Or(n.Hook, "hook")
-		return words{
+		hook := cmp.Or(n.Hook, "a hook")
+		w := words{
 			subject: fmt.Sprintf("%s failed on %s", hook, me),
-			happened: fmt.Sprintf("The command for %s failed on %s. That stops nothing, but services may not run, "+
+			happened: fmt.Sprintf("The command for %s failed on %s. This stops nothing, but services may not run, "+
 				"or may run where they should not.", hook, me),
-			todo: fmt.Sprintf("See that the services of %s run where they should, and mend the command: pingover does not repeat it.",
-				list(c.VIPs)),
+			todo: fmt.Sprintf("Make sure that the services of %s run where they should, and fix the command.", list(c.VIPs)),
+		}
+		if hook == state.PostTakeover {
+			w.todo += fmt.Sprintf(" \"%s\" runs it again.", c.command("takeover"))
+		}
+		return w
+
+	case NotReady:
+		return words{
+			subject:  fmt.Sprintf("%s is not ready to take over", me),
+			happened: fmt.Sprintf("%s could not take over from %s now: a rehearsal failed three times in a row. Nothing was changed.", me, host),
+			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks rehearse again.", c.command("doctor")),
+		}
+
+	case Isolated:
+		return words{
+			subject: fmt.Sprintf("%s holds %s, but is isolated", me, list(held)),
+			happened: fmt.Sprintf("%s holds %s, but no witness replies, or it cannot ask whether another machine has %s. Clients may not reach %s.",
+				me, list(held), these(held), these(held)),
+			todo: fmt.Sprintf("Check the network of %s: cable, switch port, addresses. If another machine serves %s, release %s here.",
+				me, list(held), these(held)),
+			undo: fmt.Sprintf("To release %s here", these(held)), first: c.command("release", "--force"),
+		}
+
+	case Unconfigured:
+		return words{
+			subject:  fmt.Sprintf("no longer configured, still holding %s", list(held)),
+			happened: fmt.Sprintf("The cluster %s is no longer configured, but %s still holds %s.", c.Name, me, list(held)),
+			todo: fmt.Sprintf("Release %s, or put the cluster back into the file. Until then it is checked with its last settings: "+
+				"a conflict makes %s release %s, and nothing else is switched.", these(held), me, these(held)),
+			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
 		}
 
 	case Recovered:
@@ -202,65 +197,248 @@ func wordsFor(c Cluster, n Notification) words {
 
 	case Flapping:
 		w := words{
-			subject: fmt.Sprintf("to and fro on %s, which %s: %s", me, holds(n.Held), counts(n.Suppressed)),
-			happened: fmt.Sprintf("It goes to and fro. What was not mailed one by one is told here in one letter: %s.",
-				counts(n.Suppressed)),
-			todo: fmt.Sprintf("See what does not stay as it is: %s, %s, or the network between them. While that lasts, "+
-				"one letter an hour comes.", host, me),
+			subject:  fmt.Sprintf("flapping: %s; %s %s now", counts(n.Suppressed), me, holds(n.Held)),
+			happened: fmt.Sprintf("The cluster is flapping. This message lists what was not mailed one by one: %s.", counts(n.Suppressed)),
+			todo: fmt.Sprintf("Find out what keeps changing: %s, %s, or the network between them. While it does, "+
+				"one message an hour is sent.", host, me),
 		}
 		if len(c.VIPs) > 0 {
-			w.todo += fmt.Sprintf(" \"%s\" keeps %s from switching meanwhile.", c.command("pause"), me)
+			w.todo += fmt.Sprintf(" \"%s\" stops %s from switching meanwhile.", c.command("pause"), me)
 		}
 		if len(n.Held) > 0 {
-			w.happened += fmt.Sprintf(" On this machine now: %s.", list(n.Held))
+			w.happened += fmt.Sprintf(" %s holds %s.", me, list(n.Held))
 		}
 		return w
 
 	case MailDropped:
 		return words{
 			subject: n.Reason,
-			happened: fmt.Sprintf("%s. Mail could not be delivered for a while. %d letters are kept; to make room for newer ones "+
-				"the oldest went before everybody had had them.", n.Reason, state.MaxOutbox),
-			todo: fmt.Sprintf("The takeovers and releases that they told of are in the history of %s on %s.", c.Name, me),
+			happened: fmt.Sprintf("On %s %s. Mail could not be delivered for a while, and the queue holds %d: "+
+				"the oldest were dropped first.", me, n.Reason, state.MaxOutbox),
+			todo: fmt.Sprintf("The takeovers and releases that they reported are in the history: \"%s\".", c.command("history")),
 		}
 	}
 	return words{subject: string(n.Kind), happened: fmt.Sprintf("%s: %s.", me, n.Kind)}
 }
 
-// recovered are the words for a trouble's end.
+// takeBack says how the primary gets the addresses back. Duplicate address
+// detection (always for IPv6, RFC 4862) refuses one that is still held here.
+func takeBack(c Cluster, vips []netip.Prefix) string {
+	release := fmt.Sprintf("\"%s\"", c.command("release"))
+	const again = "What no machine takes within ten seconds is assigned here again."
+	six := slices.DeleteFunc(slices.Clone(vips), func(p netip.Prefix) bool { return p.Addr().Is4() })
+	if len(six) > 0 {
+		return fmt.Sprintf("run %s here, and assign %s there at once: its duplicate address detection refuses %s while %s holds %s. %s",
+			release, list(vips), list(six), c.Hostname, these(six), again)
+	}
+	return fmt.Sprintf("assign %s there: %s releases %s at its next check. If it looks for duplicate addresses first, run %s here instead. %s",
+		list(vips), c.Hostname, these(vips), release, again)
+}
+
+// releasedWords says who has now what was released here.
+func releasedWords(c Cluster, n Notification, vips []netip.Prefix) words {
+	me := c.Hostname
+	w := words{
+		subject:  fmt.Sprintf("%s released %s", me, list(vips)),
+		happened: fmt.Sprintf("%s has released %s: clients no longer reach %s at %s.", me, list(vips), me, thisAddress(vips)),
+	}
+	if len(n.Held) > 0 {
+		w.happened += fmt.Sprintf(" It still holds %s.", list(n.Held))
+	}
+	who, mac := otherHolder(c, n.Evidence, vips)
+	again := fmt.Sprintf("To have %s on %s again: \"%s\".", these(vips), me, c.command("takeover"))
+	switch {
+	case mac != "" && mac == primaryMAC(c, n.Evidence):
+		w.happened += fmt.Sprintf(" %s has %s now.", who, these(vips))
+		w.todo = fmt.Sprintf("Nothing, if %s serves its clients. %s", c.Host, again)
+	case mac != "":
+		w.todo = fmt.Sprintf("Make sure that the machine at %s should have %s. %s", mac, list(vips), again)
+	case n.rule() == 4: // isolated
+		w.todo = fmt.Sprintf("Check the network of %s: no witness replied. It takes over again when a witness replies and %s is still down.", me, c.Host)
+	default:
+		w.todo = fmt.Sprintf("Make sure that %s, or another machine that should serve now, has %s. %s", c.Host, list(vips), again)
+	}
+	return w
+}
+
+// blockedWords says what blocked a switch, and advises on that alone.
+func blockedWords(c Cluster, n Notification) words {
+	me, host, vips := c.Hostname, c.Host, list(c.VIPs)
+	missing := orAll(n.Missing, c)
+	resume, takeover := c.command("resume"), c.command("takeover")
+	if n.Unverified {
+		return words{
+			subject: fmt.Sprintf("%s released %s, hand-over not verified", me, list(missing)),
+			happened: fmt.Sprintf("%s released %s to hand %s over, and could not ask whether another machine has taken %s: clients may reach no machine at %s.",
+				me, list(missing), these(missing), these(missing), thisAddress(missing)),
+			todo: fmt.Sprintf("Find out which machine has %s, and what keeps %s from asking. Each check asks again, and assigns %s here when no machine has %s.",
+				list(missing), me, these(missing), these(missing)),
+			undo:  fmt.Sprintf("To have %s here again", these(missing)),
+			first: takeover,
+		}
+	}
+	if len(n.Held) > 0 {
+		held := list(n.Held)
+		who, mac := otherHolder(c, n.Evidence, n.Held)
+		w := words{
+			subject:  fmt.Sprintf("address conflict: %s and %s have %s", me, who, held),
+			happened: fmt.Sprintf("%s holds %s, and %s has %s too. Nothing was changed.", me, held, who, these(n.Held)),
+			todo:     fmt.Sprintf("Only one machine may have %s: remove %s from the other one, or release %s here.", held, these(n.Held), these(n.Held)),
+			undo:     fmt.Sprintf("To release %s here", these(n.Held)), first: c.command("release"),
+		}
+		if mac == "" {
+			w.subject = fmt.Sprintf("%s holds %s, and a switch was blocked", me, held)
+			w.happened = fmt.Sprintf("%s holds %s. A switch was blocked, nothing was changed.", me, held)
+			w.todo = "Fix what the reason names; each check decides again."
+		} else if n.rule() == 2 {
+			w.todo += fmt.Sprintf(" The cluster is paused; \"%s\" ends the pause, and the next check settles the conflict.", resume)
+		}
+		return w
+	}
+	if len(commandsOf(n)) > 0 {
+		who, _ := otherHolder(c, n.Evidence, c.VIPs)
+		return words{
+			subject:  fmt.Sprintf("%s took over and released %s again: address conflict", me, vips),
+			happened: fmt.Sprintf("%s did not reply. %s took over %s, found that %s has %s too, and released %s again.", host, me, vips, who, these(c.VIPs), these(c.VIPs)),
+			todo:     fmt.Sprintf("Find out which of the two should have %s. Each check decides again.", vips),
+		}
+	}
+
+	why, todo := blockedBy(c, n)
+	happened := fmt.Sprintf("%s does not reply to %s. The takeover was blocked, nothing was changed: %s.", host, me, why)
+	if alarm(c, n) == "" {
+		happened = fmt.Sprintf("A switch was blocked on %s, nothing was changed: %s.", me, why)
+	}
+	return words{
+		subject:  "not taken over: " + why,
+		happened: happened,
+		todo:     todo + fmt.Sprintf(" A manual takeover is \"%s\".", takeover),
+	}
+}
+
+// blockedBy is what blocked a takeover, and what to do about it.
+func blockedBy(c Cluster, n Notification) (why, todo string) {
+	me, host, vips := c.Hostname, c.Host, list(c.VIPs)
+	says := func(word string) bool { return strings.Contains(n.Reason, word) }
+	inUse, are, macs := inUse(c, n.Evidence)
+	switch {
+	case says("pre-takeover"):
+		return "pre-takeover failed", fmt.Sprintf("Fix what pre-takeover reports, or fence %s manually. Each check runs it again.", host)
+
+	case n.rule() == 10 && says("paused"):
+		return "the cluster is paused", fmt.Sprintf("Find out what happened to %s. \"%s\" ends the pause; the next check then takes over.", host, c.command("resume"))
+	case n.rule() == 10 && says("boot-wait"):
+		return me + " has just booted", fmt.Sprintf("Find out what happened to %s. The first check after boot-wait takes over.", host)
+	case n.rule() == 10:
+		return "it was released manually", fmt.Sprintf("Find out what happened to %s. \"%s\" allows takeovers again; otherwise they stay off until %s has been up once.",
+			host, c.command("resume"), host)
+
+	case n.rule() == 11 && len(n.Evidence.Witnesses) == 0:
+		return "no witness is known", fmt.Sprintf("Set witness to a third host that replies to ping, so that %s can tell a primary that is down from a broken network of its own. "+
+			"Until then find out what happened to %s.", me, host)
+	case n.rule() == 11:
+		return "no witness replies", fmt.Sprintf("Check the network of %s first: cable, switch, gateway. %s may be up, and only %s isolated.", me, host, me)
+
+	case n.rule() == 13 && says("ARP") || n.rule() == 13 && says("neighbour"):
+		return host + " replies to ARP, but not to ping", fmt.Sprintf("Log in to %s: it is running, but overloaded, hung, or its firewall drops ping. "+
+			"If it must be replaced, power it off first: the next check then takes over.", host)
+	case n.rule() == 13 && len(macs) > 0:
+		return inUse + are + " in use (by " + strings.Join(macs, ", ") + ")", fmt.Sprintf("Find the machine with that MAC address. If it should not serve %s, "+
+			"remove %s there: the next check then takes over.", inUse, inUse)
+	case n.rule() == 13 && says("about to"):
+		return "another standby is taking over", fmt.Sprintf("Nothing, if the other standby has %s at the next check.", vips)
+	case n.rule() == 13:
+		return inUse + are + " in use", fmt.Sprintf("Find the machine that replies at %s. If it should not serve, remove %s there: the next check then takes over.", inUse, inUse)
+	}
+	return "see the reason", fmt.Sprintf("Fix what the reason names, and find out what happened to %s. Each check decides again.", host)
+}
+
+// inUse names the virtual IPs that another machine was seen to have, and the
+// MACs.
+func inUse(c Cluster, e state.Evidence) (vips, are string, macs []string) {
+	var used []netip.Prefix
+	for _, p := range c.VIPs {
+		for _, h := range e.Holders {
+			if h.Address != p.Addr().String() {
+				continue
+			}
+			if !slices.Contains(used, p) {
+				used = append(used, p)
+			}
+			if h.MAC != "" {
+				macs = append(macs, h.MAC+whose(c, e, h))
+			}
+		}
+	}
+	used = orAll(used, c)
+	return list(used), pick(len(used), " is", " are"), distinct(macs)
+}
+
+// otherHolder is the other machine that was seen to have one of the addresses,
+// in words, and its MAC; "" where none was seen.
+func otherHolder(c Cluster, e state.Evidence, vips []netip.Prefix) (who, mac string) {
+	for _, h := range e.Holders {
+		if slices.ContainsFunc(vips, func(p netip.Prefix) bool { return p.Addr().String() == h.Address }) {
+			mac = cmp.Or(mac, h.MAC)
+		}
+	}
+	if mac != "" && mac == primaryMAC(c, e) {
+		return "the primary " + c.Host, mac
+	}
+	return "another machine", mac
+}
+
+// unknownAdvice is what to do when the primary could not be checked.
+func unknownAdvice(c Cluster, n Notification) string {
+	switch {
+	case strings.HasPrefix(n.Reason, "resolve "):
+		return fmt.Sprintf("Check the name servers of %s, or give host as an address.", c.Hostname)
+	case strings.Contains(n.Reason, "prohibited"):
+		return fmt.Sprintf("A router or firewall refuses the pings: allow ICMP echo from %s to %s.", c.Hostname, c.Host)
+	}
+	return fmt.Sprintf("Check %s first, not %s: its cable, its addresses and its routes.", c.Hostname, c.Host)
+}
+
+// recovered is the text about an alert that has resolved.
 func recovered(c Cluster, n Notification) words {
-	var over string
+	var now string
 	switch Kind(n.Alert.Kind) {
 	case TakeoverFailed:
-		over = "no takeover is failing any more on " + c.Hostname
+		now = "takeovers no longer fail on " + c.Hostname
 	case ReleaseFailed:
-		over = "no release is failing any more on " + c.Hostname
+		now = "releases no longer fail on " + c.Hostname
 	case Blocked:
-		over = "switching is no longer refused on " + c.Hostname
-	case Down:
-		over = c.Host + " is up again"
+		now = c.Hostname + " is no longer blocked"
+		if len(n.Evidence.Rounds) > 0 && n.Evidence.Rounds[len(n.Evidence.Rounds)-1].Verdict == "up" {
+			now = c.Host + " replies again"
+		}
+	case Elsewhere, Down:
+		now = c.Host + " is up again"
 	case Unserved:
-		over = list(c.VIPs) + pick(len(c.VIPs), " is", " are") + " answered for again"
+		now = list(c.VIPs) + pick(len(c.VIPs), " is", " are") + " served again"
 	case Unknown:
-		over = fmt.Sprintf("%s can check %s again", c.Hostname, c.Host)
+		now = fmt.Sprintf("%s can check %s again", c.Hostname, c.Host)
 	case StateFailed:
-		over = c.Hostname + " can write its state again"
+		now = c.Hostname + " can write its state again"
+	case NotReady:
+		now = c.Hostname + " is ready to take over again"
+	case Isolated:
+		now = c.Hostname + " is no longer isolated"
 	default:
-		over = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)
+		now = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)
 	}
-	w := words{subject: over, happened: fmt.Sprintf("The trouble is over: %s.", over)}
+	w := words{subject: now, happened: fmt.Sprintf("Resolved: %s.", now)}
 	if len(n.Held) > 0 {
 		w.happened += fmt.Sprintf(" %s holds %s.", c.Hostname, list(n.Held))
 	}
 	return w
 }
 
-// counts says how many there are of each kind, in the order in which they
-// came first.
-func counts(notes []state.Suppressed) string {
+// counts says how many there are of each kind, in the order of their first.
+func counts(all []state.Suppressed) string {
 	var kinds []string
 	times := map[string]int{}
-	for _, n := range notes {
+	for _, n := range all {
 		if times[n.Kind]++; times[n.Kind] == 1 {
 			kinds = append(kinds, n.Kind)
 		}
@@ -275,13 +453,23 @@ func counts(notes []state.Suppressed) string {
 	return cmp.Or(strings.Join(kinds, ", "), "nothing")
 }
 
-// holds is what a machine has now.
 func holds(held []netip.Prefix) string {
 	if len(held) == 0 {
-		return "holds nothing now"
+		return "holds nothing"
 	}
-	return "holds " + list(held) + " now"
+	return "holds " + list(held)
 }
+
+// commandsOf are the commands of the run that are not hooks.
+func commandsOf(n Notification) []state.Command {
+	return slices.DeleteFunc(slices.Clone(n.Evidence.Commands), func(c state.Command) bool { return c.Hook != "" })
+}
+
+func thisAddress(vips []netip.Prefix) string {
+	return pick(len(vips), "this address", "these addresses")
+}
+
+func these(vips []netip.Prefix) string { return pick(len(vips), "it", "them") }
 
 // orAll is vips, or all of the cluster's where none are named.
 func orAll(vips []netip.Prefix, c Cluster) []netip.Prefix {
@@ -291,7 +479,7 @@ func orAll(vips []netip.Prefix, c Cluster) []netip.Prefix {
 	return c.VIPs
 }
 
-// command is a command line by hand for the cluster.
+// command is a pingover command line for the cluster.
 func (c Cluster) command(name string, more ...string) string {
 	argv := append([]string{"pingover", name, c.Name}, more...)
 	if c.StateDir != "" {

@@ -10,45 +10,56 @@ import (
 	"pingover/check"
 )
 
+// Rules of Decide that other steps refer to; the numbers are those of the table
+// in README.md.
+const (
+	RuleUnfinished = 1 // an open intent to release
+	RulePaused     = 2 // keeps what is held
+	RuleConflict   = 3 // another machine has what is held
+	RuleIsolated   = 4 // no witness replies
+	RuleFailback   = 5 // hands over
+	RuleHold       = 6 // holds, and assigns what is missing
+)
+
 // Known is what was known before the check: the part of the record, and of
 // the pause file, that the decision rests on.
 type Known struct {
 	Role           Role
-	HandingOver    bool // an open release is one that ends here again when nobody takes what is given up
+	HandingOver    bool // an open release assigns again what nobody takes
 	PausedUntil    time.Time
 	ManualRelease  bool // and the primary was not up since
 	ManualTakeover bool // and the primary was not down since
 	NobodyTook     bool // when it was tried to hand over, and the primary was not down since
-	// Checks in a row before this one in which the primary answered, nobody
-	// answered for a virtual IP, and no witness answered while holding.
+	// Checks in a row before this one in which the primary replied, no machine had
+	// a virtual IP, and no witness replied while holding.
 	Up, Unserved, Silent int
 }
 
-// Observation is what this check saw, all of it before anything was decided. The
-// zero value of each field is the one that holds a takeover back.
+// Observation is what this check observed, all of it before anything was decided.
+// The zero value of each field is the one that blocks a takeover.
 type Observation struct {
 	Host            string        // the primary, as an operator calls it
 	Primary         check.Verdict // of the last round of pings
 	Fault           string        // what could not be asked, when Primary is Unknown
 	OnLink          bool          // the primary is a neighbour, and was asked by ARP or ND
-	AnswersARP      bool          // the primary answered ARP or ND
-	HostIsVIP       bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone speak
+	AnswersARP      bool          // the primary replied to ARP or ND
+	HostIsVIP       bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone decide
 	VIPs            []VIPStatus
-	Conflict        Holder // another machine that still holds what is held here; "" nobody
-	WaitedForPeer   bool   // the rival ought to have given way, and was waited for
-	CannotListen    bool   // nobody could be asked whether he has taken what is held
+	Conflict        Holder // another machine that still has what is held here; zero for none
+	WaitedForPeer   bool   // the conflicting host should have yielded, and was waited for
+	CannotListen    bool   // nobody could be asked whether another machine has taken what is held
 	CompetingProber string // a lower MAC that probes for a virtual IP, and was not waited for
 	Witness         WitnessState
 	Uptime          time.Duration // of this machine
 }
 
-// VIPStatus is what was seen of one virtual IP.
+// VIPStatus is what was observed of one virtual IP.
 type VIPStatus struct {
 	Address   netip.Addr
 	Held      bool   // it is on this machine, by the kernel
 	Asked     bool   // others could be asked for it by ARP or ND
-	InUse     bool   // another machine answered for it, by ping, ARP or ND
-	MAC       string // of who answered, where known
+	InUse     bool   // another machine has it: it replied to ping, ARP or ND
+	MAC       string // of that machine, where known
 	AtPrimary bool   // and that MAC is the primary's
 }
 
@@ -57,11 +68,11 @@ type WitnessState uint8
 
 // The states of the witnesses, all of them together.
 const (
-	WitnessSilent   WitnessState = iota // none answered at the start and at the end of the round
+	WitnessSilent   WitnessState = iota // none replied at the start and at the end of the round
 	WitnessNone                         // none is set, and no gateway was ever found to serve as one
-	WitnessGood                         // one of them answered both times
+	WitnessGood                         // one of them replied both times
 	WitnessOff                          // switched off
-	WitnessNotAsked                     // for a fault of this machine none could be asked: as bad as silence for a takeover, and no sign of being cut off
+	WitnessNotAsked                     // for a fault of this machine none could be asked: as bad as silence for a takeover, and no sign of isolation
 )
 
 // Settings are the cluster's settings that the decision rests on.
@@ -69,48 +80,48 @@ type Settings struct {
 	Rise     int           // checks in a row
 	BootWait time.Duration // no takeover before the machine has been up this long
 	Failback bool          // hand over when the primary is back
-	Isolated bool          // give up when no witness answers any more
+	Isolated bool          // release when no witness replies any more
 }
 
 // Decision is what Decide answers. Its zero value does nothing.
 type Decision struct {
-	Rule     int          // number of the rule that fitted; see the table in README.md
+	Rule     int          // number of the first matching rule; see the table in README.md
 	Outcome  Outcome      // if everything that it asks for succeeds
 	Reason   string       // in words; it does not change while nothing changes
-	Raise    []netip.Addr // virtual IPs to raise here
-	Release  bool         // lower all that are here
-	HandOver bool         // and raise again what nobody takes
+	Raise    []netip.Addr // virtual IPs to assign here
+	Release  bool         // remove all that are here
+	HandOver bool         // and assign again what nobody takes
 	Announce bool         // tell the clients that what is held is here
 }
 
-// Decide is the whole of pingover's judgement: what to do about what was
-// seen, and why. It is a pure function; the first rule that fits speaks. The
-// numbers are those of the table in README.md.
-func Decide(known Known, seen Observation, set Settings, now time.Time) Decision {
-	held := seen.held()
+// Decide is pingover's policy: what to do about an observation, and why. It is a
+// pure function; the first matching rule decides. The numbers are those of the
+// table in README.md.
+func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
+	held := o.held()
 	paused := now.Before(known.PausedUntil)
-	rival := seen.Conflict != Holder{}
+	conflict := o.Conflict != Holder{}
 
 	// While something is held here, or offered.
 	switch {
 	case known.Role == Releasing && known.HandingOver && len(held) == 0 && paused:
-		return blocked(1, "paused, while a release that was interrupted has to be finished")
+		return blocked(1, "paused, while an interrupted release has to be finished")
 
-	case known.Role == Releasing && known.HandingOver && len(held) == 0 && !seen.connected():
-		return blocked(1, "a release that was interrupted has to be finished, but whether somebody has taken over cannot be asked: %s", cmp.Or(seen.Fault, "no witness "+seen.witnessLack("answers")))
+	case known.Role == Releasing && known.HandingOver && len(held) == 0 && !o.connected():
+		return blocked(1, "an interrupted release is not finished, because it cannot be verified whether another machine has taken over: %s", cmp.Or(o.Fault, "no witness "+o.witnessLack("replies")))
 
 	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
 			Rule: 1, Outcome: Released, Release: true, HandOver: known.HandingOver,
-			Reason: "a release that was interrupted is finished",
+			Reason: "an interrupted release is finished",
 		}
 
 	case len(held) == 0:
 
-	case paused && rival:
+	case paused && conflict:
 		return Decision{
 			Rule: 2, Outcome: Blocked,
-			Reason: fmt.Sprintf("paused, holding %s although %s has it too", seen.Conflict.Address, seen.Conflict.MAC),
+			Reason: fmt.Sprintf("paused, holding %s although %s has it as well", o.Conflict.Address, o.Conflict.MAC),
 		}
 
 	case paused:
@@ -119,181 +130,181 @@ func Decide(known Known, seen Observation, set Settings, now time.Time) Decision
 			Reason: fmt.Sprintf("paused, holding %s", list(held)),
 		}
 
-	case rival:
+	case conflict:
 		return Decision{
-			Rule: 3, Outcome: Released, Release: true, HandOver: seen.WaitedForPeer,
-			Reason: fmt.Sprintf("%s is also at %s, another machine, and is given up here", seen.Conflict.Address, seen.Conflict.MAC),
+			Rule: 3, Outcome: Released, Release: true, HandOver: o.WaitedForPeer,
+			Reason: fmt.Sprintf("%s is also assigned at %s, another machine: it is released here", o.Conflict.Address, o.Conflict.MAC),
 		}
 
-	case set.Isolated && seen.Witness == WitnessSilent && known.Silent > 0 && seen.Primary != check.Up:
+	case set.Isolated && o.Witness == WitnessSilent && known.Silent > 0 && o.Primary != check.Up:
 		return Decision{
 			Rule: 4, Outcome: Released, Release: true,
-			Reason: fmt.Sprintf("no witness has answered in two checks in a row, nor does %s: this machine is cut off, and gives up %s", seen.Host, list(held)),
+			Reason: fmt.Sprintf("no witness has replied in two checks in a row, and %s does not reply: this machine is isolated, and releases %s", o.Host, list(held)),
 		}
 
-	case set.Failback && !seen.CannotListen && !known.ManualTakeover && !known.NobodyTook && seen.Primary == check.Up && known.Up+1 >= set.Rise:
+	case set.Failback && !o.CannotListen && !known.ManualTakeover && !known.NobodyTook && o.Primary == check.Up && known.Up+1 >= set.Rise:
 		return Decision{
 			Rule: 5, Outcome: Released, Release: true, HandOver: true,
-			Reason: fmt.Sprintf("%s has answered in %d checks in a row: %s is handed over", seen.Host, known.Up+1, list(held)),
+			Reason: fmt.Sprintf("%s has replied in %d checks in a row: %s is handed over", o.Host, known.Up+1, list(held)),
 		}
 
 	default:
-		return hold(known, seen)
+		return hold(known, o)
 	}
 
 	// While this machine stands by.
-	answered := seen.answered()
+	inUse := o.inUse()
 	switch {
-	case seen.Primary == check.Up:
-		if u := seen.unserved(); len(u) > 0 && known.Unserved+1 >= set.Rise {
+	case o.Primary == check.Up:
+		if u := o.unserved(); len(u) > 0 && known.Unserved+1 >= set.Rise {
 			return Decision{
 				Rule: 7, Outcome: Unserved,
-				Reason: fmt.Sprintf("%s answers, but nobody answers for %s", seen.Host, list(u)),
+				Reason: fmt.Sprintf("%s replies, but no machine has %s", o.Host, list(u)),
 			}
 		}
-		return Decision{Rule: 7, Outcome: OK, Reason: fmt.Sprintf("%s answers", seen.Host)}
+		return Decision{Rule: 7, Outcome: OK, Reason: fmt.Sprintf("%s replies", o.Host)}
 
-	case seen.Primary != check.Down:
-		return Decision{Rule: 8, Outcome: Unknown, Reason: seen.Fault}
+	case o.Primary != check.Down:
+		return Decision{Rule: 8, Outcome: Unknown, Reason: o.Fault}
 
-	case len(seen.VIPs) == 0 && (seen.Witness == WitnessSilent || seen.Witness == WitnessNotAsked):
+	case len(o.VIPs) == 0 && (o.Witness == WitnessSilent || o.Witness == WitnessNotAsked):
 		return Decision{
 			Rule: 9, Outcome: Unknown,
-			Reason: fmt.Sprintf("%s does not answer, but no witness %s: it may be this machine's network", seen.Host, seen.witnessLack("does either")),
+			Reason: fmt.Sprintf("%s does not reply, but no witness %s: it may be this machine's network", o.Host, o.witnessLack("replies either")),
 		}
 
-	case len(seen.VIPs) == 0:
+	case len(o.VIPs) == 0:
 		return Decision{
 			Rule: 9, Outcome: Down,
-			Reason: fmt.Sprintf("%s does not answer, and there is no virtual IP to raise", seen.Host),
+			Reason: fmt.Sprintf("%s does not reply, and there is no virtual IP to take over", o.Host),
 		}
 
 	case paused:
-		return blocked(10, "%s does not answer, but this cluster is paused", seen.Host)
+		return blocked(10, "%s does not reply, but this cluster is paused", o.Host)
 
-	case seen.Uptime < set.BootWait:
-		return blocked(10, "%s does not answer, but this machine has been up for less than %s (boot-wait)", seen.Host, words(set.BootWait))
+	case o.Uptime < set.BootWait:
+		return blocked(10, "%s does not reply, but this machine has been up for less than %s (boot-wait)", o.Host, words(set.BootWait))
 
 	case known.ManualRelease:
-		return blocked(10, "%s does not answer, but the virtual IPs were released by hand and it has not been up since", seen.Host)
+		return blocked(10, "%s does not reply, but the virtual IPs were released manually and it has not been up since", o.Host)
 
-	case seen.Witness == WitnessNone:
-		return blocked(11, "%s does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", seen.Host)
+	case o.Witness == WitnessNone:
+		return blocked(11, "%s does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", o.Host)
 
-	case !seen.witnessed():
-		return blocked(11, "%s does not answer, but no witness %s: it may be this machine's network", seen.Host, seen.witnessLack("does either"))
+	case !o.witnessed():
+		return blocked(11, "%s does not reply, but no witness %s: it may be this machine's network", o.Host, o.witnessLack("replies either"))
 
-	case seen.OnLink && !seen.AnswersARP && seen.elsewhere():
+	case o.OnLink && !o.AnswersARP && o.elsewhere():
 		return Decision{
 			Rule: 12, Outcome: Elsewhere,
-			Reason: fmt.Sprintf("%s does not answer, and another standby serves %s", seen.Host, list(answered)),
+			Reason: fmt.Sprintf("%s does not reply, and another standby serves %s", o.Host, list(inUse)),
 		}
 
-	case seen.AnswersARP:
-		return blocked(13, "%s does not answer pings, but it answers %s: it is alive", seen.Host, protocol(seen.Host))
+	case o.AnswersARP:
+		return blocked(13, "%s does not reply to pings, but it replies to %s: it is alive", o.Host, protocol(o.Host))
 
-	case len(answered) > 0:
-		return blocked(13, "%s does not answer, but somebody answers for %s", seen.Host, list(answered))
+	case len(inUse) > 0:
+		return blocked(13, "%s does not reply, but %s in use", o.Host, being(inUse))
 
-	case seen.CompetingProber != "":
-		return blocked(13, "%s does not answer, but %s is about to take the virtual IPs over", seen.Host, seen.CompetingProber)
+	case o.CompetingProber != "":
+		return blocked(13, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
 	}
 	return Decision{
-		Rule: 14, Outcome: TookOver, Raise: seen.addresses(), Announce: true,
-		Reason: fmt.Sprintf("%s does not answer, nor does anybody for %s", seen.Host, list(seen.addresses())),
+		Rule: 14, Outcome: TookOver, Raise: o.addresses(), Announce: true,
+		Reason: fmt.Sprintf("%s does not reply, and %s not in use", o.Host, being(o.addresses())),
 	}
 }
 
-// DecideTakeOver is the judgement of a takeover by hand. Nobody has pinged the
-// primary: it may be alive. What must agree is this machine's own network and
-// that nobody answers for what is to be raised; force leaves only a fault of
-// the ground, why, to speak against it. Open says that a release of what is here
-// was interrupted. The numbers of rules are for checks: it has none.
-func DecideTakeOver(seen Observation, why string, open, force bool) Decision {
-	held, missing := seen.held(), seen.missing()
+// DecideTakeOver is the policy of a manual takeover. The primary was not pinged:
+// it may be up. This machine's own network must agree, and the addresses must not
+// be in use; with force only a fault of the local state, why, blocks it. Open says
+// that a release of what is here was interrupted. Rules have numbers for checks:
+// it has none.
+func DecideTakeOver(o Observation, why string, open, force bool) Decision {
+	held, missing := o.held(), o.missing()
 	refuse := func(format string, args ...any) Decision {
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
 	}
-	answered := seen.answered()
+	inUse := o.inUse()
 	switch {
 	case len(missing) == 0 && open:
-		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept by hand: a release that was interrupted is undone", list(held))}
+		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept manually: an interrupted release is undone", list(held))}
 	case len(missing) == 0:
-		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is here already", list(held))}
+		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is held here already", list(held))}
 	case why != "":
 		return refuse("not taken over: %s", why)
 	case force:
-		return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over by hand, by force", list(missing))}
-	case seen.Witness == WitnessNone:
+		return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually, with --force", list(missing))}
+	case o.Witness == WitnessNone:
 		return refuse("not taken over: there is no witness (no default gateway, or it is the primary itself): it may be this machine's network")
-	case !seen.witnessed():
-		return refuse("not taken over: no witness %s: it may be this machine's network", seen.witnessLack("answers"))
-	case len(answered) > 0:
-		return refuse("not taken over: somebody answers for %s", list(answered))
-	case seen.CompetingProber != "":
-		return refuse("not taken over: %s is about to take %s over", seen.CompetingProber, list(missing))
+	case !o.witnessed():
+		return refuse("not taken over: no witness %s: it may be this machine's network", o.witnessLack("replies"))
+	case len(inUse) > 0:
+		return refuse("not taken over: %s in use", being(inUse))
+	case o.CompetingProber != "":
+		return refuse("not taken over: %s is about to take %s over", o.CompetingProber, list(missing))
 	}
-	return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over by hand", list(missing))}
+	return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually", list(missing))}
 }
 
-// DecideRelease is the judgement of a release by hand; force gives up without
-// asking who takes it, deaf is why nobody can be asked, open that a hand-over
-// was interrupted, whose end would be that it is raised here again.
-func DecideRelease(seen Observation, deaf string, open, force bool) Decision {
-	held := seen.held()
+// DecideRelease is the policy of a manual release; force releases without asking
+// who takes it, fault is why nobody can be asked, open says that a hand-over was
+// interrupted, which would end by assigning it here again.
+func DecideRelease(o Observation, fault string, open, force bool) Decision {
+	held := o.held()
 	if len(held) == 0 && open {
-		held = seen.addresses()
+		held = o.addresses()
 	}
 	switch {
 	case len(held) == 0:
 		return Decision{Outcome: OK, Reason: "nothing is held here"}
 	case force:
-		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released by hand, by force", list(held))}
-	case deaf != "":
-		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: whether somebody takes %s over cannot be asked: %s", list(held), deaf)}
+		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released manually, with --force", list(held))}
+	case fault != "":
+		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: it cannot be verified whether another machine takes %s: %s", list(held), fault)}
 	}
-	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released by hand", list(held))}
+	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released manually", list(held))}
 }
 
-// hold is rule 6: something is here, and nothing speaks against that.
-func hold(known Known, seen Observation) Decision {
-	held, missing := list(seen.held()), seen.missing()
+// hold is rule 6: something is here, and nothing is against that.
+func hold(known Known, o Observation) Decision {
+	held, missing := list(o.held()), o.missing()
 	d := Decision{Rule: 6, Outcome: Holding, Announce: true}
 	ours := known.Role == Active || known.Role == Taking
 
-	switch seen.Primary {
+	switch o.Primary {
 	case check.Up:
-		d.Reason = fmt.Sprintf("holding %s; %s answers again", held, seen.Host)
+		d.Reason = fmt.Sprintf("holding %s; %s replies again", held, o.Host)
 		if !ours {
-			d.Reason = fmt.Sprintf("holding %s, which pingover did not raise; %s answers", held, seen.Host)
+			d.Reason = fmt.Sprintf("holding %s, which pingover did not assign; %s replies", held, o.Host)
 		}
 	case check.Down:
-		d.Reason = fmt.Sprintf("holding %s; %s does not answer", held, seen.Host)
+		d.Reason = fmt.Sprintf("holding %s; %s does not reply", held, o.Host)
 	default:
-		d.Reason = fmt.Sprintf("holding %s; %s could not be asked: %s", held, seen.Host, seen.Fault)
+		d.Reason = fmt.Sprintf("holding %s; %s could not be asked: %s", held, o.Host, o.Fault)
 	}
 
 	if len(missing) == 0 {
 		if known.Role == Taking {
 			d.Outcome = TookOver
-			d.Reason += "; a takeover that was interrupted is finished"
+			d.Reason += "; an interrupted takeover is finished"
 		}
 		return d
 	}
 
-	// Something is missing. What is here stays; the rest is raised only on
+	// Something is missing. What is here stays; the rest is assigned only on
 	// the grounds on which all of it would be taken over.
 	switch {
-	case !ours || seen.Primary != check.Down && !seen.HostIsVIP:
-	case !seen.witnessed():
+	case !ours || o.Primary != check.Down && !o.HostIsVIP:
+	case !o.witnessed():
 		d.Outcome = TakeoverFailed
-		d.Reason += fmt.Sprintf("; %s is missing, and no witness %s", list(missing), seen.witnessLack("answers"))
-	case seen.AnswersARP || seen.CompetingProber != "" || len(seen.answered()) > 0:
+		d.Reason += fmt.Sprintf("; %s is missing, and no witness %s", list(missing), o.witnessLack("replies"))
+	case o.AnswersARP || o.CompetingProber != "" || len(o.inUse()) > 0:
 		d.Outcome = TakeoverFailed
-		d.Reason += fmt.Sprintf("; %s is missing, and somebody else answers", list(missing))
+		d.Reason += fmt.Sprintf("; %s is missing, and another machine replies", list(missing))
 	default:
 		d.Raise = missing
-		d.Reason += fmt.Sprintf("; raising %s as well", list(missing))
+		d.Reason += fmt.Sprintf("; assigning %s as well", list(missing))
 		if known.Role == Taking {
 			d.Outcome = TookOver
 		}
@@ -301,31 +312,31 @@ func hold(known Known, seen Observation) Decision {
 	return d
 }
 
-// witnessed says whether nothing speaks against this machine's own network.
-func (s Observation) witnessed() bool { return s.Witness == WitnessGood || s.Witness == WitnessOff }
+// witnessed tells whether nothing is against this machine's own network.
+func (o Observation) witnessed() bool { return o.Witness == WitnessGood || o.Witness == WitnessOff }
 
-// connected says whether somebody can be asked from here, or has answered already.
-// Who never had a witness is not worse off than before.
-func (s Observation) connected() bool {
-	taken := s.AnswersARP || len(s.answered()) == len(s.VIPs)
-	return s.Primary == check.Up || s.Fault == "" && (taken || s.witnessed() || s.Witness == WitnessNone)
+// connected tells whether anybody can be asked from here, or has replied already.
+// A machine that never had a witness is not worse off than before.
+func (o Observation) connected() bool {
+	taken := o.AnswersARP || len(o.inUse()) == len(o.VIPs)
+	return o.Primary == check.Up || o.Fault == "" && (taken || o.witnessed() || o.Witness == WitnessNone)
 }
 
-// witnessLack is what no witness does: answer, in these words, or more than that.
-func (s Observation) witnessLack(answers string) string {
-	if s.Witness == WitnessNotAsked {
+// witnessLack is what no witness does: reply, in these words, or more than that.
+func (o Observation) witnessLack(replies string) string {
+	if o.Witness == WitnessNotAsked {
 		return "could be asked"
 	}
-	return answers
+	return replies
 }
 
 func blocked(rule int, format string, args ...any) Decision {
 	return Decision{Rule: rule, Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
 }
 
-func (s Observation) pick(which func(VIPStatus) bool) []netip.Addr {
+func (o Observation) pick(which func(VIPStatus) bool) []netip.Addr {
 	var a []netip.Addr
-	for _, v := range s.VIPs {
+	for _, v := range o.VIPs {
 		if which(v) {
 			a = append(a, v.Address)
 		}
@@ -333,22 +344,30 @@ func (s Observation) pick(which func(VIPStatus) bool) []netip.Addr {
 	return a
 }
 
-func (s Observation) addresses() []netip.Addr { return s.pick(func(VIPStatus) bool { return true }) }
-func (s Observation) held() []netip.Addr      { return s.pick(func(v VIPStatus) bool { return v.Held }) }
-func (s Observation) missing() []netip.Addr   { return s.pick(func(v VIPStatus) bool { return !v.Held }) }
-func (s Observation) answered() []netip.Addr {
-	return s.pick(func(v VIPStatus) bool { return v.InUse })
+func (o Observation) addresses() []netip.Addr { return o.pick(func(VIPStatus) bool { return true }) }
+func (o Observation) held() []netip.Addr      { return o.pick(func(v VIPStatus) bool { return v.Held }) }
+func (o Observation) missing() []netip.Addr   { return o.pick(func(v VIPStatus) bool { return !v.Held }) }
+func (o Observation) inUse() []netip.Addr {
+	return o.pick(func(v VIPStatus) bool { return v.InUse })
 }
 
-// unserved are the virtual IPs for which others were asked and nobody spoke.
-func (s Observation) unserved() []netip.Addr {
-	return s.pick(func(v VIPStatus) bool { return v.Asked && !v.InUse && !v.Held })
+// unserved are the virtual IPs that no machine has, where others could be asked.
+func (o Observation) unserved() []netip.Addr {
+	return o.pick(func(v VIPStatus) bool { return v.Asked && !v.InUse && !v.Held })
 }
 
-// elsewhere says whether a machine that is not the primary answers for every
-// virtual IP.
-func (s Observation) elsewhere() bool {
-	return len(s.pick(func(v VIPStatus) bool { return v.InUse && !v.AtPrimary })) == len(s.VIPs)
+// elsewhere tells whether a machine that is not the primary has every virtual
+// IP.
+func (o Observation) elsewhere() bool {
+	return len(o.pick(func(v VIPStatus) bool { return v.InUse && !v.AtPrimary })) == len(o.VIPs)
+}
+
+// being is a list with its verb: "A is", "A, B are".
+func being(addrs []netip.Addr) string {
+	if len(addrs) == 1 {
+		return list(addrs) + " is"
+	}
+	return list(addrs) + " are"
 }
 
 func list(addrs []netip.Addr) string {

@@ -147,7 +147,7 @@ func TestEverySituation(t *testing.T) {
 			return s.seen.Primary != check.Up && !s.seen.AnswersARP || len(d.Raise) == 0
 		}},
 		{"nothing is raised while anybody answers for a virtual IP, or is about to take it", func(s situation, d Decision) bool {
-			return len(s.seen.answered()) == 0 && s.seen.CompetingProber == "" || len(d.Raise) == 0
+			return len(s.seen.inUse()) == 0 && s.seen.CompetingProber == "" || len(d.Raise) == 0
 		}},
 		{"nothing is raised without a good witness, unless witnesses are off", func(s situation, d Decision) bool {
 			return s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff || len(d.Raise) == 0
@@ -196,7 +196,7 @@ func TestEverySituation(t *testing.T) {
 			return !d.Release && (len(d.Raise) == 0 || d.Rule == 6)
 		}},
 		{"a dead primary is taken over when nothing at all speaks against it", func(s situation, d Decision) bool {
-			free := s.seen.Primary == check.Down && !s.seen.AnswersARP && len(s.seen.answered()) == 0 && s.seen.CompetingProber == "" &&
+			free := s.seen.Primary == check.Down && !s.seen.AnswersARP && len(s.seen.inUse()) == 0 && s.seen.CompetingProber == "" &&
 				len(s.seen.held()) == 0 && !s.known.HandingOver && len(s.seen.VIPs) > 0 && !s.paused() && !s.known.ManualRelease &&
 				s.seen.Uptime >= s.set.BootWait && (s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff)
 			return !free || len(d.Raise) == len(s.seen.VIPs) && d.Outcome == TookOver
@@ -294,7 +294,7 @@ func TestReasons(t *testing.T) {
 	}{
 		{
 			"interrupted release", hold(func(s *situation) { s.known.Role = Releasing }),
-			Decision{Rule: 1, Outcome: Released, Release: true, Reason: "a release that was interrupted is finished"},
+			Decision{Rule: 1, Outcome: Released, Release: true, Reason: "an interrupted release is finished"},
 		},
 		{
 			"paused", hold(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
@@ -302,32 +302,32 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflict = now.Add(time.Hour), rival }),
-			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it too"},
+			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
 		},
 		{
 			"rival", hold(func(s *situation) { s.seen.Conflict = rival }),
-			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
+			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here"},
 		},
 		{
 			"rival that was waited for", hold(func(s *situation) { s.seen.Conflict, s.seen.WaitedForPeer = rival, true }),
-			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is also at 02:00:00:00:00:77, another machine, and is given up here"},
+			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here"},
 		},
 		{
 			"interrupted hand-over, nothing is here", dead(func(s *situation) { s.known.Role, s.known.HandingOver = Releasing, true }),
-			Decision{Rule: 1, Outcome: Released, Release: true, HandOver: true, Reason: "a release that was interrupted is finished"},
+			Decision{Rule: 1, Outcome: Released, Release: true, HandOver: true, Reason: "an interrupted release is finished"},
 		},
 		{
 			"isolated", hold(func(s *situation) { s.set.Isolated, s.seen.Witness, s.known.Silent = true, WitnessSilent, 1 }),
 			Decision{
 				Rule: 4, Outcome: Released, Release: true,
-				Reason: "no witness has answered in two checks in a row, nor does 172.16.0.2: this machine is cut off, and gives up 172.16.0.1, 172.16.0.5",
+				Reason: "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1, 172.16.0.5",
 			},
 		},
 		{
 			"failback", hold(func(s *situation) { s.set.Failback, s.seen.Primary, s.known.Up = true, check.Up, 2 }),
 			Decision{
 				Rule: 5, Outcome: Released, Release: true, HandOver: true,
-				Reason: "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+				Reason: "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
 			},
 		},
 		{
@@ -336,16 +336,16 @@ func TestReasons(t *testing.T) {
 			}),
 			Decision{
 				Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db},
-				Reason: "holding 172.16.0.1; 172.16.0.2 could not be asked: 172.16.0.1 is on this machine now; raising 172.16.0.5 as well",
+				Reason: "holding 172.16.0.1; 172.16.0.2 could not be asked: 172.16.0.1 is on this machine now; assigning 172.16.0.5 as well",
 			},
 		},
 		{
 			"holding", hold(func(*situation) {}),
-			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer"},
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply"},
 		},
 		{
 			"holding, primary is back", hold(func(s *situation) { s.seen.Primary = check.Up }),
-			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 answers again"},
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 replies again"},
 		},
 		{
 			"holding, no cable", hold(func(s *situation) {
@@ -357,37 +357,37 @@ func TestReasons(t *testing.T) {
 			"strayed here while the primary serves", hold(func(s *situation) {
 				s.known.Role, s.seen.Primary, s.seen.VIPs[1].Held = Standby, check.Up, false
 			}),
-			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers"},
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Reason: "holding 172.16.0.1, which pingover did not assign; 172.16.0.2 replies"},
 		},
 		{
 			"interrupted takeover, all raised", hold(func(s *situation) { s.known.Role = Taking }),
-			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer; a takeover that was interrupted is finished"},
+			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply; an interrupted takeover is finished"},
 		},
 		{
 			"interrupted takeover, all raised, and the primary is back", hold(func(s *situation) { s.known.Role, s.seen.Primary = Taking, check.Up }),
-			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 answers again; a takeover that was interrupted is finished"},
+			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 replies again; an interrupted takeover is finished"},
 		},
 		{
 			"one alias is missing", hold(func(s *situation) { s.seen.VIPs[1].Held = false }),
-			Decision{Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db}, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; raising 172.16.0.5 as well"},
+			Decision{Rule: 6, Outcome: Holding, Announce: true, Raise: []netip.Addr{db}, Reason: "holding 172.16.0.1; 172.16.0.2 does not reply; assigning 172.16.0.5 as well"},
 		},
 		{
 			"one alias is missing, and another has it", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.VIPs[1].InUse = false, true }),
-			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; 172.16.0.5 is missing, and somebody else answers"},
+			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not reply; 172.16.0.5 is missing, and another machine replies"},
 		},
 		{
 			"one alias is missing, no witness", hold(func(s *situation) { s.seen.VIPs[1].Held, s.seen.Witness = false, WitnessSilent }),
-			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not answer; 172.16.0.5 is missing, and no witness answers"},
+			Decision{Rule: 6, Outcome: TakeoverFailed, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 does not reply; 172.16.0.5 is missing, and no witness replies"},
 		},
 		{
 			"up", dead(func(s *situation) { s.seen.Primary = check.Up }),
-			Decision{Rule: 7, Outcome: OK, Reason: "172.16.0.2 answers"},
+			Decision{Rule: 7, Outcome: OK, Reason: "172.16.0.2 replies"},
 		},
 		{
 			"unserved for the third time", dead(func(s *situation) {
 				s.seen.Primary, s.known.Unserved, s.seen.VIPs[0].InUse = check.Up, 2, true
 			}),
-			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 answers, but nobody answers for 172.16.0.5"},
+			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 replies, but no machine has 172.16.0.5"},
 		},
 		{
 			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Fault = check.Unknown, "no route to 172.16.0.2" }),
@@ -395,61 +395,61 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"no virtual IP", dead(func(s *situation) { s.seen.VIPs = nil }),
-			Decision{Rule: 9, Outcome: Down, Reason: "172.16.0.2 does not answer, and there is no virtual IP to raise"},
+			Decision{Rule: 9, Outcome: Down, Reason: "172.16.0.2 does not reply, and there is no virtual IP to take over"},
 		},
 		{
-			"no virtual IP, no witness answers", dead(func(s *situation) { s.seen.VIPs, s.seen.Witness = nil, WitnessSilent }),
-			Decision{Rule: 9, Outcome: Unknown, Reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"},
+			"no virtual IP, no witness replies", dead(func(s *situation) { s.seen.VIPs, s.seen.Witness = nil, WitnessSilent }),
+			Decision{Rule: 9, Outcome: Unknown, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"paused standby", dead(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this cluster is paused"},
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this cluster is paused"},
 		},
 		{
 			"just booted", dead(func(s *situation) { s.seen.Uptime = time.Minute }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but this machine has been up for less than 3m (boot-wait)"},
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this machine has been up for less than 3m (boot-wait)"},
 		},
 		{
-			"released by hand", dead(func(s *situation) { s.known.ManualRelease = true }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since"},
+			"released manually", dead(func(s *situation) { s.known.ManualRelease = true }),
+			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since"},
 		},
 		{
 			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNone }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
 		},
 		{
 			"witness silent", dead(func(s *situation) { s.seen.Witness = WitnessSilent }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse = true, true }),
-			Decision{Rule: 12, Outcome: Elsewhere, Reason: "172.16.0.2 does not answer, and another standby serves 172.16.0.1, 172.16.0.5"},
+			Decision{Rule: 12, Outcome: Elsewhere, Reason: "172.16.0.2 does not reply, and another standby serves 172.16.0.1, 172.16.0.5"},
 		},
 		{
 			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].InUse = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1"},
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use"},
 		},
 		{
 			"the dead host's own machine still serves", dead(func(s *situation) {
 				s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse, s.seen.VIPs[1].AtPrimary = true, true, true
 			}),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but somebody answers for 172.16.0.1, 172.16.0.5"},
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
 		},
 		{
 			"pings filtered", dead(func(s *situation) { s.seen.AnswersARP = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer pings, but it answers ARP: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive"},
 		},
 		{
 			"pings filtered, IPv6", dead(func(s *situation) { s.seen.AnswersARP, s.seen.Host = true, "2001:db8::2" }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not answer pings, but it answers neighbour solicitations: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not reply to pings, but it replies to neighbour solicitations: it is alive"},
 		},
 		{
 			"a lower MAC probes", dead(func(s *situation) { s.seen.CompetingProber = otherMAC }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not answer, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
 		},
 		{
 			"takeover", dead(func(*situation) {}),
-			Decision{Rule: 14, Outcome: TookOver, Announce: true, Raise: both, Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, 172.16.0.5"},
+			Decision{Rule: 14, Outcome: TookOver, Announce: true, Raise: both, Reason: "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5 are not in use"},
 		},
 	}
 	for _, test := range tests {

@@ -1,15 +1,15 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"pingover/internal/lab"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,29 +24,20 @@ func ownMounts(t *testing.T, options string) (dir string) {
 	if os.Getenv(partVar) == partMounts {
 		dir = os.Getenv(dirVar)
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-			cannot(t, fmt.Errorf("no file system can be mounted here: %w", err))
+			lab.Skip(t, fmt.Errorf("no file system can be mounted here: %w", err))
 		}
 		return dir
 	}
 	t.Parallel()
-	cmd := again(t, partMounts, t.TempDir(), "-test.v", "-test.run=^"+t.Name()+"$")
+	cmd := again(t, partMounts, t.TempDir(), lab.Again(t)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil && !errors.As(err, new(*exec.ExitError)) {
-		cannot(t, fmt.Errorf("no mounts of our own: %w", err))
-	}
-	switch {
-	case err != nil:
-		t.Fatalf("%v:\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skipf("\n%s", out)
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name())):
-		t.Fatalf("it did not run:\n%s", out)
+	if err := lab.RunAgain(t, cmd); err != nil {
+		lab.Skip(t, fmt.Errorf("no mounts of our own: %w", err))
 	}
 	return ""
 }

@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 		if diff := same(rec, reread(t, rec)); diff != "" {
 			t.Errorf("it is not read as it was written (-written +read):\n%s", diff)
 		}
-		rec.Cluster = "web" // the name of the file
+		rec.Name, rec.Settings = "web", nil // as it is saved
 		ok(t, d.Save(rec, false))
 		wantRecord(t, d, rec.whole()) // it is written with no list missing
 	})

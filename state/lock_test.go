@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"pingover/internal/lab"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +25,7 @@ const (
 	partHold          = "hold the cluster's lock"
 	partHoldWithChild = "hold the cluster's lock and start a child"
 	partHoldActs      = "hold the lock of all clusters"
+	partHoldFile      = "hold the lock of any file"
 )
 
 // keepLock says that it has the lock, and keeps it until its input ends.
@@ -50,6 +53,169 @@ func lockWithChild(d Dir) error {
 	fmt.Println(child.Process.Pid)
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// holdFile locks a file or directory, as anybody can who may open it.
+func holdFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return keepLock(func() {}, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
+}
+
+// TestStandInThatAnotherUserHolds: any local user can lock a directory, and
+// must not keep pingover from running by that.
+func TestStandInThatAnotherUserHolds(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		lab.Skip(t, "only root can be another user")
+	}
+	for _, test := range []struct {
+		name string
+		user uint32
+		want error
+	}{
+		{"another user's lock does not count", 65534, nil},
+		{"root's does", 0, ErrBusy},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			ok(t, os.Chmod(filepath.Dir(dir), 0o755))
+			ok(t, os.Chmod(dir, 0o555))
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+			cmd := again(t, partHoldFile, dir)
+			cmd.Path = "/proc/self/exe" // the directory of the test binary is not for everybody
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.user, Gid: test.user}}
+			wantSaid(t, "locked", firstLine(t, cmd))
+			var err, again error
+			ok(t, asOwnerOnly(func() {
+				var unlock func()
+				if unlock, err = Dir(dir).Lock("web"); err != nil {
+					return
+				}
+				defer unlock()
+				if !isLocked(t, filepath.Dir(dir)) {
+					t.Error("the directory above is not locked instead")
+				}
+				_, again = Dir(dir).Lock("web")
+			}))
+			if !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if test.want == nil {
+				wantBusy(t, again)
+			}
+		})
+	}
+}
+
+// TestSwitchLockThatAnotherUserHolds is not waited for.
+func TestSwitchLockThatAnotherUserHolds(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		lab.Skip(t, "only root can be another user")
+	}
+	dir := t.TempDir()
+	ok(t, os.Chmod(filepath.Dir(dir), 0o755))
+	path := filepath.Join(dir, "act.lock")
+	write(t, path, "")
+	ok(t, os.Chmod(path, 0o444))
+	cmd := again(t, partHoldFile, path)
+	cmd.Path = "/proc/self/exe"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	wantSaid(t, "locked", firstLine(t, cmd))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	unlock, err := Dir(dir).LockSwitch(ctx)
+	ok(t, err)
+	unlock()
+}
+
+// TestLockFileThatCannotBeLookedAt: only one that was removed is a reason to
+// try again, or the run would try without end.
+func TestLockFileThatCannotBeLookedAt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	f, err := os.Create(path)
+	ok(t, err)
+	defer f.Close()
+	for name, want := range map[string]string{
+		path:               "true <nil>",
+		path + ".removed":  "false <nil>",
+		path + "/below":    "false <nil>",
+		filepath.Dir(path): "false <nil>",
+		path + strings.Repeat("x", unix.NAME_MAX): "false stat NAME: file name too long",
+	} {
+		named, err := isNamed(f, name)
+		if got := strings.ReplaceAll(fmt.Sprint(named, " ", err), name, "NAME"); got != want {
+			t.Errorf("%.80s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestLockFileIsClosedToOthers who could open it before.
+func TestLockFileIsClosedToOthers(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	path := d.path("web", ".lock")
+	write(t, path, "")
+	ok(t, os.Chmod(path, 0o644))
+	unlock, err := d.Lock("web")
+	ok(t, err)
+	defer unlock()
+	info, err := os.Stat(path)
+	ok(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %s, want 0600", info.Mode())
+	}
+	if pid, since := d.Holder("web"); pid != os.Getpid() || time.Since(since).Abs() > time.Minute {
+		t.Errorf("held by %d since %s, want %d", pid, since, os.Getpid())
+	}
+}
+
+// TestHourBegins: what lasts is said once an hour, however far the checks are
+// apart and at whatever minute they run.
+func TestHourBegins(t *testing.T) {
+	t.Parallel()
+	for _, gap := range []time.Duration{0, time.Minute, 5 * time.Minute, 7 * time.Minute, 90 * time.Minute} {
+		step := max(gap, time.Minute)
+		said, hours := 0, 0
+		for at := time.Date(2026, 3, 1, 0, 4, 59, 0, time.UTC); at.Day() == 1; at = at.Add(step) {
+			hours = at.Hour()
+			if HourBegins(at, gap) {
+				said++
+			}
+		}
+		if want := min(hours, int(24*time.Hour/step)); said < want-1 || said > want+1 {
+			t.Errorf("checks %s apart: said %d times in %d hours", step, said, hours)
+		}
+	}
+}
+
+func TestBusyIsDueOnceAnHour(t *testing.T) {
+	t.Parallel()
+	now := time.Now().Truncate(time.Second)
+	d := Dir(t.TempDir())
+	for _, test := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {time.Minute, false}, {59 * time.Minute, false}, {time.Hour, true}, {time.Hour + time.Minute, false}, {-2 * time.Hour, true}} {
+		if got := d.BusyDue("web", time.Minute, now.Add(test.after)); got != test.want {
+			t.Errorf("after %s: %t, want %t", test.after, got, test.want)
+		}
+	}
+	info, err := os.Stat(d.path("web", ".busy"))
+	ok(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %s, want 0600", info.Mode())
+	}
+	hour := time.Date(2026, 3, 1, 4, 0, 30, 0, time.UTC)
+	missing := Dir(filepath.Join(t.TempDir(), "none"))
+	if !missing.BusyDue("web", time.Minute, hour) || missing.BusyDue("web", time.Minute, hour.Add(time.Minute)) {
+		t.Error("without a file: not due when an hour begins, or when none does")
+	}
 }
 
 func wantBusy(t *testing.T, err error) {

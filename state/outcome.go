@@ -11,8 +11,8 @@ const (
 	TookOver       Outcome = "took-over"       // taken over in this run
 	Released       Outcome = "released"        // given back in this run
 	Elsewhere      Outcome = "elsewhere"       // the primary is down and another standby serves
-	Down           Outcome = "down"            // the primary is down and there is no virtual IP to raise
-	Unserved       Outcome = "unserved"        // the primary answers, but nobody answers for a virtual IP
+	Down           Outcome = "down"            // the primary is down and there is no virtual IP to take over
+	Unserved       Outcome = "unserved"        // the primary replies, but no machine has a virtual IP
 	Unknown        Outcome = "unknown"         // the check could not be made; nothing changed
 	Blocked        Outcome = "blocked"         // the primary looks down, but switching was refused
 	TakeoverFailed Outcome = "takeover-failed" // not raised, or not all of it
@@ -51,6 +51,9 @@ func (o Outcome) Code() int {
 	}
 	return 70
 }
+
+// known says whether it is one of the outcomes.
+func (o Outcome) known() bool { return o.Code() != 70 }
 
 // Switched says whether the outcome is a change of who holds the virtual IPs.
 func (o Outcome) Switched() bool {

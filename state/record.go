@@ -1,20 +1,11 @@
-// Package state is what pingover knew, and what follows from it: the record
-// that is carried from run to run, the lock, and Decide, which is pure.
+// Package state is the memory between runs: the store with its locks, the
+// record with its pure transitions, and Decide, which is pure too.
 package state
 
 import (
 	"net/netip"
 	"slices"
 	"time"
-)
-
-// Version is the version of the record that this program writes and believes.
-const Version = 1
-
-// Bounds of what the record keeps.
-const (
-	MaxChanges = 100 // the newest stay
-	MaxOutbox  = 100 // the newest stay; a letter says what was dropped
 )
 
 // Role is what this machine is to the cluster, by its own record. What is
@@ -30,49 +21,32 @@ const (
 	Releasing Role = "releasing"
 )
 
-// Record is one cluster's memory between runs. Zero times and addresses mean
-// "not known".
+// Record is what is kept of one cluster between runs. Zero times and addresses
+// mean "not known".
 type Record struct {
-	Version   int        `json:"version"`
-	Cluster   string     `json:"cluster"`
+	Head
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
 	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
-	VIPs      []Alias    `json:"vips"` // as configured at the last run; with their labels while raised by us
+	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
 	Role      Role       `json:"role"`
-	Since     time.Time  `json:"since"`   // since when it has this role
-	Event     string     `json:"event"`   // id of the intent or change that led to it
-	Pending   *Change    `json:"pending"` // the change that an open intent stands for
-	Before    Role       `json:"before"`  // the role before that intent; "" when none is open
-	// Offered is what an open release hands over: raised here again when nobody
-	// takes it. Empty where it is left to whoever has it.
+	Since     time.Time  `json:"since"`  // since when it has this role
+	Before    Role       `json:"before"` // the role before the open intent; "" when none is open
+	// Offered is what an open release hands over: added here again when nobody
+	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
 	BootID  string       `json:"boot_id"` // of the boot in which this was written
-	Last    *Check       `json:"last"`    // the last check
-	Gap     Milliseconds `json:"gap_ms"`  // between the last two checks
-	Streaks Streaks      `json:"streaks"`
-	// ReleasedByHand stops takeovers until the primary was up once,
-	// TakenByHand and NobodyTook stop automatic failback until it was down once.
-	ManualRelease   bool         `json:"released_by_hand"`
-	ManualTakeover  bool         `json:"taken_by_hand"`
-	NobodyTook      bool         `json:"nobody_took"` // when it was tried to hand over
-	PendingHook     *PendingHook `json:"hook_owed"`   // hook that has to run yet
-	Gateways        []Gateway    `json:"gateways"`    // automatic witnesses last known
-	WitnessReported bool         `json:"witness_told"`
-	Alerts          []Alert      `json:"troubles"`
-	Thread          string       `json:"thread"`     // Message-ID of the last letter about a takeover
-	BackReported    bool         `json:"back_told"`  // that the primary answers again, since then
-	MailError       *string      `json:"mail_error"` // why mail waits; nil while it is delivered
-	Damping         Damping      `json:"damping"`
-	Outbox          []Message    `json:"outbox"`
-	Changes         []Change     `json:"changes"`
-	// Counts are all changes there ever were, by how they ended, those that
-	// Changes has no room for too.
-	Counts map[Outcome]int `json:"counts"`
-	// Settings are the cluster's, as they were given at the last check: what
-	// is done by hand needs no more than its name.
-	Settings map[string][]string `json:"settings"`
+	// ManualRelease stops takeovers until the primary was up once,
+	// ManualTakeover and NobodyTook stop automatic failback until it was down once.
+	ManualRelease  bool         `json:"released_by_hand"`
+	ManualTakeover bool         `json:"taken_by_hand"`
+	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
+	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
+	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
+	// Settings are in a record of the first edition only: Save moves them into
+	// NAME.settings, where others cannot read them.
+	Settings map[string][]string `json:"settings,omitempty"`
 }
 
 // PendingHook is a hook that belongs to a change that is written down already.
@@ -89,19 +63,14 @@ const (
 	PostRelease  = "post-release"
 )
 
-// Milliseconds is a length of time as the record and the output write it.
-type Milliseconds int64
-
-// Duration is m as a length of time.
-func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
-
 // Alias is a virtual IP and where it stands while this machine holds it.
 type Alias struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Interface string       `json:"interface"`
-	Label     string       `json:"label"`  // "" when raised without one, or not by us
-	Raised    bool         `json:"raised"` // raised by us, and not lowered by us since
-	Until     time.Time    `json:"until"`  // when its lease runs out; zero where it has none
+	Label     string       `json:"label"`               // "" when raised without one, or not by us
+	Raised    bool         `json:"raised"`              // raised by us, and not lowered by us since
+	Until     time.Time    `json:"until"`               // when its lease runs out; zero where it has none
+	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
 
 // Check is how a check ended.
@@ -209,9 +178,9 @@ type Holder struct {
 // whole is a copy of the record in which no list of the evidence is nil.
 func (r *Record) whole() *Record {
 	c := *r
-	c.Changes = slices.Clone(r.Changes)
-	for i := range c.Changes {
-		c.Changes[i].Evidence = c.Changes[i].Evidence.whole()
+	c.Recent = slices.Clone(r.Recent)
+	for i := range c.Recent {
+		c.Recent[i].Evidence = c.Recent[i].Evidence.whole()
 	}
 	if r.Pending != nil {
 		pending := *r.Pending
@@ -253,4 +222,9 @@ type Message struct {
 	To        []string  `json:"to"` // who has not had it yet
 	Subject   string    `json:"subject"`
 	Body      string    `json:"body"`
+	Cluster   string    `json:"cluster,omitempty"`
+	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	// Of a message about dropped ones: how many, and the time of the oldest.
+	Dropped      int       `json:"dropped,omitempty"`
+	DroppedSince time.Time `json:"dropped_since,omitzero"`
 }

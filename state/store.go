@@ -1,19 +1,15 @@
 package state
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +18,8 @@ import (
 // Dir is the directory in which the clusters' files stand.
 type Dir string
 
-// maxRecord is more than a full record of MaxChanges and MaxOutbox needs. A
-// larger file is not one of ours.
+// maxRecord is more bytes than a full record needs, also one of the first
+// edition, which had 100 changes in it. A larger file is not one of ours.
 const maxRecord = 16 << 20
 
 // defaultPause is how long a pause lasts whose file cannot be understood,
@@ -40,26 +36,29 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	if e.Kept == "" {
-		return fmt.Sprintf("%s is broken (%v) and is not believed", e.Path, e.Err)
+		return fmt.Sprintf("%s is corrupt (%v), ignored", e.Path, e.Err)
 	}
-	return fmt.Sprintf("%s is broken (%v) and is not believed; kept as %s", e.Path, e.Err, e.Kept)
+	return fmt.Sprintf("%s is corrupt (%v), ignored; kept as %s", e.Path, e.Err, e.Kept)
 }
 
-// ForeignError is something in place of one of our files that is none: a
-// symbolic link, by which somebody may want us to write elsewhere, or a pipe,
-// at which we would wait for ever. Nothing is touched.
+// ForeignError is something in place of one of our files that we did not put
+// there: a link, by which somebody may want us to write elsewhere, or a pipe, at
+// which we would wait without end. Nothing is touched.
 type ForeignError struct{ Path, What string }
 
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s is %s, and pingover's own files never are", e.Path, e.What)
 }
 
-// foreign is the *ForeignError for a file of that mode, nil for none.
-func foreign(path string, mode fs.FileMode) error {
+// foreign is the *ForeignError for such a file, nil for one of ours.
+func foreign(path string, info fs.FileInfo) error {
+	if info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return &ForeignError{path, "a hard link"}
+	}
 	for bit, what := range map[fs.FileMode]string{
 		fs.ModeSymlink: "a symbolic link", fs.ModeNamedPipe: "a named pipe", fs.ModeSocket: "a socket", fs.ModeDevice: "a device",
 	} {
-		if mode&bit != 0 {
+		if info.Mode()&bit != 0 {
 			return &ForeignError{path, what}
 		}
 	}
@@ -69,7 +68,7 @@ func foreign(path string, mode fs.FileMode) error {
 // Foreign says whether something else stands in place of one of the cluster's
 // files, or of the machine's: a *ForeignError for the first of them.
 func (d Dir) Foreign(cluster string) error {
-	for _, path := range []string{d.path(cluster, ".lock"), d.path(cluster, ".json"), d.path(cluster, ".pause"), d.path("act", ".lock")} {
+	for _, path := range d.Files(cluster) {
 		if err := foreignAt(path); err != nil {
 			return err
 		}
@@ -77,12 +76,22 @@ func (d Dir) Foreign(cluster string) error {
 	return nil
 }
 
+// Files are the paths of the cluster's files, and of the machine's, whether
+// they exist or not.
+func (d Dir) Files(cluster string) []string {
+	var paths []string
+	for _, suffix := range []string{".lock", ".json", ".pause", ".settings", ".history", ".days", ".busy"} {
+		paths = append(paths, d.path(cluster, suffix))
+	}
+	return append(paths, d.path("act", ".lock"))
+}
+
 func foreignAt(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil
 	}
-	return foreign(path, info.Mode())
+	return foreign(path, info)
 }
 
 // Load reads the record of a cluster; keep says whether a broken one may be
@@ -91,35 +100,39 @@ func foreignAt(path string) error {
 // record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
-	fresh := &Record{Version: Version, Cluster: cluster, Role: Standby}
+	fresh := &Record{Head: Head{Version: Version, Name: cluster}, Role: Standby}
 	path := d.path(cluster, ".json")
-	f, err := open(path, os.O_RDONLY, 0)
-	if missing(err) {
-		return fresh, nil
-	}
-	if errors.As(err, new(*ForeignError)) {
+	data, info, err := readFile(path, maxRecord)
+	switch {
+	case errors.As(err, new(*ForeignError)):
 		return nil, err
-	}
-	if err != nil {
-		return fresh, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
-	if err != nil {
+	case errors.Is(err, errTooLarge), err == nil && data != nil:
+	default:
 		return fresh, err
 	}
 	rec, err := Parse(data)
-	if err == nil && rec.Cluster != cluster {
-		err = fmt.Errorf("it is the record of %q", rec.Cluster)
+	if err == nil && rec.Name != cluster {
+		err = fmt.Errorf("it is the record of %q", rec.Name)
 	}
-	if err == nil {
+	if err == nil && rec.Settings != nil && trust(path, info) != nil {
+		rec.Settings = nil
+	}
+	switch {
+	case err == nil:
 		return rec, nil
+	case keep:
+		return fresh, setAside(path, err)
 	}
-	broken := &CorruptError{Path: path, Err: err}
-	if kept := path + ".bad"; keep && os.Rename(path, kept) == nil {
-		broken.Kept = kept
+	return fresh, &CorruptError{Path: path, Err: err}
+}
+
+// setAside keeps a corrupt file under another name.
+func setAside(path string, why error) error {
+	corrupt := &CorruptError{Path: path, Err: why}
+	if kept := path + ".bad"; os.Rename(path, kept) == nil {
+		corrupt.Kept = kept
 	}
-	return fresh, broken
+	return corrupt
 }
 
 // Parse reads a record. What it returns without an error is whole: version,
@@ -135,10 +148,10 @@ func Parse(data []byte) (*Record, error) {
 	if err := json.Unmarshal(data, rec); err != nil {
 		return nil, err
 	}
-	switch {
-	case rec.Version != Version:
-		return nil, fmt.Errorf("its version is %d, this program knows %d", rec.Version, Version)
-	case rec.Cluster == "" || rec.Host == "":
+	if err := rec.check(); err != nil {
+		return nil, err
+	}
+	if rec.Name == "" || rec.Host == "" {
 		return nil, errors.New("it names no cluster or no host")
 	}
 	switch rec.Role {
@@ -151,15 +164,8 @@ func Parse(data []byte) (*Record, error) {
 			return nil, errors.New("a virtual IP of it is not an address")
 		}
 	}
-	for _, l := range rec.Outbox {
-		if l.MessageID == "" || len(l.To) == 0 {
-			return nil, errors.New("a letter of its outbox has no address or no Message-ID")
-		}
-	}
-	s := rec.Streaks
-	counts := slices.Collect(maps.Values(rec.Counts))
-	if rec.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent)) < 0 {
-		return nil, errors.New("it counts below zero")
+	for i := range rec.Recent {
+		rec.Recent[i].identify()
 	}
 	return rec, nil
 }
@@ -171,15 +177,18 @@ func Parse(data []byte) (*Record, error) {
 // one could). The temporary file has a fixed name, for the caller holds the
 // lock: what a killed run left is used again, not collected.
 func (d Dir) Save(rec *Record, durable bool) error {
-	data, err := json.Marshal(rec.whole())
-	if err != nil {
-		return err
-	}
-	path := d.path(rec.Cluster, ".json")
+	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
 		return err
 	}
 	if err := d.mkdir(); err != nil {
+		return err
+	}
+	if err := d.moveSettings(rec); err != nil {
+		return err
+	}
+	data, err := json.Marshal(rec.whole())
+	if err != nil {
 		return err
 	}
 	return replace(path, append(data, '\n'), 0o644, durable)
@@ -193,9 +202,9 @@ func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	err = f.Chmod(mode) // before there is a secret in it
 	if err == nil {
-		err = f.Chmod(mode)
+		_, err = f.Write(data)
 	}
 	if err == nil && durable {
 		err = f.Sync()
@@ -246,11 +255,7 @@ func (d Dir) Pause(cluster string, until time.Time) error {
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	if err := replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, true); err != nil {
-		return err
-	}
-	_ = os.Chtimes(path, time.Time{}, until) // for those who may not read it
-	return nil
+	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o644, true)
 }
 
 // Resume ends the cluster's pause. It says whether there was one.
@@ -266,220 +271,23 @@ func (d Dir) Resume(cluster string) (paused bool, err error) {
 }
 
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
-// When the error is that the file may not be read, the time is what the
-// directory shows of it: enough for who only reports.
 func (d Dir) PausedUntil(cluster string) (time.Time, error) {
-	path := d.path(cluster, ".pause")
-	f, err := open(path, os.O_RDONLY, 0)
-	if missing(err) {
-		return time.Time{}, nil
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		if info, e := os.Lstat(path); e == nil {
-			return info.ModTime(), err
-		}
-	}
-	if err != nil {
+	data, info, err := readFile(d.path(cluster, ".pause"), 100)
+	if err != nil && !errors.Is(err, errTooLarge) || data == nil {
 		return time.Time{}, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return time.Time{}, err
-	}
-	var until time.Time
-	data, err := io.ReadAll(io.LimitReader(f, 100))
-	if err == nil {
-		err = until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
-	}
+	until, err := parsePause(data)
 	if err != nil {
 		return info.ModTime().Add(defaultPause), nil
 	}
 	return until, nil
 }
 
-// ErrBusy says that another run holds the lock.
-var ErrBusy = errors.New("another run holds the lock")
-
-// Lock takes the cluster's lock for as long as the process lives or until
-// unlock is called; ErrBusy at once when another run has it. It is an flock:
-// a killed run frees it, and the file is never removed, for a lock on a
-// removed file locks nobody out. Where the file cannot be made or written,
-// the lock is taken on what there is: the file read-only, the directory, or
-// the nearest one above that exists.
-func (d Dir) Lock(cluster string) (unlock func(), err error) {
-	return new(Locks).Lock(d, cluster)
-}
-
-// Locks are the locks of one process. Its clusters share what stands in for
-// their files where there can be none: each has a run of its own in the process,
-// and only other processes are kept out. The zero Locks is ready.
-type Locks struct {
-	mu       sync.Mutex
-	standIns map[string]*standIn // by directory
-}
-
-type standIn struct {
-	file  *os.File
-	users int
-}
-
-// Lock is Dir.Lock. A cluster must not be locked twice at once.
-func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
-	_ = d.mkdir() // what cannot be made is seen when it is used
-	path := d.path(cluster, ".lock")
-	f, err := lock(path)
-	switch {
-	case err == nil:
-		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
-		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
-		return func() { release(f) }, nil
-	case errors.Is(err, ErrBusy), errors.As(err, new(*ForeignError)):
-		return nil, err
-	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		unlock, standErr := l.standIn(dir)
-		if standErr == nil || errors.Is(standErr, ErrBusy) {
-			return unlock, standErr
-		}
-		if dir == filepath.Dir(dir) {
-			return nil, err
-		}
-	}
-}
-
-// standIn locks a directory for this process.
-func (l *Locks) standIn(dir string) (unlock func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s, ok := l.standIns[dir]
-	if !ok {
-		f, err := os.Open(dir)
-		if err != nil {
-			return nil, err
-		}
-		if err := flock(f); err != nil {
-			f.Close()
-			return nil, err
-		}
-		s = &standIn{file: f}
-		if l.standIns == nil {
-			l.standIns = map[string]*standIn{}
-		}
-		l.standIns[dir] = s
-	}
-	s.users++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if s.users--; s.users == 0 {
-			delete(l.standIns, dir)
-			release(s.file)
-		}
-	}, nil
-}
-
-// LockWait is Lock, but waits while another run holds the lock: told is
-// called once, with the pid of that run, 0 where it is not known. The error is
-// ErrBusy when that takes longer than patience, or ctx's.
-func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience time.Duration, told func(pid int)) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
-	defer cancel()
-	for first := true; ; first = false {
-		unlock, err := l.Lock(d, cluster)
-		if !errors.Is(err, ErrBusy) {
-			return unlock, err
-		}
-		if first {
-			told(d.holder(cluster))
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// holder is the pid that the run which holds the lock has left in it.
-func (d Dir) holder(cluster string) int {
-	f, err := open(d.path(cluster, ".lock"), os.O_RDONLY, 0)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 20))
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	return pid
-}
-
-// LockSwitch takes the machine-wide lock under which labels are chosen and
-// aliases raised and verified: two clusters that choose "eth0:1" in the same
-// moment would silently lose one alias. It waits until ctx ends. Where the
-// file cannot be made or written, it is locked read-only, and where there is
-// none, this program's own file is. That is never what Lock falls back to:
-// the run that waits here would be waiting for itself.
-func (d Dir) LockSwitch(ctx context.Context) (unlock func(), err error) {
-	path := filepath.Join(string(d), "act.lock")
-	for {
-		f, err := lock(path, "/proc/self/exe")
-		if err == nil {
-			return func() { release(f) }, nil
-		}
-		if !errors.Is(err, ErrBusy) {
-			return nil, err
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: another cluster on this machine is still switching", path)
-		}
-	}
-}
-
-// lock locks the file, made where it is missing, or else what there is: the
-// file read-only, or the first of the others that can be opened.
-func lock(path string, others ...string) (*os.File, error) {
-	for {
-		f, err := lockable(path, others)
-		if err != nil {
-			return nil, err
-		}
-		if err := flock(f); err != nil {
-			f.Close()
-			return nil, err
-		}
-		// Somebody may have removed the file against all advice between
-		// our opening and our locking it.
-		if named, err := os.Stat(f.Name()); err == nil && sameFile(f, named) {
-			return f, nil
-		}
-		f.Close()
-	}
-}
-
-func lockable(path string, others []string) (*os.File, error) {
-	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil || errors.As(err, new(*ForeignError)) {
-		return f, err
-	}
-	if f, err := open(path, os.O_RDONLY, 0); err == nil {
-		return f, nil
-	}
-	for _, other := range others {
-		if f, err := os.Open(other); err == nil {
-			return f, nil
-		}
-	}
-	return nil, err
-}
-
-// release frees the lock itself before it closes the file: a child that is
-// being started in this moment has a copy of the descriptor until it is
-// executed, and would keep the lock.
-func release(f *os.File) {
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-	f.Close()
+// parsePause reads the time in a pause file.
+func parsePause(data []byte) (time.Time, error) {
+	var until time.Time
+	err := until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
+	return until, err
 }
 
 // mkdir makes the directory where there is none, for anybody to read,
@@ -502,6 +310,9 @@ func (d Dir) path(cluster, suffix string) string {
 // never waits for the other end of a pipe. Go opens everything close-on-exec,
 // so no child keeps a lock alive.
 func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
+	if err := foreignAt(path); err != nil { // opening a device may do something
+		return nil, err
+	}
 	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {
 		if foreign := foreignAt(path); foreign != nil {
@@ -511,7 +322,7 @@ func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		err = foreign(path, info.Mode())
+		err = foreign(path, info)
 	}
 	if err != nil {
 		f.Close()
@@ -520,26 +331,41 @@ func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
+// errTooLarge is a file that is larger than we ever write it.
+var errTooLarge = errors.New("it is too large")
+
+// read is readFile without what the file was opened as.
+func read(path string, limit int64) ([]byte, error) {
+	data, _, err := readFile(path, limit)
+	return data, err
+}
+
+// readFile reads one of our files, at most one byte more than limit; nil when it
+// is missing. It never waits: see open.
+func readFile(path string, limit int64) ([]byte, fs.FileInfo, error) {
+	f, err := open(path, os.O_RDONLY, 0)
+	if missing(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case int64(len(data)) > limit:
+		err = fmt.Errorf("%s: %w", path, errTooLarge)
+	}
+	return data, info, err
+}
+
 // missing says that there is no such file, be it for want of the directory.
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
-}
-
-func flock(f *os.File) error {
-	for {
-		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
-		case unix.EINTR:
-		case unix.EWOULDBLOCK:
-			return ErrBusy
-		case nil:
-			return nil
-		default:
-			return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
-		}
-	}
-}
-
-func sameFile(f *os.File, named fs.FileInfo) bool {
-	info, err := f.Stat()
-	return err == nil && os.SameFile(info, named)
 }

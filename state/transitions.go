@@ -22,12 +22,12 @@ type Drift uint8
 // What a run can find when it compares its record with the kernel.
 const (
 	NoDrift         Drift = iota
-	AliasGone             // raised by us, and not here any more
-	ReleaseFinished       // the release of a killed run was carried out, but not written down
+	AliasGone             // assigned by pingover, and not here any more
+	ReleaseFinished       // the release of a killed run was carried out, but not recorded
 )
 
 // Settle brings the record in line with what the kernel shows, before
-// anything is looked at or decided: held are the virtual IPs that are here,
+// anything is probed or decided: held are the virtual IPs that are here,
 // bootID is of this boot. It returns the change that it wrote into the
 // history for it, if there was one.
 func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift, *Change) {
@@ -51,11 +51,11 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 
 	switch {
 	case r.Role == Releasing && len(held) == 0 && (rebooted || len(r.Offered) == 0):
-		change := r.pending(now, Released, "a release that was interrupted is finished")
+		change := r.pending(now, Released, "an interrupted release is finished")
 		return ReleaseFinished, r.Switched(Standby, change)
 
-	// Nothing is raised from memory: an address does not survive a boot, so
-	// whoever holds it now is found by the guards.
+	// Nothing is assigned from memory: an address does not survive a boot, and
+	// the guards find its present holder.
 	case rebooted && len(held) > 0:
 		return NoDrift, nil
 
@@ -66,7 +66,7 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 	case rebooted:
 		change := Change{
 			Event: NewEvent(now), Time: now, Outcome: Released,
-			Reason: "this machine has rebooted, which what was taken over does not survive",
+			Reason: "this machine has rebooted: what was taken over is gone",
 		}
 		r.become(Standby, change.Event, now)
 		return AliasGone, r.AddChange(change)
@@ -78,11 +78,11 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 		}
 		change := Change{
 			Event: NewEvent(now), Time: now, Outcome: Released,
-			Reason: what + " is no longer on this machine, and pingover did not take it away",
+			Reason: what + " is no longer on this machine, and pingover did not remove it",
 		}
 		expired := !ended.IsZero() && !now.Before(ended)
 		if expired {
-			change.Reason = fmt.Sprintf("the lease of %s ran out at %s, for no check had renewed it", what, ended.UTC().Format(time.RFC3339))
+			change.Reason = fmt.Sprintf("the lease of %s ran out at %s, because no check had renewed it", what, ended.UTC().Format(time.RFC3339))
 		}
 		if len(held) == 0 {
 			if expired { // by our own setting, as a release is
@@ -109,7 +109,7 @@ func (r *Record) Intend(role Role, change Change) {
 }
 
 // Switched closes the intent: role is what this machine is now, change what
-// came of it. The hook that follows such a change is owed from now on.
+// came of it. The hook that follows such a change is pending from now on.
 func (r *Record) Switched(role Role, change Change) *Change {
 	switch {
 	case change.Outcome == Released:
@@ -118,7 +118,7 @@ func (r *Record) Switched(role Role, change Change) *Change {
 	case role == Active && change.Outcome != Blocked:
 		r.ManualRelease = false
 		r.ManualTakeover = change.Manual || r.ManualTakeover && r.Before == Active
-		if change.Outcome != TakeoverFailed || r.Before != Active { // a failure that is repeated has raised nothing
+		if change.Outcome != TakeoverFailed || r.Before != Active { // a failure that is repeated has assigned nothing
 			r.SetPendingHook(PostTakeover, change)
 		}
 	}
@@ -126,28 +126,26 @@ func (r *Record) Switched(role Role, change Change) *Change {
 	return r.AddChange(change)
 }
 
-// SetPendingHook makes a hook owed that belongs to a change.
+// SetPendingHook makes the hook of a change pending.
 func (r *Record) SetPendingHook(hook string, c Change) {
 	r.PendingHook = &PendingHook{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
-// Withdraw closes an intent that this run has opened and that came to nothing:
-// what was before it is again.
+// Withdraw closes an intent that came to nothing: the role before it is restored.
 func (r *Record) Withdraw(now time.Time) {
 	if r.Before != "" {
 		r.become(r.Before, r.Event, now)
 	}
 }
 
-// Reopen is Withdraw for an intent that stood in place of another: that is open
-// again.
-func (r *Record) Reopen(before Record) {
+// reopen restores the intent, and the role, that was before this run's.
+func (r *Record) reopen(before Record) {
 	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
 }
 
 // KeepRole closes an intent that came to nothing, and takes over from the kernel
-// what the record did not know: who holds a virtual IP while the primary does
-// not answer is the active one, whatever was lost.
+// what the record did not know: a machine that holds a virtual IP while the primary
+// does not reply is the active one, whatever was lost.
 func (r *Record) KeepRole(holding bool, primary check.Verdict, now time.Time) {
 	role := r.Role
 	switch {
@@ -164,17 +162,18 @@ func (r *Record) KeepRole(holding bool, primary check.Verdict, now time.Time) {
 // Signs is what the streaks count of one check.
 type Signs struct {
 	Primary  check.Verdict
-	Unserved bool // the primary answered, and nobody for a virtual IP
-	Silent   bool // no witness answered, while something was held here
+	Unserved bool // the primary replied, and no machine has a virtual IP
+	Silent   bool // no witness replied, while something was held here
 }
 
 // Count adds a check to the streaks, and makes it the last one. It says
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
-func (r *Record) Count(c Check, saw Signs) (changed bool) {
+func (r *Record) Count(c Check, s Signs) (changed bool) {
+	r.countDay(c)
 	if last := r.Last; last != nil {
 		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
-		changed = !goesOn(r.afterByHand(*last), c)
+		changed = !goesOn(r.afterManual(*last), c)
 	} else {
 		changed = c.Outcome != OK
 	}
@@ -186,11 +185,11 @@ func (r *Record) Count(c Check, saw Signs) (changed bool) {
 		*n++
 	}
 	streak(&r.Streaks.Good, c.Outcome.Good())
-	streak(&r.Streaks.Up, saw.Primary == check.Up)
+	streak(&r.Streaks.Up, s.Primary == check.Up)
 	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
-	streak(&r.Streaks.Unserved, saw.Unserved)
-	streak(&r.Streaks.Silent, saw.Silent)
-	switch saw.Primary {
+	streak(&r.Streaks.Unserved, s.Unserved)
+	streak(&r.Streaks.Silent, s.Silent)
+	switch s.Primary {
 	case check.Up:
 		r.ManualRelease = false
 	case check.Down:
@@ -200,16 +199,16 @@ func (r *Record) Count(c Check, saw Signs) (changed bool) {
 	return changed || c.Outcome.Switched()
 }
 
-// afterByHand is the last check as it would have ended, had what was done by hand
-// since been done by it.
-func (r *Record) afterByHand(last Check) Check {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Manual && !r.Changes[n-1].Time.Before(last.Time) {
-		last.Outcome = r.Changes[n-1].Outcome
+// afterManual is the last check as it would have ended, had it done what was done manually
+// since.
+func (r *Record) afterManual(last Check) Check {
+	if c := r.LastChange(); c != nil && c.Manual && !c.Time.Before(last.Time) {
+		last.Outcome = c.Outcome
 	}
 	return last
 }
 
-// goesOn says whether a check ended as was to be expected after the last one.
+// goesOn tells whether a check ended as expected after the last one.
 func goesOn(last, c Check) bool {
 	switch {
 	case last.Outcome == TookOver && c.Outcome == Holding, last.Outcome == Released && c.Outcome == OK:
@@ -222,22 +221,18 @@ func goesOn(last, c Check) bool {
 
 // AddChange adds a change to the history. The same failure again is not one.
 func (r *Record) AddChange(c Change) *Change {
-	if n := len(r.Changes); n > 0 && r.Changes[n-1].Outcome == c.Outcome && r.Changes[n-1].Reason == c.Reason &&
+	if last := r.LastChange(); last != nil && last.Outcome == c.Outcome && last.Reason == c.Reason &&
 		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
-		return &r.Changes[n-1]
+		return last
 	}
 	if r.Counts == nil {
 		r.Counts = map[Outcome]int{}
 	}
 	r.Counts[c.Outcome]++
-	r.Changes = append(r.Changes, c)
-	if over := len(r.Changes) - MaxChanges; over > 0 {
-		r.Changes = slices.Clone(r.Changes[over:]) // who has an earlier change in hand keeps it
-	}
-	return &r.Changes[len(r.Changes)-1]
+	return &r.Add(Entry{Change: c}).Change
 }
 
-// Quiet says whether losing the newest record to a power cut would lose
+// Quiet tells whether losing the newest record to a power cut would lose
 // nothing that another check does not find again: no syncs are spent on it.
 func (r *Record) Quiet() bool {
 	return r.Role == Standby && len(r.Outbox) == 0 && !r.ManualRelease && r.PendingHook == nil && len(r.Damping.Suppressed) == 0

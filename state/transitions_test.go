@@ -49,7 +49,7 @@ func lowered(a netip.Addr) Alias {
 
 // intent is a change that was about to be made an hour ago.
 func intent() Change {
-	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not answer", Evidence: Evidence{Address: "172.16.0.2"}}
+	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not reply", Evidence: Evidence{Address: "172.16.0.2"}}
 }
 
 // owed is the hook that follows a change.
@@ -57,12 +57,21 @@ func owed(hook string, c Change) *PendingHook {
 	return &PendingHook{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
+// entries are changes as the history has them.
+func entries(changes ...Change) []Entry {
+	h := Head{Recent: []Entry{}}
+	for _, c := range changes {
+		h.Add(Entry{Change: c})
+	}
+	return h.Recent
+}
+
 // wantFollowed compares records. An event that was made up in the test is
 // called "new" in want, and each change of it has been counted.
 func wantFollowed(t *testing.T, want, got *Record) {
 	t.Helper()
-	if n := len(want.Changes); n > 0 {
-		want = with(new(*want), func(r *Record) { r.Counts = map[Outcome]int{r.Changes[0].Outcome: n} })
+	if n := len(want.Recent); n > 0 {
+		want = with(new(*want), func(r *Record) { r.Counts = map[Outcome]int{r.Recent[0].Outcome: n} })
 	}
 	name := func(event *string) {
 		if newEvent.MatchString(*event) {
@@ -70,8 +79,11 @@ func wantFollowed(t *testing.T, want, got *Record) {
 		}
 	}
 	name(&got.Event)
-	for i := range got.Changes {
-		name(&got.Changes[i].Event)
+	for i := range got.Recent {
+		e := &got.Recent[i]
+		name(&e.Event)
+		e.ID = ""
+		e.identify()
 	}
 	if diff := same(want, got); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
@@ -92,10 +104,10 @@ func TestSettle(t *testing.T) {
 	released := func(event, reason string) Change {
 		return Change{Event: event, Time: now, Outcome: Released, Reason: reason}
 	}
-	const notByUs = " is no longer on this machine, and pingover did not take it away"
+	const notByUs = " is no longer on this machine, and pingover did not remove it"
 	finished := intent()
 	finished.Time, finished.Outcome = now, Released
-	finished.Reason += "; a release that was interrupted is finished"
+	finished.Reason += "; an interrupted release is finished"
 	open := intent()
 
 	for _, test := range []struct {
@@ -137,7 +149,7 @@ func TestSettle(t *testing.T) {
 			want: AliasGone,
 			then: with(recordOf(Standby, lowered(one), lowered(two)), func(r *Record) {
 				r.Since, r.Event = now, "new"
-				r.Changes = []Change{released("new", "this machine has rebooted, which what was taken over does not survive")}
+				r.Recent = entries(released("new", "this machine has rebooted: what was taken over is gone"))
 			}),
 		},
 		{
@@ -160,7 +172,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.BootID, r.Pending = lastBoot, &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes, r.PendingHook = now, "intent", []Change{finished}, owed(PostRelease, finished)
+				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), owed(PostRelease, finished)
 			}),
 		},
 
@@ -168,28 +180,28 @@ func TestSettle(t *testing.T) {
 			name: "active, and the address is gone", rec: recordOf(Active, raised(one)),
 			want: AliasGone,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes = now, "new", []Change{released("new", "172.16.0.1"+notByUs)}
+				r.Since, r.Event, r.Recent = now, "new", entries(released("new", "172.16.0.1"+notByUs))
 			}),
 		},
 		{
 			name: "active, and all addresses are gone", rec: recordOf(Active, raised(one), raised(two)),
 			want: AliasGone,
 			then: with(recordOf(Standby, lowered(one), lowered(two)), func(r *Record) {
-				r.Since, r.Event, r.Changes = now, "new", []Change{released("new", "172.16.0.1, 2001:db8::1"+notByUs)}
+				r.Since, r.Event, r.Recent = now, "new", entries(released("new", "172.16.0.1, 2001:db8::1"+notByUs))
 			}),
 		},
 		{
 			name: "active, and one of the addresses is gone: the rest stays", rec: recordOf(Active, raised(one), raised(two)), held: []netip.Addr{one},
 			want: AliasGone,
 			then: with(recordOf(Active, raised(one), lowered(two)), func(r *Record) {
-				r.Changes = []Change{released("new", "2001:db8::1"+notByUs)}
+				r.Recent = entries(released("new", "2001:db8::1"+notByUs))
 			}),
 		},
 		{
 			name: "active, the settings changed, and nothing is here", rec: recordOf(Active, lowered(two)),
 			want: AliasGone,
 			then: with(recordOf(Standby, lowered(two)), func(r *Record) {
-				r.Since, r.Event, r.Changes = now, "new", []Change{released("new", "what was taken over"+notByUs)}
+				r.Since, r.Event, r.Recent = now, "new", entries(released("new", "what was taken over"+notByUs))
 			}),
 		},
 		{
@@ -202,15 +214,15 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending = &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes, r.PendingHook = now, "intent", []Change{finished}, owed(PostRelease, finished)
+				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), owed(PostRelease, finished)
 			}),
 		},
 		{
 			name: "the same, and what was pending is lost", rec: recordOf(Releasing, raised(one)),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Changes = now, []Change{released("before", "a release that was interrupted is finished")}
-				r.PendingHook = owed(PostRelease, r.Changes[0])
+				r.Since, r.Recent = now, entries(released("before", "an interrupted release is finished"))
+				r.PendingHook = owed(PostRelease, r.Recent[0].Change)
 			}),
 		},
 		{
@@ -242,8 +254,8 @@ func TestSettle(t *testing.T) {
 			}
 			wantFollowed(t, test.then, test.rec)
 			var last *Change
-			if n := len(test.then.Changes); n > 0 {
-				last = &test.then.Changes[n-1]
+			if n := len(test.then.Recent); n > 0 {
+				last = &test.then.Recent[n-1].Change
 			}
 			if diff := same(last, change); diff != "" {
 				t.Errorf("change (-want +got):\n%s", diff)
@@ -333,7 +345,7 @@ func TestSwitched(t *testing.T) {
 			r := with(recordOf(test.from, raised(one)), func(r *Record) { r.Pending = &was })
 			got := r.Switched(test.to, came)
 			wantFollowed(t, with(recordOf(test.to, raised(one)), func(r *Record) {
-				r.Since, r.Event, r.Changes = test.since, "intent", []Change{came}
+				r.Since, r.Event, r.Recent = test.since, "intent", entries(came)
 				if test.to == Active {
 					r.PendingHook = owed(PostTakeover, came)
 				}
@@ -366,7 +378,7 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 		{"taken over by hand", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
 		{"more was raised of what was taken by hand", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
 		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Owed: PostRelease}},
-		{"released by hand", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
+		{"released manually", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
 		{"nothing could be raised", marks{ReleasedByHand: true}, Standby, Standby, TakeoverFailed, false, marks{ReleasedByHand: true}},
 		{"something could be raised", marks{}, Standby, Active, TakeoverFailed, false, marks{Owed: PostTakeover}},
 		{"the rest can still not be raised: its hook has run", marks{}, Active, Active, TakeoverFailed, false, marks{}},
@@ -407,7 +419,7 @@ func TestALeaseThatRanOutIsCalledThat(t *testing.T) {
 	leased.Until = now.Add(-time.Minute)
 	r := recordOf(Active, leased)
 	surprise, change := r.Settle(nil, thisBoot, now)
-	const want = "the lease of 172.16.0.1 ran out at 2026-03-01T03:03:05Z, for no check had renewed it"
+	const want = "the lease of 172.16.0.1 ran out at 2026-03-01T03:03:05Z, because no check had renewed it"
 	if surprise != AliasGone || change.Reason != want {
 		t.Errorf("surprise %d, %q; want %d, %q", surprise, change.Reason, AliasGone, want)
 	}
@@ -529,6 +541,7 @@ func TestCount(t *testing.T) {
 					t.Errorf("%s: changed %t, want %t", s.name, got, s.changed)
 				}
 				want := with(smallRecord(), func(r *Record) { r.Last, r.Gap, r.Streaks = &c, s.gap, s.streaks })
+				want.Days = r.Days // has a test of its own
 				if diff := same(want, r); diff != "" {
 					t.Errorf("%s: record (-want +got):\n%s", s.name, diff)
 				}
@@ -594,7 +607,7 @@ func TestRemember(t *testing.T) {
 			for _, c := range test.changes {
 				last = r.AddChange(c)
 			}
-			if diff := cmp.Diff(test.want, events(r.Changes)); diff != "" {
+			if diff := cmp.Diff(test.want, events(r.Recent)); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
 			}
 			if want := test.want[len(test.want)-1]; last.Event != want {
@@ -611,7 +624,7 @@ func TestRemember(t *testing.T) {
 	}
 }
 
-func events(changes []Change) []string {
+func events(changes []Entry) []string {
 	var e []string
 	for _, c := range changes {
 		e = append(e, c.Event)
@@ -622,17 +635,17 @@ func events(changes []Change) []string {
 func TestHistoryKeepsTheNewest(t *testing.T) {
 	t.Parallel()
 	// A list that was read from a file has room behind it.
-	r := with(smallRecord(), func(r *Record) { r.Changes = make([]Change, 0, 4*MaxChanges) })
+	r := with(smallRecord(), func(r *Record) { r.Recent = make([]Entry, 0, 4*MaxRecent) })
 	var want []string
 	var returned []*Change
-	for i := range 3 * MaxChanges {
+	for i := range 3 * MaxRecent {
 		returned = append(returned, r.AddChange(Change{Event: fmt.Sprint(i), Outcome: TookOver}))
 		want = append(want, fmt.Sprint(i))
-		if diff := cmp.Diff(want[max(0, len(want)-MaxChanges):], events(r.Changes)); diff != "" {
+		if diff := cmp.Diff(want[max(0, len(want)-MaxRecent):], events(r.Recent)); diff != "" {
 			t.Fatalf("history after %d changes (-want +got):\n%s", i+1, diff)
 		}
 	}
-	if diff := cmp.Diff(map[Outcome]int{TookOver: 3 * MaxChanges}, r.Counts); diff != "" {
+	if diff := cmp.Diff(map[Outcome]int{TookOver: 3 * MaxRecent}, r.Counts); diff != "" {
 		t.Errorf("counts of what the history has no room for (-want +got):\n%s", diff)
 	}
 	// A run may remember two: what it has in hand of the first must not
@@ -643,10 +656,10 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 		}
 	}
 
-	r.Changes = slices.Repeat([]Change{{Event: "old"}}, 5*MaxChanges)
+	r.Recent = slices.Repeat(entries(Change{Event: "old"}), 5*MaxRecent)
 	r.AddChange(Change{Event: "new"})
-	if n := len(r.Changes); n != MaxChanges || r.Changes[n-1].Event != "new" {
-		t.Errorf("of a history that is too long %d are kept, the last %q", n, r.Changes[n-1].Event)
+	if n := len(r.Recent); n != MaxRecent || r.Recent[n-1].Event != "new" {
+		t.Errorf("of a history that is too long %d are kept, the last %q", n, r.Recent[n-1].Event)
 	}
 }
 
@@ -658,12 +671,12 @@ func TestQuiet(t *testing.T) {
 		want bool
 	}{
 		{"standing by", recordOf(Standby), true},
-		{"standing by with a history", with(recordOf(Standby), func(r *Record) { r.Changes = []Change{intent()} }), true},
+		{"standing by with a history", with(recordOf(Standby), func(r *Record) { r.Recent = entries(intent()) }), true},
 		{"taking over", recordOf(Taking), false},
 		{"active", recordOf(Active), false},
 		{"releasing", recordOf(Releasing), false},
 		{"mail waits", with(recordOf(Standby), func(r *Record) { r.Outbox = make([]Message, 1) }), false},
-		{"released by hand", with(recordOf(Standby), func(r *Record) { r.ManualRelease = true }), false},
+		{"released manually", with(recordOf(Standby), func(r *Record) { r.ManualRelease = true }), false},
 	} {
 		if got := test.rec.Quiet(); got != test.want {
 			t.Errorf("%s: quiet %t, want %t", test.name, got, test.want)
@@ -727,12 +740,12 @@ func TestWhateverHappens(t *testing.T) {
 			"boot":   func(t *rapid.T) { boot = rapid.SampledFrom([]string{thisBoot, lastBoot}).Draw(t, "boot") },
 			"reload": func(t *rapid.T) { r = reread(t, r) },
 			"settle": func(t *rapid.T) {
-				h, known := held(t), len(r.Changes)
+				h, known := held(t), len(r.Recent)
 				surprise, change := r.Settle(h, boot, at)
 				if (surprise == NoDrift) != (change == nil) {
 					t.Fatalf("surprise %d with change %v", surprise, change)
 				}
-				if surprise == NoDrift && len(r.Changes) != known {
+				if surprise == NoDrift && len(r.Recent) != known {
 					t.Fatal("the history grew for no surprise")
 				}
 				if len(h) == 0 && (r.Role == Active || r.Role == Releasing) {
@@ -791,8 +804,8 @@ func TestWhateverHappens(t *testing.T) {
 				if diff := same(r, reread(t, r)); diff != "" {
 					t.Fatalf("it is not read as it was written (-written +read):\n%s", diff)
 				}
-				if len(r.Changes) > MaxChanges {
-					t.Fatalf("the history has %d changes", len(r.Changes))
+				if len(r.Recent) > MaxRecent {
+					t.Fatalf("the history has %d changes", len(r.Recent))
 				}
 				if r.Pending != nil && r.Role != Taking && r.Role != Releasing {
 					t.Fatalf("an intent is open, and the role is %s", r.Role)
@@ -831,7 +844,7 @@ func TestACheckGoesOnFromWhatWasDoneByHand(t *testing.T) {
 		{"by a check", Change{Time: now.Add(20 * time.Second), Outcome: TookOver}, Holding, true},
 		{"before that check", Change{Time: now.Add(-time.Minute), Manual: true, Outcome: TookOver}, Holding, true},
 	} {
-		r := &Record{Last: &Check{Time: now, Outcome: Elsewhere}, Changes: []Change{test.done}}
+		r := &Record{Head: Head{Last: &Check{Time: now, Outcome: Elsewhere}, Recent: entries(test.done)}}
 		if got := r.Count(Check{Time: now.Add(time.Minute), Outcome: test.next}, Signs{}); got != test.changed {
 			t.Errorf("%s: changed %t", test.name, got)
 		}

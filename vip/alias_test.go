@@ -34,20 +34,19 @@ var programs = map[string]program{
 	"busybox ifconfig":   {tool: "ifconfig", busybox: true},
 }
 
+// need skips a test without the program.
+func (p program) need(t *testing.T) (path string) {
+	t.Helper()
+	if p.busybox {
+		return lab.Need(t, "busybox", "busybox")
+	}
+	return lab.Need(t, p.tool, map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}[p.tool])
+}
+
 // find gives the tool, as it would be found by a path of its own.
 func (p program) find(t *testing.T) Tool {
 	t.Helper()
-	name := p.tool
-	if p.busybox {
-		name = "busybox"
-	}
-	path, err := proc.Find(name)
-	if err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := p.need(t)
 	if p.busybox {
 		link := filepath.Join(t.TempDir(), p.tool)
 		if err := os.Symlink(path, link); err != nil {
@@ -68,8 +67,10 @@ func (p program) is(ip, ifconfig string) string {
 
 // withPrograms runs the body once for each program, each on a host of its own.
 func withPrograms(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body func(t *testing.T, p program, tool Tool)) {
+	t.Parallel()
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
+			p.need(t)
 			onHost(t, build, func(t *testing.T) { body(t, p, p.find(t)) })
 		})
 	}
@@ -224,7 +225,7 @@ func TestRaiseAndLowerTwice(t *testing.T) {
 func TestRaiseAndLowerIPv6Twice(t *testing.T) {
 	build := func(t *testing.T, l *lab.Lab) *lab.Host {
 		h := standby()(t, l)
-		sysctl(t, h, "ipv6/conf/eth0/accept_dad", "1") // the kernel's default, which the lab is without
+		must(t, h.Sysctl("ipv6/conf/eth0/accept_dad", "1")) // the kernel's default, which the lab is without
 		return h
 	}
 	withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
@@ -276,6 +277,7 @@ func TestLinkLocalAliasIsOfItsInterface(t *testing.T) {
 
 // A hard link to busybox, or a script, does not show what it is until it is asked for nodad.
 func TestRaiseIPv6ByAnIpWithoutNodad(t *testing.T) {
+	lab.Need(t, "busybox", "busybox")
 	onHost(t, standby(), func(t *testing.T) {
 		tool := fakeTool(t, "ip", `exec busybox ip "$@"`)
 		_, results, err := tool.Raise(t.Context(), Alias{Prefix: virtual6, Interface: "eth0"})
@@ -302,6 +304,7 @@ func TestRaiseWhereAssignedAlready(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
+	t.Parallel()
 	const (
 		used  = "addr add 172.16.0.7/32 dev eth0 label eth0:1"
 		alias = "eth0 172.16.0.7/32 eth0:1"
@@ -403,6 +406,7 @@ func TestInterfaceNameTooLongForALabel(t *testing.T) {
 // An alias in the host's own network is either the first address of that network or not, and the
 // kernel removes the others of the network together with the first.
 func TestAliasInTheHostsOwnNetwork(t *testing.T) {
+	t.Parallel()
 	wide := netip.MustParsePrefix("172.16.0.1/24")
 	const raised = "eth0 172.16.0.1/24 eth0:1"
 	first := []string{"addr del 172.16.0.3/24 dev eth0", "addr add 172.16.0.1/24 dev eth0 label eth0:1", "addr add 172.16.0.3/24 dev eth0", "route add default via 172.16.0.254"}
@@ -455,7 +459,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 		t.Run("alias first, promote_secondaries is on for "+conf, func(t *testing.T) {
 			build := func(t *testing.T, l *lab.Lab) *lab.Host {
 				h := standby(first...)(t, l)
-				sysctl(t, h, "ipv4/conf/"+conf+"/promote_secondaries", "1")
+				must(t, h.Sysctl("ipv4/conf/"+conf+"/promote_secondaries", "1"))
 				return h
 			}
 			withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
@@ -527,6 +531,7 @@ func hideIP(build func(t *testing.T, l *lab.Lab) *lab.Host) func(t *testing.T, l
 }
 
 func TestLowerByIfconfigAlone(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setup []string
 		err   string
@@ -631,6 +636,7 @@ func TestSecondInterface(t *testing.T) {
 }
 
 func TestInterfaceWithoutCarrierOrDown(t *testing.T) {
+	t.Parallel()
 	for name, setup := range map[string][]string{
 		"without carrier": {"link add eth1 type veth peer name far", "link set eth1 up"},
 		"switched off":    {"link add eth1 type veth peer name far"},
@@ -664,6 +670,7 @@ func TestMissingInterface(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
+	t.Parallel()
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
 			build := standby("addr add 172.16.0.5/32 dev eth0 label eth0:1")
@@ -712,6 +719,7 @@ func fakeTool(t *testing.T, name, script string) Tool {
 
 // The kernel is asked, and the tool is not believed.
 func TestToolsWithAWrongExitCode(t *testing.T) {
+	t.Parallel()
 	setup := []string{"addr add 172.16.0.5/32 dev eth0 label eth0:5", "addr add 172.16.0.6/32 dev eth0"}
 	const bystander = "eth0 172.16.0.6/32"
 	for name, c := range map[string]struct {
@@ -795,9 +803,9 @@ func holder(stays bool) func(t *testing.T, l *lab.Lab) *lab.Host {
 			t.Fatal(err)
 		}
 		h := standby()(t, l)
-		sysctl(t, h, "ipv6/conf/eth0/accept_dad", "1")
-		sysctl(t, h, "ipv6/conf/eth0/router_solicitation_delay", "0") // up to which it waits before it asks
-		sysctl(t, h, "ipv6/neigh/eth0/retrans_time_ms", "200")        // how long it waits for the reply
+		must(t, h.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+		must(t, h.Sysctl("ipv6/conf/eth0/router_solicitation_delay", "0")) // up to which it waits before it asks
+		must(t, h.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "200"))        // how long it waits for the reply
 		onTheHost(t, h, "ip -6 addr add 2001:db8::1/128 dev eth0", `until ip -6 addr show dev eth0 dadfailed | grep -q 2001:db8::1; do sleep 0.05; done`)
 		if !stays {
 			onTheHost(t, other, "ip -6 addr del 2001:db8::1/128 dev eth0")
@@ -807,6 +815,7 @@ func holder(stays bool) func(t *testing.T, l *lab.Lab) *lab.Host {
 }
 
 func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
+	t.Parallel()
 	del := func(p program) string {
 		return p.is("ip -6 addr del 2001:db8::1/128 dev eth0", "ifconfig eth0 del 2001:db8::1/128")
 	}
@@ -895,12 +904,6 @@ func TestFindTool(t *testing.T) {
 			})
 		})
 	}
-}
-
-// sysctl sets one on the host.
-func sysctl(t *testing.T, h *lab.Host, name, value string) {
-	t.Helper()
-	onTheHost(t, h, "echo "+value+" >/proc/sys/net/"+name)
 }
 
 // onTheHost runs lines of shell on the host, from outside.

@@ -1,8 +1,8 @@
 package vip
 
 import (
+	"flag"
 	"os"
-	"sync"
 	"testing"
 
 	"pingover/internal/lab"
@@ -14,29 +14,6 @@ func TestMain(m *testing.M) {
 	if err == nil && !inside {
 		os.Exit(code)
 	}
+	flag.Set("test.parallel", "8") // these tests mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
-}
-
-var labAvailable = sync.OnceValue(lab.Available)
-
-// needLab is an empty lab. The test is skipped where there can be none, or
-// fails if PINGOVER_TEST_NO_SKIP is set.
-func needLab(t testing.TB) *lab.Lab {
-	t.Helper()
-	if err := labAvailable(); err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatalf("no lab here: %v", err)
-		}
-		t.Skipf("no lab here: %v", err)
-	}
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
 }

@@ -103,6 +103,7 @@ var leaseCases = map[string]leaseCase{
 }
 
 func TestLeaseExpires(t *testing.T) {
+	t.Parallel()
 	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
@@ -124,6 +125,7 @@ func TestLeaseExpires(t *testing.T) {
 }
 
 func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
 	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
@@ -159,6 +161,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 }
 
 func TestLeaseBecomesPermanent(t *testing.T) {
+	t.Parallel()
 	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
@@ -257,11 +260,12 @@ func TestRenewAllAssignmentsOfTheAddressOnly(t *testing.T) {
 // When the lease of a network's first address runs out, the kernel removes the network's other
 // addresses with it, the host's own among them, as it does when it is removed.
 func TestLeaseWhoseEndWouldRemoveAnotherAddress(t *testing.T) {
+	t.Parallel()
 	a := Alias{Prefix: netip.MustParsePrefix("172.16.0.1/24"), Interface: "eth0", Lease: 2 * time.Second}
 	first := func(lease string, promote string) func(t *testing.T, l *lab.Lab) *lab.Host {
 		return func(t *testing.T, l *lab.Lab) *lab.Host {
 			h := standby("addr del 172.16.0.3/24 dev eth0", "addr add 172.16.0.1/24 dev eth0 label eth0:1 valid_lft "+lease+" preferred_lft "+lease, "addr add 172.16.0.3/24 dev eth0")(t, l)
-			sysctl(t, h, "ipv4/conf/eth0/promote_secondaries", promote)
+			must(t, h.Sysctl("ipv4/conf/eth0/promote_secondaries", promote))
 			return h
 		}
 	}
@@ -329,6 +333,7 @@ func TestRaiseWithALeaseByEachProgram(t *testing.T) {
 
 // The kernel is asked, and the tool is not believed.
 func TestLeaseByAnUnusualIp(t *testing.T) {
+	t.Parallel()
 	const (
 		add4, add6     = "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ip -6 addr add 2001:db8::1/128 dev eth0"
 		renew4, renew6 = "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1", "ip -6 addr replace 2001:db8::1/128 dev eth0"

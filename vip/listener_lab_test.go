@@ -32,7 +32,7 @@ const (
 // second and gateway.
 func usual(t testing.TB) *lab.Lab {
 	t.Helper()
-	l := needLab(t)
+	l := lab.ForTest(t)
 	must(t, l.Usual())
 	return l
 }
@@ -175,9 +175,9 @@ func TestNobodyReplies(t *testing.T) {
 	for _, ask := range [][2]netip.Addr{{free4, l.Standby.Addr4()}, {free4, {}}, {free6, l.Standby.Addr6()}, {free6, {}}} {
 		must(t, w.Ask(ask[0], ask[1]))
 	}
-	// Others are asked for, reply and announce meanwhile.
-	run(t, l.Client, "ping -c 1 172.16.0.1")
-	run(t, l.Client, "ping -c 1 2001:db8::1")
+	// Others are asked for, answer and announce meanwhile.
+	must(t, l.Client.Ping(vip4, patience))
+	must(t, l.Client.Ping(vip6, patience))
 	nothing(t, w)
 }
 
@@ -253,7 +253,8 @@ func TestKernelsOwnProbeIsReceived(t *testing.T) {
 	l := usual(t)
 	free := netip.MustParseAddr("2001:db8::77")
 	w := listenOn(t, l.Standby, "eth0", free)
-	run(t, l.Second, "sysctl -q -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.all.accept_dad=1")
+	must(t, l.Second.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+	must(t, l.Second.Sysctl("ipv6/conf/all/accept_dad", "1"))
 	run(t, l.Second, "ip -6 addr add 2001:db8::77/64 dev eth0")
 	want := Reply{Address: free, MAC: l.Second.MAC(), Probe: true}
 	if diff := cmp.Diff(want, plain(await(t, w, 1))[0], compareAddrs); diff != "" {
@@ -277,7 +278,9 @@ func TestProbeTakesAnAddressThatIsBeingChecked(t *testing.T) {
 			l := usual(t)
 			addr := netip.MustParseAddr("2001:db8::77")
 			w := listenOn(t, l.Standby, "eth0", addr)
-			run(t, l.Second, "sysctl -q -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.all.accept_dad=1 net.ipv6.neigh.eth0.retrans_time_ms=3000")
+			must(t, l.Second.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
+			must(t, l.Second.Sysctl("ipv6/conf/all/accept_dad", "1"))
+			must(t, l.Second.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "3000"))
 			run(t, l.Second, "ip -6 addr add 2001:db8::77/128 dev eth0")
 			await(t, w, 1) // its probe; for the 3s of retrans_time it waits for a reply
 			must(t, w.Ask(addr, tt.from))
@@ -299,8 +302,8 @@ func TestHolderWithICMPFilteredReplies(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	must(t, l.Primary.FilterICMP(true))
-	if out, err := l.Standby.Run("ping", "-c", "1", "-W", "1", "172.16.0.1"); err == nil {
-		t.Fatalf("ICMP is not filtered: %s", out)
+	if l.Standby.Ping(vip4, 200*time.Millisecond) == nil {
+		t.Fatal("pings are not filtered")
 	}
 	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 	must(t, w.Ask(vip4, netip.Addr{}))
@@ -529,7 +532,7 @@ func follows(t testing.TB, client *lab.Host, addr netip.Addr, mac net.HardwareAd
 			t.Fatalf("the client finds %s at %q, want %s", addr, neighbour(t, client, addr), mac)
 		}
 	}
-	run(t, client, "ping -c 1 -W 5 "+addr.String())
+	must(t, client.Ping(addr, patience))
 }
 
 func TestAnnouncementMovesAClient(t *testing.T) {
@@ -545,7 +548,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
-			run(t, l.Client, "ping -c 1 -W 5 "+tt.addr.String())
+			must(t, l.Client.Ping(tt.addr, patience))
 			if got := neighbour(t, l.Client, tt.addr); got != l.Primary.MAC().String() {
 				t.Fatalf("the client finds it at %q", got)
 			}
@@ -582,7 +585,7 @@ func TestProxyAnnouncement(t *testing.T) {
 			l := usual(t)
 			run(t, l.Primary, tt.down)
 			up(t, l.Standby, tt.up, tt.addr)
-			run(t, l.Client, "ping -c 1 -W 5 "+tt.addr.String())
+			must(t, l.Client.Ping(tt.addr, patience))
 			if got := neighbour(t, l.Client, tt.addr); got != l.Standby.MAC().String() {
 				t.Fatalf("the client finds it at %q", got)
 			}
@@ -594,7 +597,7 @@ func TestProxyAnnouncement(t *testing.T) {
 			w := listenOn(t, l.Standby, "eth0", tt.addr)
 			must(t, w.Announce(tt.addr, l.Primary.MAC()))
 			follows(t, l.Client, tt.addr, l.Primary.MAC())
-			run(t, l.Client, "ping -c 3 -i 0.1 -W 5 172.16.0.2")
+			must(t, l.Client.Ping(l.Primary.Addr4(), patience))
 			if frames := strays.await(t, 0); len(frames) > 0 {
 				t.Errorf("the switch sent the primary's frames to the standby: % x", frames)
 			}
@@ -846,7 +849,7 @@ func TestAnnouncementByARouterHasTheRouterFlag(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
-			run(t, l.Standby, "sysctl -q -w net.ipv6.conf.eth0.forwarding="+tt.forwarding)
+			must(t, l.Standby.Sysctl("ipv6/conf/eth0/forwarding", tt.forwarding))
 			w := listenOn(t, l.Standby, "eth0", vip6)
 			var mac net.HardwareAddr
 			if h := tt.of(l); h != nil {
@@ -870,8 +873,8 @@ func TestAnnouncementByARouterHasTheRouterFlag(t *testing.T) {
 func TestRequestFromTheVIPTeachesRouters(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
-	run(t, l.Gateway, "sysctl -q -w net.ipv4.conf.eth0.drop_gratuitous_arp=1")
-	run(t, l.Gateway, "ping -c 1 -W 5 172.16.0.1")
+	must(t, l.Gateway.Sysctl("ipv4/conf/eth0/drop_gratuitous_arp", "1"))
+	must(t, l.Gateway.Ping(vip4, patience))
 	time.Sleep(1100 * time.Millisecond) // net.ipv4.neigh.*.locktime
 	run(t, l.Primary, "ip addr del 172.16.0.1/32 dev eth0")
 	run(t, l.Standby, "ip addr add 172.16.0.1/32 dev eth0")
@@ -902,7 +905,11 @@ func TestProxyARPIsTold(t *testing.T) {
 	run(t, l.Gateway, "ip link set other up")
 	run(t, l.Gateway, "ip link set end up")
 	run(t, l.Gateway, "ip route add 10.9.9.0/24 dev other")
-	run(t, l.Gateway, "sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.eth0.proxy_arp=1 net.ipv4.neigh.eth0.proxy_delay=0")
+	must(t, errors.Join(
+		l.Gateway.Sysctl("ipv4/ip_forward", "1"),
+		l.Gateway.Sysctl("ipv4/conf/eth0/proxy_arp", "1"),
+		l.Gateway.Sysctl("ipv4/neigh/eth0/proxy_delay", "0"),
+	))
 	far := netip.MustParseAddr("10.9.9.9")
 	w := listenOn(t, l.Standby, "eth0", far, vip4)
 	for _, a := range []netip.Addr{far, vip4} {

@@ -3,7 +3,7 @@ package vip
 import (
 	"net/netip"
 	"os"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,22 +26,12 @@ func onHost(t *testing.T, build func(t *testing.T, l *lab.Lab) *lab.Host, body f
 		return
 	}
 	t.Parallel()
-	h := build(t, needLab(t))
-	cmd := h.Command(t.Context(), append(wrapper, os.Args[0], "-test.v", "-test.run="+exactly(t.Name()))...)
+	h := build(t, lab.ForTest(t))
+	cmd := h.Command(t.Context(), slices.Concat(wrapper, []string{os.Args[0]}, lab.Again(t))...)
 	cmd.Env = append(cmd.Env, onHostVariable+"=1", "GORACE=atexit_sleep_ms=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+" ") {
-		t.Fatalf("on the host: %v\n%s", err, out)
+	if err := lab.RunAgain(t, cmd); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// exactly is the pattern for go test -run that matches one test.
-func exactly(name string) string {
-	parts := strings.Split(name, "/")
-	for i, p := range parts {
-		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
-	}
-	return strings.Join(parts, "/")
 }
 
 // standby is a host at 172.16.0.3/24 and 2001:db8::3/64, on which the lines for ip(8) were run.

@@ -133,6 +133,7 @@ func TestRouteWithPolicyRouting(t *testing.T) {
 }
 
 func TestGateway(t *testing.T) {
+	t.Parallel()
 	const link2 = "link add eth1 type veth peer name far"
 	up2, up3, address2 := "link set eth1 up", "link set far up", "addr add 192.0.2.3/24 dev eth1"
 	for name, c := range map[string]struct {

@@ -1,6 +1,6 @@
-// Package vip finds out which machine holds a virtual IP, and changes it on this one: the kernel's
-// snapshot of interfaces and addresses, the alias that is added and removed through ip or ifconfig,
-// and the other machines that reply for it by ARP and neighbour discovery.
+// Package vip answers who holds a virtual IP. It reads this machine's addresses from the kernel, adds
+// and removes the alias through ip or ifconfig, and asks, listens and announces by ARP and neighbour
+// discovery.
 package vip
 
 import (

@@ -5,21 +5,19 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"pingover/internal/config"
 )
 
-// arrange brings a command line into the one order that urfave/cli reads as
-// people mean it: program, command, each flag as --name=value, --, names. Left
-// alone, the library takes a flag behind a name for a name, the false of
-// "--dry-run false" too, and refuses "-c 5 --count 6" for the wrong reason.
+// arrange brings a command line into the one order that urfave/cli understands:
+// program, command, each flag as --name=value, --, names. By itself the library
+// takes a flag after a name for a name, the false of "--dry-run false" too, and
+// refuses "-c 5 --count 6" for the wrong reason.
 func arrange(args []string, commands []command) ([]string, error) {
 	at := slices.IndexFunc(args, func(arg string) bool { return !strings.HasPrefix(arg, "-") })
 	if at < 0 {
 		at = len(args)
 	}
 	before := words{left: args[:at], rows: rootFlags()}
-	if err := before.sort("flags stand behind the command"); err != nil {
+	if err := before.sort("flags of a command come after it"); err != nil {
 		return nil, err
 	}
 	switch {
@@ -32,21 +30,22 @@ func arrange(args []string, commands []command) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	behind := words{left: args[at+1:], rows: command.flags}
-	err = behind.sort("see pingover help " + command.name)
-	if behind.help {
+	after := words{left: args[at+1:], rows: command.flags}
+	err = after.sort("see pingover help " + command.name)
+	if after.help {
 		return []string{programName, "help", command.name}, err
 	}
-	return slices.Concat([]string{programName, command.name}, behind.flags, []string{"--"}, behind.names), err
+	return slices.Concat([]string{programName, command.name}, after.flags, []string{"--"}, after.names), err
 }
 
-// words are the words of a command line while they are sorted into flags,
-// written out as --name=value, and names.
+// words are the words of a command line, to be sorted into flags, written out
+// as --name=value, and names.
 type words struct {
 	left         []string
 	rows         []flagRow
 	flags, names []string
-	help         bool // asked for: the library would print its own
+	help         bool     // asked for: the library would print its own
+	missing      *flagRow // the flag at the end, whose value is missing
 }
 
 func (w *words) sort(hint string) error {
@@ -83,7 +82,7 @@ func (w *words) long(word, hint string) error {
 	return w.unknown("--"+name, name, hint)
 }
 
-// short takes the letters behind a single dash: -n, -nv, -c5, -c=5, -c 5.
+// short takes the letters after a single dash: -n, -nv, -c5, -c=5, -c 5.
 func (w *words) short(word, hint string) error {
 	name, _, _ := strings.Cut(word[1:], "=")
 	for _, row := range w.rows {
@@ -111,8 +110,8 @@ func (w *words) short(word, hint string) error {
 	return nil
 }
 
-// take writes a flag out with its value: text where it is given, else the next
-// word, which a bare flag takes only where it is true or false.
+// take writes a flag out with its value: text if given, else the next word, which
+// a bare flag takes only if it is true or false.
 func (w *words) take(row flagRow, text string, given bool) error {
 	next := len(w.left) > 0 && (!row.bare || w.left[0] == "true" || w.left[0] == "false")
 	switch {
@@ -122,6 +121,7 @@ func (w *words) take(row flagRow, text string, given bool) error {
 	case row.bare:
 		text = "true"
 	default:
+		w.missing = &row
 		return usageError{"--" + row.name + ": a value is missing", ""}
 	}
 	if row.bare && text != "true" && text != "false" {
@@ -140,8 +140,5 @@ func (w *words) unknown(word, name, hint string) error {
 	for _, row := range w.rows {
 		names = append(names, row.name)
 	}
-	if meant := config.Nearest(name, names); meant != "" {
-		hint = "did you mean --" + meant + "?"
-	}
-	return usageError{fmt.Sprintf("unknown flag %q", word), hint}
+	return usageError{fmt.Sprintf("unknown flag %q", word), meant("--", name, names, hint)}
 }

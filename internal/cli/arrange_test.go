@@ -40,8 +40,8 @@ func TestArrange(t *testing.T) {
 
 		{name: "an unknown command", line: "fence", err: `unknown command "fence"`, hint: "see pingover help"},
 		{name: "a mistyped command", line: "chekc", err: `unknown command "chekc"`, hint: "did you mean check?"},
-		{name: "a flag before the command", line: "--host h check", err: `unknown flag "--host"`, hint: "flags stand behind the command"},
-		{name: "-v is not the version", line: "-v", err: `unknown flag "-v"`, hint: "flags stand behind the command"},
+		{name: "a flag before the command", line: "--host h check", err: `unknown flag "--host"`, hint: "flags of a command come after it"},
+		{name: "-v is not the version", line: "-v", err: `unknown flag "-v"`, hint: "flags of a command come after it"},
 		{name: "an unknown flag", line: "check --fence", err: `unknown flag "--fence"`, hint: "see pingover help check"},
 		{name: "a mistyped flag", line: "check --intervall 3s", err: `unknown flag "--intervall"`, hint: "did you mean --interval?"},
 		{name: "a mistyped flag with a value", line: "check --intervall=3s", err: `unknown flag "--intervall"`, hint: "did you mean --interval?"},

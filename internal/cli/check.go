@@ -4,23 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
+	"pingover/internal/term"
+	"pingover/state"
 )
 
 // apart is the time between the first pings of two clusters: a thousand at once
-// would lose replies, for each has a socket that hears all of them.
+// would lose replies, because each has a socket that receives all of them.
 const apart = time.Millisecond
 
-// check is the command: one check of each cluster, side by side.
+// check is the command: one check of each cluster, in parallel.
 func (p Program) check(c *cli.Context) (int, error) {
-	v, err := p.voice(c)
+	out, err := p.printer(c)
 	if err != nil {
 		return 0, err
 	}
@@ -28,56 +31,58 @@ func (p Program) check(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s := v.onScreen()
-	defer s.clear()
+	s := out.onScreen()
+	defer s.Clear()
 	p.Stderr = s
 	if len(clusters) == 1 {
-		v.screen = s
+		out.screen = s
 	}
 	var done atomic.Int64
 	var hung atomic.Bool
 	reports, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
-		v := v.of(cluster)
-		if v.dryRun {
-			v.origins(cluster)
+		out := out.of(cluster)
+		if out.dryRun {
+			for _, o := range cluster.Origins() {
+				out.infof("%s", o)
+			}
 		}
-		report, code := p.one(c, v, givenUp(p.Check, &hung), cluster)
+		report, code := p.one(c, out, noteHung(p.Check, &hung), cluster)
 		if n := done.Add(1); len(clusters) > 1 {
-			s.show(still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
+			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
 		}
 		return report, code
 	})
-	if !v.dryRun && !hung.Load() { // what that one hangs on, this might as well
-		p.writeMetrics(v, all, reports)
+	if !out.dryRun && !hung.Load() { // the metrics could hang on the same thing
+		p.writeMetrics(out, all, reports)
 	}
 	return code, nil
 }
 
-// givenUp is the act, and notes whether it was given up because it hung.
-func givenUp(act Act, hung *atomic.Bool) Act {
+// noteHung is the act, and notes if it was abandoned because it hung.
+func noteHung(act Act, hung *atomic.Bool) Act {
 	return func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
 		report, err := act(ctx, c, o)
-		if e, ok := errors.AsType[*failover.Error](err); ok && e.Hung {
+		if e, ok := errors.AsType[*run.Error](err); ok && e.Hung {
 			hung.Store(true)
 		}
 		return report, err
 	}
 }
 
-// voice is how the command is to be told, to whichever cluster it is done.
-func (p Program) voice(c *cli.Context) (voice, error) {
+// printer is how the command prints, for any cluster.
+func (p Program) printer(c *cli.Context) (printer, error) {
 	if c.Bool("quiet") && c.Bool("verbose") {
-		return voice{}, usageError{"--quiet and --verbose exclude each other", ""}
+		return printer{}, usageError{"--quiet and --verbose exclude each other", ""}
 	}
 	quiet := c.Bool("quiet") || c.Bool("json") && !c.Bool("verbose")
-	bare := quiet || c.Bool("json")
-	return voice{
-		out:       p.Stderr,
-		talkative: c.Bool("verbose") || p.Terminal && !quiet,
-		quiet:     quiet,
-		dryRun:    c.Bool("dry-run"),
-		live:      p.Live && !bare,
-		color:     p.Color && !bare,
+	plain := quiet || c.Bool("json")
+	return printer{
+		out:     p.Stderr,
+		verbose: c.Bool("verbose") || p.Terminal && !quiet,
+		quiet:   quiet,
+		dryRun:  c.Bool("dry-run"),
+		live:    p.Live && !plain,
+		colors:  p.Color && !plain,
 	}, nil
 }
 
@@ -92,23 +97,23 @@ func settings(c *cli.Context) map[string][]string {
 	return values
 }
 
-// perform does the same to the clusters, side by side, and prints how it ended
-// where that is wanted. It returns that, but for those that a signal kept it from,
-// and the exit code for all.
+// perform does the same to all clusters, in parallel, and prints the reports as
+// JSON where that was asked for. It returns the reports, without those that a
+// signal prevented, and the exit code for all.
 func (p Program) perform(c *cli.Context, clusters []config.Cluster, one func(config.Cluster) (failover.Report, int)) (reports []failover.Report, code int) {
 	type ending struct {
 		failover.Report
 		code int
 	}
-	for _, e := range sideBySide(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+	for _, e := range parallel(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
 		if c.Context.Err() != nil {
-			return ending{code: Interrupted}
+			return ending{code: exit.Interrupted}
 		}
 		report, code := one(cluster)
 		return ending{report, code}
 	}) {
-		code = worse(code, e.code)
-		if e.code == Interrupted {
+		code = exit.Worse(code, e.code)
+		if e.code == exit.Interrupted {
 			continue
 		}
 		if c.Bool("json") {
@@ -119,47 +124,44 @@ func (p Program) perform(c *cli.Context, clusters []config.Cluster, one func(con
 	return reports, code
 }
 
-// one does it to one cluster. A bug ends it for this cluster only.
-func (p Program) one(c *cli.Context, v voice, act Act, cluster config.Cluster) (report failover.Report, code int) {
+// one does it to one cluster. A panic ends it for this cluster only.
+func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluster) (report failover.Report, code int) {
 	over := make(chan struct{})
 	defer close(over)
 	defer context.AfterFunc(c.Context, func() {
 		select {
 		case <-over:
 		case <-time.After(time.Second):
-			v.say("%s: what has begun is finished first", context.Cause(c.Context))
+			out.infof("%s: finishing what has begun", context.Cause(c.Context))
 		}
 	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
-			if bug := failover.RecoveredError(recover()); bug != nil {
-				err = bug
+			if panicked := run.RecoveredError(recover()); panicked != nil {
+				err = panicked
 			}
 		}()
-		return act(c.Context, cluster, failover.Options{DryRun: v.dryRun, Force: c.Bool("force"), OnEvent: v.tell})
+		return act(c.Context, cluster, failover.Options{DryRun: out.dryRun, Force: c.Bool("force"), OnEvent: out.event})
 	}()
 	switch {
 	case err == nil:
-		v.ended(report)
-	case c.Context.Err() != nil:
-		v.interrupted(context.Cause(c.Context))
-		return report, Interrupted
+		out.ended(report)
+	case interrupted(c.Context, err):
+		out.infof("ended by %s before it had changed anything", context.Cause(c.Context))
+		return report, exit.Interrupted
 	default:
-		report = unmade(report, err, v.unmade(err), cluster, v.dryRun)
+		report = unmade(report, err, out.failed(err), cluster, out.dryRun)
 	}
 	return report, report.Code
 }
 
-// worse is the one of two exit codes that an operator has to look at first; one
-// that is not foreseen is the worst, and Interrupted is none of those foreseen.
-func worse(a, b int) int {
-	return earlier(a, b, codeBug, codeSettings, codePermission, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, codeBusy, 0)
-}
-
-// earlier is the one of a and b that stands first in order, or not at all.
-func earlier(a, b int, order ...int) int {
-	if slices.Index(order, a) < slices.Index(order, b) {
-		return a
+// interrupted reports whether an error is just the end of ctx. A panic and a
+// hung run are errors of their own, even if a signal arrived: something may have
+// been changed.
+func interrupted(ctx context.Context, err error) bool {
+	if _, panicked := errors.AsType[*run.InternalError](err); panicked {
+		return false
 	}
-	return b
+	e, failed := errors.AsType[*run.Error](err)
+	return ctx.Err() != nil && !(failed && (e.Hung || e.Code == state.StateFailed.Code()))
 }

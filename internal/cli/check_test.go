@@ -14,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -70,18 +72,18 @@ func takeover(_ config.Cluster, o failover.Options) (failover.Report, error) {
 		Commands:  []state.Command{add},
 	}
 	for n := 1; n <= 2; n++ {
-		o.OnEvent(failover.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 5, Interval: 3 * time.Second, Timeout: time.Second})
-		o.OnEvent(failover.RoundEnded{N: n, Round: down})
+		o.OnEvent(run.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 5, Interval: 3 * time.Second, Timeout: time.Second})
+		o.OnEvent(run.RoundEnded{N: n, Round: down})
 		if n == 1 {
-			o.OnEvent(failover.Waiting{For: 20 * time.Second, Why: "before the second round"})
+			o.OnEvent(run.Waiting{For: 20 * time.Second, Why: "before the second round"})
 		}
 	}
 	o.OnEvent(failover.Guarded{Witnesses: evidence.Witnesses})
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
-	o.OnEvent(failover.Ran{Command: add, DryRun: o.DryRun})
+	o.OnEvent(run.Ran{Command: add, DryRun: o.DryRun})
 	if !o.DryRun {
 		o.OnEvent(failover.Announced{Address: netip.MustParseAddr("172.16.0.1"), Interface: "eth0", MAC: "02:00:00:00:00:03"})
-		o.OnEvent(failover.Delivered{Sent: 1})
+		o.OnEvent(run.Delivered{Sent: 1})
 	}
 	return failover.Report{
 		Version: 1, Cluster: "web", Time: time.Date(2026, 3, 1, 4, 4, 5, 6, time.FixedZone("CET", 3600)),
@@ -94,27 +96,27 @@ func takeover(_ config.Cluster, o failover.Options) (failover.Report, error) {
 
 // fine is a check that finds all well, as the last one did.
 func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.RoundBegan{N: 1, Host: "db.example.com", Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: 1500 * time.Millisecond})
-	o.OnEvent(failover.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
-	o.OnEvent(failover.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
+	o.OnEvent(run.RoundBegan{N: 1, Host: "db.example.com", Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: 1500 * time.Millisecond})
+	o.OnEvent(run.Replied{N: 1, Seq: 1, RTT: 412 * time.Microsecond})
+	o.OnEvent(run.RoundEnded{N: 1, Round: state.Round{Verdict: "up", Sent: 1, Received: 1, RTT: new(0.412)}})
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 7, Outcome: state.OK}})
-	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 answers"}, nil
+	return failover.Report{Version: 1, Cluster: "web", Outcome: state.OK, Reason: "172.16.0.2 replies"}, nil
 }
 
 var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1"}
 
 func TestATalkativeTakeover(t *testing.T) {
 	told := printed{Code: 11, Stderr: `web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 1: down: none of 5 pings was answered
+web: round 1: down: no reply to 5 pings
 web: waiting 20s: before the second round
 web: round 2: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 2: down: none of 5 pings was answered
-web: witness 172.16.0.254 answers (ping)
-web: nobody else answers for the host or a virtual IP
+web: round 2: down: no reply to 5 pings
+web: witness 172.16.0.254 replies (ping)
+web: neither the host nor a virtual IP is in use elsewhere
 web: decision: took-over, by rule 14
 web: ran: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
 web: announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03
-web: mail: 1 letter sent
+web: mail: 1 email sent
 pingover: web: took-over: 172.16.0.2 did not answer 10 pings
 `}
 	want(t, faked(takeover).onTerminal().run(web...), told)
@@ -161,7 +163,7 @@ func TestJSON(t *testing.T) {
 func TestJSONHasAllKeysAndNoNullLists(t *testing.T) {
 	want(t, faked(fine).onTerminal().run(append(web, "--json")...), printed{
 		Stdout: `{"version":1,"cluster":"web","time":"0001-01-01T00:00:00Z","outcome":"ok","code":0,"changed":false,"dry_run":false,` +
-			`"reason":"172.16.0.2 answers","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
+			`"reason":"172.16.0.2 replies","error":null,"role":"","held":[],"interface":"","paused":false,"host":"",` +
 			`"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"commands":[]}` + "\n",
 	})
 }
@@ -183,7 +185,7 @@ func TestChecksThatAreNotMade(t *testing.T) {
 		const begin, middle, end = `{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z",`,
 			`,"changed":false,"dry_run":false,"reason":"",`,
 			`"role":"","held":[],"interface":"","paused":false,"host":"172.16.0.2","address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"commands":[]}` + "\n"
-		busy := errored(&failover.Error{Code: 75, Text: "another run holds the lock"})
+		busy := errored(&run.Error{Code: 75, Text: "another run holds the lock"})
 		want(t, busy.run(web...), printed{Code: 75})
 		want(t, busy.run(append(web, "-v")...), printed{Code: 75, Stderr: "pingover: web: another run holds the lock\n"})
 		want(t, busy.run(append(web, "--json")...), printed{
@@ -191,7 +193,7 @@ func TestChecksThatAreNotMade(t *testing.T) {
 			Stdout: begin + `"outcome":"busy","code":75` + middle + `"error":"another run holds the lock",` + end,
 		})
 
-		wrapped := errored(fmt.Errorf("check: %w", &failover.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}))
+		wrapped := errored(fmt.Errorf("check: %w", &run.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}))
 		want(t, wrapped.run(append(web, "--json")...), printed{
 			Code:   77,
 			Stdout: begin + `"outcome":"error","code":77` + middle + `"error":"check: no right to ping",` + end,
@@ -246,7 +248,7 @@ func TestASignalBeforeTheCheckActed(t *testing.T) {
 		var stdout, stderr strings.Builder
 		p.Stdout, p.Stderr = &stdout, &stderr
 		code := p.Run(ctx, append(web, test.flag))
-		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: Interrupted, Stderr: test.stderr})
+		want(t, printed{code, stdout.String(), stderr.String()}, printed{Code: exit.Interrupted, Stderr: test.stderr})
 	}
 }
 
@@ -272,21 +274,21 @@ func TestWords(t *testing.T) {
 		event any
 		want  string
 	}{
-		{"a round that could not be made", failover.RoundEnded{N: 2, Round: state.Round{Verdict: "unknown", Sent: 3, Error: new("network is unreachable")}}, "web: round 2: unknown: network is unreachable"},
+		{"a round that could not be made", run.RoundEnded{N: 2, Round: state.Round{Verdict: "unknown", Sent: 3, Error: new("network is unreachable")}}, "web: round 2: unknown: network is unreachable"},
 		{"witnesses and holders", failover.Guarded{
 			Witnesses: []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253", Answers: true}},
 			Holders:   []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}, {Address: "2001:db8::1"}},
-		}, `web: witness 172.16.0.254 does not answer
-web: witness 172.16.0.253 answers
-web: another machine answers for 172.16.0.1: 52:54:00:aa:bb:cc
-web: another machine answers for 2001:db8::1`},
-		{"a command that fails", failover.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
-		{"a command that fails silently", failover.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
-		{"a command that needs quotes", failover.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
-		{"mail that waits", failover.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 letters sent\nweb: mail: 1 letter waiting: connection refused"},
-		{"a note", failover.Note{Text: "no witness was found"}, "web: no witness was found"},
-		{"a loud note", failover.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
-		{"what came from outside stays in its line", failover.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
+		}, `web: witness 172.16.0.254 does not reply
+web: witness 172.16.0.253 replies
+web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
+web: 2001:db8::1 is in use`},
+		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
+		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
+		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
+		{"mail that waits", run.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 emails sent\nweb: mail: 1 email pending: connection refused"},
+		{"a note", run.Note{Text: "no witness was found"}, "web: no witness was found"},
+		{"a loud note", run.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
+		{"what came from outside stays in its line", run.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -296,7 +298,7 @@ web: another machine answers for 2001:db8::1`},
 			})
 			want(t, p.onTerminal().run(web...), printed{Code: 10, Stderr: test.want + "\npingover: web: holding: r\n"})
 			quiet := ""
-			if e, ok := test.event.(failover.Note); ok && e.Warning {
+			if e, ok := test.event.(run.Note); ok && e.Warning {
 				quiet = test.want + "\n"
 			}
 			want(t, p.run(web...), printed{Code: 10, Stderr: quiet})
@@ -373,7 +375,7 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 		state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down, state.Unserved,
 		state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
 	} {
-		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(ExitCodes()), line) {
+		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(exit.Codes()), line) {
 			t.Errorf("help does not have %q", line)
 		}
 	}

@@ -13,25 +13,25 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/exit"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
-// configVariable names the configuration file where --file does not.
+// configVariable names the configuration file without --file.
 const configVariable = "PINGOVER_CONFIG"
 
 // configured are the clusters that this command line and the configuration
-// file define: the one of --host, or else those of the file. There are none
-// where neither is there.
+// file define: the one of --host, or else those of the file, or none.
 func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, error) {
 	flags, files := settings(c), c.StringSlice("file")
 	switch {
 	case len(files) > 1:
-		return nil, usageError{fmt.Sprintf("--file %q: given %d times, and takes one value", files[len(files)-1], len(files)), ""}
+		return nil, givenTwice("file", files)
 	case len(files) == 1 && files[0] == "":
 		return nil, usageError{"--file: a value is missing", ""}
 	case c.IsSet("host") && len(files) > 0:
-		return nil, usageError{"--host and --file exclude each other: the one defines a cluster, the other names the file that does", ""}
+		return nil, usageError{"--host and --file exclude each other: --host defines a cluster, --file names the file that does", ""}
 	case c.IsSet("host"):
 		cluster, err := config.FromFlags(flags, env)
 		return []config.Cluster{cluster}, err
@@ -65,7 +65,7 @@ func (p Program) checked(c *cli.Context) (chosen, all []config.Cluster, err erro
 	if len(all) == 0 && c.Args().Present() {
 		return nil, nil, usageError{
 			fmt.Sprintf("%q: no such cluster: there is no %s, and no --host", c.Args().First(), p.File),
-			"give the cluster by flags, with --host, or write " + p.File,
+			"define the cluster by --host and other flags, or write " + p.File,
 		}
 	}
 	if len(all) == 0 {
@@ -92,21 +92,17 @@ func namesOf(clusters []config.Cluster) []string {
 	return names
 }
 
-// areKnown sees that all names are among the known ones.
+// areKnown checks that all names are among the known ones.
 func areKnown(names []string, known ...string) error {
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			hint := ""
-			if meant := config.Nearest(name, known); meant != "" {
-				hint = "did you mean " + meant + "?"
-			}
-			return usageError{fmt.Sprintf("%q: no such cluster; %s", name, listed(known)), hint}
+			return usageError{fmt.Sprintf("%q: no such cluster; %s", name, listed(known)), meant("", name, known, "")}
 		}
 	}
 	return nil
 }
 
-// listed are the names of the clusters that are known, of which there is one.
+// listed are the names of the known clusters, at least one.
 func listed(known []string) string {
 	const most = 10
 	switch {
@@ -118,28 +114,26 @@ func listed(known []string) string {
 	return "known are " + strings.Join(known, ", ")
 }
 
-// recall makes a cluster of what is known of it in the state directory, and of
-// the flags.
+// recall makes a cluster from the state directory and the flags.
 type recall func(dir, name string, flags map[string][]string) (config.Cluster, error)
 
-// named is a cluster of which nothing has to be known but its name: a broken
-// record stands in nobody's way.
+// named is a cluster of which only the name is needed, so that it works with a
+// corrupt record too.
 func named(dir, name string, _ map[string][]string) (config.Cluster, error) {
 	return config.Cluster{Name: name, StateDir: dir}, nil
 }
 
-// chosen are the clusters that a command done by hand is for: of those that are
-// configured, and else of those that have a record, the ones that are named, or
-// all.
+// chosen are the clusters that a manual operation is for: those that are named,
+// or all, of the configured ones or else of those that have a record.
 func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Cluster, error) {
 	names := c.Args().Slice()
 	switch {
 	case c.Bool("all") && (c.IsSet("host") || len(names) > 0):
-		return nil, usageError{"--all stands for the names of the clusters, and beside none", ""}
+		return nil, usageError{"--all excludes names and --host", ""}
 	case !c.IsSet("host") && c.IsSet("name"):
 		return nil, usageError{
-			"--name: belongs to --host",
-			fmt.Sprintf("a known cluster needs no flag: pingover %s %s", c.Command.Name, c.StringSlice("name")[0]),
+			"--name: only together with --host",
+			fmt.Sprintf("name the cluster: pingover %s %s", c.Command.Name, c.StringSlice("name")[0]),
 		}
 	}
 	configured, err := p.configured(c, p.Env)
@@ -178,10 +172,9 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 	return clusters, err
 }
 
-// observed are the clusters that a command which only reads is for, and all that
-// have a record and are not configured, where others are. Who has no state
-// directory of his own, or nothing in it, sees that of root's checks; what he may
-// not read is left out.
+// observed are the clusters that a command which only reads is for, and, if some
+// are configured, all that have a record and are not. A user without records
+// sees those of root; what cannot be read for lack of permission is left out.
 func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err error) {
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
@@ -215,9 +208,9 @@ func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err
 	return clusters, unset, err
 }
 
-// recordedOnly are the clusters that have a record, in dir or beside one that is
-// configured, and are not configured themselves: a name and a state directory.
-// The error is why not all directories could be read.
+// recordedOnly are the clusters that are not configured and have a record in dir
+// or in the state directory of a configured one: a name and that directory. The
+// error tells why not all directories could be read.
 func recordedOnly(dir string, configured []config.Cluster) (clusters []config.Cluster, err error) {
 	dirs := []string{dir}
 	known := map[string]bool{}
@@ -250,9 +243,9 @@ func recordedIn(dir string) ([]string, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &failover.Error{Code: codePermission, Text: err.Error()}
+		return nil, &run.Error{Code: exit.Permission, Text: err.Error()}
 	case err != nil:
-		return nil, &failover.Error{Code: codeSettings, Text: err.Error()}
+		return nil, &run.Error{Code: exit.Config, Text: err.Error()}
 	}
 	return known, nil
 }

@@ -19,7 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -71,7 +73,7 @@ func TestWhereTheClustersComeFrom(t *testing.T) {
 	usual, other, third, none := fileOf(t, "usual"), fileOf(t, "other", "more"), fileOf(t, "third"), t.TempDir()+"/none"
 	const (
 		missing = "pingover: --host: missing; every cluster needs one\nhint: such as pingover check --host 172.16.0.2 --vip 172.16.0.1, or write "
-		both    = "pingover: --host and --file exclude each other: the one defines a cluster, the other names the file that does\n"
+		both    = "pingover: --host and --file exclude each other: --host defines a cluster, --file names the file that does\n"
 		notHere = "pingover: NONE: cannot be read: no such file or directory\n"
 	)
 	for _, test := range []struct {
@@ -98,7 +100,7 @@ func TestWhereTheClustersComeFrom(t *testing.T) {
 		{name: "two files", args: "-f " + third + " --file /other", code: 64, stderr: "pingover: --file \"/other\": given 2 times, and takes one value\n"},
 		{name: "a file without a name", file: usual, args: "--file=", code: 64, stderr: "pingover: --file: a value is missing\n"},
 		{name: "a directory", args: "--file " + filepath.Dir(none), code: 78, stderr: "pingover: " + filepath.Dir(none) + ": not a regular file\n"},
-		{name: "a setting of a cluster, over a file", file: other, args: "--name web", code: 64, stderr: "pingover: --name \"web\": is for a cluster that flags define, and the clusters stand in " + other + "\n"},
+		{name: "a setting of a cluster, over a file", file: other, args: "--name web", code: 64, stderr: "pingover: --name \"web\": defines a cluster by flags, but the clusters are in " + other + "\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var seen roll
@@ -127,7 +129,7 @@ func TestWhichClustersOfAFileAreChecked(t *testing.T) {
 		{name: "one twice", file: path, args: "db db", want: "db"},
 		{name: "a mistyped one", file: path, args: "web mial", stderr: "pingover: \"mial\": no such cluster" + known + "hint: did you mean mail?\n"},
 		{name: "an unknown one", file: path, args: "printing", stderr: "pingover: \"printing\": no such cluster" + known},
-		{name: "in other case", file: path, args: "WEB", stderr: "pingover: \"WEB\": no such cluster" + known},
+		{name: "in other case", file: path, args: "WEB", stderr: "pingover: \"WEB\": no such cluster" + strings.TrimSuffix(known, "\n") + "\nhint: did you mean web?\n"},
 		{name: "an unknown one of many", file: many, args: "printing", stderr: "pingover: \"printing\": no such cluster; known are a, b, c, d, e, f, g, h, i, j and 2 more\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -163,11 +165,11 @@ pingover: %[1]s:7: cluster db: host: missing; every cluster needs one
 		})
 	}
 	want(t, physician(nil).configuredBy(path).run("doctor"), printed{Code: 78, Stdout: fmt.Sprintf(`fail  %[1]s:2: defaults: key "intervall": unknown; did you mean interval?
-      → change that setting, or what it names
+      → change that setting, or the file it names
 fail  %[1]s:6: cluster web: count "0": out of range (1 to 100)
-      → change that setting, or what it names
+      → change that setting, or the file it names
 fail  %[1]s:7: cluster db: host: missing; every cluster needs one
-      → change that setting, or what it names
+      → change that setting, or the file it names
 `, path)})
 }
 
@@ -190,7 +192,7 @@ func TestByHandOverAFile(t *testing.T) {
 		{name: "one that flags define", file: path, args: "--host h --name new", want: "new"},
 		{name: "which?", file: path, stderr: which},
 		{name: "an unknown one", file: path, args: "dbb", stderr: "pingover: \"dbb\": no such cluster; known are web, mail, db\nhint: did you mean db?\n"},
-		{name: "the name of one as flag", file: path, args: "--name web", stderr: "pingover: --name: belongs to --host\nhint: a known cluster needs no flag: pingover release web\n"},
+		{name: "the name of one as flag", file: path, args: "--name web", stderr: "pingover: --name: only together with --host\nhint: name the cluster: pingover release web\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var seen roll
@@ -236,7 +238,7 @@ func TestAPauseOfTheClustersOfAFile(t *testing.T) {
 			t.Errorf("%s is paused until %v, %v", name, until, err)
 		}
 	}
-	want(t, p.run("resume", "--state-dir", dir), printed{Stderr: "pingover: web: the pause is over: checks switch again\npingover: db: the pause is over: checks switch again\n"})
+	want(t, p.run("resume", "--state-dir", dir), printed{Stderr: "pingover: web: resumed: checks switch again\npingover: db: resumed: checks switch again\n"})
 }
 
 func TestWhatIsShownOfAFile(t *testing.T) {
@@ -260,7 +262,7 @@ func TestWhatIsShownOfAFile(t *testing.T) {
 			t.Errorf("%s: -want +got\n%s", test.args, diff)
 		}
 	}
-	want(t, p.run("completion", "clusters"), printed{Stdout: "web\ndb\n"})
+	want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "web\ndb\n"})
 	want(t, p.run("history", "dbb", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"dbb\": no such cluster; known are web, db, old\nhint: did you mean db?\n"})
 }
 
@@ -284,7 +286,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
-	remember(t, mine, &state.Record{Cluster: "mine", Settings: map[string][]string{"host": {"h"}}})
+	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
@@ -297,7 +299,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 			t.Errorf("status: %+v", got)
 		}
 		want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
-		want(t, p.run("completion", "clusters"), printed{Stdout: "mine\n"})
+		want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
 		want(t, p.run("check"), printed{Code: 78, Stderr: refused})
 		want(t, p.run("release", "mine"), printed{Code: 78, Stderr: refused})
 	})
@@ -362,14 +364,14 @@ func TestNoClusterDelaysAnother(t *testing.T) {
 }
 
 func TestTheWorstOfAllChecksIsTheExitCode(t *testing.T) {
-	order := []int{70, 78, 77, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, 75, 0}
+	order := []int{70, 31, 30, 32, 78, 77, 21, 20, 14, 15, 13, 12, 11, 10, 75, 0}
 	for i, worst := range order {
 		ends := map[string]ending{}
 		for n, code := range order[i:] {
 			// Names and times so that neither the first nor the last is the worst.
 			e := ending{after: time.Duration((n*7)%5) * time.Second, code: code}
 			if code >= 64 {
-				e = ending{after: e.after, err: &failover.Error{Code: code, Text: "no"}}
+				e = ending{after: e.after, err: &run.Error{Code: code, Text: "no"}}
 			}
 			ends[fmt.Sprintf("c%d", (n*5)%16)] = e
 		}
@@ -403,7 +405,7 @@ func TestABugInOneClusterEndsNoOther(t *testing.T) {
 		}
 		before, after, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.")
 		_, after, _ = strings.Cut(after, "\n")
-		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: a bug: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
+		want(t, printed{got.Code, "", before + after}, printed{Code: 70, Stderr: "pingover: b: internal error: oh" + "pingover: a: holding: r\npingover: c: holding: r\n"})
 	})
 }
 
@@ -431,7 +433,7 @@ func TestASignalWhileSeveralAreChecked(t *testing.T) {
 			stdout.lines[i], _, _ = strings.Cut(line, `","time"`)
 		}
 		if diff := cmp.Diff(map[string]any{
-			"code":   Interrupted,
+			"code":   exit.Interrupted,
 			"stdout": []string{`4s {"version":1,"cluster":"acts`, `4s {"version":1,"cluster":"done`},
 			"stderr": []string{"0s pingover: done: took-over: r", "4s pingover: acts: took-over: r"},
 		}, map[string]any{"code": code, "stdout": stdout.lines, "stderr": stderr.lines}); diff != "" {
@@ -464,7 +466,7 @@ func TestASignalBeforeTheLastHasBegun(t *testing.T) {
 		var out strings.Builder
 		p.Stdout, p.Stderr = &out, &out
 		got := p.Run(ctx, []string{"check"})
-		if took := time.Since(began); got != Interrupted || took > time.Second || checks > 200 {
+		if took := time.Since(began); got != exit.Interrupted || took > time.Second || checks > 200 {
 			t.Errorf("code %d after %s and %d checks", got, took, checks)
 		}
 	})
@@ -539,15 +541,15 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 // here any more; whoever names it finds it, in whatever state directory.
 func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	dir := t.TempDir()
-	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true}
-	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true}
+	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true, LeftOver: true}
+	gone := state.Alias{Prefix: netip.MustParsePrefix("10.255.255.1/32"), Interface: "lo", Raised: true, LeftOver: true}
 	settings := map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	last := &state.Check{Time: time.Now(), Outcome: state.OK}
 	for _, rec := range []*state.Record{
-		{Cluster: "web", Last: last},
-		{Cluster: "here", Last: last, VIPs: []state.Alias{here}, Settings: settings},
-		{Cluster: "gone", Last: last, VIPs: []state.Alias{gone}, Settings: settings},
-		{Cluster: "strange", Last: last, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo"}}, Settings: settings},
+		{Head: state.Head{Name: "web", Last: last}},
+		{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}, Settings: settings},
+		{Head: state.Head{Name: "gone", Last: last}, VIPs: []state.Alias{gone}, Settings: settings},
+		{Head: state.Head{Name: "strange", Last: last}, VIPs: []state.Alias{{Prefix: here.Prefix, Interface: "lo", LeftOver: true}}, Settings: settings},
 	} {
 		remember(t, dir, rec)
 	}
@@ -574,8 +576,9 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 		}
 		want(t, p.run(command, "hree", "-q"), printed{Code: 64, Stderr: "pingover: \"hree\": no such cluster; known are web, gone, here, strange\nhint: did you mean here?\n"})
 	}
-	remember(t, dir, &state.Record{Cluster: "here", Last: last, VIPs: []state.Alias{here}})
-	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to give up what is here: pingover release\n    here\n") {
+	here.LeftOver = false
+	remember(t, dir, &state.Record{Head: state.Head{Name: "here", Last: last}, VIPs: []state.Alias{here}})
+	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to release what is held here: pingover\n    release here\n") {
 		t.Errorf("%+v", got)
 	}
 	if got := p.run("status", "--monitoring"); got.Code != 1 || !strings.Contains(got.Stdout, "pingover release here, held here: 127.0.0.1/8") {

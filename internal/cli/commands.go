@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 )
 
 const programName = "pingover"
@@ -16,166 +17,167 @@ const programName = "pingover"
 // command is one command of the program.
 type command struct {
 	name    string
-	operand string // what stands behind its flags, in help
+	operand string // what comes after the flags, in help
 	summary string // one line
-	about   string // what help says before its flags
-	codes   string // what help says of its exit codes
+	about   string // what help says before the flags
+	codes   string // what help says about the exit codes
 	flags   []flagRow
-	acts    bool // its exit code says how that ended, whether that could be printed or not
+	acts    bool // its exit code says how that ended, even if the output could not be written
+	hidden  bool // not in help
 	run     func(*cli.Context) (code int, err error)
 }
 
+const clusterOperand = "[CLUSTER...]"
+
 // commands are all commands, in the order of help.
 func (p Program) commands() []command {
-	nameHostAndDir := []string{"name", "host", "state-dir"} // what there is to know for a pause
+	const jsonHelp = "one JSON object per cluster and line"
+	all := bare("all", "", "all clusters that are known")
+	forcedTakeOver := bare("force", "", "even if no witness replies or a virtual IP is in use")
+	forcedRelease := bare("force", "", "leave unassigned what nobody takes")
+	quietCheck := bare("quiet", "q", "print only changes, as without a terminal")
+	quietManual := bare("quiet", "q", "print only errors")
+	dryRun := bare("dry-run", "n", "change, send and write nothing; print the commands that would run")
+	report := func(quiet flagRow) []flagRow {
+		return []flagRow{
+			bare("json", "", jsonHelp+" on stdout; implies --quiet"),
+			bare("verbose", "v", "print each step as it is taken, as on a terminal"),
+			quiet,
+		}
+	}
+	forPause := settingFlags("name", "host", "state-dir")
+	flags := func(groups ...[]flagRow) []flagRow {
+		return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...)
+	}
+	errorCodes := []int{exit.Usage, exit.Internal, exit.Permission, exit.Config}
+	with := func(codes ...int) []int { return append(codes, errorCodes...) }
+	var checkCodes []int
+	for _, c := range exit.Codes() {
+		if c.Code != exit.Unavailable && c.Code != exit.Output {
+			checkCodes = append(checkCodes, c.Code)
+		}
+	}
 	commands := []command{
 		{
-			name:    "check",
-			operand: "[CLUSTER...]",
-			summary: "one check of a cluster: the crontab line, and the main job",
-			about:   aboutCheck,
-			codes:   codesHelp(ExitCodes()),
-			flags:   slices.Concat([]flagRow{fileFlag(), dryRunFlag()}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
-			acts:    true,
-			run:     p.check,
+			name: "check", operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
+			summary: "run one check (this is what cron calls)",
+			codes:   codesHelp(nil, checkCodes...),
+			flags:   flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settingFlags()),
 		},
 		{
-			name:    "watch",
-			operand: "[CLUSTER...]",
-			summary: "the same check again and again: for a service",
-			about:   aboutWatch,
-			codes:   codesHelp(watchCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(),
-				durationFlag("every", "from the beginning of a check to that of the next", config.DurationText(usualBeat), shortestBeat, longestBeat),
-				durationFlag("for", "begin no check after so long", "until a signal", shortestWatch, longestWatch),
-			}, reportFlags(quietCheck()), helpFlags(), settingFlags()),
-			acts: true,
-			run:  p.watch,
+			name: "watch", operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
+			summary: "run the check in a loop, as a service",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "ended by a signal, or by --for"},
+				{Code: exit.Internal, Meaning: "internal error, or a check that hung"},
+			}, exit.Usage, exit.Permission, exit.Config),
+			flags: flags([]flagRow{
+				durationFlag("every", "from the start of a check to that of the next", config.DurationText(usualTick), shortestTick, longestTick),
+				durationFlag("for", "start no check after this time", "until a signal", shortestWatch, longestWatch),
+			}, report(quietCheck), helpFlags(), settingFlags()),
 		},
 		{
-			name:    "takeover",
-			operand: "[CLUSTER...]",
-			summary: "take the virtual IPs now, by hand, also from a living primary",
-			about:   aboutTakeOver,
-			codes:   codesHelp(takeOverCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(), allFlag(),
-				bare("force", "", "also when no witness answers, or somebody does for the virtual IPs"),
-				dryRunFlag(),
-			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
-			acts: true,
-			run:  p.byHand(p.TakeOver),
-		},
-		{
-			name:    "release",
-			operand: "[CLUSTER...]",
-			summary: "give the virtual IPs up now, by hand, and hand them over",
-			about:   aboutRelease,
-			codes:   codesHelp(releaseCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(), allFlag(),
-				bare("force", "", "do not raise again what nobody takes"),
-				dryRunFlag(),
-			}, reportFlags(quietByHand()), helpFlags(), settingFlags()),
-			acts: true,
-			run:  p.byHand(p.Release),
-		},
-		{
-			name:    "pause",
-			operand: "[CLUSTER...]",
-			summary: "maintenance: checks go on, and nothing is switched",
-			about:   aboutPause,
-			codes:   codesHelp(pauseCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(), allFlag(),
-				durationFlag("for", "how long", config.DurationText(usualPause), shortestPause, longestPause),
-				quietByHand(),
-			}, helpFlags(), settingFlags(nameHostAndDir...)),
-			run: p.pause,
-		},
-		{
-			name:    "resume",
-			operand: "[CLUSTER...]",
-			summary: "end a pause, or the rest after a release by hand",
-			about:   aboutResume,
-			codes:   codesHelp(resumeCodes()),
-			flags:   slices.Concat([]flagRow{fileFlag(), allFlag(), quietByHand()}, helpFlags(), settingFlags(nameHostAndDir...)),
-			run:     p.resume,
-		},
-		{
-			name:    "status",
-			operand: "[CLUSTER...]",
-			summary: "what is held here, the last check, what waits",
-			about:   aboutStatus,
-			codes:   codesHelp(statusCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(),
-				bare("json", "", "one JSON object for each cluster, a line each"),
-				bare("monitoring", "", "one line and an exit code for Nagios and its kin"),
+			name: "status", operand: clusterOperand, run: p.status, about: aboutStatus,
+			summary: "current state: what is held, the last check, pending mail",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "shown"},
+				{Code: 20, Meaning: "shown, but not everything is known"},
+			}, with(exit.Output)...),
+			flags: flags([]flagRow{
+				bare("json", "", jsonHelp),
+				bare("monitoring", "", "one line and the exit code of a Nagios plugin"),
 			}, helpFlags(), settingFlags("state-dir")),
-			run: p.status,
 		},
 		{
-			name:    "history",
-			operand: "[CLUSTER...]",
-			summary: "what changed when and why, newest last",
-			about:   aboutHistory,
-			codes:   codesHelp(historyCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(),
-				bare("json", "", "one JSON object for each change, a line each"),
+			name: "history", operand: clusterOperand, run: p.history, about: aboutHistory,
+			summary: "list past failovers and their causes",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "shown"},
+				{Code: 20, Meaning: "shown, but a record cannot be read"},
+			}, with(exit.Output)...),
+			flags: flags([]flagRow{
+				bare("json", "", "one JSON object per change and line"),
 			}, helpFlags(), settingFlags("state-dir")),
-			run: p.history,
 		},
 		{
-			name:    "doctor",
-			operand: "[CLUSTER...]",
-			summary: "try all that a takeover will need, and say how to mend it",
-			about:   aboutDoctor,
-			codes:   codesHelp(doctorCodes()),
-			flags: slices.Concat([]flagRow{
-				fileFlag(),
-				bare("send-mail", "", "send a letter to each recipient, to see that it arrives"),
+			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(p.TakeOver), about: aboutTakeOver,
+			summary: "take the virtual IPs now, even from a primary that is up",
+			codes: codesHelp([]exit.Code{
+				{Code: 10, Outcome: "holding", Meaning: "already held here"},
+				{Code: 11, Outcome: "took-over", Meaning: "taken over"},
+				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
+			}, with(30, 32, exit.Busy)...),
+			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settingFlags()),
+		},
+		{
+			name: "release", operand: clusterOperand, acts: true, run: p.manual(p.Release), about: aboutRelease,
+			summary: "release the virtual IPs now, and hand them over",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Outcome: "ok", Meaning: "nothing is held here"},
+				{Code: 12, Outcome: "released", Meaning: "released"},
+				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused, or nobody took it: it is held here"},
+			}, with(31, 32, exit.Busy)...),
+			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settingFlags()),
+		},
+		{
+			name: "pause", operand: clusterOperand, run: p.pause, about: aboutPause,
+			summary: "maintenance: checks go on and report, nothing is switched",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "paused"},
+				{Code: 32, Meaning: "it could not be written down"},
+			}, errorCodes...),
+			flags: flags([]flagRow{
+				all,
+				durationFlag("for", "length of the pause", config.DurationText(usualPause), shortestPause, longestPause),
+				quietManual,
+			}, helpFlags(), forPause),
+		},
+		{
+			name: "resume", operand: clusterOperand, run: p.resume, about: aboutResume,
+			summary: "end a pause; after a manual release, allow takeovers again",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "resumed, or there was nothing to resume"},
+				{Code: 32, Meaning: "it could not be written down"},
+			}, with(exit.Busy)...),
+			flags: flags([]flagRow{all, quietManual}, helpFlags(), forPause),
+		},
+		{
+			name: "doctor", operand: clusterOperand, run: p.doctor, about: aboutDoctor,
+			summary: "test all that a takeover will need, and say how to fix it",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "nothing must be fixed; there may be warnings"},
+				{Code: exit.Config, Meaning: "something must be fixed"},
+			}, exit.Usage, exit.Internal, exit.Output, exit.Permission),
+			flags: flags([]flagRow{
+				bare("send-mail", "", "send a test email to each recipient"),
 			}, helpFlags(), settingFlags()),
-			run: p.doctor,
 		},
 		{
-			name:    "demo",
-			summary: "a failover in a network of its own, on this machine",
-			about:   aboutDemo,
-			codes:   codesHelp([]ExitCode{{0, "", "it all happened as told"}, {69, "", "cannot run on this machine"}, {70, "", "something did not go as told"}}),
+			name: "demo", run: p.demo, about: aboutDemo,
+			summary: "a real failover in a throwaway network on this machine",
+			codes: codesHelp([]exit.Code{
+				{Code: 0, Meaning: "every step was verified"},
+				{Code: exit.Internal, Meaning: "a step went wrong"},
+			}, exit.Usage, exit.Unavailable),
+			flags: helpFlags(),
+		},
+		{
+			name: "completion", operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,
+			summary: "print the completion script of a shell",
 			flags:   helpFlags(),
-			run:     p.demo,
 		},
 		{
-			name:    "completion",
-			operand: strings.Join(shells(), "|"),
-			summary: "the script by which a shell completes what is typed",
-			about:   aboutCompletion,
-			flags:   slices.Concat([]flagRow{fileFlag()}, helpFlags(), settingFlags("state-dir")),
-			run:     p.completion,
+			name: "help", operand: "[COMMAND]", flags: helpFlags(),
+			summary: "this text, or the help of a command",
 		},
 	}
-	help := command{
-		name:    "help",
-		operand: "[COMMAND]",
-		summary: "this text, or that of a command",
-		flags:   helpFlags(),
-	}
-	help.run = func(c *cli.Context) (int, error) { return 0, p.help(append(commands, help), c.Args().Slice()) }
-	return append(commands, help)
-}
-
-// unprinted is its exit code where what it had to say could not be printed.
-func (c command) unprinted(line *cli.Context, code int) int {
-	switch {
-	case c.acts:
-		return code
-	case line.Bool("monitoring"):
-		return monitorUnknown
-	}
-	return codeOutput
+	commands[len(commands)-1].run = func(c *cli.Context) (int, error) { return 0, p.help(commands, c.Args().Slice()) }
+	return append(commands, command{
+		name: completeCommand, hidden: true,
+		run: func(c *cli.Context) (int, error) { return p.complete(c, commands) },
+	})
 }
 
 // find is the command of that name.
@@ -185,60 +187,48 @@ func find(name string, commands []command) (command, error) {
 		if command.name == name {
 			return command, nil
 		}
-		known = append(known, command.name)
+		if !command.hidden {
+			known = append(known, command.name)
+		}
 	}
-	hint := "see pingover help"
-	if meant := config.Nearest(name, known); meant != "" {
-		hint = "did you mean " + meant + "?"
-	}
-	return command{}, usageError{fmt.Sprintf("unknown command %q", name), hint}
+	return command{}, usageError{fmt.Sprintf("unknown command %q", name), meant("", name, known, "see pingover help")}
 }
 
-// flagRow is a flag, as it is typed and as help shows it.
+// meant is the hint for an unknown word: the nearest known one, after prefix, or
+// else what to do.
+func meant(prefix, word string, known []string, otherwise string) string {
+	if nearest := config.Nearest(word, known); nearest != "" {
+		return "did you mean " + prefix + nearest + "?"
+	}
+	return otherwise
+}
+
+// flagRow is a flag, as it is given and as help shows it.
 type flagRow struct {
 	name, short string
 	group       string // heading in help
-	argument    string // what stands for its value in help
+	argument    string // placeholder for its value in help
 	values      []string
-	bare        bool // stands without a value, which is true or false
-	list        bool // may be given several times
+	bare        bool // needs no value, which is true or false
 	setting     bool
 	help        string
-	limits      string // a setting's range and default, behind help
+	limits      string // a setting's range and default, after help
 }
 
 func rootFlags() []flagRow {
-	return append(helpFlags(), bare("version", "", "the version of this program"))
+	return append(helpFlags(), bare("version", "", "print the version"))
 }
 
-func helpFlags() []flagRow { return []flagRow{bare("help", "h", "this text")} }
+func helpFlags() []flagRow { return []flagRow{bare("help", "h", "print this text")} }
 
 // bare is a flag without a value.
 func bare(name, short, help string) flagRow {
 	return flagRow{name: name, short: short, bare: true, help: help}
 }
 
-// reportFlags are those of the commands that end in a report.
-func reportFlags(quiet flagRow) []flagRow {
-	return []flagRow{
-		bare("json", "", "one JSON object for each cluster on stdout, and --quiet"),
-		bare("verbose", "v", "say what is done as it is done, as checks do on a terminal"),
-		quiet,
-	}
-}
-
-func dryRunFlag() flagRow {
-	return bare("dry-run", "n", "change, send and write nothing; show the commands that would run")
-}
-
-func quietCheck() flagRow  { return bare("quiet", "q", "say only what changed, as without a terminal") }
-func quietByHand() flagRow { return bare("quiet", "q", "say only what went wrong") }
-
 func fileFlag() flagRow {
-	return flagRow{name: "file", short: "f", argument: "FILE", help: "the configuration file (default: what PINGOVER_CONFIG says, else /etc/pingover.yaml if it is there)"}
+	return flagRow{name: "file", short: "f", argument: "FILE", help: "configuration file (default: the one that PINGOVER_CONFIG names, else /etc/pingover.yaml if it exists)"}
 }
-
-func allFlag() flagRow { return bare("all", "", "all clusters that are known") }
 
 func durationFlag(name, help, usual string, shortest, longest time.Duration) flagRow {
 	return flagRow{
@@ -261,7 +251,6 @@ func settingFlags(some ...string) []flagRow {
 			argument: s.Argument,
 			values:   s.Values,
 			bare:     s.Kind == config.Bool,
-			list:     s.Kind == config.List,
 			setting:  true,
 			help:     s.Help,
 			limits:   limits(s),
@@ -283,7 +272,7 @@ func limits(s config.Setting) string {
 
 // libraryFlags are the flags as urfave/cli wants them. Short names are not
 // among them: arrange has written them out. Values stay text, which package
-// config parses; KeepSpace keeps the library from trimming it.
+// config parses; with KeepSpace the library does not trim them.
 func libraryFlags(rows []flagRow) []cli.Flag {
 	var flags []cli.Flag
 	for _, row := range rows {

@@ -2,253 +2,55 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
-const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
-  source <(pingover completion zsh)      # in ~/.zshrc, behind compinit
-  pingover completion fish | source      # in config.fish
+// completeCommand is the hidden command that the scripts call with the words of
+// a command line up to the one that is being typed:
+//
+//	pingover __complete -- status --st
+//
+// It prints what that word may become, one per line, with a tab and its meaning;
+// after --flag= only the value. :file and :directory stand for the names of
+// files and directories, which shells complete better.
+const completeCommand = "__complete"
 
-Or each into the file that its shell reads completions from.
-`
-
-// clustersOperand is what the scripts ask for the names of the clusters by, with
-// what was typed of --file and --state-dir. It is no shell, so nothing else can be
-// meant.
-const clustersOperand = "clusters"
-
-// shells are those that completion is for.
-func shells() []string { return []string{"bash", "zsh", "fish"} }
-
-// completion is the command.
-func (p Program) completion(c *cli.Context) (int, error) {
-	if c.NArg() != 1 {
-		return 0, usageError{"completion is for one shell: " + strings.Join(shells(), ", "), "see pingover help completion"}
-	}
-	commands := p.commands()
-	switch shell := c.Args().First(); shell {
-	case "bash":
-		p.print(bashCompletion(commands))
-	case "zsh":
-		p.print(zshCompletion(commands))
-	case "fish":
-		p.print(fishCompletion(commands))
-	case clustersOperand:
-		for _, name := range p.completedClusters(c) {
-			p.print(name + "\n")
-		}
-	default:
-		return 0, usageError{fmt.Sprintf("%q: no shell that completion is for; there are %s", shell, strings.Join(shells(), ", ")), ""}
-	}
-	return 0, nil
-}
-
-// completedClusters are the names of the clusters as far as they can be found
-// out: somebody is in the middle of typing, and wants no errors.
-func (p Program) completedClusters(c *cli.Context) []string {
-	clusters, _, _ := p.observed(c)
-	return namesOf(clusters)
-}
-
-// takesClusters says whether clusters may stand behind the command.
-func (c command) takesClusters() bool { return strings.Contains(c.operand, "CLUSTER") }
-
-// operands are the words that may stand behind the command, where they are
-// known.
-func (c command) operands(commands []command) []string {
-	switch c.name {
-	case "help":
-		return commandNames(commands)
-	case "completion":
-		return shells()
-	}
-	return nil
-}
-
-func commandNames(commands []command) (names []string) {
-	for _, c := range commands {
-		names = append(names, c.name)
-	}
-	return names
-}
-
-// spellings are a flag as it may be typed: --interface, -I.
-func (r flagRow) spellings() []string {
-	if r.short == "" {
-		return []string{"--" + r.name}
-	}
-	return []string{"--" + r.name, "-" + r.short}
-}
-
-func spellings(rows []flagRow) (words []string) {
-	for _, r := range rows {
-		words = append(words, r.spellings()...)
-	}
-	return words
-}
-
-// bashCompletion is the script for bash. Bash splits words at "=" and ":".
-func bashCompletion(commands []command) string {
-	var b strings.Builder
-	b.WriteString(`# bash completion for pingover: source <(pingover completion bash)
-
-_pingover_words() {
-	local word
-	for word in $1; do
-		[[ $word != "$cur"* ]] || COMPREPLY+=("$word")
-	done
-}
+const bashCompletion = `# bash completion for pingover: source <(pingover completion bash)
 
 _pingover() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= names= equals= where=() i j
+	local cur=${COMP_WORDS[COMP_CWORD]} line
+	[[ $cur != = ]] || cur=
 	COMPREPLY=()
-	for ((i = 1; i < COMP_CWORD; i++)); do
-		case ${COMP_WORDS[i]} in
-		--) names=1 ;;
-		-f|--file|--state-dir)
-			j=$((i + 1))
-			[[ ${COMP_WORDS[j]} != = ]] || ((j++))
-			where+=("${COMP_WORDS[i]}" "${COMP_WORDS[j]}")
-			;;
-		-f?*) where+=("${COMP_WORDS[i]}") ;;
-		-*) ;;
-		*) [[ -n $command ]] || command=${COMP_WORDS[i]} ;;
+	while IFS= read -r line; do
+		case $line in
+		:file) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+		:directory) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+		*) COMPREPLY+=("${line%%$'\t'*}") ;;
 		esac
-	done
-	if [[ $cur == = ]]; then
-		cur= equals=1
-	elif [[ $prev == = ]]; then
-		prev=${COMP_WORDS[COMP_CWORD-2]} equals=1
-	fi
-	if [[ -z $names ]]; then
-		case $prev in
-`)
-	var actions []string
-	flags := map[string][]string{}
-	for _, r := range distinctFlags(commands) {
-		if r.bare && len(r.values) == 0 {
-			continue
-		}
-		action := bashValue(r)
-		if flags[action] == nil {
-			actions = append(actions, action)
-		}
-		flags[action] = append(flags[action], r.spellings()...)
-	}
-	for _, action := range actions {
-		fmt.Fprintf(&b, "\t\t%s) %s ;;\n", strings.Join(flags[action], "|"), action)
-	}
-	b.WriteString("\t\tesac\n\tfi\n\tlocal flags= words=\n\tcase $command in\n")
-	fmt.Fprintf(&b, "\t'') flags='%s' words='%s' ;;\n", strings.Join(spellings(rootFlags()), " "), strings.Join(commandNames(commands), " "))
-	for _, c := range commands {
-		words := "'" + strings.Join(c.operands(commands), " ") + "'"
-		if c.takesClusters() {
-			words = `$(pingover completion ` + clustersOperand + ` "${where[@]}" 2>/dev/null)`
-		}
-		fmt.Fprintf(&b, "\t%s) flags='%s' words=%s ;;\n", c.name, strings.Join(spellings(c.flags), " "), words)
-	}
-	b.WriteString(`	esac
-	if [[ $cur == -* && -z $names ]]; then
-		_pingover_words "$flags"
-	else
-		_pingover_words "$words"
-	fi
+	done < <(pingover __complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 
 complete -F _pingover pingover
-`)
-	return b.String()
-}
+`
 
-// bashValue completes the value of a flag; where it cannot be guessed, by
-// nothing.
-func bashValue(r flagRow) string {
-	switch {
-	case r.bare: // takes a value only behind "="
-		return fmt.Sprintf("[[ -z $equals ]] || { _pingover_words '%s'; return; }", strings.Join(r.values, " "))
-	case len(r.values) > 0:
-		return fmt.Sprintf("_pingover_words '%s'; return", strings.Join(r.values, " "))
-	case r.argument == "FILE" || r.argument == "COMMAND":
-		return `mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return`
-	case r.argument == "DIRECTORY":
-		return `mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return`
-	case r.argument == "INTERFACE":
-		return `_pingover_words "$(ls /sys/class/net 2>/dev/null)"; return`
-	}
-	return "return"
-}
-
-// distinctFlags are the flags of all commands, each once: the same name means
-// the same everywhere.
-func distinctFlags(commands []command) (rows []flagRow) {
-	for _, c := range commands {
-		for _, r := range c.flags {
-			if !slices.ContainsFunc(rows, func(known flagRow) bool { return known.name == r.name }) {
-				rows = append(rows, r)
-			}
-		}
-	}
-	return rows
-}
-
-// zshCompletion is the script for zsh, which shows what each flag is for.
-func zshCompletion(commands []command) string {
-	var b strings.Builder
-	b.WriteString(`#compdef pingover
-# zsh completion for pingover: source <(pingover completion zsh), behind compinit;
+const zshCompletion = `#compdef pingover
+# zsh completion for pingover: source <(pingover completion zsh), after compinit;
 # or as _pingover in a directory of $fpath
 
-_pingover_clusters() {
-	local -a names where
-	local -i i
-	for ((i = 2; i < CURRENT; i++)); do
-		case $words[i] in
-		-f|--file|--state-dir) where+=($words[i] ${(Q)words[i+1]}) ;;
-		-f?*|--file=*|--state-dir=*) where+=(${(Q)words[i]}) ;;
-		esac
-	done
-	names=(${(f)"$(pingover completion ` + clustersOperand + ` $where 2>/dev/null)"})
-	compadd -a names
-}
-
 _pingover() {
-	local curcontext=$curcontext state
-	local -a line commands
-	local -A opt_args
-	commands=(
-`)
-	for _, c := range commands {
-		fmt.Fprintf(&b, "\t\t%s\n", inQuotes(c.name+":"+c.summary))
-	}
-	b.WriteString("\t)\n\t_arguments -C \\\n")
-	for _, r := range rootFlags() {
-		fmt.Fprintf(&b, "\t\t%s \\\n", zshFlag(r))
-	}
-	b.WriteString(`		'1:command:->command' \
-		'*::argument:->arguments'
-	case $state in
-	command) _describe command commands ;;
-	arguments)
-		case $words[1] in
-`)
-	for _, c := range commands {
-		fmt.Fprintf(&b, "\t\t%s)\n\t\t\t_arguments -S", c.name)
-		for _, r := range c.flags {
-			fmt.Fprintf(&b, " \\\n\t\t\t\t%s", zshFlag(r))
-		}
-		switch operands := c.operands(commands); {
-		case c.takesClusters():
-			b.WriteString(" \\\n\t\t\t\t'*:cluster:_pingover_clusters'")
-		case len(operands) > 0:
-			fmt.Fprintf(&b, " \\\n\t\t\t\t'1:%s:(%s)'", strings.ToLower(c.name), strings.Join(operands, " "))
-		}
-		b.WriteString("\n\t\t\t;;\n")
-	}
-	b.WriteString(`		esac
-		;;
+	local line
+	local -a offers
+	offers=("${(@f)$(pingover __complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+	compset -P '--*='
+	case $offers[1] in
+	'') return 1 ;;
+	:file) _files ;;
+	:directory) _files -/ ;;
+	*) _describe pingover "${(@)${(@)offers//:/\\:}/$'\t'/:}" ;;
 	esac
 }
 
@@ -257,121 +59,173 @@ if [[ $funcstack[1] == _pingover ]]; then
 else
 	compdef _pingover pingover
 fi
-`)
-	return b.String()
-}
+`
 
-// zshFlag is a flag as _arguments wants it.
-func zshFlag(r flagRow) string {
-	text := "[" + strings.NewReplacer("[", `\[`, "]", `\]`, ":", `\:`).Replace(r.help) + "]"
-	long, short := "--"+r.name, "-"+r.short
-	if !r.bare {
-		long, short = long+"=", short+"+"
-		action := " "
-		switch {
-		case len(r.values) > 0:
-			action = "(" + strings.Join(r.values, " ") + ")"
-		case r.argument == "FILE" || r.argument == "COMMAND":
-			action = "_files"
-		case r.argument == "DIRECTORY":
-			action = "_files -/"
-		case r.argument == "INTERFACE":
-			action = "_net_interfaces"
-		}
-		text += ":" + r.argument + ":" + action
-	}
-	again := ""
-	if r.list {
-		again = "*"
-	}
-	switch {
-	case r.short == "":
-		return inQuotes(again + long + text)
-	case r.list:
-		return fmt.Sprintf("'*'{%s,%s}%s", short, long, inQuotes(text))
-	}
-	return fmt.Sprintf("'(-%s --%s)'{%s,%s}%s", r.short, r.name, short, long, inQuotes(text))
-}
+const fishCompletion = `# fish completion for pingover: pingover completion fish | source
 
-// fishCompletion is the script for fish. A flag that means the same for several
-// commands stands there once.
-func fishCompletion(commands []command) string {
-	var b strings.Builder
-	b.WriteString(`# fish completion for pingover: pingover completion fish | source
-
-function __pingover_clusters
+function __pingover_complete
 	set -l words (commandline -opc)
-	set -l where
-	for i in (seq (count $words))
-		switch $words[$i]
-			case -f --file --state-dir
-				set where $where $words[$i] $words[(math $i + 1)]
-			case '-f*' '--file=*' '--state-dir=*'
-				set where $where $words[$i]
+	set -l current (commandline -ct)
+	set -l flag (string match -r -- '^--[^=]*=' "$current"; or echo)
+	for line in (pingover __complete -- $words[2..] "$current" 2>/dev/null)
+		switch $line
+			case :file
+				printf '%s\n' $flag(__fish_complete_path (string replace -- "$flag" '' "$current"))
+			case :directory
+				printf '%s\n' $flag(__fish_complete_directories (string replace -- "$flag" '' "$current"))
+			case '*'
+				printf '%s\n' $flag$line
 		end
 	end
-	pingover completion ` + clustersOperand + ` $where 2>/dev/null
 end
 
-complete -c pingover -f
-`)
-	for _, c := range commands {
-		fmt.Fprintf(&b, "complete -c pingover -n __fish_use_subcommand -a %s -d %s\n", c.name, fishQuotes(c.summary))
-	}
-	for _, r := range rootFlags() {
-		fmt.Fprintf(&b, "complete -c pingover -n __fish_use_subcommand%s\n", fishFlag(r))
-	}
-	var flags, takers []string
-	users := map[string][]string{}
-	for _, c := range commands {
-		for _, r := range c.flags {
-			flag := fishFlag(r)
-			if users[flag] == nil {
-				flags = append(flags, flag)
-			}
-			users[flag] = append(users[flag], c.name)
-		}
-		switch operands := c.operands(commands); {
-		case c.takesClusters():
-			takers = append(takers, c.name)
-		case len(operands) > 0:
-			fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s' -a %s\n", c.name, fishQuotes(strings.Join(operands, " ")))
-		}
-	}
-	fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s' -a '(__pingover_clusters)' -d cluster\n",
-		strings.Join(takers, " "))
-	for _, flag := range flags {
-		fmt.Fprintf(&b, "complete -c pingover -n '__fish_seen_subcommand_from %s'%s\n", strings.Join(users[flag], " "), flag)
-	}
-	return b.String()
-}
+complete -c pingover -f -a '(__pingover_complete)'
+`
 
-// fishFlag is a flag as complete wants it.
-func fishFlag(r flagRow) string {
-	text := " -l " + r.name
-	if r.short != "" {
-		text += " -s " + r.short
-	}
+// shells are those that there is a script for.
+func shells() []string { return []string{"bash", "zsh", "fish"} }
+
+// completion is the command that prints a script.
+func (p Program) completion(c *cli.Context) (int, error) {
+	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+	script, known := scripts[c.Args().First()]
 	switch {
-	case r.bare:
-	case len(r.values) > 0:
-		text += " -x -a " + fishQuotes(strings.Join(r.values, " "))
-	case r.argument == "FILE" || r.argument == "COMMAND":
-		text += " -r -F"
-	case r.argument == "DIRECTORY":
-		text += " -x -a '(__fish_complete_directories)'"
-	case r.argument == "INTERFACE":
-		text += " -x -a '(__fish_print_interfaces)'"
-	default:
-		text += " -x"
+	case c.NArg() != 1:
+		return 0, usageError{"completion is for one shell: " + strings.Join(shells(), ", "), "see pingover help completion"}
+	case !known:
+		return 0, usageError{fmt.Sprintf("%q: unknown shell; must be one of %s", c.Args().First(), strings.Join(shells(), ", ")), ""}
 	}
-	return text + " -d " + fishQuotes(r.help)
+	p.printRaw(script)
+	return 0, nil
 }
 
-// inQuotes is text in the single quotes of a POSIX shell.
-func inQuotes(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+// complete is the hidden command.
+func (p Program) complete(c *cli.Context, commands []command) (int, error) {
+	var typed []string
+	for _, word := range c.Args().Slice() { // bash splits --flag=value into three words
+		if last := len(typed) - 1; last >= 0 && strings.HasPrefix(typed[last], "--") &&
+			(word == "=" && !strings.Contains(typed[last], "=") || strings.HasSuffix(typed[last], "=")) {
+			typed[last] += word
+		} else {
+			typed = append(typed, word)
+		}
+	}
+	if len(typed) == 0 {
+		return 0, nil
+	}
+	before, current := typed[:len(typed)-1], typed[len(typed)-1]
+	offers := p.offers(c, commands, before, current)
+	if strings.HasPrefix(current, "--") {
+		if _, value, given := strings.Cut(current, "="); given {
+			current = value
+		}
+	}
+	for _, offer := range offers {
+		if strings.HasPrefix(offer, current) || strings.HasPrefix(offer, ":") {
+			p.printRaw(offer + "\n")
+		}
+	}
+	return 0, nil
+}
 
-// fishQuotes is text in the single quotes of fish, where a backslash counts.
-func fishQuotes(text string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(text) + "'"
+// offers are all words that may follow before, where the current one begins in
+// this way.
+func (p Program) offers(c *cli.Context, commands []command, before []string, current string) (offers []string) {
+	at := slices.IndexFunc(before, func(word string) bool { return !strings.HasPrefix(word, "-") })
+	if at < 0 {
+		if strings.HasPrefix(current, "-") {
+			return flagOffers(rootFlags())
+		}
+		return commandOffers(commands)
+	}
+	command, err := find(before[at], commands)
+	if err != nil {
+		return nil
+	}
+	line := words{left: before[at+1:], rows: command.flags}
+	_ = line.sort("") // of an unfinished command line
+	name, _, given := strings.Cut(current, "=")
+	switch {
+	case line.missing != nil:
+		return valueOffers(*line.missing)
+	case slices.Contains(before, "--"):
+	case given:
+		for _, row := range command.flags {
+			if "--"+row.name == name {
+				return valueOffers(row)
+			}
+		}
+		return nil
+	case strings.HasPrefix(current, "-"):
+		return flagOffers(command.flags)
+	}
+	switch command.operand {
+	case clusterOperand:
+		return p.clusterOffers(c, line.flags)
+	case "":
+		return nil
+	case "[COMMAND]":
+		return commandOffers(commands)
+	}
+	return strings.Split(command.operand, "|")
+}
+
+func commandOffers(commands []command) (offers []string) {
+	for _, command := range commands {
+		if !command.hidden {
+			offers = append(offers, command.name+"\t"+command.summary)
+		}
+	}
+	return offers
+}
+
+func flagOffers(rows []flagRow) (offers []string) {
+	for _, row := range rows {
+		offers = append(offers, "--"+row.name+"\t"+row.help)
+		if row.short != "" {
+			offers = append(offers, "-"+row.short+"\t"+row.help)
+		}
+	}
+	return offers
+}
+
+// valueOffers are the values of a flag, if they can be known.
+func valueOffers(row flagRow) []string {
+	switch row.argument {
+	case "FILE", "COMMAND":
+		return []string{":file"}
+	case "DIRECTORY":
+		return []string{":directory"}
+	case "INTERFACE":
+		var names []string
+		entries, _ := os.ReadDir("/sys/class/net") // without it there is nothing to offer
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+		return names
+	}
+	return row.values
+}
+
+// clusterOffers are the known clusters, in the places that these flags name.
+// Nobody wants errors in the middle of a command line: then there are none.
+func (p Program) clusterOffers(c *cli.Context, flags []string) (offers []string) {
+	line := []string{programName, completeCommand}
+	for _, flag := range flags {
+		if strings.HasPrefix(flag, "--file=") || strings.HasPrefix(flag, "--state-dir=") {
+			line = append(line, flag)
+		}
+	}
+	known := command{
+		name: completeCommand, flags: append(settingFlags("state-dir"), fileFlag()),
+		run: func(c *cli.Context) (int, error) {
+			clusters, _, err := p.observed(c)
+			offers = namesOf(clusters)
+			return 0, err
+		},
+	}
+	if err := p.app([]command{known}, new(int)).RunContext(c.Context, line); err != nil {
+		return nil
+	}
+	return offers
 }

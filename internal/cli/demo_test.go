@@ -22,7 +22,7 @@ func TestHowADemoEnds(t *testing.T) {
 			&fs.PathError{Op: "readlink", Path: "/proc/self/exe", Err: syscall.ENOENT},
 			printed{Code: 69, Stderr: "pingover: demo: cannot run here: readlink /proc/self/exe: no such file or directory: /proc must be mounted\n"},
 		},
-		"a bug": {errors.New("lost"), printed{Code: 70, Stderr: "pingover: a bug: lost\n"}},
+		"a bug": {errors.New("lost"), printed{Code: 70, Stderr: "pingover: internal error: lost\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := faked(nil)

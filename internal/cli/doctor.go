@@ -10,30 +10,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/doctor"
+	"pingover/internal/exit"
+	"pingover/internal/run"
+	"pingover/internal/term"
 )
 
-const aboutDoctor = `Tries all that a takeover will need: settings, rights, state directory, tool,
-interface, addresses, primary, witness, hooks, mail. It says what is wrong and
-how to mend it. It changes nothing and sends what a dry run sends; with
---send-mail a letter to each mail-to as well.
-
-  pingover doctor
-  pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-mail
-
-Without a name: all clusters that are known. One that has been checked is known
-by its name, with the settings of that check.
-`
-
-func doctorCodes() []ExitCode {
-	return withCommon([]ExitCode{
-		{0, "", "nothing has to be mended; there may be warnings"},
-		{codeSettings, "", "something has to be mended"},
-	}, 64, 70, 77)
-}
-
-// examinedAtOnce is how many clusters are examined side by side: each has
-// sockets of its own, and hears what the others' pings bring.
+// examinedAtOnce is how many clusters are examined in parallel: each has sockets
+// of its own, which receive the replies to the pings of all.
 const examinedAtOnce = 32
 
 // doctor is the command.
@@ -41,7 +25,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 	clusters, err := p.chosen(c, true, p.recalled)
 	if refused := refusals(err); len(refused) > 0 {
 		p.print(findingsText("", refused))
-		return codeSettings, nil
+		return exit.Config, nil
 	}
 	if err != nil {
 		return 0, err
@@ -53,11 +37,11 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 	}
 	code := 0
-	for cluster, examined := range sideBySide(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []failover.Finding {
+	for cluster, examined := range parallel(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []doctor.Finding {
 		return p.Examine(c.Context, cluster, c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
-			return Interrupted, nil
+			return exit.Interrupted, nil
 		}
 		who := ""
 		if width > 0 {
@@ -65,21 +49,20 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		}
 		p.print(findingsText(who, examined))
 		for _, f := range examined {
-			if f.Grade == failover.Fail {
-				code = codeSettings
+			if f.Grade == doctor.Fail {
+				code = exit.Config
 			}
 		}
 	}
 	return code, nil
 }
 
-// sideBySide does the same to all clusters, to so many at a time, and begins one
-// so long after the other; when ctx ends, that is no longer waited for. It yields
-// the results in the order of the clusters.
-func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
+// parallel does the same to all clusters, atOnce of them at a time, with starts
+// apart until ctx ends. It yields the results in the order of the clusters.
+func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
-		bug    *failover.InternalError
+		panic  *run.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
 	ends := make([]chan ending, len(clusters))
@@ -93,7 +76,7 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 			slots <- struct{}{}
 			var e ending
 			defer func() {
-				e.bug = failover.RecoveredError(recover())
+				e.panic = run.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()
@@ -103,8 +86,8 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 	return func(yield func(config.Cluster, T) bool) {
 		for i, cluster := range clusters {
 			e := <-ends[i]
-			if e.bug != nil {
-				panic(e.bug)
+			if e.panic != nil {
+				panic(e.panic)
 			}
 			if !yield(cluster, e.result) {
 				return
@@ -113,35 +96,34 @@ func sideBySide[T any](ctx context.Context, clusters []config.Cluster, atOnce in
 	}
 }
 
-// refusals are what keeps settings from being used, where they do not stand on
-// the command line.
-func refusals(err error) (found []failover.Finding) {
-	mend := "change that setting, or what it names"
-	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() == codeSettings {
+// refusals are the errors of settings that are not on the command line.
+func refusals(err error) (found []doctor.Finding) {
+	fix := "change that setting, or the file it names"
+	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() == exit.Config {
 		if h, ok := errors.AsType[hinted](err); ok {
-			mend = h.hint
+			fix = h.hint
 		}
 		for _, problem := range problems {
-			found = append(found, failover.Finding{Grade: failover.Fail, Text: problem.Error(), Mend: mend})
+			found = append(found, doctor.Finding{Grade: doctor.Fail, Text: problem.Error(), Fix: fix})
 		}
 	}
-	if refused, ok := errors.AsType[*failover.Error](err); ok && refused.Code == codeSettings {
+	if refused, ok := errors.AsType[*run.Error](err); ok && refused.Code == exit.Config {
 		if refused.Hint != "" {
-			mend = refused.Hint
+			fix = refused.Hint
 		}
-		found = append(found, failover.Finding{Grade: failover.Fail, Text: refused.Text, Mend: mend})
+		found = append(found, doctor.Finding{Grade: doctor.Fail, Text: refused.Text, Fix: fix})
 	}
 	return found
 }
 
-// findingsText shows findings, a line each, and under what is not good another
-// that says what to do. Who is the cluster, where there are several.
-func findingsText(who string, found []failover.Finding) string {
+// findingsText shows findings, one line each, and under each that is not good how
+// to fix it. Who is the cluster, if there are several.
+func findingsText(who string, found []doctor.Finding) string {
 	var b strings.Builder
 	for _, f := range found {
-		fmt.Fprintf(&b, "%-4s  %s%s\n", f.Grade, who, oneLine(f.Text))
-		if f.Mend != "" {
-			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), oneLine(f.Mend))
+		fmt.Fprintf(&b, "%-4s  %s%s\n", f.Grade, who, term.Printable(f.Text))
+		if f.Fix != "" {
+			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), term.Printable(f.Fix))
 		}
 	}
 	return b.String()

@@ -13,26 +13,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
-	"pingover/internal/failover"
+	"pingover/internal/doctor"
+	"pingover/internal/exit"
 	"pingover/state"
 )
 
 // physician is a program whose examinations find this.
-func physician(found func(c config.Cluster, sendMail bool) []failover.Finding) Program {
+func physician(found func(c config.Cluster, sendMail bool) []doctor.Finding) Program {
 	p := faked(nil)
-	p.Examine = func(_ context.Context, c config.Cluster, sendMail bool) []failover.Finding { return found(c, sendMail) }
+	p.Examine = func(_ context.Context, c config.Cluster, sendMail bool) []doctor.Finding { return found(c, sendMail) }
 	return p
 }
 
 var (
-	sound    = failover.Finding{Grade: failover.Good, Text: "this process may ping"}
-	doubtful = failover.Finding{Grade: failover.Warn, Text: "vip 172.16.0.1 is served by nobody", Mend: "raise it on the primary"}
-	broken   = failover.Finding{Grade: failover.Fail, Text: "witness 172.16.0.254\x1b does not answer", Mend: "see why"}
+	sound    = doctor.Finding{Grade: doctor.Good, Text: "this process may ping"}
+	doubtful = doctor.Finding{Grade: doctor.Warn, Text: "vip 172.16.0.1 is served by nobody", Fix: "raise it on the primary"}
+	broken   = doctor.Finding{Grade: doctor.Fail, Text: "witness 172.16.0.254\x1b does not answer", Fix: "see why"}
 )
 
 func TestWhatADoctorSays(t *testing.T) {
-	with := func(found ...failover.Finding) Program {
-		return physician(func(config.Cluster, bool) []failover.Finding { return found })
+	with := func(found ...doctor.Finding) Program {
+		return physician(func(config.Cluster, bool) []doctor.Finding { return found })
 	}
 	args := []string{"doctor", "--name", "web", "--host", "172.16.0.2"}
 	want(t, with(sound, doubtful).run(args...), printed{Stdout: `ok    this process may ping
@@ -49,11 +50,11 @@ warn  vip 172.16.0.1 is served by nobody
 
 func TestADoctorOfSeveralClusters(t *testing.T) {
 	dir := checked(t, "db", "web-one")
-	p := physician(func(c config.Cluster, _ bool) []failover.Finding {
+	p := physician(func(c config.Cluster, _ bool) []doctor.Finding {
 		if c.Name == "db" {
-			return []failover.Finding{sound, broken}
+			return []doctor.Finding{sound, broken}
 		}
-		return []failover.Finding{doubtful}
+		return []doctor.Finding{doubtful}
 	})
 	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `ok    db       this process may ping
 fail  db       witness 172.16.0.254  does not answer
@@ -68,7 +69,7 @@ warn  web-one  vip 172.16.0.1 is served by nobody
 
 func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 	var sent []bool
-	p := physician(func(_ config.Cluster, sendMail bool) []failover.Finding {
+	p := physician(func(_ config.Cluster, sendMail bool) []doctor.Finding {
 		sent = append(sent, sendMail)
 		return nil
 	})
@@ -82,20 +83,20 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 	p := physician(nil)
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--mail-ca", "/none"), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
-      → change that setting, or what it names
+      → change that setting, or the file it names
 `})
 	dir := checked(t, "web")
-	path := filepath.Join(dir, "web.json")
+	path := filepath.Join(dir, "web.settings")
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; it names commands to run, and is not believed\n" +
-		"      → when you know what is in it: chmod go-w " + path + "\n"})
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; settings name commands to run, ignored\n" +
+		"      → after reviewing it: chmod go-w " + path + "\n"})
 
 	gone := t.TempDir()
-	remember(t, gone, &state.Record{Cluster: "web", Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
+	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
 	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
-      → what is not given here is as the last check of web had it
+      → settings without a flag are those of the last check of web
 `})
 	// The command line is the operator's own, and mended there.
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--count", "0"), printed{Code: 64, Stderr: "pingover: --count \"0\": out of range (1 to 100)\n"})
@@ -105,10 +106,10 @@ func TestADoctorExaminesSideBySide(t *testing.T) {
 	dir := checked(t, "a", "b", "c", "d")
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		p := physician(func(c config.Cluster, _ bool) []failover.Finding {
+		p := physician(func(c config.Cluster, _ bool) []doctor.Finding {
 			// The first is the slowest, and yet comes first.
 			time.Sleep(time.Duration('e'-c.Name[0]) * time.Second)
-			return []failover.Finding{sound}
+			return []doctor.Finding{sound}
 		})
 		got := p.run("doctor", "--state-dir", dir)
 		var order []string
@@ -127,19 +128,19 @@ func TestADoctorExaminesSideBySide(t *testing.T) {
 func TestADoctorIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var once sync.Once
-	p := physician(func(config.Cluster, bool) []failover.Finding {
+	p := physician(func(config.Cluster, bool) []doctor.Finding {
 		once.Do(cancel)
-		return []failover.Finding{sound}
+		return []doctor.Finding{sound}
 	})
 	var stdout strings.Builder
 	p.Stdout, p.Stderr = &stdout, &stdout
-	if code := p.Run(ctx, []string{"doctor", "--host", "172.16.0.2"}); code != Interrupted || stdout.String() != "" {
+	if code := p.Run(ctx, []string{"doctor", "--host", "172.16.0.2"}); code != exit.Interrupted || stdout.String() != "" {
 		t.Errorf("code %d, printed %q", code, stdout.String())
 	}
 }
 
 func TestABugOfADoctor(t *testing.T) {
-	p := physician(func(config.Cluster, bool) []failover.Finding { panic("oh") })
+	p := physician(func(config.Cluster, bool) []doctor.Finding { panic("oh") })
 	got := p.run("doctor", "--host", "172.16.0.2")
 	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: a bug: oh (pingover/internal/cli.TestABugOfADoctor") {
 		t.Errorf("%+v", got)

@@ -10,35 +10,36 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/term"
 	"pingover/state"
 )
 
-// history is the command. It locks and writes nothing.
+// history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
 	clusters, _, err := p.observed(c)
 	if err != nil {
 		return 0, err
 	}
-	changes, broken := remembered(clusters)
-	for _, text := range broken {
-		complain(p.Stderr, text)
+	changes, faults := remembered(clusters)
+	for _, text := range faults {
+		errorf(p.Stderr, "%s", text)
 		code = state.Unknown.Code()
 	}
 	for _, change := range changes {
 		if c.Bool("json") {
-			p.print(jsonLine(change))
+			p.printRaw(jsonLine(change))
 		} else {
 			p.print(change.text(time.Local))
 		}
 	}
-	if len(changes) == 0 && len(broken) == 0 && !c.Bool("json") {
+	if len(changes) == 0 && len(faults) == 0 && !c.Bool("json") {
 		p.print("nothing has changed yet\n")
 	}
 	return code, nil
 }
 
-// pastChange is a line of history --json: a change of a cluster, with what was
-// seen and done. All keys are always there.
+// pastChange is a line of history --json: a change of a cluster, with the
+// evidence and the commands. All keys are always there.
 type pastChange struct {
 	Version int           `json:"version"` // of this object: 1
 	Cluster string        `json:"cluster"`
@@ -51,21 +52,28 @@ type pastChange struct {
 	state.Evidence
 	Commands []shownCommand `json:"commands"`
 
-	after time.Time // of the changes before it in its record, and its own, the latest
+	after time.Time // the latest time of this change and those before it in its record
 }
 
-// remembered are the changes of the clusters, and what is wrong with the records
-// that cannot be read. The newest come last; but those of one record stay in its
-// order, also where the clock was set back between them.
-func remembered(clusters []config.Cluster) (changes []pastChange, broken []string) {
+// remembered are the changes of the clusters, newest last, and the errors of the
+// records that cannot be read. Those of one record stay in its order, even if the
+// clock was set back between them.
+func remembered(clusters []config.Cluster) (changes []pastChange, faults []string) {
 	for _, cluster := range clusters {
 		rec, err := recordOf(cluster)
 		if err != nil {
-			broken = append(broken, cluster.Name+": "+err.Error())
+			faults = append(faults, cluster.Name+": "+err.Error())
 			continue
 		}
+		entries, err := state.Dir(cluster.StateDir).History(cluster.Name, rec.Recent)
+		if err != nil {
+			faults = append(faults, cluster.Name+": "+err.Error())
+		}
 		var after time.Time
-		for _, c := range rec.Changes {
+		for _, c := range entries {
+			if c.Kind != state.ChangeEntry {
+				continue
+			}
 			if c.Time.After(after) {
 				after = c.Time
 			}
@@ -77,20 +85,19 @@ func remembered(clusters []config.Cluster) (changes []pastChange, broken []strin
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b pastChange) int { return a.after.Compare(b.after) })
-	return changes, broken
+	return changes, faults
 }
 
-// text shows people the change, and below it why, what was seen, and what was
-// done about it.
+// text shows the change, and below it the reason, the evidence and the commands.
 func (c pastChange) text(zone *time.Location) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), c.Cluster, c.Outcome)
 	if c.ByHand {
-		b.WriteString(", by hand")
+		b.WriteString(", manually")
 	}
 	b.WriteString("\n")
 	add := func(format string, args ...any) {
-		twoColumns(&b, remarkIndent, "", oneLine(fmt.Sprintf(format, args...)))
+		term.Columns(&b, remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
 	}
 	add("%s", c.Reason)
 	for i, r := range c.Rounds {
@@ -112,7 +119,7 @@ func (c pastChange) text(zone *time.Location) string {
 	return b.String()
 }
 
-// lastLine is where a program that fails mostly says why.
+// lastLine is where a failing program mostly says why.
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
 	return text[strings.LastIndexByte(text, '\n')+1:]

@@ -17,7 +17,7 @@ import (
 func pastTakeover(event string, when time.Time) state.Change {
 	return state.Change{
 		Event: event, Time: when, Outcome: state.TookOver, Manual: true,
-		Reason: "172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth",
+		Reason: "172.16.0.2 does not reply, and 172.16.0.1, and are not in use so on and so forth",
 		Evidence: state.Evidence{
 			Address: "172.16.0.2",
 			Rounds: []state.Round{
@@ -43,16 +43,16 @@ func TestHistoryForPeople(t *testing.T) {
 	} {
 		got += c.text(noon.Location())
 	}
-	want := `2026-03-01 11:00:00 +0100  web  took-over, by hand
-    172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and
+	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
+    172.16.0.2 does not reply, and 172.16.0.1, and are not in use so on and
     so forth
-    round 1: down: none of 5 pings was answered
+    round 1: down: no reply to 5 pings
     round 2: unknown: no route to 172.16.0.2
     round 3: up
-    witness 172.16.0.254 answers (arp)
-    witness 172.16.0.253 does not answer
-    another machine answers for 172.16.0.5: 02:00:00:00:00:05
-    another machine answers for 172.16.0.6
+    witness 172.16.0.254 replies (arp)
+    witness 172.16.0.253 does not reply
+    172.16.0.5 is in use by 02:00:00:00:00:05
+    172.16.0.6 is in use
     pre-takeover: fence 'web 1'
     ran: ip addr add 172.16.0.1/32 dev eth0: exit code 2: RTNETLINK answers:
     File exists
@@ -70,9 +70,9 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	plain := func(event string, when time.Time) state.Change {
 		return state.Change{Event: event, Time: when, Outcome: state.Released, Reason: event}
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour))}})
-	remember(t, dir, &state.Record{Cluster: "db", Changes: []state.Change{plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour))}})
-	remember(t, dir, &state.Record{Cluster: "new"})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(plain("1", ago(4*time.Hour)), pastTakeover("4", ago(time.Hour)))}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour)))}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "new"}})
 	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
 	changes, broken := remembered(clusters)
 	var events string
@@ -86,7 +86,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	want(t, faked(nil).run("history", "web", "--json", "--state-dir", dir), printed{Stdout: `{"version":1,"cluster":"web","time":"2026-03-01T07:00:00Z",` +
 		`"event":"1","outcome":"released","code":12,"by_hand":false,"reason":"1","address":"","rounds":[],"witnesses":[],"holders":[],"commands":[]}
 {"version":1,"cluster":"web","time":"2026-03-01T10:00:00Z","event":"4","outcome":"took-over","code":11,"by_hand":true,` +
-		`"reason":"172.16.0.2 does not answer, nor does anybody for 172.16.0.1, and so on and so forth","address":"172.16.0.2",` +
+		`"reason":"172.16.0.2 does not reply, and 172.16.0.1, and are not in use so on and so forth","address":"172.16.0.2",` +
 		`"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"unknown","sent":2,"received":0,"rtt_ms":null,"error":"no route to 172.16.0.2"},` +
 		`{"verdict":"up","sent":1,"received":1,"rtt_ms":0.4,"error":null}],` +
 		`"witnesses":[{"address":"172.16.0.254","answers":true,"by":"arp"},{"address":"172.16.0.253","answers":false,"by":null}],` +
@@ -99,12 +99,21 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 
 	must(t, os.WriteFile(filepath.Join(dir, "web.json"), nil, 0o644))
 	got := faked(nil).run("history", "--json", "--state-dir", dir)
-	if got.Code != 20 || got.Stderr != "pingover: web: "+dir+"/web.json is broken (it is empty) and is not believed\n" {
+	if got.Code != 20 || got.Stderr != "pingover: web: "+dir+"/web.json is corrupt (it is empty), ignored\n" {
 		t.Errorf("%+v", got)
 	}
 	if diff := cmp.Diff(2, strings.Count(got.Stdout, "\n")); diff != "" {
 		t.Errorf("the others are not shown: %s", got.Stdout)
 	}
+}
+
+// past are changes as the history has them.
+func past(changes ...state.Change) []state.Entry {
+	var h state.Head
+	for _, c := range changes {
+		h.Add(state.Entry{Change: c})
+	}
+	return h.Recent
 }
 
 // Where the clock was set back, the order of the record is the truth.
@@ -116,8 +125,8 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 		}
 		return all
 	}
-	remember(t, dir, &state.Record{Cluster: "web", Changes: changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)})
-	remember(t, dir, &state.Record{Cluster: "db", Changes: changes(3*time.Hour, 0)})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)...)}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(changes(3*time.Hour, 0)...)}})
 	got, _ := remembered([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}})
 	var order []string
 	for _, c := range got {
@@ -130,6 +139,6 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 
 func TestHistoryOfAnotherHost(t *testing.T) {
 	dir := t.TempDir()
-	remember(t, dir, &state.Record{Cluster: "web", Changes: []state.Change{pastTakeover("1", ago(0))}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(pastTakeover("1", ago(0)))}})
 	want(t, faked(nil).configuredBy(fileOf(t, "web")).run("history", "--state-dir", dir), printed{Code: 20, Stderr: "pingover: web: the record is of host \"172.16.0.2\"\n"})
 }

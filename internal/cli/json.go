@@ -6,24 +6,19 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/state"
 )
 
-// What stands for the outcome where no check was made.
-const (
-	busy   state.Outcome = "busy" // another run holds the lock
-	failed state.Outcome = "error"
-)
-
-// unmade is the report of what was not done: the exit code that says why not,
-// and what is known all the same.
+// unmade is the report of a check that was not made: the error, its exit code, and
+// what is known all the same.
 func unmade(r failover.Report, err error, code int, c config.Cluster, dryRun bool) failover.Report {
 	text := err.Error()
 	r.Version, r.Cluster, r.Host, r.DryRun, r.Error, r.Code = 1, c.Name, c.Host, dryRun, &text, code
-	r.Outcome = failed
-	if code == codeBusy {
-		r.Outcome = busy
+	r.Outcome = exit.ErrorOutcome
+	if code == exit.Busy {
+		r.Outcome = exit.BusyOutcome
 	}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
@@ -38,14 +33,14 @@ func (p Program) printJSON(r failover.Report) {
 	r.Rounds = list(r.Rounds)
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
-	p.print(jsonLine(struct {
+	p.printRaw(jsonLine(struct {
 		failover.Report
 		Commands []shownCommand `json:"commands"`
 	}{r, shown(r.Commands)}))
 }
 
-// shownCommand is a command as it is printed: with all its keys, also those that
-// the record leaves out.
+// shownCommand is a command with all its keys, also those that the record leaves
+// out.
 type shownCommand struct {
 	Argv   []string `json:"argv"`
 	Hook   string   `json:"hook"`
@@ -67,12 +62,12 @@ func jsonLine(v any) string {
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		panic(err) // what is printed is made of what JSON can say
+		panic(err) // all of our types can be encoded
 	}
 	return line.String()
 }
 
-// list is l as JSON shall show it: [] and never null.
+// list is l, in JSON [] and never null.
 func list[T any](l []T) []T {
 	if l == nil {
 		return []T{}

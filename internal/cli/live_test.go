@@ -14,8 +14,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
+)
+
+// Control sequences of a drawn line: cut at the margin, whole again, erased.
+const (
+	cut     = "\033[?7l"
+	wrapped = "\033[?7h\r"
+	erased  = "\r\033[K"
 )
 
 // terminal shows what a person sees: lines that stay, and how the one below
@@ -85,11 +94,11 @@ func silent(_ config.Cluster, o failover.Options) (failover.Report, error) {
 	host := netip.MustParseAddr("172.16.0.2")
 	down := state.Round{Verdict: "down", Sent: 3}
 	for n := 1; n <= 2; n++ {
-		o.OnEvent(failover.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 3, Interval: 2 * time.Second, Timeout: time.Second})
+		o.OnEvent(run.RoundBegan{N: n, Host: "172.16.0.2", Address: host, Count: 3, Interval: 2 * time.Second, Timeout: time.Second})
 		time.Sleep(5 * time.Second)
-		o.OnEvent(failover.RoundEnded{N: n, Round: down})
+		o.OnEvent(run.RoundEnded{N: n, Round: down})
 		if n == 1 {
-			o.OnEvent(failover.Waiting{For: 2500 * time.Millisecond, Why: "before the second round"})
+			o.OnEvent(run.Waiting{For: 2500 * time.Millisecond, Why: "before the second round"})
 			time.Sleep(2500 * time.Millisecond)
 		}
 	}
@@ -115,10 +124,10 @@ func TestALiveTakeover(t *testing.T) {
 12.5s web: round 2: 172.16.0.2 ○○○ down
 12.5s web: decision: `+"\033[33mtook-over\033[0m"+`
 13.5s`, `web: round 1: pinging 172.16.0.2, at most 3 pings, 2s apart
-web: round 1: down: none of 3 pings was answered
+web: round 1: down: no reply to 3 pings
 web: waiting 2.5s: before the second round
 web: round 2: pinging 172.16.0.2, at most 3 pings, 2s apart
-web: round 2: down: none of 3 pings was answered
+web: round 2: down: no reply to 3 pings
 web: decision: took-over, by rule 14
 pingover: web: `+"\033[33mtook-over\033[0m"+`: 172.16.0.2 is silent`)
 	})
@@ -126,14 +135,14 @@ pingover: web: `+"\033[33mtook-over\033[0m"+`: 172.16.0.2 is silent`)
 
 // late is a check whose second ping is answered, after the third was sent.
 func late(_ config.Cluster, o failover.Options) (failover.Report, error) {
-	o.OnEvent(failover.RoundBegan{N: 1, Host: "db", Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: time.Second})
+	o.OnEvent(run.RoundBegan{N: 1, Host: "db", Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: time.Second})
 	time.Sleep(2500 * time.Millisecond)
-	o.OnEvent(failover.Replied{N: 1, Seq: 2, RTT: 1500 * time.Millisecond})
+	o.OnEvent(run.Replied{N: 1, Seq: 2, RTT: 1500 * time.Millisecond})
 	time.Sleep(2 * time.Second)
 	round := state.Round{Verdict: "up", Sent: 3, Received: 1, RTT: new(1500.0)}
-	o.OnEvent(failover.RoundEnded{N: 1, Round: round})
+	o.OnEvent(run.RoundEnded{N: 1, Round: round})
 	return failover.Report{
-		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db answers",
+		Cluster: "web", Host: "db", Outcome: state.OK, Reason: "db replies",
 		Evidence: state.Evidence{Rounds: []state.Round{round}},
 	}, nil
 }
@@ -146,9 +155,9 @@ func TestALiveWatch(t *testing.T) {
 			case 1:
 				return late(c, o)
 			case 2:
-				return failover.Report{}, &failover.Error{Code: 75, Text: "another run is checking this cluster"}
+				return failover.Report{}, &run.Error{Code: 75, Text: "another run is checking this cluster"}
 			case 3:
-				return failover.Report{}, &failover.Error{Code: 77, Text: "no right to ping"}
+				return failover.Report{}, &run.Error{Code: 77, Text: "no right to ping"}
 			}
 			return failover.Report{Cluster: "web", Outcome: state.Holding, Code: 10, Reason: "holding 172.16.0.1"}, nil
 		})
@@ -159,8 +168,8 @@ func TestALiveWatch(t *testing.T) {
 2.0s web: round 1: 172.16.0.2 ○○○··
 2.5s web: round 1: 172.16.0.2 ○●○··
 4.5s web: round 1: 172.16.0.2 ○●○·· up
-4.5s web: ok, db answers in 1500.0 ms; next check in 2s
-5.0s web: ok, db answers in 1500.0 ms; next check in 1s
+4.5s web: ok, db replies in 1500.0 ms; next check in 2s
+5.0s web: ok, db replies in 1500.0 ms; next check in 1s
 6.0s web: busy, another run is checking this cluster; next check in 6s
 7.0s web: busy, another run is checking this cluster; next check in 5s
 8.0s web: busy, another run is checking this cluster; next check in 4s
@@ -182,8 +191,8 @@ pingover: web: holding: holding 172.16.0.1`)
 func TestALongNameIsShortInTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-			o.OnEvent(failover.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 1})
-			o.OnEvent(failover.Waiting{For: time.Second, Why: "before the second round"})
+			o.OnEvent(run.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 1})
+			o.OnEvent(run.Waiting{For: time.Second, Why: "before the second round"})
 			o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
 			time.Sleep(time.Second)
 			return failover.Report{Cluster: c.Name, Outcome: state.TookOver, Code: 11, Changed: true, Reason: "172.16.0.2 is silent"}, nil
@@ -235,7 +244,7 @@ func TestSummary(t *testing.T) {
 		{"all are well", "3 clusters: 3 ok", map[string]state.Outcome{"a": state.OK, "b": state.OK, "c": state.OK}},
 		{"one is not", "3 clusters: web down; 2 ok", map[string]state.Outcome{"a": state.OK, "web": state.Down, "c": state.OK}},
 		{"none is", "3 clusters: a blocked, b down, c holding", map[string]state.Outcome{"c": state.Holding, "a": state.Blocked, "b": state.Down}},
-		{"not all are checked", "1 of 3 checked: b error", map[string]state.Outcome{"b": failed}},
+		{"not all are checked", "1 of 3 checked: b error", map[string]state.Outcome{"b": exit.ErrorOutcome}},
 		{
 			"too many to name", "5 clusters: 3 down, 1 holding, 1 ok",
 			map[string]state.Outcome{"a": state.Down, "b": state.Down, "c": state.Holding, "d": state.OK, "e": state.Down},
@@ -256,7 +265,7 @@ func TestALiveLineIsTakenAwayAtTheEnd(t *testing.T) {
 			time.AfterFunc(3*time.Second, func() { cancel(errors.New("SIGINT")) })
 			p := faked(nil)
 			p.Check = func(ctx context.Context, _ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.OnEvent(failover.Waiting{For: time.Minute, Why: "for you"})
+				o.OnEvent(run.Waiting{For: time.Minute, Why: "for you"})
 				<-ctx.Done()
 				return failover.Report{}, context.Cause(ctx)
 			}
@@ -271,7 +280,7 @@ func TestALiveLineIsTakenAwayAtTheEnd(t *testing.T) {
 		})
 		bubble(name+" by a bug", t, func(t *testing.T) {
 			p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-				o.OnEvent(failover.Waiting{For: time.Minute, Why: "for you"})
+				o.OnEvent(run.Waiting{For: time.Minute, Why: "for you"})
 				panic("lost")
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -307,7 +316,7 @@ func TestWhatIsNotForATerminalHasNoControlCharacters(t *testing.T) {
 func TestWhatComesFromOutsideStaysInTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
-			o.OnEvent(failover.Waiting{For: time.Second, Why: "a\033[31m\nb"})
+			o.OnEvent(run.Waiting{For: time.Second, Why: "a\033[31m\nb"})
 			time.Sleep(time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.Unknown, Reason: "a\033[31m\nb"}, nil
 		})
@@ -320,7 +329,7 @@ func TestColours(t *testing.T) {
 	for o, with := range map[state.Outcome]string{
 		state.OK: "32", state.Holding: "33", state.TookOver: "33", state.Released: "33", state.Elsewhere: "33",
 		state.Down: "31", state.Unserved: "31", state.Unknown: "31", state.Blocked: "31",
-		state.TakeoverFailed: "31", state.ReleaseFailed: "31", state.StateFailed: "31", failed: "31",
+		state.TakeoverFailed: "31", state.ReleaseFailed: "31", state.StateFailed: "31", exit.ErrorOutcome: "31",
 	} {
 		if got := colored(true, o); got != "\033["+with+"m"+string(o)+"\033[0m" {
 			t.Errorf("%s: %q", o, got)

@@ -14,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -25,7 +27,7 @@ func checked(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		remember(t, dir, &state.Record{
-			Cluster:  name,
+			Head:     state.Head{Name: name},
 			Settings: map[string][]string{"name": {name}, "host": {"172.16.0.2"}, "vip": {"172.16.0.1"}, "mail-to": {"root", "ops"}},
 		})
 	}
@@ -62,7 +64,7 @@ func TestWhichClusters(t *testing.T) {
 	const (
 		firstCheck = "hint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
 		which      = "pingover: a name or --all is missing; known are db, web\n"
-		onlyNames  = "pingover: --all stands for the names of the clusters, and beside none\n"
+		onlyNames  = "pingover: --all excludes names and --host\n"
 	)
 	tests := []struct {
 		name, dir, args string
@@ -91,7 +93,7 @@ func TestWhichClusters(t *testing.T) {
 		{name: "another than flags define", dir: two, args: "--host 172.16.0.7 --name new web", code: 64, stderr: "pingover: \"web\": no such cluster; known is new\n"},
 		{
 			name: "the name of a known one as flag", dir: two, args: "--name web", code: 64,
-			stderr: "pingover: --name: belongs to --host\nhint: a known cluster needs no flag: pingover COMMAND web\n",
+			stderr: "pingover: --name: only together with --host\nhint: name the cluster: pingover COMMAND web\n",
 		},
 	}
 	for _, test := range tests {
@@ -165,49 +167,46 @@ func TestTheSettingsOfTheLastCheck(t *testing.T) {
 
 	want(t, p.run("release", "web", "--state-dir", dir, "--label", "eth0:toolongalabel", "--count", "0"), printed{Code: 64, Stderr: `pingover: --label "eth0:toolongalabel": too long (1 to 15 characters)
 pingover: --count "0": out of range (1 to 100)
-hint: what is not given here is as the last check of web had it
+hint: settings without a flag are those of the last check of web
 `})
 }
 
-// A record names commands to run, as root for the most part.
-func TestRecordsThatAreNotBelieved(t *testing.T) {
-	const anew = "hint: give --host and the other flags of its check, or wait for that: it writes the record anew\n"
+// Settings name commands to run, as root for the most part.
+func TestSettingsThatAreNotTrusted(t *testing.T) {
+	const anew = "hint: give --host and the other flags of its check, or wait for the next check: it writes them\n"
 	tests := []struct {
 		name  string
 		spoil func(t *testing.T, path string)
-		want  string // with FILE for the record
+		want  string // with FILE for the settings
 	}{
-		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; it names commands to run, and is not believed\n" +
-			"hint: when you know what is in it: chmod go-w FILE\n"},
-		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; it names commands to run, and is not believed\n" +
-			"hint: when you know what is in it: chmod go-w FILE\n"},
+		{"others can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o646)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
+			"hint: after reviewing it: chmod go-w FILE\n"},
+		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
+			"hint: after reviewing it: chmod go-w FILE\n"},
 		{"it belongs to somebody else", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
 				t.Skipf("only root can give a file away: %v", err)
 			}
-		}, fmt.Sprintf("FILE belongs to user 7; it names commands to run, and is not believed\nhint: when you know what is in it: chown %d FILE\n", os.Geteuid())},
+		}, "FILE belongs to user 7; settings name commands to run, ignored\nhint: after reviewing it: chown root FILE\n"},
 		{"a symbolic link", func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".other"))
 			must(t, os.Symlink(path+".other", path))
 		}, "FILE is a symbolic link, and pingover's own files never are\nhint: remove it, or choose another --state-dir\n"},
-		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is broken (unexpected end of JSON input)\n" + anew},
-		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is broken (it is empty)\n" + anew},
-		{"it is that of another cluster", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "db", Settings: map[string][]string{"host": {"h"}}})
-			must(t, os.Rename(filepath.Join(filepath.Dir(path), "db.json"), path))
-		}, "FILE is broken (it is the record of \"db\")\n" + anew},
+		{"it is broken", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("{"), 0o644)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
+		{"it is empty", func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, "FILE is corrupt (unexpected end of JSON input), ignored\n" + anew},
 		{"it has no settings", func(t *testing.T, path string) {
-			remember(t, filepath.Dir(path), &state.Record{Cluster: "web"})
-		}, "FILE has no settings in it\n" + anew},
+			must(t, os.Remove(path))
+			remember(t, filepath.Dir(path), &state.Record{Head: state.Head{Name: "web"}})
+		}, "no settings of an earlier check are kept\n" + anew},
 		{"it is a directory", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
 			must(t, os.Mkdir(path, 0o755))
-		}, "the record cannot be read: read FILE: is a directory\n" + anew},
+		}, "read FILE: is a directory\n" + anew},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := checked(t, "web")
-			file := filepath.Join(dir, "web.json")
+			file := filepath.Join(dir, "web.settings")
 			test.spoil(t, file)
 			p := handed(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 				t.Errorf("something was done to %s", c.Name)
@@ -247,7 +246,7 @@ func TestWhatIsDoneByHandIsToldToWhoTypedIt(t *testing.T) {
 	want(t, release(handed(ends(state.ReleaseFailed)), "-q"), printed{Code: 31, Stderr: "pingover: web: release-failed: why\n"})
 	refused := func(code int, hint string) Program {
 		return handed(func(config.Cluster, failover.Options) (failover.Report, error) {
-			return failover.Report{}, &failover.Error{Code: code, Text: "no", Hint: hint}
+			return failover.Report{}, &run.Error{Code: code, Text: "no", Hint: hint}
 		})
 	}
 	want(t, release(refused(77, "do"), "-q"), printed{Code: 77, Stderr: "pingover: web: no\nhint: do\n"})
@@ -282,13 +281,13 @@ func TestWordsByHand(t *testing.T) {
 	}{
 		{
 			"a lock that is held",
-			failover.LockWaited{PID: 1234, For: 90 * time.Second},
+			run.LockWaited{PID: 1234, For: 90 * time.Second},
 			"web: waiting for run 1234 of this cluster to end, at most 1m30s\n",
 			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n", "",
 		},
 		{
 			"a lock that nobody knows the holder of",
-			failover.LockWaited{For: time.Minute},
+			run.LockWaited{For: time.Minute},
 			"web: waiting for another run of this cluster to end, at most 1m\n",
 			"pingover: web: waiting for another run of this cluster to end, at most 1m\n", "",
 		},
@@ -324,21 +323,21 @@ func TestWordsByHand(t *testing.T) {
 }
 
 func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
-	order := []int{70, 78, 77, 31, 30, 32, 21, 20, 14, 15, 13, 12, 11, 10, 75, 0}
+	order := []int{70, 31, 30, 32, exit.Interrupted, 78, 77, 21, 20, 14, 15, 13, 12, 11, 10, 75, 0}
 	for i, a := range order {
 		for j, b := range order {
-			if got, want := worse(a, b), order[min(i, j)]; got != want {
+			if got, want := exit.Worse(a, b), order[min(i, j)]; got != want {
 				t.Errorf("of %d and %d the worse is %d, not %d", a, b, want, got)
 			}
 		}
 	}
-	if worse(0, 99) != 99 || worse(99, 70) != 99 {
+	if exit.Worse(0, 99) != 99 || exit.Worse(99, 70) != 99 {
 		t.Error("a code that nobody foresaw is not the worst")
 	}
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
 	p := handed(func(c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.OnEvent(failover.Note{Text: "of " + c.Name, Warning: true})
+		o.OnEvent(run.Note{Text: "of " + c.Name, Warning: true})
 		return ends(outcomes[c.Name])(c, o)
 	})
 	synctest.Test(t, func(t *testing.T) { // one begins after the other
@@ -381,7 +380,7 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	}
 	bubble("resume", t, func(t *testing.T) {
 		for _, name := range []string{"web", "db"} {
-			remember(t, dir, &state.Record{Cluster: name, ManualRelease: true})
+			remember(t, dir, &state.Record{Head: state.Head{Name: name}, ManualRelease: true})
 		}
 		unlock, err := state.Dir(dir).Lock("db")
 		must(t, err)
@@ -395,7 +394,7 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 			Code: 75,
 			Stderr: fmt.Sprintf("pingover: db: waiting for run %d of this cluster to end, at most 1m30s\n", os.Getpid()) +
 				"pingover: db: another run of this cluster still holds the lock after 1m30s; nothing was changed\n" +
-				"pingover: web: the release by hand is over: checks take over again\n",
+				"pingover: web: the manual release is lifted: checks take over again\n",
 		})
 	})
 }
@@ -436,13 +435,13 @@ func TestADryRunByHand(t *testing.T) {
 		{state.TookOver, "pingover: web: would run: ip addr del a\npingover: web: took-over (dry run): why\n"},
 		{state.Released, "pingover: web: would run: ip addr del a\npingover: web: released (dry run): why\n"},
 		{state.Holding, "pingover: web: would run: ip addr del a\npingover: web: holding (dry run): why\n"},
-		{state.OK, "pingover: web: ok (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
-		{state.Blocked, "pingover: web: blocked (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
-		{state.Unknown, "pingover: web: unknown (dry run): why\npingover: web: would run, were it not for that: ip addr del a\n"},
+		{state.OK, "pingover: web: ok (dry run): why\npingover: web: would otherwise run: ip addr del a\n"},
+		{state.Blocked, "pingover: web: blocked (dry run): why\npingover: web: would otherwise run: ip addr del a\n"},
+		{state.Unknown, "pingover: web: unknown (dry run): why\npingover: web: would otherwise run: ip addr del a\n"},
 	} {
 		p := handed(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			del := state.Command{Argv: []string{"ip", "addr", "del", "a"}}
-			o.OnEvent(failover.Ran{Command: del, DryRun: o.DryRun})
+			o.OnEvent(run.Ran{Command: del, DryRun: o.DryRun})
 			return failover.Report{
 				Outcome: test.outcome, Code: test.outcome.Code(), DryRun: o.DryRun, Reason: "why",
 				Evidence: state.Evidence{Commands: []state.Command{del}},
@@ -463,8 +462,8 @@ func TestASignalWhileSeveralClusters(t *testing.T) {
 		code               int
 		err                error // of what is done to b when the signal comes
 	}{
-		{"while b acts", "a b c", "pingover: a: ok: why\npingover: b: ok: why\n", Interrupted, nil},
-		{"before b acts", "a b c", "pingover: a: ok: why\n", Interrupted, context.Canceled},
+		{"while b acts", "a b c", "pingover: a: ok: why\npingover: b: ok: why\n", exit.Interrupted, nil},
+		{"before b acts", "a b c", "pingover: a: ok: why\n", exit.Interrupted, context.Canceled},
 		{"while the last one acts", "a b", "pingover: a: ok: why\npingover: b: ok: why\n", 0, nil},
 	} {
 		bubble(test.name, t, func(t *testing.T) { // one begins after the other
@@ -500,11 +499,11 @@ func TestPauseAndResume(t *testing.T) {
 			must(t, err)
 			return rec.ManualRelease
 		}
-		const nothing = "nothing to resume: neither paused nor released by hand\n"
+		const nothing = "nothing to resume: neither paused nor released manually\n"
 
 		want(t, run("resume"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: " + nothing})
-		want(t, run("pause", "web"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC).Local()) + " (1h); checks go on and switch nothing\n"})
-		want(t, run("pause", "web", "--for", "36h"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 2, 12, 0, 0, 0, time.UTC).Local()) + " (36h); checks go on and switch nothing\n"})
+		want(t, run("pause", "web"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC).Local()) + " (1h); checks go on, nothing is switched\n"})
+		want(t, run("pause", "web", "--for", "36h"), printed{Stderr: "pingover: web: paused until " + clock(time.Date(2000, 1, 2, 12, 0, 0, 0, time.UTC).Local()) + " (36h); checks go on, nothing is switched\n"})
 		if got := until("web"); got != "2000-01-02T12:00:00Z" {
 			t.Errorf("paused until %s", got)
 		}
@@ -515,28 +514,28 @@ func TestPauseAndResume(t *testing.T) {
 		if got := until("db") + " " + until("web"); got != "2000-01-01T00:00:01Z 2000-01-01T00:00:01Z" {
 			t.Errorf("paused until %s", got)
 		}
-		want(t, run("resume", "web"), printed{Stderr: "pingover: web: the pause is over: checks switch again\n"})
+		want(t, run("resume", "web"), printed{Stderr: "pingover: web: resumed: checks switch again\n"})
 		want(t, run("resume", "web"), printed{Stderr: "pingover: web: " + nothing})
 		time.Sleep(time.Second)
 		want(t, run("resume", "-q"), printed{}) // db's has ended by itself
 
-		const takeAgain = "the release by hand is over: checks take over again\n"
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		const takeAgain = "the manual release is lifted: checks take over again\n"
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
-		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: the pause is over: checks switch again\npingover: web: " + takeAgain})
+		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: resumed: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
 			t.Error("web is still released by hand")
 		}
 
 		// A check that does not end keeps the record, but not the pause.
-		remember(t, dir, &state.Record{Cluster: "web", ManualRelease: true})
+		remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, ManualRelease: true})
 		want(t, run("pause", "web", "-q"), printed{})
 		unlock, err := state.Dir(dir).Lock("web")
 		must(t, err)
 		waiting := fmt.Sprintf("pingover: web: waiting for run %d of this cluster to end, at most 1m30s\n", os.Getpid())
 		want(t, run("resume", "web"), printed{
 			Code: 75,
-			Stderr: waiting + "pingover: web: the pause is over: checks switch again\n" +
+			Stderr: waiting + "pingover: web: resumed: checks switch again\n" +
 				"pingover: web: another run of this cluster still holds the lock after 1m30s; nothing was changed\n",
 		})
 		time.AfterFunc(time.Minute, unlock)

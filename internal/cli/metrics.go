@@ -11,15 +11,16 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/state"
 )
 
 // writeMetrics writes the metrics of the clusters into the files that their
-// settings name, where they name one, whether the checks could be made or not.
-// Reports are those of this run. One that cannot be written is no reason to
-// mail each minute: whoever reads the metrics sees that they grow old.
-func (p Program) writeMetrics(v voice, clusters []config.Cluster, reports []failover.Report) {
+// settings name, whether the checks could be made or not. Reports are those of
+// this run. An error is no reason for cron to mail each minute: the reader of the
+// metrics sees that they grow old.
+func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []failover.Report) {
 	made := map[string]state.Check{}
 	for _, r := range reports {
 		if r.Check.Outcome != "" {
@@ -34,15 +35,15 @@ func (p Program) writeMetrics(v voice, clusters []config.Cluster, reports []fail
 	}
 	for _, file := range slices.Sorted(maps.Keys(inFile)) {
 		err := replaceFile(file, metricsText(survey(inFile[file], time.Now(), made)))
-		if err != nil && v.talkative {
-			complain(p.Stderr, fmt.Sprintf("metrics-file: %v", err))
+		if err != nil && out.verbose {
+			errorf(p.Stderr, "metrics-file: %v", err)
 		}
 	}
 }
 
-// replaceFile writes a file for all to read, under another name first: whoever
-// reads it, finds the old or the new one, whole. The other name is new, for
-// others may be able to write where it stands, and runs may meet.
+// replaceFile writes a file that all may read, under another name first: a reader
+// finds the old or the new one, whole. The other name is a new one, because other
+// users may write to the directory, and runs may overlap.
 func replaceFile(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -64,8 +65,7 @@ func replaceFile(path, text string) error {
 	return err
 }
 
-// metric is one of them, and what it says of a cluster: nothing where it is not
-// known.
+// metric is a metric and its values for a cluster: none if they are not known.
 type metric struct {
 	name, kind, help string
 	of               func(s status, say func(value float64, labels ...string))
@@ -74,7 +74,7 @@ type metric struct {
 func metrics() []metric {
 	return []metric{
 		{
-			"pingover_up", "gauge", "Whether the primary answered at the last check; missing where it could not be asked.",
+			"pingover_up", "gauge", "Whether the primary replied at the last check; missing if it could not be asked.",
 			lastSays(func(c state.Check, say func(float64, ...string)) {
 				if c.Primary == "up" || c.Primary == "down" {
 					say(oneIf(c.Primary == "up"))
@@ -82,7 +82,7 @@ func metrics() []metric {
 			}),
 		},
 		{
-			"pingover_held", "gauge", "How many of the virtual IPs are on this machine, by the kernel.",
+			"pingover_held", "gauge", "Number of virtual IPs that the kernel has on this machine.",
 			func(s status, say func(float64, ...string)) {
 				if s.Held != nil {
 					say(float64(len(s.Held)))
@@ -90,7 +90,7 @@ func metrics() []metric {
 			},
 		},
 		{
-			"pingover_outcome", "gauge", "1 for how the last check ended, 0 for all else.",
+			"pingover_outcome", "gauge", "1 for the outcome of the last check, 0 for all others.",
 			lastSays(func(c state.Check, say func(float64, ...string)) {
 				for _, o := range outcomes() {
 					say(oneIf(o == c.Outcome), "outcome", string(o))
@@ -98,19 +98,19 @@ func metrics() []metric {
 			}),
 		},
 		{
-			"pingover_last_run_timestamp_seconds", "gauge", "When the last check began.",
+			"pingover_last_run_timestamp_seconds", "gauge", "Start of the last check.",
 			lastSays(func(c state.Check, say func(float64, ...string)) { say(float64(c.Time.Unix())) }),
 		},
 		{
-			"pingover_last_change_timestamp_seconds", "gauge", "When a virtual IP was last taken over or given up, or that failed; missing where it never was.",
+			"pingover_last_change_timestamp_seconds", "gauge", "Last takeover or release, or failed attempt; missing if there was none.",
 			recordSays(func(r *state.Record, say func(float64, ...string)) {
-				if n := len(r.Changes); n > 0 {
-					say(float64(r.Changes[n-1].Time.Unix()))
+				if c := r.LastChange(); c != nil {
+					say(float64(c.Time.Unix()))
 				}
 			}),
 		},
 		{
-			"pingover_changes_total", "counter", "Changes by how they ended.",
+			"pingover_changes_total", "counter", "Changes by outcome.",
 			recordSays(func(r *state.Record, say func(float64, ...string)) {
 				counts := map[state.Outcome]int{state.TookOver: 0, state.Released: 0, state.TakeoverFailed: 0, state.ReleaseFailed: 0}
 				maps.Copy(counts, r.Counts)
@@ -120,7 +120,7 @@ func metrics() []metric {
 			}),
 		},
 		{
-			"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without one.",
+			"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without a reply.",
 			lastSays(func(c state.Check, say func(float64, ...string)) {
 				if c.RTT != nil {
 					say(*c.RTT / 1000)
@@ -128,7 +128,7 @@ func metrics() []metric {
 			}),
 		},
 		{
-			"pingover_loss_ratio", "gauge", "Share of the pings of the last round that nobody answered; missing where none was sent.",
+			"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent.",
 			lastSays(func(c state.Check, say func(float64, ...string)) {
 				if c.Sent > 0 {
 					say(float64(c.Sent-c.Received) / float64(c.Sent))
@@ -136,17 +136,17 @@ func metrics() []metric {
 			}),
 		},
 		{
-			"pingover_mail_waiting", "gauge", "Letters that could not be delivered yet.",
+			"pingover_mail_waiting", "gauge", "Pending emails.",
 			recordSays(func(r *state.Record, say func(float64, ...string)) { say(float64(len(r.Outbox))) }),
 		},
 		{
-			"pingover_check_duration_seconds", "gauge", "How long the last check took.",
+			"pingover_check_duration_seconds", "gauge", "Duration of the last check.",
 			lastSays(func(c state.Check, say func(float64, ...string)) { say(c.Duration.Duration().Seconds()) }),
 		},
 	}
 }
 
-// recordSays is a metric that a record is needed for.
+// recordSays is a metric of a record.
 func recordSays(of func(*state.Record, func(float64, ...string))) func(status, func(float64, ...string)) {
 	return func(s status, say func(float64, ...string)) {
 		if s.record != nil {
@@ -164,11 +164,11 @@ func lastSays(of func(state.Check, func(float64, ...string))) func(status, func(
 	})
 }
 
-// outcomes are all of them, as the table of exit codes has them.
+// outcomes are those of the table of exit codes.
 func outcomes() []state.Outcome {
 	var all []state.Outcome
-	for _, c := range ExitCodes() {
-		if o := state.Outcome(c.Outcome); o != "" && o != busy {
+	for _, c := range exit.Codes() {
+		if o := state.Outcome(c.Outcome); o != "" && o != exit.BusyOutcome {
 			all = append(all, o)
 		}
 	}
@@ -182,7 +182,7 @@ func oneIf(yes bool) float64 {
 	return 0
 }
 
-// metricsText is the clusters' metrics in Prometheus' text format.
+// metricsText is the metrics of the clusters in Prometheus' text format.
 func metricsText(all []status) string {
 	var b strings.Builder
 	for _, m := range metrics() {
@@ -197,7 +197,7 @@ func metricsText(all []status) string {
 	return b.String()
 }
 
-// labelText are names and values of labels, in turn, as Prometheus quotes them.
+// labelText are labels, given as name and value in turn, quoted for Prometheus.
 func labelText(labels []string) string {
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	var pairs []string

@@ -13,6 +13,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -46,7 +47,7 @@ func scraped(t *testing.T, text string) (samples map[string]float64, kinds map[s
 
 func TestMetrics(t *testing.T) {
 	took := known(active("web"), here("172.16.0.1/16"), func(r *state.Record) {
-		r.Changes = []state.Change{{Time: ago(4 * time.Hour)}, {Time: ago(3 * time.Hour)}}
+		r.Recent = past(state.Change{Time: ago(4 * time.Hour)}, state.Change{Time: ago(3 * time.Hour)})
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
 		r.Outbox = make([]state.Message, 3)
 	})
@@ -97,7 +98,7 @@ func TestMetricsAsText(t *testing.T) {
 	const name = "a \"quoted\" \\ name\nof two lines"
 	text := metricsText([]status{known(standing(name), here())})
 	head, _, _ := strings.Cut(text, "# HELP pingover_held")
-	want := `# HELP pingover_up Whether the primary answered at the last check; missing where it could not be asked.
+	want := `# HELP pingover_up Whether the primary replied at the last check; missing if it could not be asked.
 # TYPE pingover_up gauge
 pingover_up{cluster="a \"quoted\" \\ name\nof two lines"} 1
 `
@@ -130,7 +131,7 @@ func TestMetricsFile(t *testing.T) {
 		return faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
 			last := state.Check{Time: time.Now(), Outcome: o, Code: o.Code(), Primary: primary}
 			if written {
-				remember(t, dir, &state.Record{Cluster: c.Name, Last: &last})
+				remember(t, dir, &state.Record{Head: state.Head{Name: c.Name, Last: &last}})
 			}
 			return failover.Report{Cluster: c.Name, Outcome: o, Code: o.Code(), Check: last}, nil
 		})
@@ -160,7 +161,7 @@ func TestMetricsFile(t *testing.T) {
 
 	// A check that could not be made leaves what is known.
 	refused := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
-		return failover.Report{}, &failover.Error{Code: 78, Text: "no"}
+		return failover.Report{}, &run.Error{Code: 78, Text: "no"}
 	})
 	if got := check(refused); got.Code != 78 {
 		t.Errorf("%+v", got)
@@ -180,7 +181,7 @@ func TestNoMetricsWhileACheckHangs(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pingover.prom")
 	p := faked(func(config.Cluster, failover.Options) (failover.Report, error) {
-		return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+		return failover.Report{}, &run.Error{Code: 20, Text: "given up", Hung: true}
 	})
 	want(t, p.run("check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", file),
 		printed{Code: 20, Stderr: "pingover: web: given up\n"})

@@ -5,10 +5,12 @@ import (
 	"strconv"
 	"strings"
 
+	"pingover/internal/exit"
+	"pingover/internal/term"
 	"pingover/state"
 )
 
-// Exit codes of status --monitoring, as Nagios and its kin have them.
+// Exit codes of status --monitoring: those of Nagios plugins.
 const (
 	monitorOK = iota
 	monitorWarning
@@ -16,8 +18,8 @@ const (
 	monitorUnknown
 )
 
-// monitoring is one line of text with performance data, and the exit code. What
-// is well is only counted, where something is not.
+// monitoring is one line of text with performance data, and the exit code. If
+// anything is not ok, the clusters that are ok are only counted.
 func monitoring(all []status) (text string, code int) {
 	var said, data []string
 	well := 0
@@ -52,9 +54,9 @@ func monitoring(all []status) (text string, code int) {
 	return monitoringLine(code, strings.Join(said, "; "), data...), code
 }
 
-// monitoringLine is the line for a code. The bar belongs to the data.
+// monitoringLine is the line for a code. The bar separates the data.
 func monitoringLine(code int, text string, data ...string) string {
-	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + strings.ReplaceAll(oneLine(text), "|", "/")
+	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + strings.ReplaceAll(term.Printable(text), "|", "/")
 	if len(data) > 0 {
 		line += " | " + strings.Join(data, " ")
 	}
@@ -62,10 +64,10 @@ func monitoringLine(code int, text string, data ...string) string {
 }
 
 func worseToMonitor(a, b int) int {
-	return earlier(a, b, monitorCritical, monitorUnknown, monitorWarning, monitorOK)
+	return exit.First(a, b, monitorCritical, monitorUnknown, monitorWarning, monitorOK)
 }
 
-// monitorCode is the worst of what there is to say of the cluster.
+// monitorCode is the worst code that applies to the cluster.
 func (s status) monitorCode() int {
 	code := monitorUnknown
 	if s.record != nil && s.Last != nil {
@@ -95,12 +97,12 @@ func monitorCodeOf(o state.Outcome) int {
 func (s status) monitorText() string {
 	said := strings.Join(s.remarks(), ", ")
 	if s.Last != nil {
-		said = string(s.Last.Outcome) + behind(s.Last.Outcome, said)
+		said = string(s.Last.Outcome) + after(s.Last.Outcome, said)
 	}
 	return s.Cluster + ": " + said
 }
 
-// perfdata is what a monitor draws; U is what is not known.
+// perfdata is the performance data; U stands for an unknown value.
 func (s status) perfdata(prefix string) []string {
 	values := []struct{ name, value, unit string }{
 		{"rtt", "U", "ms"}, {"loss", "U", "%"}, {"held", "U", ""}, {"age", "U", "s"}, {"mail", "U", ""},

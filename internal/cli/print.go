@@ -1,42 +1,40 @@
 // What is printed, and where.
 //
-// stdout carries what was asked for: help, the version, --json. All else goes
-// to stderr. Where it cannot be written, a command that is there to print ends
-// with 74, and status --monitoring with 3; what acts ends as it did.
+// stdout carries what was asked for: help, the version, --json, and the reports
+// of status, history, doctor and demo. All else goes to stderr. If stdout cannot
+// be written, a command that only prints ends with 74, and status --monitoring
+// with 3; a check or a switch ends with its own code.
 //
-// A check is talkative where stderr is a terminal or --verbose is given. It
-// then says what it does as it does it, each line with the cluster in front:
-// rounds, waits, what the guards saw, commands as one would type them, the
-// verdict and why. A check that is not talkative says nothing where nothing
-// changed and one line for a change, so that cron's own mail is a second
-// channel to the operator; besides that only loud notes, which come once, and
-// the commands of a dry run, which were asked for. A check that found the
-// lock taken (75) is no news and says nothing.
+// A check is verbose if stderr is a terminal or --verbose is given: it prints
+// each step as it takes it, with the cluster in front. A check that is not
+// verbose prints nothing when nothing changed and one line per change, so that
+// cron's own mail is a second channel to the operator; besides that only
+// warnings, which come once, and the commands of a dry run. A check that finds
+// the lock taken (75) prints nothing.
 //
-// --quiet is the same as no terminal, and no commands in a dry run. --json
-// implies --quiet, but where --verbose is given too.
+// --quiet is the same as no terminal, without the commands of a dry run. --json
+// implies --quiet unless --verbose is given too.
 //
-// A watch is talkative only with --verbose, and otherwise says nothing that it
-// said in the check before: what makes checks impossible is told when that
-// begins, when it changes, and by the verdict that ends it.
+// watch is verbose only with --verbose, and otherwise does not repeat what it
+// printed in the check before: an error is printed when it begins, when it
+// changes, and by the outcome that ends it.
 //
-// On a terminal that can redraw, check and watch draw one more line below all
-// others, with what is being done right now, and the outcome has a colour. There
-// are no control characters anywhere else.
+// On a terminal, check and watch draw one line below all others with what is
+// being done now, and the outcome has a colour. There are no control characters
+// anywhere else, and only ASCII where the locale is not UTF-8.
 //
-// What is done by hand is news to whoever typed it: its one line is printed, as
-// is for whom it waits, but with --quiet only where it went wrong. Its dry run
-// shows what it would run also where it would be refused now, and says so.
+// A manual operation always prints its result and whom it waits for; with
+// --quiet only its errors. Its dry run also shows what it would run where it
+// would be blocked now, and says so.
 //
-// status and history tell of every cluster what they can; what they cannot find
-// out stands in its place. Times are this machine's local ones, with the offset
-// where they name an event, and UTC in JSON. What is too long for 80 columns is
-// broken between words. doctor shows a line for each finding, however long, and
-// one more that says what to do about it.
+// status and history report what they can of every cluster; an error takes the
+// place of the rest. Times are local with their offset, and UTC in JSON. Lines
+// are broken at 80 columns; doctor has one line for each finding, however long,
+// and one for how to fix it.
 //
-// Errors are `pingover: CLUSTER: what is wrong`, in lower case, with the thing
-// at fault quoted; a hint has its own line. Whatever came from outside is
-// printed in one line and without control characters.
+// Errors are `pingover: CLUSTER: text`, in lower case, with the input quoted; a
+// hint has its own line. Text from outside is printed as one line without
+// control characters.
 
 package cli
 
@@ -44,148 +42,163 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/internal/term"
 	"pingover/state"
 )
 
-// print writes what was asked for. That it cannot be written is said once.
-// Whoever closed the pipe knows that nothing arrives.
+// print writes text for people to stdout.
 func (p Program) print(text string) {
+	if p.ASCII {
+		text = term.ASCII(text)
+	}
+	p.printRaw(text)
+}
+
+// printRaw writes to stdout. An error is reported once; a reader that closed
+// the pipe is none.
+func (p Program) printRaw(text string) {
 	_, err := io.WriteString(p.Stdout, text)
 	if err == nil || errors.Is(err, syscall.EPIPE) || *p.unprinted {
 		return
 	}
 	*p.unprinted = true
-	complain(p.Stderr, "stdout: "+err.Error())
+	errorf(p.Stderr, "stdout: %v", err)
 }
 
-// complain says what is wrong.
-func complain(w io.Writer, text string) { fmt.Fprintf(w, "%s: %s\n", programName, oneLine(text)) }
+// errorf prints an error.
+func errorf(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, "%s: %s\n", programName, term.Printable(fmt.Sprintf(format, args...)))
+}
 
-// advise says what to do about it, where there is something to say.
-func advise(w io.Writer, hint string) {
+// hintf prints what to do about an error, if there is a hint.
+func hintf(w io.Writer, hint string) {
 	if hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", oneLine(hint))
+		fmt.Fprintf(w, "hint: %s\n", term.Printable(hint))
 	}
 }
 
-// voice tells what one command does to one cluster.
-type voice struct {
-	out       io.Writer
-	cluster   string
-	talkative bool
-	quiet     bool
-	dryRun    bool
-	byHand    bool // not a check: an operator typed it
-	notes     bool // are news, though not loud: somebody watches
-	live      bool // on a terminal that shows what is being done
-	color     bool
-	screen    *screen // where that is drawn; nil where it is not
-	memory    *memory // of the check before this one, in the same watch
+// printer prints what one command does to one cluster.
+type printer struct {
+	out     io.Writer
+	cluster string
+	verbose bool
+	quiet   bool
+	dryRun  bool
+	manual  bool    // a manual operation, not a check
+	watched bool    // a watch on a terminal: notes are printed, too
+	live    bool    // the terminal can draw a line again
+	colors  bool    // and has colours
+	screen  *screen // where this check is drawn; nil: it is not
+	memory  *memory // of the check before this one, in the same watch
 }
 
-// onScreen is where a voice of several clusters writes from now on.
-func (v *voice) onScreen() *screen {
-	s := &screen{out: v.out, draws: v.live, color: v.color}
-	v.out = s
+// onScreen makes a printer for several clusters write there from now on.
+func (p *printer) onScreen() *screen {
+	s := &screen{Line: term.Line{Out: p.out, Draws: p.live}, colors: term.Colors(p.colors)}
+	p.out = s
 	return s
 }
 
-// of is v for that cluster.
-func (v voice) of(c config.Cluster) voice {
-	v.cluster = c.Name
-	return v
+// of is p for that cluster.
+func (p printer) of(c config.Cluster) printer {
+	p.cluster = c.Name
+	return p
 }
 
-// say prints a line of a talkative check.
-func (v voice) say(format string, args ...any) {
-	if v.talkative {
-		fmt.Fprintf(v.out, "%s: %s\n", v.cluster, oneLine(fmt.Sprintf(format, args...)))
+// infof prints a line of a verbose run.
+func (p printer) infof(format string, args ...any) {
+	if p.verbose {
+		fmt.Fprintf(p.out, "%s: %s\n", p.cluster, term.Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
-// report prints a line that is not only for a talkative check.
-func (v voice) report(text string) { v.advised(text, "") }
-
-// advised is report, with a line that says what to do about it.
-func (v voice) advised(text, hint string) {
-	if v.fresh(text) {
-		var lines strings.Builder // in one piece, whatever other clusters say meanwhile
-		complain(&lines, v.cluster+": "+text)
-		advise(&lines, hint)
-		io.WriteString(v.out, lines.String())
+// warn prints a line in every run, and a hint under it.
+func (p printer) warn(text, hint string) {
+	if p.fresh(text) {
+		var lines strings.Builder // in one piece: other clusters print meanwhile
+		errorf(&lines, "%s: %s", p.cluster, text)
+		hintf(&lines, hint)
+		io.WriteString(p.out, lines.String())
 	}
 }
 
-// fresh says whether a line is to be printed: a watch that is not talkative
+// fresh reports whether a line is to be printed: a watch that is not verbose
 // does not repeat itself.
-func (v voice) fresh(line string) bool { return !v.memory.knows(line) || v.talkative }
+func (p printer) fresh(line string) bool { return !p.memory.knows(line) || p.verbose }
 
-// result prints the line that something done by hand ends with.
-func (v voice) result(text string) {
-	if !v.quiet {
-		v.report(text)
+// result prints the line that a manual operation ends with.
+func (p printer) result(text string) {
+	if !p.quiet {
+		p.warn(text, "")
 	}
 }
 
-// tell puts an event into words.
-func (v voice) tell(event any) {
-	v.screen.follow(v.cluster, event)
+// event prints what a check does.
+func (p printer) event(event any) {
+	p.screen.follow(p.cluster, event)
 	switch e := event.(type) {
-	case failover.RoundBegan:
-		v.say("round %d: pinging %s, at most %s, %s apart", e.N, hostAndAddress(e.Host, e.Address),
-			count(e.Count, "ping"), config.DurationText(e.Interval))
-	case failover.Replied:
-		v.say("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
-	case failover.RoundEnded:
-		v.say("round %d: %s", e.N, roundText(e.Round))
-	case failover.Waiting:
-		v.say("waiting %s: %s", config.DurationText(e.For), e.Why)
+	case run.RoundBegan:
+		host := e.Host
+		if host != e.Address.String() {
+			host = fmt.Sprintf("%s (%s)", host, e.Address)
+		}
+		p.infof("round %d: pinging %s, at most %s, %s apart", e.N, host, count(e.Count, "ping"), config.DurationText(e.Interval))
+	case run.Replied:
+		p.infof("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
+	case run.RoundEnded:
+		p.infof("round %d: %s", e.N, roundText(e.Round))
+	case run.Waiting:
+		p.infof("waiting %s: %s", config.DurationText(e.For), e.Why)
 	case failover.Guarded:
-		v.guarded(e)
+		p.guarded(e)
 	case failover.Decided:
-		v.decided(e.Decision)
-	case failover.Ran:
-		if !e.DryRun { // else it is told at the end
-			v.say("ran: %s", commandText(e.Command))
+		rule := ""
+		if e.Decision.Rule != 0 { // else a manual operation
+			rule = fmt.Sprintf(", by rule %d", e.Decision.Rule)
 		}
-	case failover.LockWaited:
-		v.lockWaited(e)
-	case failover.HookRan:
-		v.hookRan(e)
-	case failover.Announced:
-		v.say("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
-	case failover.Delivered:
-		v.delivered(e)
-	case failover.Note:
-		if e.Warning || v.notes && !v.talkative {
-			v.report(e.Text)
+		p.infof("decision: %s%s", e.Decision.Outcome, rule)
+	case run.Ran:
+		if !e.DryRun { // else printed at the end
+			p.infof("ran: %s", commandText(e.Command))
+		}
+	case run.LockWaited:
+		run := "another run"
+		if e.PID != 0 {
+			run = fmt.Sprintf("run %d", e.PID)
+		}
+		text := fmt.Sprintf("waiting for %s of this cluster to end, at most %s", run, config.DurationText(e.For))
+		if p.verbose {
+			p.infof("%s", text)
 		} else {
-			v.say("%s", e.Text)
+			p.result(text)
+		}
+	case failover.HookRan:
+		p.hookRan(e)
+	case failover.Announced:
+		p.infof("announced on %s: %s is at %s", e.Interface, e.Address, e.MAC)
+	case run.Delivered:
+		if e.Sent > 0 {
+			p.infof("mail: %s sent", count(e.Sent, "email"))
+		}
+		if e.Error != nil {
+			p.infof("mail: %s pending: %s", count(e.Waiting, "email"), e.Error)
+		}
+	case run.Note:
+		if e.Warning || p.watched && !p.verbose {
+			p.warn(e.Text, "")
+		} else {
+			p.infof("%s", e.Text)
 		}
 	}
-}
-
-// origins tells each setting, and where it comes from.
-func (v voice) origins(c config.Cluster) {
-	for _, o := range c.Origins() {
-		v.say("%s", o)
-	}
-}
-
-func hostAndAddress(host string, address netip.Addr) string {
-	if host == address.String() {
-		return host
-	}
-	return fmt.Sprintf("%s (%s)", host, address)
 }
 
 func roundText(r state.Round) string {
@@ -193,86 +206,65 @@ func roundText(r state.Round) string {
 	case r.Error != nil:
 		return r.Verdict + ": " + *r.Error
 	case r.Received == 0:
-		return fmt.Sprintf("%s: none of %s was answered", r.Verdict, count(r.Sent, "ping"))
+		return fmt.Sprintf("%s: no reply to %s", r.Verdict, count(r.Sent, "ping"))
 	}
 	return r.Verdict
 }
 
-func (v voice) guarded(e failover.Guarded) {
+func (p printer) guarded(e failover.Guarded) {
 	for _, w := range e.Witnesses {
-		v.say("%s", witnessText(w))
+		p.infof("%s", witnessText(w))
 	}
 	for _, h := range e.Holders {
-		v.say("%s", holderText(h))
+		p.infof("%s", holderText(h))
 	}
 	switch {
 	case e.Fault != "":
-		v.say("not everything could be asked: %s", e.Fault)
+		p.infof("not everything could be asked: %s", e.Fault)
 	case len(e.Holders) == 0:
-		v.say("nobody else answers for the host or a virtual IP")
+		p.infof("neither the host nor a virtual IP is in use elsewhere")
 	}
 }
 
 func witnessText(w state.Witness) string {
 	switch {
 	case !w.Answers:
-		return fmt.Sprintf("witness %s does not answer", w.Address)
+		return fmt.Sprintf("witness %s does not reply", w.Address)
 	case w.By != nil:
-		return fmt.Sprintf("witness %s answers (%s)", w.Address, *w.By)
+		return fmt.Sprintf("witness %s replies (%s)", w.Address, *w.By)
 	}
-	return fmt.Sprintf("witness %s answers", w.Address)
+	return fmt.Sprintf("witness %s replies", w.Address)
 }
 
+// holderText names an address that is in use, by the primary or another
+// machine.
 func holderText(h state.Holder) string {
 	if h.MAC == "" {
-		return "another machine answers for " + h.Address
+		return h.Address + " is in use"
 	}
-	return fmt.Sprintf("another machine answers for %s: %s", h.Address, h.MAC)
+	return fmt.Sprintf("%s is in use by %s", h.Address, h.MAC)
 }
 
-// decided tells a decision. What is done by hand goes by no rule.
-func (v voice) decided(d state.Decision) {
-	if d.Rule == 0 {
-		v.say("decision: %s", d.Outcome)
-	} else {
-		v.say("decision: %s, by rule %d", d.Outcome, d.Rule)
-	}
-}
-
-// lockWaited tells whoever typed a command why nothing happens.
-func (v voice) lockWaited(e failover.LockWaited) {
-	run := "another run"
-	if e.PID != 0 {
-		run = fmt.Sprintf("run %d", e.PID)
-	}
-	text := fmt.Sprintf("waiting for %s of this cluster to end, at most %s", run, config.DurationText(e.For))
-	if v.talkative {
-		v.say("%s", text)
-	} else {
-		v.result(text)
-	}
-}
-
-// hookRan shows a hook and what it printed. One that fails after a change is
-// never passed over; one that refuses a takeover is in the reason for that,
-// which is told once, and not at each check.
-func (v voice) hookRan(e failover.HookRan) {
+// hookRan shows a hook and its output. One that fails after a change is always
+// reported; one that blocks a takeover is in the reason for that, which is
+// printed once and not at each check.
+func (p printer) hookRan(e failover.HookRan) {
 	switch {
 	case e.Error == nil:
-		v.say("%s: ran %s", e.Hook, proc.Line(e.Command.Argv))
-	case v.talkative:
-		v.say("%s failed: %v", e.Hook, e.Error)
+		p.infof("%s: ran %s", e.Hook, proc.Line(e.Command.Argv))
+	case p.verbose:
+		p.infof("%s failed: %v", e.Hook, e.Error)
 	case e.Hook != "pre-takeover":
-		v.report(fmt.Sprintf("%s failed: %v", e.Hook, e.Error))
+		p.warn(fmt.Sprintf("%s failed: %v", e.Hook, e.Error), "")
 	}
 	for line := range strings.Lines(e.Command.Output) {
-		if v.talkative {
-			fmt.Fprintf(v.out, "%s:   %s\n", v.cluster, oneLine(line))
+		if p.verbose {
+			fmt.Fprintf(p.out, "%s:   %s\n", p.cluster, term.Printable(line))
 		}
 	}
 }
 
-// commandText is a command that was run, and how it failed where it did.
+// commandText is a command that was run, and how it failed.
 func commandText(c state.Command) string {
 	text := proc.Line(c.Argv)
 	if c.Code == nil || *c.Code == 0 {
@@ -285,41 +277,32 @@ func commandText(c state.Command) string {
 	return text
 }
 
-func (v voice) delivered(e failover.Delivered) {
-	if e.Sent > 0 {
-		v.say("mail: %s sent", count(e.Sent, "letter"))
+// ended prints how it ended, and the commands of a dry run: for a manual
+// operation also those that are blocked now.
+func (p printer) ended(r failover.Report) {
+	blocked := p.manual && (r.Outcome == state.OK || r.Outcome == state.Blocked || r.Outcome == state.Unknown)
+	if !blocked {
+		p.planned(r, "would run: ")
 	}
-	if e.Error != nil {
-		v.say("mail: %s waiting: %s", count(e.Waiting, "letter"), e.Error)
-	}
-}
-
-// ended tells how it ended. The commands of a dry run are what it was asked for.
-// Those of one by hand are also shown where they would not be run now.
-func (v voice) ended(r failover.Report) {
-	idle := v.byHand && (r.Outcome == state.OK || r.Outcome == state.Blocked || r.Outcome == state.Unknown)
-	if !idle {
-		v.rehearsed(r, "would run: ")
-	}
-	v.verdict(r)
-	if idle {
-		v.rehearsed(r, "would run, were it not for that: ")
+	p.outcome(r)
+	if blocked {
+		p.planned(r, "would otherwise run: ")
 	}
 }
 
-// rehearsed shows the commands of a dry run.
-func (v voice) rehearsed(r failover.Report, would string) {
-	if !r.DryRun || v.quiet {
+// planned shows the commands of a dry run.
+func (p printer) planned(r failover.Report, would string) {
+	if !r.DryRun || p.quiet {
 		return
 	}
 	for _, c := range r.Commands {
-		v.report(would + proc.Line(c.Argv))
+		p.warn(would+proc.Line(c.Argv), "")
 	}
 }
 
-// verdict tells how it ended: always where that is talkative or done by hand,
-// else where a check ended otherwise than the last.
-func (v voice) verdict(r failover.Report) {
+// outcome prints how it ended: always if verbose or manual, else when the
+// outcome of the check changed.
+func (p printer) outcome(r failover.Report) {
 	text := string(r.Outcome)
 	if r.DryRun {
 		text += " (dry run)"
@@ -328,31 +311,26 @@ func (v voice) verdict(r failover.Report) {
 	if r.Error != nil && !strings.Contains(r.Reason, *r.Error) {
 		text += ": " + *r.Error
 	}
-	wanted := r.Changed || v.memory.recovers()
-	if v.byHand {
-		wanted = !v.quiet || r.Code >= state.Unknown.Code()
+	wanted := r.Changed || p.memory.recovers()
+	if p.manual {
+		wanted = !p.quiet || r.Code >= state.Unknown.Code()
 	}
-	if (wanted || v.talkative) && v.fresh(text) {
-		rest := strings.TrimPrefix(oneLine(text), string(r.Outcome))
-		fmt.Fprintf(v.out, "%s: %s: %s%s\n", programName, v.cluster, colored(v.color, r.Outcome), rest)
+	if (wanted || p.verbose) && p.fresh(text) {
+		rest := strings.TrimPrefix(term.Printable(text), string(r.Outcome))
+		fmt.Fprintf(p.out, "%s: %s: %s%s\n", programName, p.cluster, colored(term.Colors(p.colors), r.Outcome), rest)
 	}
 }
 
-// unmade tells why nothing was done, and returns the exit code for that.
-func (v voice) unmade(err error) int {
-	code, hint := codeBug, ""
-	if e, ok := errors.AsType[*failover.Error](err); ok {
+// failed prints why nothing was done, and returns the exit code for that.
+func (p printer) failed(err error) int {
+	code, hint := exit.Internal, ""
+	if e, ok := errors.AsType[*run.Error](err); ok {
 		code, hint = e.Code, e.Hint
 	}
-	if code != codeBusy || v.talkative || v.byHand {
-		v.advised(err.Error(), hint)
+	if code != exit.Busy || p.verbose || p.manual {
+		p.warn(err.Error(), hint)
 	}
 	return code
-}
-
-// interrupted tells why it ended early.
-func (v voice) interrupted(cause error) {
-	v.say("ended by %s before it had changed anything", cause)
 }
 
 // count is "1 ping", "5 pings".
@@ -365,14 +343,4 @@ func count(n int, what string) string {
 
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-}
-
-// oneLine is text as it may be shown on a terminal and in a log.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.TrimSpace(text))
 }

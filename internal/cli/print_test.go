@@ -2,13 +2,18 @@ package cli
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -30,13 +35,13 @@ func (p Program) printedTo(stdout full, args ...string) printed {
 func TestWhatCannotBePrinted(t *testing.T) {
 	dir := checked(t, "db", "web")
 	remember(t, dir, &state.Record{
-		Cluster: "db", Changes: []state.Change{pastTakeover("1", ago(0)), pastTakeover("2", ago(0))},
+		Head:     state.Head{Name: "db", Recent: past(pastTakeover("1", ago(0)), pastTakeover("2", ago(0)))},
 		Settings: map[string][]string{"host": {"172.16.0.3"}, "vip": {"172.16.0.5"}},
 	})
 	path := fileOf(t, "web", "db")
 	p := handed(ends(state.TookOver))
 	p.Check = p.TakeOver
-	p.Examine = physician(func(config.Cluster, bool) []failover.Finding { return []failover.Finding{sound} }).Examine
+	p.Examine = physician(func(config.Cluster, bool) []doctor.Finding { return []doctor.Finding{sound} }).Examine
 	for _, test := range []struct {
 		args       string
 		code, pipe int // where the disk is full, and where nobody reads
@@ -48,7 +53,6 @@ func TestWhatCannotBePrinted(t *testing.T) {
 		{"history --json", 74, 0},
 		{"doctor -f " + path, 74, 0},
 		{"completion bash", 74, 0},
-		{"completion clusters", 74, 0},
 		{"help", 74, 0},
 		{"help check", 74, 0},
 		{"--version", 74, 0},
@@ -59,7 +63,7 @@ func TestWhatCannotBePrinted(t *testing.T) {
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			args := strings.Fields(test.args)
-			if args[0] != "help" && args[0] != "--version" {
+			if !slices.Contains([]string{"help", "--version", "completion"}, args[0]) {
 				args = append(args, "--state-dir", dir)
 			}
 			told := func(got printed) string { // but for what acted
@@ -76,6 +80,36 @@ func TestWhatCannotBePrinted(t *testing.T) {
 		})
 	}
 	well := checked(t)
-	remember(t, well, &state.Record{Cluster: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}})
+	remember(t, well, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: time.Now(), Outcome: state.OK}}})
 	want(t, p.printedTo(full{syscall.ENOSPC}, "status", "--monitoring", "--state-dir", well), printed{Code: 3, Stderr: "pingover: stdout: no space left on device\n"})
+}
+
+// Arrows and dots were once printed where the locale cannot show them.
+func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
+	p := faked(func(_ config.Cluster, o failover.Options) (failover.Report, error) {
+		o.OnEvent(run.RoundBegan{N: 1, Host: "172.16.0.2", Address: netip.MustParseAddr("172.16.0.2"), Count: 3, Interval: time.Second})
+		o.OnEvent(run.Note{Text: "caf\u00e9 \u2026", Warning: true})
+		return failover.Report{Outcome: state.OK, Reason: "\u2192 r"}, nil
+	})
+	p.Examine = func(context.Context, config.Cluster, bool) []doctor.Finding {
+		return []doctor.Finding{{Grade: doctor.Warn, Text: "old", Fix: "renew it"}}
+	}
+	dir := checked(t, "web")
+	doctor := []string{"doctor", "--host", "172.16.0.2"}
+	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      \u2192 renew it\n"})
+	p.ASCII = true
+	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      -> renew it\n"})
+	want(t, p.run(append(web, "-v")...), printed{Stderr: "web: round 1: pinging 172.16.0.2, at most 3 pings, 1s apart\npingover: web: caf? ...\npingover: web: ok: -> r\n"})
+	want(t, p.run("check", "--host", "\u2192", "-q"), printed{Code: 64, Stderr: "pingover: --host \"->\": neither an address nor a host name\n"})
+	terminal, _ := p.live(t.Context(), false, web...)
+	if raw := terminal.raw.String(); !strings.Contains(raw, "round 1: 172.16.0.2 o..") || strings.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII }) {
+		t.Errorf("on a terminal: %q", raw)
+	}
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: []state.Entry{{Change: state.Change{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}}}})
+	if got := p.run("history", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
+		t.Errorf("history: %+v", got)
+	}
+	if got := p.run("history", "--state-dir", dir, "--json"); !strings.Contains(got.Stdout, `"reason":"caf`+"\u00e9"+`"`) {
+		t.Errorf("history as JSON: %+v", got)
+	}
 }

@@ -1,4 +1,4 @@
-// Package cli is the command line: the commands, and every word that is
+// Package cli is the command line: the commands, and every text that is
 // printed.
 package cli
 
@@ -10,53 +10,45 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
+	"pingover/internal/term"
 )
 
-// Exit codes that are no outcome of a check, after sysexits.h.
-const (
-	codeUsage      = 64 // EX_USAGE: the command line
-	codeBug        = 70 // EX_SOFTWARE
-	codeOutput     = 74 // EX_IOERR: what was asked for could not be printed
-	codeBusy       = 75 // EX_TEMPFAIL: another run holds the lock
-	codePermission = 77 // EX_NOPERM
-	codeSettings   = 78 // EX_CONFIG: the settings, or where they stand
-)
-
-// Interrupted is what Run returns instead of an exit code when the end of its
-// context kept it from doing what it was asked for, or for some cluster: the
-// process must die of the signal that it was, and whoever sent it sees that it
-// was obeyed.
-const Interrupted = -1
-
-// Program is the program but for its process: the streams and what else comes
-// from outside.
+// Program is the program without its process: the streams and everything else
+// that comes from outside.
 type Program struct {
 	Stdout, Stderr io.Writer
+	ASCII          bool // the locale is not UTF-8
 	Terminal       bool // Stderr is a terminal
-	Live, Color    bool // which can redraw a line, and has colours
+	Live, Color    bool // and can draw a line again, and has colours
 	Version        string
 	Env            config.Env
-	File           string // the configuration file where none is named; "" for none
-	// What is done to a cluster: the functions of package failover by these
-	// names, but for tests.
+	File           string // the configuration file if none is named; "" for none
+	// What can be done to a cluster: the functions of package failover by these
+	// names, except in tests.
 	Check, TakeOver, Release Act
 	Demo                     func(context.Context) error // shows demo.Run
-	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []failover.Finding
+	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
 
 	unprinted *bool // something could not be printed; set by Run
 }
 
-// Act is a check of a cluster, or what is done to it by hand.
+// Act is a check of a cluster, or a manual operation.
 type Act func(context.Context, config.Cluster, failover.Options) (failover.Report, error)
 
-// Run obeys a command line, which begins behind the program's own name, and
-// returns the exit code.
+// Run runs a command line, without the program's own name, and returns the exit
+// code, or exit.Interrupted.
 func (p Program) Run(ctx context.Context, args []string) (code int) {
+	if p.ASCII {
+		p.Stderr = term.ASCIIWriter(p.Stderr)
+	}
 	defer func() {
-		if bug := failover.RecoveredError(recover()); bug != nil {
-			complain(p.Stderr, bug.Error())
-			code = codeBug
+		if err := run.RecoveredError(recover()); err != nil {
+			errorf(p.Stderr, "%v", err)
+			code = exit.Internal
 		}
 	}()
 	p.unprinted = new(bool)
@@ -73,9 +65,10 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 
 // app hands the command line to urfave/cli. All that the library would print
 // or decide by itself is switched off: it prints usage errors to stdout, calls
-// os.Exit, takes "help" for a command where a cluster is called that, and -v
+// os.Exit, takes "help" for a command where it is the name of a cluster, and -v
 // for --version. A command leaves its exit code in code.
 func (p Program) app(commands []command, code *int) *cli.App {
+	asItIs := func(_ *cli.Context, err error, _ bool) error { return usageError{err.Error(), "see pingover help"} }
 	app := &cli.App{
 		Name:                      programName,
 		HideHelp:                  true,
@@ -84,29 +77,33 @@ func (p Program) app(commands []command, code *int) *cli.App {
 		Writer:                    p.Stdout,
 		ErrWriter:                 p.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageErrorAsItIs,
+		OnUsageError:              asItIs,
 		Flags:                     libraryFlags(rootFlags()),
 		Action: func(c *cli.Context) error {
-			if c.Bool("version") {
-				p.print(programName + " " + p.Version + "\n")
-				if *p.unprinted {
-					*code = codeOutput
-				}
-				return nil
+			if !c.Bool("version") {
+				return usageError{"a command is missing", "see pingover help"}
 			}
-			return usageError{"a command is missing", "see pingover help"}
+			p.print(programName + " " + p.Version + "\n")
+			if *p.unprinted {
+				*code = exit.Output
+			}
+			return nil
 		},
 	}
 	for _, command := range commands {
 		app.Commands = append(app.Commands, &cli.Command{
 			Name:         command.name,
 			HideHelp:     true,
-			OnUsageError: usageErrorAsItIs, // not inherited from the app
+			OnUsageError: asItIs, // not inherited from the app
 			Flags:        libraryFlags(command.flags),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
-				if *p.unprinted {
-					*code = command.unprinted(c, *code)
+				switch {
+				case !*p.unprinted || command.acts:
+				case c.Bool("monitoring"):
+					*code = monitorUnknown
+				default:
+					*code = exit.Output
 				}
 				return err
 			},
@@ -115,11 +112,7 @@ func (p Program) app(commands []command, code *int) *cli.App {
 	return app
 }
 
-func usageErrorAsItIs(_ *cli.Context, err error, _ bool) error {
-	return usageError{err.Error(), "see pingover help"}
-}
-
-// usageError is something wrong with the command line itself.
+// usageError is an error of the command line itself.
 type usageError struct{ text, hint string }
 
 func (e usageError) Error() string { return e.text }
@@ -132,27 +125,28 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
-// explain says what went wrong, and returns its exit code.
+// explain prints an error, and returns its exit code.
 func (p Program) explain(err error) int {
-	if usage, ok := errors.AsType[usageError](err); ok {
-		complain(p.Stderr, usage.text)
-		advise(p.Stderr, usage.hint)
-		return codeUsage
+	texts, hint, code := []string{err.Error()}, "", exit.Internal
+	switch e := err.(type) {
+	case usageError:
+		hint, code = e.hint, exit.Usage
+	case hinted:
+		hint = e.hint
 	}
 	if problems, ok := errors.AsType[config.Problems](err); ok {
+		texts, code = nil, problems.Code()
 		for _, problem := range problems {
-			complain(p.Stderr, problem.Error())
+			texts = append(texts, problem.Error())
 		}
-		if h, ok := errors.AsType[hinted](err); ok {
-			advise(p.Stderr, h.hint)
-		}
-		return problems.Code()
+	} else if failed, ok := errors.AsType[*run.Error](err); ok {
+		texts[0], hint, code = failed.Text, failed.Hint, failed.Code
+	} else if code == exit.Internal {
+		texts[0] = "internal error: " + texts[0]
 	}
-	if refused, ok := errors.AsType[*failover.Error](err); ok {
-		complain(p.Stderr, refused.Text)
-		advise(p.Stderr, refused.Hint)
-		return refused.Code
+	for _, text := range texts {
+		errorf(p.Stderr, "%s", text)
 	}
-	complain(p.Stderr, "a bug: "+err.Error())
-	return codeBug
+	hintf(p.Stderr, hint)
+	return code
 }

@@ -13,11 +13,12 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/term"
 	"pingover/state"
 	"pingover/vip"
 )
 
-// status is the command. It locks and writes nothing.
+// status is the command. It takes no lock and writes nothing.
 func (p Program) status(c *cli.Context) (int, error) {
 	if c.Bool("json") && c.Bool("monitoring") {
 		return 0, usageError{"--json and --monitoring exclude each other", ""}
@@ -37,7 +38,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 		return code, nil
 	case c.Bool("json"):
 		for _, s := range all {
-			p.print(jsonLine(s))
+			p.printRaw(jsonLine(s))
 		}
 	default:
 		p.print(statusTable(all))
@@ -49,7 +50,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 }
 
 // statuses are those of the clusters that the command is for, and of those that
-// are no longer configured, while something of theirs is here.
+// are no longer configured while they still hold something.
 func (p Program) statuses(c *cli.Context) ([]status, error) {
 	clusters, unset, err := p.observed(c)
 	if err != nil {
@@ -69,8 +70,8 @@ func (p Program) statuses(c *cli.Context) ([]status, error) {
 	return all, nil
 }
 
-// unforgotten are all but the clusters that are no longer configured and of which
-// nothing is here, unless another one has it now.
+// unforgotten are all but the clusters that are no longer configured and hold
+// nothing but what a configured cluster has now.
 func unforgotten(all []status) []status {
 	var set []netip.Prefix
 	for _, s := range all {
@@ -78,12 +79,12 @@ func unforgotten(all []status) []status {
 			set = append(set, s.VIPs...)
 		}
 	}
-	return slices.DeleteFunc(all, func(s status) bool { return s.unset && len(without(s.raised, set)) == 0 })
+	return slices.DeleteFunc(all, func(s status) bool { return s.unset && len(without(s.assigned, set)) == 0 })
 }
 
-// status is what is known of a cluster without checking it: the object that
-// status --json prints. All keys are always there; what cannot be known because
-// of Error is null.
+// status is what is known of a cluster without a check: the object that status
+// --json prints. All keys are always there; a value that Error made unknown is
+// null.
 type status struct {
 	Version     int            `json:"version"` // of this object: 1
 	Cluster     string         `json:"cluster"`
@@ -91,8 +92,8 @@ type status struct {
 	VIPs        []netip.Prefix `json:"vips"`
 	Interface   *string        `json:"interface"`
 	Role        *state.Role    `json:"role"`
-	Held        []netip.Prefix `json:"held"`        // of the virtual IPs, on this machine now, by the kernel
-	LeftBehind  []netip.Prefix `json:"left_behind"` // raised by pingover and here, and none of them any more
+	Held        []netip.Prefix `json:"held"`        // virtual IPs that the kernel shows on this machine
+	LeftBehind  []netip.Prefix `json:"left_behind"` // assigned here by pingover, and no longer a virtual IP
 	Since       *time.Time     `json:"since"`
 	Paused      *bool          `json:"paused"`
 	PausedUntil *time.Time     `json:"paused_until"`
@@ -101,14 +102,14 @@ type status struct {
 	HookOwed    *string        `json:"hook_owed"`
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
-	Error       *string        `json:"error"` // why not all of this is known
+	Error       *string        `json:"error"` // why something is not known
 
-	record *state.Record // nil where it cannot be read
-	now    time.Time
-	ahead  time.Duration  // by which the last check lies in the future
-	raised []netip.Prefix // by pingover, and here
-	left   []state.Alias  // LeftBehind, as the record has them
-	unset  bool           // no longer configured, and others are
+	record   *state.Record // nil where it cannot be read
+	now      time.Time
+	ahead    time.Duration  // how far the last check lies in the future
+	assigned []netip.Prefix // here by pingover
+	left     []state.Alias  // LeftBehind, as the record has them
+	unset    bool           // no longer configured, and others are
 }
 
 // lastCheck is the newest check of a cluster.
@@ -138,9 +139,8 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 	return all
 }
 
-// statusOf is what a cluster's settings and its record say of it. Where only
-// the name is set, the record says the rest; rec is nil where there is none to
-// be had.
+// statusOf is the status by a cluster's settings and its record. If only the name
+// is set, the rest comes from the record; rec is nil if it cannot be read.
 func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	s := status{Version: 1, Cluster: c.Name, now: now}
 	if c.Host != "" {
@@ -168,13 +168,13 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if last := rec.Last; last != nil {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
-		s.Overdue = new(failover.Overdue(age, rec.Gap.Duration()))
+		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
 		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
 }
 
-// fault adds to what could not be found out.
+// fault adds an error.
 func (s *status) fault(err error) {
 	if err == nil {
 		return
@@ -186,7 +186,7 @@ func (s *status) fault(err error) {
 	s.Error = &text
 }
 
-// pause notes the cluster's pause. One that may not be read shows its end.
+// pause notes the cluster's pause. One that may not be read still has its end.
 func (s *status) pause(until time.Time, err error) {
 	if err != nil && until.IsZero() {
 		s.fault(err)
@@ -198,8 +198,8 @@ func (s *status) pause(until time.Time, err error) {
 	}
 }
 
-// hold notes which virtual IPs are on this machine, and what else is here that
-// was raised for this cluster.
+// hold notes which virtual IPs are on this machine, and which other addresses
+// were assigned for this cluster.
 func (s *status) hold(kernel *vip.Snapshot, err error) {
 	s.fault(err)
 	if err != nil || s.VIPs == nil {
@@ -219,7 +219,7 @@ func (s *status) hold(kernel *vip.Snapshot, err error) {
 		if !s.record.Ours(a) || !kernel.Holds(a.Prefix.Addr()) {
 			continue
 		}
-		s.raised = append(s.raised, a.Prefix)
+		s.assigned = append(s.assigned, a.Prefix)
 		if len(without([]netip.Prefix{a.Prefix}, s.VIPs)) > 0 {
 			s.LeftBehind = append(s.LeftBehind, a.Prefix)
 			s.left = append(s.left, a)
@@ -236,8 +236,8 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// remarks are what an operator should know of the cluster, in sentences, the
-// worst first; none when all is well.
+// remarks are what an operator should know about the cluster, the worst first;
+// none when everything is fine.
 func (s status) remarks() []string {
 	var remarks []string
 	add := func(format string, args ...any) { remarks = append(remarks, fmt.Sprintf(format, args...)) }
@@ -253,11 +253,11 @@ func (s status) remarks() []string {
 	}
 	switch {
 	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to give up what is here: pingover release %s", s.Cluster)
+		add("no longer configured in the file; to release what is held here: pingover release %s", s.Cluster)
 	case s.unset:
 		add("no longer configured in the file")
 	case orZero(s.Overdue) && s.ahead > 0:
-		add("the last check was at %s, which is yet to come: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
+		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
 	case orZero(s.Overdue):
 		add("the last check was %s ago: is cron running?", s.age())
 	}
@@ -275,17 +275,17 @@ func (s status) remarks() []string {
 	}
 	switch n := orZero(s.MailWaiting); {
 	case n > 0 && s.MailError != nil:
-		add("%s waiting: %s", count(n, "letter"), *s.MailError)
+		add("%s pending: %s", count(n, "email"), *s.MailError)
 	case n > 0:
-		add("%s waiting", count(n, "letter"))
+		add("%s pending", count(n, "email"))
 	}
 	if s.HookOwed != nil {
-		add("%s has yet to run", *s.HookOwed)
+		add("%s is pending", *s.HookOwed)
 	}
 	return remarks
 }
 
-// missing are the virtual IPs that should be here by the record, and are not.
+// missing are the virtual IPs that the record expects here, and that are not.
 func (s status) missing() []netip.Prefix {
 	if s.Role == nil || *s.Role != state.Active || s.Held == nil {
 		return nil
@@ -293,14 +293,14 @@ func (s status) missing() []netip.Prefix {
 	return without(s.VIPs, s.Held)
 }
 
-// without are those of list whose addresses others do not have.
+// without are those of list whose addresses are not among others.
 func without(list, others []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
 		return slices.ContainsFunc(others, func(o netip.Prefix) bool { return o.Addr() == p.Addr() })
 	})
 }
 
-// orZero is what p says, the zero value where that is not known.
+// orZero is the value of p, zero if it is not known.
 func orZero[T any](p *T) (value T) {
 	if p != nil {
 		value = *p
@@ -316,7 +316,7 @@ func prefixes(list []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// age is how long ago the last check was, in the unit that says enough.
+// age is how long ago the last check was, in its largest useful unit.
 func (s status) age() string {
 	switch n := s.Last.Age; {
 	case n < 120:
@@ -333,8 +333,7 @@ func (s status) age() string {
 // clock is a time as history and status name it.
 func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 -0700") }
 
-// statusTable shows people one line for each cluster, and below it what is not
-// as it should be.
+// statusTable shows one line for each cluster, and its remarks below it.
 func statusTable(all []status) string {
 	rows := [][]string{{"CLUSTER", "HOST", "ROLE", "HELD", "SINCE", "LAST CHECK"}}
 	for _, s := range all {
@@ -355,7 +354,7 @@ func statusTable(all []status) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		if i > 0 {
 			for _, remark := range all[i-1].remarks() {
-				twoColumns(&b, remarkIndent, "", oneLine(remark))
+				term.Columns(&b, remarkIndent, "", term.Printable(remark))
 			}
 		}
 	}
@@ -366,7 +365,7 @@ const remarkIndent = 4
 
 // row is the cluster's line of the table.
 func (s status) row() []string {
-	row := []string{s.Cluster, cmp.Or(oneLine(orZero(s.Host)), "-"), "-", "-", "-", "never"}
+	row := []string{s.Cluster, cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
 	if s.Role != nil {
 		row[2] = string(*s.Role)
 	}

@@ -15,35 +15,17 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/term"
 	"pingover/state"
 )
 
-const aboutWatch = `The same as check, again and again, until SIGTERM: as a service in place of the
-crontab line, or as one that fills its minute. Each cluster is checked in its
-own time. A check that takes longer than --every skips beats.
-
-  pingover watch
-  pingover watch --every 10s --for 58s
-
-What repeats is said once. The configuration file is read once, at the start:
-restart it after a change. A signal ends it at once, but for a check that is
-switching, which finishes that first.
-`
-
-func watchCodes() []ExitCode {
-	return withCommon([]ExitCode{
-		{0, "", "ended by a signal, or when --for was over"},
-		{codeUsage, "", "something is wrong on the command line"},
-		{codeBug, "", "a bug, or a check that hung for good"},
-	}, 77, 78)
-}
-
 // Limits of --every and --for of watch.
 const (
-	usualBeat    = 10 * time.Second
-	shortestBeat = time.Second
-	longestBeat  = time.Hour
+	usualTick    = 10 * time.Second
+	shortestTick = time.Second
+	longestTick  = time.Hour
 
 	endless       = time.Duration(math.MaxInt64)
 	shortestWatch = time.Second
@@ -53,11 +35,11 @@ const (
 // watch is the command: each cluster is checked in a loop of its own, so that
 // none delays another.
 func (p Program) watch(c *cli.Context) (code int, err error) {
-	v, err := p.voice(c)
+	out, err := p.printer(c)
 	if err != nil {
 		return 0, err
 	}
-	every, err := duration(c, "every", usualBeat, shortestBeat, longestBeat)
+	every, err := duration(c, "every", usualTick, shortestTick, longestTick)
 	if err != nil {
 		return 0, err
 	}
@@ -72,18 +54,18 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	ctx, end := context.WithCancelCause(c.Context)
 	defer end(nil)
 	c.Context = ctx
-	v.talkative = c.Bool("verbose")
-	v.notes = p.Terminal && !v.quiet
-	s := v.onScreen()
-	defer s.clear()
-	p.Stderr, p.Stdout = s, &screen{out: p.Stdout}
+	out.verbose = c.Bool("verbose")
+	out.watched = p.Terminal && !out.quiet
+	s := out.onScreen()
+	defer s.Clear()
+	p.Stderr, p.Stdout = s, &term.Line{Out: p.Stdout}
 	w := &watcher{
 		Program: p, c: c, end: end, screen: s, every: every, until: until, clusters: len(clusters),
 		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
 	}
-	stop := w.writeMetricsOften(v, all)
-	for _, ended := range sideBySide(ctx, clusters, len(clusters), apart, func(cluster config.Cluster) int { return w.follow(v, cluster) }) {
-		code = worse(code, ended)
+	stop := w.writeMetricsOften(out, all)
+	for _, ended := range parallel(ctx, clusters, len(clusters), apart, func(cluster config.Cluster) int { return w.follow(out, cluster) }) {
+		code = exit.Worse(code, ended)
 	}
 	stop()
 	return code, nil
@@ -103,21 +85,21 @@ type watcher struct {
 	ended map[string]state.Outcome   // of each cluster's newest check, made or not
 }
 
-// errHung ends all clusters because of one: a check that was given up still
-// has its lock, and may come back to act on what it saw long ago. Only the end
-// of the process is its end.
-var errHung = errors.New("the end of this watch, in which a check hangs")
+// errHung ends all clusters because of one: a check that was abandoned still has
+// its lock, and might go on later with old observations. Only the end of the
+// process ends it.
+var errHung = errors.New("the end of this watch, because a check hangs")
 
-// follow checks one cluster at each beat. It returns the exit code: 0 unless
-// there was a bug.
-func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
-	v.cluster = cluster.Name
-	v.memory = new(memory)
+// follow checks one cluster at each tick. It returns the exit code: 0 unless a
+// check panicked or hung.
+func (w *watcher) follow(out printer, cluster config.Cluster) (code int) {
+	out.cluster = cluster.Name
+	out.memory = new(memory)
 	if w.clusters == 1 {
-		v.screen = w.screen
+		out.screen = w.screen
 	}
 	ctx, start := w.c.Context, time.Now()
-	for at := time.Duration(0); at < w.until; at = w.nextBeat(at, time.Since(start)) {
+	for at := time.Duration(0); at < w.until; at = w.nextTick(at, time.Since(start)) {
 		if !sleepUntil(ctx, start.Add(at)) {
 			return code
 		}
@@ -126,15 +108,15 @@ func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
 			o.Finish = true // no check may follow
 			return w.Check(ctx, c, o)
 		}
-		report, ended := w.one(w.c, v, givenUp(act, &hung), cluster)
-		if ended == Interrupted {
+		report, ended := w.one(w.c, out, noteHung(act, &hung), cluster)
+		if ended == exit.Interrupted {
 			return code
 		}
-		if ended == codeBug || hung.Load() {
-			code = codeBug
+		if ended == exit.Internal || hung.Load() {
+			code = exit.Internal
 		}
-		v.memory.turn(report.Outcome)
-		w.note(report, start.Add(w.nextBeat(at, time.Since(start))))
+		out.memory.turn(report.Outcome)
+		w.note(report, start.Add(w.nextTick(at, time.Since(start))))
 		if hung.Load() {
 			w.end(errHung)
 		}
@@ -142,13 +124,13 @@ func (w *watcher) follow(v voice, cluster config.Cluster) (code int) {
 	return code
 }
 
-// nextBeat is the first beat that is not over, and behind the last one.
-func (w *watcher) nextBeat(last, now time.Duration) time.Duration {
-	beats := (now + w.every - 1) / w.every
-	return max(last+w.every, beats*w.every)
+// nextTick is the first tick after the last one that is not in the past.
+func (w *watcher) nextTick(last, now time.Duration) time.Duration {
+	ticks := (now + w.every - 1) / w.every
+	return max(last+w.every, ticks*w.every)
 }
 
-// note shows how a check ended, and keeps it for the metrics.
+// note shows the outcome of a check, and keeps the report for the metrics.
 func (w *watcher) note(r failover.Report, next time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -162,12 +144,12 @@ func (w *watcher) note(r failover.Report, next time.Time) {
 	case w.clusters == 1:
 		w.screen.between(r, next)
 	default:
-		w.screen.show(still(w.summary()))
+		w.screen.Draw(term.Still(w.summary()))
 	}
 }
 
-// summary tells how the last checks of the clusters ended: "40 clusters: web
-// holding; 39 ok". Where more than three are not ok, they are counted only.
+// summary is the outcomes of the last checks: "40 clusters: web holding; 39 ok".
+// If more than three are not ok, they are only counted.
 func (w *watcher) summary() string {
 	text := count(w.clusters, "cluster")
 	if n := len(w.ended); n < w.clusters {
@@ -179,11 +161,11 @@ func (w *watcher) summary() string {
 		o := w.ended[name]
 		counts[o]++
 		if o != state.OK {
-			named = append(named, name+" "+colored(w.screen.color, o))
+			named = append(named, name+" "+colored(w.screen.colors, o))
 		}
 	}
 	for _, o := range slices.Sorted(maps.Keys(counts)) {
-		counted = append(counted, fmt.Sprintf("%d %s", counts[o], colored(w.screen.color, o)))
+		counted = append(counted, fmt.Sprintf("%d %s", counts[o], colored(w.screen.colors, o)))
 	}
 	switch {
 	case len(named) == 0 || len(named) > 3:
@@ -191,26 +173,26 @@ func (w *watcher) summary() string {
 	case counts[state.OK] == 0:
 		return text + ": " + strings.Join(named, ", ")
 	}
-	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.color, state.OK))
+	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.colors, state.OK))
 }
 
-// writeMetricsOften writes the metrics at each beat, and once more when it is
-// stopped; that not while a check hangs, for then that might, too.
-func (w *watcher) writeMetricsOften(v voice, clusters []config.Cluster) (stop func()) {
+// writeMetricsOften writes the metrics at each tick, and once more when it is
+// stopped, unless a check hangs: the metrics might, too.
+func (w *watcher) writeMetricsOften(out printer, clusters []config.Cluster) (stop func()) {
 	write := func() {
 		w.mu.Lock()
 		made := slices.Collect(maps.Values(w.made))
 		w.mu.Unlock()
-		w.writeMetrics(v, clusters, made)
+		w.writeMetrics(out, clusters, made)
 	}
 	over := make(chan struct{})
 	var writing sync.WaitGroup
 	writing.Go(func() {
-		beat := time.NewTicker(w.every)
-		defer beat.Stop()
+		tick := time.NewTicker(w.every)
+		defer tick.Stop()
 		for {
 			select {
-			case <-beat.C:
+			case <-tick.C:
 				write()
 			case <-over:
 				return
@@ -226,7 +208,7 @@ func (w *watcher) writeMetricsOften(v voice, clusters []config.Cluster) (stop fu
 	}
 }
 
-// sleepUntil waits for t, or less when ctx ends; then it returns false.
+// sleepUntil waits for t, and returns false if ctx ends before.
 func sleepUntil(ctx context.Context, t time.Time) bool {
 	timer := time.NewTimer(time.Until(t))
 	defer timer.Stop()
@@ -238,14 +220,14 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 	}
 }
 
-// memory is what has been said of a cluster: nothing of what was said in the
-// check before is said again.
+// memory is what was printed about a cluster, so that nothing of the check before
+// is repeated.
 type memory struct {
 	before, now []string
-	failed      bool // the check before could not be made
+	failed      bool // the check before was not made
 }
 
-// knows says whether a line was said in the check before, and notes it.
+// knows reports whether a line was printed in the check before, and notes it.
 func (m *memory) knows(line string) bool {
 	if m == nil {
 		return false
@@ -254,13 +236,13 @@ func (m *memory) knows(line string) bool {
 	return slices.Contains(m.before, line)
 }
 
-// turn is the end of a check. One that found the lock taken had nothing to say.
+// turn ends a check. One that found the lock taken printed nothing.
 func (m *memory) turn(o state.Outcome) {
-	if o != busy {
-		m.before, m.failed = m.now, o == failed
+	if o != exit.BusyOutcome {
+		m.before, m.failed = m.now, o == exit.ErrorOutcome
 	}
 	m.now = nil
 }
 
-// recovers says whether the check before could not be made.
+// recovers reports whether the check before was not made.
 func (m *memory) recovers() bool { return m != nil && m.failed }

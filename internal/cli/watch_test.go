@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -165,7 +167,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "it did not answer"}, nil
 		})
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: what has begun is finished first\npingover: web: took-over: it did not answer\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: finishing what has begun\npingover: web: took-over: it did not answer\n"})
 	})
 	bubble("at once", t, func(t *testing.T) {
 		w := watching(lasting(0))
@@ -214,12 +216,12 @@ func (e endings) run(flags ...string) printed {
 
 func TestAWatchDoesNotRepeatItself(t *testing.T) {
 	var (
-		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 answers"}
+		fine    = failover.Report{Outcome: state.OK, Reason: "172.16.0.2 replies"}
 		holding = failover.Report{Outcome: state.Holding, Reason: "holding 172.16.0.1", Changed: true}
-		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness answers", Changed: true}
-		right   = &failover.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
-		gone    = &failover.Error{Code: 78, Text: "there is no interface \"eth1\""}
-		taken   = &failover.Error{Code: 75, Text: "another run is checking this cluster"}
+		blocked = failover.Report{Outcome: state.Blocked, Reason: "no witness replies", Changed: true}
+		right   = &run.Error{Code: 77, Text: "no right to ping", Hint: "run it as root"}
+		gone    = &run.Error{Code: 78, Text: "there is no interface \"eth1\""}
+		taken   = &run.Error{Code: 75, Text: "another run is checking this cluster"}
 	)
 	for _, test := range []struct {
 		name string
@@ -228,11 +230,11 @@ func TestAWatchDoesNotRepeatItself(t *testing.T) {
 		stderr string
 	}{
 		{"nothing is new", endings{{report: fine}, {report: fine}, {report: fine}}, 0, ""},
-		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness answers
+		{"each change", endings{{report: fine}, {report: blocked}, {report: holding}, {report: fine}, {report: blocked}}, 0, `pingover: web: blocked: no witness replies
 pingover: web: holding: holding 172.16.0.1
-pingover: web: blocked: no witness answers
+pingover: web: blocked: no witness replies
 `},
-		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness answers\n"},
+		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness replies\n"},
 		{"an error that lasts, and ends", endings{{err: right}, {err: right}, {err: taken}, {err: right}, {report: fine}, {report: fine}}, 0, `pingover: web: no right to ping
 hint: run it as root
 pingover: web: ok: 172.16.0.2 answers
@@ -244,7 +246,7 @@ pingover: web: ok: 172.16.0.2 answers
 pingover: web: there is no interface "eth1"
 `},
 		{"a lock that is taken", endings{{err: taken}, {err: taken}}, 0, ""},
-		{"a loud note", endings{{report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: failover.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
+		{"a loud note", endings{{report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
 		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 answers\n"},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
@@ -261,10 +263,10 @@ pingover: web: another run is checking this cluster
 `})
 	})
 	bubble("on a terminal it says every note once, and does not talk", t, func(t *testing.T) {
-		e := endings{{report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: fine, tell: failover.Note{Text: "nobody is told"}}, {report: holding}}
+		e := endings{{report: fine, tell: run.Note{Text: "no recipient"}}, {report: fine, tell: run.Note{Text: "no recipient"}}, {report: holding}}
 		w := e.watched()
 		w.Terminal = true
-		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: nobody is told\npingover: web: holding: holding 172.16.0.1\n"})
+		want(t, w.run(watchWeb("--every", "1s", "--for", "3s")...), printed{Stderr: "pingover: web: no recipient\npingover: web: holding: holding 172.16.0.1\n"})
 	})
 }
 
@@ -292,7 +294,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		w := watching(func(ctx context.Context, n int, c config.Cluster, o failover.Options) (failover.Report, error) {
 			if c.Name == "a" {
 				time.Sleep(3 * time.Second)
-				return failover.Report{}, &failover.Error{Code: 20, Text: "given up", Hung: true}
+				return failover.Report{}, &run.Error{Code: 20, Text: "given up", Hung: true}
 			}
 			if n == 0 {
 				return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
@@ -302,14 +304,14 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		})
 		want(t, w.run("watch", "--file", path, "--every", "2s", "--verbose"), printed{Code: 70, Stderr: `pingover: b: ok: fine
 pingover: a: given up
-b: ended by the end of this watch, in which a check hangs before it had changed anything
+b: ended by the end of this watch, because a check hangs before it had changed anything
 `})
 	})
 }
 
 func TestAWatchPrintsAnObjectForEachCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &failover.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
+		w := endings{{report: failover.Report{Outcome: state.OK}}, {err: &run.Error{Code: 75, Text: "taken"}}, {report: failover.Report{Outcome: state.OK}}}
 		got := w.run("--json")
 		var said []string
 		for line := range strings.Lines(got.Stdout) {
@@ -374,12 +376,12 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 				runtime.GC()
 				runtime.ReadMemStats(&early)
 			}
-			o.OnEvent(failover.Note{Text: fmt.Sprint("something else ", n), Warning: true})
+			o.OnEvent(run.Note{Text: fmt.Sprint("something else ", n), Warning: true})
 			switch n % 4 {
 			case 0:
-				return failover.Report{}, &failover.Error{Code: 20, Text: "no route"}
+				return failover.Report{}, &run.Error{Code: 20, Text: "no route"}
 			case 1:
-				return failover.Report{}, &failover.Error{Code: 75, Text: "taken"}
+				return failover.Report{}, &run.Error{Code: 75, Text: "taken"}
 			}
 			r, err := takeover(c, o)
 			r.Check = state.Check{Outcome: r.Outcome}
@@ -403,7 +405,7 @@ func TestMemoryOfAWatchStaysFlat(t *testing.T) {
 func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UTC().Truncate(time.Second)
-	remember(t, dir, &state.Record{Cluster: "web", Last: &state.Check{Time: now, Outcome: state.Holding}})
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Last: &state.Check{Time: now, Outcome: state.Holding}}})
 	for _, test := range []struct {
 		made time.Time
 		want state.Outcome
@@ -412,5 +414,63 @@ func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 		if got := all[0].Last.Outcome; got != test.want {
 			t.Errorf("made %s later: %s, want %s", test.made.Sub(now), got, test.want)
 		}
+	}
+}
+
+// A panic and a hung switch were once reported as "ended by SIGTERM before it had
+// changed anything" when a signal had arrived, and watch then ended with 0.
+func TestASignalDoesNotHideAFailure(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		check   Act
+		checked int // exit code of check
+		watch   int
+		text    string
+	}{
+		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: a bug: lost ("},
+		{"a hung switch", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &run.Error{Code: 32, Hung: true, Text: "given up"}
+		}, 32, 70, "pingover: web: given up\n"},
+		{"a check that hung", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
+			return failover.Report{}, &run.Error{Code: 20, Hung: true, Text: "given up"}
+		}, 20, 70, "pingover: web: given up\n"},
+		{"a check that was interrupted", func(ctx context.Context, _ config.Cluster, _ failover.Options) (failover.Report, error) {
+			return failover.Report{}, context.Cause(ctx)
+		}, exit.Interrupted, 0, "web: ended by SIGTERM before it had changed anything\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for command, code := range map[string]int{"check": test.checked, "watch": test.watch, "takeover": test.checked} {
+				ctx, end := context.WithCancelCause(t.Context())
+				var stderr strings.Builder
+				p := faked(nil)
+				p.Stderr = &stderr
+				p.Check = func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+					end(errors.New("SIGTERM"))
+					return test.check(ctx, c, o)
+				}
+				p.TakeOver = p.Check
+				got := p.Run(ctx, []string{command, "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1", "--verbose"})
+				if got != code || !strings.HasPrefix(stderr.String(), test.text) {
+					t.Errorf("%s: code %d, want %d; stderr %q", command, got, code, stderr.String())
+				}
+			}
+		})
+	}
+}
+
+func TestASignalDoesNotHideTheFailureOfAnotherCluster(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	p := faked(nil)
+	p.Stderr = io.Discard
+	p.Check = func(ctx context.Context, c config.Cluster, _ failover.Options) (failover.Report, error) {
+		if c.Name == "a" {
+			<-ctx.Done()
+			return failover.Report{}, context.Cause(ctx)
+		}
+		end(errors.New("SIGTERM"))
+		return failover.Report{Outcome: state.ReleaseFailed, Code: 31}, nil
+	}
+	if code := p.configuredBy(fileOf(t, "a", "b")).Run(ctx, []string{"check"}); code != 31 {
+		t.Errorf("code %d, want 31", code)
 	}
 }

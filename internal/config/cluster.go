@@ -1,5 +1,5 @@
-// Package config is the one table of settings: what they are called, what
-// they may be, and the validated types that come out of them.
+// Package config is the one table of settings. It turns flags and the
+// configuration file into validated types, and reports all errors together.
 package config
 
 import (
@@ -27,7 +27,7 @@ type Cluster struct {
 	BootWait       time.Duration
 	Lease          time.Duration // 0: the alias has none
 	Failback       bool          // auto: handed over when the primary is back
-	Isolated       bool          // release: given up when no witness answers any more
+	Isolated       bool          // release: given up when no witness replies any more
 	Hooks          Hooks
 	Mail           Mail
 	StateDir       string
@@ -63,11 +63,12 @@ type Witness struct {
 	Addresses []netip.Addr
 }
 
-// Mail says who is told, and how.
+// Mail is the recipients and the way to them.
 type Mail struct {
-	To           []string // "": nobody; a bare local name has got this machine's host name
-	From         string
+	To           []string // none: no mail; a bare local name is left to the MTA, or gets @FQDN for SMTP
+	From         string   // "": the MTA's default; for SMTP User where it is an address, else pingover@FQDN
 	Via          Via
+	HELO         string // "": the FQDN, else the address literal of the socket
 	User         string
 	PasswordFile string
 	Password     string // from the variable PINGOVER_MAIL_PASSWORD or the file

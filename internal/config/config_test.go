@@ -61,7 +61,6 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		BootWait:       3 * time.Minute,
 		Hooks:          Hooks{Timeout: 30 * time.Second},
 		Mail: Mail{
-			From:    "pingover@standby",
 			Via:     Via{Scheme: "sendmail"},
 			Timeout: 15 * time.Second,
 			Remind:  24 * time.Hour,
@@ -84,7 +83,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
 		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
-		" --mail-via smtps://mail.example.com --mail-user joe --mail-timeout 1m --remind 0" +
+		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
@@ -120,9 +119,10 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 			Timeout:      time.Minute,
 		},
 		Mail: Mail{
-			To:           []string{"root@standby", `"Ops, Team" <ops@example.com>`},
+			To:           []string{"root", `"Ops, Team" <ops@example.com>`},
 			From:         "ops@example.com",
 			Via:          Via{Scheme: "smtps", Host: "mail.example.com", Port: 465},
+			HELO:         "standby.example.com",
 			User:         "joe",
 			PasswordFile: password,
 			Password:     "secret",
@@ -179,15 +179,17 @@ func TestAClusterIsMadeAgainOfWhatWasGiven(t *testing.T) {
 func TestValues(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	const (
-		fromTo  = "out of range (10ms to 1m)"
-		noForm  = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
-		noAddr  = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
-		noName  = "not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})"
-		noHost  = "neither an address nor a host name"
-		blank   = noHost + ": there is a blank in it"
-		noLabel = "not a label, such as eth0:1"
-		noMail  = "not a mail address, such as root or ops@example.com"
-		one     = "not one mail address; give each on its own"
+		fromTo     = "out of range (10ms to 1m)"
+		noForm     = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
+		noAddr     = "not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1"
+		noName     = "not a valid cluster name ([a-z0-9][a-z0-9._-]{0,63})"
+		noHost     = "neither an address nor a host name"
+		blank      = noHost + ": it contains a blank"
+		noLabel    = "not a label, such as eth0:1"
+		noMail     = "not a mail address, such as root or ops@example.com"
+		noFullName = "not a full host name, such as standby.example.com; mail servers refuse a short one"
+		noLiteral  = "not an address literal, such as [192.0.2.1] or [IPv6:2001:db8::1]"
+		one        = "more than one mail address; give each separately"
 	)
 	tests := []struct{ setting, value, want string }{
 		{"name", "a", ""},
@@ -198,7 +200,7 @@ func TestValues(t *testing.T) {
 		{"name", "-web", noName},
 		{"name", "../web", noName},
 		{"name", "web\n", noName},
-		{"name", "act", "no cluster can be called that: pingover itself uses act.lock"},
+		{"name", "act", "reserved: pingover itself uses act.lock"},
 
 		{"host", "2001:db8::2", ""},
 		{"host", "fe80::2%eth0", ""},
@@ -213,7 +215,7 @@ func TestValues(t *testing.T) {
 		{"host", "-web", noHost},
 		{"host", "web-.example.com", noHost},
 		{"host", "web..example.com", noHost},
-		{"host", "my_host", noHost + ": there is an underscore in it"},
+		{"host", "my_host", noHost + ": it contains an underscore"},
 		{"host", " 172.16.0.2", blank},
 		{"host", "172.16.0.2 ", blank},
 		{"host", "web\t", blank},
@@ -223,10 +225,10 @@ func TestValues(t *testing.T) {
 		{"host", strings.Repeat("a", 63), ""},
 		{"host", long, noHost},
 		{"host", strings.Repeat("a.", 127) + "b", noHost},
-		{"host", "0.0.0.0", "the unspecified address is nobody's"},
-		{"host", "224.0.0.1", "a multicast address is nobody's own"},
+		{"host", "0.0.0.0", "the unspecified address cannot be assigned"},
+		{"host", "224.0.0.1", "a multicast address cannot be assigned"},
 		{"host", "ff02::1%eth0", "only link-local addresses have a zone; write it as ff02::1"},
-		{"host", "255.255.255.255", "the broadcast address is nobody's own"},
+		{"host", "255.255.255.255", "the broadcast address cannot be assigned"},
 
 		{"vip", "172.16.0.1", ""},
 		{"vip", "172.16.0.1/1", ""},
@@ -246,33 +248,33 @@ func TestValues(t *testing.T) {
 		{"vip", "172.16.0.1 ", noAddr},
 		{"vip", "172.16.0.1@", `interface "": a name is missing`},
 		{"vip", "172.16.0.1@abcdefghijklmnop", `interface "abcdefghijklmnop": too long (1 to 15 characters)`},
-		{"vip", "172.16.0.1@eth0:1", `interface "eth0:1": not the name of an interface`},
+		{"vip", "172.16.0.1@eth0:1", `interface "eth0:1": not a valid interface name`},
 		{"vip", "fe80::1%eth0", "name the interface as fe80::1@eth0"},
 		{"vip", "::ffff:172.16.0.1", "write it as 172.16.0.1"},
 		{"vip", "127.0.0.2", "a loopback address cannot move"},
 		{"vip", "::1", "a loopback address cannot move"},
-		{"vip", "::", "the unspecified address is nobody's"},
-		{"vip", "ff02::1", "a multicast address is nobody's own"},
-		{"vip", "255.255.255.255", "the broadcast address is nobody's own"},
+		{"vip", "::", "the unspecified address cannot be assigned"},
+		{"vip", "ff02::1", "a multicast address cannot be assigned"},
+		{"vip", "255.255.255.255", "the broadcast address cannot be assigned"},
 		{"vip", "172.16.0.0/16", "this is the address of the network 172.16.0.0/16 itself"},
 		{"vip", "172.16.255.255/16", "this is the broadcast address of the network 172.16.0.0/16"},
 
-		{"netmask", "255.255.0.0", "there is no IPv4 vip that it could be for"},
-		{"netmask", "0.0.0.0", "not a netmask: its ones must stand together, such as in 255.255.0.0"},
-		{"netmask", "255.0.255.0", "not a netmask: its ones must stand together, such as in 255.255.0.0"},
+		{"netmask", "255.255.0.0", "there is no IPv4 vip that it applies to"},
+		{"netmask", "0.0.0.0", "not a netmask: its ones must be contiguous, as in 255.255.0.0"},
+		{"netmask", "255.0.255.0", "not a netmask: its ones must be contiguous, as in 255.255.0.0"},
 		{"netmask", "16", "not a netmask, such as 255.255.0.0"},
 		{"netmask", "ffff::", "not a netmask, such as 255.255.0.0"},
 
 		{"interface", "e", ""},
 		{"interface", "abcdefghijklmno", ""},
 		{"interface", "abcdefghijklmnop", "too long (1 to 15 characters)"},
-		{"interface", "eth0:1", "not the name of an interface"},
-		{"interface", "..", "not the name of an interface"},
-		{"interface", "a/b", "not the name of an interface"},
-		{"interface", "a b", "not the name of an interface"},
-		{"interface", "a\tb", "not the name of an interface"},
+		{"interface", "eth0:1", "not a valid interface name"},
+		{"interface", "..", "not a valid interface name"},
+		{"interface", "a/b", "not a valid interface name"},
+		{"interface", "a b", "not a valid interface name"},
+		{"interface", "a\tb", "not a valid interface name"},
 
-		{"label", "eth0:1", "a label is for one vip, and there are 0"},
+		{"label", "eth0:1", "a label is for one vip, but there are 0"},
 		{"label", "eth0:abcdefghijk", "too long (1 to 15 characters)"},
 		{"label", "eth0", noLabel},
 		{"label", "eth0:", noLabel},
@@ -316,7 +318,7 @@ func TestValues(t *testing.T) {
 
 		{"source", "172.16.0.3", ""},
 		{"source", "eth0", "not an address"},
-		{"source", "0.0.0.0", "the unspecified address is nobody's"},
+		{"source", "0.0.0.0", "the unspecified address cannot be assigned"},
 		{"source", "2001:db8::3", "cannot be the source of pings to 172.16.0.2: one is IPv4, the other IPv6"},
 
 		{"witness", "auto", ""},
@@ -324,9 +326,9 @@ func TestValues(t *testing.T) {
 		{"witness", "172.16.0.254", ""},
 		{"witness", "fe80::1%eth0", ""},
 		{"witness", "gateway", "must be auto, none or an address"},
-		{"witness", "127.0.0.1", "a loopback address always answers and proves nothing"},
-		{"witness", "224.0.0.1", "a multicast address is nobody's own"},
-		{"witness", "172.16.0.2", "is the host; a witness is a third machine"},
+		{"witness", "127.0.0.1", "a loopback address always replies and proves nothing"},
+		{"witness", "224.0.0.1", "a multicast address cannot be assigned"},
+		{"witness", "172.16.0.2", "is the host; set witness to a third machine"},
 
 		{"duplicate-check", "true", ""},
 		{"duplicate-check", "false", ""},
@@ -357,8 +359,8 @@ func TestValues(t *testing.T) {
 		{"lease", "0", ""},
 		{"lease", "1m40s", ""},
 		{"lease", "1d", ""},
-		{"lease", "99s", "shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller"},
-		{"lease", "1s", "shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller"},
+		{"lease", "99s", "shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait"},
+		{"lease", "1s", "shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait"},
 		{"lease", "999ms", "out of range (0, or 1s to 1d)"},
 		{"lease", "25h", "out of range (0, or 1s to 1d)"},
 		{"lease", "180", "a duration needs a unit, such as 180s (0, or 1s to 1d)"},
@@ -384,8 +386,8 @@ func TestValues(t *testing.T) {
 		{"mail-to", `"Ops, Team" <ops@example.com>`, ""},
 		{"mail-to", "Ops, Team <ops@example.com>", ""},
 		{"mail-to", "Jörg <ops@example.com>", ""},
-		{"mail-to", "root\r\nBcc: x@y", "a mail address cannot have a line break in it"},
-		{"mail-to", "ro\x00ot", "a mail address cannot have a control character in it"},
+		{"mail-to", "root\r\nBcc: x@y", "a mail address must not contain a line break"},
+		{"mail-to", "ro\x00ot", "a mail address must not contain a control character"},
 		{"mail-to", "a@example.com, b@example.com", one},
 		{"mail-to", "a@example.com, Ops <b@example.com>", one},
 		{"mail-to", "a@example.com,root", one},
@@ -401,6 +403,23 @@ func TestValues(t *testing.T) {
 		{"mail-from", "Cluster <cluster@example.com>", ""},
 		{"mail-from", "a@", noMail},
 
+		{"mail-to", "ops@müller.example", ""},
+		{"mail-to", "ops@mx_1.example", `"mx_1.example" is no domain`},
+		{"mail-to", "ops@[192.0.2.1]", ""},
+		{"mail-to", "root.", noMail},
+		{"mail-to", "-v", noMail},
+
+		{"mail-helo", "standby.example.com", ""},
+		{"mail-helo", "müller.example", ""},
+		{"mail-helo", "[192.0.2.1]", ""},
+		{"mail-helo", "[IPv6:2001:db8::1]", ""},
+		{"mail-helo", "standby", noFullName},
+		{"mail-helo", "a b.example", noFullName},
+		{"mail-helo", "[2001:db8::1]", noLiteral},
+		{"mail-helo", "[IPv6:192.0.2.1]", noLiteral},
+		{"mail-helo", "[192.0.2.1", noLiteral},
+		{"mail-helo", "[IPv6:fe80::1%eth0]", noLiteral},
+
 		{"mail-via", "sendmail", ""},
 		{"mail-via", "sendmail:///usr/sbin/sendmail", ""},
 		{"mail-via", "smtp://localhost", ""},
@@ -410,18 +429,18 @@ func TestValues(t *testing.T) {
 		{"mail-via", "postfix", noForm},
 		{"mail-via", "http://mail.example.com", noForm},
 		{"mail-via", "smtp:mail.example.com", noForm},
-		{"mail-via", "smtp://host:port", "cannot be read; it " + noForm},
+		{"mail-via", "smtp://host:port", noForm},
 		{"mail-via", "smtp://host:0", `port "0" is out of range (1 to 65535)`},
 		{"mail-via", "smtp://host:65536", `port "65536" is out of range (1 to 65535)`},
 		{"mail-via", "smtp://", `server "": neither an address nor a host name`},
-		{"mail-via", "smtp://0.0.0.0", `server "0.0.0.0": the unspecified address is nobody's`},
-		{"mail-via", "smtp://host/path", "has more than it needs; it " + noForm},
-		{"mail-via", "smtp://host?x", "has more than it needs; it " + noForm},
+		{"mail-via", "smtp://0.0.0.0", `server "0.0.0.0": the unspecified address cannot be assigned`},
+		{"mail-via", "smtp://host/path", noForm},
+		{"mail-via", "smtp://host?x", noForm},
 		{"mail-via", "sendmail://host/path", "needs a path, such as in sendmail:///usr/sbin/sendmail"},
 		{"mail-via", "sendmail://", "needs a path, such as in sendmail:///usr/sbin/sendmail"},
 
-		{"mail-user", "joe", "there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD"},
-		{"mail-user", "joe\n", "a user name cannot have a control character in it"},
+		{"mail-user", "joe", "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD"},
+		{"mail-user", "joe\n", "a user name must not contain a control character"},
 
 		{"mail-timeout", "1s", ""},
 		{"mail-timeout", "5m", ""},
@@ -434,18 +453,18 @@ func TestValues(t *testing.T) {
 		{"remind", "365d", ""},
 		{"remind", "59s", "out of range (0, or 1m to 365d)"},
 		{"remind", "366d", "out of range (0, or 1m to 365d)"},
-		{"remind", "99999999999999999999d", "out of range (0, or 1m to 365d)"},
+		{"remind", "99999999999999999999d", "not a duration such as 3s, 1500ms or 2h (0, or 1m to 365d)"},
 		{"remind", "24", "a duration needs a unit, such as 24s (0, or 1m to 365d)"},
 
 		{"state-dir", "/var/lib/other", ""},
 		{"state-dir", "state", "not an absolute path"},
 		{"state-dir", "/var/lib/\xff", "not UTF-8"},
-		{"state-dir", "/var/lib/a\nb", "a path cannot have a control character in it"},
+		{"state-dir", "/var/lib/a\nb", "a path must not contain a control character"},
 
 		{"metrics-file", "/var/lib/node_exporter/pingover.prom", ""},
 		{"metrics-file", "pingover.prom", "not an absolute path"},
 
-		{"vip-name", "web.example.com", "there is no vip that it could lead to"},
+		{"vip-name", "web.example.com", "there is no vip that it could resolve to"},
 		{"vip-name", "172.16.0.1", "not a DNS name, such as web.example.com"},
 		{"vip-name", "2001:db8::1", "not a DNS name, such as web.example.com"},
 	}
@@ -502,7 +521,7 @@ func TestSettingsTogether(t *testing.T) {
 --count "0": out of range (1 to 100)
 --interval "3": a duration needs a unit, such as 3s (10ms to 1m)
 --tool "x": must be auto, ip or ifconfig`},
-		{"a host that is called like our lock", "--host act", "--name: missing, and the host's will not do: no cluster can be called that: pingover itself uses act.lock"},
+		{"a host that is called like our lock", "--host act", "--name: missing, and the host is no valid name: reserved: pingover itself uses act.lock"},
 		{"one vip twice", "--host h --vip 172.16.0.1 --vip 172.16.0.1/16@eth0", `--vip "172.16.0.1/16@eth0": 172.16.0.1 is given twice`},
 		{"one vip twice, with two lengths", "--host h --vip 172.16.0.1 --vip 172.16.0.1/16", `--vip "172.16.0.1/16": 172.16.0.1 is given twice`},
 		{"one vip twice, written in two ways", "--host h --vip 2001:db8::1 --vip 2001:DB8:0::1", `--vip "2001:DB8:0::1": 2001:db8::1 is given twice`},
@@ -510,34 +529,34 @@ func TestSettingsTogether(t *testing.T) {
 		{"a netmask for bare vips only", "--host h --vip 172.16.0.1 --vip 2001:db8::1 --netmask 255.255.0.0", ""},
 		{"a netmask that a vip agrees with", "--host h --vip 172.16.0.1/16 --netmask 255.255.0.0", ""},
 		{"a netmask for one of two vips", "--host h --vip 172.16.0.1/24 --vip 172.16.0.5 --netmask 255.255.0.0", ""},
-		{"a netmask that a vip contradicts", "--host h --vip 172.16.0.1/24 --netmask 255.255.0.0", `--netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 says otherwise`},
-		{"a netmask for IPv6", "--host h --vip 2001:db8::1 --netmask 255.255.0.0", `--netmask "255.255.0.0": there is no IPv4 vip that it could be for`},
+		{"a netmask that a vip contradicts", "--host h --vip 172.16.0.1/24 --netmask 255.255.0.0", `--netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 differs`},
+		{"a netmask for IPv6", "--host h --vip 2001:db8::1 --netmask 255.255.0.0", `--netmask "255.255.0.0": there is no IPv4 vip that it applies to`},
 		{"a netmask that makes a vip the broadcast address", "--host h --vip 172.16.255.255 --netmask 255.255.0.0", `--vip "172.16.255.255": with the netmask, this is the broadcast address of the network 172.16.0.0/16`},
 		{"a label", "--host h --vip 172.16.0.1 --label eth0:1", ""},
 		{"a label on its interface", "--host h --vip 172.16.0.1 --label eth0:1 --interface eth0", ""},
 		{"a label on another interface", "--host h --vip 172.16.0.1 --label eth0:1 --interface eth", `--label "eth0:1": must begin with eth:`},
 		{"a label on another interface than the vip's", "--host h --vip 172.16.0.1@eth1 --label eth0:1 --interface eth0", `--label "eth0:1": must begin with eth1:`},
-		{"a label for two vips", "--host h --vip 172.16.0.1 --vip 172.16.0.5 --label eth0:1", `--label "eth0:1": a label is for one vip, and there are 2`},
-		{"a label for IPv6", "--host h --vip 2001:db8::1 --label eth0:1", `--label "eth0:1": a label is for an IPv4 vip, and 2001:db8::1 is IPv6`},
+		{"a label for two vips", "--host h --vip 172.16.0.1 --vip 172.16.0.5 --label eth0:1", `--label "eth0:1": a label is for one vip, but there are 2`},
+		{"a label for IPv6", "--host h --vip 2001:db8::1 --label eth0:1", `--label "eth0:1": a label is for an IPv4 vip, but 2001:db8::1 is IPv6`},
 		{"the name of a vip", "--host h --vip 172.16.0.1 --vip-name web", ""},
 		{"pings from a vip", "--host h --vip 172.16.0.1 --source 172.16.0.1", `--source "172.16.0.1": is a vip; pings need an address that stays on this machine`},
-		{"auto beside a witness", "--host h --witness auto --witness 172.16.0.254", `--witness "auto": stands alone, and there are 2 values`},
-		{"none beside a witness", "--host h --witness 172.16.0.254 --witness none", `--witness "none": stands alone, and there are 2 values`},
+		{"auto beside a witness", "--host h --witness auto --witness 172.16.0.254", `--witness "auto": excludes other values, and there are 2 values`},
+		{"none beside a witness", "--host h --witness 172.16.0.254 --witness none", `--witness "none": excludes other values, and there are 2 values`},
 		{"a witness twice", "--host h --witness 172.16.0.254 --witness 172.16.0.254", `--witness "172.16.0.254": 172.16.0.254 is given twice`},
-		{"a vip as witness", "--host h --vip 172.16.0.1 --witness 172.16.0.254 --witness 172.16.0.1", `--witness "172.16.0.1": is a vip; a witness is a third machine`},
-		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; a witness is a third machine`},
+		{"a vip as witness", "--host h --vip 172.16.0.1 --witness 172.16.0.254 --witness 172.16.0.1", `--witness "172.16.0.1": is a vip; set witness to a third machine`},
+		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; set witness to a third machine`},
 		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
-		{"one recipient twice", "--host h --mail-to root --mail-to root@standby", `--mail-to "root@standby": is given twice`},
+		{"one recipient twice", "--host h --mail-to root --mail-to root", `--mail-to "root": is given twice`},
 		{"a lease of two quick looks", "--host h --lease 30s --count 1 --timeout 1s --retry-wait 9s", ""},
-		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest look, 26s; make it longer, or count, interval, timeout or retry-wait smaller`},
+		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest check, 26s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"the longest look of all fits a lease", "--host h --lease 1d --count 100 --interval 1m --timeout 1m --retry-wait 10m", ""},
-		{"a lease by ifconfig", "--host h --lease 3m --tool ifconfig", `--lease "3m": needs ip of iproute2, and the tool is ifconfig`},
+		{"a lease by ifconfig", "--host h --lease 3m --tool ifconfig", `--lease "3m": needs ip of iproute2, but the tool is ifconfig`},
 		{"no lease by ifconfig", "--host h --lease 0 --tool ifconfig", ""},
-		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, and the tool is ifconfig
---lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`},
+		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, but the tool is ifconfig
+--lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
-		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, and witness is none: nothing else tells that this machine is cut off`},
-		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that somebody takes what is handed over`},
+		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, but witness is none: nothing else tells that this machine is isolated`},
+		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`},
 		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},
 		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": must be true or false`},
 		{"a wrong vip is not blamed on the label", "--host h --vip x --label eth0:1 --netmask 255.255.0.0", `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
@@ -594,7 +613,7 @@ func TestStateDirectory(t *testing.T) {
 		"XDG":                           {variables: []string{"HOME=/home/joe", "XDG_STATE_HOME=/x"}, want: "/x/pingover"},
 		"home":                          {variables: []string{"HOME=/home/joe"}, want: "/home/joe/.local/state/pingover"},
 		"a relative XDG does not count": {variables: []string{"HOME=/home/joe", "XDG_STATE_HOME=x"}, want: "/home/joe/.local/state/pingover"},
-		"nothing to go by":              {err: "--state-dir: missing, and there is no HOME to find it by"},
+		"nothing to go by":              {err: "--state-dir: missing, and HOME is not set"},
 	} {
 		env := rootOn("standby", test.variables...)
 		env.Root = test.root

@@ -5,19 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-)
 
-// Exit codes of what is wrong with settings, after sysexits.h.
-const (
-	CodeUsage  = 64 // EX_USAGE: a value on the command line
-	CodeConfig = 78 // EX_CONFIG: a file that a value names
+	"pingover/internal/exit"
 )
 
 // Problem is one thing that is wrong with the settings.
 type Problem struct {
 	Place string // where it stands: `--interval "3"`
 	Text  string
-	Code  int // CodeUsage or CodeConfig
+	Code  int // exit.Usage or exit.Config
 }
 
 func (p Problem) Error() string { return p.Place + ": " + p.Text }
@@ -37,11 +33,11 @@ func (p Problems) Error() string {
 // a file that cannot be read.
 func (p Problems) Code() int {
 	for _, problem := range p {
-		if problem.Code == CodeUsage {
-			return CodeUsage
+		if problem.Code == exit.Usage {
+			return exit.Usage
 		}
 	}
-	return CodeConfig
+	return exit.Config
 }
 
 // Env is what the defaults take from the machine and the environment.
@@ -239,13 +235,13 @@ func (d *draft) unfit(name, format string, args ...any) {
 
 func (d *draft) refuse(name string, n int, err error) {
 	d.bad[name] = true
-	f := fault{line: d.line, what: name, text: err.Error(), code: CodeUsage}
+	f := fault{line: d.line, what: name, text: err.Error(), code: exit.Usage}
 	if values := d.given[name]; n < len(values) {
 		f.line = values[n].line
 		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
 	}
 	if _, ok := errors.AsType[fileError](err); ok || f.line > 0 {
-		f.code = CodeConfig
+		f.code = exit.Config
 	}
 	d.faults = append(d.faults, f)
 }

@@ -14,14 +14,14 @@ func (d *draft) completeLease() {
 		return
 	}
 	if d.Tool == "ifconfig" {
-		d.wrong("lease", 0, "needs ip of iproute2, and the tool is ifconfig")
+		d.wrong("lease", 0, "needs ip of iproute2, but the tool is ifconfig")
 	}
 	looked := []string{"count", "interval", "timeout", "retry-wait"}
 	if slices.ContainsFunc(looked, func(name string) bool { return d.bad[name] }) {
 		return
 	}
-	if least := 2 * d.LongestLook(); d.Lease < least {
-		d.wrong("lease", 0, "shorter than twice the longest look, %s%s; make it longer, or count, interval, timeout or retry-wait smaller",
+	if least := 2 * d.LongestProbe(); d.Lease < least {
+		d.wrong("lease", 0, "shorter than twice the longest check, %s%s; increase it, or decrease count, interval, timeout or retry-wait",
 			DurationText(least), d.because(looked))
 	}
 }
@@ -46,7 +46,7 @@ func (d *draft) because(names []string) string {
 // away without asking who took it may leave it to nobody.
 func (d *draft) completeFailback() {
 	if d.Failback && !d.DuplicateCheck && !d.bad["duplicate-check"] {
-		d.wrong("failback", 0, "needs duplicate-check, to see that somebody takes what is handed over")
+		d.wrong("failback", 0, "needs duplicate-check, to see that the address is taken after a hand-over")
 	}
 }
 
@@ -54,6 +54,6 @@ func (d *draft) completeFailback() {
 // that it is cut off.
 func (d *draft) completeIsolated() {
 	if d.Isolated && !d.bad["witness"] && !d.Witness.Auto && len(d.Witness.Addresses) == 0 {
-		d.wrong("isolated", 0, "needs a witness, and witness is none: nothing else tells that this machine is cut off")
+		d.wrong("isolated", 0, "needs a witness, but witness is none: nothing else tells that this machine is isolated")
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 
+	"pingover/internal/exit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -22,14 +24,14 @@ const maxFile = 1 << 20
 // where it may not be read.
 func ReadFile(path string, root bool) ([]byte, error) {
 	refused := func(format string, args ...any) error {
-		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: CodeConfig}}
+		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: exit.Config}}
 	}
 	// What is looked at is what is read, whoever puts another file there
 	// meanwhile. Opening a pipe would keep a run waiting for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		text := unreadable(err).Error()
-		return nil, unopened{Problems{{Place: path, Text: text, Code: CodeConfig}}, err}
+		return nil, unopened{Problems{{Place: path, Text: text, Code: exit.Config}}, err}
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -40,7 +42,7 @@ func ReadFile(path string, root bool) ([]byte, error) {
 		return nil, refused("not a regular file")
 	}
 	if root {
-		if problems := whoElseWrites(path, info); len(problems) > 0 {
+		if problems := untrusted(path, info); len(problems) > 0 {
 			return nil, problems
 		}
 	}
@@ -77,7 +79,7 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env, name
 	given.parseGiven()
 	for _, name := range []string{"name", "host"} {
 		if len(given.given[name]) > 0 && !given.bad[name] {
-			given.wrong(name, 0, "is for a cluster that flags define, and the clusters stand in %s", path)
+			given.wrong(name, 0, "defines a cluster by flags, but the clusters are in %s", path)
 		}
 	}
 	wrong.add("", given.faults...)
@@ -185,7 +187,7 @@ func (c *claims) check(d *draft) {
 	if !d.bad["vip"] {
 		for i, v := range d.VIPs {
 			if other, taken := c.vips[v.Prefix.Addr()]; taken {
-				d.wrong("vip", i, "cluster %s has it too", other)
+				d.wrong("vip", i, "cluster %s already has it", other)
 				continue
 			}
 			c.vips[v.Prefix.Addr()] = d.Name
@@ -193,7 +195,7 @@ func (c *claims) check(d *draft) {
 	}
 	if d.is("label") {
 		if other, taken := c.labels[d.Label]; taken {
-			d.wrong("label", 0, "cluster %s has it too", other)
+			d.wrong("label", 0, "cluster %s already has it", other)
 		} else {
 			c.labels[d.Label] = d.Name
 			c.reserved = append(c.reserved, d.Label)
@@ -204,10 +206,10 @@ func (c *claims) check(d *draft) {
 	case c.first == "":
 		c.first, c.metrics = d.Name, d.MetricsFile
 		if sameFile(c.file, c.metrics) {
-			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would replace")
+			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would overwrite")
 		}
 	case d.MetricsFile != c.metrics:
-		d.wrong("metrics-file", 0, "one file is for all clusters, and cluster %s has %s; put it into defaults",
+		d.wrong("metrics-file", 0, "must be the same for all clusters, but cluster %s has %s; put it into defaults",
 			c.first, cmp.Or(c.metrics, "none"))
 	}
 }
@@ -220,7 +222,7 @@ func (c *claims) checkWitness(d *draft) {
 	}
 	for i, addr := range d.Witness.Addresses {
 		if other, taken := c.vips[addr.WithZone("")]; taken && other != d.Name {
-			d.wrong("witness", i, "is a vip of cluster %s, which may be raised here; a witness is a third machine", other)
+			d.wrong("witness", i, "is a vip of cluster %s, which may be assigned here; set witness to a third machine", other)
 		}
 	}
 }
@@ -233,7 +235,7 @@ func (c *claims) checkHost(d *draft) {
 		return
 	}
 	if other, taken := c.vips[host.WithZone("")]; taken && other != d.Name {
-		d.wrong("host", 0, "is a vip of cluster %s, which may be raised here; put the vips of both into one cluster, or give an address that stays on the primary", other)
+		d.wrong("host", 0, "is a vip of cluster %s, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary", other)
 	}
 }
 
@@ -280,7 +282,7 @@ func (f *findings) add(whose string, faults ...fault) {
 // wrong notes a fault of the file itself; what is "" where a line speaks for
 // itself.
 func (f *findings) wrong(whose string, line int, what, format string, args ...any) {
-	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: CodeConfig})
+	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: exit.Config})
 }
 
 // mostProblems is how many lines cron mails each minute at most.
@@ -299,7 +301,7 @@ func (f *findings) problems() Problems {
 		problems = append(problems, one.problem(f.file, whose))
 	}
 	if more := problems[min(len(problems), mostProblems):]; len(more) > 1 {
-		text := fmt.Sprintf("%d more things are wrong with it", len(more))
+		text := fmt.Sprintf("%d more errors", len(more))
 		problems = append(problems[:mostProblems], Problem{Place: f.file, Text: text, Code: more.Code()})
 	}
 	return problems

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/exit"
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
@@ -137,7 +140,7 @@ clusters:
 host 172.16.0.2 (/etc/pingover.yaml:4)
 vip 172.16.0.1 (/etc/pingover.yaml:4)
 netmask 255.255.255.255 (default)
-interface for each virtual IP the one whose network holds it, else the one that leads to the host (default)
+interface for each virtual IP the one whose network contains it, else the one of the route to the host (default)
 label INTERFACE:N, the first free (default)
 vip-name none (default)
 count 5 (default)
@@ -160,8 +163,9 @@ pre-release none (default)
 post-release none (default)
 hook-timeout 30s (default)
 mail-to root, ops (/etc/pingover.yaml:2)
-mail-from pingover@standby (default)
+mail-from the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN (default)
 mail-via sendmail (default)
+mail-helo the full host name, else the address literal (default)
 mail-user joe (/etc/pingover.yaml:2)
 mail-password-file ` + password + ` (/etc/pingover.yaml:2)
 mail-ca the certificates of this machine (default)
@@ -203,17 +207,17 @@ func TestFilesThatAreWrong(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	tests := []struct{ name, text, want string }{
 		// No file of ours.
-		{"empty", "", `f:1: empty; there must be at least one cluster in it`},
-		{"blank", "\n \n", `f:1: empty; there must be at least one cluster in it`},
-		{"comments", "# clusters:\n", `f:1: empty; there must be at least one cluster in it`},
-		{"nothing", "---\n...\n", `f:1: empty; there must be at least one cluster in it`},
-		{"a binary", "clusters:\n\x7fELF\x02\x01", `f:2: not text: it has the character U+007F in it`},
-		{"zeros", "\x00\x00", `f:1: not text: it has the character U+0000 in it`},
+		{"empty", "", `f:1: empty; at least one cluster is required`},
+		{"blank", "\n \n", `f:1: empty; at least one cluster is required`},
+		{"comments", "# clusters:\n", `f:1: empty; at least one cluster is required`},
+		{"nothing", "---\n...\n", `f:1: empty; at least one cluster is required`},
+		{"a binary", "clusters:\n\x7fELF\x02\x01", `f:2: not text: it contains the character U+007F in it`},
+		{"zeros", "\x00\x00", `f:1: not text: it contains the character U+0000 in it`},
 		{"Latin-1", "clusters:\n  web: {host: h, mail-to: J\xf6rg <j@example.com>}", `f:2: not text: the byte 0xf6 is not UTF-8`},
 		{"UTF-16", "\xff\xfec\x00", `f:1: not text: the byte 0xff is not UTF-8`},
-		{"the line ends of old Macs", "clusters:\r  web: {host: h}", `f:1: not text: it has the character U+000D in it`},
-		{"a line end that only YAML knows", "clusters:\n  web: {host: h} #\u2028", `f:2: not text: it has the character U+2028 in it`},
-		{"another one", "clusters:\n  web: {host: h} #\u2029", `f:2: not text: it has the character U+2029 in it`},
+		{"the line ends of old Macs", "clusters:\r  web: {host: h}", `f:1: not text: it contains the character U+000D in it`},
+		{"a line end that only YAML knows", "clusters:\n  web: {host: h} #\u2028", `f:2: not text: it contains the character U+2028 in it`},
+		{"another one", "clusters:\n  web: {host: h} #\u2029", `f:2: not text: it contains the character U+2029 in it`},
 		{"a word", "clusters", `f:1: must be defaults and clusters, not the value "clusters"`},
 		{"a list", "\n- web\n- db", `f:2: must be defaults and clusters, not a list`},
 		{"a crontab", "MAILTO=root\n* * * * * root pingover check\n", `f:1: must be defaults and clusters, not the value "MAILTO=root * * * * * root pingover check"`},
@@ -221,22 +225,22 @@ func TestFilesThatAreWrong(t *testing.T) {
 		// No YAML.
 		{"a tab before a key", "clusters:\n\tweb: {host: h}\n", `f:2: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"a tab behind blanks", "clusters:\n  web:\n    host: h\n  \tcount: 0\n", `f:4: not YAML: a tab at the beginning of the line; YAML wants spaces`},
-		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: a bracket is not closed, or something inside it needs quotes, as in ["::1"]`},
-		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: a quote is not closed`},
-		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: indented too far, or a value with a colon and a blank in it, which needs quotes, or no blank behind the colon in the line above`},
-		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: neither a key with a colon and its value, nor - and a value`},
-		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket`},
-		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: a value that begins with @, % or ` needs quotes"},
-		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: aliases are not for this file; text that begins with * needs quotes`},
+		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: did not find expected node content`},
+		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: did not find expected ',' or ']'`},
+		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: did not find expected ',' or '}'`},
+		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: found unexpected end of stream`},
+		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: did not find expected key`},
+		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
+		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: did not find expected key`},
+		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: mapping values are not allowed in this context`},
+		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
+		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: could not find expected ':'`},
+		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: did not find expected key`},
+		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: block sequence entries are not allowed in this context`},
+		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: found character that cannot start any token"},
+		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: unknown anchor 'h' referenced`},
 		{"an escape that there is not", "clusters:\n  web:\n    host: \"\\h\"\n", `f:3: not YAML: found unknown escape character`},
-		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: something stands behind the end of the document`},
+		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: did not find expected <document start>`},
 		{"a tab behind a list of many lines", "clusters:\n  web:\n    vip: [\n" + strings.Repeat("      172.16.0.1,\n", 50) + "    ]\n\thost: h\n", `f:55: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"many brackets", strings.Repeat("[", 20000), `f:1: not YAML: exceeded max depth of 10000`},
 
@@ -244,7 +248,7 @@ func TestFilesThatAreWrong(t *testing.T) {
 		{
 			"a second document", "clusters: {web: {host: h, count: 0}}\n---\nclusters: {}\n",
 			`f:1: cluster web: count "0": out of range (1 to 100)
-f:2: a second document begins here, and there can be only one; leave --- out`,
+f:2: a second document begins here; remove the line ---`,
 		},
 		{
 			"anchors, aliases, merging and tags", `
@@ -261,9 +265,9 @@ clusters:
     : ip
   db: *web
 `,
-			`f:2: defaults: anchors such as &all are not for this file; what clusters share belongs into defaults
-f:5: cluster web: anchors such as &web are not for this file; what clusters share belongs into defaults
-f:13: cluster db: aliases such as *web are not for this file; what clusters share belongs into defaults`,
+			`f:2: defaults: anchors such as &all are not supported; put shared settings into defaults
+f:5: cluster web: anchors such as &web are not supported; put shared settings into defaults
+f:13: cluster db: aliases such as *web are not supported; put shared settings into defaults`,
 		},
 		{
 			"anchors, aliases, merging and tags in a cluster", `
@@ -277,16 +281,16 @@ clusters:
     ? &k tool
     : ip
 `,
-			`f:4: cluster web: host: anchors such as &h are not for this file; what clusters share belongs into defaults
-f:5: cluster web: key "<<": merging is not for this file; what clusters share belongs into defaults
-f:6: cluster web: vip: anchors such as &v are not for this file; what clusters share belongs into defaults
-f:7: cluster web: rise: tags such as "!!int" are not for this file; text that begins with ! needs quotes
-f:8: cluster web: mail-to: tags such as "!!str" are not for this file; text that begins with ! needs quotes
-f:8: cluster web: mail-to: aliases such as *h are not for this file; what clusters share belongs into defaults
-f:9: cluster web: anchors such as &k are not for this file; what clusters share belongs into defaults`,
+			`f:4: cluster web: host: anchors such as &h are not supported; put shared settings into defaults
+f:5: cluster web: key "<<": merge keys are not supported; put shared settings into defaults
+f:6: cluster web: vip: anchors such as &v are not supported; put shared settings into defaults
+f:7: cluster web: rise: tags such as "!!int" are not supported; text that begins with ! needs quotes
+f:8: cluster web: mail-to: tags such as "!!str" are not supported; text that begins with ! needs quotes
+f:8: cluster web: mail-to: aliases such as *h are not supported; put shared settings into defaults
+f:9: cluster web: anchors such as &k are not supported; put shared settings into defaults`,
 		},
-		{"an anchor or a tag of nothing", "clusters:\n  web: &a\n  db: !!null\n", `f:2: cluster web: anchors such as &a are not for this file; what clusters share belongs into defaults
-f:3: cluster db: tags such as "!!null" are not for this file; text that begins with ! needs quotes`},
+		{"an anchor or a tag of nothing", "clusters:\n  web: &a\n  db: !!null\n", `f:2: cluster web: anchors such as &a are not supported; put shared settings into defaults
+f:3: cluster db: tags such as "!!null" are not supported; text that begins with ! needs quotes`},
 		{
 			"keys that are no words", "clusters:\n  web:\n    host: h\n    ? [count]\n    : 5\n    '': x\n    ? {a: b}\n",
 			`f:4: cluster web: a key must be a word, not a list
@@ -295,11 +299,11 @@ f:7: cluster web: a key must be a word, not keys with values`,
 		},
 
 		// What stands where.
-		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; there must be at least one`},
-		{"clusters without one", "clusters:\n", `f:1: clusters: there is none; each has a name, and its settings beneath it`},
-		{"clusters with none", "clusters: {}\n", `f:1: clusters: there is none; each has a name, and its settings beneath it`},
-		{"clusters as a list", "clusters:\n  - web: {host: h}\n", `f:2: clusters: must be names, each with its settings beneath it, not a list`},
-		{"clusters as a word", "clusters: web\n", `f:1: clusters: must be names, each with its settings beneath it, not the value "web"`},
+		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; at least one is required`},
+		{"clusters without one", "clusters:\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
+		{"clusters with none", "clusters: {}\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
+		{"clusters as a list", "clusters:\n  - web: {host: h}\n", `f:2: clusters: must be names, each with its settings below it, not a list`},
+		{"clusters as a word", "clusters: web\n", `f:1: clusters: must be names, each with its settings below it, not the value "web"`},
 		{"clusters that are no settings", "clusters:\n  web: 172.16.0.2\n  db: [h]\n", `f:2: cluster web: must be settings with their values, not the value "172.16.0.2"
 f:3: cluster db: must be settings with their values, not a list`},
 		{"defaults that are none", "defaults: [count]\nclusters: {web: {host: h}}\n", `f:1: defaults: must be settings with their values, not a list`},
@@ -326,12 +330,12 @@ colour: [red]
 			`f:2: key "cluster": unknown; did you mean clusters?
 f:6: cluster web: key "intervall": unknown; did you mean interval?
 f:7: cluster web: key "colour": unknown; pingover help check lists the settings
-f:8: cluster web: key "name": a cluster is called by the key above its settings
+f:8: cluster web: key "name": the name of a cluster is the key above its settings
 f:9: cluster web: key "Count": unknown; did you mean count?
 f:11: defaults: key "retry_wait": unknown; did you mean retry-wait?
 f:12: defaults: key "clusters": unknown; pingover help check lists the settings
-f:13: key "witness": is a setting; it belongs into defaults, or into a cluster
-f:14: key "colour": unknown; there are defaults and clusters`,
+f:13: key "witness": is a setting; move it into defaults, or into a cluster
+f:14: key "colour": unknown; must be defaults or clusters`,
 		},
 		{"clusters of a mistyped name", "cluster:\n  web: {host: h}\n", `f:1: key "cluster": unknown; did you mean clusters?`},
 		{"defaults of a mistyped name", "default: {count: 5}\nclusters:\n  web: {host: h}\n", `f:1: key "default": unknown; did you mean defaults?`},
@@ -370,22 +374,22 @@ defaults:
 clusters:
   db:
 `,
-			`f:7: cluster web: key "count": is there already, in line 6
+			`f:7: cluster web: key "count": duplicate of line 6
 f:7: cluster web: count: takes one value, not a list
-f:8: clusters: key "web": is there already, in line 3
+f:8: clusters: key "web": duplicate of line 3
 f:8: cluster web: host: missing; every cluster needs one
 f:9: cluster web: count "0": out of range (1 to 100)
 f:12: defaults: rise "0": out of range (1 to 1000)
-f:13: key "defaults": is there already, in line 11
+f:13: key "defaults": duplicate of line 11
 f:14: defaults: key "foo": unknown; pingover help check lists the settings
-f:15: key "clusters": is there already, in line 2
+f:15: key "clusters": duplicate of line 2
 f:16: cluster db: host: missing; every cluster needs one`,
 		},
 		{
 			"names", "clusters:\n  Web: {host: h}\n  act: {host: h}\n  'a b': {count: 0}\n  1: {host: h}\n  null: {host: h}\n",
-			`f:2: clusters: key "Web": not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})
-f:3: clusters: key "act": no cluster can be called that: pingover itself uses act.lock
-f:4: clusters: key "a b": not a name for a cluster ([a-z0-9][a-z0-9._-]{0,63})
+			`f:2: clusters: key "Web": not a valid cluster name ([a-z0-9][a-z0-9._-]{0,63})
+f:3: clusters: key "act": reserved: pingover itself uses act.lock
+f:4: clusters: key "a b": not a valid cluster name ([a-z0-9][a-z0-9._-]{0,63})
 f:4: cluster "a b": host: missing; every cluster needs one
 f:4: cluster "a b": count "0": out of range (1 to 100)`,
 		},
@@ -422,12 +426,12 @@ f:6: cluster web: count: takes one value, not keys with values
 f:7: cluster web: pre-takeover: takes a command line or a list of its words, not keys with values
 f:8: cluster web: post-takeover: takes a command line or a list of its words, not a list within the list
 f:9: cluster web: mail-to: takes one value or a list of values, not keys with values
-f:9: cluster web: mail-to: a value is missing; leave the key out where there is nothing
-f:10: cluster web: mail-from: a value is missing; leave the key out where there is nothing
-f:11: cluster web: rise: a value is missing; leave the key out where there is nothing
-f:12: cluster web: tool: a value is missing; leave the key out where there is nothing
+f:9: cluster web: mail-to: a value is missing; remove the key, or set it
+f:10: cluster web: mail-from: a value is missing; remove the key, or set it
+f:11: cluster web: rise: a value is missing; remove the key, or set it
+f:12: cluster web: tool: a value is missing; remove the key, or set it
 f:13: cluster web: state-dir: must be on one line
-f:16: cluster web: witness: an empty list; leave the key out where there is nothing
+f:16: cluster web: witness: an empty list; remove the key
 f:17: cluster web: source "": a value is missing
 f:18: cluster web: interface: takes one value, not a list
 f:19: cluster web: label: takes one value, not a list
@@ -463,12 +467,12 @@ clusters:
 f:4: defaults: duplicate-check "yes": must be true or false
 f:7: defaults: mail-to "a b": not a mail address, such as root or ops@example.com
 f:8: defaults: remind "24": a duration needs a unit, such as 24s (0, or 1m to 365d)
-f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '…'; in single quotes it stands for itself
+f:9: defaults: post-release "sh x | y": "|" needs a shell, such as sh -c '...'; in single quotes it is an ordinary character
 f:12: cluster web: host "172.16.0.300": neither an address nor a host name
 f:13: cluster web: interval "3": a duration needs a unit, such as 3s (10ms to 1m)
-f:14: cluster web: mail-via "smtp://…@mail.example.com": user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD
+f:14: cluster web: mail-via "smtp://…@mail.example.com": must not contain user and password; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD
 f:15: cluster web: pre-takeover "fence 'a b'": "fence" not found in PATH:/usr/sbin:/sbin:/usr/bin:/bin
-f:16: cluster web: post-takeover "./fence": "./fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash
+f:16: cluster web: post-takeover "./fence": "./fence": must be an absolute path, because cron starts in another directory, or a name without a slash
 f:17: cluster web: mail-ca "/nonexistent": cannot be read: no such file or directory
 f:20: cluster db: count "101": out of range (1 to 100)
 f:21: cluster db: duplicate-check "True": must be true or false`,
@@ -499,10 +503,10 @@ clusters:
   other:
     host: h
 `,
-			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller
-f:3: cluster db: lease "30s": shorter than twice the longest look, 52s (count 1 of f:10); make it longer, or count, interval, timeout or retry-wait smaller
-f:7: cluster web: label "eth0:1": a label is for one vip, and there are 0
-f:11: cluster db: failback "auto": needs duplicate-check, to see that somebody takes what is handed over`,
+			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait
+f:3: cluster db: lease "30s": shorter than twice the longest check, 52s (count 1 of f:10); increase it, or decrease count, interval, timeout or retry-wait
+f:7: cluster web: label "eth0:1": a label is for one vip, but there are 0
+f:11: cluster db: failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`,
 		},
 		{
 			"clusters together", `
@@ -529,9 +533,9 @@ clusters:
     host: h
     vip: [172.16.0.5, x]
 `,
-			`f:15: cluster other: vip "2001:db8::1": cluster db has it too
-f:16: cluster other: vip "172.16.0.1/16@eth1": cluster web has it too
-f:20: cluster third: label "eth0:1": cluster web has it too
+			`f:15: cluster other: vip "2001:db8::1": cluster db already has it
+f:16: cluster other: vip "172.16.0.1/16@eth1": cluster web already has it
+f:20: cluster third: label "eth0:1": cluster web already has it
 f:23: cluster wrong: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`,
 		},
 		{
@@ -550,10 +554,10 @@ clusters:
     witness: [172.16.0.254, 172.16.0.5, "fe80::5%eth0"]
   third: {host: h}
 `,
-			`f:3: cluster web: witness "172.16.0.1": is a vip; a witness is a third machine
-f:3: cluster db and 1 more: witness "172.16.0.1": is a vip of cluster web, which may be raised here; a witness is a third machine
-f:13: cluster other: witness "172.16.0.5": is a vip of cluster db, which may be raised here; a witness is a third machine
-f:13: cluster other: witness "fe80::5%eth0": is a vip of cluster db, which may be raised here; a witness is a third machine`,
+			`f:3: cluster web: witness "172.16.0.1": is a vip; set witness to a third machine
+f:3: cluster db and 1 more: witness "172.16.0.1": is a vip of cluster web, which may be assigned here; set witness to a third machine
+f:13: cluster other: witness "172.16.0.5": is a vip of cluster db, which may be assigned here; set witness to a third machine
+f:13: cluster other: witness "fe80::5%eth0": is a vip of cluster db, which may be assigned here; set witness to a third machine`,
 		},
 		{
 			"a vip as host of another cluster", `
@@ -564,7 +568,7 @@ clusters:
     vip: 172.16.0.55
   db: {host: 172.16.0.3, vip: 172.16.0.5}
 `,
-			`f:5: cluster mail: host "172.16.0.2": is a vip of cluster box, which may be raised here; put the vips of both into one cluster, or give an address that stays on the primary`,
+			`f:5: cluster mail: host "172.16.0.2": is a vip of cluster box, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary`,
 		},
 		{
 			"settings of a cluster that do not apply to it", `
@@ -574,16 +578,16 @@ clusters:
   db: {host: h, vip: 172.16.0.1/24, netmask: 255.255.0.0}
   other: {host: "2001:db8::2", source: 172.16.0.3}
 `,
-			`f:4: cluster web: netmask "255.255.0.0": there is no IPv4 vip that it could be for
-f:4: cluster web: label "eth0:1": a label is for one vip, and there are 0
-f:4: cluster web: vip-name "web": there is no vip that it could lead to
-f:5: cluster db: netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 says otherwise
+			`f:4: cluster web: netmask "255.255.0.0": there is no IPv4 vip that it applies to
+f:4: cluster web: label "eth0:1": a label is for one vip, but there are 0
+f:4: cluster web: vip-name "web": there is no vip that it could resolve to
+f:5: cluster db: netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 differs
 f:6: cluster other: source "172.16.0.3": cannot be the source of pings to 2001:db8::2: one is IPv4, the other IPv6`,
 		},
-		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a has it too`},
-		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": one file is for all clusters, and cluster a has /a; put it into defaults
-f:4: cluster c: metrics-file: one file is for all clusters, and cluster a has /a; put it into defaults`},
-		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": one file is for all clusters, and cluster a has none; put it into defaults`},
+		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a already has it`},
+		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters, but cluster a has /a; put it into defaults
+f:4: cluster c: metrics-file: must be the same for all clusters, but cluster a has /a; put it into defaults`},
+		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters, but cluster a has none; put it into defaults`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -592,7 +596,7 @@ f:4: cluster c: metrics-file: one file is for all clusters, and cluster a has /a
 			if diff := cmp.Diff(test.want, said); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
-			if problems, ok := err.(Problems); got != nil || ok && problems.Code() != CodeConfig {
+			if problems, ok := err.(Problems); got != nil || ok && problems.Code() != exit.Config {
 				t.Errorf("%d clusters, code %d", len(got), problems.Code())
 			}
 		})
@@ -607,8 +611,8 @@ func TestFlagsOverAFile(t *testing.T) {
 		"one that is wrong": {
 			"--count 0 --host h --name n", "clusters: {a: {host: h, rise: 0}, b: {host: h}}",
 			`--count "0": out of range (1 to 100)
---name "n": is for a cluster that flags define, and the clusters stand in f
---host "h": is for a cluster that flags define, and the clusters stand in f
+--name "n": defines a cluster by flags, but the clusters are in f
+--host "h": defines a cluster by flags, but the clusters are in f
 f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that names a wrong file": {
@@ -617,15 +621,15 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that does not fit the file": {
 			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",
-			`--lease "30s": cluster a and 1 more: shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`, 64,
+			`--lease "30s": cluster a and 1 more: shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`, 64,
 		},
 		"one that the file does not fit": {
 			"--count 100", "clusters:\n  a:\n    host: h\n    lease: 2m\n",
-			"f:4: cluster a: lease \"2m\": shorter than twice the longest look, 20m40s (count 100 of --count); make it longer, or count, interval, timeout or retry-wait smaller", 78,
+			"f:4: cluster a: lease \"2m\": shorter than twice the longest check, 20m40s (count 100 of --count); increase it, or decrease count, interval, timeout or retry-wait", 78,
 		},
 		"one vip for two clusters": {
 			"--vip 172.16.0.1", "clusters: {a: {host: h}, b: {host: h}}",
-			`--vip "172.16.0.1": cluster b: cluster a has it too`, 64,
+			`--vip "172.16.0.1": cluster b: cluster a already has it`, 64,
 		},
 		"one that hides a wrong form does not make the file right": {
 			"--count 5", "clusters: {a: {host: h, count: [0]}}",
@@ -641,12 +645,12 @@ f:2: cluster a: rise "x": not a whole number (1 to 1000)`, 64,
 		},
 		"one that does not apply": {
 			"--vip-name web", "clusters: {a: {host: h}}",
-			`--vip-name "web": cluster a: there is no vip that it could lead to`, 64,
+			`--vip-name "web": cluster a: there is no vip that it could resolve to`, 64,
 		},
 		"one that takes another cluster's vip as witness": {
 			"--witness 172.16.0.1", "clusters: {a: {host: h}, b: {host: h, vip: 172.16.0.1}}",
-			`--witness "172.16.0.1": cluster a: is a vip of cluster b, which may be raised here; a witness is a third machine
---witness "172.16.0.1": cluster b: is a vip; a witness is a third machine`, 64,
+			`--witness "172.16.0.1": cluster a: is a vip of cluster b, which may be assigned here; set witness to a third machine
+--witness "172.16.0.1": cluster b: is a vip; set witness to a third machine`, 64,
 		},
 	} {
 		_, err := FromFile("f", []byte(test.text), flags(test.flags), rootOn("standby"))
@@ -688,10 +692,10 @@ func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{[]string{"db", "third"}, `--vip "172.16.0.1": cluster third: cluster db has it too
---label "eth0:1": cluster third: cluster db has it too`},
-		{nil, `--vip "172.16.0.1": cluster db and 1 more: cluster web has it too
---label "eth0:1": cluster db and 1 more: cluster web has it too`},
+		{[]string{"db", "third"}, `--vip "172.16.0.1": cluster third: cluster db already has it
+--label "eth0:1": cluster third: cluster db already has it`},
+		{nil, `--vip "172.16.0.1": cluster db and 1 more: cluster web already has it
+--label "eth0:1": cluster db and 1 more: cluster web already has it`},
 		{[]string{"nobody"}, ""},
 	} {
 		_, err := FromFile("f", []byte(file), over, rootOn("standby"), test.names...)
@@ -778,7 +782,7 @@ func TestMetricsDoNotReplaceTheConfiguration(t *testing.T) {
 		_, err := FromFile(test.path, []byte("clusters:\n  a: {host: h}\n  b: {host: h}\ndefaults: {metrics-file: "+test.metrics+"}"), nil, rootOn("standby"))
 		want := ""
 		if test.wrong {
-			want = test.path + `:4: cluster a: metrics-file "` + test.metrics + `": is the configuration file, which the metrics would replace`
+			want = test.path + `:4: cluster a: metrics-file "` + test.metrics + `": is the configuration file, which the metrics would overwrite`
 		}
 		if diff := cmp.Diff(want, text(err)); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
@@ -795,12 +799,12 @@ func TestManyErrorsAreNotAllSaid(t *testing.T) {
 		}
 		_, err := FromFile("f", b.Bytes(), nil, rootOn("standby"))
 		problems := err.(Problems)
-		if len(problems) != test.lines || problems.Code() != CodeConfig {
+		if len(problems) != test.lines || problems.Code() != exit.Config {
 			t.Fatalf("%d errors in %d lines, code %d", test.wrong, len(problems), problems.Code())
 		}
-		last := fmt.Sprintf(`f:%d: key "no%d": unknown; there are defaults and clusters`, test.lines+1, test.lines-1)
+		last := fmt.Sprintf(`f:%d: key "no%d": unknown; must be defaults or clusters`, test.lines+1, test.lines-1)
 		if test.wrong > test.lines {
-			last = fmt.Sprintf("f: %d more things are wrong with it", test.wrong-50)
+			last = fmt.Sprintf("f: %d more errors", test.wrong-50)
 		}
 		if diff := cmp.Diff(last, problems[len(problems)-1].Error()); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
@@ -834,7 +838,7 @@ func TestReadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	others := func(name string) string {
-		return at(name) + ": can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w " + at(name)
+		return at(name) + ": can be written to by others, and it names commands that root runs; after reviewing it: chmod go-w " + at(name)
 	}
 	for _, test := range []struct {
 		name string
@@ -862,7 +866,7 @@ func TestReadFile(t *testing.T) {
 		if len(data) != test.size || text(err) != test.want {
 			t.Errorf("%s: %d bytes and %q, want %d and %q", test.name, len(data), text(err), test.size, test.want)
 		}
-		if problems, ok := errors.AsType[Problems](err); err != nil && (!ok || problems.Code() != CodeConfig) {
+		if problems, ok := errors.AsType[Problems](err); err != nil && (!ok || problems.Code() != exit.Config) {
 			t.Errorf("%s: %#v", test.name, err)
 		}
 		if errors.Is(err, fs.ErrNotExist) != (test.name == "none") {
@@ -873,18 +877,18 @@ func TestReadFile(t *testing.T) {
 
 func TestAFileOfSomebodyElseIsNotForRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		lab.Skip(t, "only root can give files away")
 	}
 	path := file(t, "pingover.yaml", "clusters: {web: {host: h}}")
 	if err := errors.Join(os.Chmod(filepath.Dir(path), 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 1000, 0); err != nil {
-		t.Skip(err)
+		lab.Skip(t, err)
 	}
 	_, err := ReadFile(path, true)
-	want := path + ": belongs to user 1000, and names commands that root runs; when you know what is in it: chown root " + path + "\n" +
-		path + ": can be written to by others, and names commands that root runs; when you know what is in it: chmod go-w " + path
+	want := path + ": belongs to user 1000, and it names commands that root runs; after reviewing it: chown root " + path + "\n" +
+		path + ": can be written to by others, and it names commands that root runs; after reviewing it: chmod go-w " + path
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -913,12 +917,12 @@ func TestTenThousandClusters(t *testing.T) {
 		}
 	}
 	_, err = FromFile("f", manyClusters(10_000, "lease: 1s"), nil, rootOn("standby"))
-	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest look, 1m40s; make it longer, or count, interval, timeout or retry-wait smaller`
+	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	_, err = FromFile("f", append(manyClusters(1000, "count: 5"), "   rise: 3\n"...), nil, rootOn("standby"))
-	want = "f:3004: not YAML: indented differently from the lines that it belongs to, or text behind a closing quote or bracket"
+	want = "f:3004: not YAML: did not find expected key"
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -949,7 +953,7 @@ func FuzzFromFile(f *testing.F) {
 		clusters, err := FromFile("f", data, nil, rootOn("standby"))
 		if err != nil {
 			problems, ok := err.(Problems)
-			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != CodeConfig {
+			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != exit.Config {
 				t.Fatalf("%v, %#v", clusters, err)
 			}
 			for _, p := range problems {

@@ -58,7 +58,7 @@ func absolutePath(argument string, field func(*Cluster) *string) form {
 		case !filepath.IsAbs(text):
 			return errors.New("not an absolute path")
 		case hasControl(text):
-			return errors.New("a path cannot have a control character in it")
+			return errors.New("a path must not contain a control character")
 		}
 		*field(&d.Cluster) = filepath.Clean(text)
 		return nil

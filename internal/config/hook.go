@@ -3,13 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"pingover/internal/proc"
 )
@@ -17,7 +13,7 @@ import (
 // command is the form of a hook: a command line that no shell reads.
 func command(field func(*Cluster) *[]string) form {
 	return form{
-		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments; no shell reads them",
+		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments, run without a shell",
 		set: func(d *draft, text string) error {
 			argv, err := splitCommand(text)
 			if err != nil {
@@ -47,7 +43,7 @@ func splitCommand(text string) ([]string, error) {
 		case c == '\\':
 			i++
 			if i == len(text) {
-				return nil, errors.New("ends in a backslash with nothing behind it")
+				return nil, errors.New("ends in a backslash with nothing after it")
 			}
 			c = text[i]
 			if c == '\n' { // the line goes on
@@ -58,7 +54,7 @@ func splitCommand(text string) ([]string, error) {
 			}
 			word, begun = append(word, c), true
 		case c == '$' || c == '`' || quote == 0 && strings.IndexByte("|&;<>\n", c) >= 0:
-			return nil, fmt.Errorf("%q needs a shell, such as sh -c '…'; in single quotes it stands for itself", string(c))
+			return nil, fmt.Errorf("%q needs a shell, such as sh -c '...'; in single quotes it is an ordinary character", string(c))
 		case quote == 0 && (c == '\'' || c == '"'):
 			quote, begun = c, true
 		case quote == 0 && (c == ' ' || c == '\t'):
@@ -87,7 +83,7 @@ func checkCommand(argv []string) error {
 		return errors.New("a command is missing")
 	}
 	if slices.ContainsFunc(argv, func(word string) bool { return strings.IndexByte(word, 0) >= 0 }) {
-		return errors.New("a command cannot have a NUL byte in it")
+		return errors.New("a command must not contain a NUL byte")
 	}
 	name := argv[0]
 	if !strings.Contains(name, "/") {
@@ -97,20 +93,10 @@ func checkCommand(argv []string) error {
 		return nil
 	}
 	if !filepath.IsAbs(name) {
-		return fmt.Errorf("%q: a relative path; it must be absolute, for cron starts in another directory, or a name without a slash", name)
+		return fmt.Errorf("%q: must be an absolute path, because cron starts in another directory, or a name without a slash", name)
 	}
-	info, err := os.Stat(name)
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err
-	}
-	switch {
-	case err != nil:
+	if err := proc.Executable(name); err != nil {
 		return fileError{fmt.Errorf("%q: %v", name, err)}
-	case !info.Mode().IsRegular():
-		return fileError{fmt.Errorf("%q: not a regular file", name)}
-	}
-	if err := unix.Access(name, unix.X_OK); err != nil {
-		return fileError{fmt.Errorf("%q: not executable: %v", name, err)}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/exit"
 	"pingover/internal/proc"
 )
 
@@ -47,7 +48,7 @@ func TestCommandsAreSplitAsAShellDoes(t *testing.T) {
 
 func TestWhatNeedsAShellIsRefused(t *testing.T) {
 	shell := func(c string) string {
-		return c + " needs a shell, such as sh -c '…'; in single quotes it stands for itself"
+		return c + " needs a shell, such as sh -c '...'; in single quotes it is an ordinary character"
 	}
 	for given, want := range map[string]string{
 		"sh -c x | tee log":      shell(`"|"`),
@@ -63,21 +64,21 @@ func TestWhatNeedsAShellIsRefused(t *testing.T) {
 		"sh -c 'x":               "the quote ' is not closed",
 		`sh -c "x'`:              `the quote " is not closed`,
 		`sh -c "x\"`:             `the quote " is not closed`,
-		`sh -c x\`:               `ends in a backslash with nothing behind it`,
+		`sh -c x\`:               `ends in a backslash with nothing after it`,
 		" ":                      "a command is missing",
 		"''":                     "a command is missing",
 		"'' sh":                  "a command is missing",
-		"sh 'a\x00b'":            "a command cannot have a NUL byte in it",
+		"sh 'a\x00b'":            "a command must not contain a NUL byte",
 		"sh \xff":                "not UTF-8",
-		"./fence web":            `"./fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash`,
-		"~/fence":                `"~/fence": a relative path; it must be absolute, for cron starts in another directory, or a name without a slash`,
+		"./fence web":            `"./fence": must be an absolute path, because cron starts in another directory, or a name without a slash`,
+		"~/fence":                `"~/fence": must be an absolute path, because cron starts in another directory, or a name without a slash`,
 		`sh -c 'echo "$HOME"|x'`: "",
 	} {
 		for _, setting := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release"} {
 			_, err := FromFlags(map[string][]string{"host": {"h"}, setting: {given}}, rootOn("standby"))
 			problems := Problems(nil)
 			if want != "" {
-				problems = Problems{{Place: "--" + setting + " " + strconv.Quote(given), Text: want, Code: CodeUsage}}
+				problems = Problems{{Place: "--" + setting + " " + strconv.Quote(given), Text: want, Code: exit.Usage}}
 			}
 			if got, _ := err.(Problems); !cmp.Equal(problems, got) {
 				t.Errorf("%s: -want +got\n%s", setting, cmp.Diff(problems, got))
@@ -123,7 +124,7 @@ func TestAHookMustBeAProgramThatCanRun(t *testing.T) {
 		_, err := FromFlags(map[string][]string{"host": {"h"}, "pre-takeover": {given}}, rootOn("standby"))
 		problems := Problems(nil)
 		if want != "" {
-			problems = Problems{{Place: `--pre-takeover "` + given + `"`, Text: want, Code: CodeConfig}}
+			problems = Problems{{Place: `--pre-takeover "` + given + `"`, Text: want, Code: exit.Config}}
 		}
 		if got, _ := err.(Problems); !cmp.Equal(problems, got) {
 			t.Errorf("-want +got\n%s", cmp.Diff(problems, got))

@@ -29,11 +29,11 @@ func setName(d *draft, text string) error {
 
 func checkName(name string) error {
 	if !namePattern.MatchString(name) {
-		return fmt.Errorf("not a name for a cluster (%s)", nameRange)
+		return fmt.Errorf("not a valid cluster name (%s)", nameRange)
 	}
 	// Its lock would be act.lock, which all clusters of the machine share.
 	if name == "act" {
-		return errors.New("no cluster can be called that: pingover itself uses act.lock")
+		return errors.New("reserved: pingover itself uses act.lock")
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func (d *draft) completeName() {
 	name := strings.Trim(notName.ReplaceAllString(strings.ToLower(d.Host), "-"), "-._")
 	d.Name = strings.TrimRight(name[:min(len(name), 64)], "-._")
 	if err := checkName(d.Name); err != nil {
-		d.wrong("name", 0, "missing, and the host's will not do: %s", err)
+		d.wrong("name", 0, "missing, and the host is no valid name: %s", err)
 	}
 }
 
@@ -69,9 +69,9 @@ func checkHost(host string) error {
 	case err == nil:
 		return fmt.Errorf(neither+": leave /%d out", prefix.Bits())
 	case strings.ContainsFunc(host, unicode.IsSpace):
-		return errors.New(neither + ": there is a blank in it")
+		return errors.New(neither + ": it contains a blank")
 	case strings.Contains(host, "_"):
-		return errors.New(neither + ": there is an underscore in it")
+		return errors.New(neither + ": it contains an underscore")
 	case !isHostName(host):
 		return errors.New(neither)
 	}
@@ -141,7 +141,7 @@ func addWitness(d *draft, text string) error {
 		return errors.New("must be auto, none or an address")
 	}
 	if addr.IsLoopback() {
-		return errors.New("a loopback address always answers and proves nothing")
+		return errors.New("a loopback address always replies and proves nothing")
 	}
 	if err := checkAddress(addr); err != nil {
 		return err
@@ -164,16 +164,16 @@ func (d *draft) completeWitness() {
 	given := d.given["witness"]
 	for i, v := range given {
 		if (v.text == "auto" || v.text == "none") && len(given) > 1 {
-			d.wrong("witness", i, "stands alone, and there are %d values", len(given))
+			d.wrong("witness", i, "excludes other values, and there are %d values", len(given))
 			return
 		}
 	}
 	for i, addr := range d.Witness.Addresses {
 		if host, ok := d.hostAddress(); ok && host == addr {
-			d.wrong("witness", i, "is the host; a witness is a third machine")
+			d.wrong("witness", i, "is the host; set witness to a third machine")
 		}
 		if !d.bad["vip"] && d.hasVIP(addr.WithZone("")) {
-			d.wrong("witness", i, "is a vip; a witness is a third machine")
+			d.wrong("witness", i, "is a vip; set witness to a third machine")
 		}
 	}
 }

@@ -7,15 +7,19 @@ import (
 	"io"
 	"io/fs"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 func addMailTo(d *draft, text string) error {
-	address, err := d.parseMailbox(text)
+	address, err := parseMailbox(text)
 	if err != nil {
 		return err
 	}
@@ -27,41 +31,82 @@ func addMailTo(d *draft, text string) error {
 }
 
 func setMailFrom(d *draft, text string) error {
-	address, err := d.parseMailbox(text)
+	address, err := parseMailbox(text)
 	d.Mail.From = address
 	return err
 }
 
 // parseMailbox reads one address of RFC 5322, with or without a display name,
 // whose name may lack the quotes that it needs, or a bare local name.
-func (d *draft) parseMailbox(text string) (string, error) {
+func parseMailbox(text string) (string, error) {
 	switch {
 	case strings.ContainsAny(text, "\r\n"):
-		return "", errors.New("a mail address cannot have a line break in it")
+		return "", errors.New("a mail address must not contain a line break")
 	case hasControl(text):
-		return "", errors.New("a mail address cannot have a control character in it")
-	case !strings.Contains(text, "@"):
-		text += "@" + d.mailDomain()
+		return "", errors.New("a mail address must not contain a control character")
+	case localName.MatchString(text):
+		return text, nil
 	}
 	address, err := mail.ParseAddress(text)
 	if name, rest, ok := cutName(text); err != nil && ok {
 		if strings.Contains(name, "@") {
-			return "", errors.New("not one mail address; give each on its own")
+			return "", errors.New("more than one mail address; give each separately")
 		}
 		if address, err = mail.ParseAddress(rest); err == nil {
 			address.Name = name
 		}
 	}
 	if err != nil && !strings.Contains(text, "<") && strings.ContainsAny(text, ",;") {
-		return "", errors.New("not one mail address; give each on its own")
+		return "", errors.New("more than one mail address; give each separately")
 	}
 	if err != nil {
 		return "", errors.New("not a mail address, such as root or ops@example.com")
 	}
+	at := strings.LastIndexByte(address.Address, '@')
+	domain, err := asciiDomain(address.Address[at+1:])
+	if err != nil {
+		return "", err
+	}
+	address.Address = address.Address[:at+1] + domain
 	if address.Name == "" {
-		return address.Address, nil
+		return strings.Trim((&mail.Address{Address: address.Address}).String(), "<>"), nil
 	}
 	return address.String(), nil
+}
+
+// localName is a bare local name, which the MTA or notify completes: the
+// characters of RFC 5321 that mean nothing to a shell or in a header.
+var localName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$`)
+
+// asciiDomain is a domain in the form that every mail server takes. Address
+// literals stay.
+func asciiDomain(domain string) (string, error) {
+	if strings.HasPrefix(domain, "[") {
+		return domain, nil
+	}
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil || ascii == "" {
+		return "", fmt.Errorf("%q is no domain", domain)
+	}
+	return ascii, nil
+}
+
+func setMailHELO(d *draft, text string) error {
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		inner, _ = strings.CutSuffix(inner, "]")
+		v6, isV6 := strings.CutPrefix(inner, "IPv6:")
+		if a, err := netip.ParseAddr(v6); err != nil || a.Zone() != "" || isV6 != a.Is6() || !strings.HasSuffix(text, "]") {
+			return errors.New("not an address literal, such as [192.0.2.1] or [IPv6:2001:db8::1]")
+		}
+		d.Mail.HELO = text
+		return nil
+	}
+	name, err := asciiDomain(text)
+	if err != nil || !strings.Contains(name, ".") || !isHostName(name) {
+		return errors.New("not a full host name, such as standby.example.com; mail servers refuse a short one")
+	}
+	d.Mail.HELO = name
+	return nil
 }
 
 // cutName splits `Ops, Team <a@b>` before its address.
@@ -71,14 +116,6 @@ func cutName(text string) (name, rest string, ok bool) {
 		return "", "", false
 	}
 	return strings.Trim(text[:i], ` "`), text[i:], true
-}
-
-// mailDomain is this machine's name where mail needs one.
-func (d *draft) mailDomain() string {
-	if isHostName(d.env.Hostname) {
-		return d.env.Hostname
-	}
-	return "localhost"
 }
 
 const viaForms = "sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
@@ -95,7 +132,7 @@ func parseVia(text string) (Via, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return Via{}, fmt.Errorf("cannot be read; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	}
 	ports := map[string]int{"sendmail": 0, "smtp": 25, "smtp+starttls": 587, "smtps": 465}
 	port, known := ports[u.Scheme]
@@ -103,16 +140,16 @@ func parseVia(text string) (Via, error) {
 	case !known || u.Opaque != "":
 		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	case u.User != nil:
-		return Via{}, errors.New("user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+		return Via{}, errors.New("must not contain user and password; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	case u.Scheme == "sendmail":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") {
 			return Via{}, errors.New("needs a path, such as in sendmail:///usr/sbin/sendmail")
 		}
 		return Via{Scheme: u.Scheme, Path: u.Path}, nil
 	case u.Path != "" && u.Path != "/":
-		return Via{}, fmt.Errorf("has more than it needs; it must be one of %s", viaForms)
+		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	}
 	if err := checkHost(u.Hostname()); err != nil {
 		return Via{}, fmt.Errorf("server %q: %w", u.Hostname(), err)
@@ -141,7 +178,7 @@ func hideCredentials(text string) string {
 
 func setMailUser(d *draft, text string) error {
 	if hasControl(text) {
-		return errors.New("a user name cannot have a control character in it")
+		return errors.New("a user name must not contain a control character")
 	}
 	d.Mail.User = text
 	return nil
@@ -155,7 +192,7 @@ func setMailPasswordFile(d *draft, text string) error {
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return fileError{errors.New("there is no password in its first line")}
+		return fileError{errors.New("its first line has no password")}
 	}
 	d.Mail.PasswordFile, d.Mail.Password = text, line
 	return nil
@@ -177,32 +214,29 @@ func checkCertificates(path string) error {
 		return err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(data) {
-		return fileError{errors.New("there is no certificate in PEM form in it")}
+		return fileError{errors.New("it has no certificate in PEM format")}
 	}
 	return nil
 }
 
-// completeMail finds the password and the sender, and sees that a password
-// has a user and a user a password.
+// completeMail finds the password, and checks that a password has a user and a
+// user a password.
 func (d *draft) completeMail() {
-	if d.Mail.From == "" {
-		d.Mail.From = "pingover@" + d.mailDomain()
-	}
 	switch {
 	case d.bad["mail-user"] || d.bad["mail-password-file"]:
 	case d.Mail.User == "" && d.Mail.Password != "":
-		d.wrong("mail-password-file", 0, "there is a password but no user; give mail-user too")
+		d.wrong("mail-password-file", 0, "a password without a user; set mail-user")
 	case d.Mail.User != "" && d.Mail.Password == "":
 		// The variable may be there for another cluster: alone it means nothing.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
 		if d.Mail.Password == "" {
-			d.wrong("mail-user", 0, "there is a user but no password; give mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+			d.wrong("mail-user", 0, "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 		}
 	}
 }
 
 // readFile reads a regular file of at most limit bytes. Another kind of file
-// could keep a run waiting for ever.
+// could keep a run waiting without end.
 func readFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

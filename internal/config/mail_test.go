@@ -18,10 +18,14 @@ import (
 )
 
 func TestMailAddresses(t *testing.T) {
-	d := &draft{env: rootOn("standby")}
 	for given, want := range map[string]string{
-		"root":                          "root@standby",
+		"root":                          "root",
+		"www-data+pingover":             "www-data+pingover",
 		"ops@example.com":               "ops@example.com",
+		"ops@müller.example":            "ops@xn--mller-kva.example",
+		"Ops <ops@MÜLLER.example>":      `"Ops" <ops@xn--mller-kva.example>`,
+		"jürgen@example.com":            "jürgen@example.com",
+		`"on call"@example.com`:         `"on call"@example.com`,
 		"<ops@example.com>":             "ops@example.com",
 		"Ops <ops@example.com>":         `"Ops" <ops@example.com>`,
 		"Ops, Team <ops@example.com>":   `"Ops, Team" <ops@example.com>`,
@@ -30,15 +34,9 @@ func TestMailAddresses(t *testing.T) {
 		"a.b. Smith <a@example.com>":    `"a.b. Smith" <a@example.com>`,
 		"Jörg <j@example.com>":          "=?utf-8?q?J=C3=B6rg?= <j@example.com>",
 	} {
-		got, err := d.parseMailbox(given)
+		got, err := parseMailbox(given)
 		if err != nil || got != want {
 			t.Errorf("%s: got %s (%v), want %s", given, got, err, want)
-		}
-	}
-	for _, hostname := range []string{"", "(none)", "a b", "1.2"} {
-		d := &draft{env: rootOn(hostname)}
-		if got, err := d.parseMailbox("root"); err != nil || got != "root@localhost" {
-			t.Errorf("on a machine called %q root is %s (%v)", hostname, got, err)
 		}
 	}
 }
@@ -60,12 +58,12 @@ func TestVia(t *testing.T) {
 }
 
 func TestAPasswordOnTheCommandLineIsRefusedAndNotRepeated(t *testing.T) {
-	const use = ": user and password do not belong here; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD"
+	const use = ": must not contain user and password; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD"
 	const oneOf = "must be one of sendmail, sendmail:///PATH, smtp://HOST[:25], smtp+starttls://HOST[:587], smtps://HOST[:465]"
 	for given, want := range map[string]string{
 		"smtp://joe:secret@mail.example.com":   `--mail-via "smtp://…@mail.example.com"` + use,
 		"smtp://joe@mail.example.com":          `--mail-via "smtp://…@mail.example.com"` + use,
-		"smtp://joe:sec%zzret@x":               `--mail-via "smtp://…@x": cannot be read; it ` + oneOf,
+		"smtp://joe:sec%zzret@x":               `--mail-via "smtp://…@x": ` + oneOf,
 		"joe:secret@mail.example.com":          `--mail-via "…@mail.example.com": ` + oneOf,
 		"smpt://joe:sec@ret@mail.example.com/": `--mail-via "smpt://…@mail.example.com/": ` + oneOf,
 	} {
@@ -97,9 +95,9 @@ func TestPassword(t *testing.T) {
 		{name: "from the variable", user: "joe", variable: "secret", password: "secret"},
 		{name: "the file comes first", user: "joe", file: write("d", "one"), variable: "two", password: "one"},
 		{name: "the variable alone, which may be another cluster's", variable: "secret"},
-		{name: "a file without a user", file: write("e", "x"), want: "there is a password but no user; give mail-user too", code: 64},
-		{name: "an empty file", user: "joe", file: write("f", ""), want: "there is no password in its first line", code: 78},
-		{name: "an empty first line", user: "joe", file: write("g", "\nsecret\n"), want: "there is no password in its first line", code: 78},
+		{name: "a file without a user", file: write("e", "x"), want: "a password without a user; set mail-user", code: 64},
+		{name: "an empty file", user: "joe", file: write("f", ""), want: "its first line has no password", code: 78},
+		{name: "an empty first line", user: "joe", file: write("g", "\nsecret\n"), want: "its first line has no password", code: 78},
 		{name: "the largest file", user: "joe", file: write("h", "x\n"+strings.Repeat("y", 4094)), password: "x"},
 		{name: "a file that is too large", user: "joe", file: write("i", "x\n"+strings.Repeat("y", 4095)), want: "larger than 4 KiB", code: 78},
 		{name: "no such file", user: "joe", file: filepath.Join(dir, "none"), want: "cannot be read: no such file or directory", code: 78},
@@ -143,7 +141,7 @@ func TestAWrongValueComesBeforeAFileThatCannotBeRead(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	for name, test := range map[string]struct{ path, want string }{
 		"one certificate":  {file(t, "ca", certificate(t)), ""},
-		"something else":   {file(t, "ca", "no certificate"), "there is no certificate in PEM form in it"},
+		"something else":   {file(t, "ca", "no certificate"), "it has no certificate in PEM format"},
 		"larger than 1MiB": {file(t, "ca", strings.Repeat("x", 1<<20+1)), "larger than 1024 KiB"},
 		"no such file":     {"/nonexistent/ca", "cannot be read: no such file or directory"},
 	} {

@@ -21,7 +21,7 @@ func (o Origin) String() string {
 // Origins are all settings of the cluster, in the order of the table. No
 // password is among them: none is a value of a setting.
 func (c Cluster) Origins() []Origin {
-	found := map[string]string{"name": c.Name, "mail-from": c.Mail.From, "state-dir": c.StateDir}
+	found := map[string]string{"name": c.Name, "state-dir": c.StateDir}
 	var origins []Origin
 	for _, s := range Settings() {
 		o := Origin{s.Name, c.Given[s.Name], c.From[s.Name]}

@@ -89,13 +89,14 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 			PreTakeover:  []string{dir + "/fence", "172.16.0.2"},
 			PostTakeover: []string{"sh", "-c", "systemctl start postgresql && logger it is up"},
 			PreRelease:   []string{"systemctl", "stop", "postgresql"},
-			PostRelease:  []string{"logger", "given back"},
+			PostRelease:  []string{"logger", "released"},
 			Timeout:      30 * time.Second,
 		},
 		Mail: Mail{
-			To:           []string{"root@standby"},
+			To:           []string{"root"},
 			From:         "pingover@example.com",
 			Via:          Via{Scheme: "sendmail"},
+			HELO:         "standby.example.com",
 			User:         "pingover",
 			PasswordFile: dir + "/mail-password",
 			Password:     "secret",
@@ -155,7 +156,35 @@ func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
 		}
 		want = append(want, s.Help+" ("+s.Range+otherwise+")\n"+s.Name+": "+s.Default)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-table +pingover.example.yaml)\n%s", diff)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile("../../pingover.example.yaml", []byte(withHelp(example(t))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("UPDATE=1 fixes this (-table +pingover.example.yaml)\n%s", diff)
 	}
+}
+
+// withHelp is the reference file with the words of help above each setting,
+// broken at 80 columns.
+func withHelp(text string) string {
+	for _, s := range Settings() {
+		above := regexp.MustCompile(`(?m)(^ +# .+\n)+( +)((# )?` + s.Name + `: .+\n)`)
+		text = above.ReplaceAllStringFunc(text, func(old string) string {
+			m := above.FindStringSubmatch(old)
+			otherwise := ""
+			if s.Derived != "" {
+				otherwise = "; default: " + s.Derived
+			}
+			comment, line := "", m[2]+"#"
+			for _, word := range strings.Fields(s.Help + " (" + s.Range + otherwise + ")") {
+				if len(line)+1+len(word) > 80 {
+					comment, line = comment+line+"\n", m[2]+"#"
+				}
+				line += " " + word
+			}
+			return comment + line + "\n" + m[2] + m[3]
+		})
+	}
+	return text
 }

@@ -34,5 +34,5 @@ func (d *draft) completeStateDir() {
 		d.StateDir = filepath.Join(home, ".local/state/pingover")
 		return
 	}
-	d.wrong("state-dir", 0, "missing, and there is no HOME to find it by")
+	d.wrong("state-dir", 0, "missing, and HOME is not set")
 }

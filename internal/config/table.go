@@ -45,11 +45,11 @@ func list(f form) form {
 
 // The headings of the table.
 const (
-	groupCluster  = "The cluster"
-	groupPing     = "The ping"
-	groupGuards   = "The guards"
-	groupTakeover = "The takeover"
-	groupBack     = "Giving back"
+	groupCluster  = "Cluster"
+	groupPing     = "Ping"
+	groupGuards   = "Safety checks"
+	groupTakeover = "Takeover"
+	groupBack     = "Failback"
 	groupHooks    = "Hooks"
 	groupMail     = "Mail"
 	groupFiles    = "Files"
@@ -60,7 +60,7 @@ func Settings() []Setting {
 	return []Setting{
 		{
 			Name: "name", Group: groupCluster, Derived: `the host, other characters as "-"`,
-			Help: "what the cluster is called",
+			Help: "name of the cluster",
 			form: form{Argument: "NAME", Range: nameRange, set: setName},
 		},
 		{
@@ -71,7 +71,7 @@ func Settings() []Setting {
 		{
 			Name: "vip", Group: groupCluster, Derived: "none, so that checks only report",
 			Help: "virtual IP that follows the primary; may be repeated",
-			form: list(form{Argument: "VIP", Range: "ADDRESS, ADDRESS/BITS, with @INTERFACE where one is meant", set: addVIP}),
+			form: list(form{Argument: "VIP", Range: "ADDRESS or ADDRESS/BITS, and @INTERFACE after it to name the interface", set: addVIP}),
 		},
 		{
 			Name: "netmask", Group: groupCluster, Derived: "255.255.255.255",
@@ -80,8 +80,8 @@ func Settings() []Setting {
 		},
 		{
 			Name: "interface", Short: "I", Group: groupCluster,
-			Derived: "for each virtual IP the one whose network holds it, else the one that leads to the host",
-			Help:    "where the virtual IPs are raised",
+			Derived: "for each virtual IP the one whose network contains it, else the one of the route to the host",
+			Help:    "interface to which the virtual IPs are added",
 			form:    form{Argument: "INTERFACE", Range: "1 to 15 characters", set: setInterface},
 		},
 		{
@@ -91,7 +91,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "vip-name", Group: groupCluster, Derived: "none",
-			Help: "the name that clients know the virtual IPs by; doctor sees that it leads to them",
+			Help: "DNS name of the virtual IPs; doctor checks that it resolves to them",
 			form: form{Argument: "NAME", Range: "a DNS name", set: setVIPName},
 		},
 		{
@@ -121,17 +121,17 @@ func Settings() []Setting {
 		},
 		{
 			Name: "witness", Group: groupGuards, Default: "auto",
-			Help: "address that must answer before a takeover; may be repeated, and one is enough; auto is the default gateway",
+			Help: "address that must reply before a takeover; may be repeated, one reply is enough; auto is the default gateway",
 			form: list(form{Argument: "WITNESS", Range: "auto, none or an address", Values: []string{"auto", "none"}, set: addWitness}),
 		},
 		{
 			Name: "duplicate-check", Group: groupGuards, Default: "true",
-			Help: "ask by ARP and ND whether somebody still has the addresses",
+			Help: "ask by ARP and ND whether the addresses are still in use",
 			form: yesNo(func(c *Cluster) *bool { return &c.DuplicateCheck }),
 		},
 		{
 			Name: "rise", Group: groupGuards, Default: "3",
-			Help: "good checks in a row until a trouble is over, and until failback auto hands over",
+			Help: "good checks in a row until an alert is resolved, and until failback auto hands over",
 			form: number(1, 1000, func(c *Cluster) *int { return &c.Rise }),
 		},
 		{
@@ -141,7 +141,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "tool", Group: groupTakeover, Default: "auto",
-			Help: "what raises and lowers addresses; auto is ip where there is one",
+			Help: "program that adds and removes addresses; auto is ip if installed",
 			form: form{Argument: "TOOL", Range: "auto, ip or ifconfig", Values: []string{"auto", "ip", "ifconfig"}, set: setTool},
 		},
 		{
@@ -151,58 +151,63 @@ func Settings() []Setting {
 		},
 		{
 			Name: "lease", Group: groupTakeover, Default: "0",
-			Help: "how long an alias stays when no run renews it, by iproute2 only; 0 is for ever",
+			Help: "lifetime of an alias that no run renews, iproute2 only; 0 is unlimited",
 			form: durationOrZero(time.Second, day, func(c *Cluster) *time.Duration { return &c.Lease }),
 		},
 		{
 			Name: "failback", Group: groupBack, Default: "manual",
-			Help: "auto hands over to a primary that is back, after as many good checks as rise says; manual waits until it brings the virtual IPs up itself",
+			Help: "auto hands over to a primary that is up again, after rise good checks; manual waits until it assigns the virtual IPs itself",
 			form: either("manual", "auto", func(c *Cluster) *bool { return &c.Failback }),
 		},
 		{
 			Name: "isolated", Group: groupBack, Default: "hold",
-			Help: "release gives up what is held when no witness answers in two checks in a row, nor the primary; hold keeps it",
+			Help: "release: no virtual IP is held after two checks in a row in which neither a witness nor the primary replies; hold keeps them",
 			form: either("hold", "release", func(c *Cluster) *bool { return &c.Isolated }),
 		},
 		{
 			Name: "pre-takeover", Group: groupHooks, Derived: "none",
-			Help: "runs before a takeover, which it refuses by failing: the place for fencing",
+			Help: "runs before a takeover, and blocks it by failing: the place for fencing",
 			form: command(func(c *Cluster) *[]string { return &c.Hooks.PreTakeover }),
 		},
 		{
 			Name: "post-takeover", Group: groupHooks, Derived: "none",
-			Help: "runs after a takeover, to start services for example",
+			Help: "runs after a takeover, for example to start services",
 			form: command(func(c *Cluster) *[]string { return &c.Hooks.PostTakeover }),
 		},
 		{
 			Name: "pre-release", Group: groupHooks, Derived: "none",
-			Help: "runs before the virtual IPs are given back, to stop services for example",
+			Help: "runs before the virtual IPs are released, for example to stop services",
 			form: command(func(c *Cluster) *[]string { return &c.Hooks.PreRelease }),
 		},
 		{
 			Name: "post-release", Group: groupHooks, Derived: "none",
-			Help: "runs after the virtual IPs were given back",
+			Help: "runs after the virtual IPs were released",
 			form: command(func(c *Cluster) *[]string { return &c.Hooks.PostRelease }),
 		},
 		{
 			Name: "hook-timeout", Group: groupHooks, Default: "30s",
-			Help: "for each hook, which is killed then",
+			Help: "time after which a hook is killed",
 			form: duration(time.Second, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.Hooks.Timeout }),
 		},
 		{
-			Name: "mail-to", Group: groupMail, Derived: "nobody is told",
-			Help: "who is told; may be repeated",
+			Name: "mail-to", Group: groupMail, Derived: "no recipient",
+			Help: "recipient; may be repeated",
 			form: list(form{Argument: "ADDRESS", Range: "a mail address, or a local name such as root", set: addMailTo}),
 		},
 		{
-			Name: "mail-from", Group: groupMail, Derived: "pingover@HOSTNAME",
-			Help: "who the mail is from",
+			Name: "mail-from", Group: groupMail, Derived: "the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN",
+			Help: "sender of the mail",
 			form: form{Argument: "ADDRESS", Range: "a mail address, or a local name", set: setMailFrom},
 		},
 		{
 			Name: "mail-via", Group: groupMail, Default: "sendmail",
-			Help: "how mail leaves this machine",
+			Help: "how mail is sent",
 			form: form{Argument: "VIA", Range: viaForms, Values: []string{"sendmail"}, set: setMailVia, hide: hideCredentials},
+		},
+		{
+			Name: "mail-helo", Group: groupMail, Derived: "the full host name, else the address literal",
+			Help: "name of this machine in SMTP's HELO",
+			form: form{Argument: "NAME", Range: "a full host name, or [ADDRESS]", set: setMailHELO},
 		},
 		{
 			Name: "mail-user", Group: groupMail, Derived: "no login",
@@ -216,7 +221,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "mail-ca", Group: groupMail, Derived: "the certificates of this machine",
-			Help: "certificates that the mail server's must be signed by",
+			Help: "CA certificates to verify the mail server's with",
 			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setMailCA},
 		},
 		{
@@ -226,17 +231,17 @@ func Settings() []Setting {
 		},
 		{
 			Name: "remind", Group: groupMail, Default: "24h",
-			Help: "mail again after this long while a bad state lasts; 0 is never",
+			Help: "mail again after this long while an alert is firing; 0 is never",
 			form: durationOrZero(time.Minute, 365*day, func(c *Cluster) *time.Duration { return &c.Mail.Remind }),
 		},
 		{
 			Name: "state-dir", Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",
-			Help: "where the record and the lock are kept",
+			Help: "directory of the records and locks",
 			form: absolutePath("DIRECTORY", func(c *Cluster) *string { return &c.StateDir }),
 		},
 		{
 			Name: "metrics-file", Group: groupFiles, Derived: "none",
-			Help: "metrics of all clusters for Prometheus, replaced by each run; node_exporter reads files whose names end in .prom",
+			Help: "Prometheus metrics of all clusters, replaced by each run; node_exporter reads files whose names end in .prom",
 			form: absolutePath("FILE", func(c *Cluster) *string { return &c.MetricsFile }),
 		},
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -15,7 +17,7 @@ import (
 // can put another one in its place.
 func TestTheWayToTheFileIsRootsToo(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		lab.Skip(t, "only root can give files away")
 	}
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -52,11 +54,11 @@ func TestTheWayToTheFileIsRootsToo(t *testing.T) {
 		}
 	}
 	if err := errors.Join(os.Lchown(at("user"), 1000, 0), os.Lchown(at("user/open"), 1001, 0), os.Lchown(at("sticky/user's"), 1000, 0)); err != nil {
-		t.Skip(err)
+		lab.Skip(t, err)
 	}
 	t.Chdir(at("safe"))
 
-	const names = ", and the file names commands that root runs; when you know what is in it, move it into /etc, or: "
+	const names = ", and the file names commands that root runs; after reviewing it, move it into /etc, or: "
 	writable := func(name, mode, quoted string) string {
 		return "the directory " + at(name) + " can be written to by others (" + mode + ")" + names + "chmod go-w " + quoted
 	}

@@ -56,11 +56,11 @@ func parseVIP(text string) (v VIP, bare bool, err error) {
 func checkUnicast(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified():
-		return errors.New("the unspecified address is nobody's")
+		return errors.New("the unspecified address cannot be assigned")
 	case a.IsMulticast():
-		return errors.New("a multicast address is nobody's own")
+		return errors.New("a multicast address cannot be assigned")
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return errors.New("the broadcast address is nobody's own")
+		return errors.New("the broadcast address cannot be assigned")
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func setNetmask(d *draft, text string) error {
 	word := binary.BigEndian.Uint32(four[:])
 	ones := bits.LeadingZeros32(^word)
 	if ones == 0 || word<<ones != 0 {
-		return errors.New("not a netmask: its ones must stand together, such as in 255.255.0.0")
+		return errors.New("not a netmask: its ones must be contiguous, as in 255.255.0.0")
 	}
 	d.netmask = ones
 	return nil
@@ -142,9 +142,9 @@ func (d *draft) completeVIPs() {
 	switch {
 	case fits:
 	case otherwise.IsValid():
-		d.unfit("netmask", "is /%d, and vip %s says otherwise", d.netmask, otherwise)
+		d.unfit("netmask", "is /%d, and vip %s differs", d.netmask, otherwise)
 	default:
-		d.unfit("netmask", "there is no IPv4 vip that it could be for")
+		d.unfit("netmask", "there is no IPv4 vip that it applies to")
 	}
 }
 
@@ -160,7 +160,7 @@ func setVIPName(d *draft, text string) error {
 func (d *draft) completeVIPName() {
 	if d.is("vip-name") && !d.bad["vip"] && len(d.VIPs) == 0 {
 		d.VIPName = ""
-		d.unfit("vip-name", "there is no vip that it could lead to")
+		d.unfit("vip-name", "there is no vip that it could resolve to")
 	}
 }
 
@@ -173,7 +173,7 @@ func checkInterface(name string) error {
 	case len(name) > 15:
 		return errors.New("too long (1 to 15 characters)")
 	case name == "." || name == ".." || strings.ContainsAny(name, "/: ") || hasControl(name):
-		return errors.New("not the name of an interface")
+		return errors.New("not a valid interface name")
 	}
 	return nil
 }
@@ -213,11 +213,11 @@ func (d *draft) completeLabel() {
 // from beginning with its interface, without which ip refuses it.
 func (d *draft) checkLabel() error {
 	if len(d.VIPs) != 1 {
-		return fmt.Errorf("a label is for one vip, and there are %d", len(d.VIPs))
+		return fmt.Errorf("a label is for one vip, but there are %d", len(d.VIPs))
 	}
 	v := d.VIPs[0]
 	if !v.Prefix.Addr().Is4() {
-		return fmt.Errorf("a label is for an IPv4 vip, and %s is IPv6", v.Prefix.Addr())
+		return fmt.Errorf("a label is for an IPv4 vip, but %s is IPv6", v.Prefix.Addr())
 	}
 	if iface := cmp.Or(v.Interface, d.Interface); iface != "" && !strings.HasPrefix(d.Label, iface+":") {
 		return errors.New("must begin with " + iface + ":")

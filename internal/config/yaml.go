@@ -64,22 +64,22 @@ func (r reader) sections(root *yaml.Node) sections {
 			there = true
 			all.clusters = append(all.clusters, r.clusters(p)...)
 		default:
-			meant := r.unknown("", p, []string{"defaults", "clusters"}, "; there are defaults and clusters")
+			meant := r.unknown("", p, []string{"defaults", "clusters"}, "; must be defaults or clusters")
 			there = there || meant == "clusters"
 		}
 	}
 	if !there {
-		r.wrong("", root.Line, "clusters", "missing; there must be at least one")
+		r.wrong("", root.Line, "clusters", "missing; at least one is required")
 	}
 	return all
 }
 
 func (r reader) clusters(p pair) []section {
 	if isNull(p.value) || p.value.Kind == yaml.MappingNode && len(p.value.Content) == 0 {
-		r.wrong("", p.line, "clusters", "there is none; each has a name, and its settings beneath it")
+		r.wrong("", p.line, "clusters", "empty; each cluster has a name, with its settings indented below it")
 		return nil
 	}
-	if !r.isMapping("clusters", p.value, "names, each with its settings beneath it") {
+	if !r.isMapping("clusters", p.value, "names, each with its settings below it") {
 		return nil
 	}
 	var all []section
@@ -127,7 +127,7 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 				s.bad[p.key] = true
 			}
 		case p.key == "name":
-			r.wrong(whose, p.line, keyNamed(p.key), "a cluster is called by the key above its settings")
+			r.wrong(whose, p.line, keyNamed(p.key), "the name of a cluster is the key above its settings")
 		default:
 			r.unknown(whose, p, r.names, "; pingover help check lists the settings")
 		}
@@ -143,7 +143,7 @@ func (r reader) unknown(whose string, p pair, known []string, otherwise string) 
 	_, isSetting := r.settings[p.key]
 	switch nearest = Nearest(p.key, known); {
 	case isSetting:
-		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; it belongs into defaults, or into a cluster")
+		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; move it into defaults, or into a cluster")
 	case slices.Contains(onlyFlags, p.key):
 		r.wrong(whose, p.line, keyNamed(p.key), "is only a flag, --%s", p.key)
 	case nearest != "":
@@ -168,7 +168,7 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 			ok = false
 		}
 		if len(nodes) == 0 {
-			wrong(p.value.Line, "an empty list; leave the key out where there is nothing")
+			wrong(p.value.Line, "an empty list; remove the key")
 		}
 	}
 	for _, n := range nodes {
@@ -191,7 +191,7 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 		case isNull(n) && s.Required:
 			wrong(n.Line, "a value is missing; every cluster needs one")
 		case isNull(n):
-			wrong(n.Line, "a value is missing; leave the key out where there is nothing")
+			wrong(n.Line, "a value is missing; remove the key, or set it")
 		case s.Kind != Command && strings.Contains(text, "\n"):
 			wrong(n.Line, "must be on one line")
 		default:
@@ -236,13 +236,13 @@ func (r reader) pairs(whose string, mapping *yaml.Node) []pair {
 		case key.Kind != yaml.ScalarNode:
 			r.wrong(whose, key.Line, "", "a key must be a word, not %s", formOf(key))
 		case key.Tag == "!!merge":
-			r.wrong(whose, key.Line, name, "merging is not for this file; what clusters share belongs into defaults")
+			r.wrong(whose, key.Line, name, "merge keys are not supported; put shared settings into defaults")
 		case key.Value == "":
 			r.wrong(whose, key.Line, "", "a key is missing")
 		default:
 			line, again := first[key.Value]
 			if again {
-				r.wrong(whose, key.Line, name, "is there already, in line %d", line)
+				r.wrong(whose, key.Line, name, "duplicate of line %d", line)
 			} else {
 				first[key.Value] = key.Line
 			}
@@ -254,14 +254,14 @@ func (r reader) pairs(whose string, mapping *yaml.Node) []pair {
 
 // isPlain says whether a node is what it seems to be: no alias, anchor or tag.
 func (r reader) isPlain(whose, what string, n *yaml.Node) bool {
-	const instead = "; what clusters share belongs into defaults"
+	const instead = "; put shared settings into defaults"
 	switch {
 	case n.Kind == yaml.AliasNode:
-		r.wrong(whose, n.Line, what, "aliases such as *%s are not for this file"+instead, clip(n.Value))
+		r.wrong(whose, n.Line, what, "aliases such as *%s are not supported"+instead, clip(n.Value))
 	case n.Anchor != "":
-		r.wrong(whose, n.Line, what, "anchors such as &%s are not for this file"+instead, clip(n.Anchor))
+		r.wrong(whose, n.Line, what, "anchors such as &%s are not supported"+instead, clip(n.Anchor))
 	case n.Style&yaml.TaggedStyle != 0:
-		r.wrong(whose, n.Line, what, "tags such as %q are not for this file; text that begins with ! needs quotes", clip(n.Tag))
+		r.wrong(whose, n.Line, what, "tags such as %q are not supported; text that begins with ! needs quotes", clip(n.Tag))
 	default:
 		return true
 	}

@@ -1,7 +1,7 @@
 // Package demo shows a failover on one machine: real hosts in network
-// namespaces, the program itself as an operator would type it, and what a
-// client and the operator's mailbox see of it. Whatever it tells it also
-// verifies, and it stops where something did not go as told.
+// namespaces, the program itself as an operator would call it, and the effects
+// that a client and the operator's mailbox observe. It verifies each step that
+// it shows, and stops at the first that fails.
 package demo
 
 import (

@@ -208,7 +208,7 @@ var wantStory = []string{
 	`^    standby# echo \$\?$`,
 	`^    0$`,
 	`^2\. The primary loses its power$`,
-	`^    web: round 2: down: none of 3 pings was answered$`,
+	`^    web: round 2: down: no reply to 3 pings$`,
 	`^    web: ran: ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
 	`^    11$`,
 	`^    client: \.{2,} {10,}\.{2,}$`,
@@ -228,9 +228,9 @@ var wantStory = []string{
 	`^    0$`,
 	`^    standby# pingover history web$`,
 	`  web  took-over$`,
-	`^ *172\.16\.0\.2 does not answer, nor does anybody for 172\.16\.0\.1$`,
-	`  web  released, by hand$`,
-	`^ *172\.16\.0\.1 is released by hand$`,
+	`^ *172\.16\.0\.2 does not reply, and 172 is not in use\.16\.0\.1$`,
+	`  web  released, manually$`,
+	`^ *172\.16\.0\.1 is released manually$`,
 	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
 }
 

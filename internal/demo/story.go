@@ -125,7 +125,7 @@ cron, the gap is 46 s to two minutes.`)
 	return nil
 }
 
-const subject = "172.16.0.2 is down! web: took over 172.16.0.1 on standby"
+const subject = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 
 func (s *story) letter(ctx context.Context) error {
 	s.say("As the mail server received it:")
@@ -199,7 +199,7 @@ standby that announced the primary's. Now it stands by again:`)
 }
 
 func (s *story) history(ctx context.Context) error {
-	if err := s.wantMail(ctx, subject, "web: released 172.16.0.1 on standby"); err != nil {
+	if err := s.wantMail(ctx, subject, "[pingover] web: standby released 172.16.0.1"); err != nil {
 		return err
 	}
 	s.say("The operator has had a second letter, about the release. What was done, when\nand why, is kept:")
@@ -219,8 +219,16 @@ func (s *story) wantHistory(want ...state.Outcome) error {
 	if err != nil {
 		return err
 	}
+	text, err = s.standby.Run("cat", "/var/lib/pingover/web.history")
+	if err != nil {
+		return err
+	}
+	moved, err := state.ParseHistory([]byte(text))
+	if err != nil {
+		return err
+	}
 	var got []state.Outcome
-	for _, c := range record.Changes {
+	for _, c := range state.MergeHistory(moved, record.Recent) {
 		got = append(got, c.Outcome)
 	}
 	if !slices.Equal(got, want) {

@@ -11,6 +11,8 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -29,10 +31,10 @@ func slow(w *Env, rtt time.Duration) {
 		}
 		whole := time.Duration(p.Count-1)*p.Interval + p.Timeout
 		if rtt > whole {
-			sleep(ctx, whole)
+			proc.Sleep(ctx, whole)
 			return check.Round{Verdict: check.Down, Sent: p.Count}
 		}
-		if !sleep(ctx, rtt) {
+		if !proc.Sleep(ctx, rtt) {
 			return check.Round{Sent: 1, Err: context.Cause(ctx)}
 		}
 		return check.Round{Verdict: check.Up, Sent: 1, Received: 1, RTT: rtt}
@@ -61,7 +63,7 @@ func TestASlowWitness(t *testing.T) {
 				report, err = ReleaseIn(t.Context(), w, s.settings, Options{})
 				must(t, err)
 				s.quiet()
-				s.want(report, state.Blocked, "but nobody took 172.16.0.1 within 10s: raised here again")
+				s.want(report, state.Blocked, "but nobody took 172.16.0.1 within 10s: assigned here again")
 			})
 		})
 	}
@@ -83,15 +85,15 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 				}
 				return "", nil
 			})
-			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: raised here again")
+			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: assigned here again")
 		})
 	})
-	t.Run("released by hand", func(t *testing.T) {
+	t.Run("released manually", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.do(s.primary.die)
 			s.ends(state.TookOver, "")
 			s.do(s.gateway.die)
-			s.want(s.release(Options{}), state.Blocked, "not released: whether somebody takes 172.16.0.1 over cannot be asked: no witness answers")
+			s.want(s.release(Options{}), state.Blocked, "not released: it cannot be verified whether another machine takes 172.16.0.1: no witness replies")
 			if !s.standby.holds(vipAddr) {
 				t.Error("it is on nobody")
 			}
@@ -122,7 +124,7 @@ func TestOpenAndTaken(t *testing.T) {
 			s.primary.noPing = true
 			s.gateway.die()
 		})
-		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		s.want(s.minute(), state.Released, "an interrupted release is finished")
 	})
 }
 
@@ -157,7 +159,7 @@ func TestForcePingsNobody(t *testing.T) {
 				prepare(s, &w)
 				report, err := TakeOverIn(t.Context(), w, s.settings, Options{Force: true})
 				must(t, err)
-				s.want(report, state.TookOver, "by force")
+				s.want(report, state.TookOver, "with --force")
 				if slices.Contains(s.calls("ping"), "ping 10.9.9.9") {
 					t.Error("it was pinged")
 				}
@@ -215,11 +217,11 @@ func TestOnePauseOneLetter(t *testing.T) {
 
 // hanging is a wire whose ear hangs once.
 type hanging struct {
-	Listener
+	vip.Conn
 	hang func()
 }
 
-func (h hanging) Replies(t time.Time) []vip.Reply { h.hang(); return h.Listener.Replies(t) }
+func (h hanging) Replies(t time.Time) []vip.Reply { h.hang(); return h.Conn.Replies(t) }
 
 // TestHungAtTheLastLook: it goes on when it has been given up long ago.
 func TestHungAtTheLastLook(t *testing.T) {
@@ -233,7 +235,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 				locked = true
 				return unlock, err
 			}
-			w.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
+			w.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 				wire, err := listen(l, own, addrs...)
 				return hanging{wire, func() {
 					if locked {
@@ -243,7 +245,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 				}}, err
 			}
 		}, nil)
-		if e, ok := errors.AsType[*Error](err); !ok || !e.Hung {
+		if e, ok := errors.AsType[*run.Error](err); !ok || !e.Hung {
 			t.Fatalf("it ended with %v", err)
 		}
 		s.do(s.primary.boot)
@@ -310,12 +312,12 @@ func TestAToolThatMustBeAlone(t *testing.T) {
 // TestSleptBeforeItsTurn: the monotonic clock stands still while a machine
 // sleeps, the one on the wall does not.
 func TestSleptBeforeItsTurn(t *testing.T) {
-	r := &run{looked: time.Now()}
-	if r.stale() {
+	o := Observation{asked: time.Now()}
+	if o.stale() {
 		t.Error("now is not fresh")
 	}
-	r.looked = time.Now().Add(-time.Minute).Round(0) // as after a sleep: only the wall clock went on
-	if !r.stale() {
+	o.asked = time.Now().Add(-time.Minute).Round(0) // as after a sleep: only the wall clock went on
+	if !o.stale() {
 		t.Error("a minute ago is fresh")
 	}
 }
@@ -335,7 +337,7 @@ func TestOneOfTwoWitnessesCannotBeAsked(t *testing.T) {
 		s.ends(state.TookOver, "")
 		s.do(func() { s.cut = func(a, b *machine) bool { return a == s.standby || b == s.standby } })
 		s.minute()
-		s.want(s.minute(), state.Released, "no witness has answered in two checks in a row")
+		s.want(s.minute(), state.Released, "no witness has replied in two checks in a row")
 	})
 }
 
@@ -361,7 +363,7 @@ func TestTheFileOfTheStandbyOnThePrimary(t *testing.T) {
 				}
 				s.standby.set("eth0", "172.16.0.1/32")
 				_, err := s.try()
-				if e, ok := errors.AsType[*Error](err); !ok || e.Code != 78 || e.Text != "this machine is the primary: "+test.host+" is its own address" {
+				if e, ok := errors.AsType[*run.Error](err); !ok || e.Code != 78 || e.Text != "this machine is the primary: "+test.host+" is its own address" {
 					t.Errorf("it ended with %v", err)
 				}
 			})
@@ -388,8 +390,8 @@ func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
 			}
 			return nil
 		}
-		s.ends(state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well: it is given up here; "+
-			"but nobody has it now, and it could not be raised here again: it broke")
+		s.ends(state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well: it is released here; "+
+			"but nobody has it now, and it could not be assigned here again: it broke")
 		s.standby.fails = nil
 		s.want(s.minute(), state.TookOver, "")
 	})

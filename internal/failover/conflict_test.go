@@ -28,9 +28,9 @@ func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 			}
 			return nil
 		}
-		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is given up here; exit code 2")
+		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is released here; exit code 2")
 		s.standby.fails = nil
-		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		s.want(s.minute(), state.Released, "an interrupted release is finished")
 		if s.standby.holds(vipAddr) || s.standby.record(t, "web").Role != state.Standby {
 			t.Errorf("here: %t, the record says %s", s.standby.holds(vipAddr), s.standby.record(t, "web").Role)
 		}
@@ -86,7 +86,7 @@ func TestWhoGoesFirst(t *testing.T) {
 		s.primary.noPing, s.primary.noARP = true, true
 		probe(s, s.primary, 40*time.Second)
 		s.ends(state.TookOver, "")
-		if s.took != 46*time.Second+yieldFor+3*announceEvery {
+		if s.took != 46*time.Second+config.YieldPatience+3*config.AnnounceEvery {
 			t.Errorf("it took %v: the primary was not waited for", s.took)
 		}
 	})
@@ -95,7 +95,7 @@ func TestWhoGoesFirst(t *testing.T) {
 		s.standby.nic("eth0").MAC = mac(5)
 		probe(s, s.add("second", 4, "172.16.0.4/16"), 40*time.Second)
 		probe(s, s.add("third", 3, "172.16.0.33/16"), 48*time.Second)
-		s.ends(state.Blocked, "172.16.0.2 does not answer, but 02:00:00:00:00:03 is about to take the virtual IPs over")
+		s.ends(state.Blocked, "172.16.0.2 does not reply, but 02:00:00:00:00:03 is about to take the virtual IPs over")
 	})
 }
 
@@ -122,7 +122,7 @@ func TestARivalWhilePaused(t *testing.T) {
 		s.ends(state.Holding, "paused, holding 172.16.0.1")
 		s.add("rival", 1, "172.16.0.1/16")
 		s.forget()
-		s.want(s.minute(), state.Blocked, "paused, holding 172.16.0.1 although 02:00:00:00:00:01 has it too")
+		s.want(s.minute(), state.Blocked, "paused, holding 172.16.0.1 although 02:00:00:00:00:01 has it as well")
 		if got := s.calls("announce", "lower"); got != nil {
 			t.Errorf("it did %v", got)
 		}

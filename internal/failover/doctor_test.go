@@ -3,18 +3,15 @@ package failover
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -26,7 +23,7 @@ import (
 // a check.
 var healthy = []string{
 	"ok: this process may ping",
-	"ok: this process may change addresses, by its tool as well",
+	"ok: this process may change addresses, and so may its tool",
 	"ok: state directory DIR",
 	"ok: the last check was 30s ago",
 	"ok: tool: ip of iproute2 (/sbin/ip)",
@@ -34,34 +31,41 @@ var healthy = []string{
 	`ok: interface "eth0" is up and has a carrier`,
 	"ok: pings come from 172.16.0.3",
 	"ok: a takeover runs: ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
-	"ok: primary 172.16.0.2 answers a ping (0.4 ms)",
-	"ok: primary 172.16.0.2 answers by ARP: 02:00:00:00:00:02",
-	"ok: witness 172.16.0.254 answers (ping)",
-	"ok: vip 172.16.0.1 is served by the primary (02:00:00:00:00:02)",
+	"ok: primary 172.16.0.2 replies to pings (0.4 ms)",
+	"ok: primary 172.16.0.2 is at 02:00:00:00:00:02 (ARP)",
+	"ok: witness 172.16.0.254 replies (ping)",
+	"ok: vip 172.16.0.1 is in use by the primary (02:00:00:00:00:02)",
 	"ok: this machine has been up for longer than 3m",
 	"ok: mail to root@standby via sendmail: /usr/sbin/sendmail",
 }
 
-// ailing is the usual scene, half a minute after a check, before something
-// becomes wrong with it.
-type ailing struct {
+// Doctor is doctor.RunIn, which this package's own tests cannot import: the tests
+// below are its methods, and TestDoctor runs them.
+type Doctor func(ctx context.Context, env Env, c config.Cluster, sendTest bool) []DoctorFinding
+
+// DoctorFinding is a doctor.Finding.
+type DoctorFinding struct{ Grade, Text, Fix string }
+
+// doctorScene is the usual scene, half a minute after a check.
+type doctorScene struct {
 	*scene
-	world Env
-	send  bool
+	doctor Doctor
+	env    Env
+	send   bool
 }
 
-// examined are the findings, a line each.
-func (a *ailing) examined(t *testing.T) (lines []string) {
+// findings are what is found, a line each.
+func (a *doctorScene) findings(t *testing.T) (lines []string) {
 	t.Helper()
 	set := a.settings
 	set.StateDir = a.standby.dir
-	for _, f := range ExamineIn(t.Context(), a.world, set, a.send) {
-		line := string(f.Grade) + ": " + f.Text
-		if f.Mend != "" {
-			line += " → " + f.Mend
+	for _, f := range a.doctor(t.Context(), a.env, set, a.send) {
+		line := f.Grade + ": " + f.Text
+		if f.Fix != "" {
+			line += " → " + f.Fix
 		}
-		if (f.Grade == Good) != (f.Mend == "") {
-			t.Errorf("graded %s, and what to do is %q", f.Grade, f.Mend)
+		if (f.Grade == "ok") != (f.Fix == "") {
+			t.Errorf("graded %s, and the fix is %q", f.Grade, f.Fix)
 		}
 		lines = append(lines, strings.ReplaceAll(plain(line), a.standby.dir, "DIR"))
 	}
@@ -69,9 +73,9 @@ func (a *ailing) examined(t *testing.T) (lines []string) {
 	return lines
 }
 
-func (a *ailing) path(name string) string { return filepath.Join(a.standby.dir, name) }
+func (a *doctorScene) path(name string) string { return filepath.Join(a.standby.dir, name) }
 
-func (a *ailing) change(t *testing.T, do func(*state.Record)) {
+func (a *doctorScene) change(t *testing.T, do func(*state.Record)) {
 	t.Helper()
 	rec := a.standby.record(t, "web")
 	do(rec)
@@ -79,63 +83,63 @@ func (a *ailing) change(t *testing.T, do func(*state.Record)) {
 }
 
 // checkedAfter puts the last check so far into the future.
-func (a *ailing) checkedAfter(t *testing.T, ahead time.Duration) {
+func (a *doctorScene) checkedAfter(t *testing.T, ahead time.Duration) {
 	a.change(t, func(rec *state.Record) { rec.Last.Time = time.Now().Add(ahead) })
 }
 
 const keptAside = " → nothing, unless a newer pingover wrote it and should run: " +
-	"the next check keeps it as DIR/web.json.bad and writes a new one, without its history and the mail that waits"
+	"the next check keeps it as DIR/web.json.bad and writes a new one, without its history and the pending mail"
 
-// examine plays the usual scene with something wrong.
-func examine(t *testing.T, wrong func(t *testing.T, a *ailing)) (lines []string) {
+// examine is what is found in the usual scene with something wrong.
+func (d Doctor) examine(t *testing.T, wrong func(t *testing.T, a *doctorScene)) (lines []string) {
 	t.Helper()
 	play(t, func(t *testing.T, s *scene) {
 		s.ends(state.OK, "")
 		time.Sleep(30 * time.Second)
 		s.quiet()
 		s.settings.Mail.Via = config.Via{Scheme: "sendmail"}
-		a := &ailing{scene: s, world: s.standby.world()}
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
 		if wrong != nil {
 			wrong(t, a)
 		}
-		lines = a.examined(t)
+		lines = a.findings(t)
 	})
 	return lines
 }
 
-func TestADoctorFindsNothingWrong(t *testing.T) {
-	if diff := cmp.Diff(healthy, examine(t, nil)); diff != "" {
+func (d Doctor) TestFindsNothingWrong(t *testing.T) {
+	if diff := cmp.Diff(healthy, d.examine(t, nil)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
-func TestADoctorFinds(t *testing.T) {
+func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 	unreadable := errors.New("permission denied")
 	tests := []struct {
 		name  string
-		wrong func(t *testing.T, a *ailing)
+		wrong func(t *testing.T, a *doctorScene)
 		want  []string // what is found besides, or instead
 		gone  int      // of the healthy findings
 	}{
 		{
 			name: "no right to ping",
-			wrong: func(_ *testing.T, a *ailing) {
-				a.world.MayPing = func() error { return errors.New("no permission to ping") }
+			wrong: func(_ *testing.T, a *doctorScene) {
+				a.env.MayPing = func() error { return errors.New("no permission to ping") }
 			},
 			want: []string{"fail: no permission to ping → run pingover as root, or with the capability CAP_NET_RAW"},
 			gone: 5,
 		},
 		{
 			name: "a tool that will not have the right",
-			wrong: func(_ *testing.T, a *ailing) {
-				a.world.MayRaise = func() error { return errors.New("no permission to change addresses: CAP_NET_ADMIN is not ambient") }
+			wrong: func(_ *testing.T, a *doctorScene) {
+				a.env.MayRaise = func() error { return errors.New("no permission to change addresses: CAP_NET_ADMIN is not ambient") }
 			},
 			want: []string{"fail: no permission to change addresses: CAP_NET_ADMIN is not ambient → run pingover as root, or with the ambient capabilities CAP_NET_ADMIN and CAP_NET_RAW"},
 			gone: 1,
 		},
 		{
 			name: "a symbolic link in place of the record",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				must(t, os.Remove(a.path("web.json")))
 				must(t, os.Symlink("/etc/passwd", a.path("web.json")))
 			},
@@ -146,30 +150,30 @@ func TestADoctorFinds(t *testing.T) {
 		},
 		{
 			name:  "a state directory that anybody may write to",
-			wrong: func(t *testing.T, a *ailing) { must(t, os.Chmod(a.standby.dir, 0o777)) },
+			wrong: func(t *testing.T, a *doctorScene) { must(t, os.Chmod(a.standby.dir, 0o777)) },
 			want:  []string{"warn: DIR can be written to by others; it names commands to run → chmod go-w DIR"},
 			gone:  1,
 		},
 		{
 			name:  "a record that anybody may write to",
-			wrong: func(t *testing.T, a *ailing) { must(t, os.Chmod(a.path("web.json"), 0o666)) },
+			wrong: func(t *testing.T, a *doctorScene) { must(t, os.Chmod(a.path("web.json"), 0o666)) },
 			want:  []string{"warn: DIR/web.json can be written to by others; it names commands to run → chmod go-w DIR/web.json"},
 			gone:  1,
 		},
 		{
 			name: "a state directory that is a file",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.standby.dir = a.path("web.lock")
 			},
 			want: []string{
-				"fail: state directory DIR: not a directory → mend that, or choose another state-dir",
+				"fail: state directory DIR: not a directory → fix that, or choose another state-dir",
 				"warn: no check of this cluster has been made yet → put a line with pingover check into the crontab, one a minute",
 			},
 			gone: 2,
 		},
 		{
 			name:  "no state directory, before the first check",
-			wrong: func(_ *testing.T, a *ailing) { a.standby.dir = a.path("none/yet") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.standby.dir = a.path("none/yet") },
 			want: []string{
 				"ok: state directory DIR: will be made by the first check",
 				"warn: no check of this cluster has been made yet → put a line with pingover check into the crontab, one a minute",
@@ -177,14 +181,14 @@ func TestADoctorFinds(t *testing.T) {
 			gone: 2,
 		},
 		{
-			name:  "a dead cron",
-			wrong: func(_ *testing.T, a *ailing) { time.Sleep(12 * time.Minute); a.quiet() },
-			want:  []string{"fail: the last check was 12m30s ago, and without checks nothing is taken over → is cron running, and is pingover check in the crontab?"},
+			name:  "a cron that is down",
+			wrong: func(_ *testing.T, a *doctorScene) { time.Sleep(12 * time.Minute); a.quiet() },
+			want:  []string{"fail: the last check was 12m30s ago, and without checks there is no takeover → check that cron is running, and that pingover check is in the crontab"},
 			gone:  1,
 		},
 		{
 			name: "checks that are rare on purpose",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.change(t, func(rec *state.Record) { rec.Gap = state.Milliseconds((10 * time.Minute).Milliseconds()) })
 				time.Sleep(12 * time.Minute)
 				a.quiet()
@@ -194,95 +198,95 @@ func TestADoctorFinds(t *testing.T) {
 		},
 		{
 			name:  "a broken record",
-			wrong: func(t *testing.T, a *ailing) { must(t, writeFile(a.path("web.json"), []byte("{"))) },
+			wrong: func(t *testing.T, a *doctorScene) { must(t, writeFile(a.path("web.json"), []byte("{"))) },
 			want: []string{
-				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; going on with what the kernel shows" + keptAside,
+				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; checks go on with what the kernel shows" + keptAside,
 			},
 			gone: 1,
 		},
 		{
 			name: "a record of a newer pingover, with a vip here",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.change(t, func(rec *state.Record) { rec.Version = 2 })
 				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
-				"warn: DIR/web.json is broken (its version is 2, this program knows 1) and is not believed; going on with what the kernel shows" + keptAside,
-				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"warn: DIR/web.json is broken (its version is 2, this program knows 1) and is not believed; checks go on with what the kernel shows" + keptAside,
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is unknown whether pingover has assigned it → fix the record: it would tell",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 3,
 		},
 		{
 			name: "a directory in place of the record, with a vip here",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				must(t, os.Remove(a.path("web.json")))
 				must(t, os.Mkdir(a.path("web.json"), 0o755))
 				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
 				"fail: DIR/web.json: a directory, so nothing can be written there → remove it, or choose another state-dir",
-				"warn: read DIR/web.json: is a directory; going on with what the kernel shows" +
-					" → see why, and mend it: checks go on without its history and the mail that waits, and write a new one over it where they can",
-				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"warn: read DIR/web.json: is a directory; checks go on with what the kernel shows" +
+					" → find out why, and fix it: checks go on without its history and the pending mail, and write a new one over it where they can",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is unknown whether pingover has assigned it → fix the record: it would tell",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 4,
 		},
 		{
 			name:  "a clock that was set back",
-			wrong: func(t *testing.T, a *ailing) { a.checkedAfter(t, 2*time.Hour) },
+			wrong: func(t *testing.T, a *doctorScene) { a.checkedAfter(t, 2*time.Hour) },
 			want: []string{
-				"fail: the last check lies 2h in the future: the clock was set back → see that the clock is right, and that cron is running: the next check writes the time anew",
+				"fail: the last check is 2h in the future: the clock was set back → check the clock, and that cron is running: the next check writes the time anew",
 			},
 			gone: 1,
 		},
 		{
 			name:  "a clock that was set back by less than checks are apart",
-			wrong: func(t *testing.T, a *ailing) { a.checkedAfter(t, 20*time.Second) },
+			wrong: func(t *testing.T, a *doctorScene) { a.checkedAfter(t, 20*time.Second) },
 			want: []string{
-				"warn: the last check lies 20s in the future: the clock was set back → see that the clock is right, and that cron is running: the next check writes the time anew",
+				"warn: the last check is 20s in the future: the clock was set back → check the clock, and that cron is running: the next check writes the time anew",
 			},
 			gone: 1,
 		},
 		{
 			name: "the record of another host than the file's",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.Host = "172.16.0.7"
 				a.settings.From = map[string]string{"host": "/etc/pingover.yaml:4"}
 				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
 				`fail: the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.7" → rename this cluster (/etc/pingover.yaml:4); ` +
-					"or, when only its primary has a new address, remove DIR/web.json: lost with it are its history, the mail that waits, and what was raised here or done by hand",
+					"or, when only its primary has a new address, remove DIR/web.json: lost with it are its history, the pending mail, and what was assigned here or done manually",
 				"ok: host 172.16.0.7: on the link of eth0",
-				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is not known whether pingover has raised it → see what is said of the record: it would tell",
-				"warn: primary 172.16.0.7 did not answer 5 pings → mend the primary: its virtual IP is here meanwhile",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is unknown whether pingover has assigned it → fix the record: it would tell",
+				"warn: primary 172.16.0.7 did not reply to 5 pings → fix the primary: its virtual IP is here meanwhile",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 6,
 		},
 		{
 			name:  "the record of another host",
-			wrong: func(t *testing.T, a *ailing) { a.settings.Host = "172.16.0.7" },
+			wrong: func(t *testing.T, a *doctorScene) { a.settings.Host = "172.16.0.7" },
 			want: []string{
 				`fail: the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.7" → give this cluster a name of its own with --name`,
 				"ok: host 172.16.0.7: on the link of eth0",
-				"fail: primary 172.16.0.7 did not answer 5 pings → see whether it is down, and whether host is right",
-				"ok: vip 172.16.0.1 is served by 02:00:00:00:00:02",
+				"fail: primary 172.16.0.7 did not reply to 5 pings → check whether it is down, and whether host is right",
+				"ok: vip 172.16.0.1 is in use by 02:00:00:00:00:02",
 			},
 			gone: 5,
 		},
 		{
 			name: "a pause",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				must(t, state.Dir(a.standby.dir).Pause("web", time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)))
 			},
-			want: []string{"warn: paused until 2000-01-01 02:00:00 +0000: nothing is switched → to end that: pingover resume web"},
+			want: []string{"warn: paused until 2000-01-01 02:00:00 +0000: no takeover and no release → to end this: pingover resume web"},
 		},
 		{
-			name: "released by hand, a hook owed, mail waiting",
-			wrong: func(t *testing.T, a *ailing) {
+			name: "a manual release, a pending hook, pending mail",
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.change(t, func(rec *state.Record) {
 					rec.ManualRelease = true
 					rec.PendingHook = &state.PendingHook{Hook: "post-release"}
@@ -291,25 +295,25 @@ func TestADoctorFinds(t *testing.T) {
 				})
 			},
 			want: []string{
-				"warn: released by hand: no check takes over before the primary was up once → to end that: pingover resume web",
-				"warn: the hook post-release has not run yet → nothing: the next check runs it",
-				"warn: letters are waiting: 1, for connection refused → nothing: the next check tries again; if they stay, --send-mail shows why",
+				"warn: released manually: no takeover until the primary has replied once → to end this: pingover resume web",
+				"warn: the hook post-release is pending → wait: the next check runs it",
+				"warn: messages pending: 1: connection refused → wait: the next check tries again; if it stays pending, --send-test shows why",
 			},
 		},
 		{
 			name:  "no vip",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.VIPs = nil },
-			want:  []string{"warn: no vip: checks only report, and never take over → set vip, where it is to take over"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.VIPs = nil },
+			want:  []string{"warn: no vip: checks only report, and never take over → set vip for takeovers"},
 			gone:  6,
 		},
 		{
 			name:  "no tool",
-			wrong: func(_ *testing.T, a *ailing) { a.world.Tool = nil },
-			gone:  2, // what is wrong is what Real says
+			wrong: func(_ *testing.T, a *doctorScene) { a.env.Tool = nil },
+			gone:  2, // the error is that of Real
 		},
 		{
 			name: "a lease that the tool cannot set",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.Lease = 10 * time.Minute
 				a.standby.fails = func(call string) error {
 					if call == "can lease" {
@@ -319,26 +323,26 @@ func TestADoctorFinds(t *testing.T) {
 				}
 			},
 			want: []string{
-				`fail: lease "10m": ifconfig gives no address a lifetime → change the settings, or this machine, so that this is so no longer`,
+				`fail: lease "10m": ifconfig gives no address a lifetime → change the setting, or this machine`,
 				"ok: a takeover runs: ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 600 preferred_lft 600",
 			},
 			gone: 1,
 		},
 		{
 			name: "a lease that is too short for the crontab",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Lease = 2 * time.Minute
 				a.change(t, func(rec *state.Record) { rec.Gap = state.Milliseconds((5 * time.Minute).Milliseconds()) })
 			},
 			want: []string{
-				"warn: the lease of 2m is shorter than twice the time between the last two checks, 5m: one that comes late loses the alias → make the lease longer, or check more often",
+				"warn: the lease of 2m is shorter than twice the time between the last two checks, 5m: a late check loses the alias → make the lease longer, or check more often",
 				"ok: a takeover runs: ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 120 preferred_lft 120",
 			},
 			gone: 1,
 		},
 		{
 			name:  "a lease",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Lease = 10 * time.Minute },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Lease = 10 * time.Minute },
 			want: []string{
 				"ok: lease 10m: can be set",
 				"ok: a takeover runs: ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 600 preferred_lft 600",
@@ -346,70 +350,97 @@ func TestADoctorFinds(t *testing.T) {
 			gone: 1,
 		},
 		{
-			name: "a kernel that does not answer",
-			wrong: func(_ *testing.T, a *ailing) {
-				a.world.Snapshot = func() (*vip.Snapshot, error) { return nil, unreadable }
+			name: "a kernel that cannot be asked",
+			wrong: func(_ *testing.T, a *doctorScene) {
+				a.env.Snapshot = func() (*vip.Snapshot, error) { return nil, unreadable }
 			},
-			want: []string{"fail: the kernel cannot be asked for its addresses: permission denied → change the settings, or this machine, so that this is so no longer"},
+			want: []string{"fail: the kernel cannot be asked for its addresses: permission denied → change the setting, or this machine"},
 			gone: 8,
 		},
 		{
 			name: "a host by name",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host, a.standby.names["primary"] = "primary", primaryAddr
 				a.change(t, func(rec *state.Record) { rec.Host = "primary" })
 			},
-			want: []string{"warn: host primary is a name, now of 172.16.0.2, on the link of eth0 → give its address: then no name server has to be alive when the primary is not"},
+			want: []string{"warn: host primary is a name, now of 172.16.0.2, on the link of eth0 → set host to its address: a name server may be down when the primary is"},
 			gone: 1,
 		},
 		{
 			name: "a name that no longer resolves",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "primary"
 				a.change(t, func(rec *state.Record) { rec.Host = "primary" })
 			},
 			want: []string{
-				`warn: host "primary": no such host; going on with its last good address, 172.16.0.2 → give its address: then no name server has to be alive when the primary is not`,
-				"warn: host primary is a name, now of 172.16.0.2, on the link of eth0 → give its address: then no name server has to be alive when the primary is not",
+				"warn: host primary is a name, now of 172.16.0.2, on the link of eth0 → set host to its address: a name server may be down when the primary is",
+				`warn: host "primary": no such host; going on with its last good address, 172.16.0.2 → find out why; checks go on meanwhile`,
 			},
 			gone: 1,
 		},
 		{
 			name: "a name that never resolved",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "primary"
 				a.change(t, func(rec *state.Record) { rec.Host, rec.Address, rec.Neighbour = "primary", netip.Addr{}, "" })
 			},
 			want: []string{
-				`fail: host primary: host "primary": no such host → see that the name resolves, or give the address`,
-				"ok: vip 172.16.0.1 is served by 02:00:00:00:00:02",
+				`fail: host primary: host "primary": no such host → check that the name resolves, or set host to the address`,
+				"ok: vip 172.16.0.1 is in use by 02:00:00:00:00:02",
 			},
 			gone: 5,
 		},
 		{
 			name: "no route to the host",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "10.9.9.9"
 				a.change(t, func(rec *state.Record) { rec.Host = "10.9.9.9" })
 				delete(a.standby.gateway, false)
 			},
 			want: []string{
-				"fail: host 10.9.9.9: no route to 10.9.9.9: network is unreachable → see the routes of this machine: ip route get 10.9.9.9",
+				"fail: host 10.9.9.9: no route to 10.9.9.9: network is unreachable → check the routes of this machine: ip route get 10.9.9.9",
 			},
 			gone: 4,
 		},
 		{
 			name: "this machine as host",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "172.16.0.3"
 				a.change(t, func(rec *state.Record) { rec.Host = "172.16.0.3" })
 			},
-			want: []string{"fail: this machine is the primary: 172.16.0.3 is its own address → pingover runs on the standby; --host is the other machine"},
-			gone: 8,
+			want: []string{"fail: this machine is the primary: 172.16.0.3 is its own address → pingover runs on the standby; set host to the other machine"},
+			gone: 6,
+		},
+		{
+			name: "this machine as host, by its loopback address and without a vip, which a check allows",
+			wrong: func(t *testing.T, a *doctorScene) {
+				a.settings.Host, a.settings.VIPs = "127.0.0.1", nil
+				a.change(t, func(rec *state.Record) { rec.Host = "127.0.0.1" })
+				a.ends(state.OK, "")
+				time.Sleep(30 * time.Second)
+			},
+			want: []string{
+				"warn: no vip: checks only report, and never take over → set vip for takeovers",
+				"ok: host 127.0.0.1: this machine",
+				"ok: primary 127.0.0.1 replies to pings (0.4 ms)",
+			},
+			gone: 10,
+		},
+		{
+			name: "this machine as host, by its loopback address, with a vip",
+			wrong: func(t *testing.T, a *doctorScene) {
+				a.settings.Host = "127.0.0.1"
+				a.change(t, func(rec *state.Record) { rec.Host = "127.0.0.1" })
+				if _, err := a.try(); err == nil || err.Error() != "this machine is the primary: 127.0.0.1 is its own address" {
+					t.Errorf("the check: %v", err)
+				}
+			},
+			want: []string{"fail: this machine is the primary: 127.0.0.1 is its own address → pingover runs on the standby; set host to the other machine"},
+			gone: 6,
 		},
 		{
 			name: "a vip as host, held here",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "172.16.0.1"
 				a.change(t, func(rec *state.Record) {
 					rec.Host = "172.16.0.1"
@@ -418,139 +449,139 @@ func TestADoctorFinds(t *testing.T) {
 				a.do(func() { a.primary.die(); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
-				"warn: host 172.16.0.1: 172.16.0.1 is on this machine now, so a ping would answer itself → nothing, while it is held here",
-				"ok: vip 172.16.0.1 is on this machine, raised by pingover on eth0",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"warn: host 172.16.0.1: 172.16.0.1 is on this machine now, so a ping would answer itself → nothing, while it is assigned here",
+				"ok: vip 172.16.0.1 is on this machine, assigned by pingover on eth0",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 6,
 		},
 		{
-			name: "a primary behind the gateway",
-			wrong: func(t *testing.T, a *ailing) {
+			name: "a primary beyond the gateway",
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Host = "10.0.0.2"
 				a.change(t, func(rec *state.Record) { rec.Host = "10.0.0.2" })
 				a.do(func() { a.primary.nics[1].Addresses[0].Prefix = netip.MustParsePrefix("10.0.0.2/24") })
 			},
 			want: []string{
 				"ok: host 10.0.0.2: by way of 172.16.0.254, through eth0",
-				"ok: primary 10.0.0.2 answers a ping (0.4 ms)",
-				"ok: primary 10.0.0.2 is not on the link: only pings tell whether it is alive",
+				"ok: primary 10.0.0.2 replies to pings (0.4 ms)",
+				"ok: primary 10.0.0.2 is not on the link: only pings tell whether it is up",
 			},
 			gone: 3,
 		},
 		{
 			name:  "no such interface",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Interface = "eth7" },
-			want:  []string{`fail: there is no interface "eth7" → see what there is, and what interface and vip name: ip link`},
-			gone:  5,
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Interface = "eth7" },
+			want:  []string{`fail: there is no interface "eth7" → compare interface and vip with the interfaces there are: ip link`},
+			gone:  6,
 		},
 		{
 			name:  "an interface that is down",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.standby.nic("eth0").Up = false }) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.standby.nic("eth0").Up = false }) },
 			want: []string{
-				"fail: host 172.16.0.2: no route to 172.16.0.2: network is unreachable → see the routes of this machine: ip route get 172.16.0.2",
+				"fail: host 172.16.0.2: no route to 172.16.0.2: network is unreachable → check the routes of this machine: ip route get 172.16.0.2",
 				`fail: interface "eth0" is down → ip link set eth0 up`,
 			},
 			gone: 8,
 		},
 		{
 			name:  "a cable that is out",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.standby.nic("eth0").Carrier = false }) },
-			want:  []string{`fail: interface "eth0" has no carrier: is the cable in? → put the cable in, or see what it leads to`},
-			gone:  6,
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.standby.nic("eth0").Carrier = false }) },
+			want:  []string{`fail: interface "eth0" has no carrier: is the cable in? → connect the cable, or check what it leads to`},
+			gone:  7,
 		},
 		{
 			name: "an interface without ARP",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() { a.standby.nic("eth0").ARP = false })
 			},
 			want: []string{
-				`warn: interface "eth0" resolves no neighbours → choose another interface: nobody can be asked, or told of a takeover, by ARP there`,
-				"ok: vip 172.16.0.1 is served: it answers a ping",
+				`warn: interface "eth0" resolves no neighbours → choose another interface: there is no ARP there, to ask others or to announce a takeover`,
+				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
 			gone: 3,
 		},
 		{
 			name: "two interfaces whose networks hold the vip",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() { a.standby.plug("eth1", "lan", 33, "172.16.0.33/16") })
 			},
 			want: []string{
-				`fail: vip "172.16.0.1/32": the networks of eth0 and eth1 all hold it → say which with --interface, or write 172.16.0.1@eth0`,
-				"warn: vip 172.16.0.1: nobody could be asked who serves it → see what is said of the interface and of duplicate-check",
+				`fail: vip "172.16.0.1/32": the networks of eth0 and eth1 all hold it → set interface, or write 172.16.0.1@eth0`,
+				"warn: vip 172.16.0.1: nobody could be asked whether it is in use → fix what was found about the interface and duplicate-check",
 			},
 			gone: 3,
 		},
 		{
 			name:  "a source that is not here",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Source = netip.MustParseAddr("172.16.0.33") },
-			want:  []string{"fail: source 172.16.0.33 is no address of this machine → give one that ip addr shows, or leave it out"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Source = netip.MustParseAddr("172.16.0.33") },
+			want:  []string{"fail: source 172.16.0.33 is no address of this machine → set source to an address that ip addr shows, or leave it out"},
 			gone:  1,
 		},
 		{
 			name:  "a label in use",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Label = "eth0" },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Label = "eth0" },
 			want:  []string{`fail: raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/16 → change label, interface or tool`},
 			gone:  1,
 		},
 		{
 			name: "an interface whose name leaves no room for a label",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() { a.standby.nic("eth0").Name = "enx525400aabbcc" })
 			},
 			want: []string{
 				"ok: host 172.16.0.2: on the link of enx525400aabbcc",
 				`ok: interface "enx525400aabbcc" is up and has a carrier`,
-				`ok: vip 172.16.0.1: raised without a label, for the name of interface "enx525400aabbcc" leaves no room for one`,
+				`ok: vip 172.16.0.1: assigned without a label, for the name of interface "enx525400aabbcc" leaves no room for one`,
 				"ok: a takeover runs: ip addr add 172.16.0.1/32 dev enx525400aabbcc",
 			},
 			gone: 3,
 		},
 		{
 			name:  "a length that is not the network's",
-			wrong: func(_ *testing.T, a *ailing) { a.vips("172.16.0.1/24") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.vips("172.16.0.1/24") },
 			want: []string{
-				`warn: vip 172.16.0.1/24: the network of interface "eth0" is a /16 → give it without a length: 172.16.0.1`,
+				`warn: vip 172.16.0.1/24: the network of interface "eth0" is a /16 → write it without a length: 172.16.0.1`,
 				"ok: a takeover runs: ip addr add 172.16.0.1/24 dev eth0 label eth0:1",
 			},
 			gone: 1,
 		},
 		{
-			name:  "two vips, of which one is in no network and nobody's",
-			wrong: func(_ *testing.T, a *ailing) { a.vips("172.16.0.1/32", "10.1.1.1/32") },
+			name:  "two vips, of which one is in no network and unassigned",
+			wrong: func(_ *testing.T, a *doctorScene) { a.vips("172.16.0.1/32", "10.1.1.1/32") },
 			want: []string{
-				`warn: vip 10.1.1.1 is in no network of interface "eth0" → see that vip and interface are right`,
+				`warn: vip 10.1.1.1 is in no network of interface "eth0" → check vip and interface`,
 				"ok: a takeover runs: ip addr add 10.1.1.1/32 dev eth0 label eth0:2",
-				"warn: vip 10.1.1.1 is served by nobody → raise it on the primary; a takeover follows only when that is down",
+				"warn: vip 10.1.1.1 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down",
 			},
 		},
 		{
 			name: "this machine's own address as vip",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.vips("172.16.0.3/32")
 				a.do(func() { a.standby.set("eth0", "172.16.0.13/16"); a.standby.nic("eth0").Addresses[1].Secondary = true })
 			},
 			want: []string{
+				"fail: vip 172.16.0.3 is this machine's own address, on eth0 → set vip to an address that only follows the primary",
 				"ok: pings come from 172.16.0.13",
-				"fail: vip 172.16.0.3 is this machine's own address, on eth0 → give another vip: one that only follows the primary",
-				"ok: vip 172.16.0.3 is served by this machine",
+				"ok: vip 172.16.0.3 is in use by this machine",
 			},
 			gone: 3,
 		},
 		{
-			name: "a vip that was raised here by hand, and is at the primary too",
-			wrong: func(_ *testing.T, a *ailing) {
+			name: "a vip that was assigned here manually, and is at the primary too",
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() { a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
-				"warn: vip 172.16.0.1 is on this machine, on eth0, and pingover has not raised it → if it is this machine's own address, it cannot be a vip; if you raised it by hand, nothing",
-				"fail: vip 172.16.0.1 is here, and at 02:00:00:00:00:02 too → take it off one of the two; the next check gives way, if nobody does",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and pingover has not assigned it → if it is this machine's own address, it cannot be a vip; if you assigned it manually, nothing",
+				"fail: address conflict: vip 172.16.0.1 is on this machine, and in use by 02:00:00:00:00:02 → remove it from one of the two; else the next check yields, if the other one does not",
 			},
 			gone: 2,
 		},
 		{
-			name: "a vip that was raised here by hand with the length of the network",
-			wrong: func(_ *testing.T, a *ailing) {
+			name: "a vip that was assigned here manually with the length of the network",
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() {
 					a.primary.unset(vipAddr)
 					a.standby.set("eth0", "172.16.0.1/16")
@@ -558,14 +589,14 @@ func TestADoctorFinds(t *testing.T) {
 				})
 			},
 			want: []string{
-				"warn: vip 172.16.0.1 is on this machine, on eth0, and pingover has not raised it → if it is this machine's own address, it cannot be a vip; if you raised it by hand, nothing",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"warn: vip 172.16.0.1 is on this machine, on eth0, and pingover has not assigned it → if it is this machine's own address, it cannot be a vip; if you assigned it manually, nothing",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 2,
 		},
 		{
 			name: "a failover in effect",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.do(a.primary.die)
 				a.ends(state.TookOver, "")
 				time.Sleep(30 * time.Second)
@@ -573,25 +604,25 @@ func TestADoctorFinds(t *testing.T) {
 			},
 			want: []string{
 				"ok: the last check was 1m19s ago",
-				"ok: vip 172.16.0.1 is on this machine, raised by pingover on eth0",
-				"warn: primary 172.16.0.2 did not answer 5 pings → mend the primary: its virtual IP is here meanwhile",
-				"ok: vip 172.16.0.1 is served by this machine",
+				"ok: vip 172.16.0.1 is on this machine, assigned by pingover on eth0",
+				"warn: primary 172.16.0.2 did not reply to 5 pings → fix the primary: its virtual IP is here meanwhile",
+				"ok: vip 172.16.0.1 is in use by this machine",
 			},
 			gone: 5,
 		},
 		{
 			name: "an address that is no longer a vip",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.do(func() { a.standby.set("eth0", "172.16.0.5/32") })
 				a.change(t, func(rec *state.Record) {
 					rec.VIPs = append(rec.VIPs, state.Alias{Prefix: netip.MustParsePrefix("172.16.0.5/32"), Interface: "eth0", Raised: true})
 				})
 			},
-			want: []string{"warn: 172.16.0.5 is still on this machine, raised by pingover, but no longer a setting of this cluster → ip addr del 172.16.0.5/32 dev eth0"},
+			want: []string{"warn: 172.16.0.5 is still on this machine, assigned by pingover, but no longer a setting of this cluster → ip addr del 172.16.0.5/32 dev eth0"},
 		},
 		{
 			name: "a name of the vip that leads to the primary itself",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.VIPName = "web.example.com"
 				a.standby.names["web.example.com"] = primaryAddr
 			},
@@ -599,12 +630,12 @@ func TestADoctorFinds(t *testing.T) {
 		},
 		{
 			name:  "a name of the vip that does not resolve",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.VIPName = "web.example.com" },
-			want:  []string{`fail: vip-name web.example.com: resolve "web.example.com": no such host → mend the DNS, or this machine's way to it`},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.VIPName = "web.example.com" },
+			want:  []string{`fail: vip-name web.example.com: resolve "web.example.com": no such host → fix the DNS, or this machine's way to it`},
 		},
 		{
 			name: "a name that leads to one of two vips",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.vips("172.16.0.1/32", "172.16.0.5/32")
 				a.do(func() { a.primary.set("eth0", "172.16.0.5/32") })
 				a.settings.VIPName = "web.example.com"
@@ -612,13 +643,13 @@ func TestADoctorFinds(t *testing.T) {
 			},
 			want: []string{
 				"ok: a takeover runs: ip addr add 172.16.0.5/32 dev eth0 label eth0:2",
-				"warn: vip-name web.example.com does not lead to 172.16.0.5 → add that to the DNS, or take the vip out",
-				"ok: vip 172.16.0.5 is served by the primary (02:00:00:00:00:02)",
+				"warn: vip-name web.example.com does not lead to 172.16.0.5 → add that to the DNS, or remove the vip",
+				"ok: vip 172.16.0.5 is in use by the primary (02:00:00:00:00:02)",
 			},
 		},
 		{
 			name: "a name that leads to the vip",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.VIPName = "web.example.com"
 				a.standby.names["web.example.com"] = vipAddr
 			},
@@ -626,150 +657,152 @@ func TestADoctorFinds(t *testing.T) {
 		},
 		{
 			name:  "duplicate-check off",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.DuplicateCheck = false },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.DuplicateCheck = false },
 			want: []string{
-				"warn: duplicate-check is off: a takeover does not ask on the link whether somebody has the addresses → leave duplicate-check on",
-				"ok: vip 172.16.0.1 is served: it answers a ping",
+				"warn: duplicate-check is off: a takeover does not ask on the link whether the addresses are in use → leave duplicate-check on",
+				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
 			gone: 2,
 		},
 		{
 			name:  "a primary that is down",
-			wrong: func(_ *testing.T, a *ailing) { a.do(a.primary.die) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.primary.die) },
 			want: []string{
-				"fail: primary 172.16.0.2 did not answer 5 pings → see whether it is down, and whether host is right",
-				"warn: vip 172.16.0.1 is served by nobody → raise it on the primary; a takeover follows only when that is down",
+				"fail: primary 172.16.0.2 did not reply to 5 pings → check whether it is down, and whether host is right",
+				"warn: vip 172.16.0.1 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down",
 			},
 			gone: 3,
 		},
 		{
 			name:  "a primary that filters pings",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.primary.noPing = true }) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.primary.noPing = true }) },
 			want: []string{
-				"fail: primary 172.16.0.2 answers no ping, but does by ARP: 02:00:00:00:00:02 → let its firewall answer pings: it will count as down, and never be taken over from",
+				"fail: primary 172.16.0.2 does not reply to pings, but is at 02:00:00:00:00:02 (ARP) → let its firewall answer pings: without a reply it counts as down, and is never taken over from",
 			},
 			gone: 2,
 		},
 		{
 			name:  "a primary that answers no ARP",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.primary.noARP = true }) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.primary.noARP = true }) },
 			want: []string{
-				"warn: primary 172.16.0.2 answers pings, but nobody by ARP → see what answers for it: a router in between may do so",
-				"ok: vip 172.16.0.1 is served: it answers a ping",
+				"warn: primary 172.16.0.2 replies to pings, but not to ARP → find out what replies for it: a router in between may do so",
+				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
 			gone: 2,
 		},
 		{
 			name: "pings that cannot be sent",
-			wrong: func(_ *testing.T, a *ailing) {
-				ping := a.world.Ping
-				a.world.Ping = func(ctx context.Context, p check.Pings) check.Round {
+			wrong: func(_ *testing.T, a *doctorScene) {
+				ping := a.env.Ping
+				a.env.Ping = func(ctx context.Context, p check.Pings) check.Round {
 					if p.Address == primaryAddr {
 						return check.Round{Err: errors.New("sendto: operation not permitted")}
 					}
 					return ping(ctx, p)
 				}
 			},
-			want: []string{"fail: not everybody could be asked: sendto: operation not permitted → mend that first"},
+			want: []string{"fail: not everybody could be asked: sendto: operation not permitted → fix that first"},
 			gone: 2,
 		},
 		{
-			name: "an ear that cannot be opened",
-			wrong: func(_ *testing.T, a *ailing) {
-				a.world.Listen = func(vip.Link, func(vip.Reply) bool, ...netip.Addr) (Listener, error) { return nil, unreadable }
+			name: "a listener that cannot be opened",
+			wrong: func(_ *testing.T, a *doctorScene) {
+				a.env.Listen = func(vip.Link, func(vip.Reply) bool, ...netip.Addr) (vip.Conn, error) { return nil, unreadable }
 			},
 			want: []string{
-				"fail: not everybody could be asked: permission denied → mend that first",
-				"ok: vip 172.16.0.1 is served: it answers a ping",
+				"fail: not everybody could be asked: permission denied → fix that first",
+				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
 			gone: 2,
 		},
 		{
 			name: "another machine with the vip",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.add("other", 9, "172.16.0.9/16", "172.16.0.1/32")
 				a.do(func() { a.primary.unset(vipAddr) })
 			},
-			want: []string{"ok: vip 172.16.0.1 is served by 02:00:00:00:00:09, which is another interface of the primary, or another machine"},
+			want: []string{"ok: vip 172.16.0.1 is in use by 02:00:00:00:00:09, which is another interface of the primary, or another machine"},
 			gone: 1,
 		},
 		{
-			name:  "nobody with the vip",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.primary.unset(vipAddr) }) },
-			want:  []string{"warn: vip 172.16.0.1 is served by nobody → raise it on the primary; a takeover follows only when that is down"},
+			name:  "a vip that is unassigned",
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.primary.unset(vipAddr) }) },
+			want:  []string{"warn: vip 172.16.0.1 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down"},
 			gone:  1,
 		},
 		{
 			name:  "a witness that is down",
-			wrong: func(_ *testing.T, a *ailing) { a.do(a.gateway.die) },
-			want:  []string{"fail: witness 172.16.0.254 does not answer → see why, or give one that answers: without one a takeover is refused"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.gateway.die) },
+			want:  []string{"fail: witness 172.16.0.254 does not reply → find out why, or set one that replies: without one takeovers are blocked"},
 			gone:  1,
 		},
 		{
 			name: "one of two witnesses that is down",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.Witness = config.Witness{Addresses: []netip.Addr{gatewayAddr, netip.MustParseAddr("172.16.0.77")}}
 			},
-			want: []string{"warn: witness 172.16.0.77 does not answer → see why; while another one answers, that is enough"},
+			want: []string{"warn: witness 172.16.0.77 does not reply → find out why; one witness that replies is enough"},
 		},
 		{
 			name: "a witness that is the primary",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.do(func() { a.primary.set("eth0", "172.16.0.22/16") })
 				a.settings.Witness = config.Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.22")}}
 			},
-			want: []string{"fail: witness 172.16.0.22 is the primary: both are 02:00:00:00:00:02 → give a third machine"},
+			want: []string{"fail: witness 172.16.0.22 is the primary: both are at 02:00:00:00:00:02 → set witness to a third machine that always replies"},
 			gone: 1,
 		},
 		{
 			name: "a witness that is this machine",
-			wrong: func(_ *testing.T, a *ailing) {
+			wrong: func(_ *testing.T, a *doctorScene) {
 				a.settings.Witness = config.Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}}
 			},
-			want: []string{"fail: witness 172.16.0.3 is this machine → give a third machine"},
+			want: []string{"fail: witness 172.16.0.3 is this machine → set witness to a third machine that always replies"},
 			gone: 1,
 		},
 		{
 			name: "no witness to be found",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				delete(a.standby.gateway, false)
 				a.change(t, func(rec *state.Record) { rec.Gateways = nil })
 			},
-			want: []string{"fail: no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused → set witness to a third machine that always answers, or to none"},
+			want: []string{"fail: no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked → set witness to a third machine that always replies, or to none"},
 			gone: 1,
 		},
 		{
 			name:  "witness none",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Witness = config.Witness{} },
-			want:  []string{"warn: witness none: with its own cable out, this machine believes that the primary is down → set witness to a third machine that always answers"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Witness = config.Witness{} },
+			want:  []string{"warn: witness none: when this machine itself is isolated, the primary counts as down → set witness to a third machine that always replies"},
 			gone:  1,
 		},
 		{
 			name:  "checks that take long",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.RetryWait = time.Minute },
-			want:  []string{"ok: with these settings a check can take 1m33s, mail aside; while it runs, further ones end at once with exit code 75"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.RetryWait = time.Minute },
+			want:  []string{"ok: with these settings a check can take 1m33s, mail aside; while it runs, further ones exit at once with code 75"},
 		},
 		{
 			name:  "a machine that has just booted",
-			wrong: func(_ *testing.T, a *ailing) { a.do(func() { a.standby.booted = time.Now().Add(-time.Minute) }) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(func() { a.standby.booted = time.Now().Add(-time.Minute) }) },
 			want:  []string{"warn: this machine has been up for 1m1s: no takeover for another 1m59s → wait, or make boot-wait shorter"},
 			gone:  1,
 		},
 		{
-			name:  "an uptime that cannot be read",
-			wrong: func(_ *testing.T, a *ailing) { a.world.Uptime = func() (time.Duration, error) { return 0, unreadable } },
-			want:  []string{"fail: this machine does not tell how long it has been up, so there will be no takeover: permission denied → see why /proc/uptime cannot be read"},
+			name: "an uptime that cannot be read",
+			wrong: func(_ *testing.T, a *doctorScene) {
+				a.env.Uptime = func() (time.Duration, error) { return 0, unreadable }
+			},
+			want: []string{"fail: the uptime of this machine is unknown, so there will be no takeover: permission denied → find out why /proc/uptime cannot be read"},
+			gone: 1,
+		},
+		{
+			name:  "no recipient for a test message",
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Mail.To, a.send = nil, true },
+			want:  []string{"fail: no recipient configured: changes are not mailed (mail-to) → set mail-to"},
 			gone:  1,
 		},
 		{
-			name:  "nobody to send a test letter to",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Mail.To, a.send = nil, true },
-			want:  []string{"fail: nobody is told of a change by mail: no mail-to is set → set mail-to"},
-			gone:  1,
-		},
-		{
-			name: "a mail server that does not answer, with mail waiting",
-			wrong: func(t *testing.T, a *ailing) {
+			name: "a mail server that does not answer, with mail pending",
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.change(t, func(rec *state.Record) {
 					rec.Outbox = []state.Message{{MessageID: "<1@standby>", To: []string{"root@standby"}}}
 				})
@@ -781,29 +814,29 @@ func TestADoctorFinds(t *testing.T) {
 				}
 			},
 			want: []string{
-				"fail: mail via sendmail: connection refused → see that the mailer runs, and that mail-via is right",
-				"warn: letters are waiting: 1 → mend what is said of mail here: each check tries again",
+				"fail: mail via sendmail: connection refused → check that the mailer runs, and that mail-via is right",
+				"warn: messages pending: 1 → fix the mailer: each check tries again",
 			},
 			gone: 1,
 		},
 		{
 			name:  "a metrics file",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("pingover.prom") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.MetricsFile = a.path("pingover.prom") },
 			want:  []string{"ok: metrics-file DIR/pingover.prom"},
 		},
 		{
 			name:  "a metrics file in a directory that is not there",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("none/pingover.prom") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.MetricsFile = a.path("none/pingover.prom") },
 			want:  []string{"fail: metrics-file DIR/none/pingover.prom: there is no directory DIR/none → mkdir -p DIR/none, or change metrics-file"},
 		},
 		{
 			name:  "a metrics file in what is no directory",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("web.lock/pingover.prom") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.MetricsFile = a.path("web.lock/pingover.prom") },
 			want:  []string{"fail: metrics-file DIR/web.lock/pingover.prom: DIR/web.lock: not a directory → let pingover write there, or change metrics-file"},
 		},
 		{
 			name: "a metrics file that is a directory",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.MetricsFile = a.path("pingover.prom")
 				must(t, os.Mkdir(a.settings.MetricsFile, 0o755))
 			},
@@ -811,18 +844,18 @@ func TestADoctorFinds(t *testing.T) {
 		},
 		{
 			name:  "a metrics file that nobody reads",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.MetricsFile = a.path("pingover.txt") },
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.MetricsFile = a.path("pingover.txt") },
 			want:  []string{"warn: metrics-file DIR/pingover.txt: node_exporter reads only files whose names end in .prom → let its name end in .prom"},
 		},
 		{
 			name:  "no mail",
-			wrong: func(_ *testing.T, a *ailing) { a.settings.Mail.To = nil },
-			want:  []string{"warn: nobody is told of a change by mail: no mail-to is set → set mail-to"},
+			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Mail.To = nil },
+			want:  []string{"warn: no recipient configured: changes are not mailed (mail-to) → set mail-to"},
 			gone:  1,
 		},
 		{
 			name: "a mail server that does not answer, and a password for all to read",
-			wrong: func(t *testing.T, a *ailing) {
+			wrong: func(t *testing.T, a *doctorScene) {
 				a.settings.Mail.Via = config.Via{Scheme: "smtp", Host: "172.16.0.254", Port: 25}
 				a.settings.Mail.PasswordFile = a.path("password")
 				must(t, os.WriteFile(a.path("password"), []byte("secret"), 0o600))
@@ -836,7 +869,7 @@ func TestADoctorFinds(t *testing.T) {
 			},
 			want: []string{
 				"warn: mail-password-file DIR/password can be read by others → chmod 600 DIR/password",
-				"fail: mail via smtp://172.16.0.254:25: connection refused → see that the mailer runs, and that mail-via is right",
+				"fail: mail via smtp://172.16.0.254:25: connection refused → check that the mailer runs, and that mail-via is right",
 			},
 			gone: 1,
 		},
@@ -844,7 +877,7 @@ func TestADoctorFinds(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var found []string
-			got := examine(t, test.wrong)
+			got := d.examine(t, test.wrong)
 			for _, line := range got {
 				if !slices.Contains(healthy, line) {
 					found = append(found, line)
@@ -866,9 +899,9 @@ func TestADoctorFinds(t *testing.T) {
 	}
 }
 
-func TestADoctorLooksAtHooks(t *testing.T) {
+func (d Doctor) TestExaminesHooks(t *testing.T) {
 	var dir string
-	got := examine(t, func(t *testing.T, a *ailing) {
+	got := d.examine(t, func(t *testing.T, a *doctorScene) {
 		dir = t.TempDir()
 		hook := func(name string, mode os.FileMode) []string {
 			path := filepath.Join(dir, name)
@@ -892,123 +925,19 @@ func TestADoctorLooksAtHooks(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"ok: pre-takeover: HOOKS/good now",
-		"warn: post-takeover: HOOKS/open can be written to by others, and what is in it is run with this process's rights → chmod go-w HOOKS/open",
-		"fail: pre-release: HOOKS/data: not executable: permission denied → mend that, or give another command",
-		"fail: post-release: HOOKS/none: no such file or directory → mend that, or give another command",
+		"warn: post-takeover: HOOKS/open can be written to by others, and it runs with the rights of this process → chmod go-w HOOKS/open",
+		"fail: pre-release: HOOKS/data: not executable: permission denied → fix that, or set another command",
+		"fail: post-release: HOOKS/none: no such file or directory → fix that, or set another command",
 	}, found); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
-func TestWhatTheKernelWouldNotRun(t *testing.T) {
-	self, err := os.Executable()
-	must(t, err)
-	program, err := os.ReadFile(self)
-	must(t, err)
-	const neither = "neither a program nor a script with #! in its first line"
-	for _, test := range []struct{ name, text, want string }{
-		{"a program", string(program[:64]), ""},
-		{"a script", "#!/bin/sh -e\nexit\n", ""},
-		{"a script, with a blank", "#! /bin/sh\n", ""},
-		{"a script for what is found in PATH", "#!/usr/bin/env sh\n", ""},
-		{"an interpreter that is missing", "#!/nonexistent/sh\n", `its interpreter "/nonexistent/sh": no such file or directory`},
-		{"lines that end as in DOS", "#!/bin/sh\r\n", `its interpreter "/bin/sh\r": no such file or directory`},
-		{"an interpreter that is a directory", "#!/bin\n", `its interpreter "/bin": not a regular file`},
-		{"an interpreter that is not in PATH", "#!/usr/bin/env nosuchshell\n", `its interpreter "nosuchshell" not found in PATH`},
-		{"no interpreter", "#!\n/bin/sh\n", "its first line names no interpreter"},
-		{"a script without its first line", "echo hello\n", neither},
-		{"garbage", "\x00\x01\x02", neither},
-		{"nothing", "", neither},
-	} {
-		path := filepath.Join(t.TempDir(), "hook")
-		must(t, os.WriteFile(path, []byte(test.text), 0o700))
-		got := ""
-		if err := executable(path); err != nil {
-			got = strings.TrimPrefix(err.Error(), path+": ")
-			got, _, _ = strings.Cut(got, " in /")
-		}
-		want := strings.TrimSuffix(test.want, " in PATH")
-		if got != want {
-			t.Errorf("%s: %q, want %q", test.name, got, want)
-		}
-	}
-}
-
-func TestOverdue(t *testing.T) {
-	for _, test := range []struct {
-		age, gap time.Duration
-		want     bool
-	}{
-		{3 * time.Minute, time.Minute, false},
-		{3*time.Minute + time.Second, time.Minute, true},
-		{30 * time.Minute, 10 * time.Minute, false},
-		{30*time.Minute + time.Second, 10 * time.Minute, true},
-		{-time.Minute, time.Minute, false},
-		{-time.Minute - time.Second, 10 * time.Minute, true},
-	} {
-		if got := Overdue(test.age, test.gap); got != test.want {
-			t.Errorf("%s old, %s apart: %t, want %t", test.age, test.gap, got, test.want)
-		}
-	}
-}
-
-func TestADirectoryThatOthersMayWriteToExposesTheHook(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "hook")
-	must(t, os.WriteFile(path, nil, 0o700))
-	for _, test := range []struct {
-		mode os.FileMode
-		want exposure
-	}{
-		{0o755, exposure{}},
-		{0o777 | os.ModeSticky, exposure{}},
-		{0o777, exposure{dir + " can be written to by others", "chmod go-w " + dir}},
-	} {
-		must(t, os.Chmod(dir, test.mode))
-		if got := openToOthers(path); got != test.want {
-			t.Errorf("%s: %+v, want %+v", test.mode, got, test.want)
-		}
-	}
-}
-
-// owned is a file's information with another owner.
-type owned struct {
-	os.FileInfo
-	uid, gid uint32
-}
-
-func (o owned) Sys() any { return &syscall.Stat_t{Uid: o.uid, Gid: o.gid} }
-
-func TestWhoMayWriteToAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "hook")
-	me, somebody := uint32(os.Geteuid()), uint32(os.Geteuid()+7)
-	for _, test := range []struct {
-		mode     os.FileMode
-		uid, gid uint32
-		want     string
-	}{
-		{0o755, me, 0, ""},
-		{0o755, 0, 7, ""},
-		{0o755, somebody, 7, fmt.Sprintf("%s belongs to user %d", path, somebody)},
-		{0o775, me, 7, path + " can be written to by others"},
-		{0o775, me, 0, ""}, // the group of root
-		{0o757, me, 0, path + " can be written to by others"},
-	} {
-		must(t, os.WriteFile(path, nil, 0o600))
-		must(t, os.Chmod(path, test.mode))
-		info, err := os.Stat(path)
-		must(t, err)
-		if got := openTo(path, owned{info, test.uid, test.gid}); got.what != test.want {
-			t.Errorf("%s of %d:%d: %q, want %q", test.mode, test.uid, test.gid, got.what, test.want)
-		}
-	}
-}
-
-func TestADoctorAsksAsOftenAsACheck(t *testing.T) {
+func (d Doctor) TestAsksAsOftenAsACheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(func() { s.primary.unset(vipAddr) })
-		a := &ailing{scene: s, world: s.standby.world()}
-		a.examined(t)
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
+		a.findings(t)
 		// On a lossy link silence counts only then.
 		if asked := len(s.calls("ask for 172.16.0.1 ")); asked < serveAsks {
 			t.Errorf("asked %d times before nobody serves, want %d", asked, serveAsks)
@@ -1016,31 +945,10 @@ func TestADoctorAsksAsOftenAsACheck(t *testing.T) {
 	})
 }
 
-func TestADiskThatIsFull(t *testing.T) {
-	plenty := unix.Statfs_t{Bsize: 4096, Bfree: 1000, Bavail: 1000, Files: 10, Ffree: 1}
-	little, noInode, countless := plenty, plenty, plenty
-	little.Bfree, little.Bavail = 16, 16
-	noInode.Ffree = 0
-	countless.Files, countless.Ffree = 0, 0 // as btrfs says
-	for _, test := range []struct {
-		disk unix.Statfs_t
-		want string
-	}{
-		{plenty, ""},
-		{countless, ""},
-		{little, "only 64 KiB are free"},
-		{noInode, "no file can be made: all inodes are in use"},
-	} {
-		if got := shortOf(test.disk); got != test.want {
-			t.Errorf("%q, want %q", got, test.want)
-		}
-	}
-}
-
-func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
+func (d Doctor) TestSendsMailOnlyOnRequest(t *testing.T) {
 	var sent []state.Message
-	got := examine(t, func(t *testing.T, a *ailing) {
-		a.examined(t)
+	got := d.examine(t, func(t *testing.T, a *doctorScene) {
+		a.findings(t)
 		if len(a.standby.mailbox) > 0 {
 			t.Errorf("mail: %v", a.subjects())
 		}
@@ -1056,9 +964,9 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 	})
 	if diff := cmp.Diff([]string{
 		"ok: mail to root@standby, ops@example.com, gone@example.com via sendmail: /usr/sbin/sendmail",
-		"ok: mail to root@standby: handed over: 250 queued",
-		"ok: mail to ops@example.com: handed over: 250 queued",
-		"fail: mail to gone@example.com via sendmail: 550 no such user → ask the mail server's people, or give another mail-to, mail-from or mail-via",
+		"ok: mail to root@standby: accepted: 250 queued",
+		"ok: mail to ops@example.com: accepted: 250 queued",
+		"fail: mail to gone@example.com via sendmail: 550 no such user → ask the operator of the mail server, or set another mail-to, mail-from or mail-via",
 	}, got[len(got)-4:]); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -1068,7 +976,7 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 	}
 }
 
-func TestADoctorChangesNothing(t *testing.T) {
+func (d Doctor) TestChangesNothing(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.ends(state.OK, "")
 		s.do(s.primary.die)
@@ -1076,8 +984,8 @@ func TestADoctorChangesNothing(t *testing.T) {
 		must(t, err)
 		files := listed(t, s.standby.dir)
 		s.forget()
-		a := &ailing{scene: s, world: s.standby.world()}
-		a.examined(t)
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
+		a.findings(t)
 		after, err := os.ReadFile(filepath.Join(s.standby.dir, "web.json"))
 		must(t, err)
 		if diff := cmp.Diff(string(before), string(after)); diff != "" {
@@ -1100,17 +1008,4 @@ func listed(t *testing.T, dir string) (names []string) {
 		names = append(names, f.Name())
 	}
 	return names
-}
-
-func TestADoctorGoesOnWithoutATool(t *testing.T) {
-	set := usual()
-	set.Tool, set.StateDir, set.Host = "hammer", t.TempDir(), "127.0.0.1"
-	found := Examine(t.Context(), set, false)
-	want := Finding{Fail, `tool "hammer": neither auto, ip nor ifconfig`, "install it, or give the tool that is there with --tool"}
-	if found[0] != want {
-		t.Errorf("found first %+v, want %+v", found[0], want)
-	}
-	if last := found[len(found)-1]; !strings.HasPrefix(last.Text, "mail ") {
-		t.Errorf("found last %+v", last)
-	}
 }

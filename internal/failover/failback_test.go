@@ -64,7 +64,7 @@ func TestFailback(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.forget()
-		s.want(s.minute(), state.Released, "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over")
+		s.want(s.minute(), state.Released, "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over")
 		s.wantCalls("lower 172.16.0.1", "announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3")
 		if s.standby.holds(vipAddr) || !s.primary.holds(vipAddr) {
 			t.Error("it was not handed over")
@@ -78,10 +78,10 @@ func TestFailback(t *testing.T) {
 		if mac := "02:00:00:00:00:02"; !slices.Equal(told, []string{mac, mac, mac}) {
 			t.Errorf("announced at %q, not at the primary's MAC", told)
 		}
-		s.want(s.minute(), state.OK, "172.16.0.2 answers")
+		s.want(s.minute(), state.OK, "172.16.0.2 replies")
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: released 172.16.0.1 on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)
@@ -96,7 +96,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.forget()
-		const reason = "172.16.0.2 has answered in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: raised here again"
+		const reason = "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: assigned here again"
 		report := s.minute()
 		s.want(report, state.Holding, reason)
 		s.wantCalls(
@@ -105,20 +105,20 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		)
 		s.forget()
 		for range 5 {
-			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 answers again")
+			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 replies again")
 		}
 		if lowered := s.calls("lower "); len(lowered) > 0 {
 			t.Errorf("it was tried again: %q", lowered)
 		}
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: nobody took 172.16.0.1, HOSTNAME holds it again",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: PROBLEM: no machine took 172.16.0.1, HOSTNAME holds it again",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)
 		}
 		rec := s.standby.record(t, "web")
-		if last := rec.Changes[len(rec.Changes)-1]; last.Outcome != state.Holding || last.Reason != reason || rec.Role != state.Active || !rec.NobodyTook {
+		if last := rec.Recent[len(rec.Recent)-1]; last.Outcome != state.Holding || last.Reason != reason || rec.Role != state.Active || !rec.NobodyTook {
 			t.Errorf("the record: role %s, nobody took %t, last change %+v", rec.Role, rec.NobodyTook, last)
 		}
 
@@ -155,13 +155,13 @@ func TestKilledInAHandOver(t *testing.T) {
 						s.primary.set("eth0", "172.16.0.1/32")
 					}
 				})
-				s.want(s.minute(), test.want, "a release that was interrupted is finished")
+				s.want(s.minute(), test.want, "an interrupted release is finished")
 				if held := s.standby.holds(vipAddr); held == test.taken {
 					t.Errorf("held here: %t", held)
 				}
 				after := s.standby.record(t, "web")
-				if len(after.Offered) > 0 || after.Pending != nil || len(after.Changes) != 2 {
-					t.Errorf("the record: offered %v, pending %v, %d changes", after.Offered, after.Pending, len(after.Changes))
+				if len(after.Offered) > 0 || after.Pending != nil || len(after.Recent) != 2 {
+					t.Errorf("the record: offered %v, pending %v, %d changes", after.Offered, after.Pending, len(after.Recent))
 				}
 				s.want(s.minute(), map[bool]state.Outcome{true: state.OK, false: state.Holding}[test.taken], "")
 			})
@@ -181,9 +181,9 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be raised here again: no buffer space")
+		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be assigned here again: no buffer space")
 		s.standby.fails = nil
-		s.want(s.minute(), state.Holding, "raised here again")
+		s.want(s.minute(), state.Holding, "assigned here again")
 		if !s.standby.holds(vipAddr) {
 			t.Error("nobody has it")
 		}
@@ -208,9 +208,9 @@ func TestCableOutInAHandOver(t *testing.T) {
 			}
 			return "", nil
 		})
-		s.want(s.minute(), state.Blocked, "whether somebody has taken it cannot be asked")
+		s.want(s.minute(), state.Blocked, "it cannot be verified whether another machine has taken it")
 		s.want(s.minute(), state.Blocked, "")
-		if got, want := strings.Join(s.subjects(), "\n"), "web: HOSTNAME released 172.16.0.1, perhaps to nobody"; got != want {
+		if got, want := strings.Join(s.subjects(), "\n"), "[pingover] web: PROBLEM: HOSTNAME released 172.16.0.1, hand-over not verified"; got != want {
 			t.Errorf("mail %q, want %q", got, want)
 		}
 		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })
@@ -237,7 +237,7 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 					}
 					return nil
 				}
-				s.want(s.minute(), state.Holding, "172.16.0.1 is also at 02:00:00:00:00:09, another machine, and is given up here; but nobody took 172.16.0.1 within 2s: raised here again")
+				s.want(s.minute(), state.Holding, "172.16.0.1 is also assigned at 02:00:00:00:00:09, another machine: it is released here; but nobody took 172.16.0.1 within 2s: assigned here again")
 				if !s.standby.holds(vipAddr) {
 					t.Error("both let go")
 				}
@@ -340,7 +340,7 @@ func TestLeaseThatRanOut(t *testing.T) {
 		s.ends(state.TookOver, "")
 		time.Sleep(10 * time.Minute)
 		s.do(func() { s.standby.unset(vipAddr) }) // as the kernel does
-		s.ends(state.TookOver, "172.16.0.2 does not answer")
+		s.ends(state.TookOver, "172.16.0.2 does not reply")
 		letters := s.standby.mailbox
 		if len(letters) != 3 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
 			t.Errorf("letters: %q", s.subjects())
@@ -396,7 +396,7 @@ func TestRaisedAgainUnderALabelOfItsOwn(t *testing.T) {
 		})
 		s.minute()
 		s.minute()
-		s.want(s.minute(), state.Holding, "raised here again")
+		s.want(s.minute(), state.Holding, "assigned here again")
 	})
 }
 
@@ -411,7 +411,7 @@ func TestItLeavesInTheMiddleOfACheck(t *testing.T) {
 		if raised := s.calls("raise 1"); len(raised) > 0 {
 			t.Errorf("raised: %q", raised)
 		}
-		s.want(s.minute(), state.TookOver, "172.16.0.2 does not answer")
+		s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply")
 	})
 }
 
@@ -469,6 +469,6 @@ func TestChecksInARowAreNotThoseBeforeTheRunsStopped(t *testing.T) {
 		s.minute()
 		s.minute()
 		time.Sleep(24 * time.Hour)
-		s.want(s.minute(), state.Holding, "172.16.0.2 answers again")
+		s.want(s.minute(), state.Holding, "172.16.0.2 replies again")
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -49,7 +50,7 @@ var fates = []fate{
 	{"ask for 172.16.0.2 ", 0, state.Unknown, 20, "172.16.0.2 could not be asked for on eth0: it broke"},
 	{"raise ", 0, state.TakeoverFailed, 30, "it broke"},
 	{"announce ", 0, state.TookOver, 11, "172.16.0.1 could not be announced on eth0: it broke; clients may take a minute to find it"},
-	{"deliver ", 0, state.TookOver, 11, "mail waits: it broke"},
+	{"deliver ", 0, state.TookOver, 11, "mail is pending: it broke"},
 }
 
 // TestAnyCallMayFail: whatever fails, nothing is taken over that was not asked
@@ -87,7 +88,7 @@ func TestAnyCallMayFail(t *testing.T) {
 				if !failed {
 					t.Fatal("it was never called")
 				}
-				var e *Error
+				var e *run.Error
 				if errors.As(err, &e) {
 					report.Code, report.Reason = e.Code, e.Text
 				} else if err != nil {
@@ -202,11 +203,11 @@ func TestASignalAtAnyTime(t *testing.T) {
 			}
 			rec := s.standby.record(t, "web")
 			if err != nil || report.Outcome != state.TookOver || !s.standby.holds(vipAddr) ||
-				rec.Role != state.Active || rec.Pending != nil || len(rec.Changes) != 1 || len(rec.Outbox) != 1 || len(s.standby.mailbox) != 0 {
+				rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 1 || len(s.standby.mailbox) != 0 {
 				t.Errorf("signal after %v: error %v, %s, here %t, the record says %s, pending %v, %d changes, %d letters wait, %d sent", at, err,
-					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Changes), len(rec.Outbox), len(s.standby.mailbox))
+					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Recent), len(rec.Outbox), len(s.standby.mailbox))
 			}
-			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			if n := count(s.subjects(), "took over"); n != 1 || len(s.standby.mailbox) != 1 {
 				t.Errorf("signal after %v: letters of the next run: %q", at, s.subjects())
 			}
@@ -285,10 +286,10 @@ func TestAKillAtAnyTime(t *testing.T) {
 				}
 
 				s.minute()
-				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 				rec := s.standby.record(t, "web")
-				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Changes) != 1 || rec.Changes[0].Outcome != state.TookOver {
-					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Changes)
+				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
+					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Recent)
 				}
 				ids := map[string]bool{}
 				for _, l := range s.standby.mailbox {

@@ -9,70 +9,16 @@ import (
 	"pingover/state"
 )
 
-// The hooks that come before a change. Those that follow one are the state's,
-// for they may be owed from run to run.
+// The hooks that come before a change. Those that follow one are the state's:
+// they may be pending from run to run.
 const (
 	preTakeover = "pre-takeover"
 	preRelease  = "pre-release"
 )
 
-// slowHook is how long a hook may take before what was seen is too old to act
-// on.
+// slowHook is how long a hook may take before the observation is too old to act
+// upon.
 const slowHook = time.Second
-
-// hookOf is the operator's command for it, nil where there is none.
-func (r *run) hookOf(name string) []string {
-	switch name {
-	case preTakeover:
-		return r.set.Hooks.PreTakeover
-	case state.PostTakeover:
-		return r.set.Hooks.PostTakeover
-	case preRelease:
-		return r.set.Hooks.PreRelease
-	case state.PostRelease:
-		return r.set.Hooks.PostRelease
-	}
-	return nil
-}
-
-// hook runs a hook and says how long it took; no hook takes no time. The error
-// is that it did not end with exit code 0.
-func (r *run) hook(ctx context.Context, name, reason string) (took time.Duration, err error) {
-	argv := r.hookOf(name)
-	if argv == nil {
-		return 0, nil
-	}
-	r.doing(name)
-	event := "takeover"
-	if name == preRelease || name == state.PostRelease {
-		event = "release"
-	}
-	vips := make([]string, len(r.set.VIPs))
-	for i, v := range r.set.VIPs {
-		vips[i] = v.Prefix.String()
-	}
-	var result proc.Result
-	command := proc.Command{
-		Argv: argv,
-		Env: proc.Environment(
-			"PINGOVER_CLUSTER="+r.set.Name,
-			"PINGOVER_EVENT="+event,
-			"PINGOVER_HOST="+r.set.Host,
-			"PINGOVER_VIPS="+strings.Join(vips, " "),
-			"PINGOVER_INTERFACE="+r.shownInterface(),
-			"PINGOVER_REASON="+reason,
-		),
-		Timeout: r.set.Hooks.Timeout,
-	}
-	r.keeping(func() { result = r.Hook(ctx, command) })
-	c := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
-	r.evidence.Commands = append(r.evidence.Commands, c)
-	r.tell(HookRan{Hook: name, Command: c, Error: result.Err})
-	if result.Err != nil && name != preTakeover {
-		r.hooksFailed = append(r.hooksFailed, hookFailure{name, result.Err, c})
-	}
-	return result.Duration, result.Err
-}
 
 // hookFailure is a hook that failed and stopped nothing by that.
 type hookFailure struct {
@@ -81,23 +27,67 @@ type hookFailure struct {
 	command state.Command
 }
 
-// runOwedHook runs the hook that belongs to the last change, be it of this run
-// or of one that was killed, and crosses it off. What has been overtaken is
-// dropped: services are not started where nothing is held any more. After a
-// signal it stays owed, for it may take long.
-func (r *run) runOwedHook(ctx context.Context) {
-	owed := r.rec.PendingHook
-	switch {
-	case owed == nil || ctx.Err() != nil:
-		return
-	case r.hookOf(owed.Hook) != nil && (owed.Hook == state.PostTakeover) == r.holding():
-		before := len(r.evidence.Commands)
-		_, err := r.hook(ctx, owed.Hook, owed.Reason)
-		if err != nil && ctx.Err() != nil {
-			return
-		}
-		r.addToLetter(r.evidence.Commands[before:])
+// hookOf is the operator's command for it, nil for none.
+func (j *job) hookOf(name string) []string {
+	switch name {
+	case preTakeover:
+		return j.set.Hooks.PreTakeover
+	case state.PostTakeover:
+		return j.set.Hooks.PostTakeover
+	case preRelease:
+		return j.set.Hooks.PreRelease
+	case state.PostRelease:
+		return j.set.Hooks.PostRelease
 	}
-	r.rec.PendingHook = nil
-	r.save(true)
+	return nil
+}
+
+// runHook runs a hook, and renews leases meanwhile. No command: the zero Result.
+func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, reason string) (proc.Result, state.Command, []state.Alias) {
+	argv := j.hookOf(name)
+	if argv == nil {
+		return proc.Result{}, state.Command{}, aliases
+	}
+	j.Doing(name)
+	event := "takeover"
+	if name == preRelease || name == state.PostRelease {
+		event = "release"
+	}
+	vips := make([]string, len(j.set.VIPs))
+	for i, v := range j.set.VIPs {
+		vips[i] = v.Prefix.String()
+	}
+	var result proc.Result
+	aliases = keepingLeases(j, l, aliases, func() {
+		result = j.Hook(ctx, proc.Command{
+			Argv: argv,
+			Env: proc.Environment(
+				"PINGOVER_CLUSTER="+j.set.Name,
+				"PINGOVER_EVENT="+event,
+				"PINGOVER_HOST="+j.set.Host,
+				"PINGOVER_VIPS="+strings.Join(vips, " "),
+				"PINGOVER_INTERFACE="+l.shownInterface(),
+				"PINGOVER_REASON="+reason,
+			),
+			Timeout: j.set.Hooks.Timeout,
+		})
+	})
+	command := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
+	j.Event(HookRan{Hook: name, Command: command, Error: result.Err})
+	return result, command, aliases
+}
+
+// hook runs a hook beside a switch, and returns how long it took. The error is
+// that it did not exit with 0.
+func (a *actor) hook(ctx context.Context, name, reason string) (took time.Duration, err error) {
+	if a.j.hookOf(name) == nil {
+		return 0, nil
+	}
+	result, command, aliases := runHook(ctx, a.j, a.done.Obs.Local, a.done.Aliases, name, reason)
+	a.done.Aliases = aliases
+	a.done.Commands = append(a.done.Commands, command)
+	if result.Err != nil && name != preTakeover {
+		a.done.Failed = append(a.done.Failed, hookFailure{name, result.Err, command})
+	}
+	return result.Duration, result.Err
 }

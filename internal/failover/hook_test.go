@@ -50,7 +50,7 @@ func TestHooksOfATakeoverAndARelease(t *testing.T) {
 		ran := s.hooked(func(_ context.Context, name string) (string, error) { return name + " says hello", nil })
 		s.do(s.primary.die)
 		s.ends(state.TookOver, "")
-		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not answer, nor does anybody for 172.16.0.1"
+		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not reply, and 172.16.0.1 is not in use"
 		if diff := cmp.Diff([]string{"/pre-takeover: " + down, "/post-takeover: " + down}, *ran); diff != "" {
 			t.Errorf("hooks (-want +got):\n%s", diff)
 		}
@@ -99,13 +99,13 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
 		})
 		s.do(s.primary.die)
-		const reason = "172.16.0.2 does not answer, nor does anybody for 172.16.0.1; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
+		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
 		for range 2 {
 			s.want(s.minute(), state.Blocked, reason)
 		}
 		s.wantCalls("hook /pre-takeover now", "hook /pre-takeover now #2")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Changes) > 0 || rec.PendingHook != nil {
+		if rec.Role != state.Standby || rec.Pending != nil || len(rec.Recent) > 0 || rec.PendingHook != nil {
 			t.Errorf("the record: %+v", rec)
 		}
 		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") ||
@@ -214,8 +214,8 @@ func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
 		s.want(s.minute(), state.Released, "")
 		s.want(s.minute(), state.OK, "")
 		want := []string{
-			"172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME",
-			"web: released 172.16.0.1 on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("mail (-want +got):\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -29,10 +30,10 @@ func TestLongest(t *testing.T) {
 	} {
 		c := usual()
 		test.change(&c)
-		if got := longestUsual(c); got != test.usual {
+		if got := c.LongestCheck(); got != test.usual {
 			t.Errorf("%s: usually %s at the most, want %s", test.name, got, test.usual)
 		}
-		if got := Longest(c); got != test.most {
+		if got := c.Deadline(); got != test.most {
 			t.Errorf("%s: %s at the most, want %s", test.name, got, test.most)
 		}
 	}
@@ -46,7 +47,7 @@ func TestHowLongItMayTakeIsSaid(t *testing.T) {
 		s.settings.RetryWait = time.Minute
 		s.dry = false
 		s.check()
-		wantNotes(t, s, "with these settings a check can take 1m33s, mail aside; while it runs, further ones end at once with exit code 75")
+		wantNotes(t, s, "with these settings a check can take 1m33s, mail aside; while it runs, further ones exit at once with code 75")
 	})
 }
 
@@ -69,7 +70,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 				look := w.Resolve
 				w.Resolve = func(ctx context.Context, host string) (netip.Addr, error) { <-until; return look(ctx, host) }
 			},
-			20, "given up after 4m41s, the most that its settings allow: hung while finding the primary; nothing was changed",
+			20, "abandoned after 4m41s, the longest that these settings allow: hung while finding the primary; nothing was changed",
 		},
 		"while mail is sent": {
 			func(_ *machine, until <-chan struct{}, w *Env) {
@@ -78,7 +79,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 					return l, errors.New("too late")
 				}
 			},
-			32, "given up after 4m41s, the most that its settings allow: hung while sending mail; the next run finishes what was begun",
+			32, "abandoned after 4m41s, the longest that these settings allow: hung while sending mail; the next run finishes what was begun",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +90,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 				test.hang(s.standby, until, &w)
 				s.settings.StateDir = s.standby.dir
 				_, err := CheckIn(t.Context(), w, s.settings, Options{})
-				e, ok := errors.AsType[*Error](err)
+				e, ok := errors.AsType[*run.Error](err)
 				if !ok || e.Code != test.code || e.Text != test.text {
 					t.Errorf("it ended with %#v", err)
 				}

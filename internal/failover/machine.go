@@ -60,7 +60,7 @@ func (m *Machine) share(world Env) Env {
 	world.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}
-	world.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
+	world.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 		return listening(m.vips.Open(l, own, addrs...))
 	}
 	if tool, ok := world.Tool.(vip.Tool); ok {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -66,9 +68,9 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.settings.Mail.Remind = 10 * time.Minute
 		s.primary.noPing = true
 		for range 9 {
-			s.want(s.minute(), state.Blocked, "it answers ARP: it is alive")
+			s.want(s.minute(), state.Blocked, "it replies to ARP: it is alive")
 		}
-		first := letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"}
+		first := letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"}
 		s.wantLetters(first)
 		s.minute()
 		s.minute()
@@ -80,7 +82,7 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		s.wantLetters(first, reminder)
 		s.minute()
 		s.minute()
-		s.wantLetters(first, reminder, letter{"C", "A", "web: switching is no longer refused on HOSTNAME"})
+		s.wantLetters(first, reminder, letter{"C", "A", "[pingover] web: RESOLVED: 172.16.0.2 replies again"})
 		if diff := cmp.Diff([]state.Alert(nil), s.standby.record(t, "web").Alerts); diff != "" {
 			t.Errorf("troubles (-want +got):\n%s", diff)
 		}
@@ -97,7 +99,7 @@ func TestUnknownIsMailedTheThirdTime(t *testing.T) {
 				t.Errorf("%d letters, want %d", got, want)
 			}
 		}
-		s.wantLetters(letter{"A", "", "web: HOSTNAME cannot check 172.16.0.2"})
+		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: HOSTNAME cannot check 172.16.0.2"})
 	})
 }
 
@@ -125,13 +127,13 @@ func TestMailThatCannotLeave(t *testing.T) {
 				t.Errorf("run %d: mail_error of the record is %v", i+1, errorText)
 			}
 		}
-		if diff := cmp.Diff([]string{"! mail waits: smtp: connection refused", "", "", "! mail is delivered again", ""}, said); diff != "" {
+		if diff := cmp.Diff([]string{"! mail is pending: smtp: connection refused", "", "", "! mail is delivered again", ""}, said); diff != "" {
 			t.Errorf("notes of each run (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]int{1, 1, 1, 0, 0}, waiting); diff != "" {
 			t.Errorf("letters waiting after each run (-want +got):\n%s", diff)
 		}
-		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 	})
 }
 
@@ -141,7 +143,7 @@ func TestNobodyToTell(t *testing.T) {
 		s.settings.Mail.To = nil
 		s.primary.die()
 		s.ends(state.TookOver, "")
-		if diff := cmp.Diff([]string{"nobody is told of a change by mail: no mail-to is set"}, s.notes()); diff != "" {
+		if diff := cmp.Diff([]string{"no recipient configured: changes are not mailed (mail-to)"}, s.notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
 		}
 		if got := s.calls("deliver"); got != nil {
@@ -179,7 +181,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				s.primary.die()
 				report := s.minute()
 				if report.Outcome != state.StateFailed || report.Code != 32 || report.Error == nil || !report.Changed ||
-					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "nor does anybody for 172.16.0.1") {
+					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "172.16.0.1 is not in use") {
 					t.Errorf("report %+v", report)
 				}
 				if !s.standby.holds(vipAddr) {
@@ -191,7 +193,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				for range 4 {
 					s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 				}
-				s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+				s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 				if len(s.standby.mailbox) == 0 {
 					return
 				}
@@ -214,7 +216,7 @@ func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
 		report, _, err := s.standby.run(ctx, s.settings, false)
 		must(t, err)
 		s.want(report, state.StateFailed, "")
-		s.wantLetters(letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 		s.quiet()
 	})
 }
@@ -229,7 +231,7 @@ func TestTroubleThatCannotBeWritten(t *testing.T) {
 		for range 4 {
 			s.want(s.minute(), state.Blocked, "it is alive")
 		}
-		s.wantLetters(letter{"A", "", "172.16.0.2 looks down! web: not taken over by HOSTNAME"})
+		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"})
 	})
 }
 
@@ -266,7 +268,7 @@ func TestTheActLockIsBusy(t *testing.T) {
 		must(t, err)
 		s.primary.die()
 		s.ends(state.TakeoverFailed, "act.lock: another cluster on this machine is still switching")
-		if s.took < 46*time.Second+actPatience || s.took > 47*time.Second+actPatience {
+		if s.took < 46*time.Second+config.SwitchPatience || s.took > 47*time.Second+config.SwitchPatience {
 			t.Errorf("it took %v", s.took)
 		}
 		unlock()
@@ -280,7 +282,7 @@ func TestAnotherRunHoldsTheLock(t *testing.T) {
 		unlock, err := state.Dir(s.standby.dir).Lock("web")
 		must(t, err)
 		_, err = s.try()
-		if diff := cmp.Diff(&Error{Code: 75, Text: "another run is checking this cluster"}, err); diff != "" {
+		if diff := cmp.Diff(&run.Error{Code: 75, Text: "another run is checking this cluster"}, err); diff != "" {
 			t.Errorf("error (-want +got):\n%s", diff)
 		}
 		s.dry = true

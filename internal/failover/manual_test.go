@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -49,20 +50,20 @@ func TestTakeOverByHand(t *testing.T) {
 		reason  string
 	}{
 		"from a primary that is alive": {
-			func(s *scene) { s.primary.unset(vipAddr) }, false, state.TookOver, "172.16.0.1 is taken over by hand",
+			func(s *scene) { s.primary.unset(vipAddr) }, false, state.TookOver, "172.16.0.1 is taken over manually",
 		},
 		"the primary still has it": {
-			func(*scene) {}, false, state.Blocked, "not taken over: somebody answers for 172.16.0.1",
+			func(*scene) {}, false, state.Blocked, "not taken over: 172.16.0.1 is in use",
 		},
 		"the primary still has it, by force": {
-			func(*scene) {}, true, state.TookOver, "172.16.0.1 is taken over by hand, by force",
+			func(*scene) {}, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},
-		"no witness answers": {
+		"no witness replies": {
 			func(s *scene) { s.primary.die(); s.gateway.die() }, false, state.Blocked,
-			"not taken over: no witness answers: it may be this machine's network",
+			"not taken over: no witness replies: it may be this machine's network",
 		},
-		"no witness answers, by force": {
-			func(s *scene) { s.primary.die(); s.gateway.die() }, true, state.TookOver, "172.16.0.1 is taken over by hand, by force",
+		"no witness replies, by force": {
+			func(s *scene) { s.primary.die(); s.gateway.die() }, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},
 		"no cable, by force": {
 			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: interface "eth0" is down`,
@@ -73,12 +74,12 @@ func TestTakeOverByHand(t *testing.T) {
 				s.standby.booted = time.Now()
 				must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 				must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-					Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ManualRelease: true, BootID: "standby-boot-1",
+					Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true, BootID: "standby-boot-1",
 				}, false))
-			}, false, state.TookOver, "172.16.0.1 is taken over by hand",
+			}, false, state.TookOver, "172.16.0.1 is taken over manually",
 		},
-		"it is here already": {
-			func(s *scene) { s.primary.die(); s.standby.set("eth0", "172.16.0.1/32") }, false, state.Holding, "172.16.0.1 is here already",
+		"it is held here already": {
+			func(s *scene) { s.primary.die(); s.standby.set("eth0", "172.16.0.1/32") }, false, state.Holding, "172.16.0.1 is held here already",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +101,7 @@ func TestTakeOverByHand(t *testing.T) {
 				}
 				var want []string
 				if test.outcome == state.TookOver {
-					want = []string{"web: took over 172.16.0.1 on HOSTNAME"}
+					want = []string{"[pingover] web: HOSTNAME took over 172.16.0.1"}
 				}
 				if diff := cmp.Diff(want, s.subjects()); diff != "" {
 					t.Errorf("mail (-want +got):\n%s", diff)
@@ -118,7 +119,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 		s.takeover(Options{})
 		s.takesIt()
 		for range 5 {
-			s.want(s.minute(), state.Holding, "172.16.0.2 answers again")
+			s.want(s.minute(), state.Holding, "172.16.0.2 replies again")
 		}
 		s.do(s.primary.die)
 		s.minute()
@@ -131,7 +132,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 }
 
 func TestReleaseByHand(t *testing.T) {
-	const nobody = "172.16.0.1 is released by hand; but nobody took 172.16.0.1 within 10s: raised here again"
+	const nobody = "172.16.0.1 is released manually; but nobody took 172.16.0.1 within 10s: assigned here again"
 	for name, test := range map[string]struct {
 		before  func(s *scene)
 		force   bool
@@ -141,18 +142,18 @@ func TestReleaseByHand(t *testing.T) {
 		subject string
 	}{
 		"handed over to a primary that takes it": {
-			func(s *scene) { s.lost(); s.takesIt() }, false, state.Released, "172.16.0.1 is released by hand", false,
-			"web: released 172.16.0.1 on HOSTNAME",
+			func(s *scene) { s.lost(); s.takesIt() }, false, state.Released, "172.16.0.1 is released manually", false,
+			"[pingover] web: HOSTNAME released 172.16.0.1",
 		},
 		"nobody takes it": {
-			(*scene).lost, false, state.Blocked, nobody, true, "web: nobody took 172.16.0.1, HOSTNAME holds it again",
+			(*scene).lost, false, state.Blocked, nobody, true, "[pingover] web: PROBLEM: no machine took 172.16.0.1, HOSTNAME holds it again",
 		},
 		"nobody takes it, by force": {
-			(*scene).lost, true, state.Released, "172.16.0.1 is released by hand, by force", false, "web: released 172.16.0.1 on HOSTNAME",
+			(*scene).lost, true, state.Released, "172.16.0.1 is released manually, with --force", false, "[pingover] web: HOSTNAME released 172.16.0.1",
 		},
 		"no cable: nobody can be asked": {
 			func(s *scene) { s.lost(); s.do(func() { s.standby.down("eth0") }) }, false, state.Blocked,
-			`not released: whether somebody takes 172.16.0.1 over cannot be asked: interface "eth0" is down, or has no carrier`, true, "",
+			`not released: it cannot be verified whether another machine takes 172.16.0.1: interface "eth0" is down, or has no carrier`, true, "",
 		},
 		"nothing is held": {
 			func(s *scene) { s.check() }, false, state.OK, "nothing is held here", false, "",
@@ -207,7 +208,7 @@ func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {
 				s.do(s.primary.die)
 				s.ends(state.TookOver, "")
 				s.release(Options{Force: true})
-				s.want(s.minute(), state.Blocked, "172.16.0.2 does not answer, but the virtual IPs were released by hand and it has not been up since")
+				s.want(s.minute(), state.Blocked, "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since")
 				test.then(s)
 				s.want(s.minute(), test.want, "")
 			})
@@ -222,7 +223,7 @@ func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
 			PreRelease: []string{"/stop"}, PostRelease: []string{"/handed"}, Timeout: time.Second,
 		}
 		taking := s.takeover(Options{DryRun: true})
-		s.want(taking, state.Blocked, "somebody answers for 172.16.0.1")
+		s.want(taking, state.Blocked, "172.16.0.1 is in use")
 		if diff := cmp.Diff([]string{"/fence the primary", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "/start"}, commands(taking)); diff != "" {
 			t.Errorf("takeover (-want +got):\n%s", diff)
 		}
@@ -250,17 +251,17 @@ func TestByHandWaitsForACheck(t *testing.T) {
 		}()
 		report, _, err := s.standby.run(t.Context(), s.settings, false) // takes over after 46 s
 		must(t, err)
-		s.want(report, state.TookOver, "does not answer")
+		s.want(report, state.TookOver, "does not reply")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(s.told) == 0 {
 			t.Fatal("nothing was told")
 		}
-		if w, ok := s.told[0].(LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
+		if w, ok := s.told[0].(run.LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
 			t.Errorf("told first: %#v", s.told[0])
 		}
-		if rec := s.standby.record(t, "web"); len(rec.Changes) != 1 {
-			t.Errorf("%d changes", len(rec.Changes))
+		if rec := s.standby.record(t, "web"); len(rec.Recent) != 1 {
+			t.Errorf("%d changes", len(rec.Recent))
 		}
 	})
 }
@@ -271,7 +272,7 @@ func TestByHandGivesUpWaiting(t *testing.T) {
 		must(t, err)
 		defer unlock()
 		_, err = s.typed(ReleaseIn, Options{})
-		e, ok := errors.AsType[*Error](err)
+		e, ok := errors.AsType[*run.Error](err)
 		if !ok || e.Code != 75 || e.Text != "another run of this cluster still holds the lock after 1m30s; nothing was changed" {
 			t.Errorf("error %v", err)
 		}
@@ -293,7 +294,7 @@ func TestPausedInTheMiddle(t *testing.T) {
 			s.settings.Hooks = config.Hooks{PreTakeover: []string{"/fence"}, Timeout: time.Second}
 			s.standby.hook = func(context.Context, procCommand) (string, error) { pause(s); return "", nil }
 			s.do(s.primary.die)
-			s.ends(state.Blocked, "172.16.0.2 does not answer, but this cluster is paused")
+			s.ends(state.Blocked, "172.16.0.2 does not reply, but this cluster is paused")
 			if rec := s.standby.record(t, "web"); s.standby.holds(vipAddr) || rec.Role != state.Standby || rec.Pending != nil {
 				t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
 			}
@@ -336,10 +337,10 @@ func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.lost()
 		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand"})
+		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released manually"})
 		rec.Offered = []netip.Addr{vipAddr}
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
-		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept by hand: a release that was interrupted is undone")
+		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept manually: an interrupted release is undone")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.ManualTakeover {
 			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.ManualTakeover)
@@ -351,13 +352,13 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.lost()
 		rec := s.standby.record(t, "web")
-		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released by hand, by force"})
+		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released manually, with --force"})
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
 		s.do(func() { s.standby.unset(vipAddr) })
 		s.do(s.primary.die)
-		s.want(s.minute(), state.Blocked, "released by hand")
-		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Changes, func(c state.Change) bool { return c.Event == "E" && c.Manual }) {
-			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Changes)
+		s.want(s.minute(), state.Blocked, "released manually")
+		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Recent, func(c state.Entry) bool { return c.Event == "E" && c.Manual }) {
+			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Recent)
 		}
 	})
 }
@@ -423,10 +424,10 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			s.primary.unset(vipAddr)
 			s.check()
 			rec := s.standby.record(t, "web")
-			rec.Intend(state.Taking, state.Change{Event: "E", Manual: true, Outcome: state.TookOver, Reason: "172.16.0.1 is taken over by hand"})
+			rec.Intend(state.Taking, state.Change{Event: "E", Manual: true, Outcome: state.TookOver, Reason: "172.16.0.1 is taken over manually"})
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
-			s.want(s.minute(), state.TookOver, "a takeover that was interrupted is finished")
+			s.want(s.minute(), state.TookOver, "an interrupted takeover is finished")
 			if !s.standby.record(t, "web").ManualTakeover {
 				t.Error("it is no longer by hand")
 			}
@@ -440,7 +441,7 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a rival"})
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.release(Options{Force: true})
-			s.want(s.minute(), state.Blocked, "released by hand")
+			s.want(s.minute(), state.Blocked, "released manually")
 		})
 	})
 }

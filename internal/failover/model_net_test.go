@@ -62,6 +62,7 @@ type unit struct {
 	watch    watched
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
+	open     bool   // a release was open when the last check came to its end
 	untold   string // the switch that no letter has told of yet
 	blocked  bool   // the last letter about a switch said that it was refused
 }
@@ -258,7 +259,7 @@ func (r *modelRun) world() Env {
 			defer r.leave(true, false)
 			return r.u.kernel(), nil
 		},
-		Route: func(a netip.Addr) (vip.Route, error) {
+		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			if r.u.holds(a) {
@@ -266,14 +267,14 @@ func (r *modelRun) world() Env {
 			}
 			return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
 		},
-		Gateway: func(string, bool) (netip.Addr, bool, error) {
+		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
 			return gatewayAddr, true, nil
 		},
 		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
 			return netip.ParseAddr(host)
 		},
 		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
 			e := &modelEar{r: r, own: own, addrs: addrs}
@@ -286,7 +287,7 @@ func (r *modelRun) world() Env {
 			return r.u.neigh[a], nil
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		Locks: new(state.Locks), LockSwitch: lockActs,
+		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook:     r.hook,
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
@@ -368,7 +369,7 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 		if replied {
 			wait = first.Sub(now)
 		}
-		if !sleep(ctx, wait) {
+		if !proc.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -530,7 +531,7 @@ func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
 	took := u.hookTime
 	u.n.trace("%s: runs %s, refused: %t", u.name, c.Argv[0], refused)
 	r.leave(true, true)
-	if !sleep(ctx, took) {
+	if !proc.Sleep(ctx, took) {
 		return proc.Result{Argv: c.Argv, Code: -1, Duration: took, Err: context.Cause(ctx)}
 	}
 	r.enter(true, true)
@@ -569,9 +570,9 @@ type command struct {
 func (c command) run(ctx context.Context, w Env, set config.Cluster, o Options) (Report, error) {
 	o.Force = c.force
 	switch c.word {
-	case typedTakeover:
+	case "takeover":
 		return TakeOverIn(ctx, w, set, o)
-	case typedRelease:
+	case "release":
 		return ReleaseIn(ctx, w, set, o)
 	}
 	return CheckIn(ctx, w, set, o)
@@ -605,7 +606,7 @@ func (u *unit) start(parent context.Context, c command) {
 		}
 	}
 	n.trace("%s: a %s begins, force: %t", u.name, c.word, c.force)
-	u.released = u.released && c.word != typedTakeover || c.word == typedRelease
+	u.released = u.released && c.word != "takeover" || c.word == "release"
 	n.runs.Go(func() {
 		defer cancel()
 		report, err := c.run(ctx, r.world(), set, options)

@@ -224,6 +224,7 @@ var happenings = []happening{
 			if u.on {
 				u.unset(vipAddr)
 				u.reckoned.lost, u.untold = true, ""
+				u.gave = u.gave || u.open // what the open release would have removed
 			}
 		})
 	}},
@@ -235,7 +236,7 @@ var happenings = []happening{
 	}},
 	{10, func(p *plan, t time.Duration) { // an operator takes over, or releases
 		u := p.pick(p.standbys())
-		c := command{one(p, typedTakeover, typedRelease, typedRelease), p.percent(25)}
+		c := command{one(p, "takeover", "release", "release"), p.percent(25)}
 		p.steps = append(p.steps, step{t, "", func() { u.start(p.ctx, c) }})
 	}},
 	{3, func(p *plan, t time.Duration) { // a hook refuses

@@ -173,7 +173,8 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 		}
 		return
 	}
-	u.gave = u.gave && report.Role == state.Releasing
+	u.open = report.Role == state.Releasing
+	u.gave = u.gave && u.open
 	u.released = u.released && r.verdict != check.Up
 	if err != nil {
 		n.fail("%s: a check could not be made: %v", u.name, err)
@@ -258,7 +259,7 @@ func (n *model) audit() {
 // machine lost power, or somebody undid it by hand, before a letter left. Of
 // what is taken and given up again and again, only the first is told.
 func (n *model) told(u *unit, rec *state.Record) {
-	for _, c := range rec.Changes {
+	for _, c := range rec.Recent {
 		if !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
 			return strings.Contains(l.MessageID, c.Event) || strings.Contains(l.Body, c.Event) ||
 				c.Outcome == state.Blocked && strings.Contains(oneLine(l.Body), oneLine(c.Reason))

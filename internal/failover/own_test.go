@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -101,7 +102,7 @@ func TestOwnAddressAsVIP(t *testing.T) {
 					return
 				}
 				before := s.standby.kernel()
-				want := &Error{Code: 78, Text: "vip " + test.want + " is this machine's own address, on eth0", Hint: "give another vip: one that only follows the primary"}
+				want := &run.Error{Code: 78, Text: "vip " + test.want + " is this machine's own address, on eth0", Hint: "set vip to an address that only follows the primary"}
 				for name, act := range map[string]func() error{
 					"check":    func() error { _, err := s.try(); return err },
 					"dry run":  func() error { s.dry = true; _, err := s.try(); s.dry = false; return err },
@@ -115,7 +116,7 @@ func TestOwnAddressAsVIP(t *testing.T) {
 				if got := s.calls("ping 1", "ask", "raise 1", "lower", "announce"); got != nil {
 					t.Errorf("it did all the same: %v", got)
 				}
-				if diff := cmp.Diff(before, s.standby.kernel(), prefixes); diff != "" {
+				if diff := cmp.Diff(before, s.standby.kernel(), byValue); diff != "" {
 					t.Errorf("the addresses are others (-before +after):\n%s", diff)
 				}
 			})

@@ -1,15 +1,18 @@
 package failover
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
+	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
-// Report is how one check of one cluster ended: the object that --json
-// prints, one a line. Keys may be added and are never renamed; all are always
-// there, and the lists are never null.
+// Report is how one check of one cluster ended: the object that --json prints,
+// one a line. Keys may be added and are never renamed; all are always there, and
+// the lists are never null.
 type Report struct {
 	Version   int            `json:"version"` // of this object: 1
 	Cluster   string         `json:"cluster"`
@@ -32,36 +35,10 @@ type Report struct {
 	Check state.Check `json:"-"`
 }
 
-// A check tells what it does as it does it by handing one of the types below
-// to Options.Tell. They are facts; the words for them belong to whoever
-// prints.
+// What a check of a cluster reports besides the events of package run.
 type (
-	// RoundBegan says that the first ping of round N (1 or 2) is about to leave.
-	RoundBegan struct {
-		N        int
-		Host     string
-		Address  netip.Addr
-		Count    int
-		Interval time.Duration
-		Timeout  time.Duration
-	}
-	// Replied says that the primary answered ping Seq (from 1) of round N.
-	Replied struct {
-		N, Seq int
-		RTT    time.Duration
-	}
-	// RoundEnded carries what round N found.
-	RoundEnded struct {
-		N     int
-		Round state.Round
-	}
-	// Waiting says that nothing happens for so long, and why.
-	Waiting struct {
-		For time.Duration
-		Why string
-	}
-	// Guarded carries what the guards saw: witnesses, and other machines
-	// that answered for the primary or a virtual IP.
+	// Guarded carries what the guards observed: witnesses, and other machines that
+	// have the primary's address or a virtual IP.
 	Guarded struct {
 		Witnesses []state.Witness
 		Holders   []state.Holder
@@ -70,17 +47,6 @@ type (
 	// Decided carries the decision, before anything is done about it.
 	Decided struct {
 		Decision state.Decision
-	}
-	// Ran carries a command that was run, or in a dry run would be.
-	Ran struct {
-		Command state.Command
-		DryRun  bool
-	}
-	// LockWaited says that another run, by its pid where that is known, holds
-	// the lock, and how long it is waited for.
-	LockWaited struct {
-		PID int
-		For time.Duration
 	}
 	// HookRan carries a hook that was run.
 	HookRan struct {
@@ -94,18 +60,74 @@ type (
 		Interface string
 		MAC       string
 	}
-	// Delivered counts letters that were handed over, and says why others were
-	// not.
-	Delivered struct {
-		Sent, Waiting int
-		Error         error
-	}
-	// Note is something an operator should know although the check goes on:
-	// a name that no longer resolves, a broken record kept aside, no witness
-	// to be found. Loud notes are printed even when the check is not
-	// talkative: they come once, not in every run.
-	Note struct {
-		Text    string
-		Warning bool
-	}
 )
+
+func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
+
+// report puts together what is shown of the run.
+func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
+	held := []netip.Prefix{}
+	for _, a := range r.Obs.held(j) {
+		held = append(held, r.Obs.Snapshot.Assignments(a)[0].Address.Prefix)
+	}
+	e := r.Obs.Evidence
+	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
+	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
+	report := Report{
+		Version: 1, Cluster: j.set.Name, Time: j.Began.UTC().Truncate(time.Second),
+		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
+		Role: rec.Role, Held: held, Interface: r.Obs.shownInterface(), Paused: time.Now().Before(j.PausedUntil()),
+		Host: j.set.Host, Evidence: e, MailWaiting: len(rec.Outbox),
+		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
+	}
+	if saveErr != nil {
+		text := saveErr.Error()
+		report.Error = &text
+	}
+	if j.mode == modeCheck && !j.DryRun {
+		report.Check = *rec.Last
+		report.Check.Outcome, report.Check.Code, report.Check.Duration = report.Outcome, report.Code, report.Duration
+	}
+	return report
+}
+
+// planned is the report of a dry run, with the commands of the decision.
+func planned(j *job, rec state.Record, o Observation, d state.Decision) Report {
+	r := Result{Outcome: d.Outcome, Reason: d.Reason, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
+	for _, c := range r.Commands {
+		j.Event(run.Ran{Command: c, DryRun: true})
+	}
+	_, changed := counted(j, rec, d, r)
+	if j.mode != modeCheck {
+		changed = d.Release || len(d.Raise) > 0
+	}
+	return report(j, rec, r, changed, nil)
+}
+
+// reportLength tells an operator who watches how long a check may take.
+func reportLength(j *job) {
+	if text := LongCheck(j.set); text != "" {
+		j.Infof("%s", text)
+	}
+	if j.DryRun {
+		j.Infof("a check with these settings ends after %s at the latest, whatever hangs", config.DurationText(j.set.Deadline()))
+	}
+}
+
+// LongCheck is what follows from a check that may not be over when the next is
+// due; "" when it will be.
+func LongCheck(c config.Cluster) string {
+	d := c.LongestCheck()
+	if d <= time.Minute {
+		return ""
+	}
+	return fmt.Sprintf("with these settings a check can take %s, mail aside; while it runs, further ones exit at once with code %d",
+		config.DurationText(d.Round(time.Second)), run.CodeBusy)
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -19,22 +20,22 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(s *scene)
-		want   *Error
+		want   *run.Error
 	}{
 		{
 			"two interfaces have the network of the vip",
 			func(s *scene) { s.standby.plug("eth1", "other", 30, "172.16.9.3/16") },
-			&Error{Code: 78, Text: `vip "172.16.0.1/32": the networks of eth0 and eth1 all hold it`, Hint: "say which with --interface, or write 172.16.0.1@eth0"},
+			&run.Error{Code: 78, Text: `vip "172.16.0.1/32": the networks of eth0 and eth1 all hold it`, Hint: "set interface, or write 172.16.0.1@eth0"},
 		},
 		{
 			"host is this machine",
 			func(s *scene) { s.settings.Host = "172.16.0.3" },
-			&Error{Code: 78, Text: "this machine is the primary: 172.16.0.3 is its own address", Hint: "pingover runs on the standby; --host is the other machine"},
+			&run.Error{Code: 78, Text: "this machine is the primary: 172.16.0.3 is its own address", Hint: "pingover runs on the standby; set host to the other machine"},
 		},
 		{
 			"host is the loopback address, and there is a vip",
 			func(s *scene) { s.settings.Host = "127.0.0.1" },
-			&Error{Code: 78, Text: "this machine is the primary: 127.0.0.1 is its own address", Hint: "pingover runs on the standby; --host is the other machine"},
+			&run.Error{Code: 78, Text: "this machine is the primary: 127.0.0.1 is its own address", Hint: "pingover runs on the standby; set host to the other machine"},
 		},
 		{
 			"the label is in use",
@@ -43,17 +44,17 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 				l := s.standby.nic("eth0")
 				l.Addresses[0].Label = "eth0:1"
 			},
-			&Error{Code: 78, Text: `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.3/16`},
+			&run.Error{Code: 78, Text: `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.3/16`},
 		},
 		{
 			"the record is of another host",
 			func(s *scene) { s.ends(state.OK, ""); s.settings.Host = "172.16.0.1" },
-			&Error{Code: 78, Text: `the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.1"`, Hint: "give this cluster a name of its own with --name"},
+			&run.Error{Code: 78, Text: `the record of cluster "web" is of host "172.16.0.2", not of "172.16.0.1"`, Hint: "give this cluster a name of its own with --name"},
 		},
 		{
 			"the record is a symbolic link",
 			func(s *scene) { must(s.t, os.Symlink("/etc/passwd", filepath.Join(s.standby.dir, "web.json"))) },
-			&Error{Code: 78, Text: "DIR/web.json is a symbolic link, and pingover's own files never are", Hint: "remove it, or choose another --state-dir"},
+			&run.Error{Code: 78, Text: "DIR/web.json is a symbolic link, and pingover's own files never are", Hint: "remove it, or choose another --state-dir"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,7 +62,7 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 				test.change(s)
 				s.forget()
 				_, err := s.try()
-				if e, ok := err.(*Error); ok {
+				if e, ok := err.(*run.Error); ok {
 					e.Text = strings.ReplaceAll(e.Text, s.standby.dir, "DIR")
 				}
 				if diff := cmp.Diff(test.want, err); diff != "" {
@@ -85,7 +86,7 @@ func TestNoPermission(t *testing.T) {
 			return nil
 		}
 		_, err := s.try()
-		want := &Error{
+		want := &run.Error{
 			Code: 77, Text: "permission denied",
 			Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs CAP_NET_RAW at the most",
 		}
@@ -152,7 +153,7 @@ func TestTwoInterfaces(t *testing.T) {
 		s.standby.plug("eth1", "other", 30, "10.0.0.3/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
 		s.primary.die()
-		report := s.ends(state.TookOver, "nor does anybody for 172.16.0.1, 10.0.0.1")
+		report := s.ends(state.TookOver, "172.16.0.1, 10.0.0.1 are not in use")
 		want := []string{
 			"ip addr add 172.16.0.1/16 dev eth0 label eth0:1",
 			"ip addr add 10.0.0.1/8 dev eth1 label eth1:1",
@@ -177,7 +178,7 @@ func TestTwoInterfaces(t *testing.T) {
 		s.add("else", 40).plug("eth1", "other", 41, "10.0.0.1/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
 		s.primary.die()
-		report := s.ends(state.Blocked, "somebody answers for 10.0.0.1")
+		report := s.ends(state.Blocked, "10.0.0.1 is in use")
 		if diff := cmp.Diff([]state.Holder{{Address: "10.0.0.1", MAC: "02:00:00:00:00:29"}}, report.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
 		}
@@ -189,9 +190,9 @@ func TestTwoInterfaces(t *testing.T) {
 func TestTheHostIsAVirtualIP(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host = "172.16.0.1"
-		s.want(s.minute(), state.OK, "172.16.0.1 answers")
+		s.want(s.minute(), state.OK, "172.16.0.1 replies")
 		s.primary.die()
-		s.want(s.minute(), state.TookOver, "172.16.0.1 does not answer, nor does anybody for 172.16.0.1")
+		s.want(s.minute(), state.TookOver, "172.16.0.1 does not reply, and 172.16.0.1 is not in use")
 		s.forget()
 		s.want(s.minute(), state.Holding, "172.16.0.1 is on this machine now, so a ping would answer itself")
 		if s.took != holdGuard {
@@ -201,8 +202,8 @@ func TestTheHostIsAVirtualIP(t *testing.T) {
 			t.Errorf("pinged: %v", got)
 		}
 		s.do(s.primary.boot)
-		s.want(s.minute(), state.Released, "172.16.0.1 is also at 02:00:00:00:00:02")
-		s.want(s.minute(), state.OK, "172.16.0.1 answers")
+		s.want(s.minute(), state.Released, "172.16.0.1 is also assigned at 02:00:00:00:00:02")
+		s.want(s.minute(), state.OK, "172.16.0.1 replies")
 	})
 }
 
@@ -224,7 +225,7 @@ func TestTheHostComesHereInTheWait(t *testing.T) {
 func TestLoopbackHostWithoutVIP(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host, s.settings.VIPs = "127.0.0.1", nil
-		s.ends(state.OK, "127.0.0.1 answers")
+		s.ends(state.OK, "127.0.0.1 replies")
 	})
 }
 
@@ -320,7 +321,7 @@ func TestWhereNoAliasLabelFits(t *testing.T) {
 			t.Errorf("commands (-want +got):\n%s", diff)
 		}
 		want := []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "enp0s31f6u1u2x", Raised: true}}
-		if diff := cmp.Diff(want, s.standby.record(t, "web").VIPs, prefixes); diff != "" {
+		if diff := cmp.Diff(want, s.standby.record(t, "web").VIPs, byValue); diff != "" {
 			t.Errorf("record (-want +got):\n%s", diff)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -39,9 +40,9 @@ func TestTooOldToActUpon(t *testing.T) {
 		outcome state.Outcome
 		reason  string
 	}{
-		"the primary is back":     {back, state.OK, "172.16.0.2 answers"},
-		"the operator has paused": {paused, state.Blocked, "172.16.0.2 does not answer, but this cluster is paused"},
-		"the witness has gone":    {func(s *scene) { s.do(s.gateway.die) }, state.Blocked, "no witness does either"},
+		"the primary is back":     {back, state.OK, "172.16.0.2 replies"},
+		"the operator has paused": {paused, state.Blocked, "172.16.0.2 does not reply, but this cluster is paused"},
+		"the witness has gone":    {func(s *scene) { s.do(s.gateway.die) }, state.Blocked, "no witness replies either"},
 		"all is as it was":        {nothing, state.TookOver, ""},
 	} {
 		want := func(t *testing.T, s *scene, report Report, err error) {
@@ -103,7 +104,7 @@ func TestNeverItsTurn(t *testing.T) {
 			}
 		}, nil)
 		must(t, err)
-		s.want(report, state.TakeoverFailed, "other clusters on this machine are switching: what was seen was older than 3s each time it was this one's turn")
+		s.want(report, state.TakeoverFailed, "other clusters on this machine are switching: what was observed was older than 3s each time it was this one's turn")
 		if s.standby.holds(vipAddr) {
 			t.Error("it was raised")
 		}
@@ -128,7 +129,7 @@ func TestWhoWasGivenUpSwitchesNothing(t *testing.T) {
 						<-until
 					}
 				})
-				if failed, ok := errors.AsType[*Error](err); !ok || !failed.Hung {
+				if failed, ok := errors.AsType[*run.Error](err); !ok || !failed.Hung {
 					t.Errorf("the check ended with %v", err)
 				}
 				close(until)
@@ -190,7 +191,7 @@ func TestOwnTransmitterIsDead(t *testing.T) {
 				}
 			}
 		})
-		s.want(s.minute(), state.Blocked, "no witness does either")
+		s.want(s.minute(), state.Blocked, "no witness replies either")
 		if s.standby.holds(vipAddr) || !s.primary.holds(vipAddr) {
 			t.Error("it was taken from a primary that is alive")
 		}
@@ -213,7 +214,7 @@ func TestWitnessThatIsHere(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.settings.Witness = config.Witness{Addresses: []netip.Addr{netip.MustParseAddr(witness(s))}}
 				s.do(func() { s.cut = func(a, b *machine) bool { return a == s.standby || b == s.standby } })
-				s.want(s.check(), state.Blocked, "no witness does either")
+				s.want(s.check(), state.Blocked, "no witness replies either")
 			})
 		})
 	}
@@ -252,7 +253,7 @@ func TestWitnessThatCannotBeAsked(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.check(), state.Blocked, "172.16.0.2 does not answer, but no witness could be asked: it may be this machine's network")
+		s.want(s.check(), state.Blocked, "172.16.0.2 does not reply, but no witness could be asked: it may be this machine's network")
 	})
 }
 
@@ -320,7 +321,7 @@ func TestAnIntentOfOtherVirtualIPs(t *testing.T) {
 			s.primary.set("eth0", "172.16.0.77/32")
 			s.vips("172.16.0.77/32")
 		})
-		const left = "172.16.0.1 is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
+		const left = "172.16.0.1 is still on this machine, assigned by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
 		for range 2 {
 			s.minute()
 			if notes := strings.Join(s.notes(), "\n"); !strings.Contains(notes, left) {
@@ -345,17 +346,17 @@ func TestAnOpenHandOver(t *testing.T) {
 		after   state.Outcome
 	}{
 		"cut off": {
-			cutOff, state.Blocked, "a release that was interrupted has to be finished, but whether somebody has taken over cannot be asked: no witness answers",
+			cutOff, state.Blocked, "an interrupted release is not finished, because it cannot be verified whether another machine has taken over: no witness replies",
 			func(s *scene) { s.cut = nil }, state.Released,
 		},
 		"paused": {
 			func(s *scene) { must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(3*time.Minute))) },
-			state.Blocked, "paused, while a release that was interrupted has to be finished",
+			state.Blocked, "paused, while an interrupted release has to be finished",
 			func(*scene) {}, state.Blocked,
 		},
 		"another virtual IP is set": {
 			func(s *scene) { s.primary.set("eth0", "172.16.0.1/32"); s.vips("172.16.0.77/32") },
-			state.Released, "a release that was interrupted is finished",
+			state.Released, "an interrupted release is finished",
 			func(*scene) {}, state.OK,
 		},
 	} {
@@ -394,10 +395,10 @@ func TestCutOffWhileHandingOver(t *testing.T) {
 			}
 			return "", nil
 		})
-		s.want(s.minute(), state.Blocked, "whether somebody has taken it cannot be asked: no witness answers")
+		s.want(s.minute(), state.Blocked, "it cannot be verified whether another machine has taken it: no witness replies")
 		s.do(func() { s.cut = nil })
 		s.settings.Hooks = config.Hooks{}
-		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		s.want(s.minute(), state.Released, "an interrupted release is finished")
 		if s.standby.holds(vipAddr) {
 			t.Error("two have it")
 		}

@@ -83,9 +83,9 @@ func (s *scene) storm(every int, up, down func(*scene)) {
 		for len(at) < len(s.standby.mailbox) {
 			at = append(at, time.Now())
 		}
-		for _, c := range s.standby.record(s.t, "web").Changes {
+		for _, c := range s.standby.record(s.t, "web").Recent {
 			if !slices.ContainsFunc(changes, func(k state.Change) bool { return k.Event == c.Event }) {
-				changes = append(changes, c)
+				changes = append(changes, c.Change)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func line(report Report, rec *state.Record) string {
 	}
 	s := rec.Streaks
 	return fmt.Sprintf("%s changed=%t: %s, %s, neighbour %s, good %d up %d unserved %d, %d changes, back told %t, troubles %v",
-		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Changes), rec.BackReported, kinds)
+		report.Outcome, report.Changed, rec.Role, strings.Join(vips, " "), rec.Neighbour, s.Good, s.Up, s.Unserved, len(rec.Recent), rec.BackReported, kinds)
 }
 
 // TestStory is the life of a cluster, minute by minute, as its record has it.
@@ -92,28 +92,30 @@ func TestStory(t *testing.T) {
 			t.Errorf("the story (-want +got):\n%s", diff)
 		}
 		s.wantLetters(
-			letter{"A", "", "172.16.0.2 is down! web: took over 172.16.0.1 on HOSTNAME"},
-			letter{"B", "A", "web: 172.16.0.2 is back, HOSTNAME still holds 172.16.0.1"},
-			letter{"C", "A", "web: released 172.16.0.1 on HOSTNAME"},
-			letter{"D", "", "web: nobody answers for 172.16.0.1, while 172.16.0.2 is up"},
-			letter{"E", "D", "web: 172.16.0.1 is answered for again"},
+			letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"},
+			letter{"B", "A", "[pingover] web: 172.16.0.2 is up again, HOSTNAME still holds 172.16.0.1"},
+			letter{"C", "A", "[pingover] web: HOSTNAME released 172.16.0.1"},
+			letter{"D", "", "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"},
+			letter{"E", "D", "[pingover] web: RESOLVED: 172.16.0.1 is served again"},
 		)
 
 		// The whole of it at the end.
 		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
 		rec := s.standby.record(t, "web")
-		rec.Changes, rec.Thread, rec.Event, rec.Damping.Mailed = nil, "", "", nil
+		rec.Recent, rec.Days, rec.Thread, rec.Event, rec.Damping.Mailed = nil, nil, "", "", nil
 		wantRecord := &state.Record{
-			Version: 1, Cluster: "web", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Head: state.Head{
+				Version: 1, Name: "web",
+				Last:   &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 replies", Primary: "up", Sent: 1, Received: 1, RTT: new(0.4)},
+				Counts: map[state.Outcome]int{state.Released: 1, state.TookOver: 1},
+				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13},
+				Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
+			},
+			Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
-			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1",
-			Last:    &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 answers", Primary: "up", Sent: 1, Received: 1, RTT: new(0.4)},
-			Counts:  map[state.Outcome]int{state.Released: 1, state.TookOver: 1},
-			Gap:     60000,
-			Streaks: state.Streaks{Good: 3, Up: 13}, BackReported: true,
-			Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
+			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true,
 		}
-		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), prefixes); diff != "" {
+		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), byValue); diff != "" {
 			t.Errorf("the record (-want +got):\n%s", diff)
 		}
 	})
@@ -127,10 +129,10 @@ func TestReboot(t *testing.T) {
 		s.do(s.standby.boot)
 		s.primary.boot()
 		report := s.minute()
-		s.want(report, state.OK, "172.16.0.2 answers")
+		s.want(report, state.OK, "172.16.0.2 replies")
 		rec := s.standby.record(t, "web")
-		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Changes) != 2 || len(s.standby.mailbox) != 2 {
-			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Changes), s.subjects())
+		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Recent) != 2 || len(s.standby.mailbox) != 2 {
+			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Recent), s.subjects())
 		}
 		s.primary.die()
 		s.do(s.standby.boot)
@@ -145,10 +147,10 @@ func TestTheAliasIsGone(t *testing.T) {
 		s.primary.die()
 		s.ends(state.TookOver, "")
 		s.do(func() { s.standby.unset(vipAddr) })
-		s.want(s.minute(), state.TookOver, "nor does anybody for 172.16.0.1")
+		s.want(s.minute(), state.TookOver, "172.16.0.1 is not in use")
 		s.want(s.minute(), state.Holding, "")
 		subjects := strings.Join(s.subjects(), "\n")
-		if len(s.standby.mailbox) != 3 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not take it away") {
+		if len(s.standby.mailbox) != 3 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not remove it") {
 			t.Errorf("letters:\n%s", subjects)
 		}
 	})
@@ -162,8 +164,8 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 		note  string
 	}{
 		{"removed", os.Remove, ""},
-		{"cut in half", func(path string) error { return os.Truncate(path, 100) }, "! PATH is broken (unexpected end of JSON input) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
-		{"empty", func(path string) error { return os.Truncate(path, 0) }, "! PATH is broken (it is empty) and is not believed; kept as PATH.bad; going on with what the kernel shows"},
+		{"cut in half", func(path string) error { return os.Truncate(path, 100) }, "! PATH is corrupt (unexpected end of JSON input), ignored; kept as PATH.bad; going on with what the kernel shows"},
+		{"empty", func(path string) error { return os.Truncate(path, 0) }, "! PATH is corrupt (it is empty), ignored; kept as PATH.bad; going on with what the kernel shows"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
@@ -171,7 +173,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 				s.ends(state.TookOver, "")
 				path := filepath.Join(s.standby.dir, "web.json")
 				must(t, test.spoil(path))
-				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 				if got := strings.ReplaceAll(strings.Join(s.notes(), "\n"), path, "PATH"); got != test.note {
 					t.Errorf("notes %q, want %q", got, test.note)
 				}
@@ -183,7 +185,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 					t.Errorf("said again: %q", s.notes())
 				}
 				s.add("rival", 1, "172.16.0.9/16", "172.16.0.1/32")
-				s.want(s.minute(), state.Released, "172.16.0.1 is also at 02:00:00:00:00:01")
+				s.want(s.minute(), state.Released, "172.16.0.1 is also assigned at 02:00:00:00:00:01")
 			})
 		})
 	}
@@ -192,7 +194,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 // TestAVirtualIPThatIsNoLongerASetting is reported with the command that
 // removes it, and neither removed nor taken for one that vanished.
 func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
-	const note = "172.16.0.1 is still on this machine, raised by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
+	const note = "172.16.0.1 is still on this machine, assigned by pingover, but no longer a setting of this cluster; to remove it: ip addr del 172.16.0.1/32 dev eth0"
 	for _, test := range []struct {
 		name    string
 		before  []string
@@ -244,8 +246,8 @@ func TestItStrayedHere(t *testing.T) {
 		s.vips("172.16.0.1/32", "172.16.0.5/32")
 		s.primary.unset(vipAddr)
 		s.standby.set("eth0", "172.16.0.1/24")
-		report := s.ends(state.Holding, "holding 172.16.0.1, which pingover did not raise; 172.16.0.2 answers")
-		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.1/24")}, report.Held, prefixes); diff != "" {
+		report := s.ends(state.Holding, "holding 172.16.0.1, which pingover did not assign; 172.16.0.2 replies")
+		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.1/24")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
 		if len(s.calls("raise 1")) > 0 || len(s.calls("announce")) != 1 {
@@ -293,12 +295,12 @@ func TestTheNameNoLongerResolves(t *testing.T) {
 		s.ends(state.Unknown, `host "primary.example": no such host`)
 		s.standby.names["primary.example"] = primaryAddr
 		report := s.minute()
-		s.want(report, state.OK, "primary.example answers")
+		s.want(report, state.OK, "primary.example replies")
 		if report.Host != "primary.example" || report.Address != "172.16.0.2" {
 			t.Errorf("host %s, address %s", report.Host, report.Address)
 		}
 		clear(s.standby.names)
-		s.want(s.minute(), state.OK, "primary.example answers")
+		s.want(s.minute(), state.OK, "primary.example replies")
 		if diff := cmp.Diff([]string{`host "primary.example": no such host; going on with its last good address, 172.16.0.2`}, s.notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
 		}

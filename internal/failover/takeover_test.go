@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -31,7 +32,7 @@ func TestOrderOfATakeover(t *testing.T) {
 			if rec.Pending != nil {
 				pending = ", meaning " + string(rec.Pending.Outcome)
 			}
-			return fmt.Sprintf("the record says %s%s, %d changes, %d letters", rec.Role, pending, len(rec.Changes), len(rec.Outbox))
+			return fmt.Sprintf("the record says %s%s, %d changes, %d letters", rec.Role, pending, len(rec.Recent), len(rec.Outbox))
 		}
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			say("raise: %s", disk())
@@ -46,23 +47,23 @@ func TestOrderOfATakeover(t *testing.T) {
 		s.settings.StateDir = s.standby.dir
 		report, err := CheckIn(t.Context(), world, s.settings, Options{OnEvent: func(e any) {
 			switch e := e.(type) {
-			case RoundBegan:
+			case run.RoundBegan:
 				say("round %d begins", e.N)
-			case RoundEnded:
+			case run.RoundEnded:
 				say("round %d: %s", e.N, e.Round.Verdict)
-			case Waiting:
+			case run.Waiting:
 				say("wait %v %s", e.For, e.Why)
 			case Guarded:
 				say("guards: %d witnesses, %d holders", len(e.Witnesses), len(e.Holders))
 			case Decided:
 				say("rule %d: %s", e.Decision.Rule, e.Decision.Outcome)
-			case Ran:
+			case run.Ran:
 				say("ran %s", strings.Join(e.Command.Argv, " "))
 			case Announced:
 				say("announced %s at %s", e.Address, e.MAC)
-			case Delivered:
+			case run.Delivered:
 				say("delivered %d, %d wait", e.Sent, e.Waiting)
-			case Note:
+			case run.Note:
 				say("noted %s", e.Text)
 			}
 		}})
@@ -109,9 +110,9 @@ func TestProbesOnlyWhereATakeoverMayFollow(t *testing.T) {
 		{"dry run", func(s *scene) { s.dry = true }, false},
 		{"paused", func(s *scene) { s.pause(time.Hour) }, false},
 		{"within boot-wait", func(s *scene) { s.standby.booted = s.began }, false},
-		{"released by hand", func(s *scene) {
+		{"released manually", func(s *scene) {
 			must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
-				Version: 1, Cluster: "web", Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
+				Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
 			}, false))
 		}, false},
 		{"witness silent", func(s *scene) { s.gateway.die() }, false},
@@ -157,7 +158,7 @@ func TestWhatIsHereIsNotPinged(t *testing.T) {
 		s.primary.die()
 		s.vips("172.16.0.1/32", "172.16.0.5/32")
 		s.standby.set("eth0", "172.16.0.1/32")
-		s.ends(state.Holding, "holding 172.16.0.1; 172.16.0.2 does not answer")
+		s.ends(state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 		want := []string{"ping 172.16.0.2", "ping 172.16.0.254", "ping 172.16.0.254 #2", "ping 172.16.0.5"}
 		got := s.calls("ping")
 		got = slices.DeleteFunc(got, func(c string) bool { return c == "may ping" })
@@ -199,7 +200,7 @@ func TestProbesForIPv6(t *testing.T) {
 				s.primary.die()
 				s.standby.set("eth0", "2001:db8::3/64")
 				s.vips(test.vips...)
-				report := s.ends(state.TookOver, "nor does anybody for ")
+				report := s.ends(state.TookOver, "not in use")
 				var probes []time.Duration
 				for _, c := range s.standby.calls {
 					if strings.HasPrefix(c.What, "ask for 2001:db8::1 on eth0, probe") {
@@ -239,13 +240,13 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 		{
 			"the primary drops pings only",
 			func(s *scene) { s.primary.noPing = true }, state.Blocked,
-			"172.16.0.2 does not answer pings, but it answers ARP: it is alive",
+			"172.16.0.2 does not reply to pings, but it replies to ARP: it is alive",
 			[]state.Holder{{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"}, {Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
 		},
 		{
 			"another standby serves",
 			func(s *scene) { s.primary.die(); s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32") }, state.Elsewhere,
-			"172.16.0.2 does not answer, and another standby serves 172.16.0.1",
+			"172.16.0.2 does not reply, and another standby serves 172.16.0.1",
 			[]state.Holder{{Address: "172.16.0.1", MAC: "02:00:00:00:00:04"}},
 		},
 		{
@@ -255,7 +256,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 				s.add("second", 4, "172.16.0.4/16", "172.16.0.5/32").noARP = true
 				s.vips("172.16.0.1/32", "172.16.0.5/32")
 			}, state.Blocked,
-			"172.16.0.2 does not answer, but somebody answers for 172.16.0.5",
+			"172.16.0.2 does not reply, but 172.16.0.5 is in use",
 			[]state.Holder{{Address: "172.16.0.5"}},
 		},
 		{
@@ -265,7 +266,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 				s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32")
 				s.settings.DuplicateCheck = false
 			}, state.Blocked,
-			"172.16.0.2 does not answer, but somebody answers for 172.16.0.1",
+			"172.16.0.2 does not reply, but 172.16.0.1 is in use",
 			[]state.Holder{{Address: "172.16.0.1"}},
 		},
 		{
@@ -274,7 +275,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 				s.settings.Host = "192.0.2.9"
 				s.primary.unset(primaryAddr)
 			}, state.Blocked,
-			"192.0.2.9 does not answer, but somebody answers for 172.16.0.1",
+			"192.0.2.9 does not reply, but 172.16.0.1 is in use",
 			[]state.Holder{{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
 		},
 		{
@@ -284,7 +285,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 				s.primary.noPing = true
 				s.at(45*time.Second, s.primary.boot)
 			}, state.Blocked,
-			"it answers ARP: it is alive",
+			"it replies to ARP: it is alive",
 			[]state.Holder{{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"}, {Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
 		},
 	} {
@@ -308,7 +309,7 @@ func TestPauseInTheMiddleOfRoundTwo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.die()
 		time.AfterFunc(40*time.Second, func() { s.pause(time.Hour) })
-		report := s.ends(state.Blocked, "172.16.0.2 does not answer, but this cluster is paused")
+		report := s.ends(state.Blocked, "172.16.0.2 does not reply, but this cluster is paused")
 		if !report.Paused || len(s.calls("raise 1")) > 0 {
 			t.Errorf("paused %t, raised: %v", report.Paused, s.calls("raise 1"))
 		}
@@ -327,16 +328,16 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			}
 			return nil
 		}
-		report := s.ends(state.TakeoverFailed, "nor does anybody for 172.16.0.1, 172.16.0.5; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
-		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, prefixes); diff != "" {
+		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
+		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
-		s.want(s.minute(), state.TakeoverFailed, "raising 172.16.0.1 as well; but ip addr add")
+		s.want(s.minute(), state.TakeoverFailed, "assigning 172.16.0.1 as well; but ip addr add")
 		s.standby.fails = nil
-		s.want(s.minute(), state.Holding, "holding 172.16.0.5; 172.16.0.2 does not answer; raising 172.16.0.1 as well")
-		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not answer")
+		s.want(s.minute(), state.Holding, "holding 172.16.0.5; 172.16.0.2 does not reply; assigning 172.16.0.1 as well")
+		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
 		want := []string{
-			"172.16.0.2 is down! web: takeover failed on HOSTNAME: 172.16.0.1 not raised",
+			"[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on HOSTNAME",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("letters (-want +got):\n%s", diff)
@@ -369,9 +370,9 @@ func TestARivalAfterATakeover(t *testing.T) {
 					s.at(50*time.Second, func() { rival.unset(vipAddr) })
 				}
 				report := s.check()
-				reason := "nor does anybody for 172.16.0.1"
+				reason := "172.16.0.1 is not in use"
 				if test.outcome == state.Blocked {
-					reason = fmt.Sprintf("172.16.0.1 was taken, but 02:00:00:00:00:%02x has it as well: it is given up here", test.mac)
+					reason = fmt.Sprintf("172.16.0.1 was taken, but 02:00:00:00:00:%02x has it as well: it is released here", test.mac)
 				}
 				s.want(report, test.outcome, reason)
 				if here := s.standby.holds(vipAddr); here != (test.outcome == state.TookOver) {
@@ -402,19 +403,19 @@ func TestReleaseThatFails(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also at 02:00:00:00:00:01, another machine, and is given up here; but ip addr del: exit code 2: not permitted")
+		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; but ip addr del: exit code 2: not permitted")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Releasing {
 			t.Errorf("the record says %s", rec.Role)
 		}
-		s.want(s.minute(), state.ReleaseFailed, "a release that was interrupted is finished; but")
+		s.want(s.minute(), state.ReleaseFailed, "an interrupted release is finished; but")
 		s.standby.fails = nil
-		s.want(s.minute(), state.Released, "a release that was interrupted is finished")
+		s.want(s.minute(), state.Released, "an interrupted release is finished")
 		if s.standby.holds(vipAddr) {
 			t.Error("172.16.0.1 is still here")
 		}
 		want := []state.Outcome{state.ReleaseFailed, state.ReleaseFailed, state.Released}
 		var got []state.Outcome
-		for _, c := range s.standby.record(t, "web").Changes {
+		for _, c := range s.standby.record(t, "web").Recent {
 			got = append(got, c.Outcome)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/config"
 	"pingover/state"
 )
 
@@ -13,7 +14,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		rtt   = 2 * latency
 		round = 13 * time.Second
 		wait  = 20 * time.Second
-		tells = 3 * announceEvery
+		tells = 3 * config.AnnounceEvery
 	)
 	held := func(s *scene) { s.standby.set("eth0", "172.16.0.1/32") }
 	takenBy := func(s *scene, number byte, until time.Duration) {
@@ -78,7 +79,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"takeover, one announcement", func(s *scene) {
 			s.primary.die()
 			s.settings.Announce = 1
-		}, state.TookOver, round + wait + round + announceEvery},
+		}, state.TookOver, round + wait + round + config.AnnounceEvery},
 		{"takeover, no wait and one ping of 10ms: the guards want half a second", func(s *scene) {
 			s.primary.die()
 			s.settings.Count, s.settings.Timeout, s.settings.RetryWait = 1, 10*time.Millisecond, 0
@@ -86,7 +87,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"takeover after a lower MAC that probed, and took nothing", func(s *scene) {
 			s.primary.die()
 			probes(s, 1, 40*time.Second)
-		}, state.TookOver, round + wait + round + yieldFor + tells},
+		}, state.TookOver, round + wait + round + config.YieldPatience + tells},
 		{"blocked after a lower MAC that probed, and took it a second later", func(s *scene) {
 			s.primary.die()
 			o := probes(s, 1, 40*time.Second)
@@ -111,10 +112,10 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"holding, primary up", func(s *scene) { held(s); s.primary.unset(vipAddr) }, state.Holding, holdGuard},
 		{"holding, primary down", func(s *scene) { held(s); s.primary.die() }, state.Holding, round},
 		{"holding, no carrier", func(s *scene) { held(s); s.standby.nic("eth0").Carrier = false }, state.Holding, holdGuard},
-		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*announceEvery},
+		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*config.AnnounceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},
-		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + rivalPatience + 900*time.Millisecond},
-		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + rivalPatience + rivalLowers + 2*rtt + inFlight + 2*announceEvery},
+		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + config.PeerPatience + 900*time.Millisecond},
+		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + config.PeerPatience + peerRemoves + 2*rtt + inFlight + 2*config.AnnounceEvery},
 		{"paused and holding, a higher MAC has it too", func(s *scene) { takenBy(s, 9, 0); s.pause(time.Hour) }, state.Blocked, round},
 	} {
 		t.Run(test.name, func(t *testing.T) {

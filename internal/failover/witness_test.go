@@ -15,9 +15,9 @@ import (
 // second round, from 33s to 46s.
 func TestWitness(t *testing.T) {
 	const (
-		silent = "172.16.0.2 does not answer, but no witness does either: it may be this machine's network"
-		never  = "172.16.0.2 does not answer, but there is no witness (no default gateway, or it is the primary itself)"
-		taken  = "172.16.0.2 does not answer, nor does anybody for 172.16.0.1"
+		silent = "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"
+		never  = "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself)"
+		taken  = "172.16.0.2 does not reply, and 172.16.0.1 is not in use"
 	)
 	by := func(address, how string) state.Witness {
 		return state.Witness{Address: address, Answers: true, By: &how}
@@ -195,7 +195,7 @@ func forgetGateways(rec *state.Record) *state.Record {
 func TestNoWitnessIsToldLoudlyOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		clear(s.standby.gateway)
-		const text = "no witness: this machine has no default gateway, or it is the primary itself, so a takeover will be refused; set --witness"
+		const text = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked; set witness"
 		for _, want := range []string{"! " + text, text, text} {
 			s.want(s.minute(), state.OK, "")
 			if diff := cmp.Diff([]string{want}, s.notes()); diff != "" {
@@ -214,9 +214,9 @@ func TestNothingToRaise(t *testing.T) {
 		outcome state.Outcome
 		reason  string
 	}{
-		{"witness answers", func(*scene) {}, state.Down, "172.16.0.2 does not answer, and there is no virtual IP to raise"},
-		{"witness silent", func(s *scene) { s.gateway.die() }, state.Unknown, "no witness does either"},
-		{"no witness known", func(s *scene) { clear(s.standby.gateway) }, state.Down, "there is no virtual IP to raise"},
+		{"witness answers", func(*scene) {}, state.Down, "172.16.0.2 does not reply, and there is no virtual IP to take over"},
+		{"witness silent", func(s *scene) { s.gateway.die() }, state.Unknown, "no witness replies either"},
+		{"no witness known", func(s *scene) { clear(s.standby.gateway) }, state.Down, "there is no virtual IP to take over"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {

@@ -16,6 +16,7 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -260,7 +261,7 @@ func (m *machine) world() Env {
 			defer m.net.mu.Unlock()
 			return m.kernel(), nil
 		},
-		Route: func(a netip.Addr) (vip.Route, error) {
+		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			if err := m.called("route to %s", a); err != nil {
 				return vip.Route{}, err
 			}
@@ -268,7 +269,7 @@ func (m *machine) world() Env {
 			defer m.net.mu.Unlock()
 			return m.route(a)
 		},
-		Gateway: func(link string, v6 bool) (netip.Addr, bool, error) {
+		Gateway: func(link string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
 			if err := m.called("gateway of %s, v6 %t", link, v6); err != nil {
 				return none, false, err
 			}
@@ -292,7 +293,7 @@ func (m *machine) world() Env {
 			return none, fmt.Errorf("host %q: no such host", host)
 		},
 		Ping: m.ping,
-		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (Listener, error) {
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
@@ -309,7 +310,7 @@ func (m *machine) world() Env {
 			return m.hears[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockSwitch: lockActs,
+		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}
@@ -407,7 +408,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 		case i == p.Count-1:
 			wait = p.Timeout
 		}
-		if !sleep(ctx, wait) {
+		if !proc.Sleep(ctx, wait) {
 			return check.Round{Sent: i + 1, Err: context.Cause(ctx)}
 		}
 		if replied {
@@ -603,10 +604,14 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 func (t tool) CanLease() error { return t.m.called("can lease") }
 func (t tool) Exclusive() bool { return t.m.alone }
 
-// record is what the machine's state directory says of a cluster.
+// record is what the machine's state directory says of a cluster, with its whole
+// history.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
 	t.Helper()
 	rec, err := state.Dir(m.dir).Load(cluster, false)
+	if err == nil {
+		rec.Recent, err = state.Dir(m.dir).History(cluster, rec.Recent)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -665,9 +670,9 @@ func usual() config.Cluster {
 }
 
 // vips sets the virtual IPs.
-func (s *scene) vips(prefixes ...string) {
+func (s *scene) vips(byValue ...string) {
 	s.settings.VIPs = nil
-	for _, p := range prefixes {
+	for _, p := range byValue {
 		s.settings.VIPs = append(s.settings.VIPs, config.VIP{Prefix: netip.MustParsePrefix(p)})
 	}
 }
@@ -750,7 +755,7 @@ func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
 // notes are what the last check noted, the loud ones with a !.
 func (s *scene) notes() (notes []string) {
 	for _, e := range s.told {
-		if n, ok := e.(Note); ok && n.Warning {
+		if n, ok := e.(run.Note); ok && n.Warning {
 			notes = append(notes, "! "+n.Text)
 		} else if ok {
 			notes = append(notes, n.Text)

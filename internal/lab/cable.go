@@ -31,7 +31,10 @@ func (h *Host) PowerOff() error {
 	if err := h.keeper.sweep(); err != nil {
 		return h.err(err)
 	}
-	_, err := h.keeper.run(nil, "sh", "-c", "find /run -mindepth 1 -delete; if command -v nft; then nft flush ruleset; fi")
+	if err := h.keeper.flush(); err != nil {
+		return h.err(err)
+	}
+	_, err := h.keeper.run(nil, "find", "/run", "-mindepth", "1", "-delete")
 	return h.err(err)
 }
 

@@ -255,11 +255,3 @@ func TestPartedHostsHearAllButEachOther(t *testing.T) {
 	ok(t, l.Rejoin(l.Standby, l.Primary))
 	wantAnswer(t, l.Standby, "172.16.0.2")
 }
-
-func TestWithoutNftTheErrorNamesThePackage(t *testing.T) {
-	l := needLab(t)
-	const hide = `for d in $(echo "$PATH" | tr : ' '); do [ -x $d/nft ] && mount -t tmpfs hidden $d; done; true`
-	_, err := l.bridge.run(nil, "sh", "-c", hide)
-	ok(t, err)
-	wantError(t, l.Primary.Lose(50), "host primary: nft is missing: install the package nftables")
-}

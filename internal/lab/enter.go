@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,24 +65,59 @@ func Enter() (inside bool, code int, err error) {
 	}
 	again := exec.Command("sh", append([]string{"-c", `ip link set lo up; exec "$0" "$@"`, program}, os.Args[1:]...)...)
 	again.Env = environment()
-	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
 	again.SysProcAttr = newUser()
 	again.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	// Pdeathsig comes when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err = again.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		status := exit.Sys().(syscall.WaitStatus)
-		if status.Signaled() {
-			return false, 128 + int(status.Signal()), nil
-		}
-		return false, status.ExitStatus(), nil
-	}
-	if err != nil {
+	if code, err = instead(again); err != nil {
 		return false, 0, refused(err, nil, false)
 	}
-	return false, 0, nil
+	return false, code, nil
+}
+
+// EnterHost is Enter for tests that would read or write the state or the configuration of this machine: it runs the
+// program again on a host with a disk of its own.
+func EnterHost() (inside bool, code int, err error) {
+	const variable = "PINGOVER_LAB_HOST"
+	if os.Getenv(variable) != "" {
+		return true, 0, nil
+	}
+	if inside, code, err = Enter(); !inside {
+		return false, code, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return false, 0, err
+	}
+	l, err := New()
+	if err != nil {
+		return false, 0, refused(err, nil, true)
+	}
+	defer l.Close()
+	h, err := l.Add("machine")
+	if err != nil {
+		return false, 0, refused(err, nil, true)
+	}
+	again := h.Command(context.Background(), append([]string{program}, os.Args[1:]...)...)
+	again.Env = append(again.Env, variable+"=1")
+	code, err = instead(again)
+	return false, code, err
+}
+
+// instead runs a command with our own input and output, and returns its exit code as a shell does.
+func instead(cmd *exec.Cmd) (code int, err error) {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Run()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return 0, err
+	}
+	status := exit.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return status.ExitStatus(), nil
 }
 
 // refused says why no namespaces can be made, and what to do about it. A limit that is reached is an ENOSPC, which

@@ -42,7 +42,7 @@ mount --bind /var/lib/lab/uptime /proc/uptime
 : >/var/lib/lab/boot_id
 mount --bind /var/lib/lab/boot_id /proc/sys/kernel/random/boot_id
 
-rm -f /etc/hosts /etc/resolv.conf /etc/hostname
+rm -f /etc/hosts /etc/resolv.conf /etc/hostname /etc/pingover.yaml
 printf '%s\n' '127.0.0.1 localhost' "127.0.1.1 $1" '::1 localhost ip6-localhost' >/etc/hosts
 : >/etc/resolv.conf
 echo "$1" >/etc/hostname
@@ -164,10 +164,15 @@ func newBootID() string {
 // AllowPing sets net.ipv4.ping_group_range so that every user of the host may open unprivileged ICMP sockets. The
 // kernel's default, which a host has, allows it to nobody, root included.
 func (h *Host) AllowPing() error {
-	// Without root there is one group only.
-	const allow = "cd /proc/sys/net/ipv4; echo 0 2147483647 >ping_group_range 2>/dev/null || echo 0 0 >ping_group_range"
-	_, err := h.Run("sh", "-c", allow)
-	return err
+	if h.Sysctl("ipv4/ping_group_range", "0 2147483647") == nil {
+		return nil
+	}
+	return h.Sysctl("ipv4/ping_group_range", "0 0") // without root there is one group only
+}
+
+// Sysctl sets a kernel parameter of the host's network, by its path: ipv4/conf/eth0/promote_secondaries.
+func (h *Host) Sysctl(path, value string) error {
+	return h.Do(func() error { return h.err(os.WriteFile("/proc/sys/net/"+path, []byte(value), 0)) })
 }
 
 func (h *Host) close() error {

@@ -1,8 +1,7 @@
-// Package lab makes hosts, a switch and their cables out of network namespaces, for tests and for showing a
-// failover on one machine. Every host has a network, a host name and the folders /etc, /run and /var/lib of its
-// own. Nothing has a name outside its namespace, so any number of labs, with the same addresses, live side by
-// side; and each namespace is held by a child that ends with this process, so nothing is left behind even after
-// a kill -9.
+// Package lab makes hosts, a switch and their cables out of network namespaces, for the tests and the demo. Every
+// host has its own network, host name, /etc, /run and /var/lib. Nothing has a name outside its namespace, so any
+// number of labs with the same addresses run side by side. Each namespace is held by a child that ends with this
+// process, so nothing is left even after a kill -9.
 //
 // It needs Linux, the tools ip (iproute2), nsenter and mount (util-linux), hostname, and for losing packets nft
 // (nftables); root, or Enter where the kernel lets users make namespaces.

@@ -2,7 +2,8 @@ package lab
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/google/nftables"
 )
 
 // FilterICMP makes the host drop every ICMP and ICMPv6 echo request that arrives. It still answers ARP and
@@ -38,48 +39,33 @@ func (h *Host) Mute(on bool) error {
 // Part loses every frame between two hosts, both ways, as two ports of a switch do that are isolated from each other:
 // all others hear both. Rejoin ends it, a power cut does not.
 func (l *Lab) Part(a, b *Host) error {
-	table := parted(a, b)
-	return l.nft("parting "+a.name+" and "+b.name, table+" {", "chain between {", "type filter hook forward priority 0",
-		fmt.Sprintf(`iifname "p%d-*" oifname "p%d-*" drop`, a.number, b.number),
-		fmt.Sprintf(`iifname "p%d-*" oifname "p%d-*" drop`, b.number, a.number), "}", "}")
+	return l.between(a, b, Drop(a.from(), b.to()), Drop(b.from(), a.to()))
 }
 
 // Rejoin undoes Part.
-func (l *Lab) Rejoin(a, b *Host) error {
-	table := parted(a, b)
-	return l.nft("rejoining "+a.name+" and "+b.name, table, "delete "+table)
-}
+func (l *Lab) Rejoin(a, b *Host) error { return l.between(a, b) }
 
-func parted(a, b *Host) string {
-	return fmt.Sprintf("table bridge parted%dand%d", min(a.number, b.number), max(a.number, b.number))
+func (l *Lab) between(a, b *Host, rules ...Rule) error {
+	table := fmt.Sprintf("hosts%dand%d", min(a.number, b.number), max(a.number, b.number))
+	if err := l.bridge.filter(nftables.TableFamilyBridge, table, nftables.ChainHookForward, rules); err != nil {
+		return fmt.Errorf("hosts %s and %s: %w", a.name, b.name, err)
+	}
+	return nil
 }
 
 // rules puts the losses into the switch, in place of those that were there for this host. Not on the host: what
 // reads packets there sees even those that its own firewall drops.
 func (h *Host) rules() error {
-	table := fmt.Sprintf("table bridge host%d", h.number)
-	lines := []string{table, "delete " + table, table + " {", "chain leaving {", "type filter hook forward priority 0"}
-	port := fmt.Sprintf(`oifname "p%d-*" `, h.number)
+	var rules []Rule
 	if h.filter {
-		lines = append(lines, port+"icmp type echo-request drop", port+"icmpv6 type echo-request drop")
+		rules = append(rules, Drop(h.to(), EchoRequest4()), Drop(h.to(), EchoRequest6()))
 	}
 	if h.lose > 0 {
-		lines = append(lines, fmt.Sprintf("%snumgen random mod 100 <= %d drop", port, h.lose-1))
+		rules = append(rules, Drop(h.to(), percent(h.lose)))
 	}
 	if h.mute {
-		lines = append(lines, fmt.Sprintf(`iifname "p%d-*" drop`, h.number))
+		rules = append(rules, Drop(h.from()))
 	}
-	return h.lab.nft("host "+h.name, append(lines, "}", "}")...)
-}
-
-// nft has the switch run lines of nft(8).
-func (l *Lab) nft(what string, lines ...string) error {
-	_, err := l.bridge.run(lines, "nft", "-f", "-")
-	switch {
-	case err == nil:
-		return nil
-	case strings.Contains(err.Error(), "exit status 127"):
-		return fmt.Errorf("%s: nft is missing: install the package nftables", what)
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	table := fmt.Sprintf("host%d", h.number)
+	return h.err(h.lab.bridge.filter(nftables.TableFamilyBridge, table, nftables.ChainHookForward, rules))
 }

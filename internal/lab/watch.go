@@ -67,6 +67,21 @@ func (h *Host) Watch(addr netip.Addr, every time.Duration) (*Trace, error) {
 	return t, nil
 }
 
+// Ping pings addr from the host, every 10ms, until the first reply. The error says that there was none in this time.
+func (h *Host) Ping(addr netip.Addr, timeout time.Duration) error {
+	t, err := h.Watch(addr, 10*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	defer t.Stop()
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, ok := t.FirstReplyAfter(time.Time{}); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("host %s: ping %s: no reply in %s", h.name, addr, timeout)
+}
+
 // open opens the socket. A zone is a name that means nothing outside the host, so it becomes a number here.
 func (t *Trace) open(addr netip.Addr) error {
 	if addr.Zone() != "" {

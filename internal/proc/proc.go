@@ -1,5 +1,5 @@
-// Package proc runs other programs: each has a deadline, a process group and an environment that we chose, dies with
-// this process, and leaves the end of what it printed.
+// Package proc runs other programs: each child has a deadline, its own process group and a chosen environment, is
+// killed when this process dies, and returns the end of its output.
 package proc
 
 import (

@@ -1,0 +1,34 @@
+package doctor
+
+import "pingover/internal/proc"
+
+// hooks are the operator's commands: can they be run, and who can change them?
+func (x *examination) hooks() {
+	for _, hook := range []struct {
+		name string
+		argv []string
+	}{
+		{"pre-takeover", x.set.Hooks.PreTakeover},
+		{"post-takeover", x.set.Hooks.PostTakeover},
+		{"pre-release", x.set.Hooks.PreRelease},
+		{"post-release", x.set.Hooks.PostRelease},
+	} {
+		if hook.argv == nil {
+			continue
+		}
+		path, err := proc.Runnable(hook.argv)
+		if err != nil {
+			x.fail("fix that, or set another command", "%s: %v", hook.name, err)
+			continue
+		}
+		exposed, err := proc.WritableByOthers(path, nil)
+		switch {
+		case err != nil:
+			x.warn("fix that, or set another command", "%s: its owner is unknown: %v", hook.name, err)
+		case len(exposed) > 0:
+			x.warn(exposed[0].Fix, "%s: %s, and it runs with the rights of this process", hook.name, exposed[0])
+		default:
+			x.good("%s: %s", hook.name, proc.Line(hook.argv))
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"pingover/internal/failover"
+	"pingover/notify"
+	"pingover/state"
+)
+
+// mail takes the way of a message, with a message only when that is wanted.
+func (x *examination) mail(ctx context.Context, send bool) {
+	if len(x.set.Mail.To) == 0 {
+		grade := x.warn
+		if send {
+			grade = x.fail
+		}
+		grade("set mail-to", "%s", failover.NoRecipient)
+		return
+	}
+	if file := x.set.Mail.PasswordFile; file != "" {
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+			x.warn("chmod 600 "+file, "mail-password-file %s can be read by others", file)
+		}
+	}
+	able := x.env.TestMail != nil && ctx.Err() == nil
+	fix := "wait: the next check tries again; if it stays pending, --send-test shows why"
+	if able && !x.mailer(ctx) {
+		fix = "fix the mailer: each check tries again"
+	}
+	if n := len(x.Record.Outbox); n > 0 {
+		why := ""
+		if x.Record.MailError != nil {
+			why = ": " + *x.Record.MailError
+		}
+		x.warn(fix, "messages pending: %d%s", n, why)
+	}
+	if able && send {
+		x.sendTest(ctx)
+	}
+}
+
+// mailer tells whether the mail server, or sendmail, would accept messages.
+func (x *examination) mailer(ctx context.Context) bool {
+	via := notify.Via(x.set.Mail.Via)
+	how, err := x.env.TestMail(ctx)
+	if err != nil {
+		x.fail("check that the mailer runs, and that mail-via is right", "mail via %s: %v", via, err)
+		return false
+	}
+	x.good("mail to %s via %s: %s", strings.Join(x.set.Mail.To, ", "), via, how)
+	return true
+}
+
+// sendTest sends each recipient a message.
+func (x *examination) sendTest(ctx context.Context) {
+	message := notify.TestMessage(x.About, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	for _, recipient := range message.To {
+		switch reply, err := x.env.SendTest(ctx, message, recipient); {
+		case err != nil:
+			x.fail("ask the operator of the mail server, or set another mail-to, mail-from or mail-via", "%v", err)
+		case reply == "":
+			x.good("mail to %s: accepted", recipient)
+		default:
+			x.good("mail to %s: accepted: %s", recipient, reply)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"pingover/internal/failover"
+	"pingover/internal/proc"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// network is the primary, the interfaces, the virtual IPs, and what other machines
+// reply.
+func (x *examination) network(ctx context.Context) {
+	x.host()
+	x.links()
+	x.source()
+	x.aliases()
+	x.vipName(ctx)
+	if x.Probed {
+		x.replies()
+	}
+}
+
+func (x *examination) host() {
+	const byAddress = "set host to its address: a name server may be down when the primary is"
+	host, address, route := x.set.Host, x.Local.Address, x.Local.Route
+	_, err := netip.ParseAddr(host)
+	named := err != nil
+	faulty := false
+	for _, f := range x.Faults {
+		fix := ""
+		switch {
+		case f.Kind == failover.FaultVIP, f.Kind == failover.FaultSelf: // pinged only while it is elsewhere
+			x.warn("nothing, while it is assigned here", "host %s: %s", host, f.Text)
+			faulty = true
+			continue
+		case f.Kind == failover.FaultInterface: // see links and aliases
+			continue
+		case f.Kind == failover.FaultRoute:
+			fix = "check the routes of this machine: ip route get " + address.String()
+		case !address.IsValid():
+			fix = "check that the name resolves, or set host to the address"
+		default:
+			fix = "set host to the address of the primary"
+		}
+		x.fail(fix, "host %s: %s", host, f.Text)
+		faulty = true
+	}
+	where := "by way of " + route.Gateway.String() + ", through " + route.Interface
+	switch {
+	case route.Local:
+		where = "this machine"
+	case route.OnLink:
+		where = "on the link of " + route.Interface
+	}
+	switch {
+	case faulty, x.IsPrimary:
+	case named:
+		x.warn(byAddress, "host %s is a name, now of %s, %s", host, address, where)
+	default:
+		x.good("host %s: %s", address, where)
+	}
+}
+
+// links are the interfaces that are needed: can they be used?
+func (x *examination) links() {
+	for _, name := range x.Links {
+		link, ok := x.Local.Snapshot.Link(name)
+		fault := x.Local.LinkFault(name)
+		switch {
+		case !ok:
+			x.fail("compare interface and vip with the interfaces there are: ip link", "%s", fault)
+		case !link.Up:
+			x.fail("ip link set "+name+" up", "%s", fault)
+		case fault != "":
+			x.fail("connect the cable, or check what it leads to", "%s", fault)
+		case !link.ARP && !link.Loopback && len(x.set.VIPs) > 0:
+			x.warn("choose another interface: there is no ARP there, to ask others or to announce a takeover",
+				"interface %q resolves no neighbours", name)
+		default:
+			x.good("interface %q is up and has a carrier", name)
+		}
+	}
+}
+
+func (x *examination) source() {
+	switch source, l := x.set.Source, x.Local; {
+	case source.IsValid() && !l.Snapshot.Holds(source):
+		x.fail("set source to an address that ip addr shows, or leave it out", "source %s is no address of this machine", source)
+	case len(x.Faults) > 0 || l.Route.Local:
+	case !l.Source.IsValid():
+		x.warn("assign an address to it", "interface %q has no address to ping %s from", l.Route.Interface, l.Address)
+	default:
+		x.good("pings come from %s", l.Source)
+	}
+}
+
+// aliases are the virtual IPs as they are, or would be assigned.
+func (x *examination) aliases() {
+	for _, a := range x.Leftovers {
+		x.warn(failover.Removal(a), "%s", failover.LeftBehind(a))
+	}
+	for _, a := range x.Local.Aliases {
+		addr := a.Prefix.Addr()
+		switch assigned := x.Local.Snapshot.Assignments(addr); {
+		case slices.Contains(x.Own, addr): // which is among the errors
+		case len(assigned) > 0:
+			x.assigned(addr, assigned[0].Interface)
+		case a.Interface == "":
+			x.fail("set interface", "no interface for %s: no network of this machine holds it, and no route leads to %s", addr, x.set.Host)
+		default:
+			x.prefix(a)
+		}
+	}
+	for _, argv := range x.Plans {
+		x.good("a takeover runs: %s", proc.Line(argv))
+	}
+}
+
+// assigned is a virtual IP that is on this machine.
+func (x *examination) assigned(addr netip.Addr, name string) {
+	ours := slices.ContainsFunc(x.Record.VIPs, func(a state.Alias) bool { return a.Prefix.Addr() == addr && x.Record.Ours(a) })
+	switch {
+	case ours && x.Record.BootID == x.Local.BootID:
+		x.good("vip %s is on this machine, assigned by pingover on %s", addr, name)
+	case x.RecordErr != nil:
+		x.warn("fix the record: it would tell",
+			"vip %s is on this machine, on %s, and it is unknown whether pingover has assigned it", addr, name)
+	default:
+		x.warn("if it is this machine's own address, it cannot be a vip; if you assigned it manually, nothing",
+			"vip %s is on this machine, on %s, and pingover has not assigned it", addr, name)
+	}
+}
+
+// prefix compares a virtual IP with the networks of its interface.
+func (x *examination) prefix(a vip.Alias) {
+	link, ok := x.Local.Snapshot.Link(a.Interface)
+	if !ok {
+		return
+	}
+	addr := a.Prefix.Addr()
+	var network netip.Prefix
+	for _, has := range link.Addresses {
+		p := has.Prefix.Masked()
+		if !p.IsSingleIP() && p.Contains(addr) && !x.isVIP(has.Prefix.Addr()) && (!network.IsValid() || p.Bits() > network.Bits()) {
+			network = p
+		}
+	}
+	switch {
+	case !network.IsValid():
+		x.warn("check vip and interface", "vip %s is in no network of interface %q", addr, a.Interface)
+	case !a.Prefix.IsSingleIP() && a.Prefix.Bits() != network.Bits():
+		x.warn(fmt.Sprintf("write it without a length: %s", addr), "vip %s: the network of interface %q is a /%d", a.Prefix, a.Interface, network.Bits())
+	case a.Label == "" && addr.Is4():
+		if _, fits := vip.FreeLabel(x.Local.Snapshot, a.Interface); !fits {
+			x.good("vip %s: assigned without a label, for the name of interface %q leaves no room for one", addr, a.Interface)
+		}
+	}
+}
+
+// vipName is where the clients' name leads.
+func (x *examination) vipName(ctx context.Context) {
+	name := x.set.VIPName
+	if name == "" {
+		return
+	}
+	found, err := x.env.Lookup(ctx, name)
+	if err != nil {
+		x.fail("fix the DNS, or this machine's way to it", "vip-name %s: %v", name, err)
+		return
+	}
+	var wrong, missing []netip.Addr
+	for _, a := range found {
+		if !x.isVIP(a) {
+			wrong = append(wrong, a)
+		}
+	}
+	for _, v := range x.set.VIPs {
+		if !slices.Contains(found, v.Prefix.Addr()) {
+			missing = append(missing, v.Prefix.Addr())
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		x.fail("let the name lead to the vip alone: other addresses do not follow the primary",
+			"vip-name %s leads to %s, which is no vip", name, failover.AddressList(wrong))
+	case len(missing) > 0:
+		x.warn("add that to the DNS, or remove the vip", "vip-name %s does not lead to %s", name, failover.AddressList(missing))
+	default:
+		x.good("vip-name %s leads to %s", name, failover.AddressList(found))
+	}
+}

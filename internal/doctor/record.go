@@ -1,0 +1,69 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/internal/run"
+	"pingover/state"
+)
+
+// record is what is known of the last checks.
+func (x *examination) record() {
+	switch err := x.RecordErr; {
+	case errors.As(err, new(*run.Error)):
+		x.add(refusal(err))
+		return
+	case err != nil:
+		x.warn(withoutRecord(err), "%v; checks go on with what the kernel shows", err)
+	default:
+		x.lastCheck()
+	}
+	resume := "to end this: pingover resume " + x.set.Name
+	switch until, err := x.dir.PausedUntil(x.set.Name); {
+	case err != nil:
+		x.warn("remove that file", "%v; taken for a pause", err)
+	case time.Now().Before(until):
+		x.warn(resume, "paused until %s: no takeover and no release", until.Format("2006-01-02 15:04:05 -0700"))
+	}
+	if x.Record.ManualRelease {
+		x.warn(resume, "released manually: no takeover until the primary has replied once")
+	}
+	if x.Record.PendingHook != nil {
+		x.warn("wait: the next check runs it", "the hook %s is pending", x.Record.PendingHook.Hook)
+	}
+}
+
+// withoutRecord is what follows from a record that cannot be used.
+func withoutRecord(err error) string {
+	if corrupt, ok := errors.AsType[*state.CorruptError](err); ok {
+		return fmt.Sprintf("nothing, unless a newer pingover wrote it and should run: "+
+			"the next check keeps it as %s.bad and writes a new one, without its history and the pending mail", corrupt.Path)
+	}
+	return "find out why, and fix it: checks go on without its history and the pending mail, and write a new one over it where they can"
+}
+
+func (x *examination) lastCheck() {
+	if x.Record.Last == nil {
+		x.warn("put a line with pingover check into the crontab, one a minute", "no check of this cluster has been made yet")
+		return
+	}
+	age := x.began.Sub(x.Record.Last.Time).Round(time.Second)
+	overdue := state.Overdue(age, x.Record.Gap.Duration())
+	grade := x.warn
+	if overdue {
+		grade = x.fail
+	}
+	switch {
+	case age < 0:
+		grade("check the clock, and that cron is running: the next check writes the time anew",
+			"the last check is %s in the future: the clock was set back", config.DurationText(-age))
+	case overdue:
+		x.fail("check that cron is running, and that pingover check is in the crontab",
+			"the last check was %s ago, and without checks there is no takeover", config.DurationText(age))
+	default:
+		x.good("the last check was %s ago", config.DurationText(max(time.Second, age)))
+	}
+}

@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pingover/internal/lab"
+)
+
+// BenchmarkOutage is how long a client, which pings every 5 ms, has no reply
+// after a power cut of the primary: with pingover, with keepalived, and with
+// the shell script that pingover replaces, which needs one or two minutes.
+//
+//	go test -run '^$' -bench 'Outage/^[pk]' -benchtime 5x .
+//	go test -run '^$' -bench 'Outage/script' -benchtime 1x .
+func BenchmarkOutage(b *testing.B) {
+	b.Run("pingover-watch", func(b *testing.B) {
+		outages(b, func(s *scene) { s.background(s.Standby, append([]string{s.path, "watch"}, brisk...)...) })
+	})
+	for interval, version := range map[string]string{"1": "2", "0.1": "3"} { // less than a second takes VRRP 3
+		b.Run("keepalived-"+interval+"s", func(b *testing.B) {
+			lab.Need(b, "keepalived", "keepalived")
+			outages(b, func(s *scene) {
+				s.run(s.Primary, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
+				s.keepalived(s.Primary, "MASTER", 150, interval, version)
+				s.keepalived(s.Standby, "BACKUP", 100, interval, version)
+			})
+		})
+	}
+	b.Run("script", func(b *testing.B) {
+		outages(b, func(s *scene) { s.background(s.Standby, "sh", "-c", script) })
+	})
+}
+
+// brisk are settings of a watch with the beat of keepalived's defaults, and as
+// many misses.
+var brisk = []string{
+	"--every", "1s", "--count", "3", "--interval", "100ms", "--timeout", "300ms", "--retry-wait", "300ms",
+	"--host", "172.16.0.2", "--name", "web", "--vip", "172.16.0.1", "--boot-wait", "0",
+}
+
+// script is the classic loop of ping and ifconfig, until it has taken over.
+const script = `
+while ping -c 5 -i 3 172.16.0.2 >/dev/null || { sleep 20; ping -c 5 -i 3 172.16.0.2 >/dev/null; }; do
+	sleep 1
+done
+ifconfig eth0:1 172.16.0.1 netmask 255.255.255.255 up
+`
+
+// outages cuts the power b.N times, each time in a lab of its own and at
+// another moment of the beat.
+func outages(b *testing.B, start func(*scene)) {
+	var gaps []float64
+	for i := range b.N {
+		s := newScene(b)
+		start(s)
+		time.Sleep(5*time.Second + time.Duration(i%5)*200*time.Millisecond)
+		gaps = append(gaps, s.outage(5*time.Minute).Seconds())
+		s.must(s.Close())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(gaps), "s-median")
+	b.ReportMetric(slices.Min(gaps), "s-min")
+	b.ReportMetric(slices.Max(gaps), "s-max")
+}
+
+// outage cuts the primary's power and measures how long the client misses the
+// virtual IP, at most patience.
+func (s *scene) outage(patience time.Duration) time.Duration {
+	s.t.Helper()
+	s.must(s.Client.Ping(vip4, 2*time.Second)) // its neighbour entry points to the primary now
+	trace, err := s.Client.Watch(vip4, 5*time.Millisecond)
+	s.must(err)
+	time.Sleep(200 * time.Millisecond)
+	s.must(s.Primary.PowerOff())
+	for cut := time.Now(); time.Since(cut) < patience; time.Sleep(50 * time.Millisecond) {
+		if _, back := trace.FirstReplyAfter(cut); back {
+			trace.Stop()
+			return trace.Gap()
+		}
+	}
+	s.t.Fatalf("the client has no reply %s after the power cut", patience)
+	return 0
+}
+
+// background starts something on a host that runs until the lab is closed.
+func (s *scene) background(h *lab.Host, argv ...string) {
+	s.t.Helper()
+	cmd := h.Command(s.t.Context(), argv...)
+	s.must(cmd.Start())
+	go cmd.Wait()
+}
+
+// keepalived starts one of two that share the virtual IP by VRRP, with all
+// defaults but for the seconds between its advertisements.
+func (s *scene) keepalived(h *lab.Host, role string, priority int, interval, version string) {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "keepalived.conf")
+	s.must(os.WriteFile(file, fmt.Appendf(nil, `vrrp_instance web {
+	state %s
+	interface eth0
+	virtual_router_id 51
+	priority %d
+	advert_int %s
+	version %s
+	virtual_ipaddress {
+		172.16.0.1/32
+	}
+}
+`, role, priority, interval, version), 0o600))
+	s.background(h, "keepalived", "--dont-fork", "--vrrp", "--use-file", file)
+}

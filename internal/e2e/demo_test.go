@@ -1,0 +1,26 @@
+package e2e
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"pingover/internal/lab"
+)
+
+// The demo by its command; what it tells is tested where it is written.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	lab.Needed(t)
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd := exec.CommandContext(t.Context(), path, "demo")
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 || !strings.Contains(string(stdout), "\nAll of it happened as told, in ") {
+		t.Errorf("%v\nstdout: %s\nstderr: %s", err, stdout, &stderr)
+	}
+}

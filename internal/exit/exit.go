@@ -1,0 +1,79 @@
+// Package exit is the one table of exit codes: the numbers after sysexits.h,
+// and what each means, as help, the man page and the README show it.
+package exit
+
+import (
+	"slices"
+
+	"pingover/state"
+)
+
+// Codes that are not the outcome of a check.
+const (
+	Usage       = 64 // EX_USAGE: a usage error
+	Unavailable = 69 // EX_UNAVAILABLE: the demo cannot run here
+	Internal    = 70 // EX_SOFTWARE: an internal error
+	Output      = 74 // EX_IOERR: the output could not be written
+	Busy        = 75 // EX_TEMPFAIL: another run holds the lock
+	Permission  = 77 // EX_NOPERM
+	Config      = 78 // EX_CONFIG: a configuration error
+)
+
+// The outcome words of runs that made no check.
+const (
+	BusyOutcome  state.Outcome = "busy" // another run holds the lock
+	ErrorOutcome state.Outcome = "error"
+)
+
+// Code is a row of the table.
+type Code struct {
+	Code    int
+	Outcome string // "" for a code that is not an outcome
+	Meaning string
+}
+
+// Codes is the table, in ascending order.
+func Codes() []Code {
+	outcome := func(o state.Outcome, meaning string) Code { return Code{o.Code(), string(o), meaning} }
+	return []Code{
+		outcome(state.OK, "the primary replies; this machine stands by"),
+		outcome(state.Holding, "a failover is in effect here"),
+		outcome(state.TookOver, "taken over in this run"),
+		outcome(state.Released, "handed back in this run"),
+		outcome(state.Elsewhere, "the primary is down and another standby serves"),
+		outcome(state.Down, "the primary is down and there is no virtual IP to take over"),
+		outcome(state.Unserved, "the primary replies, but a virtual IP does not"),
+		outcome(state.Unknown, "the check could not be made; nothing changed"),
+		outcome(state.Blocked, "the primary looks down, but switching was refused"),
+		outcome(state.TakeoverFailed, "not added, or not all of it"),
+		outcome(state.ReleaseFailed, "not removed: it may still be here"),
+		outcome(state.StateFailed, "switched, but it could not be written down"),
+		{Usage, "", "usage error"},
+		{Unavailable, "", "the demo cannot run here"},
+		{Internal, "", "internal error"},
+		{Output, "", "the output could not be written"},
+		{Busy, string(BusyOutcome), "another run holds the lock"},
+		{Permission, "", "no permission"},
+		{Config, "", "configuration error, in the file or in a file it names"},
+	}
+}
+
+// Worse is the code that several clusters share: that of the cluster which an
+// operator has to look at first. A code that is not in the table is the worst.
+func Worse(a, b int) int {
+	return First(a, b, Internal, 31, 30, 32, Interrupted, Config, Permission, 21, 20, 14, 15, 13, 12, 11, 10, Busy, 0)
+}
+
+// Interrupted stands for the exit code of a run that a signal ended before it
+// had done anything: the process must die of that signal. A failed switch and
+// an internal error are reported all the same.
+const Interrupted = -1
+
+// First is the one of a and b that comes first in order; one that is not in
+// it comes before all.
+func First(a, b int, order ...int) int {
+	if slices.Index(order, a) < slices.Index(order, b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,158 @@
+package failover
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/notify"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// Env is all that a check sees and touches outside its own record: the kernel,
+// the links, the tools, the mail server. It is the one place where tests put
+// something else; the clock is Go's own, which testing/synctest fakes.
+type Env struct {
+	Snapshot  func() (*vip.Snapshot, error)
+	Route     func(to, from netip.Addr) (vip.Route, error)
+	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
+	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
+	Ping      run.Ping
+	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
+	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
+	Tool      Tool
+	Hook      func(context.Context, proc.Command) proc.Result
+	MayPing   func() error
+	MayRaise  func() error
+	BootID    func() (string, error)
+	Uptime    func() (time.Duration, error)
+	Locks     *state.Locks // of the process
+	// LockSwitch takes the switch lock, shared where this process may assign
+	// addresses side by side.
+	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
+	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
+	// What only doctor needs: all addresses of a name; a connection to the mail
+	// server, without a message; a test message, and the server's reply.
+	Lookup   func(ctx context.Context, name string) ([]netip.Addr, error)
+	TestMail func(context.Context) (how string, err error)
+	SendTest func(ctx context.Context, m state.Message, to string) (reply string, err error)
+}
+
+// Tool assigns and removes addresses; vip.Tool is the real one.
+type Tool interface {
+	RaisePlan(*vip.Snapshot, vip.Alias) ([]string, error)
+	LowerPlan(*vip.Snapshot, netip.Addr) ([][]string, error)
+	Raise(context.Context, vip.Alias) (label string, ran []proc.Result, err error)
+	Lower(context.Context, netip.Addr) (ran []proc.Result, err error)
+	RenewPlan(*vip.Snapshot, vip.Alias) ([][]string, error)
+	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
+	CanLease() error
+	Exclusive() bool // assigns correctly only while nobody else does
+	String() string  // the tool and its package
+}
+
+// resolveTimeout is for the lookup of the primary's name.
+const resolveTimeout = 5 * time.Second
+
+// Real is the environment as it is, for one cluster. The error is a *run.Error:
+// a setting that does not fit this machine; what it returns with one lacks the
+// tool, or the mail functions.
+func Real(c config.Cluster) (Env, error) {
+	env := Env{
+		Snapshot:  vip.TakeSnapshot,
+		Route:     vip.RouteTo,
+		Gateway:   vip.Gateway,
+		Neighbour: vip.Neighbour,
+		Ping:      check.Ping,
+		Resolve: func(ctx context.Context, host string) (netip.Addr, error) {
+			return check.Resolve(ctx, host, resolveTimeout)
+		},
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return check.Lookup(ctx, name, resolveTimeout)
+		},
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+			return listening(vip.Open(l, own, addrs...))
+		},
+		Hook:       proc.Run,
+		MayPing:    check.Permission,
+		MayRaise:   vip.Permission,
+		Locks:      new(state.Locks),
+		LockSwitch: lockSwitch,
+		BootID:     bootID,
+		Uptime:     uptime,
+	}
+	var err error
+	if len(c.VIPs) > 0 {
+		if tool, missing := vip.FindTool(c.Tool); missing == nil {
+			env.Tool = tool
+		} else {
+			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
+		}
+	}
+	server := notify.Server{
+		Via:  notify.Via(c.Mail.Via),
+		From: c.Mail.From, User: c.Mail.User, Password: c.Mail.Password,
+		Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
+	}
+	if c.Mail.CAFile != "" {
+		pem, unread := os.ReadFile(c.Mail.CAFile)
+		server.Roots = x509.NewCertPool()
+		if unread != nil || !server.Roots.AppendCertsFromPEM(pem) {
+			return env, &run.Error{Code: run.CodeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
+		}
+	}
+	env.Deliver, env.TestMail, env.SendTest = server.Deliver, server.TestConnection, server.SendTest
+	return env, err
+}
+
+func listening(l *vip.Listener, err error) (vip.Conn, error) {
+	if err != nil {
+		return nil, err // not a nil *vip.Listener in an interface
+	}
+	return l, nil
+}
+
+// lockSwitch is the machine's lock, for one at a time whatever it does.
+func lockSwitch(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
+	return d.LockSwitch(ctx)
+}
+
+// bootID names this boot of the machine (random(4)).
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
+
+// uptime is how long this machine has been up (proc_uptime(5): seconds, with
+// hundredths).
+func uptime() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	seconds, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/uptime: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}

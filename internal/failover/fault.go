@@ -1,0 +1,64 @@
+package failover
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// FaultKind is what made it impossible to ask.
+type FaultKind uint8
+
+const (
+	FaultHost      FaultKind = iota // its name does not resolve, or it is a broadcast address
+	FaultRoute                      // no route to it
+	FaultSelf                       // its address is on this machine, but is no virtual IP
+	FaultVIP                        // its address is a virtual IP that is on this machine
+	FaultInterface                  // missing, down, without carrier, or none to be found
+	FaultKernel                     // the snapshot could not be taken
+	FaultAsk                        // a question could not be sent, or an answer not heard
+)
+
+// Fault is something of this machine that makes the verdict unknown.
+type Fault struct {
+	Kind FaultKind
+	Text string
+}
+
+// faults are those of one run, in the order in which they were found: the last
+// cause is often the plainest ("interface is down" after "no route").
+type faults []Fault
+
+func faultOf(kind FaultKind, format string, args ...any) Fault {
+	return Fault{kind, fmt.Sprintf(format, args...)}
+}
+
+// and is f with one more, unless it is known.
+func (f faults) and(more ...Fault) faults {
+	f = slices.Clone(f)
+	for _, m := range more {
+		if !strings.Contains(f.String(), m.Text) {
+			f = append(f, m)
+		}
+	}
+	return f
+}
+
+func (f faults) String() string {
+	texts := make([]string, len(f))
+	for i, one := range f {
+		texts[i] = one.Text
+	}
+	return strings.Join(texts, "; ")
+}
+
+// onlyVIP tells whether nothing is wrong but that the host is a virtual IP that
+// is held here: it is not pinged, and the guards alone decide.
+func (f faults) onlyVIP() bool {
+	return len(f) > 0 && !slices.ContainsFunc(f, func(one Fault) bool { return one.Kind != FaultVIP })
+}
+
+func hereNow(a netip.Addr) string {
+	return fmt.Sprintf("%s is on this machine now, so a ping would answer itself", a)
+}

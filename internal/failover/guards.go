@@ -1,0 +1,352 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/state"
+	"pingover/vip"
+)
+
+const (
+	// askEvery is the time between two questions for the same address. In a
+	// round of the default 13 s that makes 27 questions. A holder stays
+	// unheard, measured in 20,000 tries each (arithmetic in brackets):
+	//
+	//	questions                 3            6            9            27
+	//	half lost one way   12.4 (12.5)  1.55 (1.56)  0.23 (0.20)   0 (1e-8)    %
+	//	half lost each way  42.9 (42.2)  17.8 (17.8)  7.36 (7.51)  0.01 (0.04)  %
+	askEvery = 500 * time.Millisecond
+	// leastAsks is the least number of questions before silence counts, in
+	// short rounds and where a conflicting host is asked once more.
+	leastAsks = 6
+	// lastQuestion is how long before the end of the round the last question is
+	// asked: time for a reply, and for the announcement of a new holder.
+	lastQuestion = 100 * time.Millisecond
+	// leastGuard is how long the guards ask at least beside a shorter round.
+	leastGuard = 500 * time.Millisecond
+	// lastGuard is how long is asked again after a slow hook.
+	lastGuard = time.Second
+	// holdGuard is how long a conflicting host is listened for while holding,
+	// when the primary replies at once and the round is over.
+	holdGuard = 900 * time.Millisecond
+	// serveGuard is how long the link is asked who serves the virtual IPs while
+	// the primary replies. Where they are served, it takes one round trip.
+	serveGuard = 900 * time.Millisecond
+	serveAsks  = 9
+)
+
+// guardPlan is how long guards ask, and what for.
+type guardPlan struct {
+	length time.Duration
+	take   bool // could become a takeover: probes as soon as a witness has replied; else ordinary requests
+	// once: all is asked once more, for a moment. What was heard before still
+	// counts, and a witness may reply at any time: there is no time for a slow
+	// one to do so twice.
+	once bool
+}
+
+// guards are the questions beside a round.
+type guards struct {
+	plan   guardPlan
+	j      *job
+	asker  *vip.Asker
+	local  Local
+	known  string // the primary's MAC
+	ctx    context.Context
+	cancel context.CancelFunc
+	began  time.Time
+	short  bool // cut off before the end of the round
+	tasks  sync.WaitGroup
+
+	mu        sync.Mutex
+	take      bool
+	replies   claims
+	witnesses []run.WitnessReplies
+	faults    faults
+}
+
+func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, plan guardPlan) *guards {
+	asker.Open(o.Snapshot)
+	o = o.withClaims()
+	clear(o.replies.pinged)
+	if !plan.once {
+		o.replies.since = time.Now()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	plan.length = max(plan.length, leastGuard)
+	g := &guards{
+		plan: plan, j: j, asker: asker, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
+		replies: o.replies, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		take: plan.take && (plan.once || !j.set.Witness.Auto && len(o.Witnesses) == 0),
+	}
+	switch err := asker.OpenErr(); {
+	case err == nil:
+	case j.set.DuplicateCheck:
+		g.fault(err)
+	default:
+		j.Infof("%v; nothing can be announced there", err)
+	}
+	witness := run.WitnessAsker{Ping: j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
+	for i, w := range o.Witnesses {
+		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
+	}
+	for _, a := range o.Aliases {
+		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && addr != o.Address {
+			g.tasks.Go(func() { g.ping(a) })
+		}
+	}
+	g.tasks.Go(g.ask)
+	return g
+}
+
+// wait waits until the guards have ended.
+func (g *guards) wait() {
+	g.tasks.Wait()
+	g.cancel()
+}
+
+// shorten ends the guards when they have asked for d.
+func (g *guards) shorten(d time.Duration) {
+	g.short = true
+	time.AfterFunc(max(0, d-time.Since(g.began)), g.cancel)
+}
+
+// finish waits for the guards, and is the observation with what they found.
+func (g *guards) finish(o Observation) Observation {
+	g.wait()
+	j := g.j
+	o.Local = o.again(j)
+	o.replies, o.faults = g.replies, o.faults.and(g.faults...)
+	o.OnLink = j.set.DuplicateCheck && o.neighbour() && g.asker.Listening(o.Route.Interface)
+	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
+	o.asked = time.Now()
+	o = o.read(j, g.asker)
+	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Fault: o.faults.String()})
+	return o
+}
+
+// witnessState is what the witnesses prove together.
+func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.Witness) {
+	switch {
+	case l.NoWitness && len(l.Witnesses) == 0:
+		return state.WitnessNone, nil
+	case len(l.Witnesses) == 0:
+		return state.WitnessOff, nil
+	}
+	notAsked := true
+	for _, w := range g.witnesses {
+		by, good := w.Good(g.short)
+		// One that is here, as another cluster's virtual IP may be, answers
+		// itself.
+		good = good && !l.Snapshot.Holds(w.Address)
+		if good {
+			proof = state.WitnessGood
+		}
+		notAsked = notAsked && w.NotAsked && l.leads(g.j, w.Address)
+		shown = append(shown, w.Evidence(by, good))
+	}
+	if notAsked {
+		proof = state.WitnessNotAsked
+	}
+	return proof, shown
+}
+
+func (g *guards) witnessed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.take = g.take || g.plan.take
+}
+
+// heardWitness says by what protocol a witness on the link replied to this
+// machine.
+func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
+	claims := g.asker.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
+	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
+		return protocol(w.Address), false
+	}
+	return "", !g.asker.Listening(w.Link) || g.asker.Err(w.Link) != nil
+}
+
+// ask asks for the primary, the virtual IPs and the witnesses on the link, again
+// and again.
+func (g *guards) ask() {
+	every := min(askEvery, g.plan.length/leastAsks)
+	end := g.began.Add(g.plan.length)
+	for n := time.Duration(1); ; n++ {
+		g.askAll(false)
+		if left := time.Until(end.Add(-lastQuestion)); left <= every {
+			if proc.Sleep(g.ctx, left) {
+				g.askAll(true)
+				proc.Sleep(g.ctx, time.Until(end))
+			}
+			break
+		}
+		if !proc.Sleep(g.ctx, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+			break
+		}
+	}
+	for _, err := range g.asker.Errs() {
+		g.fault(err)
+	}
+}
+
+// askAll asks once; last: for the last time in this round.
+func (g *guards) askAll(last bool) {
+	g.mu.Lock()
+	probe := g.take
+	g.mu.Unlock()
+	ask := func(t vip.Target, probe bool) error {
+		err := g.asker.Ask(g.local.Snapshot, t, probe)
+		if err != nil {
+			g.fault(err)
+		}
+		return err
+	}
+	if g.j.set.DuplicateCheck {
+		for _, t := range g.local.targets() {
+			if ask(t, probe && g.mayProbe(t.Address, last)) == nil {
+				g.mu.Lock()
+				g.replies.asked[t.Address] = g.asker.Listening(t.Interface)
+				g.mu.Unlock()
+			}
+		}
+		if g.local.neighbour() && !g.j.isVIP(g.local.Address) {
+			_ = ask(vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}, false)
+		}
+	}
+	for _, w := range g.local.Witnesses {
+		// What fails here is a witness that does not reply.
+		_ = g.asker.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
+	}
+}
+
+// mayProbe tells whether an address may be asked for by a probe now. An IPv6
+// probe harms a machine that is just assigning the address, as the primary does
+// when it boots: it gives the address up for good (RFC 4862 5.4.3). So it is sent
+// only where no IPv4 probe tells the other standbys the same, once, last, and not
+// when the primary or a prober that has precedence was heard.
+func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
+	switch {
+	case g.local.Snapshot.Holds(addr):
+		return false
+	case addr.Is4():
+		return true
+	case !last || slices.ContainsFunc(g.j.vips(), netip.Addr.Is4):
+		return false
+	}
+	_, up := g.asker.Holder(g.local.Address, g.replies.since)
+	return !up && len(probers(g.j, g.asker, g.local, g.known, g.replies.since)) == 0
+}
+
+// ping asks for a virtual IP by ping. Where ARP or ND asks for it too, a ping
+// that cannot be sent means nothing (its network may not be ours); where nothing
+// else asks, the question stays open.
+func (g *guards) ping(a vip.Alias) {
+	addr := a.Prefix.Addr()
+	pings := check.Pings{Count: g.j.set.Count, Interval: g.j.set.Interval, Timeout: g.j.set.Timeout}
+	if g.plan.length < g.j.set.Round() {
+		pings = run.PingsWithin(g.plan.length)
+	}
+	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.j.vips())
+	round := g.j.Ping(g.ctx, pings)
+	switch {
+	case round.Verdict == check.Up:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.replies.pinged[addr] = true
+	case round.Verdict == check.Unknown && !(g.j.set.DuplicateCheck && g.asker.Listening(a.Interface)) && g.ctx.Err() == nil:
+		g.fault(fmt.Errorf("nobody could be asked for %s: %w", addr, round.Err))
+	}
+}
+
+func (g *guards) fault(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.faults = g.faults.and(faultOf(FaultAsk, "%v", err))
+}
+
+// serving is who serves the virtual IPs while the primary replies.
+type serving struct {
+	j       *job
+	asker   *vip.Asker
+	local   Local
+	ctx     context.Context
+	cancel  context.CancelFunc
+	pings   sync.WaitGroup
+	replied []bool
+}
+
+// askWhoServes pings the virtual IPs beside the primary. A packet socket costs
+// the kernel some 10 ms to close, so none is opened where pings suffice. End has
+// to be called in any case.
+func askWhoServes(ctx context.Context, j *job, asker *vip.Asker, o Observation) *serving {
+	s := &serving{j: j, asker: asker, local: o.Local, replied: make([]bool, len(o.Aliases))}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	if !j.set.DuplicateCheck {
+		return s
+	}
+	for i, a := range o.Aliases {
+		source := o.Snapshot.Source(a.Interface, a.Prefix.Addr(), j.vips())
+		s.pings.Go(func() {
+			round := j.Ping(s.ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
+			s.replied[i] = round.Verdict == check.Up
+		})
+	}
+	return s
+}
+
+// wait is the observation with the replies, for which it asks on the link where
+// a ping got none.
+func (s *serving) wait(o Observation) Observation {
+	if !s.j.set.DuplicateCheck || len(s.local.Aliases) == 0 {
+		return o
+	}
+	s.pings.Wait()
+	o = o.withClaims()
+	for i, a := range s.local.Aliases {
+		addr := a.Prefix.Addr()
+		o.replies.asked[addr], o.replies.pinged[addr] = s.replied[i], s.replied[i]
+	}
+	inUse := func() bool { return o.allInUse(s.j, s.asker) }
+	if inUse() {
+		return o
+	}
+	s.asker.Open(s.local.Snapshot)
+	for range serveAsks {
+		for _, t := range s.local.targets() {
+			if s.asker.Listening(t.Interface) && s.asker.Ask(s.local.Snapshot, t, false) == nil {
+				o.replies.asked[t.Address] = true
+			}
+		}
+		if s.asker.Wait(s.ctx, serveGuard/serveAsks, inUse) {
+			return o
+		}
+	}
+	for i, t := range s.local.targets() {
+		if s.asker.Err(t.Interface) != nil && !s.replied[i] {
+			o.replies.asked[t.Address] = false // a reply would not have been heard
+		}
+	}
+	return o
+}
+
+func (s *serving) end() {
+	s.cancel()
+	s.pings.Wait()
+}
+
+// protocol is the one that asks for neighbours.
+func protocol(a netip.Addr) string {
+	if a.Is4() {
+		return "arp"
+	}
+	return "nd"
+}

@@ -1,0 +1,217 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/run"
+	"pingover/notify"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// open is what comes before any observation: permission, lock, record.
+func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err error) {
+	if j.mode == modeTakeOver && len(j.set.VIPs) == 0 {
+		return rec, nil, &run.Error{Code: run.CodeSettings, Text: "there is no virtual IP to take over: none is set"}
+	}
+	if err := permitted(j); err != nil {
+		return rec, nil, err
+	}
+	if err := j.Dir.Foreign(j.set.Name); err != nil {
+		return rec, nil, run.Foreign(err)
+	}
+	if unlock, err = j.Lock(ctx, j.Locks); err != nil {
+		return rec, nil, err
+	}
+	loaded, err := j.Load()
+	if err == nil {
+		rec, err = adopt(j, *loaded)
+	}
+	if err != nil {
+		unlock()
+	}
+	return rec, unlock, err
+}
+
+// permitted finds out at once, while all may be well, whether a takeover would
+// be permitted.
+func permitted(j *job) error {
+	if err := j.MayPing(); err != nil {
+		return &run.Error{Code: run.CodePermission, Text: err.Error()}
+	}
+	if len(j.set.VIPs) == 0 || j.DryRun {
+		return nil
+	}
+	if err := j.MayRaise(); err != nil {
+		return &run.Error{
+			Code: run.CodePermission, Text: err.Error(),
+			Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs CAP_NET_RAW at the most",
+		}
+	}
+	return nil
+}
+
+// adopt makes the record that of this cluster with these settings.
+func adopt(j *job, rec state.Record) (state.Record, error) {
+	if rec.Host != "" && rec.Host != j.set.Host {
+		return rec, &run.Error{
+			Code: run.CodeSettings, Text: fmt.Sprintf("the record of cluster %q is of host %q, not of %q", j.set.Name, rec.Host, j.set.Host),
+			Hint: otherName(j),
+		}
+	}
+	rec.Host = j.set.Host
+	return rec, nil
+}
+
+// otherName is what to do where the record is another machine's.
+func otherName(j *job) string {
+	place := j.set.From["host"]
+	if place == "" || place == "--host" {
+		return "give this cluster a name of its own with --name"
+	}
+	return fmt.Sprintf("rename this cluster (%s); or, when only its primary has a new address, remove %s/%s.json: "+
+		"lost with it are its history, the pending mail, and what was assigned here or done manually", place, j.Dir, j.set.Name)
+}
+
+// newAsker asks for the virtual IPs, the primary and the witnesses on the link.
+// Without virtual IPs there is nothing to guard.
+func newAsker(j *job, l Local) *vip.Asker {
+	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips()}
+	if len(l.Aliases) == 0 {
+		return a
+	}
+	a.Targets = l.targets()
+	if l.neighbour() {
+		a.Targets = append(a.Targets, vip.Target{Interface: l.Route.Interface, Address: l.Address})
+	}
+	for _, w := range l.Witnesses {
+		a.Targets = append(a.Targets, vip.Target{Interface: w.Link, Address: w.Address})
+	}
+	return a
+}
+
+// settle brings the record in line with the local state and with the settings,
+// and drafts what it did not expect.
+func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
+	last, gap := lastCheck(rec)
+	// What is no longer a setting is only reported.
+	known, here := rec.VIPs, l.held(j)
+	left := leftovers(j, rec, l)
+	rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !j.isVIP(a.Prefix.Addr()) })
+	for _, a := range left {
+		j.Infof("%s; to remove it: %s", LeftBehind(a), Removal(a))
+		here = append(here, a.Prefix.Addr()) // it has not vanished
+	}
+	drift, change := rec.Settle(here, l.BootID, now())
+	assigned := make([]state.Alias, 0, len(l.Aliases)+len(left))
+	for _, a := range l.Aliases {
+		alias := recorded(rec.VIPs, a.Prefix.Addr())
+		alias.Prefix, alias.Interface = a.Prefix, a.Interface
+		assigned = append(assigned, alias)
+	}
+	rec.VIPs = append(assigned, left...)
+	if l.Address.IsValid() {
+		rec.Address = l.Address
+	}
+	rec.Interface = l.shownInterface()
+	for _, g := range l.Gateways {
+		rec.SetGateway(g.Interface, g.Address)
+	}
+	var draft notify.Draft
+	if drift != state.NoDrift {
+		facts := notify.Facts{Time: change.Time, Drift: drift, Change: change, Held: prefixes(l, true), Missing: prefixes(l, false)}
+		if plans, _ := raisePlans(j, l, func(netip.Addr) bool { return true }); drift == state.AliasGone {
+			facts.Undo = lines(plans)
+		}
+		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l, rec.Neighbour), facts, notify.Policy{})
+	}
+	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
+		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
+	}
+	if text := ShortLease(j.set, gap); text != "" {
+		j.Infof("%s", text)
+	}
+	if len(j.set.Mail.To) == 0 {
+		j.Infof("%s", NoRecipient)
+	}
+	if l.NoWitness && len(j.set.VIPs) > 0 {
+		j.Event(run.Note{Text: NoWitness + "; set witness", Warning: !rec.WitnessReported})
+		rec.WitnessReported = true
+	}
+	return rec, draft
+}
+
+// lastCheck is when the last check was, zero for none, and its distance to the
+// one before.
+func lastCheck(rec state.Record) (last time.Time, gap time.Duration) {
+	if rec.Last == nil {
+		return last, 0
+	}
+	return rec.Last.Time, rec.Gap.Duration()
+}
+
+// What a verbose check and doctor say in the same words.
+const (
+	NoRecipient = "no recipient configured: changes are not mailed (mail-to)"
+	NoWitness   = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked"
+)
+
+// ShortLease is what is wrong with the lease, for a cron that runs as the record
+// shows; "" for nothing.
+func ShortLease(c config.Cluster, gap time.Duration) string {
+	if c.Lease == 0 || c.Lease >= 2*gap {
+		return ""
+	}
+	return fmt.Sprintf("the lease of %s is shorter than twice the time between the last two checks, %s: a late check loses the alias",
+		config.DurationText(c.Lease), config.DurationText(gap.Round(time.Second)))
+}
+
+// leftovers are what pingover assigned and what is still here, but no longer a
+// setting.
+func leftovers(j *job, rec state.Record, l Local) (left []state.Alias) {
+	for _, a := range rec.VIPs {
+		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.Snapshot.Holds(a.Prefix.Addr()) {
+			a.Raised, a.LeftOver = true, true
+			left = append(left, a)
+		}
+	}
+	return left
+}
+
+// LeftBehind is the words for an alias that is here, and no longer a setting.
+func LeftBehind(a state.Alias) string {
+	return fmt.Sprintf("%s is still on this machine, assigned by pingover, but no longer a setting of this cluster", a.Prefix.Addr())
+}
+
+// Removal is the command that removes it.
+func Removal(a state.Alias) string {
+	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
+}
+
+// mayTake tells whether this check could become a takeover, as far as that is
+// known before the guards ask.
+func (j *job) mayTake(known state.Known, o Observation) bool {
+	return !j.DryRun && len(j.set.VIPs) > 0 && (j.mode != modeCheck || !o.NoWitness && !known.ManualRelease &&
+		o.Uptime >= j.set.BootWait && !time.Now().Before(j.PausedUntil()))
+}
+
+// primaryMAC is what the record keeps: the kernel has it from the pings.
+func primaryMAC(j *job, o Observation) string {
+	if o.Primary != check.Up || !o.neighbour() || j.isVIP(o.Address) {
+		return o.Neighbour
+	}
+	mac, err := j.Neighbour(o.Route.Interface, o.Address)
+	switch {
+	case err != nil:
+		j.Warnf("the primary's MAC is unknown: %v", err)
+	case mac != nil:
+		return mac.String()
+	}
+	return o.Neighbour
+}

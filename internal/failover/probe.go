@@ -1,0 +1,248 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// Observation is what the network showed, with the local state as it was then.
+// The embedded state.Observation is what the decision needs of it.
+type Observation struct {
+	state.Observation
+	Local
+	Evidence  state.Evidence // rounds, witnesses, holders
+	Neighbour string         // the primary's MAC, "" while it is not known
+	NoReply   string         // release: why the silence of others would be no answer
+
+	replies claims
+	asked   time.Time // the last question
+}
+
+// claims are what the decision rests on of what other machines say. They are
+// read from the listeners again and again, for replies arrive at any time.
+type claims struct {
+	since  time.Time           // what was heard before does not count
+	asked  map[netip.Addr]bool // the virtual IPs that others could be asked for
+	pinged map[netip.Addr]bool // those that replied to a ping
+}
+
+// start is the observation before anything was asked.
+func start(j *job, rec state.Record, l Local) Observation {
+	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host}}
+	o.replies = claims{since: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
+	if l.Address.IsValid() {
+		o.Evidence.Address = l.Address.String()
+	}
+	if uptime, err := j.Uptime(); err == nil {
+		o.Uptime = uptime // else zero, which blocks a takeover
+	}
+	return o
+}
+
+// probe asks the network: one round of pings, or two with the wait between them,
+// and the guards beside the last one.
+func probe(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o Observation) Observation {
+	j.Doing("probing")
+	switch {
+	case o.holding(j):
+		o = probeWhileHolding(ctx, j, asker, o)
+	case len(o.faults) > 0:
+		o.Primary = check.Unknown
+	default:
+		o = probeWhileStandingBy(ctx, j, asker, known, o)
+	}
+	return o.read(j, asker)
+}
+
+// probeWhileStandingBy makes one round, and when that was silent waits and makes
+// another, with the guards beside it so that they cost no extra time.
+func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o Observation) Observation {
+	serving := askWhoServes(ctx, j, asker, o)
+	o, up := round(ctx, j, o, 1)
+	if up {
+		o = serving.wait(o)
+	}
+	serving.end()
+	if up {
+		return o
+	}
+	o.Local = o.again(j)
+	if o.Primary != check.Down || len(o.faults) > 0 {
+		return o
+	}
+	j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
+	if !proc.Sleep(ctx, j.set.RetryWait) {
+		return o
+	}
+	if o.Local = o.again(j); len(o.faults) > 0 {
+		o.Primary = check.Unknown
+		return o
+	}
+	g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o)})
+	o, up = round(ctx, j, o, 2)
+	if up {
+		g.cancel()
+		g.wait()
+		serving := askWhoServes(ctx, j, asker, o)
+		o = serving.wait(o)
+		serving.end()
+		return o
+	}
+	return g.finish(o)
+}
+
+// probeWhileHolding makes one round and resolves a conflict.
+func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
+	o = probeOnce(ctx, j, asker, o)
+	if !o.holding(j) {
+		// One round is too little to take it over again at once.
+		o.faults = o.faults.and(faultOf(FaultAsk, "what was held here has left in the middle of the check"))
+		return o
+	}
+	return resolveConflict(ctx, j, asker, o)
+}
+
+// probeOnce makes one round with the guards beside it; they go on for a while
+// when the primary replies at once, to hear a conflicting host.
+func probeOnce(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
+	length := holdGuard
+	if len(o.faults) == 0 {
+		length = max(j.set.Round(), holdGuard)
+	}
+	g := startGuards(ctx, j, asker, o, guardPlan{length: length})
+	if len(o.faults) == 0 {
+		var up bool
+		if o, up = round(ctx, j, o, 1); up {
+			g.shorten(holdGuard)
+		}
+	}
+	return g.finish(o)
+}
+
+// round makes one round of pings to the primary.
+func round(ctx context.Context, j *job, o Observation, n int) (Observation, bool) {
+	pings := check.Pings{Address: o.Address, Source: o.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
+	made, shown := j.Round(ctx, n, j.set.Host, pings, func(ctx context.Context, p check.Pings) check.Round { return j.pingOther(ctx, o.Local, p) })
+	if made.Err != nil && ctx.Err() == nil {
+		o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+	}
+	o.Primary = made.Verdict
+	o.Evidence.Rounds = append(o.Evidence.Rounds[:len(o.Evidence.Rounds):len(o.Evidence.Rounds)], shown)
+	return o, made.Verdict == check.Up
+}
+
+// pingOther pings the primary, with a verdict only if it was another machine
+// that replied: since the survey the address may have come here, as another
+// cluster's virtual IP.
+func (j *job) pingOther(ctx context.Context, l Local, p check.Pings) check.Round {
+	made := j.Ping(ctx, p)
+	if made.Verdict != check.Up || l.Route.Local {
+		return made
+	}
+	snapshot, err := j.Snapshot()
+	if err == nil && snapshot.Holds(l.Address) {
+		err = errors.New(hereNow(l.Address))
+	}
+	if err != nil {
+		made.Verdict, made.Err = check.Unknown, err
+	}
+	return made
+}
+
+// probeAgain asks once more, for a moment, whether the primary or another machine
+// that has a virtual IP replies: what was observed before is too old. Primary is
+// what its pings say for themselves.
+func probeAgain(ctx context.Context, j *job, asker *vip.Asker, o Observation, mayTake bool) (_ Observation, primary check.Verdict) {
+	g := startGuards(ctx, j, asker, o, guardPlan{length: lastGuard, take: mayTake, once: true})
+	if j.mode != modeTakeOver && len(o.faults) == 0 && o.Address.IsValid() && !o.Route.Local {
+		pings := run.PingsWithin(lastGuard)
+		pings.Address, pings.Source = o.Address, o.Source
+		made := j.pingOther(ctx, o.Local, pings)
+		primary = made.Verdict
+		switch {
+		case made.Verdict == check.Up:
+			o.Primary = check.Up
+		case made.Err != nil && ctx.Err() == nil && j.mode == modeCheck:
+			o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+		}
+	}
+	return g.finish(o), primary
+}
+
+// read is the observation with what has been heard until now.
+func (o Observation) read(j *job, asker *vip.Asker) Observation {
+	if o.Primary != check.Up && len(o.faults) > 0 {
+		// Something could not be asked, in the middle of a round or beside it.
+		// That is no answer.
+		o.Primary, o.Fault = check.Unknown, o.faults.String()
+	}
+	o.HostIsVIP = o.faults.onlyVIP()
+	o.CannotListen = o.cannotListen(j, asker) != ""
+	o.VIPs, o.AnswersARP, o.Evidence.Holders = nil, false, nil
+	if holder, ok := o.holder(asker, o.Address); ok && o.OnLink && !j.isVIP(o.Address) {
+		o.AnswersARP, o.Neighbour = true, holder.MAC
+		o.Evidence.Holders = append(o.Evidence.Holders, holder)
+	}
+	for _, a := range j.vips() {
+		status := state.VIPStatus{Address: a, Held: o.Snapshot.Holds(a), Asked: o.replies.asked[a]}
+		holder, ok := o.holder(asker, a)
+		if ok && !status.Held {
+			status.InUse, status.MAC = true, holder.MAC
+			status.AtPrimary = holder.MAC != "" && holder.MAC == o.Neighbour
+		}
+		if ok {
+			o.Evidence.Holders = append(o.Evidence.Holders, holder)
+		}
+		o.VIPs = append(o.VIPs, status)
+	}
+	return o
+}
+
+// holder is another machine that has an address, if one was heard.
+func (o Observation) holder(asker *vip.Asker, a netip.Addr) (state.Holder, bool) {
+	if claim, ok := asker.Holder(a, o.replies.since); ok {
+		return state.Holder{Address: a.String(), MAC: claim.MAC.String()}, true
+	}
+	return state.Holder{Address: a.String()}, o.replies.pinged[a]
+}
+
+// allInUse tells whether every virtual IP that is not here is in use elsewhere.
+func (o Observation) allInUse(j *job, asker *vip.Asker) bool {
+	for _, a := range j.vips() {
+		if _, ok := o.holder(asker, a); !ok && !o.Snapshot.Holds(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// unclaimed are those that nobody has claimed.
+func (o Observation) unclaimed(asker *vip.Asker, addrs []netip.Addr) (free []netip.Addr) {
+	for _, a := range addrs {
+		if _, ok := asker.Holder(a, o.replies.since); !ok {
+			free = append(free, a)
+		}
+	}
+	return free
+}
+
+// withClaims is the observation with maps of its own.
+func (o Observation) withClaims() Observation {
+	o.replies.asked, o.replies.pinged = maps.Clone(o.replies.asked), maps.Clone(o.replies.pinged)
+	return o
+}
+
+// stale tells whether what was observed is too old to act upon, also by the wall
+// clock: the monotonic one stops while the machine sleeps.
+func (o Observation) stale() bool {
+	return max(time.Since(o.asked), time.Now().Round(0).Sub(o.asked.Round(0))) > freshFor
+}

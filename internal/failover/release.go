@@ -1,0 +1,214 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/run"
+	"pingover/state"
+)
+
+const (
+	// peerRemoves is how long a conflicting host that replies may still have to
+	// yield, when it has decided to: a pre-release that takes longer than slowHook
+	// makes it ask again, and removing takes a moment.
+	peerRemoves = slowHook + 200*time.Millisecond
+	// inFlight is how long replies to earlier questions may still arrive.
+	inFlight = 20 * time.Millisecond
+)
+
+// release removes all that is here. Where it is handed over, what nobody takes
+// is assigned again. Given are the addresses that this is about, those of an
+// interrupted release included.
+func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Addr) {
+	change := changeOf(a.j, a.done.Obs, d)
+	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
+	took, _ := a.hook(ctx, preRelease, d.Reason)
+	act := context.WithoutCancel(ctx)
+	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
+		// It may have yielded itself meanwhile: then nobody would have it.
+		a.done.Obs.replies.since = time.Now()
+		a.done.Obs.Conflict = stillThere(act, a.j, a.asker, a.done.Obs.Local)
+	}
+	if again := a.decide(act); a.opened && !again.Release {
+		a.done.Withdrawn = true
+		if a.j.hookOf(preRelease) != nil { // it may have stopped what has to go on
+			a.done.Resume = &change
+		}
+		a.keep(ctx, again)
+		return
+	}
+	if err := a.remove(act, a.held()); err != nil {
+		change.Reason += "; but " + err.Error()
+		a.done.Outcome = state.ReleaseFailed
+		a.releaseOpen(change)
+		return
+	}
+	if d.HandOver {
+		a.handOver(act, d, change, given)
+		return
+	}
+	a.announceOthers(given)
+	a.ended(state.Closed, state.Standby, change)
+}
+
+// releaseFailed leaves the intent to release open: the next run goes on.
+func (a *actor) releaseFailed(change state.Change, err error) {
+	change.Reason += "; " + err.Error()
+	a.releaseOpen(change)
+}
+
+func (a *actor) releaseOpen(change state.Change) {
+	change.Outcome = state.ReleaseFailed
+	a.ended(state.Open, "", change)
+}
+
+// handOver asks whether another machine has taken what was released here. Then
+// the clients are told; what nobody has is assigned here again.
+func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Change, given []netip.Addr) {
+	var left []netip.Addr
+	var err error
+	patience, witnessed := config.HandOverPatience, a.done.Obs.Witness == state.WitnessGood
+	if d.Rule == state.RuleConflict { // to the machine that was just heard
+		patience = config.PeerReleased
+		left, err = a.offerToPeer(ctx, given, patience)
+	} else {
+		_, _ = a.hook(ctx, state.PostRelease, change.Reason) // it may assign the address over there
+		left, err = a.offer(ctx, given, patience-lastGuard)
+		if err == nil && len(left) > 0 {
+			left, err = a.askWitness(ctx, left, witnessed) // the last second of it
+		}
+	}
+	switch {
+	case err != nil:
+		// The hand-over could not be verified. The intent stays open: the next run
+		// asks again.
+		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; but it cannot be verified whether another machine has taken it: "+err.Error()
+	case len(left) == 0:
+		a.announceOthers(given)
+		a.handedOver(d, change)
+	default:
+		a.takeBack(ctx, d, change, given, left, patience)
+	}
+}
+
+// handedOver ends a hand-over that another machine took.
+func (a *actor) handedOver(d state.Decision, change state.Change) {
+	a.done.HookDone = d.Rule != state.RuleConflict // before the question
+	a.ended(state.Closed, state.Standby, change)
+}
+
+// askWitness asks, when nobody has taken what was released here, whether this
+// machine could have heard it: it may be isolated since, where a witness had
+// replied before. It returns those that nobody has claimed by its end.
+func (a *actor) askWitness(ctx context.Context, left []netip.Addr, witnessed bool) ([]netip.Addr, error) {
+	var primary check.Verdict
+	a.done.Obs, primary = probeAgain(ctx, a.j, a.asker, a.done.Obs, false)
+	switch {
+	case primary == check.Up || !witnessed:
+	case a.done.Obs.Witness == state.WitnessNotAsked:
+		return nil, errors.New("no witness could be asked")
+	case a.done.Obs.Witness == state.WitnessSilent:
+		return nil, errors.New("no witness replies")
+	}
+	left = a.done.Obs.unclaimed(a.asker, left)
+	return left, a.unheard(left)
+}
+
+// unheard is why the silence of these is no answer.
+func (a *actor) unheard(silent []netip.Addr) error {
+	if len(silent) == 0 {
+		return nil
+	}
+	a.observe()
+	return a.done.Obs.unheard(a.asker, silent)
+}
+
+// offer asks for so long who takes the addresses, and returns those that nobody
+// claims. An error means that it could not be asked.
+func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
+	a.asker.Open(a.done.Obs.Snapshot)
+	time.Sleep(inFlight)
+	a.done.Obs = a.done.Obs.withClaims()
+	a.done.Obs.replies.since = time.Now()
+	clear(a.done.Obs.replies.pinged)
+	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", AddressList(addrs))})
+	taken := func() bool {
+		left = a.done.Obs.unclaimed(a.asker, addrs)
+		return len(left) == 0
+	}
+	every := min(askEvery, patience/leastAsks)
+	for end := time.Now().Add(patience); ; {
+		for _, addr := range addrs {
+			t := a.done.Obs.target(addr)
+			if !a.asker.Listening(t.Interface) {
+				return nil, fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
+			}
+			if err := a.asker.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+				return nil, err
+			}
+		}
+		wait := min(every, time.Until(end))
+		if wait <= 0 || a.asker.Wait(ctx, wait, taken) {
+			taken()
+			a.done.Obs.asked = time.Now()
+			return left, a.unheard(left)
+		}
+	}
+}
+
+// offerToPeer is offer to a conflicting host. One that replies may be about to
+// yield itself: the clients are told, and it is asked again when it must have
+// done so.
+func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
+	removed := time.Now().Add(peerRemoves)
+	left, err = a.offer(ctx, addrs, patience)
+	if err != nil || len(left) == len(addrs) || time.Now().After(removed) {
+		return left, err
+	}
+	a.announceClaims(addrs)
+	time.Sleep(time.Until(removed))
+	return a.offer(ctx, addrs, patience-peerRemoves)
+}
+
+// takeBack assigns again what nobody has taken, and only then goes on announcing
+// what others have.
+func (a *actor) takeBack(ctx context.Context, d state.Decision, change state.Change, given, left []netip.Addr, patience time.Duration) {
+	assigned, failed := a.assign(ctx, func() []netip.Addr { return a.done.Obs.unclaimed(a.asker, left) })
+	taken := slices.DeleteFunc(slices.Clone(given), func(addr netip.Addr) bool { return slices.Contains(left, addr) })
+	if len(assigned) == 0 && len(failed) == 0 { // another machine took it at the last moment
+		a.announceOthers(given)
+		a.handedOver(d, change)
+		return
+	}
+	if len(failed) > 0 {
+		// The intent stays open, so that the next run tries again.
+		a.announceOthers(taken)
+		change.Outcome = state.TakeoverFailed
+		change.Reason += "; but nobody took it, and it could not be assigned here again: " + strings.Join(failed, "; ")
+		a.ended(state.Open, "", change)
+		return
+	}
+	if conflict, _ := a.announceOn(ctx, assigned, taken...); conflict != (state.Holder{}) {
+		change.Reason += fmt.Sprintf("; %s has it now", conflict.MAC)
+		if err := a.remove(ctx, assigned); err != nil {
+			a.releaseFailed(change, err)
+			return
+		}
+		a.announceOthers(assigned)
+		a.ended(state.Closed, state.Standby, change)
+		return
+	}
+	change.Outcome = state.Holding
+	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", AddressList(left), patience)
+	a.recordHeld()
+	a.done.NobodyTook, a.done.Suspend = true, d.Rule != state.RuleConflict
+	a.ended(state.Closed, state.Active, change)
+}

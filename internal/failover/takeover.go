@@ -1,0 +1,135 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"pingover/internal/config"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// takeOver assigns what the decision names: pre-takeover, a last look, assign,
+// verify, announce.
+func (a *actor) takeOver(ctx context.Context, d state.Decision) {
+	act := context.WithoutCancel(ctx)
+	again := a.confirm(act, d)
+	if len(again.Raise) == 0 {
+		a.done.Withdrawn = a.opened
+		a.keep(ctx, again)
+		return
+	}
+	a.announce(a.held())
+	a.renew(act, a.held())
+	assigned, failed := a.assign(act, func() []netip.Addr {
+		again = a.decide(act)
+		return again.Raise
+	})
+	switch {
+	case len(assigned) > 0:
+		a.settle(ctx, d, assigned, failed)
+		return
+	case len(again.Raise) == 0: // it was observed otherwise, when it was this run's turn
+		a.done.Withdrawn = a.opened
+		a.keep(ctx, again)
+		return
+	}
+	change := changeOf(a.j, a.done.Obs, d)
+	change.Outcome = state.TakeoverFailed
+	change.Reason += "; but " + strings.Join(failed, "; ")
+	if a.opened && a.resumes { // the hand-over that was open before goes on
+		a.done.Withdrawn = true
+		a.ended(state.Open, "", change)
+		return
+	}
+	a.ended(state.Closed, a.roleByHolding(), change)
+}
+
+// confirm is the last guard before anything is assigned: pre-takeover, which is
+// the place for fencing; where that took long, the primary and the virtual IPs
+// once more; and the operator, who may have paused the cluster meanwhile. It
+// returns the decision as it is then. A signal does not end the hook: it may have
+// cut the primary's power already.
+func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
+	took, err := a.hook(ctx, preTakeover, d.Reason)
+	switch {
+	case err != nil:
+		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Reason: fmt.Sprintf("%s; but pre-takeover refuses: %v", d.Reason, err)}
+		if len(a.held()) > 0 {
+			refused.Outcome = state.TakeoverFailed
+		}
+		return refused
+	case took > slowHook:
+		return a.probe(ctx)
+	}
+	return a.decide(ctx)
+}
+
+// settle announces what was assigned until the clients must have heard it, and
+// listens meanwhile for a conflict: another standby that assigned it in the same
+// moment yields, or this one does.
+func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.Addr, failed []string) {
+	change := changeOf(a.j, a.done.Obs, d)
+	if a.intent != nil {
+		change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
+		if len(d.Raise) == 0 { // all of it was assigned by a run that was killed
+			change.Reason = a.intent.Reason + "; an interrupted takeover is finished"
+			change.Evidence = a.intent.Evidence
+		}
+	}
+	conflict, waited := a.announceOn(ctx, assigned)
+	if conflict == (state.Holder{}) {
+		a.tookOver(d, change, failed)
+		return
+	}
+	change.Outcome = state.Blocked
+	change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is released here", conflict.Address, conflict.MAC)
+	a.done.Yield = &yielding{decision: d, change: change, addrs: assigned, waited: waited}
+}
+
+// tookOver ends a takeover that stays.
+func (a *actor) tookOver(d state.Decision, change state.Change, failed []string) {
+	change.Outcome = d.Outcome
+	if len(failed) > 0 {
+		change.Outcome = state.TakeoverFailed
+		change.Reason += "; but " + strings.Join(failed, "; ")
+	}
+	a.recordHeld()
+	a.ended(state.Closed, state.Active, change)
+}
+
+// yieldAssigned releases what was assigned a moment ago to the machine that has
+// it too. The intent to release is written. Where this machine had precedence,
+// the other may have yielded in the same moment: what nobody has then is
+// assigned again.
+func yieldAssigned(ctx context.Context, j *job, asker *vip.Asker, taken Result, again recheck) Result {
+	y := taken.Yield
+	taken.Yield = nil
+	a := &actor{j: j, asker: asker, recheck: again, done: taken}
+	change, act := y.change, context.WithoutCancel(ctx)
+	if err := a.remove(act, y.addrs); err != nil {
+		a.releaseFailed(change, err)
+		return a.done
+	}
+	if y.waited {
+		left, err := a.offerToPeer(act, y.addrs, config.PeerReleased)
+		switch {
+		case err != nil:
+			change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
+		case len(left) == len(y.addrs):
+			assigned, failed := a.assign(act, func() []netip.Addr { return a.done.Obs.unclaimed(asker, left) })
+			if len(assigned) > 0 {
+				a.tookOver(y.decision, change, failed)
+				return a.done
+			}
+			if len(failed) > 0 {
+				change.Reason += "; but nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
+			}
+		}
+	}
+	a.announceOthers(y.addrs)
+	a.ended(state.Closed, a.roleByHolding(), change)
+	return a.done
+}

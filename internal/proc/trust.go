@@ -1,0 +1,138 @@
+package proc
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks is how many symbolic links the kernel follows in one path (path_resolution(7)).
+const maxLinks = 40
+
+// Exposure is one way by which a user other than root and our own can decide what is in a file.
+type Exposure struct {
+	Path string // the file itself, or a directory or symbolic link on the way to it
+	Kind string // "" for the file, "directory", "symbolic link"
+	Why  string // such as "belongs to user 1000"
+	Fix  string // the command that ends it
+}
+
+func (e Exposure) String() string {
+	if e.Kind == "" {
+		return e.Path + " " + e.Why
+	}
+	return "the " + e.Kind + " " + e.Path + " " + e.Why
+}
+
+// WritableByOthers finds by whom else a file can be written, or replaced by another one: it must be ours or root's, and
+// writable by its owner only, as must each directory and symbolic link on the way. In a sticky directory others cannot
+// replace what is not theirs. file is what the file was opened as, nil for what path leads to now. The error is that
+// something on the way cannot be looked at.
+func WritableByOthers(path string, file fs.FileInfo) ([]Exposure, error) {
+	if file == nil {
+		var err error
+		if file, err = os.Stat(path); err != nil {
+			return nil, err
+		}
+	}
+	found := FileWritableByOthers(path, file)
+	err := eachOnTheWay(path, func(path string, info fs.FileInfo, root uint32) {
+		kind := "directory"
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			kind = "symbolic link"
+		case !info.IsDir():
+			return // the file itself
+		}
+		for _, e := range exposed(path, kind, info, 0, root, uint32(os.Geteuid())) {
+			if !slices.Contains(found, e) {
+				found = append(found, e)
+			}
+		}
+	})
+	return found, err
+}
+
+// FileWritableByOthers is WritableByOthers for the file or directory alone, whatever leads to it.
+func FileWritableByOthers(path string, info fs.FileInfo) []Exposure {
+	return exposed(path, "", info, 0, uint32(os.Geteuid()))
+}
+
+// exposed looks at one file, directory or link, which must belong to one of the owners.
+func exposed(path, kind string, info fs.FileInfo, owners ...uint32) (found []Exposure) {
+	add := func(fix, format string, args ...any) {
+		found = append(found, Exposure{path, kind, fmt.Sprintf(format, args...), fix + " " + Line([]string{path})})
+	}
+	link := kind == "symbolic link"
+	if id := info.Sys().(*syscall.Stat_t).Uid; !slices.Contains(owners, id) {
+		chown := "chown"
+		if link {
+			chown = "chown -h"
+		}
+		owner := "root"
+		if ours := os.Geteuid(); ours != 0 {
+			owner = fmt.Sprint(ours)
+		}
+		add(chown+" "+owner, "belongs to user %d", id)
+	}
+	mode := info.Mode()
+	switch {
+	case link || mode.Perm()&0o022 == 0 || mode.IsDir() && mode&fs.ModeSticky != 0:
+	case kind == "":
+		add("chmod go-w", "can be written to by others")
+	default:
+		add("chmod go-w", "can be written to by others (%s)", mode)
+	}
+	return found
+}
+
+// eachOnTheWay visits each directory and symbolic link on the way to a file, and the file. root is the owner of /,
+// which in a user namespace may be another number than 0.
+func eachOnTheWay(path string, visit func(path string, info fs.FileInfo, root uint32)) error {
+	rest := path
+	if !filepath.IsAbs(rest) {
+		dir, err := unix.Getwd()
+		if err != nil {
+			return err
+		}
+		rest = dir + "/" + rest
+	}
+	top, err := os.Stat("/")
+	if err != nil {
+		return err
+	}
+	here, name := "/", ""
+	for links := 0; rest != "" && links <= maxLinks; {
+		name, rest, _ = strings.Cut(rest, "/")
+		if name == ".." {
+			here = filepath.Dir(here)
+			continue
+		}
+		next := filepath.Join(here, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return err
+		}
+		visit(next, info, top.Sys().(*syscall.Stat_t).Uid)
+		if info.Mode()&fs.ModeSymlink == 0 {
+			here = next
+			continue
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return err
+		}
+		if filepath.IsAbs(target) {
+			here = "/"
+		}
+		rest = target + "/" + rest
+		links++
+	}
+	return nil
+}

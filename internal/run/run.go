@@ -1,0 +1,174 @@
+// Package run is the frame of one check, whatever is checked: its lock and
+// record, rounds of pings, witnesses, what it reports while it goes on, its
+// deadline, and the delivery of its mail. It knows neither virtual IPs nor DNS.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pingover/state"
+)
+
+// Exit codes of runs that made no check, as in sysexits.h.
+const (
+	CodeBusy       = 75 // EX_TEMPFAIL
+	CodePermission = 77 // EX_NOPERM
+	CodeSettings   = 78 // EX_CONFIG
+)
+
+// LockPatience is how long a manual command waits for a check's lock.
+const LockPatience = 90 * time.Second
+
+// Error is a run that made no check, with the exit code that says why: 20 the
+// kernel could not be asked, 75 another run holds the lock, 77 no permission, 78
+// the settings do not fit this machine. Nothing was changed.
+type Error struct {
+	Code int
+	Text string
+	Hint string // what to do about it, "" for nothing
+	// Hung says that the run was abandoned: it has its lock until the process
+	// ends, and that should be soon.
+	Hung bool
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Run is one run of a check or a manual command. Its steps hand values to each
+// other; what is in here is for the people and the deadline that watch it.
+type Run struct {
+	Name    string
+	Dir     state.Dir
+	Began   time.Time
+	DryRun  bool
+	Manual  bool // a command that waits for the lock
+	OnEvent func(event any)
+
+	events sync.Mutex
+	stage  atomic.Value // what is being done, in words
+	// switching says that an intent is written, abandoned that the run was given
+	// up for hanging: it changes no address any more.
+	switching, abandoned atomic.Bool
+}
+
+// Event hands an event to whoever prints, one at a time.
+func (r *Run) Event(event any) {
+	if r.OnEvent == nil {
+		return
+	}
+	r.events.Lock()
+	defer r.events.Unlock()
+	r.OnEvent(event)
+}
+
+// Infof reports what an operator who watches should know.
+func (r *Run) Infof(format string, args ...any) {
+	r.Event(Note{Text: fmt.Sprintf(format, args...)})
+}
+
+// Warnf reports what is printed even when the check is not verbose.
+func (r *Run) Warnf(format string, args ...any) {
+	r.Event(Note{Text: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// Doing records the present stage, for the error of a run that hangs.
+func (r *Run) Doing(what string) { r.stage.Store(what) }
+
+// Switching records that an intent is written: the next run finishes it.
+func (r *Run) Switching() { r.switching.Store(true) }
+
+// Abandoned tells whether the run was given up, after which it must not switch.
+func (r *Run) Abandoned() bool { return r.abandoned.Load() }
+
+// Lock takes the lock. A dry run takes none, for it changes nothing. A check
+// yields to another run at once; a manual command waits.
+func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err error) {
+	if r.DryRun {
+		return func() {}, nil
+	}
+	r.Doing("taking the lock")
+	if r.Manual {
+		unlock, err = locks.LockWait(ctx, r.Dir, r.Name, LockPatience, func(pid int) { r.Event(LockWaited{PID: pid, For: LockPatience}) })
+	} else {
+		unlock, err = locks.Lock(r.Dir, r.Name)
+	}
+	switch {
+	case err == nil:
+		return unlock, nil
+	case errors.Is(err, state.ErrBusy) && r.Manual:
+		return nil, &Error{Code: CodeBusy, Text: fmt.Sprintf("another run of this cluster still holds the lock after %s; nothing was changed", LockPatience)}
+	case errors.Is(err, state.ErrBusy):
+		return nil, &Error{Code: CodeBusy, Text: "another run is checking this cluster"}
+	case ctx.Err() != nil:
+		return nil, err
+	}
+	return nil, &Error{Code: CodeSettings, Text: fmt.Sprintf("lock: %v", err)}
+}
+
+// Load reads the record. One that is corrupt or cannot be read is reported, and
+// a new one takes its place.
+func (r *Run) Load() (*state.Record, error) {
+	r.Doing("reading the record")
+	rec, err := r.Dir.Load(r.Name, !r.DryRun)
+	if errors.As(err, new(*state.ForeignError)) {
+		return nil, Foreign(err)
+	}
+	if err != nil {
+		r.Warnf("%v; going on with what the kernel shows", err)
+	}
+	if !r.DryRun {
+		if err := errors.Join(r.Dir.MoveHistory(&rec.Head), r.Dir.MoveDays(&rec.Head)); err != nil {
+			r.Infof("%v", err) // what was not moved stays in the record
+		}
+	}
+	return rec, nil
+}
+
+// Foreign is the error for something else in place of one of the run's files.
+func Foreign(err error) error {
+	return &Error{Code: CodeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
+}
+
+// PausedUntil is when a pause ends. It is read anew each time, so that a pause
+// takes effect at once; one that cannot be read counts as a pause.
+func (r *Run) PausedUntil() time.Time {
+	until, err := r.Dir.PausedUntil(r.Name)
+	if err != nil {
+		r.Infof("%v; taken for a pause", err)
+		return time.Now().Add(time.Hour)
+	}
+	return until
+}
+
+// Save writes the record. The error does not change what a run does, but how it
+// ends.
+func (r *Run) Save(rec *state.Record, durable bool) error {
+	if err := r.Dir.Save(rec, durable); err != nil {
+		return fmt.Errorf("the state cannot be written: %w", err)
+	}
+	return nil
+}
+
+// DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil
+// once all is delivered. Failing is the reason of the last run: that mail is
+// pending is reported when that begins, and when it ends.
+func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
+	r.Doing("sending mail")
+	left, err := send(outbox)
+	r.Event(Delivered{Sent: len(outbox) - len(left), Waiting: len(left), Error: err})
+	switch {
+	case err != nil && failing == nil:
+		r.Warnf("mail is pending: %v", err)
+	case err == nil && failing != nil:
+		r.Warnf("mail is delivered again")
+	}
+	if err != nil {
+		text := err.Error()
+		reason = &text
+	}
+	return left, reason
+}

@@ -1,0 +1,93 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/proc"
+	"pingover/state"
+)
+
+// witnessEdge is the longest a witness has to reply at the start, and at the
+// end, of a round.
+const witnessEdge = 2 * time.Second
+
+// Witness is a third address that replies when this machine's own network works.
+type Witness struct {
+	Address netip.Addr
+	Link    string // where it is a neighbour; "" where it is not
+}
+
+// WitnessReplies is what came of asking a witness.
+type WitnessReplies struct {
+	Witness
+	Start, End string // by what it replied then: ping, arp, nd; "" for silence
+	NotAsked   bool   // it could not be asked, at the start or at the end
+}
+
+// Good tells whether the witness replied when it counts, and by what: at the
+// start and at the end, or where the round was cut short at the start.
+func (w WitnessReplies) Good(short bool) (by string, good bool) {
+	return cmp.Or(w.End, w.Start), w.Start != "" && (w.End != "" || short)
+}
+
+// Evidence is the witness as the record keeps it.
+func (w WitnessReplies) Evidence(by string, good bool) state.Witness {
+	shown := state.Witness{Address: w.Address.String(), Answers: good}
+	if good {
+		shown.By = &by
+	}
+	return shown
+}
+
+// WitnessAsker asks witnesses beside a round.
+type WitnessAsker struct {
+	Ping Ping
+	// Neighbour says by what protocol (arp, nd) the witness has replied to this
+	// machine since then, "" where it has not; cannot, that it could not be heard.
+	Neighbour func(w Witness, since time.Time) (protocol string, cannot bool)
+	Began     time.Time // of the round
+	Length    time.Duration
+	Once      bool // not at the start and at the end, but at any time
+}
+
+// Ask asks one witness. OnStart is called as soon as it has replied.
+func (a WitnessAsker) Ask(ctx context.Context, w Witness, onStart func()) WitnessReplies {
+	replies := WitnessReplies{Witness: w}
+	window := min(witnessEdge, a.Length/3)
+	if a.Once {
+		window = a.Length
+	}
+	replies.Start = a.within(ctx, &replies, window)
+	if replies.Start != "" {
+		onStart()
+	}
+	if a.Once {
+		replies.End = replies.Start
+	} else if proc.Sleep(ctx, time.Until(a.Began.Add(a.Length-window))) {
+		replies.End = a.within(ctx, &replies, window)
+	}
+	return replies
+}
+
+// within is by what a witness replied within the window. It must have replied to
+// this machine: what it sends to others proves nothing where this machine's
+// transmitter is broken.
+func (a WitnessAsker) within(ctx context.Context, w *WitnessReplies, window time.Duration) string {
+	began := time.Now()
+	pings := PingsWithin(window)
+	pings.Address = w.Address
+	round := a.Ping(ctx, pings)
+	if round.Verdict == check.Up {
+		return "ping"
+	}
+	proc.Sleep(ctx, time.Until(began.Add(window)))
+	protocol, cannot := a.Neighbour(w.Witness, began)
+	if protocol == "" && round.Verdict == check.Unknown && ctx.Err() == nil && cannot {
+		w.NotAsked = true
+	}
+	return protocol
+}

@@ -1,0 +1,110 @@
+// Package term is what a terminal shows: printable text, lines that fit,
+// colours, and one line at the bottom that is drawn again and again.
+package term
+
+import (
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// width is the number of columns that text is broken at.
+const width = 80
+
+// Printable is text as one line without control characters, as it may be shown
+// on a terminal and written to a log.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+// Columns writes left and, from column indent on, right, broken between words
+// at 80 columns.
+func Columns(b *strings.Builder, indent int, left, right string) {
+	line := left
+	for _, word := range strings.Fields(right) {
+		switch n := utf8.RuneCountInString(line); {
+		case n < indent:
+			line += strings.Repeat(" ", indent-n) + word
+		case n+1+utf8.RuneCountInString(word) > width:
+			b.WriteString(line + "\n")
+			line = strings.Repeat(" ", indent) + word
+		default:
+			line += " " + word
+		}
+	}
+	b.WriteString(line + "\n")
+}
+
+// UTF8 reports whether the locale is a UTF-8 one (locale(7)).
+func UTF8(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := strings.ToLower(getenv(name)); value != "" {
+			return strings.Contains(value, "utf-8") || strings.Contains(value, "utf8")
+		}
+	}
+	return false
+}
+
+// ASCII is text as it is shown where the locale is not UTF-8.
+func ASCII(text string) string {
+	text = strings.NewReplacer("→", "->", "…", "...", "●", "*", "○", "o", "·", ".").Replace(text)
+	return strings.Map(func(r rune) rune {
+		if r > unicode.MaxASCII {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// ASCIIWriter writes everything to w in ASCII. Each write has whole characters.
+func ASCIIWriter(w io.Writer) io.Writer { return asciiWriter{w} }
+
+type asciiWriter struct{ io.Writer }
+
+func (a asciiWriter) Write(data []byte) (int, error) {
+	_, err := io.WriteString(a.Writer, ASCII(string(data)))
+	return len(data), err
+}
+
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// Redraws reports whether f is a terminal on which a line can be drawn again.
+func Redraws(f *os.File, getenv func(string) string) bool {
+	name := getenv("TERM")
+	return IsTerminal(f) && name != "" && name != "dumb"
+}
+
+// Colors are the colours of a terminal, or none (no-color.org).
+type Colors bool
+
+// Bold is text in bold (ECMA-48: SGR).
+func (c Colors) Bold(text string) string { return c.sgr("1", text) }
+
+// Red is text in red.
+func (c Colors) Red(text string) string { return c.sgr("31", text) }
+
+// Green is text in green.
+func (c Colors) Green(text string) string { return c.sgr("32", text) }
+
+// Yellow is text in yellow.
+func (c Colors) Yellow(text string) string { return c.sgr("33", text) }
+
+func (c Colors) sgr(parameter, text string) string {
+	if !c {
+		return text
+	}
+	return "\033[" + parameter + "m" + text + "\033[0m"
+}

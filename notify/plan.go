@@ -1,0 +1,234 @@
+package notify
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pingover/state"
+)
+
+// Facts are what a run has to tell its operator, as far as it has.
+type Facts struct {
+	Time    time.Time
+	Check   *Check // nil for a manual command, whose refusal its user sees
+	Outcome state.Outcome
+	Reason  string
+	// Change is the switch, or nil; Evidence is what was observed and run.
+	Change   *state.Change
+	Evidence state.Evidence
+	// Drift is what the record did not expect of the kernel; Change is about that
+	// then, and nothing else of the facts counts.
+	Drift state.Drift
+
+	NobodyTook   bool          // what was handed over: it was assigned here again
+	PrimaryBack  bool          // the primary replies while this machine goes on holding
+	BackReported bool          // and that was reported before
+	Unverified   bool          // all was released, and nobody could be asked whether another machine took it
+	Failed       []HookFailure // hooks that stop nothing
+
+	Held, Missing []netip.Prefix // the virtual IPs that are here, and those that are not
+	Removed       []netip.Addr   // by this run
+	Unserved      []netip.Addr   // replied for by nobody
+	Undo          []string       // command lines that remove what is held, or after a drift assign what is gone
+}
+
+// HookFailure is a hook that failed, with its command.
+type HookFailure struct {
+	Hook    string
+	Reason  string
+	Command state.Command
+}
+
+// Draft is the message of a run, to which a hook that runs later may add.
+type Draft struct {
+	All          []Notification // of the run, suppressed ones too
+	BackReported bool
+
+	id      string // "" where there is no message
+	told    []Notification
+	replyTo string
+}
+
+// Plan decides what the operator is told of a run, and puts it into the outbox
+// of the record's head, or suppresses it. It is a pure function of what was told
+// before and of the facts.
+func Plan(h state.Head, c Cluster, f Facts, p Policy) (state.Head, Draft) {
+	h.Alerts = slices.Clone(h.Alerts)
+	d := Draft{BackReported: f.BackReported}
+	if f.Drift != state.NoDrift {
+		kind := AliasGone
+		if f.Drift == state.ReleaseFinished {
+			kind, d.replyTo = Released, h.Thread
+		}
+		d.All = []Notification{f.notification(kind, *f.Change, state.Alert{})}
+	} else {
+		h.Alerts, d = due(h, f, p, d)
+	}
+	if len(c.To) == 0 {
+		d.All = nil
+		return h, d
+	}
+	return d.post(h, c, f, d.All, f.Time)
+}
+
+// due are the notifications of a run, the most important first, and the alerts
+// after it.
+func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
+	this := state.Change{Time: f.Time, Reason: f.Reason, Evidence: f.Evidence}
+	if f.Change != nil {
+		this = *f.Change
+	}
+	alerts := h.Alerts
+	var alert *state.Alert
+	var resolved []state.Alert
+	if f.Check != nil {
+		c := *f.Check
+		if c.Outcome == state.Blocked && f.Unverified { // the next check finds the release interrupted: the same alert
+			c.Rule = state.RuleUnfinished
+		}
+		alerts, alert, resolved, _ = TrackAlerts(alerts, c, p)
+	}
+	// The user of a command sees why it was refused; what was tried is reported,
+	// and so is what was taken and released again, whatever was reported before.
+	tried := f.Check == nil && (f.Outcome == state.TakeoverFailed || f.Outcome == state.ReleaseFailed)
+	if alert == nil && f.Change != nil && (tried || f.Outcome == state.Blocked) {
+		alert = new(state.Alert)
+	}
+	add := func(kind Kind, change state.Change, a state.Alert, replyTo string) {
+		d.All = append(d.All, f.notification(kind, change, a))
+		d.replyTo = cmp.Or(d.replyTo, replyTo)
+	}
+	switch {
+	case f.NobodyTook:
+		add(NobodyTook, this, state.Alert{}, h.Thread)
+		d.BackReported = d.BackReported || f.PrimaryBack
+	case f.Outcome == state.TookOver:
+		// What blocked it until now is over with it.
+		for _, a := range alerts {
+			d.replyTo = cmp.Or(d.replyTo, a.MessageID)
+		}
+		alerts, resolved = nil, nil
+		add(TookOver, this, state.Alert{}, "")
+		d.BackReported = false
+	case f.Outcome == state.Released:
+		add(Released, this, state.Alert{}, h.Thread)
+	case alert != nil:
+		add(Kind(f.Outcome), this, *alert, alert.MessageID)
+	}
+	for _, a := range resolved {
+		add(Recovered, this, a, a.MessageID)
+	}
+	for _, failed := range f.Failed {
+		d.All = append(d.All, f.hookFailed(failed, this))
+	}
+	if f.PrimaryBack && !d.BackReported {
+		add(PrimaryBack, this, state.Alert{}, h.Thread)
+		d.BackReported = true
+	}
+	return alerts, d
+}
+
+// notification is one of a run, with what is here now, what is missing, and the
+// commands that undo it.
+func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) Notification {
+	n := Notification{
+		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Alert: alert,
+		Held: f.Held, Missing: f.Missing, Undo: f.Undo, Outcome: f.Outcome,
+	}
+	if f.Check != nil {
+		n.Rule = f.Check.Rule
+	}
+	only := func(addrs []netip.Addr) []netip.Prefix {
+		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
+	}
+	switch kind {
+	case Released:
+		n.Missing, n.Undo = only(f.Removed), nil
+	case Blocked:
+		n.Unverified = f.Unverified
+	case Unserved:
+		n.Missing, n.Undo = only(f.Unserved), nil
+	}
+	return n
+}
+
+func (f Facts) hookFailed(failed HookFailure, after state.Change) Notification {
+	after.Reason = failed.Reason
+	after.Evidence = state.Evidence{Commands: []state.Command{failed.Command}}
+	n := f.notification(HookFailed, after, state.Alert{})
+	n.Hook = failed.Hook
+	return n
+}
+
+// post puts notifications into the outbox, or those of them that are told now.
+func (d Draft) post(h state.Head, c Cluster, f Facts, all []Notification, now time.Time) (state.Head, Draft) {
+	h.Damping, d.told = Dampen(h.Damping, all, now)
+	for i := range d.told {
+		if d.told[i].Kind == Flapping {
+			d.told[i].Held, d.told[i].Undo = f.Held, f.Undo
+		}
+	}
+	return d.enqueue(h, c, now)
+}
+
+// enqueue puts one message with all that is told into the outbox.
+func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draft) {
+	if len(d.told) == 0 {
+		return h, d
+	}
+	event := state.NewEvent(now)
+	switch d.told[0].Kind {
+	case TookOver, Released, NobodyTook, AliasGone:
+		event = d.told[0].Event // told again by the run that finishes it, it is the same message
+	}
+	d.id = event + "." + string(d.told[0].Kind)
+	m := Compose(c, d.told, d.id, d.replyTo)
+	h.Outbox = Enqueue(c, h.Outbox, m)
+	if d.told[0].Kind == TookOver {
+		h.Thread = m.MessageID
+	}
+	for i, a := range h.Alerts {
+		if a.MessageID == "" {
+			h.Alerts[i].MessageID = m.MessageID
+		}
+	}
+	return h, d
+}
+
+// HookRan adds what a hook came to that ran when the message of its change was
+// in the outbox, but not sent. Without one, a failure has its own.
+func (d Draft) HookRan(h state.Head, c Cluster, f Facts, event string, command state.Command, failed *HookFailure) (state.Head, Draft) {
+	if len(c.To) == 0 {
+		return h, d
+	}
+	var more []Notification
+	if failed != nil {
+		more = []Notification{f.hookFailed(*failed, state.Change{Time: f.Time, Event: event})}
+		d.All = append(d.All, more...)
+	}
+	if d.id == "" {
+		d.replyTo = h.Thread
+		return d.post(h, c, f, more, f.Time)
+	}
+	d.told = slices.Concat(d.told, more)
+	first := &d.told[0]
+	first.Evidence.Commands = append(slices.Clone(first.Evidence.Commands), command)
+	m := Compose(c, d.told, d.id, d.replyTo)
+	h.Outbox = slices.Clone(h.Outbox)
+	for i := range h.Outbox {
+		if h.Outbox[i].MessageID == m.MessageID {
+			h.Outbox[i] = m
+		}
+	}
+	return h, d
+}
+
+// Unwritten is the outbox of a run whose record could not be written: one
+// message with all that it had to tell, and why.
+func (d Draft) Unwritten(h state.Head, c Cluster, f Facts, reason string) (state.Head, Draft) {
+	why := state.Change{Time: f.Time, Reason: reason}
+	d.told, d.replyTo, h.Outbox = append(slices.Clone(d.All), f.notification(StateFailed, why, state.Alert{})), "", nil
+	return d.enqueue(h, c, f.Time)
+}

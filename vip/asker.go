@@ -1,0 +1,236 @@
+package vip
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Conn asks, listens and announces on one link; Listener is the real one.
+type Conn interface {
+	Ask(target, from netip.Addr) error
+	Announce(addr netip.Addr, mac net.HardwareAddr) error
+	Replies(since time.Time) []Reply
+	Changed() <-chan struct{}
+	Err() error
+	Close() error
+}
+
+// Target is an address, and the interface by which it is asked for.
+type Target struct {
+	Interface string
+	Address   netip.Addr
+}
+
+// Asker asks for the targets of one check by ARP and ND, on all their links,
+// and keeps what other machines say about them. It opens its listeners when it
+// is asked to: the kernel takes about 10 ms to close a packet socket, which a
+// healthy check does not spend.
+type Asker struct {
+	Listen  func(l Link, own func(Reply) bool, addrs ...netip.Addr) (Conn, error)
+	Targets []Target
+	VIPs    []netip.Addr // never asked from
+
+	links map[string]Link
+	conns map[string]Conn // nil before Open
+	err   error           // why a listener could not be opened
+}
+
+// Open opens a listener on each link of the targets that is up, has carrier and
+// does ARP, once.
+func (a *Asker) Open(s *Snapshot) {
+	if a.conns != nil {
+		return
+	}
+	a.links, a.conns = map[string]Link{}, map[string]Conn{}
+	addrs := map[string][]netip.Addr{}
+	for _, t := range a.Targets {
+		if t.Interface != "" && !slices.Contains(addrs[t.Interface], t.Address) {
+			addrs[t.Interface] = append(addrs[t.Interface], t.Address)
+		}
+	}
+	own := func(r Reply) bool { return s.OwnMAC(r.MAC) || s.OwnMAC(r.Source) }
+	for name, list := range addrs {
+		link, ok := s.Link(name)
+		if !ok || !link.Up || !link.Carrier || !link.ARP {
+			continue
+		}
+		conn, err := a.Listen(link, own, list...)
+		if err != nil {
+			a.err = err
+			continue
+		}
+		a.links[name], a.conns[name] = link, conn
+	}
+}
+
+// Close closes the listeners.
+func (a *Asker) Close() {
+	for _, c := range a.conns {
+		c.Close()
+	}
+}
+
+// OpenErr is why a listener could not be opened, nil where all are open that
+// can be.
+func (a *Asker) OpenErr() error { return a.err }
+
+// Listening tells whether there is a listener on the interface.
+func (a *Asker) Listening(link string) bool { return a.conns[link] != nil }
+
+// Err is why listening ended on the interface, nil while it goes on or where
+// there is no listener.
+func (a *Asker) Err(link string) error {
+	if c := a.conns[link]; c != nil {
+		return c.Err()
+	}
+	return nil
+}
+
+// Errs are the listeners that ended, and why.
+func (a *Asker) Errs() (errs []error) {
+	for name := range a.conns {
+		if err := a.Err(name); err != nil {
+			errs = append(errs, fmt.Errorf("could not go on listening on %s: %w", name, err))
+		}
+	}
+	return errs
+}
+
+// MAC is this machine's own on the interface, nil without a listener there.
+func (a *Asker) MAC(link string) net.HardwareAddr { return a.links[link].MAC }
+
+// Ask asks once for a target, if there is a listener: by an RFC 5227 probe, or
+// by an ordinary request, which blocks no other standby.
+func (a *Asker) Ask(s *Snapshot, t Target, probe bool) error {
+	c := a.conns[t.Interface]
+	if c == nil {
+		return nil
+	}
+	from := netip.Addr{}
+	if !probe {
+		if from = a.Sender(s, t); !from.IsValid() {
+			return fmt.Errorf("%s could not be asked for on %s: this machine has no address to ask from", t.Address, t.Interface)
+		}
+	}
+	if err := c.Ask(t.Address, from); err != nil {
+		return fmt.Errorf("%s could not be asked for on %s: %w", t.Address, t.Interface, err)
+	}
+	return nil
+}
+
+// Sender is the address that an ordinary request for the target comes from: one
+// of its interface, else any that this machine has.
+func (a *Asker) Sender(s *Snapshot, t Target) netip.Addr {
+	from := s.Source(t.Interface, t.Address, a.VIPs)
+	for i := 0; !from.IsValid() && i < len(s.Links); i++ {
+		if !s.Links[i].Loopback {
+			from = s.Source(s.Links[i].Name, t.Address, a.VIPs)
+		}
+	}
+	return from
+}
+
+// Claims are the replies and announcements, by machines that have the target,
+// since then; probes are not among them.
+func (a *Asker) Claims(t Target, since time.Time) []Reply {
+	c := a.conns[t.Interface]
+	if c == nil {
+		return nil
+	}
+	return slices.DeleteFunc(c.Replies(since), func(r Reply) bool { return r.Probe || r.Address != t.Address })
+}
+
+// Holder is the newest claim of the address on any link.
+func (a *Asker) Holder(addr netip.Addr, since time.Time) (Reply, bool) {
+	for name := range a.conns {
+		if claims := a.Claims(Target{name, addr}, since); len(claims) > 0 {
+			return claims[len(claims)-1], true
+		}
+	}
+	return Reply{}, false
+}
+
+// Probers are the machines that probed for the target since then and have
+// precedence: a lower MAC than this one's, or the owner's (RFC 5227 2.1.1).
+func (a *Asker) Probers(t Target, since time.Time, owner string) (macs []string) {
+	c := a.conns[t.Interface]
+	if c == nil {
+		return nil
+	}
+	for _, r := range c.Replies(since) {
+		mac := r.MAC.String()
+		if r.Probe && r.Address == t.Address && (a.higher(t.Interface, r.MAC) || mac == owner) && !slices.Contains(macs, mac) {
+			macs = append(macs, mac)
+		}
+	}
+	return macs
+}
+
+// Conflict is the claim of a target that is assigned here, by another machine,
+// and whether its MAC is lower than this one's; of several the lowest.
+func (a *Asker) Conflict(t Target, since time.Time) (conflict Reply, lower, ok bool) {
+	for _, r := range a.Claims(t, since) {
+		if l := a.higher(t.Interface, r.MAC); !ok || l && !lower {
+			conflict, lower, ok = r, l, true
+		}
+	}
+	return conflict, lower, ok
+}
+
+// higher tells whether this machine's MAC on the interface is above the other.
+func (a *Asker) higher(link string, other net.HardwareAddr) bool {
+	return bytes.Compare(other, a.links[link].MAC) < 0
+}
+
+// Announce announces once on the interface that the address is at that MAC, or
+// here where it is nil. False: there is no listener.
+func (a *Asker) Announce(t Target, mac net.HardwareAddr) (at net.HardwareAddr, sent bool, err error) {
+	c := a.conns[t.Interface]
+	if c == nil {
+		return nil, false, nil
+	}
+	if mac == nil {
+		mac = a.links[t.Interface].MAC
+	}
+	return mac, true, c.Announce(t.Address, mac)
+}
+
+// Wait waits until enough is true, or d is over; it asks enough again at each
+// reply.
+func (a *Asker) Wait(ctx context.Context, d time.Duration, enough func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	changed := make(chan struct{}, 1)
+	for _, c := range a.conns {
+		next := c.Changed() // before enough is asked, so that nothing is missed
+		go func() {
+			for {
+				select {
+				case <-next:
+				case <-ctx.Done():
+					return
+				}
+				next = c.Changed()
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
+	for {
+		if enough() {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return enough()
+		}
+	}
+}

@@ -234,38 +234,20 @@ const (
 	openRange = "echo 0 0 >/proc/sys/net/ipv4/ping_group_range\n"
 )
 
+// rejecting has the primary's firewall reject pings with that ICMP code.
+func rejecting(pings lab.Rule, kind uint32, code uint8) func(*testing.T, *lab.Host, *lab.Host) {
+	return func(t *testing.T, _, primary *lab.Host) {
+		if err := primary.Firewall(nftables.ChainHookInput, append(pings, &expr.Reject{Type: kind, Code: code})); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // forbidden has the standby's own firewall drop its pings, and count those of IPv4.
 func forbidden(t *testing.T, standby, _ *lab.Host) {
 	err := standby.Firewall(nftables.ChainHookOutput,
 		lab.Drop(lab.EchoRequest4(), lab.Rule{new(expr.Counter)}), lab.Drop(lab.EchoRequest6()))
 	if err != nil {
-		t.Error(err)
-	}
-}
-
-// forwards makes a host a router.
-func forwards(t *testing.T, h *lab.Host) {
-	t.Helper()
-	if err := h.Sysctl("ipv4/ip_forward", "1"); err != nil {
-		t.Error(err)
-	}
-}
-
-// Codes of a refusal: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1.
-const (
-	portUnreachable  = 3
-	adminProhibited  = 13
-	adminProhibited6 = 1
-)
-
-// rejects has a host's firewall refuse what the rule matches; nil: nothing.
-func rejects(t *testing.T, h *lab.Host, match lab.Rule, code uint8) {
-	t.Helper()
-	var rules []lab.Rule
-	if match != nil {
-		rules = append(rules, append(match, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code}))
-	}
-	if err := h.Firewall(nftables.ChainHookInput, rules...); err != nil {
 		t.Error(err)
 	}
 }
@@ -357,31 +339,27 @@ func TestPingOnANetwork(t *testing.T) {
 		}, "", down},
 		{
 			"unknown: a firewall prohibits it",
-			func(t *testing.T, _, primary *lab.Host) {
-				rejects(t, primary, lab.EchoRequest4(), adminProhibited)
-			},
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
 			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
 		},
 		{
 			"unknown: a firewall prohibits it, unprivileged",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
-				rejects(t, primary, lab.EchoRequest4(), adminProhibited)
+				rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13)(t, standby, primary)
 			},
 			"172.16.0.2", "", nil, noRaw, unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
 		},
 		{
 			"unknown: a firewall prohibits it, IPv6",
-			func(t *testing.T, _, primary *lab.Host) {
-				rejects(t, primary, lab.EchoRequest6(), adminProhibited6)
-			},
+			rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1),
 			"2001:db8::2", "", nil, "", unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
 		},
 		{
 			"unknown: a firewall prohibits it, IPv6, unprivileged",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
-				rejects(t, primary, lab.EchoRequest6(), adminProhibited6)
+				rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1)(t, standby, primary)
 			},
 			"2001:db8::2", "", nil, noRaw, unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
 		},
@@ -389,31 +367,30 @@ func TestPingOnANetwork(t *testing.T) {
 			"unknown: a router has no route",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
-				forwards(t, primary)
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 			},
 			"10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: network unreachable (ICMP type 3 code 0)"),
 		},
 		{
 			"down: a firewall rejects it as an unreachable port",
-			func(t *testing.T, _, primary *lab.Host) {
-				rejects(t, primary, lab.EchoRequest4(), portUnreachable)
-			},
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 3),
 			"172.16.0.2", "", nil, "", down,
 		},
 		{
 			"up: refused at first, then there is a reply",
-			func(t *testing.T, _, primary *lab.Host) {
-				rejects(t, primary, lab.EchoRequest4(), adminProhibited)
-			},
-			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) { rejects(t, primary, nil, 0) }, "",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
+			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+				if err := primary.Firewall(nftables.ChainHookInput); err != nil {
+					t.Error(err)
+				}
+			}, "",
 			outcome{Verdict: "up", Sent: 2, Received: 1, Calls: calls{[]int{1, 2}, []int{2}}},
 		},
 		{
 			"down: a router reports an unreachable host",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
-				forwards(t, primary)
-				must(t, primary, "ip", "route", "add", "unreachable", "10.0.0.0/8")
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward; ip route add unreachable 10.0.0.0/8")
 			},
 			"10.0.0.1", "", nil, "", down,
 		},

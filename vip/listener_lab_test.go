@@ -874,7 +874,7 @@ func TestRequestFromTheVIPTeachesRouters(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
 	must(t, l.Gateway.Sysctl("ipv4/conf/eth0/drop_gratuitous_arp", "1"))
-	run(t, l.Gateway, "ping -c 1 -W 5 172.16.0.1")
+	must(t, l.Gateway.Ping(vip4, patience))
 	time.Sleep(1100 * time.Millisecond) // net.ipv4.neigh.*.locktime
 	run(t, l.Primary, "ip addr del 172.16.0.1/32 dev eth0")
 	run(t, l.Standby, "ip addr add 172.16.0.1/32 dev eth0")
@@ -905,9 +905,11 @@ func TestProxyARPIsTold(t *testing.T) {
 	run(t, l.Gateway, "ip link set other up")
 	run(t, l.Gateway, "ip link set end up")
 	run(t, l.Gateway, "ip route add 10.9.9.0/24 dev other")
-	must(t, l.Gateway.Sysctl("ipv4/ip_forward", "1"))
-	must(t, l.Gateway.Sysctl("ipv4/conf/eth0/proxy_arp", "1"))
-	must(t, l.Gateway.Sysctl("ipv4/neigh/eth0/proxy_delay", "0"))
+	must(t, errors.Join(
+		l.Gateway.Sysctl("ipv4/ip_forward", "1"),
+		l.Gateway.Sysctl("ipv4/conf/eth0/proxy_arp", "1"),
+		l.Gateway.Sysctl("ipv4/neigh/eth0/proxy_delay", "0"),
+	))
 	far := netip.MustParseAddr("10.9.9.9")
 	w := listenOn(t, l.Standby, "eth0", far, vip4)
 	for _, a := range []netip.Addr{far, vip4} {

@@ -196,7 +196,7 @@ func TestTheWorldAsItIs(t *testing.T) {
 	}
 	set = usual()
 	set.Tool = "netsh"
-	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": neither auto, ip nor ifconfig` {
+	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": must be auto, ip or ifconfig` {
 		t.Errorf("tool that does not exist: %v", err)
 	}
 }

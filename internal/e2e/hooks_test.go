@@ -145,7 +145,7 @@ func TestHookThatCannotRunIsRefusedBeforeAnyPing(t *testing.T) {
 		{"no folder has it", "post-takeover", "start-everything", 78, `--post-takeover "start-everything": "start-everything" not found in `},
 		{"it is not executable", "pre-release", unexecutable, 78, `not executable: permission denied`},
 		{"it is a folder", "post-release", "/etc", 78, `--post-release "/etc": "/etc": not a regular file`},
-		{"it is relative", "post-release", "./stop", 64, `a relative path`},
+		{"it is relative", "post-release", "./stop", 64, `must be an absolute path`},
 		{"a pipe", "post-takeover", "echo up | wall", 64, `"|" needs a shell, such as sh -c '...'`},
 		{"a variable", "post-takeover", "echo $PINGOVER_VIPS", 64, `"$" needs a shell, such as sh -c '...'`},
 		{"two commands", "pre-takeover", "fence; sleep 1", 64, `";" needs a shell, such as sh -c '...'`},

@@ -1,15 +1,20 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/wneessen/go-mail"
 	"golang.org/x/net/idna"
 )
+
+// fqdnTimeout bounds the lookup of this machine's FQDN.
+const fqdnTimeout = 3 * time.Second
 
 // lookupName is net.Resolver.LookupCNAME.
 type lookupName func(ctx context.Context, host string) (string, error)
@@ -31,6 +36,46 @@ func fqdn(ctx context.Context, hostname string, lookup lookupName) string {
 		return ""
 	}
 	return name
+}
+
+// sender is mail-from, else the login: many providers let a user send only as
+// himself.
+func (s Server) sender() string {
+	switch {
+	case s.From != "":
+		return s.From
+	case strings.Contains(s.User, "@"):
+		return s.User
+	}
+	return "pingover"
+}
+
+// qualified is a bare local name at this machine's domain; any other address
+// as it is.
+func (s *smtpSession) qualified(ctx context.Context, address string) string {
+	if !isLocal(address) {
+		return address
+	}
+	short, err := idna.Lookup.ToASCII(s.Hostname)
+	if err != nil || short == "" {
+		short = "localhost"
+	}
+	return address + "@" + cmp.Or(s.fqdn(ctx), short)
+}
+
+// fqdn is this machine's FQDN, looked up at most once; "" where it has none.
+func (s *smtpSession) fqdn(ctx context.Context) string {
+	if s.name == nil {
+		lookup := s.lookup
+		if lookup == nil {
+			lookup = net.DefaultResolver.LookupCNAME
+		}
+		// A name server that is down must not cost the mail its time.
+		ctx, cancel := context.WithTimeout(ctx, min(fqdnTimeout, s.timeout()/4))
+		defer cancel()
+		s.name = new(fqdn(ctx, s.Hostname, lookup))
+	}
+	return *s.name
 }
 
 // addressLiteral is the socket's own address as a HELO name (RFC 5321 4.1.3).

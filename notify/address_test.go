@@ -112,6 +112,23 @@ func TestHELOSenderAndBareRecipient(t *testing.T) {
 	}
 }
 
+func TestAServerThatRejectsTheHELOName(t *testing.T) {
+	t.Parallel()
+	ln := rude(t, func(w *wire) {
+		w.say("220 mx")
+		for range 2 {
+			w.hear()
+			w.say("504 5.5.2 need a fully-qualified hostname")
+		}
+		w.fall()
+	})
+	_, problem := deliver(t, server(ln, "smtp"), numbered(1, "a@example.org"))
+	want := "mail to a@example.org via smtp://127.0.0.1:PORT: HELO rejected: 504 5.5.2 need a fully-qualified hostname (set mail-helo)"
+	if problem != want {
+		t.Errorf("problem %q, want %q", problem, want)
+	}
+}
+
 // Mail is sent also while the name server is down.
 func TestANameServerThatIsSilentDelaysMailBriefly(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,6 @@ import (
 
 	"github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
-	"golang.org/x/net/idna"
 
 	"pingover/state"
 )
@@ -29,8 +28,6 @@ const (
 	// maxReplies bounds what a server can say in one session, in bytes: the
 	// library reads replies of any length.
 	maxReplies = 256 << 10
-	// fqdnTimeout bounds the lookup of this machine's FQDN.
-	fqdnTimeout = 3 * time.Second
 )
 
 // smtpSession is the SMTP session of one Deliver. It connects with the first
@@ -145,46 +142,6 @@ func (s Server) needsTLS(peer net.Addr) bool {
 	return s.User != "" && !here
 }
 
-// sender is mail-from, else the login: many providers let a user send only as
-// himself.
-func (s Server) sender() string {
-	switch {
-	case s.From != "":
-		return s.From
-	case strings.Contains(s.User, "@"):
-		return s.User
-	}
-	return "pingover"
-}
-
-// qualified is a bare local name at this machine's domain; any other address
-// as it is.
-func (s *smtpSession) qualified(ctx context.Context, address string) string {
-	if !isLocal(address) {
-		return address
-	}
-	short, err := idna.Lookup.ToASCII(s.Hostname)
-	if err != nil || short == "" {
-		short = "localhost"
-	}
-	return address + "@" + cmp.Or(s.fqdn(ctx), short)
-}
-
-// fqdn is this machine's FQDN, looked up at most once; "" where it has none.
-func (s *smtpSession) fqdn(ctx context.Context) string {
-	if s.name == nil {
-		lookup := s.lookup
-		if lookup == nil {
-			lookup = net.DefaultResolver.LookupCNAME
-		}
-		// A name server that is down must not cost the mail its time.
-		ctx, cancel := context.WithTimeout(ctx, min(fqdnTimeout, s.timeout()/4))
-		defer cancel()
-		s.name = new(fqdn(ctx, s.Hostname, lookup))
-	}
-	return *s.name
-}
-
 // quit ends the session.
 func (s *smtpSession) quit() {
 	if s.client == nil {
@@ -231,6 +188,8 @@ func inWords(err error) error {
 		text, _, _ = strings.Cut(strings.TrimPrefix(text, failure.Reason.String()+": "), ", affected ")
 	}
 	switch reply, isReply := errors.AsType[*textproto.Error](err); {
+	case isReply && strings.Contains(text, "EHLO/HELO exchange failed"):
+		text = fmt.Sprintf("HELO rejected: %d %s (set mail-helo)", reply.Code, reply.Msg)
 	case isReply:
 		text = strings.ReplaceAll(text, reply.Error(), fmt.Sprintf("%d %s", reply.Code, reply.Msg))
 	case ok && failure.ErrorCode() > 0:

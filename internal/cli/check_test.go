@@ -144,7 +144,7 @@ func TestNothingNewIsNothingForCron(t *testing.T) {
 web: round 1: reply to ping 1 after 0.4 ms
 web: round 1: up
 web: decision: ok, by rule 7
-pingover: web: ok: 172.16.0.2 answers
+pingover: web: ok: 172.16.0.2 replies
 `})
 }
 
@@ -226,7 +226,7 @@ func TestAPanicIsABugToo(t *testing.T) {
 			p.Check = check
 			got := p.run(web...)
 			before, _, _ := strings.Cut(got.Stderr, " (pingover/internal/cli.TestAPanicIsABugToo.func1, line ")
-			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: web: a bug: runtime error: invalid memory address or nil pointer dereference"})
+			want(t, printed{got.Code, got.Stdout, before}, printed{Code: 70, Stderr: "pingover: web: internal error: runtime error: invalid memory address or nil pointer dereference"})
 			if strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("not one line: %q", got.Stderr)
 			}
@@ -326,7 +326,7 @@ func TestTheSettingsReachTheCheck(t *testing.T) {
 		seen func() string
 		want string
 	}{
-		{"a name with a comma is one recipient", []string{"--mail-to", "Ops, Team <a@b>", "--mail-to", "root"}, func() string { return strings.Join(got.Mail.To, "|") }, `"Ops, Team" <a@b>|root@standby`},
+		{"a name with a comma is one recipient", []string{"--mail-to", "Ops, Team <a@b>", "--mail-to", "root"}, func() string { return strings.Join(got.Mail.To, "|") }, `"Ops, Team" <a@b>|root`},
 		{"repeated vips, around a name", []string{"--vip", "172.16.0.1", "web", "--vip", "172.16.0.5"}, func() string { return fmt.Sprint(got.VIPs) }, "[{172.16.0.1/32 } {172.16.0.5/32 }]"},
 		{"--duplicate-check false", []string{"--duplicate-check", "false", "web"}, func() string { return fmt.Sprint(got.DuplicateCheck) }, "false"},
 		{"--duplicate-check=false", []string{"--duplicate-check=false", "web"}, func() string { return fmt.Sprint(got.DuplicateCheck) }, "false"},

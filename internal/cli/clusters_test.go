@@ -492,7 +492,7 @@ func TestADryRunShowsWhereEachSettingComesFrom(t *testing.T) {
 		"web: mail-to root, ops (" + path + ":3)",
 		"web: interval 2s (--interval)",
 		"web: count 5 (default)",
-		"web: mail-from pingover@standby (default)",
+		"web: mail-from the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN (default)",
 		"pingover: web: ok (dry run): r",
 	} {
 		if !slices.Contains(lines, line) {

@@ -142,7 +142,7 @@ func TestADoctorIsInterrupted(t *testing.T) {
 func TestABugOfADoctor(t *testing.T) {
 	p := physician(func(config.Cluster, bool) []doctor.Finding { panic("oh") })
 	got := p.run("doctor", "--host", "172.16.0.2")
-	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: a bug: oh (pingover/internal/cli.TestABugOfADoctor") {
+	if got.Code != 70 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: internal error: oh (pingover/internal/cli.TestABugOfADoctor") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -162,7 +162,7 @@ func TestTheSettingsOfTheLastCheck(t *testing.T) {
 
 	p.run("takeover", "web", "--state-dir", dir, "--mail-to", "joe", "--witness", "none", "-I", "eth1", "--force", "-n")
 	line := fmt.Sprintln(got.VIPs, got.Mail.To, got.Witness, got.Interface, options.Force, options.DryRun)
-	if diff := cmp.Diff("[{172.16.0.1/32 }] [joe@standby] {false []} eth1 true true\n", line); diff != "" {
+	if diff := cmp.Diff("[{172.16.0.1/32 }] [joe] {false []} eth1 true true\n", line); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 

@@ -145,7 +145,7 @@ new      172.16.0.3      standby  0 of 1  -                 never
 old      -               -        ?       -                 ?
     /var/lib/pingover/old.json is corrupt (it is empty), ignored
 moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
-    172.16.0.9 is still on this machine, raised by pingover, but no longer a
+    172.16.0.9 is still on this machine, assigned by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
 ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
@@ -312,7 +312,7 @@ func TestMonitoring(t *testing.T) {
 			"an address is left behind",
 			[]status{left("web")},
 			1,
-			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, raised by pingover, but no longer a setting of this cluster; " +
+			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, assigned by pingover, but no longer a setting of this cluster; " +
 				"to remove it: ip addr del 172.16.0.9/16 dev eth0 | rtt=0.412ms loss=0% held=0 age=34s mail=0\n",
 		},
 		{"never checked", []status{neverChecked("web")}, 3, "PINGOVER UNKNOWN - web: never checked: is cron running? | rtt=U loss=U held=0 age=U mail=0\n"},

@@ -56,7 +56,7 @@ func (w *watched) wantBeats(t *testing.T, cluster string, want ...time.Duration)
 func lasting(d time.Duration) func(context.Context, int, config.Cluster, failover.Options) (failover.Report, error) {
 	return func(_ context.Context, _ int, c config.Cluster, _ failover.Options) (failover.Report, error) {
 		time.Sleep(d)
-		return failover.Report{Version: 1, Cluster: c.Name, Outcome: state.OK, Reason: c.Host + " answers"}, nil
+		return failover.Report{Version: 1, Cluster: c.Name, Outcome: state.OK, Reason: c.Host + " replies"}, nil
 	}
 }
 
@@ -130,7 +130,7 @@ func TestASlowClusterDelaysNoOther(t *testing.T) {
 func TestTheEndOfAWatch(t *testing.T) {
 	bubble("between two checks", t, func(t *testing.T) {
 		w := watching(lasting(time.Second))
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ok: 172.16.0.2 answers\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ok: 172.16.0.2 replies\n"})
 		w.wantBeats(t, "web", 0)
 	})
 	bubble("before a check has acted", t, func(t *testing.T) {
@@ -237,24 +237,24 @@ pingover: web: blocked: no witness replies
 		{"a change that cannot be written down", endings{{report: blocked}, {report: blocked}, {report: blocked}}, 0, "pingover: web: blocked: no witness replies\n"},
 		{"an error that lasts, and ends", endings{{err: right}, {err: right}, {err: taken}, {err: right}, {report: fine}, {report: fine}}, 0, `pingover: web: no right to ping
 hint: run it as root
-pingover: web: ok: 172.16.0.2 answers
+pingover: web: ok: 172.16.0.2 replies
 `},
 		{"an error that changes, and comes again", endings{{err: right}, {err: gone}, {err: gone}, {report: fine}, {err: gone}}, 0, `pingover: web: no right to ping
 hint: run it as root
 pingover: web: there is no interface "eth1"
-pingover: web: ok: 172.16.0.2 answers
+pingover: web: ok: 172.16.0.2 replies
 pingover: web: there is no interface "eth1"
 `},
 		{"a lock that is taken", endings{{err: taken}, {err: taken}}, 0, ""},
 		{"a loud note", endings{{report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine, tell: run.Note{Text: "mail waits", Warning: true}}, {report: fine}}, 0, "pingover: web: mail waits\n"},
-		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 answers\n"},
+		{"a bug", endings{{err: errors.New("lost")}, {err: errors.New("lost")}, {report: fine}, {report: fine}}, 70, "pingover: web: lost\npingover: web: ok: 172.16.0.2 replies\n"},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
 			want(t, test.run(), printed{Code: test.code, Stderr: test.stderr})
 		})
 	}
 	bubble("but when it is talkative", t, func(t *testing.T) {
-		want(t, endings{{report: fine}, {err: right}, {err: right}, {err: taken}}.run("--verbose"), printed{Stderr: `pingover: web: ok: 172.16.0.2 answers
+		want(t, endings{{report: fine}, {err: right}, {err: right}, {err: taken}}.run("--verbose"), printed{Stderr: `pingover: web: ok: 172.16.0.2 replies
 pingover: web: no right to ping
 hint: run it as root
 pingover: web: no right to ping
@@ -279,7 +279,7 @@ func TestAPanicDoesNotEndAWatch(t *testing.T) {
 			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
 		})
 		got := w.run(watchWeb("--for", "25s")...)
-		if !strings.HasPrefix(got.Stderr, "pingover: web: a bug: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
+		if !strings.HasPrefix(got.Stderr, "pingover: web: internal error: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
 			t.Errorf("%+v", got)
 		}
 		w.wantBeats(t, "web", 0, 10*time.Second, 20*time.Second)
@@ -427,7 +427,7 @@ func TestASignalDoesNotHideAFailure(t *testing.T) {
 		watch   int
 		text    string
 	}{
-		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: a bug: lost ("},
+		{"a panic", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) { panic("lost") }, 70, 70, "pingover: web: internal error: lost ("},
 		{"a hung switch", func(context.Context, config.Cluster, failover.Options) (failover.Report, error) {
 			return failover.Report{}, &run.Error{Code: 32, Hung: true, Text: "given up"}
 		}, 32, 70, "pingover: web: given up\n"},

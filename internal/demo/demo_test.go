@@ -191,7 +191,7 @@ var wantStory = []string{
 	`^A failover, on a network of its own$`,
 	`^    primary# ip addr add 172\.16\.0\.1/32 dev eth0$`,
 	`^    standby# pingover check --name web --host 172\.16\.0\.2 --vip 172\.16\.0\.1 \\$`,
-	`^    pingover: web: ok: 172\.16\.0\.2 answers$`,
+	`^    pingover: web: ok: 172\.16\.0\.2 replies$`,
 	`^    standby# echo \$\?$`,
 	`^    0$`,
 	`^2\. The primary loses its power$`,
@@ -200,7 +200,8 @@ var wantStory = []string{
 	`^    11$`,
 	`^    client: \.{2,} {10,}\.{2,}$`,
 	`^    client: no answer for \d{3,5} ms$`,
-	`^    Subject: 172\.16\.0\.2 is down! web: took over 172\.16\.0\.1 on standby$`,
+	`^    Subject: \[pingover\] web: 172\.16\.0\.2 is down! standby took over$`,
+	`^     172\.16\.0\.1$`,
 	`^    To: <ops@example\.org>$`,
 	`^      ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
 	`^4\. The primary is back$`,
@@ -215,7 +216,7 @@ var wantStory = []string{
 	`^    0$`,
 	`^    standby# pingover history web$`,
 	`  web  took-over$`,
-	`^ *172\.16\.0\.2 does not reply, and 172 is not in use\.16\.0\.1$`,
+	`^ *172\.16\.0\.2 does not reply, and 172\.16\.0\.1 is not in use$`,
 	`  web  released, manually$`,
 	`^ *172\.16\.0\.1 is released manually$`,
 	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
@@ -333,7 +334,7 @@ func TestNotAsTold(t *testing.T) {
 				set -- "$@" "$word"; shift
 			done
 			exec $REAL "$@"`,
-			`3. The operator has mail: the mail that came is [], and should be ["172.16.0.2 is down! web: took over 172.16.0.1 on standby"]`,
+			`3. The operator has mail: the mail that came is [], and should be ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"]`,
 		},
 		"the standby loses the address": {
 			`$REAL "$@"; code=$?
@@ -355,11 +356,11 @@ func TestNotAsTold(t *testing.T) {
 			`[ $1 = release ] && touch /run/released && set -- "$@" --mail-via smtp://172.16.0.254:26
 			[ $1 = check ] && [ -e /run/released ] && exit 0
 			exec $REAL "$@"`,
-			`6. What is written down: the mail that came is ["172.16.0.2 is down! web: took over 172.16.0.1 on standby"], ` +
-				`and should be ["172.16.0.2 is down! web: took over 172.16.0.1 on standby" "web: released 172.16.0.1 on standby"]`,
+			`6. What is written down: the mail that came is ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"], ` +
+				`and should be ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1" "[pingover] web: standby released 172.16.0.1"]`,
 		},
 		"the history is lost": {
-			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json
+			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json && : >/var/lib/pingover/web.history
 			[ $1 = release ] && touch /run/released
 			exec $REAL "$@"`,
 			`6. What is written down: the changes that are written down are [], and should be ["took-over" "released"]`,

@@ -68,7 +68,7 @@ ok    primary 172.16.0.2 answers by ARP: 02:00:00:00:00:02
 ok    witness 172.16.0.254 answers (ping)
 ok    vip 172.16.0.1 is served by the primary (02:00:00:00:00:02)
 ok    vip 2001:db8::1 is served by the primary (02:00:00:00:00:02)
-ok    mail to ops@example.org via smtp://172.16.0.254:25: the server answers, no TLS
+ok    mail to ops@example.org via smtp://172.16.0.254:25: the server replies, no TLS
 `
 	stdout, code := s.doctor("web") // by its name, as the check had it
 	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {

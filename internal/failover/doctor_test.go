@@ -200,7 +200,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			name:  "a broken record",
 			wrong: func(t *testing.T, a *doctorScene) { must(t, writeFile(a.path("web.json"), []byte("{"))) },
 			want: []string{
-				"warn: DIR/web.json is broken (unexpected end of JSON input) and is not believed; checks go on with what the kernel shows" + keptAside,
+				"warn: DIR/web.json is corrupt (unexpected end of JSON input), ignored; checks go on with what the kernel shows" + keptAside,
 			},
 			gone: 1,
 		},
@@ -211,7 +211,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 				a.do(func() { a.primary.unset(vipAddr); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
-				"warn: DIR/web.json is broken (its version is 2, this program knows 1) and is not believed; checks go on with what the kernel shows" + keptAside,
+				"warn: DIR/web.json is corrupt (its version is 2, this program knows 1), ignored; checks go on with what the kernel shows" + keptAside,
 				"warn: vip 172.16.0.1 is on this machine, on eth0, and it is unknown whether pingover has assigned it → fix the record: it would tell",
 				"ok: vip 172.16.0.1 is in use by this machine",
 			},
@@ -971,7 +971,7 @@ func (d Doctor) TestSendsMailOnlyOnRequest(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	if len(sent) != 3 || !slices.Equal(sent[0].To, []string{"root@standby"}) || !strings.Contains(sent[0].Body, "This is a test") ||
-		plain(sent[0].Subject) != "web: a test from pingover on HOSTNAME" {
+		plain(sent[0].Subject) != "[pingover] web: test message from HOSTNAME" {
 		t.Errorf("sent %+v", sent)
 	}
 }

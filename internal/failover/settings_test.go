@@ -44,7 +44,7 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 				l := s.standby.nic("eth0")
 				l.Addresses[0].Label = "eth0:1"
 			},
-			&run.Error{Code: 78, Text: `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.3/16`},
+			&run.Error{Code: 78, Text: `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.3/16`, Hint: "change label, interface or tool"},
 		},
 		{
 			"the record is of another host",

@@ -110,7 +110,7 @@ func lines(t *testing.T) []typed {
 		{name: "a cluster of a file", words: []string{"check", "-f", "a.yaml", "fi"}, want: "filed fine"},
 		{name: "a cluster of a file, in one word", words: []string{"check", "-fa.yaml", "-v", "f"}, want: "filed fine"},
 		{name: "a cluster of a broken file", words: []string{"check", "-f", state, ""}, want: ""},
-		{name: "a value that nobody can guess", words: []string{"check", "--count", ""}, want: ""},
+		{name: "a value that cannot be known", words: []string{"check", "--count", ""}, want: ""},
 	}
 }
 

@@ -21,7 +21,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/exit"
 	"pingover/internal/lab"
+	"pingover/internal/term"
 )
 
 // These tests run the test binary as the program that shows the demo. All that
@@ -259,7 +261,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	raw := s.stdout.String()
 	grown := 0 // drawings of the client's line
 	for _, drawn := range strings.Split(raw, "\r\033[K")[1:] {
-		if strings.HasPrefix(drawn, cut+"    client: \033[32m.") && strings.HasSuffix(drawn, wrapped+"\r") && !strings.Contains(drawn, "\n") {
+		if strings.HasPrefix(drawn, "\x1b[?7l    client: \033[32m.") && strings.HasSuffix(drawn, "\x1b[?7h\r") && !strings.Contains(drawn, "\n") {
 			grown++
 		}
 	}
@@ -369,7 +371,7 @@ func TestNotAsTold(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := prepare(t, test.program)
-			s.ends(CodeWrong, test.want+"\n")
+			s.ends(exit.Internal, test.want+"\n")
 			if strings.Contains(s.stdout.String(), "happened as told") {
 				t.Errorf("it goes on:\n%s", &s.stdout)
 			}
@@ -430,7 +432,7 @@ func TestCannotRun(t *testing.T) {
 				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
-			s.ends(CodeCannot, test.want)
+			s.ends(exit.Unavailable, test.want)
 			if s.stdout.Len() > 0 {
 				t.Errorf("stdout: %s", &s.stdout)
 			}
@@ -509,7 +511,7 @@ func TestOutputThatCannotBeShownEndsTheDemo(t *testing.T) {
 	}
 	defer full.Close()
 	s.cmd.Stdout = full
-	s.ends(CodeWrong, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
+	s.ends(exit.Internal, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
 }
 
 // As demo | head does it. What others print ends with 0 then, too.
@@ -558,32 +560,31 @@ func TestRows(t *testing.T) {
 func TestScreen(t *testing.T) {
 	tell := func(s *screen) {
 		s.heading("Title")
-		s.draw("..")
+		s.Draw(term.Still(".."))
 		o := &output{screen: s}
 		fmt.Fprint(o, "one\r\ntwo \x1b[2Jthree\n\nfo")
 		fmt.Fprint(o, "ur")
 		o.end()
 		o.end()
-		s.draw("")
+		s.Clear()
 		s.say("%d", 5)
 	}
 	for _, tt := range []struct {
-		name string
-		s    *screen
-		want string
+		name            string
+		terminal, color bool
+		want            string
 	}{
-		{"through a pipe", &screen{}, "Title\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+		{"through a pipe", false, false, "Title\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 		{
 			"on a terminal",
-			&screen{terminal: true},
-			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
+			true, false,
+			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two  [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
 				"DRAWN", "\x1b[?7l..\x1b[?7h\r\r\x1b[K"),
 		},
-		{"in colour", &screen{color: true}, "\x1b[1mTitle\x1b[0m\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+		{"in colour", false, true, "\x1b[1mTitle\x1b[0m\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 	} {
 		var got bytes.Buffer
-		tt.s.out = &got
-		tell(tt.s)
+		tell(newScreen(&got, tt.terminal, tt.color))
 		if diff := cmp.Diff(tt.want, got.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}

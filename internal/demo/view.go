@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pingover/internal/lab"
+	"pingover/internal/term"
 )
 
 // view is what the client sees of the virtual IP: a line of dots with a hole
@@ -42,12 +43,12 @@ func (v *view) live() {
 	defer tick.Stop()
 	for {
 		if all := rows(v.trace.Samples()); len(all) > 0 {
-			v.draw(indent + v.row(all[len(all)-1]))
+			v.Draw(term.Still(indent + v.row(all[len(all)-1])))
 		}
 		select {
 		case <-tick.C:
 		case <-v.stop:
-			v.draw("")
+			v.Clear()
 			return
 		}
 	}
@@ -71,11 +72,11 @@ func (v *view) end() (gap time.Duration) {
 	for _, row := range rows(samples) {
 		v.print(indent + v.row(row) + "\n")
 	}
-	v.print(fmt.Sprintf("%s%s %s\n\n", indent, "client: no answer for", v.red(fmt.Sprintf("%d ms", gap.Milliseconds()))))
+	v.print(fmt.Sprintf("%s%s %s\n\n", indent, "client: no answer for", v.Red(fmt.Sprintf("%d ms", gap.Milliseconds()))))
 	return gap
 }
 
-func (v *view) row(dots string) string { return "client: " + v.green(dots) }
+func (v *view) row(dots string) string { return "client: " + v.Green(dots) }
 
 // rows are a dot for every ten pings, a blank where one of them was lost.
 func rows(samples []lab.Sample) (rows []string) {

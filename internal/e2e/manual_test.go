@@ -220,8 +220,8 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		check := s.follow(s.Standby, set(swift, "--retry-wait", "3s")...)
 		check.until("waiting 3s")
-		e := s.plain(0, "; checks go on and switch nothing", "pause", "web")
-		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on and switch nothing\n$`).MatchString(e.stderr) {
+		e := s.plain(0, "; checks go on, nothing is switched", "pause", "web")
+		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on, nothing is switched\n$`).MatchString(e.stderr) {
 			t.Errorf("stderr: %s", e.stderr)
 		}
 		check.wait().want(t, state.Blocked).because(t, paused)
@@ -262,7 +262,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, swift...).want(t, state.TookOver)
 		s.plain(0, "", "pause", "web", "--quiet")
-		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "600\n" {
+		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "644\n" {
 			t.Errorf("mode of web.pause: %s", mode)
 		}
 		s.must(s.Primary.PowerOn())

@@ -185,7 +185,7 @@ func TestAThousandClusters(t *testing.T) {
 // BenchmarkManyClusters is one run for n clusters whose primaries answer,
 // without and with a virtual IP each, beside fping on the same addresses.
 //
-//	go test -run '^$' -bench ManyClusters -benchtime 10x .
+//	go test -run '^$' -bench ManyClusters -benchtime 10x ./internal/e2e
 func BenchmarkManyClusters(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		for _, tool := range []struct {
@@ -222,7 +222,7 @@ func BenchmarkManyClusters(b *testing.B) {
 // BenchmarkManyTakeovers is one run for n clusters whose primaries lost power,
 // each with a virtual IP and a mail: what it takes beyond that for one.
 //
-//	go test -run '^$' -bench ManyTakeovers -benchtime 3x .
+//	go test -run '^$' -bench ManyTakeovers -benchtime 3x ./internal/e2e
 func BenchmarkManyTakeovers(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -15,8 +15,8 @@ import (
 // after a power cut of the primary: with pingover, with keepalived, and with
 // the shell script that pingover replaces, which needs one or two minutes.
 //
-//	go test -run '^$' -bench 'Outage/^[pk]' -benchtime 5x .
-//	go test -run '^$' -bench 'Outage/script' -benchtime 1x .
+//	go test -run '^$' -bench 'Outage/^[pk]' -benchtime 5x ./internal/e2e
+//	go test -run '^$' -bench 'Outage/script' -benchtime 1x ./internal/e2e
 func BenchmarkOutage(b *testing.B) {
 	b.Run("pingover-watch", func(b *testing.B) {
 		outages(b, func(s *scene) { s.background(s.Standby, append([]string{s.path, "watch"}, brisk...)...) })

@@ -13,7 +13,7 @@ import (
 
 // The figures that are promised, to be read with
 //
-//	go test -run '^$' -bench . -benchtime 30x .
+//	go test -run '^$' -bench . -benchtime 30x ./internal/e2e
 
 // BenchmarkHealthyCheck is the whole process of a check against a primary that
 // answers, over a veth, with one virtual IP and a witness; beside it the

@@ -348,3 +348,68 @@ func readFile(t *testing.T, name string) string {
 	}
 	return string(data)
 }
+
+// The import table of docs/architecture.md is complete, no folder imports more
+// than it allows, and no library is imported by another folder than the table says.
+func TestArchitectureImports(t *testing.T) {
+	t.Parallel()
+	type row struct{ may, alone []string }
+	table, owner := map[string]row{}, map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9/.]+)` \\|([^|`]*)\\|([^|`]*)\\|$").FindAllStringSubmatch(readFile(t, "docs/architecture.md"), -1) {
+		table[m[1]] = row{strings.Fields(m[2]), strings.Fields(m[3])}
+		for _, library := range strings.Fields(m[3]) {
+			owner[library] = m[1]
+		}
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		packages := strings.Fields(line)
+		folder := strings.TrimPrefix(packages[0], "pingover/")
+		if packages[0] == "pingover" {
+			folder = "."
+		}
+		allowed, ok := table[folder]
+		if !ok {
+			t.Errorf("docs/architecture.md has no row for %s", folder)
+		}
+		for _, imported := range packages[1:] {
+			if ours, ok := strings.CutPrefix(imported, "pingover/"); ok && !slices.Contains(allowed.may, ours) {
+				t.Errorf("%s imports %s, which docs/architecture.md does not allow", folder, ours)
+			}
+			for library, only := range owner {
+				if only != folder && (imported == library || strings.HasPrefix(imported, library+"/")) {
+					t.Errorf("%s imports %s, which docs/architecture.md allows to %s alone", folder, imported, only)
+				}
+			}
+		}
+		for _, library := range allowed.alone {
+			if !slices.Contains(packages, library) {
+				t.Errorf("docs/architecture.md says that %s imports %s: it does not", folder, library)
+			}
+		}
+		delete(table, folder)
+	}
+	for folder := range table {
+		t.Errorf("docs/architecture.md has a row for %s, which is no package", folder)
+	}
+}
+
+// The files that the documents for contributors name exist.
+func TestDocumentsNameFiles(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{"README.md", "docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"} {
+		text := readFile(t, document)
+		names := regexp.MustCompile(`\b(?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:go|md|8)\b`).FindAllString(text, -1)
+		for _, m := range regexp.MustCompile(`\]\(([^):#]+)\)`).FindAllStringSubmatch(text, -1) {
+			names = append(names, filepath.Join(filepath.Dir(document), m[1]))
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s: %v", document, name, err)
+			}
+		}
+	}
+}

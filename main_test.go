@@ -24,8 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", quickExit)
-	os.Setenv("LC_ALL", "C.UTF-8") // of the arrows and dots that are expected
-	syscall.Umask(0o022)           // root refuses what others could have written
+	syscall.Umask(0o022) // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
 		"pingover-asleep": func() { execute(new(failover.Machine), sleep) },

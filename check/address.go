@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// oneHost refuses an address that is not one host's: anybody could answer for
-// it, or nobody, and neither says anything about the primary.
+// oneHost refuses an address that is not one host's: a reply, or none, proves
+// nothing about the primary.
 func oneHost(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified():
@@ -25,8 +25,8 @@ func oneHost(a netip.Addr) error {
 	return nil
 }
 
-// isBroadcast asks the kernel's routes, which alone know the broadcast address
-// of a network. An error there (no route) is left to the first ping to report.
+// isBroadcast asks the kernel's routes, which alone have the broadcast address
+// of a network. An error there (no route) is reported by the first ping.
 func isBroadcast(a netip.Addr) bool {
 	if a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return true
@@ -36,8 +36,8 @@ func isBroadcast(a netip.Addr) bool {
 }
 
 // scope finds the interface that a zone names, nil where the address needs
-// none. The kernel must not be left to it: a raw socket sends a link-local ping
-// without a zone, or with one that is not there, out of any interface.
+// none. A raw socket sends a link-local ping without a zone, or with an unknown
+// one, out of any interface.
 func scope(a netip.Addr) (*net.Interface, error) {
 	zone := a.Zone()
 	if zone == "" {

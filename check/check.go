@@ -1,17 +1,17 @@
-// Package check finds out whether the primary is up.
+// Package check answers one question: is the primary up?
 //
 // It sends rounds of pings and returns a verdict with three values. The
-// important one is Unknown: a round in which not every ping could be sent says
-// nothing about the host, and must never look like Down.
+// important one is Unknown: a round that could not be sent properly proves
+// nothing about the host, and must never look like a host that is down.
 //
-// Three things it cannot observe, so the caller checks them:
-//   - The kernel itself replies for this machine's own addresses: Up for one of
-//     them means nothing.
-//   - When carrier is lost during a round, the kernel still accepts pings and
-//     the round is Down: read the carrier again afterwards.
-//   - The kernel does not report pings dropped by a full queue of the interface
-//     or, on unprivileged IPv6 sockets, by this machine's own firewall. They
-//     count as accepted, and only a witness tells the difference.
+// Some things it cannot see, and the caller must check:
+//   - The kernel replies for this machine's own addresses at once, so pinging
+//     one is Up and proves nothing.
+//   - When the carrier is lost in the middle of a round, the kernel goes on
+//     accepting pings and the round is Down: read the carrier again afterwards.
+//   - The kernel does not report pings that a full queue of the interface drops,
+//     or, on unprivileged IPv6 sockets, that this machine's own firewall drops.
+//     They count as accepted, and only a witness tells the difference.
 package check
 
 import (
@@ -26,11 +26,12 @@ import (
 type Verdict uint8
 
 const (
-	// Unknown means that the host could not be asked. It is the zero value.
+	// Unknown means that the host could not be pinged, or that the silence has
+	// another cause: see Round.Err. It is the zero value.
 	Unknown Verdict = iota
-	// Down means that the kernel accepted every ping and none was answered.
+	// Down means that the kernel accepted every ping and there was no reply.
 	Down
-	// Up means that a ping was answered.
+	// Up means that there was a reply.
 	Up
 )
 
@@ -54,36 +55,41 @@ func (v Verdict) MarshalText() ([]byte, error) {
 // Pings is one round of pings to one host. OnSend and OnReply are called while
 // Ping runs, never after it returned, and never two at a time.
 type Pings struct {
-	Address  netip.Addr                       // whom to ping; a link-local one needs its zone
-	Source   netip.Addr                       // the address to send from; zero: the kernel chooses
+	Address  netip.Addr                       // the host; a link-local address needs its zone
+	Source   netip.Addr                       // source address; zero: the kernel chooses
 	Count    int                              // pings in the round, 1 to 100
 	Interval time.Duration                    // from one ping to the next, above 0
-	Timeout  time.Duration                    // how long to wait after the last one, above 0
-	OnReply  func(seq int, rtt time.Duration) // a ping was answered; may be nil
+	Timeout  time.Duration                    // wait for the reply to the last one, above 0
+	OnReply  func(seq int, rtt time.Duration) // there was a reply; may be nil
 	OnSend   func(seq int)                    // the kernel accepted a ping, the first is 1; may be nil
 }
 
-// Round is how a round of pings ended.
+// Round is the result of a round of pings.
 type Round struct {
 	Verdict  Verdict
 	Sent     int           // pings that the kernel accepted
 	Received int           // replies: one ends the round
 	RTT      time.Duration // round trip time of the reply by the monotonic clock; 0 when there was none
-	Err      error         // why the verdict is Unknown, nil otherwise; wraps the context's error when that ended the round
+	Err      error         // why the verdict is Unknown, nil otherwise; wraps ErrStalled, a *RefusedError, or the context's error when that ended the round
 }
+
+// ErrStalled says that a silent round proves nothing, because this process was
+// not run in time (an overloaded, stopped or suspended machine): replies may
+// have been lost meanwhile. Repeat the round.
+var ErrStalled = errors.New("this machine stalled")
 
 const (
 	maxCount = 100
 
-	// stall is how much later than planned a ping may be sent, on a machine
-	// that has much else to do, before the round is given up.
-	stall = 5 * time.Second
+	// sendTimeout is how much later than planned a ping may be sent, on a busy
+	// machine, before the round is abandoned.
+	sendTimeout = 5 * time.Second
 
-	// What happened in time may not have been told in time, so when it is over
+	// A reply that arrived in time may not have been read in time, so at the end
 	// the library gets three more turns. A machine that lets it wait makes these
 	// longer too.
-	graces = 3
-	grace  = 5 * time.Millisecond
+	readTurns = 3
+	readWait  = 5 * time.Millisecond
 )
 
 // Ping sends one round of pings. The first reply ends it; a silent round takes
@@ -91,52 +97,62 @@ const (
 // the moment at which the last ping was really sent. Ping returns at once when
 // ctx ends, and never hangs.
 //
+// An ICMP message that quotes one of the pings and says that the network, or a
+// firewall, refuses them makes a silent round Unknown: the error is a
+// *RefusedError. So does a timer that fires more than half of Timeout late:
+// ErrStalled.
+//
 // Pinging an unspecified, multicast or broadcast address is refused: no single
-// host answers for it. See the package comment for what Ping cannot see.
+// host replies for it. See the package comment for what Ping cannot see.
 func Ping(ctx context.Context, p Pings) Round {
-	return pingBy(ctx, p, goPing)
+	return new(Process).send(ctx, p)
 }
 
 func pingBy(ctx context.Context, p Pings, run library) Round {
 	p.Address, p.Source = p.Address.Unmap(), p.Source.Unmap()
-	w := watcher{Pings: p}
+	t := tracker{Pings: p}
 	err := p.valid()
 	if err == nil {
-		err = w.watch(ctx, run)
+		err = t.track(ctx, run)
 	}
 	if err != nil {
-		w.round.Err = fmt.Errorf("ping %s: %w", p.Address, err) // callers look for the context's error in it
+		t.round.Err = fmt.Errorf("ping %s: %w", p.Address, err) // callers test for the context's error
 	}
-	return w.round
+	return t.round
 }
 
-// library sends p's pings, tells each event as it happens, and returns when
+// library sends p's pings, emits each event as it happens, and returns when
 // ctx has ended or when it cannot go on. It may be late in returning.
-type library func(ctx context.Context, p Pings, tell func(event)) error
+type library func(ctx context.Context, p Pings, emit func(event)) error
 
 type event struct {
 	kind kind
-	seq  int // of sent and answered: which of the pings that the kernel accepted, from 0
+	seq  int // of sent and replied: which of the pings that the kernel accepted, from 0
 	at   time.Time
-	err  error // of refused: why; of ended: why, or nil
+	err  error // of rejected: why; of ended: why, or nil
+
+	refusal func() error // of opened: reads what has arrived, and returns a *RefusedError, or nil
 }
 
 type kind uint8
 
 const (
-	sent kind = iota
-	refused
-	answered
+	sent     kind = iota
+	rejected      // by the kernel: not sent
+	replied
 	ended
+	opened // before the first ping, at most once
 )
 
-// watcher follows one round.
-type watcher struct {
+// tracker follows one round.
+type tracker struct {
 	Pings
-	round   Round
-	sends   []send // the pings that the kernel accepted
-	refused int    // pings that it did not
-	refusal error  // the last reason for that
+	round    Round
+	sends    []send // the pings that the kernel accepted
+	rejected int    // pings that it did not
+	sendErr  error  // the last reason for that
+	refusal  func() error
+	late     time.Duration // by how much the last timer fired too late
 }
 
 type send struct {
@@ -144,108 +160,122 @@ type send struct {
 	at     time.Time
 }
 
-// watch starts the library and goes by what it tells, not by when it returns:
-// it comes back up to 100 ms late, or never. What it tells after we have left
-// goes into a buffer that nobody reads.
-func (w *watcher) watch(ctx context.Context, run library) error {
+// track starts the library and follows its events, not its return: it returns
+// up to 100 ms late, or never. What it emits after track has returned goes into
+// a buffer that is never read.
+func (t *tracker) track(ctx context.Context, run library) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := make(chan event, 2*w.Count+1)
+	events := make(chan event, 2*t.Count+2)
 	go func() {
-		err := run(ctx, w.Pings, func(e event) {
+		err := run(ctx, t.Pings, func(e event) {
 			e.at = time.Now()
 			events <- e
 		})
 		events <- event{kind: ended, err: err}
 	}()
 
-	timer := time.NewTimer(stall)
+	due := time.Now().Add(sendTimeout)
+	timer := time.NewTimer(sendTimeout)
 	defer timer.Stop()
-	for turns := graces; ; {
+	for turns := readTurns; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 
 		case e := <-events:
 			switch {
-			case e.kind == answered:
-				w.answered(e)
+			case e.kind == replied:
+				t.replied(e)
 				return nil
 			case e.kind == ended && ctx.Err() == nil:
-				return w.ended(e.err)
+				return t.ended(e.err)
 			case e.kind == ended:
 				return ctx.Err()
-			case w.allTried():
+			case e.kind == opened:
+				t.refusal = e.refusal
+				continue
+			case t.allTried():
 				continue // not of this round
 			case e.kind == sent:
-				w.sent(e)
-			case e.kind == refused:
-				w.refused++
-				w.refusal = e.err
+				t.sent(e)
+			case e.kind == rejected:
+				t.rejected++
+				t.sendErr = e.err
 			}
-			turns = graces
-			timer.Reset(time.Until(w.next(e.at)))
+			turns, due = readTurns, t.next(e.at)
+			timer.Reset(time.Until(due))
 
 		case <-timer.C:
+			if turns == readTurns {
+				t.late = time.Since(due)
+			}
 			if turns == 0 {
-				return w.silent()
+				return t.silent()
 			}
 			turns--
-			timer.Reset(grace)
+			timer.Reset(readWait)
 		}
 	}
 }
 
-func (w *watcher) allTried() bool { return w.round.Sent+w.refused >= w.Count }
+func (t *tracker) allTried() bool { return t.round.Sent+t.rejected >= t.Count }
 
-// next is when something must have happened after the ping that was tried at.
-func (w *watcher) next(at time.Time) time.Time {
-	if w.allTried() {
-		return at.Add(w.Timeout)
+// next is when the next event is due after the ping that was tried at.
+func (t *tracker) next(at time.Time) time.Time {
+	if t.allTried() {
+		return at.Add(t.Timeout)
 	}
-	return at.Add(w.Interval + stall)
+	return at.Add(t.Interval + sendTimeout)
 }
 
-func (w *watcher) sent(e event) {
-	w.round.Sent++
-	s := send{number: w.round.Sent + w.refused, at: e.at}
-	w.sends = append(w.sends, s)
-	if w.OnSend != nil {
-		w.OnSend(s.number)
-	}
-}
-
-func (w *watcher) answered(e event) {
-	s := w.sends[e.seq]
-	w.round.Verdict = Up
-	w.round.Received++
-	w.round.RTT = e.at.Sub(s.at)
-	if w.OnReply != nil {
-		w.OnReply(s.number, w.round.RTT)
+func (t *tracker) sent(e event) {
+	t.round.Sent++
+	s := send{number: t.round.Sent + t.rejected, at: e.at}
+	t.sends = append(t.sends, s)
+	if t.OnSend != nil {
+		t.OnSend(s.number)
 	}
 }
 
-// silent is the verdict when the time is over and nobody answered.
-func (w *watcher) silent() error {
+func (t *tracker) replied(e event) {
+	s := t.sends[e.seq]
+	t.round.Verdict = Up
+	t.round.Received++
+	t.round.RTT = e.at.Sub(s.at)
+	if t.OnReply != nil {
+		t.OnReply(s.number, t.round.RTT)
+	}
+}
+
+// silent decides about a round without a reply when its time is over.
+func (t *tracker) silent() error {
 	switch {
-	case !w.allTried():
-		return fmt.Errorf("only %d of %d pings could be sent in time", w.round.Sent, w.Count)
-	case w.refused > 0:
-		return fmt.Errorf("%d of %d pings could not be sent: %w", w.refused, w.Count, w.refusal)
+	case !t.allTried():
+		return fmt.Errorf("only %d of %d pings could be sent in time", t.round.Sent, t.Count)
+	case t.rejected > 0:
+		return fmt.Errorf("%d of %d pings could not be sent: %w", t.rejected, t.Count, t.sendErr)
+	case t.late > t.Timeout/2:
+		return fmt.Errorf("%w: the round ended %s late", ErrStalled, t.late.Round(time.Millisecond))
 	}
-	w.round.Verdict = Down
+	if t.refusal != nil {
+		if err := t.refusal(); err != nil {
+			return err
+		}
+	}
+	t.round.Verdict = Down
 	return nil
 }
 
-// ended is a library that came back before the round was over.
-func (w *watcher) ended(err error) error {
+// ended is for a library that returned before the round was over.
+func (t *tracker) ended(err error) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("the ping library gave up after %d of %d pings", w.round.Sent, w.Count)
+	return fmt.Errorf("the ping library stopped after %d of %d pings", t.round.Sent, t.Count)
 }
 
 // valid reports what is wrong with a round before anything is sent.

@@ -16,9 +16,9 @@ import (
 
 // fake is a ping library that does what its script says, and then waits for
 // its end like the real one.
-func fake(script func(p Pings, tell func(event)) error) library {
-	return func(ctx context.Context, p Pings, tell func(event)) error {
-		if err := script(p, tell); err != nil {
+func fake(script func(p Pings, emit func(event)) error) library {
+	return func(ctx context.Context, p Pings, emit func(event)) error {
+		if err := script(p, emit); err != nil {
 			return err
 		}
 		<-ctx.Done()
@@ -36,8 +36,8 @@ func bubble(t *testing.T, test func(*testing.T)) {
 	})
 }
 
-// told is what the callbacks of a round were told.
-type told struct {
+// calls are the callbacks of a round.
+type calls struct {
 	Sent    []int
 	Replies []int
 }
@@ -48,12 +48,12 @@ type outcome struct {
 	Received int
 	RTT      time.Duration
 	Err      string
-	Told     told
+	Calls    calls
 	Took     time.Duration
 }
 
-func report(r Round, heard told, took time.Duration) outcome {
-	o := outcome{r.Verdict.String(), r.Sent, r.Received, r.RTT, "", heard, took}
+func report(r Round, got calls, took time.Duration) outcome {
+	o := outcome{r.Verdict.String(), r.Sent, r.Received, r.RTT, "", got, took}
 	if r.Err != nil {
 		o.Err = r.Err.Error()
 	}
@@ -63,7 +63,7 @@ func report(r Round, heard told, took time.Duration) outcome {
 const (
 	ms = time.Millisecond
 	// silence is how long a silent round takes beyond its pings and the timeout.
-	silence = graces * grace
+	silence = readTurns * readWait
 )
 
 func TestRound(t *testing.T) {
@@ -72,176 +72,194 @@ func TestRound(t *testing.T) {
 	// Five pings, 3 s apart, and 1 s for the last one, as by default.
 	for _, c := range []struct {
 		name   string
-		script func(p Pings, tell func(event)) error
+		script func(p Pings, emit func(event)) error
 		want   outcome
 	}{
 		{
 			"the first reply ends it",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(300 * time.Microsecond)
-				tell(event{kind: answered, seq: 0})
+				emit(event{kind: replied, seq: 0})
 				return nil
 			},
-			outcome{"up", 1, 1, 300 * time.Microsecond, "", told{[]int{1}, []int{1}}, 300 * time.Microsecond},
+			outcome{"up", 1, 1, 300 * time.Microsecond, "", calls{[]int{1}, []int{1}}, 300 * time.Microsecond},
 		},
 		{
 			"a reply to the second ping after the first was lost",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
-				tell(event{kind: sent, seq: 1})
+				emit(event{kind: sent, seq: 1})
 				time.Sleep(ms)
-				tell(event{kind: answered, seq: 1})
+				emit(event{kind: replied, seq: 1})
 				return nil
 			},
-			outcome{"up", 2, 1, ms, "", told{[]int{1, 2}, []int{2}}, 3001 * ms},
+			outcome{"up", 2, 1, ms, "", calls{[]int{1, 2}, []int{2}}, 3001 * ms},
 		},
 		{
 			"a reply to the first ping after the second was sent",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
-				tell(event{kind: sent, seq: 1})
+				emit(event{kind: sent, seq: 1})
 				time.Sleep(ms)
-				tell(event{kind: answered, seq: 0})
+				emit(event{kind: replied, seq: 0})
 				return nil
 			},
-			outcome{"up", 2, 1, 3001 * ms, "", told{[]int{1, 2}, []int{1}}, 3001 * ms},
+			outcome{"up", 2, 1, 3001 * ms, "", calls{[]int{1, 2}, []int{1}}, 3001 * ms},
 		},
 		{
-			"nobody answers",
-			func(p Pings, tell func(event)) error {
-				sendAll(p, tell)
+			"no reply, and the network refused a ping",
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: opened, refusal: func() error { return refused(addr("172.16.0.254"), false, 13) }})
+				sendAll(p, emit)
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+			outcome{"unknown", 5, 0, 0, "ping 172.16.0.2: refused by 172.16.0.254: communication administratively prohibited (ICMP type 3 code 13)", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+		},
+		{
+			"no reply, and an ICMP message reports that",
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: opened, refusal: func() error { return refused(addr("172.16.0.254"), false, 1) }})
+				sendAll(p, emit)
+				return nil
+			},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
+		},
+		{
+			"no reply",
+			func(p Pings, emit func(event)) error {
+				sendAll(p, emit)
+				return nil
+			},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 13*time.Second + silence},
 		},
 		{
 			"a reply in the last moment",
-			func(p Pings, tell func(event)) error {
-				sendAll(p, tell)
+			func(p Pings, emit func(event)) error {
+				sendAll(p, emit)
 				time.Sleep(p.Timeout - 1)
-				tell(event{kind: answered, seq: 4})
+				emit(event{kind: replied, seq: 4})
 				return nil
 			},
-			outcome{"up", 5, 1, time.Second - 1, "", told{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second - 1},
+			outcome{"up", 5, 1, time.Second - 1, "", calls{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second - 1},
 		},
 		{
 			"a reply that came in time and was read a little later",
-			func(p Pings, tell func(event)) error {
-				sendAll(p, tell)
+			func(p Pings, emit func(event)) error {
+				sendAll(p, emit)
 				time.Sleep(p.Timeout + silence - 1)
-				tell(event{kind: answered, seq: 4})
+				emit(event{kind: replied, seq: 4})
 				return nil
 			},
-			outcome{"up", 5, 1, time.Second + silence - 1, "", told{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second + silence - 1},
+			outcome{"up", 5, 1, time.Second + silence - 1, "", calls{[]int{1, 2, 3, 4, 5}, []int{5}}, 13*time.Second + silence - 1},
 		},
 		{
 			"a slow machine sends late, and waits as long for the last one",
-			func(p Pings, tell func(event)) error {
+			func(p Pings, emit func(event)) error {
 				for seq := range p.Count {
-					tell(event{kind: sent, seq: seq})
-					time.Sleep(p.Interval + stall + silence - 1)
+					emit(event{kind: sent, seq: seq})
+					time.Sleep(p.Interval + sendTimeout + silence - 1)
 				}
 				return nil
 			},
-			outcome{"down", 5, 0, 0, "", told{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second + 5*silence - 4},
+			outcome{"down", 5, 0, 0, "", calls{[]int{1, 2, 3, 4, 5}, nil}, 33*time.Second + 5*silence - 4},
 		},
 		{
 			"the first send fails",
-			func(p Pings, tell func(event)) error { return errors.New("network is unreachable") },
+			func(p Pings, emit func(event)) error { return errors.New("network is unreachable") },
 			outcome{Verdict: "unknown", Err: "ping 172.16.0.2: network is unreachable"},
 		},
 		{
-			"some sends fail and nobody answers",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			"some sends fail and there is no reply",
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
-				tell(event{kind: sent, seq: 1})
+				emit(event{kind: sent, seq: 1})
 				for range 3 {
 					time.Sleep(p.Interval)
-					tell(event{kind: refused, err: refusal})
+					emit(event{kind: rejected, err: refusal})
 				}
 				return nil
 			},
 			outcome{
 				"unknown", 2, 0, 0, "ping 172.16.0.2: 3 of 5 pings could not be sent: operation not permitted",
-				told{[]int{1, 2}, nil},
+				calls{[]int{1, 2}, nil},
 				13*time.Second + silence,
 			},
 		},
 		{
-			"a send fails and the next ping is answered",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			"a send fails and the next ping has a reply",
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
-				tell(event{kind: refused, err: refusal})
+				emit(event{kind: rejected, err: refusal})
 				time.Sleep(p.Interval)
-				tell(event{kind: sent, seq: 1})
+				emit(event{kind: sent, seq: 1})
 				time.Sleep(ms)
-				tell(event{kind: answered, seq: 1})
+				emit(event{kind: replied, seq: 1})
 				return nil
 			},
-			outcome{"up", 2, 1, ms, "", told{[]int{1, 3}, []int{3}}, 6001 * ms},
+			outcome{"up", 2, 1, ms, "", calls{[]int{1, 3}, []int{3}}, 6001 * ms},
 		},
 		{
 			"the library goes on trying after the round's last ping",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				for range 5 {
 					time.Sleep(p.Timeout / 2)
-					tell(event{kind: refused, err: refusal})
+					emit(event{kind: rejected, err: refusal})
 				}
 				return nil
 			},
 			outcome{
 				"unknown", 1, 0, 0, "ping 172.16.0.2: 4 of 5 pings could not be sent: operation not permitted",
-				told{[]int{1}, nil},
+				calls{[]int{1}, nil},
 				3*time.Second + silence,
 			},
 		},
 		{
-			"a send that never comes back",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			"a send that never returns",
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(p.Interval)
-				tell(event{kind: sent, seq: 1})
+				emit(event{kind: sent, seq: 1})
 				time.Sleep(time.Hour)
 				return nil
 			},
 			outcome{
 				"unknown", 2, 0, 0, "ping 172.16.0.2: only 2 of 5 pings could be sent in time",
-				told{[]int{1, 2}, nil},
-				2*3*time.Second + stall + silence,
+				calls{[]int{1, 2}, nil},
+				2*3*time.Second + sendTimeout + silence,
 			},
 		},
 		{
 			"receiving fails",
-			func(p Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(p Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(time.Second)
 				return errors.New("network is down")
 			},
-			outcome{"unknown", 1, 0, 0, "ping 172.16.0.2: network is down", told{[]int{1}, nil}, time.Second},
+			outcome{"unknown", 1, 0, 0, "ping 172.16.0.2: network is down", calls{[]int{1}, nil}, time.Second},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
-				var heard told
+				var got calls
 				start := time.Now()
 				r := pingBy(t.Context(), Pings{
 					Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: 3 * time.Second, Timeout: time.Second,
-					OnSend: func(seq int) { heard.Sent = append(heard.Sent, seq) },
+					OnSend: func(seq int) { got.Sent = append(got.Sent, seq) },
 					OnReply: func(seq int, rtt time.Duration) {
-						heard.Replies = append(heard.Replies, seq)
+						got.Replies = append(got.Replies, seq)
 						if rtt != c.want.RTT {
-							t.Errorf("OnReply was told %s, want %s", rtt, c.want.RTT)
+							t.Errorf("OnReply was calls %s, want %s", rtt, c.want.RTT)
 						}
 					},
 				}, fake(c.script))
-				if diff := cmp.Diff(c.want, report(r, heard, time.Since(start))); diff != "" {
+				if diff := cmp.Diff(c.want, report(r, got, time.Since(start))); diff != "" {
 					t.Errorf("(-want +got)\n%s", diff)
 				}
 			})
@@ -250,12 +268,12 @@ func TestRound(t *testing.T) {
 }
 
 // sendAll sends all pings of a round and returns after the last.
-func sendAll(p Pings, tell func(event)) {
+func sendAll(p Pings, emit func(event)) {
 	for seq := range p.Count {
 		if seq > 0 {
 			time.Sleep(p.Interval)
 		}
-		tell(event{kind: sent, seq: seq})
+		emit(event{kind: sent, seq: seq})
 	}
 }
 
@@ -264,10 +282,10 @@ func TestRoundWithoutCallbacks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := pingBy(t.Context(), Pings{
 			Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: time.Second, Timeout: time.Second,
-		}, fake(func(p Pings, tell func(event)) error {
-			tell(event{kind: sent, seq: 0})
+		}, fake(func(p Pings, emit func(event)) error {
+			emit(event{kind: sent, seq: 0})
 			time.Sleep(ms)
-			tell(event{kind: answered, seq: 0})
+			emit(event{kind: replied, seq: 0})
 			return nil
 		}))
 		if diff := cmp.Diff(Round{Verdict: Up, Sent: 1, Received: 1, RTT: ms}, r); diff != "" {
@@ -280,38 +298,38 @@ func TestLibraryThatEndsByItself(t *testing.T) {
 	t.Parallel()
 	r := pingBy(t.Context(), Pings{
 		Address: netip.MustParseAddr("172.16.0.2"), Count: 2, Interval: time.Second, Timeout: time.Second,
-	}, func(_ context.Context, _ Pings, tell func(event)) error {
-		tell(event{kind: sent, seq: 0})
+	}, func(_ context.Context, _ Pings, emit func(event)) error {
+		emit(event{kind: sent, seq: 0})
 		return nil
 	})
-	want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: the ping library gave up after 1 of 2 pings"}
-	if diff := cmp.Diff(want, report(r, told{}, 0)); diff != "" {
+	want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: the ping library stopped after 1 of 2 pings"}
+	if diff := cmp.Diff(want, report(r, calls{}, 0)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
-// The library may go on telling after the round: nobody is there any more, and
-// it must neither wait for that nor reach the callbacks.
-func TestNothingIsToldAfterTheRound(t *testing.T) {
+// The library may go on emitting events after the round: it must not block, and
+// not reach the callbacks.
+func TestNoCallbackAfterTheRound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var heard told
+		var got calls
 		r := pingBy(t.Context(), Pings{
 			Address: netip.MustParseAddr("172.16.0.2"), Count: 3, Interval: time.Second, Timeout: time.Second,
-			OnSend: func(seq int) { heard.Sent = append(heard.Sent, seq) },
-		}, func(ctx context.Context, _ Pings, tell func(event)) error {
-			tell(event{kind: sent, seq: 0})
-			tell(event{kind: answered, seq: 0})
+			OnSend: func(seq int) { got.Sent = append(got.Sent, seq) },
+		}, func(ctx context.Context, _ Pings, emit func(event)) error {
+			emit(event{kind: sent, seq: 0})
+			emit(event{kind: replied, seq: 0})
 			<-ctx.Done()
 			for seq := 1; seq < 3; seq++ {
-				tell(event{kind: sent, seq: seq})
-				tell(event{kind: answered, seq: seq})
+				emit(event{kind: sent, seq: seq})
+				emit(event{kind: replied, seq: seq})
 			}
 			return errors.New("too late")
 		})
-		synctest.Wait() // for the library: a tell that waits is a deadlock here
-		want := outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{Sent: []int{1}}}
-		if diff := cmp.Diff(want, report(r, heard, 0)); diff != "" {
+		synctest.Wait() // for the library: an emit that blocks is a deadlock here
+		want := outcome{Verdict: "up", Sent: 1, Received: 1, Calls: calls{Sent: []int{1}}}
+		if diff := cmp.Diff(want, report(r, got, 0)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
@@ -325,12 +343,12 @@ func TestContextEndsTheRound(t *testing.T) {
 		start := time.Now()
 		r := pingBy(ctx, Pings{
 			Address: netip.MustParseAddr("172.16.0.2"), Count: 5, Interval: 3 * time.Second, Timeout: time.Second,
-		}, fake(func(p Pings, tell func(event)) error {
-			sendAll(p, tell)
+		}, fake(func(p Pings, emit func(event)) error {
+			sendAll(p, emit)
 			return nil
 		}))
 		want := outcome{Verdict: "unknown", Sent: 2, Err: "ping 172.16.0.2: context deadline exceeded", Took: 4 * time.Second}
-		if diff := cmp.Diff(want, report(r, told{}, time.Since(start))); diff != "" {
+		if diff := cmp.Diff(want, report(r, calls{}, time.Since(start))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 		if !errors.Is(r.Err, context.DeadlineExceeded) {
@@ -339,7 +357,7 @@ func TestContextEndsTheRound(t *testing.T) {
 	})
 }
 
-// Whatever is wrong with what was asked is said before anything is sent.
+// A bad round is refused before anything is sent.
 func TestBadPings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -361,7 +379,7 @@ func TestBadPings(t *testing.T) {
 			c.change(&p)
 			p.OnSend = func(int) { t.Error("a ping was sent") }
 			want := outcome{Verdict: "unknown", Err: c.want}
-			if diff := cmp.Diff(want, report(Ping(t.Context(), p), told{}, 0)); diff != "" {
+			if diff := cmp.Diff(want, report(Ping(t.Context(), p), calls{}, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -378,12 +396,12 @@ func TestContextEndsDuringACallback(t *testing.T) {
 			r := pingBy(ctx, Pings{
 				Address: netip.MustParseAddr("172.16.0.2"), Count: 1, Interval: time.Minute, Timeout: time.Minute,
 				OnSend: func(int) { time.Sleep(2 * time.Second) },
-			}, fake(func(_ Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			}, fake(func(_ Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				return nil
 			}))
 			want := outcome{Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: context deadline exceeded"}
-			if diff := cmp.Diff(want, report(r, told{}, 0)); diff != "" {
+			if diff := cmp.Diff(want, report(r, calls{}, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -422,18 +440,18 @@ func TestPingLoopback(t *testing.T) {
 	for _, a := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
 		t.Run(a, func(t *testing.T) {
 			t.Parallel()
-			var heard told
+			var got calls
 			r := Ping(t.Context(), Pings{
 				Address: addr(a), Count: 5, Interval: time.Minute, Timeout: time.Minute,
-				OnSend:  func(seq int) { heard.Sent = append(heard.Sent, seq) },
-				OnReply: func(seq int, rtt time.Duration) { heard.Replies = append(heard.Replies, seq) },
+				OnSend:  func(seq int) { got.Sent = append(got.Sent, seq) },
+				OnReply: func(seq int, rtt time.Duration) { got.Replies = append(got.Replies, seq) },
 			})
 			if r.RTT <= 0 || r.RTT > 10*time.Second {
 				t.Errorf("round trip time %s", r.RTT)
 			}
 			r.RTT = 0
-			want := outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{[]int{1}, []int{1}}}
-			if diff := cmp.Diff(want, report(r, heard, 0)); diff != "" {
+			want := outcome{Verdict: "up", Sent: 1, Received: 1, Calls: calls{[]int{1}, []int{1}}}
+			if diff := cmp.Diff(want, report(r, got, 0)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -448,4 +466,110 @@ func BenchmarkPingLoopback(b *testing.B) {
 			b.Fatalf("%+v", r)
 		}
 	}
+}
+
+// TestMachineStallsAtTheEndOfTheRound: the timer fires late, replies may have
+// been lost meanwhile, so the silence proves nothing.
+func TestMachineStallsAtTheEndOfTheRound(t *testing.T) {
+	late := 0 * ms
+	for _, c := range []struct {
+		late time.Duration
+		want string
+	}{
+		{0, "down"},
+		{70 * ms, "unknown"},
+	} {
+		// A callback that blocks delays the timer's turn, as a stopped process does.
+		p := Pings{Address: addr("172.16.0.2"), Count: 1, Interval: ms, Timeout: 100 * ms}
+		late = c.late
+		p.OnSend = func(int) {
+			if late > 0 {
+				time.Sleep(p.Timeout + late)
+			}
+		}
+		bubble(t, func(t *testing.T) {
+			r := pingBy(t.Context(), p, fake(func(p Pings, emit func(event)) error {
+				emit(event{kind: sent})
+				return nil
+			}))
+			if got := r.Verdict.String(); got != c.want || errors.Is(r.Err, ErrStalled) != (c.late > 0) {
+				t.Errorf("%v late: %s, %v, want %s", c.late, got, r.Err, c.want)
+			}
+			if c.late > 0 && r.Err.Error() != "ping 172.16.0.2: this machine stalled: the round ended 70ms late" {
+				t.Errorf("error %q", r.Err)
+			}
+		})
+	}
+}
+
+// TestUnreachableCodes: which ICMP messages refuse, and which only say that the
+// host does not reply.
+func TestUnreachableCodes(t *testing.T) {
+	for _, c := range []struct {
+		v6   bool
+		want []uint8
+	}{
+		{false, []uint8{0, 6, 9, 10, 11, 13}},
+		{true, []uint8{0, 1, 5, 6}},
+	} {
+		var got []uint8
+		for code := range uint8(255) {
+			if err := refused(addr("::ffff:172.16.0.254"), c.v6, code); err != nil {
+				got = append(got, code)
+				var e *RefusedError
+				if !errors.As(err, &e) || e.Sender != addr("172.16.0.254") {
+					t.Errorf("code %d: %v", code, err)
+				}
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("IPv6 %t (-want +got)\n%s", c.v6, diff)
+		}
+	}
+}
+
+// TestOnlyQuotesOfOurOwnPings are read from ICMP errors, whatever is sent.
+func TestOnlyQuotesOfOurOwnPings(t *testing.T) {
+	ip := func(protocol byte) []byte {
+		b := make([]byte, 20)
+		b[0], b[9] = 0x45, protocol
+		copy(b[16:], []byte{172, 16, 0, 2})
+		return b
+	}
+	echo := []byte{8, 0, 0, 0, 0x12, 0x34, 0, 0}
+	header := []byte{3, 13, 0, 0, 0, 0, 0, 0}
+	join := func(parts ...[]byte) (b []byte) {
+		for _, p := range parts {
+			b = append(b, p...)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"a ping":               {join(header, ip(1), echo), true},
+		"a reply":              {join(header, ip(1), []byte{0, 0, 0, 0, 0x12, 0x34, 0, 0}), false},
+		"UDP":                  {join(header, ip(17), echo), false},
+		"cut off in the ping":  {join(header, ip(1), echo[:7]), false},
+		"cut off in the quote": {join(header, ip(1)[:19]), false},
+		"cut off":              {header[:7], false},
+		"time exceeded":        {join([]byte{11, 0, 0, 0, 0, 0, 0, 0}, ip(1), echo), false},
+		"empty":                {nil, false},
+	} {
+		about, code, ok := parseUnreachable(c.b, false)
+		if ok != c.ok || ok && (about != quote{addr("172.16.0.2"), 0x1234} || code != 13) {
+			t.Errorf("%s: %v, code %d, %t", name, about, code, ok)
+		}
+	}
+}
+
+func FuzzParseUnreachable(f *testing.F) {
+	f.Add([]byte{3, 13, 0, 0, 0, 0, 0, 0, 0x4f, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 172, 16, 0, 2}, false)
+	f.Add(append([]byte{1, 1, 0, 0, 0, 0, 0, 0, 0x60, 0, 0, 0, 0, 8, 58}, make([]byte, 41)...), true)
+	f.Fuzz(func(t *testing.T, b []byte, v6 bool) {
+		if about, _, ok := parseUnreachable(b, v6); ok && about.to.Is6() != v6 {
+			t.Errorf("%v", about)
+		}
+	})
 }

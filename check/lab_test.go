@@ -27,7 +27,7 @@ import (
 
 // The library opens its sockets in a goroutine, and so on any thread: a test
 // cannot enter a namespace for it. So the test program is started again on a
-// host of the lab, where this variable says what to do there.
+// host of the lab, where this variable is the task.
 const labTask = "PINGOVER_TEST_CHECK"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		os.Exit(code)
 	}
-	flag.Set("test.parallel", "6") // these tests wait more than they work; a flag of the command line goes first
+	flag.Set("test.parallel", "6") // these tests mostly wait; a flag of the command line goes first
 	os.Exit(m.Run())
 }
 
@@ -62,7 +62,7 @@ type pings struct {
 	Interval, Timeout time.Duration
 }
 
-// answer is what came of it.
+// answer is the result.
 type answer struct {
 	Rounds     []outcome
 	Canceled   bool
@@ -74,7 +74,7 @@ type answer struct {
 }
 
 // perform is the part of the test that runs on a host. It prints a line for
-// each ping sent, and its answer last.
+// each ping sent, and its result last.
 func perform(text string) error {
 	var do task
 	if err := json.Unmarshal([]byte(text), &do); err != nil {
@@ -94,19 +94,19 @@ func perform(text string) error {
 	start := time.Now()
 	for i, r := range do.Rounds {
 		rounds.Go(func() {
-			var heard told
+			var made calls
 			p := Pings{Address: r.Address, Source: r.Source, Count: r.Count, Interval: r.Interval, Timeout: r.Timeout}
 			p.OnSend = func(seq int) {
-				heard.Sent = append(heard.Sent, seq)
+				made.Sent = append(made.Sent, seq)
 				fmt.Println("sent", seq)
 				if do.Cancel > 0 {
 					canceled.Do(func() { time.AfterFunc(do.Cancel, cancel) })
 				}
 			}
-			p.OnReply = func(seq int, _ time.Duration) { heard.Replies = append(heard.Replies, seq) }
+			p.OnReply = func(seq int, _ time.Duration) { made.Replies = append(made.Replies, seq) }
 			start := time.Now()
 			r := Ping(ctx, p)
-			got.Rounds[i] = report(r, heard, time.Since(start))
+			got.Rounds[i] = report(r, made, time.Since(start))
 			if do.Cancel > 0 {
 				got.Canceled = errors.Is(r.Err, context.Canceled)
 			}
@@ -129,8 +129,8 @@ func perform(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(got)
 }
 
-// on has a task done on a host. What the host's processes have as rights is
-// what the wrapper, such as setpriv, leaves them. sent is called for each ping.
+// on runs a task on a host. The rights of the process are
+// those that the wrapper, such as setpriv, leaves. sent is called for each ping.
 func on(t *testing.T, h *lab.Host, do task, sent func(seq int), wrapper ...string) answer {
 	t.Helper()
 	text, err := json.Marshal(do)
@@ -191,7 +191,7 @@ func pair(t *testing.T) (standby, primary *lab.Host) {
 	return standby, primary
 }
 
-// settle waits until a host answers for its IPv6 addresses: also without
+// settle waits until a host replies for its IPv6 addresses: also without
 // duplicate address detection they are tentative for a moment.
 func settle(t *testing.T, h *lab.Host) {
 	t.Helper()
@@ -222,7 +222,7 @@ func shell(lines string) func(*testing.T, *lab.Host, *lab.Host) {
 
 func nothing(*testing.T, *lab.Host, *lab.Host) {}
 
-func muted(t *testing.T, _, primary *lab.Host) {
+func pingsFiltered(t *testing.T, _, primary *lab.Host) {
 	if err := primary.FilterICMP(true); err != nil {
 		t.Error(err)
 	}
@@ -233,6 +233,15 @@ const (
 	noRaw     = "setpriv --bounding-set=-net_raw --inh-caps=-net_raw"
 	openRange = "echo 0 0 >/proc/sys/net/ipv4/ping_group_range\n"
 )
+
+// rejecting has the primary's firewall reject pings with that ICMP code.
+func rejecting(pings lab.Rule, kind uint32, code uint8) func(*testing.T, *lab.Host, *lab.Host) {
+	return func(t *testing.T, _, primary *lab.Host) {
+		if err := primary.Firewall(nftables.ChainHookInput, append(pings, &expr.Reject{Type: kind, Code: code})); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 // forbidden has the standby's own firewall drop its pings, and count those of IPv4.
 func forbidden(t *testing.T, standby, _ *lab.Host) {
@@ -278,14 +287,14 @@ func forbiddenPings(t *testing.T, standby *lab.Host) (count uint64) {
 
 // up, down and unknown are the outcomes of a round of three pings.
 var (
-	up   = outcome{Verdict: "up", Sent: 1, Received: 1, Told: told{[]int{1}, []int{1}}}
-	down = outcome{Verdict: "down", Sent: 3, Told: told{Sent: []int{1, 2, 3}}}
+	up   = outcome{Verdict: "up", Sent: 1, Received: 1, Calls: calls{[]int{1}, []int{1}}}
+	down = outcome{Verdict: "down", Sent: 3, Calls: calls{Sent: []int{1, 2, 3}}}
 )
 
 func unknown(sent int, err string) outcome {
 	o := outcome{Verdict: "unknown", Sent: sent, Err: err}
 	for seq := range sent {
-		o.Told.Sent = append(o.Told.Sent, seq+1)
+		o.Calls.Sent = append(o.Calls.Sent, seq+1)
 	}
 	return o
 }
@@ -306,41 +315,79 @@ func TestPingOnANetwork(t *testing.T) {
 		{"up, IPv6", nothing, "2001:db8::2", "", nil, "", up},
 		{"up, link-local with its zone", nothing, "fe80::ff:fe00:2%eth0", "", nil, "", up},
 		{"up, link-local with the interface's number", nothing, "fe80::ff:fe00:2%INDEX", "", nil, "", up},
-		{"up, link-local to link-local, whose zone goes without saying", nothing, "fe80::ff:fe00:2%eth0", "fe80::ff:fe00:1", nil, "", up},
+		{"up, link-local to link-local, whose zone is implied", nothing, "fe80::ff:fe00:2%eth0", "fe80::ff:fe00:1", nil, "", up},
 		{"up, unprivileged", shell(openRange), "172.16.0.2", "", nil, noRaw, up},
 		{"up, unprivileged, IPv6", shell(openRange), "2001:db8::2", "", nil, noRaw, up},
 		{"up, unprivileged, link-local to link-local", shell(openRange), "fe80::ff:fe00:2%eth0", "fe80::ff:fe00:1", nil, noRaw, up},
 
-		{"down: it answers ARP and is mute", muted, "172.16.0.2", "", nil, "", down},
-		{"down: it answers ND and is mute", muted, "2001:db8::2", "", nil, "", down},
-		{"down: it answers ND and is mute, link-local", muted, "fe80::ff:fe00:2%eth0", "", nil, "", down},
-		{"down: it answers ARP and is mute, unprivileged", func(t *testing.T, standby, primary *lab.Host) {
+		{"down: it replies to ARP, not to pings", pingsFiltered, "172.16.0.2", "", nil, "", down},
+		{"down: it replies to ND, not to pings", pingsFiltered, "2001:db8::2", "", nil, "", down},
+		{"down: it replies to ND, not to pings, link-local", pingsFiltered, "fe80::ff:fe00:2%eth0", "", nil, "", down},
+		{"down: it replies to ARP, not to pings, unprivileged", func(t *testing.T, standby, primary *lab.Host) {
 			shell(openRange)(t, standby, primary)
-			muted(t, standby, primary)
+			pingsFiltered(t, standby, primary)
 		}, "172.16.0.2", "", nil, noRaw, down},
 		{
 			"down: the neighbour is known and gone",
 			shell("ip neigh replace 172.16.0.99 lladdr 02:00:00:00:00:99 dev eth0"),
 			"172.16.0.99", "", nil, "", down,
 		},
-		{"down: it loses its power", muted, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+		{"down: power cut", pingsFiltered, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
 			if err := primary.PowerOff(); err != nil {
 				t.Error(err)
 			}
 		}, "", down},
 		{
-			"down: an error message came back, which anybody may have sent",
-			func(t *testing.T, _, primary *lab.Host) {
-				const adminProhibited = 13 // a code of RFC 1812 5.2.7.1
-				reject := append(lab.EchoRequest4(), &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: adminProhibited})
-				if err := primary.Firewall(nftables.ChainHookInput, reject); err != nil {
-					t.Error(err)
-				}
+			"unknown: a firewall prohibits it",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
+			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
+		},
+		{
+			"unknown: a firewall prohibits it, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13)(t, standby, primary)
 			},
+			"172.16.0.2", "", nil, noRaw, unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: communication administratively prohibited (ICMP type 3 code 13)"),
+		},
+		{
+			"unknown: a firewall prohibits it, IPv6",
+			rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1),
+			"2001:db8::2", "", nil, "", unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
+		},
+		{
+			"unknown: a firewall prohibits it, IPv6, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 1)(t, standby, primary)
+			},
+			"2001:db8::2", "", nil, noRaw, unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: communication administratively prohibited (ICMPv6 type 1 code 1)"),
+		},
+		{
+			"unknown: a router has no route",
+			func(t *testing.T, standby, primary *lab.Host) {
+				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
+				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+			},
+			"10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: network unreachable (ICMP type 3 code 0)"),
+		},
+		{
+			"down: a firewall rejects it as an unreachable port",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 3),
 			"172.16.0.2", "", nil, "", down,
 		},
 		{
-			"down: a router says that there is no such host",
+			"up: refused at first, then there is a reply",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 13),
+			"172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+				if err := primary.Firewall(nftables.ChainHookInput); err != nil {
+					t.Error(err)
+				}
+			}, "",
+			outcome{Verdict: "up", Sent: 2, Received: 1, Calls: calls{[]int{1, 2}, []int{2}}},
+		},
+		{
+			"down: a router reports an unreachable host",
 			func(t *testing.T, standby, primary *lab.Host) {
 				must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
 				must(t, primary, "sh", "-ec", "echo 1 >/proc/sys/net/ipv4/ip_forward; ip route add unreachable 10.0.0.0/8")
@@ -348,8 +395,8 @@ func TestPingOnANetwork(t *testing.T) {
 			"10.0.0.1", "", nil, "", down,
 		},
 		{
-			"down, not unknown: the carrier is lost, so look at it afterwards",
-			muted, "172.16.0.2", "",
+			"down, not unknown: the carrier is lost, so read it afterwards",
+			pingsFiltered, "172.16.0.2", "",
 			func(t *testing.T, standby, _ *lab.Host) {
 				if err := standby.Unplug(false); err != nil {
 					t.Error(err)
@@ -357,7 +404,7 @@ func TestPingOnANetwork(t *testing.T) {
 			}, "", down,
 		},
 		{
-			"down, not unknown: the interface's queue drops it and the kernel does not say so",
+			"down, not unknown: the interface's queue drops it and the kernel does not report it",
 			shell("tc qdisc add dev eth0 root tbf rate 8bit burst 10b limit 1"), "172.16.0.2", "", nil, "", down,
 		},
 
@@ -395,19 +442,19 @@ func TestPingOnANetwork(t *testing.T) {
 		},
 		{
 			"unknown: our own firewall drops it from the second ping on",
-			muted, "172.16.0.2", "", forbidden, "",
+			pingsFiltered, "172.16.0.2", "", forbidden, "",
 			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
 			"unknown: our own firewall drops it from the second ping on, unprivileged",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
-				muted(t, standby, primary)
+				pingsFiltered(t, standby, primary)
 			}, "172.16.0.2", "", forbidden, noRaw,
 			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: operation not permitted (by a firewall rule of this machine?)"),
 		},
 		{
-			"down, not unknown: our own firewall drops it, IPv6, unprivileged, and the kernel does not say so",
+			"down, not unknown: our own firewall drops it, IPv6, unprivileged, and the kernel does not report it",
 			func(t *testing.T, standby, primary *lab.Host) {
 				shell(openRange)(t, standby, primary)
 				forbidden(t, standby, primary)
@@ -415,12 +462,12 @@ func TestPingOnANetwork(t *testing.T) {
 		},
 		{
 			"unknown: the interface goes down in the middle",
-			muted, "172.16.0.2", "", shell("ip link set eth0 down"), "",
+			pingsFiltered, "172.16.0.2", "", shell("ip link set eth0 down"), "",
 			unknown(1, "ping 172.16.0.2: 2 of 3 pings could not be sent: network is unreachable"),
 		},
 		{
 			"unknown: the interface goes down in the middle, link-local",
-			muted, "fe80::ff:fe00:2%eth0", "", shell("ip link set eth0 down"), "",
+			pingsFiltered, "fe80::ff:fe00:2%eth0", "", shell("ip link set eth0 down"), "",
 			unknown(1, "ping fe80::ff:fe00:2%eth0: 2 of 3 pings could not be sent: network is unreachable"),
 		},
 		{
@@ -429,7 +476,7 @@ func TestPingOnANetwork(t *testing.T) {
 				if _, err := standby.NIC(); err != nil {
 					t.Error(err)
 				}
-				muted(t, standby, primary)
+				pingsFiltered(t, standby, primary)
 			}, "fe80::ff:fe00:2%eth0", "", shell("ip link delete eth0"), "",
 			unknown(1, "ping fe80::ff:fe00:2%eth0: 2 of 3 pings could not be sent: network is unreachable"),
 		},
@@ -456,12 +503,12 @@ func TestPingOnANetwork(t *testing.T) {
 
 		{
 			"a reply to the second ping after the first was lost",
-			muted, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
+			pingsFiltered, "172.16.0.2", "", func(t *testing.T, _, primary *lab.Host) {
 				if err := primary.FilterICMP(false); err != nil {
 					t.Error(err)
 				}
 			}, "",
-			outcome{Verdict: "up", Sent: 2, Received: 1, Told: told{[]int{1, 2}, []int{2}}},
+			outcome{Verdict: "up", Sent: 2, Received: 1, Calls: calls{[]int{1, 2}, []int{2}}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -519,10 +566,10 @@ func checkTime(t *testing.T, p pings, got outcome) {
 const noPermission = "no permission to ping: be root, or have the capability cap_net_raw, " +
 	"or a group within net.ipv4.ping_group_range: permission denied"
 
-// Nobody answers ARP or ND: the kernel gives up after 3 s and drops what waits,
+// No reply to ARP or ND: the kernel gives up after 3 s and drops what waits,
 // but it goes on accepting pings, before and after, and also in the next round,
-// when it knows that the neighbour has failed. So a dead host is down.
-func TestDeadHostOnTheLinkIsDown(t *testing.T) {
+// when it knows that the neighbour has failed. So such a host is down.
+func TestSilentHostOnTheLinkIsDown(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, wrapper string }{{"raw", ""}, {"unprivileged", noRaw}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -531,7 +578,7 @@ func TestDeadHostOnTheLinkIsDown(t *testing.T) {
 			must(t, standby, "sh", "-ec", openRange)
 			for _, p := range []pings{
 				{Count: 5, Interval: time.Second, Timeout: time.Second},
-				{Count: 3, Interval: 50 * ms, Timeout: 50 * ms},
+				{Count: 3, Interval: 50 * ms, Timeout: 300 * ms},
 			} {
 				p4, p6 := p, p
 				p4.Address, p6.Address = addr("172.16.0.99"), addr("2001:db8::99")
@@ -546,7 +593,7 @@ func TestDeadHostOnTheLinkIsDown(t *testing.T) {
 	}
 }
 
-// The primary answers nobody but one of the standby's addresses.
+// The primary replies to one of the standby's addresses only.
 func TestSourceIsUsed(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
@@ -569,7 +616,7 @@ func TestSourceIsUsed(t *testing.T) {
 	}
 }
 
-// 25 living and 25 dead addresses at once: none is taken for another, though
+// 25 addresses that are up and 25 that are down at once: none is taken for another, though
 // each raw socket hears the replies of all.
 func TestFiftyPingsAtOnce(t *testing.T) {
 	t.Parallel()
@@ -596,17 +643,18 @@ func TestFiftyPingsAtOnce(t *testing.T) {
 	}
 }
 
-// On a machine that has too much to do a round is late, but not unknown.
+// On an overloaded machine a round is down, or known to prove nothing.
 func TestTinyTimeoutsOnALoadedMachine(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
-	muted(t, standby, primary)
+	pingsFiltered(t, standby, primary)
 	do := task{Load: 8}
 	for range 5 {
 		do.Rounds = append(do.Rounds, pings{Address: addr("172.16.0.2"), Count: 5, Interval: 10 * ms, Timeout: 10 * ms})
 	}
 	for _, r := range on(t, standby, do, nil).Rounds {
-		if r.Verdict != "down" || r.Sent != 5 || r.Err != "" {
+		stalled := r.Verdict == "unknown" && strings.HasPrefix(r.Err, "ping 172.16.0.2: this machine stalled: the round ended ")
+		if r.Sent != 5 || !stalled && (r.Verdict != "down" || r.Err != "") {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -621,7 +669,7 @@ func TestOnePing(t *testing.T) {
 		want outcome
 	}{
 		{false, up},
-		{true, outcome{Verdict: "down", Sent: 1, Told: told{Sent: []int{1}}}},
+		{true, outcome{Verdict: "down", Sent: 1, Calls: calls{Sent: []int{1}}}},
 	} {
 		if err := primary.FilterICMP(c.mute); err != nil {
 			t.Fatal(err)
@@ -638,7 +686,7 @@ func TestOnePing(t *testing.T) {
 func TestContextEndsPingOnANetwork(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
-	muted(t, standby, primary)
+	pingsFiltered(t, standby, primary)
 	got := on(t, standby, task{
 		Rounds: []pings{{Address: addr("172.16.0.2"), Count: 2, Interval: time.Minute, Timeout: time.Minute}},
 		Cancel: 100 * ms,

@@ -10,8 +10,8 @@ import (
 
 // Permission reports whether this process may ping: nil when raw or
 // unprivileged ICMP sockets can be opened for IPv4 or IPv6. Otherwise the error
-// wraps fs.ErrPermission and says how to mend it. A machine without one of the
-// address families, or short of file descriptors, is no matter of permission.
+// wraps fs.ErrPermission and says how to get it. A machine without one of the
+// address families, or short of file descriptors, is not about permission.
 func Permission() error {
 	_, err4 := socketKind(false)
 	_, err6 := socketKind(true)
@@ -31,7 +31,7 @@ func permission(err4, err6 error) error {
 	}
 }
 
-// socketKind tells with which sockets this process may ping: raw ones, else
+// socketKind is which sockets this process may ping with: raw ones, else
 // unprivileged ones. A new network namespace forbids the latter even to root.
 func socketKind(v6 bool) (raw bool, err error) {
 	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP

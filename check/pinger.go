@@ -11,57 +11,65 @@ import (
 	"strings"
 	"syscall"
 
-	//lint:ignore SA1019 no longer maintained, and pinned; what it does not do right is put right in this file
+	//lint:ignore SA1019 no longer maintained, and pinned; its faults are corrected in this file
 	"github.com/go-ping/ping"
 )
 
 // goPing is the library. This file alone knows github.com/go-ping/ping v1.2.0,
-// which is no longer maintained; what it does not do right is put right here
-// and in watch:
+// which is no longer maintained; its faults are corrected here and in track:
 //
 //   - Timeout and Interval of 0 or less panic in a goroutine of its own: Pings
 //     are validated before.
 //   - Its Timeout runs from the start, not from the last ping, and Count alone
-//     never ends a silent run: Timeout is never, and watch ends the run.
-//   - It knows no context, and Stop before Run still sends one ping: watch does
+//     never ends a silent run: Timeout is never, and track ends the run.
+//   - It knows no context, and Stop before Run still sends one ping: track does
 //     not start it for a context that has ended.
-//   - Run comes back up to 100 ms after Stop, and never if a send hangs: watch
-//     does not wait for it.
+//   - Run returns up to 100 ms after Stop, and never if a send hangs: track does
+//     not wait for it.
 //   - Its Statistics race with Run: events are counted here.
-//   - Only the first send that fails ends Run. A later one is told to the log
-//     and neither counted nor left out: one more is sent at the end. See refusals.
-//   - It takes round trip times from the wall clock: watch has its own.
-//   - It resolves names without a limit of time: it gets an address.
+//   - Only the first send that fails ends Run. A later one is logged and not
+//     counted: one more is sent at the end. See sendErrors.
+//   - It takes round trip times from the wall clock: track has its own.
+//   - It resolves names without a timeout: it gets an address.
 //   - It looks up a zone by name and goes on without one where there is none:
 //     it gets the number of the interface.
-//   - It sends to any address and takes a reply from anybody: see oneHost.
-func goPing(ctx context.Context, p Pings, tell func(event)) error {
-	raw, err := socketKind(p.Address.Is6())
-	if err != nil {
-		return err
+//   - It sends to any address and takes a reply from any: see oneHost.
+//   - It ignores ICMP errors: they are received on a socket of our own.
+func goPing(errs *icmpErrors) library {
+	return func(ctx context.Context, p Pings, emit func(event)) error {
+		raw, err := socketKind(p.Address.Is6())
+		if err != nil {
+			return err
+		}
+		lib := ping.New("")
+		if err := address(lib, p); err != nil {
+			return err
+		}
+		refusal, done, err := errs.open(ctx, raw, lib.ID(), p)
+		if err != nil {
+			return plain(err, p)
+		}
+		defer done()
+		emit(event{kind: opened, refusal: refusal})
+		lib.SetPrivileged(raw)
+		lib.Count = p.Count
+		lib.Interval = p.Interval
+		lib.Timeout = math.MaxInt64
+		lib.OnSend = func(sending *ping.Packet) { emit(event{kind: sent, seq: sending.Seq}) }
+		lib.OnRecv = func(reply *ping.Packet) { emit(event{kind: replied, seq: reply.Seq}) }
+		lib.SetLogger(sendErrors(func(err error) {
+			// No later ping may replace it. The library logs and reads Count in
+			// one goroutine; the first ping was accepted, so Count stays above 0,
+			// which would mean no limit.
+			lib.Count--
+			emit(event{kind: rejected, err: plain(err, p)})
+		}))
+		defer context.AfterFunc(ctx, lib.Stop)()
+		if err := lib.Run(); err != nil {
+			return plain(err, p)
+		}
+		return nil
 	}
-	lib := ping.New("")
-	if err := address(lib, p); err != nil {
-		return err
-	}
-	lib.SetPrivileged(raw)
-	lib.Count = p.Count
-	lib.Interval = p.Interval
-	lib.Timeout = math.MaxInt64
-	lib.OnSend = func(sending *ping.Packet) { tell(event{kind: sent, seq: sending.Seq}) }
-	lib.OnRecv = func(reply *ping.Packet) { tell(event{kind: answered, seq: reply.Seq}) }
-	lib.SetLogger(refusals(func(err error) {
-		// A later ping shall not make up for it. The library logs and reads
-		// Count in one goroutine; the first ping was accepted, so Count stays
-		// above 0, which would mean for ever.
-		lib.Count--
-		tell(event{kind: refused, err: plain(err, p)})
-	}))
-	defer context.AfterFunc(ctx, lib.Stop)()
-	if err := lib.Run(); err != nil {
-		return plain(err, p)
-	}
-	return nil
 }
 
 // address sets where the library sends to and from.
@@ -85,38 +93,37 @@ func address(lib *ping.Pinger, p Pings) error {
 	return nil
 }
 
-// refusals is a logger that keeps silent and passes on why a ping was not sent:
-// the library says that nowhere else.
-type refusals func(error)
+// sendErrors is a logger that prints nothing and passes on why a ping was not
+// sent: the library reports it nowhere else.
+type sendErrors func(error)
 
 // Fatalf is called, despite its name, for a ping that could not be sent, and
-// for a packet that could not be understood, which is not for us.
-func (refuse refusals) Fatalf(format string, v ...any) {
+// for a packet that could not be parsed, which is not for us.
+func (report sendErrors) Fatalf(format string, v ...any) {
 	if !strings.HasPrefix(format, "sending packet") {
 		return
 	}
 	for _, arg := range v {
 		if err, ok := arg.(error); ok {
-			refuse(err)
+			report(err)
 		}
 	}
 }
 
-// Errorf says nothing.
-func (refusals) Errorf(string, ...any) {}
+// Errorf prints nothing.
+func (sendErrors) Errorf(string, ...any) {}
 
-// Warnf says nothing.
-func (refusals) Warnf(string, ...any) {}
+// Warnf prints nothing.
+func (sendErrors) Warnf(string, ...any) {}
 
-// Infof says nothing.
-func (refusals) Infof(string, ...any) {}
+// Infof prints nothing.
+func (sendErrors) Infof(string, ...any) {}
 
-// Debugf says nothing.
-func (refusals) Debugf(string, ...any) {}
+// Debugf prints nothing.
+func (sendErrors) Debugf(string, ...any) {}
 
-// plain puts an error of the library into the kernel's words and says where to
-// look. It wraps nothing: a prohibit route has the same errno as a missing
-// permission, and is none.
+// plain reduces an error of the library to the kernel's, with a hint. It wraps
+// nothing: a prohibit route has the same errno as a missing permission.
 func plain(err error, p Pings) error {
 	var call *os.SyscallError
 	var errno syscall.Errno
@@ -129,7 +136,7 @@ func plain(err error, p Pings) error {
 	return errors.New(errno.Error() + hint(errno))
 }
 
-// hint explains errors of a send whose name does not.
+// hint explains errors of a send whose names do not.
 func hint(errno syscall.Errno) string {
 	switch errno {
 	case syscall.EPERM:

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the library does, as the names say, is not what Ping does.
+// Ping does not do what the names say that the library does.
 func TestLibraryTraps(t *testing.T) {
 	needPing(t)
 	for _, c := range []struct {
@@ -24,13 +24,13 @@ func TestLibraryTraps(t *testing.T) {
 	}{
 		{"an interval or a timeout of 0 panics, and a negative one", panics},
 		{"it knows no context, and Stop before Run still sends a ping", stopBeforeRun},
-		{"Run comes back up to 100 ms after the reply", runComesBackLate},
-		{"Run never comes back when a send hangs", runNeverComesBack},
-		{"what it left running goes on reading", lingers},
-		{"a link-local ping without a zone, or with one that is not there, leaves by any interface", zoneIsLeftOut},
-		{"a ping that could not be sent is made up for by one more", madeUpFor},
-		{"it pings whatever it is told", pingsAnything},
-		{"it logs what it does not understand as fatal", logsAsFatal},
+		{"Run returns up to 100 ms after the reply", runReturnsLate},
+		{"Run never returns when a send hangs", runNeverReturns},
+		{"its goroutines go on reading after Run", lingers},
+		{"a link-local ping without a zone, or with one that is not there, leaves by any interface", losesZone},
+		{"a ping that could not be sent is replaced by one more", replacesPings},
+		{"it pings whatever it is calls", pingsAnything},
+		{"it logs packets that it cannot parse as fatal", logsAsFatal},
 	} {
 		t.Run(c.trap, c.test)
 	}
@@ -47,7 +47,7 @@ func panics(t *testing.T) {
 		{time.Second, -time.Second, "ping 127.0.0.1: timeout -1s: must be above 0"},
 	} {
 		r := Ping(t.Context(), Pings{Address: addr("127.0.0.1"), Count: 1, Interval: c.interval, Timeout: c.timeout})
-		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, told{}, 0)); diff != "" {
+		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, calls{}, 0)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	}
@@ -61,7 +61,7 @@ func stopBeforeRun(t *testing.T) {
 			t.Error("the library was started")
 			return nil
 		})
-	if diff := cmp.Diff(outcome{Verdict: "unknown", Err: "ping 127.0.0.1: context canceled"}, report(r, told{}, 0)); diff != "" {
+	if diff := cmp.Diff(outcome{Verdict: "unknown", Err: "ping 127.0.0.1: context canceled"}, report(r, calls{}, 0)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if !errors.Is(r.Err, context.Canceled) {
@@ -69,39 +69,39 @@ func stopBeforeRun(t *testing.T) {
 	}
 }
 
-func runComesBackLate(t *testing.T) {
+func runReturnsLate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		start := time.Now()
 		r := pingBy(t.Context(), Pings{Address: addr("172.16.0.2"), Count: 5, Interval: time.Second, Timeout: time.Second},
-			func(ctx context.Context, _ Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(ctx context.Context, _ Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(ms)
-				tell(event{kind: answered, seq: 0})
+				emit(event{kind: replied, seq: 0})
 				<-ctx.Done()
 				time.Sleep(100 * ms)
 				return nil
 			})
 		want := outcome{Verdict: "up", Sent: 1, Received: 1, RTT: ms, Took: ms}
-		if diff := cmp.Diff(want, report(r, told{}, time.Since(start))); diff != "" {
+		if diff := cmp.Diff(want, report(r, calls{}, time.Since(start))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
 }
 
-func runNeverComesBack(t *testing.T) {
+func runNeverReturns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		start := time.Now()
 		r := pingBy(t.Context(), Pings{Address: addr("172.16.0.2"), Count: 5, Interval: time.Second, Timeout: time.Second},
-			func(_ context.Context, _ Pings, tell func(event)) error {
-				tell(event{kind: sent, seq: 0})
+			func(_ context.Context, _ Pings, emit func(event)) error {
+				emit(event{kind: sent, seq: 0})
 				time.Sleep(time.Hour) // whatever the context does
 				return nil
 			})
 		want := outcome{
 			Verdict: "unknown", Sent: 1, Err: "ping 172.16.0.2: only 1 of 5 pings could be sent in time",
-			Took: time.Second + stall + silence,
+			Took: time.Second + sendTimeout + silence,
 		}
-		if diff := cmp.Diff(want, report(r, told{}, time.Since(start))); diff != "" {
+		if diff := cmp.Diff(want, report(r, calls{}, time.Since(start))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
@@ -123,23 +123,23 @@ func lingers(t *testing.T) {
 	}
 }
 
-func zoneIsLeftOut(t *testing.T) {
+func losesZone(t *testing.T) {
 	for _, c := range []struct{ address, want string }{
 		{"fe80::1", "ping fe80::1: a link-local address needs its interface, such as fe80::1%eth0"},
 		{"fe80::1%nowhere", `ping fe80::1%nowhere: no interface "nowhere"`},
 		{"fe80::1%4000000", `ping fe80::1%4000000: no interface "4000000"`},
 	} {
 		r := Ping(t.Context(), Pings{Address: addr(c.address), Count: 1, Interval: time.Second, Timeout: 100 * ms})
-		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, told{}, 0)); diff != "" {
+		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, calls{}, 0)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	}
 }
 
 // After the last ping the library has time for two more.
-func madeUpFor(t *testing.T) {
+func replacesPings(t *testing.T) {
 	standby, primary := pair(t)
-	muted(t, standby, primary)
+	pingsFiltered(t, standby, primary)
 	p := pings{Address: addr("172.16.0.2"), Count: 3, Interval: time.Second, Timeout: 2500 * ms}
 	got := on(t, standby, task{Rounds: []pings{p}}, func(int) { forbidden(t, standby, primary) }).Rounds[0]
 	got.Took = 0
@@ -163,7 +163,7 @@ func pingsAnything(t *testing.T) {
 		{"127.255.255.255", "ping 127.255.255.255: is a broadcast address"},
 	} {
 		r := Ping(t.Context(), Pings{Address: addr(c.address), Count: 1, Interval: time.Second, Timeout: 100 * ms})
-		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, told{}, 0)); diff != "" {
+		if diff := cmp.Diff(outcome{Verdict: "unknown", Err: c.want}, report(r, calls{}, 0)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	}
@@ -171,7 +171,7 @@ func pingsAnything(t *testing.T) {
 
 func logsAsFatal(t *testing.T) {
 	var got []error
-	refuse := refusals(func(err error) { got = append(got, err) })
+	refuse := sendErrors(func(err error) { got = append(got, err) })
 	refuse.Fatalf("processing received packet: %s", errors.New("message too short"))
 	refuse.Fatalf("sending packet: %s", syscall.EPERM)
 	refuse.Errorf("%s", syscall.EIO)

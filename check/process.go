@@ -15,7 +15,8 @@ type Process struct {
 	mu     sync.Mutex
 	rounds map[roundKey]*sharedRound
 
-	send func(context.Context, Pings) Round // Ping where it is nil; set by tests
+	errors icmpErrors
+	sender func(context.Context, Pings) Round // instead of the network; set by tests
 }
 
 // shareWindow is the minimum time between two shared rounds that are equal.
@@ -42,7 +43,7 @@ type sharedRound struct {
 // round with OnReply or OnSend is never shared.
 func (p *Process) Ping(ctx context.Context, pings Pings) Round {
 	if pings.OnReply != nil || pings.OnSend != nil {
-		return p.sendRound(ctx, pings)
+		return p.send(ctx, pings)
 	}
 	shared := p.join(pings)
 	select {
@@ -50,15 +51,15 @@ func (p *Process) Ping(ctx context.Context, pings Pings) Round {
 		return shared.round
 	case <-ctx.Done():
 		p.leave(shared)
-		return p.sendRound(ctx, pings) // sends nothing, returns the context's error
+		return p.send(ctx, pings) // sends nothing, returns the context's error
 	}
 }
 
-func (p *Process) sendRound(ctx context.Context, pings Pings) Round {
-	if p.send != nil {
-		return p.send(ctx, pings)
+func (p *Process) send(ctx context.Context, pings Pings) Round {
+	if p.sender != nil {
+		return p.sender(ctx, pings)
 	}
-	return Ping(ctx, pings)
+	return pingBy(ctx, pings, goPing(&p.errors))
 }
 
 func (p *Process) join(pings Pings) *sharedRound {
@@ -85,7 +86,7 @@ func (p *Process) join(pings Pings) *sharedRound {
 		case <-ctx.Done():
 		case <-time.After(time.Until(next.begins)):
 		}
-		next.round = p.sendRound(ctx, pings)
+		next.round = p.send(ctx, pings)
 		close(next.done)
 		time.Sleep(time.Until(next.begins.Add(shareWindow)))
 		p.mu.Lock()

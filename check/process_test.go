@@ -16,7 +16,7 @@ func TestEqualRoundsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var begins []time.Time
-		p := Process{send: func(_ context.Context, pings Pings) Round {
+		p := Process{sender: func(_ context.Context, pings Pings) Round {
 			mu.Lock()
 			begins = append(begins, time.Now())
 			n := len(begins)
@@ -56,7 +56,7 @@ func TestEqualRoundsAreShared(t *testing.T) {
 func TestSharedRoundOutlivesOneCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ended atomic.Int32
-		p := Process{send: func(ctx context.Context, _ Pings) Round {
+		p := Process{sender: func(ctx context.Context, _ Pings) Round {
 			select {
 			case <-ctx.Done():
 				ended.Add(1)

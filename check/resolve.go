@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Resolve finds the address of host. An address stands for itself, zone
-// included, and asks nobody. A name is looked up in the hosts file and the DNS,
-// for at most timeout; IPv4 addresses come first.
+// Resolve finds the address of host. An address is returned as it is, with its
+// zone. A name is looked up in the hosts file and the DNS, for at most timeout;
+// IPv4 addresses come first.
 func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return a.Unmap(), nil
@@ -31,7 +31,7 @@ func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Add
 func Lookup(ctx context.Context, host string, timeout time.Duration) ([]netip.Addr, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// Go's own resolver heeds the context and is the same in every build.
+	// Go's own resolver honours the context and is the same in every build.
 	resolver := net.Resolver{PreferGo: true}
 	found, err := resolver.LookupIPAddr(limited, host) // LookupNetIP would lose the zones
 	switch {
@@ -53,8 +53,7 @@ func Lookup(ctx context.Context, host string, timeout time.Duration) ([]netip.Ad
 }
 
 // lookupReason leaves out the name, which the message has already, and our own
-// port, which is another one each time; it keeps the name server, which tells
-// which one to look at.
+// port, which changes each time; it keeps the name server, the one to check.
 func lookupReason(err error) string {
 	var dns *net.DNSError
 	switch {

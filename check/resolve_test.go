@@ -23,10 +23,10 @@ func TestResolve(t *testing.T) {
 	`
 	for _, c := range []struct {
 		name, before, host string
-		dns                func([]byte) []byte // the name server's answer; nil: it is silent
+		dns                func([]byte) []byte // the name server's reply; nil: none
 		want, err          string
 	}{
-		{name: "an address asks nobody", host: "172.16.0.2", want: "172.16.0.2"},
+		{name: "an address is not looked up", host: "172.16.0.2", want: "172.16.0.2"},
 		{name: "a zone stays", host: "fe80::1%eth0", want: "fe80::1%eth0"},
 		{name: "IPv4 written as IPv6", host: "::ffff:172.16.0.2", want: "172.16.0.2"},
 		{name: "hosts file, IPv4 first", before: hosts, host: "both", want: "172.16.0.5"},
@@ -43,7 +43,7 @@ func TestResolve(t *testing.T) {
 			err: `resolve "db.example.org": no such host (name server 127.0.0.1:53)`,
 		},
 		{
-			name: "a name server that says nothing", host: "db.example.org",
+			name: "a silent name server", host: "db.example.org",
 			err: `resolve "db.example.org": no answer from the name servers within 300ms`,
 		},
 		{
@@ -75,7 +75,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// nameServer answers on port 53 of a host's loopback; nil answers nothing.
+// nameServer replies on port 53 of a host's loopback; nil does not reply.
 func nameServer(t *testing.T, h *lab.Host, answer func([]byte) []byte) {
 	t.Helper()
 	var conn net.PacketConn
@@ -99,7 +99,7 @@ func nameServer(t *testing.T, h *lab.Host, answer func([]byte) []byte) {
 	}()
 }
 
-// answerA knows an IPv4 address of every name.
+// answerA has an IPv4 address for every name.
 func answerA(question []byte) []byte {
 	return reply(question, func(m *dnsmessage.Message) {
 		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
@@ -111,12 +111,12 @@ func answerA(question []byte) []byte {
 	})
 }
 
-// answerNone knows no name.
+// answerNone has no name.
 func answerNone(question []byte) []byte {
 	return reply(question, func(m *dnsmessage.Message) { m.RCode = dnsmessage.RCodeNameError })
 }
 
-// answerNothing knows every name, and no address of it.
+// answerNothing has every name, without addresses.
 func answerNothing(question []byte) []byte {
 	return reply(question, func(*dnsmessage.Message) {})
 }

@@ -22,7 +22,7 @@ type Day struct {
 	Up      int    `json:"up"`      // the primary replied
 	Unknown int    `json:"unknown"` // it could not be asked
 	Down    int    `json:"down"`
-	Gaps    int    `json:"gaps"` // checks that came overdue: nobody knows what was before
+	Gaps    int    `json:"gaps"` // checks that came overdue: what was before is not known
 	RTT     RTT    `json:"rtt_ms"`
 }
 

@@ -125,7 +125,7 @@ func TestDaysThatCannotBeRead(t *testing.T) {
 	}
 
 	h := &Head{Name: "web", Days: []Day{{Date: "2026-03-04", Checks: 1}, {Date: "2026-03-05"}}}
-	wantBroken(t, d.MoveDays(h), path, path+".bad", why)
+	wantCorrupt(t, d.MoveDays(h), path, path+".bad", why)
 	wantText(t, path+".bad", text)
 	got, err = d.Days("web", h.Days)
 	ok(t, err)

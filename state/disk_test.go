@@ -17,7 +17,7 @@ import (
 const partMounts = "the same test with mounts of its own"
 
 // ownMounts runs the test again in a process that has its own mounts, with a
-// file system made for it; there it returns the directory where that stands.
+// file system made for it; there it returns the directory of that.
 // In the process that was asked first it returns "": all is done.
 func ownMounts(t *testing.T, options string) (dir string) {
 	t.Helper()
@@ -156,8 +156,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	unlock, err = used.LockSwitch(t.Context())
 	ok(t, err)
 	unlock()
-	broken := used.path("db", ".json")
-	write(t, broken, "{}")
+	corrupt := used.path("db", ".json")
+	write(t, corrupt, "{}")
 	ok(t, os.Mkdir(dir+"/proc", 0o755))
 	ok(t, unix.Mount("/proc", dir+"/proc", "", unix.MS_BIND|unix.MS_REC, ""))
 	ok(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
@@ -170,10 +170,10 @@ func TestReadOnlyDisk(t *testing.T) {
 		wantError(t, missing.Save(fullRecord(), true), "mkdir "+dir+"/not: read-only file system")
 	})
 
-	t.Run("a broken record is not believed, and stays where it is", func(t *testing.T) {
+	t.Run("a corrupt record is ignored, and stays where it is", func(t *testing.T) {
 		_, err := used.Load("db", true)
-		wantBroken(t, err, broken, "", "its version is 0, this program knows 1")
-		wantText(t, broken, "{}")
+		wantCorrupt(t, err, corrupt, "", "its version is 0, this program knows 1")
+		wantText(t, corrupt, "{}")
 	})
 
 	for _, test := range []struct {

@@ -16,8 +16,8 @@ const Version = 1
 const MaxOutbox = 100
 
 // Head is the part of a record that every kind has, clusters and pools: which
-// one it is, how its last check ended, and what its operator has not been told
-// yet. Zero times mean "not known".
+// one it is, how its last check ended, and what is still to be reported to
+// its operator. Zero times mean "not known".
 type Head struct {
 	Version int          `json:"version"`
 	Name    string       `json:"cluster"`

@@ -125,7 +125,7 @@ func TestHistoryThatCannotBeRead(t *testing.T) {
 	if len(got) != 4 {
 		t.Errorf("%d entries, want 4", len(got))
 	}
-	wantBroken(t, d.MoveHistory(&h), path, path+".bad", why)
+	wantCorrupt(t, d.MoveHistory(&h), path, path+".bad", why)
 	wantText(t, path+".bad", text)
 	wantText(t, path, threeKindsLines)
 	if len(h.Recent) != 1 {

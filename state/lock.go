@@ -28,7 +28,7 @@ var errStranger = errors.New("another user's process holds the lock")
 // Lock takes the cluster's lock for as long as the process lives or until
 // unlock is called; ErrBusy at once when another run has it. It is an flock:
 // the kernel frees the lock of a killed run. The file is never removed, for a
-// lock on a removed file keeps nobody out.
+// lock on a removed file excludes no other run.
 //
 // Where the file cannot be made or written, the lock is taken on what there is:
 // the file read-only, the directory, or the nearest one above that exists.
@@ -282,11 +282,11 @@ func flock(f *os.File) error {
 	}
 }
 
-// strangers says whether a lock is held by other users only, neither root nor
-// our own: flock(2) needs no more than a descriptor, so anybody who can open a
-// file can hold its lock for good. /proc/locks names the processes (proc(5));
+// strangers says whether a lock is held by other users only, not by root
+// or our own: flock(2) needs no more than a descriptor, so each user who can open
+// a file can hold its lock without end. /proc/locks names the processes (proc(5));
 // their real user counts, which a program with a set-user-ID bit keeps. Where
-// it names nobody, as across PID namespaces, nothing is known, and the lock
+// it names no process, as across PID namespaces, nothing is known, and the lock
 // counts.
 func strangers(f *os.File) bool {
 	info, err := f.Stat()

@@ -56,7 +56,7 @@ func lockWithChild(d Dir) error {
 	return err
 }
 
-// holdFile locks a file or directory, as anybody can who may open it.
+// holdFile locks a file or directory, as every user can who may open it.
 func holdFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -233,7 +233,7 @@ func wantSaid(t *testing.T, want, got string) {
 	}
 }
 
-// isLocked asks the kernel whether anybody holds a lock on what is there.
+// isLocked asks the kernel whether a lock is held on what is there.
 func isLocked(t *testing.T, path string) bool {
 	t.Helper()
 	f, err := os.Open(path)

@@ -6,17 +6,17 @@ type Outcome string
 
 // The outcomes of a check that could be made, in the order of their codes.
 const (
-	OK             Outcome = "ok"              // the primary answers; this machine stands by
+	OK             Outcome = "ok"              // the primary replies; this machine stands by
 	Holding        Outcome = "holding"         // a failover is in effect here
 	TookOver       Outcome = "took-over"       // taken over in this run
-	Released       Outcome = "released"        // given back in this run
+	Released       Outcome = "released"        // released in this run
 	Elsewhere      Outcome = "elsewhere"       // the primary is down and another standby serves
 	Down           Outcome = "down"            // the primary is down and there is no virtual IP to take over
 	Unserved       Outcome = "unserved"        // the primary replies, but no machine has a virtual IP
 	Unknown        Outcome = "unknown"         // the check could not be made; nothing changed
 	Blocked        Outcome = "blocked"         // the primary looks down, but switching was refused
-	TakeoverFailed Outcome = "takeover-failed" // not raised, or not all of it
-	ReleaseFailed  Outcome = "release-failed"  // not lowered: it may still be here
+	TakeoverFailed Outcome = "takeover-failed" // not added, or not all of it
+	ReleaseFailed  Outcome = "release-failed"  // not removed: it may still be here
 	StateFailed    Outcome = "state-failed"    // switched, but it could not be written down
 )
 
@@ -64,6 +64,6 @@ func (o Outcome) Switched() bool {
 	return false
 }
 
-// Good says whether nothing is wrong that an operator has not been told as a
-// change: such checks in a row end a trouble.
+// Good says whether nothing is wrong that was not reported as a change: such
+// checks in a row resolve an alert.
 func (o Outcome) Good() bool { return o == OK || o == Holding }

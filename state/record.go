@@ -4,7 +4,6 @@ package state
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -13,7 +12,7 @@ import (
 type Role string
 
 // The roles. Taking and Releasing are open intents: the run that wrote one
-// was about to act, and whoever finds it finishes the work.
+// was about to act, and the run that finds it finishes the work.
 const (
 	Standby   Role = "standby"
 	Taking    Role = "taking"
@@ -63,12 +62,12 @@ const (
 	PostRelease  = "post-release"
 )
 
-// Alias is a virtual IP and where it stands while this machine holds it.
+// Alias is a virtual IP and where it is assigned while this machine holds it.
 type Alias struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Interface string       `json:"interface"`
-	Label     string       `json:"label"`               // "" when raised without one, or not by us
-	Raised    bool         `json:"raised"`              // raised by us, and not lowered by us since
+	Label     string       `json:"label"`               // "" when added without one, or not by us
+	Raised    bool         `json:"raised"`              // added by us, and not removed by us since
 	Until     time.Time    `json:"until"`               // when its lease runs out; zero where it has none
 	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
@@ -89,11 +88,11 @@ type Check struct {
 
 // Streaks count checks in a row.
 type Streaks struct {
-	Good     int `json:"good"`     // outcomes that need nobody's attention
-	Up       int `json:"up"`       // the primary answered
+	Good     int `json:"good"`     // outcomes that need no attention
+	Up       int `json:"up"`       // the primary replied
 	Unknown  int `json:"unknown"`  // the check could not be made
-	Unserved int `json:"unserved"` // the primary answered, and nobody for a virtual IP
-	Silent   int `json:"silent"`   // no witness answered while something was held here
+	Unserved int `json:"unserved"` // the primary replied, and no machine had a virtual IP
+	Silent   int `json:"silent"`   // no witness replied while something was held here
 }
 
 // Gateway is a default gateway that served as witness on an interface.
@@ -108,23 +107,23 @@ type Alert struct {
 	Rule      int       `json:"rule"`
 	Since     time.Time `json:"since"`
 	Mailed    time.Time `json:"mailed"`
-	MessageID string    `json:"message_id"` // of the first letter about it
+	MessageID string    `json:"message_id"` // of the first message about it
 }
 
-// Damping keeps what comes again and again from becoming a storm of mail.
+// Damping is flap damping: it keeps what repeats from becoming a storm of mail.
 type Damping struct {
-	Mailed     []MailedKind `json:"told"`     // the kinds of news of which some of the last hour was mailed
-	Since      time.Time    `json:"since"`    // since when what repeats is gathered; zero: it is not
+	Mailed     []MailedKind `json:"told"`     // the kinds of notifications that were mailed in the last hour
+	Since      time.Time    `json:"since"`    // since when repeated ones are suppressed; zero: they are not
 	Suppressed []Suppressed `json:"gathered"` // and not mailed yet
 }
 
-// MailedKind is a kind of news and when the newest of it that was mailed came.
+// MailedKind is a kind of notification and the time of the newest that was mailed.
 type MailedKind struct {
 	Kind string    `json:"kind"`
 	Time time.Time `json:"time"`
 }
 
-// Suppressed is a piece of news that waits for the letter that tells many.
+// Suppressed is a notification that waits for the message that has many.
 type Suppressed struct {
 	Time   time.Time `json:"time"`
 	Kind   string    `json:"kind"`
@@ -161,36 +160,21 @@ type Round struct {
 	Error    *string  `json:"error"`
 }
 
-// Witness is a third address and whether it answered when it counted.
+// Witness is a third address and whether it replied when it counted.
 type Witness struct {
 	Address string  `json:"address"`
 	Answers bool    `json:"answers"`
 	By      *string `json:"by"` // ping, arp, nd, or nil
 }
 
-// Holder is another machine that answered for the primary or a virtual IP.
+// Holder is another machine that has the address of the primary or a virtual IP.
 // MAC is "" when only its ping replies were seen.
 type Holder struct {
 	Address string `json:"address"`
 	MAC     string `json:"mac"`
 }
 
-// whole is a copy of the record in which no list of the evidence is nil.
-func (r *Record) whole() *Record {
-	c := *r
-	c.Recent = slices.Clone(r.Recent)
-	for i := range c.Recent {
-		c.Recent[i].Evidence = c.Recent[i].Evidence.whole()
-	}
-	if r.Pending != nil {
-		pending := *r.Pending
-		pending.Evidence = pending.Evidence.whole()
-		c.Pending = &pending
-	}
-	return &c
-}
-
-// Ours says whether pingover raised an alias of the record. A run that was killed
+// Ours says whether pingover added an alias of the record. A run that was killed
 // while it switched may not have written it down.
 func (r *Record) Ours(a Alias) bool {
 	return a.Raised || r.Role == Taking || r.Role == Releasing
@@ -213,8 +197,8 @@ type Command struct {
 	Output string   `json:"output,omitempty"` // the end of what it printed, of a hook and of what failed
 }
 
-// Message is one mail that is owed to its recipients. It stays in the outbox,
-// under the same Message-ID, until each of them has had it.
+// Message is one email that its recipients have not had yet. It stays in the
+// outbox, under the same Message-ID, until each of them has had it.
 type Message struct {
 	MessageID string    `json:"message_id"`
 	InReplyTo string    `json:"in_reply_to,omitempty"`

@@ -106,7 +106,7 @@ func (d Dir) SaveSettings(name string, settings map[string][]string) error {
 }
 
 // moveSettings moves the settings of a record of the first edition, which
-// anybody can read, into their own file. What is there already is newer.
+// every user can read, into their own file. What is there already is newer.
 func (d Dir) moveSettings(rec *Record) error {
 	if rec.Settings != nil && !d.has(rec.Name, ".settings") {
 		if err := d.SaveSettings(rec.Name, rec.Settings); err != nil {

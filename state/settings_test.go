@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pingover/internal/lab"
 )
 
 // settings are such as name a command and a secret.
@@ -95,7 +97,7 @@ func TestSettingsThatOthersCouldHaveWrittenAreIgnored(t *testing.T) {
 		{"the owner of the directory", func(t *testing.T, d Dir, path string) { chown(t, string(d)) }, "the directory DIR belongs to user 7" + ignored},
 		{"the mode of the directory", func(t *testing.T, d Dir, path string) {
 			if os.Geteuid() != 0 {
-				t.Skip("only root's directories are looked at")
+				lab.Skip(t, "only root's directories are looked at")
 			}
 			ok(t, os.Chmod(string(d), 0o775))
 		}, "the directory DIR can be written to by others (drwxrwxr-x)" + ignored},
@@ -133,7 +135,7 @@ func TestSettingsThatOthersCouldHaveWrittenAreIgnored(t *testing.T) {
 func chown(t *testing.T, path string) {
 	t.Helper()
 	if err := os.Chown(path, 7, -1); err != nil {
-		t.Skip(err)
+		lab.Skip(t, err)
 	}
 }
 

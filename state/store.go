@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -15,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is the directory in which the clusters' files stand.
+// Dir is the state directory: it has the files of all clusters.
 type Dir string
 
 // maxRecord is more bytes than a full record needs, also one of the first
@@ -27,8 +29,8 @@ const maxRecord = 16 << 20
 // of the pause command bounds it.
 const defaultPause = time.Hour
 
-// CorruptError is a record that cannot be believed. It was kept aside as Kept
-// when that was possible.
+// CorruptError is a file of ours that is corrupt, and ignored. It was kept as
+// Kept when that was possible.
 type CorruptError struct {
 	Path, Kept string
 	Err        error
@@ -65,7 +67,7 @@ func foreign(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// Foreign says whether something else stands in place of one of the cluster's
+// Foreign says whether something else is in place of one of the cluster's
 // files, or of the machine's: a *ForeignError for the first of them.
 func (d Dir) Foreign(cluster string) error {
 	for _, path := range d.Files(cluster) {
@@ -94,9 +96,9 @@ func foreignAt(path string) error {
 	return foreign(path, info)
 }
 
-// Load reads the record of a cluster; keep says whether a broken one may be
+// Load reads the record of a cluster; keep says whether a corrupt one may be
 // moved aside. A record that was never written is a new one for a machine
-// that stands by. The error, when there is one, is a *BrokenError (with a new
+// that stands by. The error, when there is one, is a *CorruptError (with a new
 // record), a *ForeignError, or that the file cannot be read (with a new
 // record: what the kernel shows counts, and the guards run in full).
 func (d Dir) Load(cluster string, keep bool) (*Record, error) {
@@ -164,6 +166,11 @@ func Parse(data []byte) (*Record, error) {
 			return nil, errors.New("a virtual IP of it is not an address")
 		}
 	}
+	var wrong error
+	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { wrong = cmp.Or(wrong, sensible(*t)) })
+	if wrong != nil {
+		return nil, wrong
+	}
 	for i := range rec.Recent {
 		rec.Recent[i].identify()
 	}
@@ -175,7 +182,8 @@ func Parse(data []byte) (*Record, error) {
 // durable, it also survives a power cut: the file is synced before the rename
 // (or an empty one could come back) and the directory after it (or the old
 // one could). The temporary file has a fixed name, for the caller holds the
-// lock: what a killed run left is used again, not collected.
+// lock: what a killed run left is used again, not collected. Times of the record
+// become UTC and whole seconds, in rec, too.
 func (d Dir) Save(rec *Record, durable bool) error {
 	path := d.path(rec.Name, ".json")
 	if err := foreignAt(path); err != nil {
@@ -187,11 +195,11 @@ func (d Dir) Save(rec *Record, durable bool) error {
 	if err := d.moveSettings(rec); err != nil {
 		return err
 	}
-	data, err := json.Marshal(rec.whole())
+	data, err := rec.encode()
 	if err != nil {
 		return err
 	}
-	return replace(path, append(data, '\n'), 0o644, durable)
+	return replace(path, data, 0o644, durable)
 }
 
 // replace writes a file anew, under another name first. Its mode is this one
@@ -245,8 +253,8 @@ func (d Dir) Clusters() ([]string, error) {
 	return names, err
 }
 
-// Pause pauses the cluster until then. It waits for nobody: a check that is
-// under way reads it again before it switches.
+// Pause pauses the cluster until then. It needs no lock: a check that is under
+// way reads it again before it switches.
 func (d Dir) Pause(cluster string, until time.Time) error {
 	path := d.path(cluster, ".pause")
 	if err := foreignAt(path); err != nil {
@@ -255,8 +263,10 @@ func (d Dir) Pause(cluster string, until time.Time) error {
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	return replace(path, []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o644, true)
+	return replace(path, pauseText(until), 0o644, true)
 }
+
+func pauseText(until time.Time) []byte { return []byte(until.UTC().Format(time.RFC3339) + "\n") }
 
 // Resume ends the cluster's pause. It says whether there was one.
 func (d Dir) Resume(cluster string) (paused bool, err error) {
@@ -287,11 +297,11 @@ func (d Dir) PausedUntil(cluster string) (time.Time, error) {
 func parsePause(data []byte) (time.Time, error) {
 	var until time.Time
 	err := until.UnmarshalText([]byte(strings.TrimSpace(string(data))))
-	return until, err
+	return until, cmp.Or(err, sensible(until))
 }
 
-// mkdir makes the directory where there is none, for anybody to read,
-// whatever the umask is. The mode of one that is there is its owner's choice.
+// mkdir makes the directory where there is none, readable by all users whatever
+// the umask is. The mode of one that is there is its owner's choice.
 func (d Dir) mkdir() error {
 	if _, err := os.Stat(string(d)); err == nil {
 		return nil

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
@@ -47,7 +49,7 @@ func TestMain(m *testing.M) {
 	case partHoldActs:
 		err = keepLock(dir.LockSwitch(context.Background()))
 	case partSave:
-		err = saveForEver(dir)
+		err = saveWithoutEnd(dir)
 	case partUmask:
 		err = writeWithUmasks(dir)
 	default:
@@ -282,7 +284,7 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 		c, l := fullRecord().Recent[0], fullRecord().Outbox[0]
 		c.ID = fmt.Sprint(i)
 		c.Evidence.Commands[0].Output = strings.Repeat("é", 2048) // 4 KiB of each command's output are kept
-		l.Body = strings.Repeat("a line of a letter\n", 200)
+		l.Body = strings.Repeat("a line of a message\n", 200)
 		history.Recent, history.Outbox = append(history.Recent, c), append(history.Outbox, l)
 	}
 	empty := smallRecord()
@@ -310,6 +312,50 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 	}
 }
 
+// TestTimesAreWrittenInUTC and whole seconds, wherever they come from.
+func TestTimesAreWrittenInUTC(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	zone := time.FixedZone("here", 2*60*60)
+	want := fullRecord()
+	rec := fullRecord()
+	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { *t = t.In(zone).Add(999 * time.Millisecond) })
+	if rec.Since.Equal(want.Since) || rec.Last.Time.Equal(want.Last.Time) || rec.Recent[0].Time.Equal(want.Recent[0].Time) {
+		t.Fatal("not all times are visited")
+	}
+	ok(t, d.Save(rec, false))
+	wantRecord(t, d, want)
+	saved, err := os.ReadFile(d.path("web", ".json"))
+	ok(t, err)
+	if strings.Contains(string(saved), "+02:00") || strings.Contains(string(saved), ".999") {
+		t.Errorf("the record has local times or parts of seconds: %s", saved)
+	}
+}
+
+// TestRecordNeverGrowsPastWhatCanBeReadBack: evidence is cut, the oldest first.
+func TestRecordNeverGrowsPastWhatCanBeReadBack(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	rec := smallRecord()
+	for i := range 3 {
+		c := Change{Event: fmt.Sprint(i), Outcome: TookOver}
+		c.Evidence.Commands = []Command{{Argv: []string{"hook"}, Output: strings.Repeat("x", maxRecord/2-1000)}}
+		rec.Add(Entry{Change: c})
+	}
+	ok(t, d.Save(rec, false))
+	got, err := d.Load("web", true)
+	ok(t, err)
+	var kept []int
+	for _, e := range got.Recent {
+		kept = append(kept, len(e.Evidence.Commands))
+	}
+	if diff := same([]int{0, 1, 1}, kept); diff != "" {
+		t.Errorf("commands kept of each change (-want +got):\n%s", diff)
+	}
+	rec.Thread = strings.Repeat("x", maxRecord)
+	wantError(t, d.Save(rec, false), "the record has 16 MiB, more than could be read back")
+}
+
 func TestClustersHaveTheirOwnRecords(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
@@ -330,9 +376,9 @@ func TestMachineThatNeverRanStandsBy(t *testing.T) {
 	wantFiles(t, dir)
 }
 
-// TestRecordThatCannotBeBelieved: nothing of a broken record is used. It is
+// TestCorruptRecordIsIgnored: nothing of it is used. It is
 // kept for a look at it, and the next record is written in its place.
-func TestRecordThatCannotBeBelieved(t *testing.T) {
+func TestCorruptRecordIsIgnored(t *testing.T) {
 	t.Parallel()
 	golden, err := os.ReadFile("testdata/record.json")
 	ok(t, err)
@@ -363,9 +409,9 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"virtual IP that is no address", with(`"prefix": "172.16.0.1/32"`, `"prefix": ""`), "a virtual IP of it is not an address"},
 		{"virtual IP without a prefix", with(`"prefix": "172.16.0.1/32"`, `"prefix": "172.16.0.1"`), `netip.ParsePrefix("172.16.0.1"): no '/'`},
 		{"address that is none", with(`"fe80::2%eth0"`, `"nonsense"`), `ParseAddr("nonsense"): unable to parse IP`},
-		{"letter to nobody", with(`"root@standby",
+		{"message without a recipient", with(`"root@standby",
 				"ops@example.org"`, ``), "a message in its outbox has no recipient or no Message-ID"},
-		{"letter without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a message in its outbox has no recipient or no Message-ID"},
+		{"message without a Message-ID", with(`"\u003c2.blocked@standby\u003e"`, `""`), "a message in its outbox has no recipient or no Message-ID"},
 		{"good checks below zero", with(`"good": 1`, `"good": -1`), "a count is below zero"},
 		{"up checks below zero", with(`"up": 2`, `"up": -1`), "a count is below zero"},
 		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "a count is below zero"},
@@ -380,6 +426,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 		{"change after the year 9999 in UTC", with(`"kind": "change",
 			"event": "20260301T030405Z-ABCDEFGH",
 			"time": "2026-03-01T03:04:05Z"`, `"kind": "change", "time": "9999-12-31T23:59:59-01:00"`), "an entry of its history: time 9999-12-31 23:59:59 -0100 -0100 is out of range"},
+		{"time before the year 1 in UTC", with(`"2026-03-01T03:01:05Z"`, `"0000-01-01T00:00:00+01:00"`), "time 0000-01-01 00:00:00 +0100 +0100 is out of range"},
 		{"day that is none", with(`"day": "2026-03-01"`, `"day": "Sunday"`), `day "Sunday", must be like 2026-03-01`},
 		{"time that is none", with(`"2026-03-01T03:01:05Z"`, `"yesterday"`), `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
 	} {
@@ -391,7 +438,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 			write(t, path+".bad", "an older one")
 
 			got, err := d.Load("web", false)
-			wantBroken(t, err, path, "", test.want)
+			wantCorrupt(t, err, path, "", test.want)
 			wantError(t, err, fmt.Sprintf("%s is corrupt (%s), ignored", path, test.want))
 			if diff := same(freshRecord(), got); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
@@ -400,7 +447,7 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 			wantText(t, path+".bad", "an older one")
 
 			got, err = d.Load("web", true)
-			wantBroken(t, err, path, path+".bad", test.want)
+			wantCorrupt(t, err, path, path+".bad", test.want)
 			wantError(t, err, fmt.Sprintf("%s is corrupt (%s), ignored; kept as %[1]s.bad", path, test.want))
 			if diff := same(freshRecord(), got); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
@@ -415,15 +462,15 @@ func TestRecordThatCannotBeBelieved(t *testing.T) {
 	}
 }
 
-func wantBroken(t *testing.T, err error, path, kept, why string) {
+func wantCorrupt(t *testing.T, err error, path, kept, why string) {
 	t.Helper()
-	var broken *CorruptError
-	if !errors.As(err, &broken) {
-		t.Fatalf("error %v, want a *BrokenError", err)
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) {
+		t.Fatalf("error %v, want a *CorruptError", err)
 	}
-	got := []string{broken.Path, broken.Kept, broken.Err.Error()}
+	got := []string{corrupt.Path, corrupt.Kept, corrupt.Err.Error()}
 	if diff := cmp.Diff([]string{path, kept, why}, got); diff != "" {
-		t.Errorf("broken (-want +got):\n%s", diff)
+		t.Errorf("corrupt (-want +got):\n%s", diff)
 	}
 }
 
@@ -436,19 +483,19 @@ func wantText(t *testing.T, path, want string) {
 	}
 }
 
-func TestBrokenRecordThatCannotBeMovedIsNotBelievedEither(t *testing.T) {
+func TestCorruptRecordThatCannotBeMovedIsIgnored(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	path := d.path("web", ".json")
 	write(t, path, "{}")
 	ok(t, os.Mkdir(path+".bad", 0o700))
 	_, err := d.Load("web", true)
-	wantBroken(t, err, path, "", "its version is 0, this program knows 1")
+	wantCorrupt(t, err, path, "", "its version is 0, this program knows 1")
 	wantText(t, path, "{}")
 }
 
 // TestRecordsOfOtherTimesAreRead: keys that came later are missing in an old
-// record, and keys that this program does not know may stand in a new one.
+// record, and keys that this program does not know may be in a new one.
 func TestRecordsOfOtherTimesAreRead(t *testing.T) {
 	t.Parallel()
 	got, err := Parse([]byte(`{"version":1,"cluster":"web","host":"172.16.0.2","role":"standby","favourite_colour":["blue"]}`))
@@ -528,7 +575,7 @@ func asOwnerOnly(f func()) error {
 	return <-done
 }
 
-// TestSymbolicLinkIsRefused: whoever can put a link into the directory must
+// TestSymbolicLinkIsRefused: a user who can put a link into the directory must
 // not choose what pingover, as root, overwrites.
 func TestSymbolicLinkIsRefused(t *testing.T) {
 	t.Parallel()
@@ -577,7 +624,7 @@ func TestSymbolicLinkIsRefused(t *testing.T) {
 	}
 }
 
-func TestBrokenRecordIsNotKeptThroughALink(t *testing.T) {
+func TestCorruptRecordIsNotKeptThroughALink(t *testing.T) {
 	t.Parallel()
 	d, target := Dir(t.TempDir()), filepath.Join(t.TempDir(), "target")
 	write(t, target, "untouched")
@@ -585,7 +632,7 @@ func TestBrokenRecordIsNotKeptThroughALink(t *testing.T) {
 	ok(t, os.Symlink(target, path+".bad"))
 	write(t, path, "{}")
 	_, err := d.Load("web", true)
-	wantBroken(t, err, path, path+".bad", "its version is 0, this program knows 1")
+	wantCorrupt(t, err, path, path+".bad", "its version is 0, this program knows 1")
 	wantText(t, target, "untouched")
 	wantText(t, path+".bad", "{}")
 }
@@ -614,7 +661,7 @@ func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 		"a device": func(path string) error {
 			err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))) // zero, which has no end
 			if errors.Is(err, unix.EPERM) {
-				t.Skip(err)
+				lab.Skip(t, err)
 			}
 			return err
 		},
@@ -662,8 +709,8 @@ func linkElsewhere(path string) error {
 	return os.Link(elsewhere, path)
 }
 
-// TestModesWhateverTheUmask: status reads the record as anybody, and the lock
-// is not for everybody to hold.
+// TestModesWhateverTheUmask: every user can read status, and only the owner
+// can hold the lock.
 func TestModesWhateverTheUmask(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -773,9 +820,9 @@ func TestReaderNeverSeesHalfARecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-const partSave = "save for ever"
+const partSave = "save without end"
 
-func saveForEver(d Dir) error {
+func saveWithoutEnd(d Dir) error {
 	for i := 0; ; i++ {
 		if err := d.Save(alternating(i), false); err != nil {
 			return err

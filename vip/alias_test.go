@@ -148,7 +148,7 @@ func raise(t *testing.T, tool Tool, a Alias) (label string, ran []string, err er
 		}
 	}
 	if planErr != nil && errorText(err) != planErr.Error() {
-		t.Errorf("the plan says %v, Raise says %v", planErr, err)
+		t.Errorf("the plan: %v, Raise: %v", planErr, err)
 	}
 	return label, ran, err
 }
@@ -172,7 +172,7 @@ func lower(t *testing.T, tool Tool, addr netip.Addr) (ran []string, err error) {
 		}
 	}
 	if planErr != nil && errorText(err) != planErr.Error() {
-		t.Errorf("the plan says %v, Lower says %v", planErr, err)
+		t.Errorf("the plan: %v, Lower: %v", planErr, err)
 	}
 	return commands(results), err
 }
@@ -200,13 +200,13 @@ func TestRaiseAndLowerTwice(t *testing.T) {
 		a := Alias{Prefix: virtual4, Interface: "eth0"}
 		label, ran, err := raise(t, tool, a)
 		fine(t, err)
-		wantCommands(t, "of the first raise", ran, p.is("ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ifconfig eth0:1 172.16.0.1 netmask 255.255.255.255 up"))
-		wantAddresses(t, "when raised", own4, own6, "eth0 172.16.0.1/32 eth0:1")
+		wantCommands(t, "of the first Raise", ran, p.is("ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ifconfig eth0:1 172.16.0.1 netmask 255.255.255.255 up"))
+		wantAddresses(t, "when added", own4, own6, "eth0 172.16.0.1/32 eth0:1")
 
 		again, ran, err := raise(t, tool, a)
 		fine(t, err)
-		wantCommands(t, "of the second raise", ran)
-		wantAddresses(t, "when raised twice", own4, own6, "eth0 172.16.0.1/32 eth0:1")
+		wantCommands(t, "of the second Raise", ran)
+		wantAddresses(t, "when added twice", own4, own6, "eth0 172.16.0.1/32 eth0:1")
 		if label != "eth0:1" || again != label {
 			t.Errorf("labels %q and %q, want eth0:1", label, again)
 		}
@@ -236,8 +236,8 @@ func TestRaiseAndLowerIPv6Twice(t *testing.T) {
 		if tool.busybox() && p.tool == "ip" {
 			add = "ip -6 addr add 2001:db8::1/128 dev eth0 preferred_lft 0"
 		}
-		wantCommands(t, "of the first raise", ran, add)
-		wantAddresses(t, "when raised", own4, own6, "eth0 2001:db8::1/128")
+		wantCommands(t, "of the first Raise", ran, add)
+		wantAddresses(t, "when added", own4, own6, "eth0 2001:db8::1/128")
 		k, _ := TakeSnapshot()
 		if deprecated := k.Assignments(virtual6.Addr())[0].Address.Deprecated; deprecated != (p.tool == "ip") {
 			t.Errorf("never chosen as source: %v", deprecated)
@@ -245,7 +245,7 @@ func TestRaiseAndLowerIPv6Twice(t *testing.T) {
 
 		_, ran, err = raise(t, tool, a)
 		fine(t, err)
-		wantCommands(t, "of the second raise", ran)
+		wantCommands(t, "of the second Raise", ran)
 
 		ran, err = lower(t, tool, virtual6.Addr())
 		fine(t, err)
@@ -264,7 +264,7 @@ func TestLinkLocalAliasIsOfItsInterface(t *testing.T) {
 		tool := programs["iproute2 ip"].find(t)
 		_, ran, err := raise(t, tool, Alias{Prefix: netip.MustParsePrefix("fe80::5/64"), Interface: "eth0"})
 		fine(t, err)
-		wantCommands(t, "of the raise", ran, "ip -6 addr add fe80::5/64 dev eth0 nodad preferred_lft 0")
+		wantCommands(t, "of Raise", ran, "ip -6 addr add fe80::5/64 dev eth0 nodad preferred_lft 0")
 		ran, err = lower(t, tool, netip.MustParseAddr("fe80::5%eth0"))
 		fine(t, err)
 		wantCommands(t, "of the lower", ran, "ip -6 addr del fe80::5/64 dev eth0")
@@ -276,18 +276,18 @@ func TestLinkLocalAliasIsOfItsInterface(t *testing.T) {
 }
 
 // A hard link to busybox, or a script, does not show what it is until it is asked for nodad.
-func TestRaiseIPv6ByAnIpThatTurnsOutNotToKnowNodad(t *testing.T) {
+func TestRaiseIPv6ByAnIpWithoutNodad(t *testing.T) {
 	lab.Need(t, "busybox", "busybox")
 	onHost(t, standby(), func(t *testing.T) {
 		tool := fakeTool(t, "ip", `exec busybox ip "$@"`)
 		_, results, err := tool.Raise(t.Context(), Alias{Prefix: virtual6, Interface: "eth0"})
 		fine(t, err)
-		wantCommands(t, "of the raise", commands(results), "ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0 → 1", "ip -6 addr add 2001:db8::1/128 dev eth0 preferred_lft 0")
-		wantAddresses(t, "when raised", own4, own6, "eth0 2001:db8::1/128")
+		wantCommands(t, "of Raise", commands(results), "ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0 → 1", "ip -6 addr add 2001:db8::1/128 dev eth0 preferred_lft 0")
+		wantAddresses(t, "when added", own4, own6, "eth0 2001:db8::1/128")
 	})
 }
 
-func TestRaiseWhereItStandsAlready(t *testing.T) {
+func TestRaiseWhereAssignedAlready(t *testing.T) {
 	build := standby("link add eth1 type veth peer name far", "link set eth1 up", "addr add 172.16.0.1/16 dev eth1", "-6 addr add 2001:db8::1/64 dev eth1 nodad")
 	withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
 		before := addresses(t)
@@ -297,7 +297,7 @@ func TestRaiseWhereItStandsAlready(t *testing.T) {
 			if label != want {
 				t.Errorf("label %q, want %q", label, want)
 			}
-			wantCommands(t, "of the raise", ran)
+			wantCommands(t, "of Raise", ran)
 		}
 		wantAddresses(t, "afterwards", before...)
 	})
@@ -367,7 +367,7 @@ func TestLabels(t *testing.T) {
 					t.Errorf("label %q, want %q", label, c.want)
 				}
 				if c.err == nil {
-					wantAddresses(t, "when raised", c.addresses...)
+					wantAddresses(t, "when added", c.addresses...)
 				}
 				_, err = lower(t, tool, virtual4.Addr())
 				fine(t, err)
@@ -376,7 +376,7 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-func TestInterfaceNameThatLeavesNoRoomForALabel(t *testing.T) {
+func TestInterfaceNameTooLongForALabel(t *testing.T) {
 	build := standby("link set eth0 down", "link set eth0 name enx525400123456", "link set enx525400123456 up", "-6 addr flush dev enx525400123456 scope global")
 	withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
 		label, ran, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "enx525400123456"})
@@ -393,9 +393,9 @@ func TestInterfaceNameThatLeavesNoRoomForALabel(t *testing.T) {
 			if label != "enx525400123456" {
 				t.Errorf("label %q", label)
 			}
-			wantCommands(t, "of the raise", ran, "ip addr add 172.16.0.1/32 dev enx525400123456")
+			wantCommands(t, "of Raise", ran, "ip addr add 172.16.0.1/32 dev enx525400123456")
 		}
-		wantAddresses(t, "when raised", "enx525400123456 172.16.0.3/24", "enx525400123456 172.16.0.1/32")
+		wantAddresses(t, "when added", "enx525400123456 172.16.0.3/24", "enx525400123456 172.16.0.1/32")
 		ran, err = lower(t, tool, virtual4.Addr())
 		fine(t, err)
 		wantCommands(t, "of the lower", ran, "ip addr del 172.16.0.1/32 dev enx525400123456")
@@ -415,7 +415,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 		withPrograms(t, standby("route add default via 172.16.0.254"), func(t *testing.T, p program, tool Tool) {
 			_, _, err := raise(t, tool, Alias{Prefix: wide, Interface: "eth0"})
 			fine(t, err)
-			wantAddresses(t, "when raised", own4, own6, raised+" secondary")
+			wantAddresses(t, "when added", own4, own6, raised+" secondary")
 			ran, err := lower(t, tool, wide.Addr())
 			fine(t, err)
 			wantCommands(t, "of the lower", ran, p.is("ip addr del 172.16.0.1/24 dev eth0", "ifconfig eth0:1 down"))
@@ -425,7 +425,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 	})
 	t.Run("alias first", func(t *testing.T) {
 		withPrograms(t, standby(first...), func(t *testing.T, p program, tool Tool) {
-			wantAddresses(t, "when raised", own4+" secondary", own6, raised)
+			wantAddresses(t, "when added", own4+" secondary", own6, raised)
 			ran, err := lower(t, tool, wide.Addr())
 			fine(t, err)
 			wantCommands(t, "of the lower", ran,
@@ -448,7 +448,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 			wantAddresses(t, "when lowered", own4, own6, "eth0 172.16.0.4/24 secondary", "eth0 10.0.0.2/16", "eth0 10.0.0.3/16 secondary")
 		})
 	})
-	t.Run("alias first, another alias of the same network behind it", func(t *testing.T) {
+	t.Run("alias first, another alias of the same network after it", func(t *testing.T) {
 		withPrograms(t, standby(append(first, "addr add 172.16.0.5/24 dev eth0 label eth0:2")...), func(t *testing.T, p program, tool Tool) {
 			_, err := lower(t, tool, wide.Addr())
 			fine(t, err)
@@ -482,7 +482,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 		withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
 			before := addresses(t)
 			ran, err := lower(t, tool, wide.Addr())
-			want := "lower 172.16.0.1/24 on eth0: it would take 172.16.0.3/24 along, and that cannot be prevented: open /proc/sys/net/ipv4/conf/eth0/promote_secondaries: read-only file system"
+			want := "lower 172.16.0.1/24 on eth0: the kernel would remove 172.16.0.3/24 with it, and that cannot be prevented: open /proc/sys/net/ipv4/conf/eth0/promote_secondaries: read-only file system"
 			if errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
@@ -512,7 +512,7 @@ func wantDefaultRoute(t *testing.T) {
 	}
 }
 
-func TestLowerWhatWasRaisedByHandWithoutALabel(t *testing.T) {
+func TestLowerAnAddressAddedManuallyWithoutALabel(t *testing.T) {
 	withPrograms(t, standby("addr add 172.16.0.1/32 dev eth0"), func(t *testing.T, p program, tool Tool) {
 		ran, err := lower(t, tool, virtual4.Addr())
 		fine(t, err)
@@ -582,7 +582,7 @@ func TestLowerAddressThatSharesItsLabel(t *testing.T) {
 	})
 }
 
-func TestLowerEveryPlaceOfTheAddressAndNoOther(t *testing.T) {
+func TestLowerAllAssignmentsOfTheAddressOnly(t *testing.T) {
 	build := standby(
 		"link add eth1 type veth peer name far", "link set eth1 up",
 		"addr del 172.16.0.3/24 dev eth0",
@@ -627,7 +627,7 @@ func TestSecondInterface(t *testing.T) {
 		for prefix, up := range map[netip.Prefix]string{virtual4: "eth1 172.16.0.1/32 eth1:1", virtual6: "eth1 2001:db8::1/128"} {
 			_, _, err := raise(t, tool, Alias{Prefix: prefix, Interface: "eth1"})
 			fine(t, err)
-			wantAddresses(t, "when raised", own4, own6, up)
+			wantAddresses(t, "when added", own4, own6, up)
 			_, err = lower(t, tool, prefix.Addr())
 			fine(t, err)
 			wantAddresses(t, "when lowered", own4, own6)
@@ -635,7 +635,7 @@ func TestSecondInterface(t *testing.T) {
 	})
 }
 
-func TestInterfaceWithoutCarrierOrSwitchedOff(t *testing.T) {
+func TestInterfaceWithoutCarrierOrDown(t *testing.T) {
 	t.Parallel()
 	for name, setup := range map[string][]string{
 		"without carrier": {"link add eth1 type veth peer name far", "link set eth1 up"},
@@ -645,7 +645,7 @@ func TestInterfaceWithoutCarrierOrSwitchedOff(t *testing.T) {
 			withPrograms(t, standby(setup...), func(t *testing.T, p program, tool Tool) {
 				_, _, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "eth1"})
 				fine(t, err)
-				wantAddresses(t, "when raised", own4, own6, "eth1 172.16.0.1/32 eth1:1")
+				wantAddresses(t, "when added", own4, own6, "eth1 172.16.0.1/32 eth1:1")
 				_, err = lower(t, tool, virtual4.Addr())
 				fine(t, err)
 				wantAddresses(t, "when lowered", own4, own6)
@@ -707,7 +707,7 @@ func wantFailure(t *testing.T, err error, place, command string, words ...string
 	}
 }
 
-// fakeTool is a shell script in the place of ip or ifconfig.
+// fakeTool is a shell script instead of ip or ifconfig.
 func fakeTool(t *testing.T, name, script string) Tool {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -718,7 +718,7 @@ func fakeTool(t *testing.T, name, script string) Tool {
 }
 
 // The kernel is asked, and the tool is not believed.
-func TestToolsThatLie(t *testing.T) {
+func TestToolsWithAWrongExitCode(t *testing.T) {
 	t.Parallel()
 	setup := []string{"addr add 172.16.0.5/32 dev eth0 label eth0:5", "addr add 172.16.0.6/32 dev eth0"}
 	const bystander = "eth0 172.16.0.6/32"
@@ -736,7 +736,7 @@ func TestToolsThatLie(t *testing.T) {
 			addresses:  []string{own4, own6, bystander, "eth0 172.16.0.5/32 eth0:5"},
 			raise6Runs: 1,
 		},
-		"somebody was faster": {
+		"another program was faster": {
 			script:     `ip "$@"; echo RTNETLINK answers: File exists >&2; exit 2`,
 			addresses:  []string{own4, own6, bystander, "eth0 172.16.0.1/32 eth0:1", "eth0 2001:db8::1/128"},
 			raise6Runs: 1,
@@ -750,8 +750,8 @@ func TestToolsThatLie(t *testing.T) {
 		},
 		"takes another address along": {
 			script:     `ip "$@" || exit; case "$2" in add) ip addr del 172.16.0.3/24 dev eth0;; del) ip addr del 172.16.0.6/32 dev eth0;; esac`,
-			raise:      "raise 172.16.0.1/32 on eth0: the address 172.16.0.3/24 has gone from eth0 with it",
-			lower:      "lower 172.16.0.5/32 on eth0: the address 172.16.0.6/32 has gone from eth0 with it",
+			raise:      "raise 172.16.0.1/32 on eth0: the address 172.16.0.3/24 was removed from eth0 with it",
+			lower:      "lower 172.16.0.5/32 on eth0: the address 172.16.0.6/32 was removed from eth0 with it",
 			addresses:  []string{own6, "eth0 172.16.0.1/32 eth0:1", "eth0 2001:db8::1/128"},
 			raise6Runs: 1,
 		},
@@ -805,7 +805,7 @@ func holder(stays bool) func(t *testing.T, l *lab.Lab) *lab.Host {
 		h := standby()(t, l)
 		must(t, h.Sysctl("ipv6/conf/eth0/accept_dad", "1"))
 		must(t, h.Sysctl("ipv6/conf/eth0/router_solicitation_delay", "0")) // up to which it waits before it asks
-		must(t, h.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "200"))        // how long it waits for the answer
+		must(t, h.Sysctl("ipv6/neigh/eth0/retrans_time_ms", "200"))        // how long it waits for the reply
 		onTheHost(t, h, "ip -6 addr add 2001:db8::1/128 dev eth0", `until ip -6 addr show dev eth0 dadfailed | grep -q 2001:db8::1; do sleep 0.05; done`)
 		if !stays {
 			onTheHost(t, other, "ip -6 addr del 2001:db8::1/128 dev eth0")
@@ -823,7 +823,7 @@ func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
 		onHost(t, holder(true), func(t *testing.T) {
 			k, err := TakeSnapshot()
 			fine(t, err)
-			if k.Holds(virtual6.Addr()) || len(k.copies(virtual6.Addr())) != 1 {
+			if k.Holds(virtual6.Addr()) || len(k.allAssignments(virtual6.Addr())) != 1 {
 				t.Errorf("held: %v", k.Assignments(virtual6.Addr()))
 			}
 		})
@@ -843,18 +843,18 @@ func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
 			if len(ran) != 2 || ran[0] != del(p) {
 				t.Errorf("ran %q", ran)
 			}
-			wantAddresses(t, "when raised", own4, own6, "eth0 2001:db8::1/128")
+			wantAddresses(t, "when added", own4, own6, "eth0 2001:db8::1/128")
 		})
 	})
 	t.Run("and the other machine is there", func(t *testing.T) {
 		withPrograms(t, holder(true), func(t *testing.T, p program, tool Tool) {
 			_, ran, err := raise(t, tool, Alias{Prefix: virtual6, Interface: "eth0"})
-			if !p.busybox && p.tool == "ip" { // nodad: whoever raises has asked already
+			if !p.busybox && p.tool == "ip" { // nodad: the caller has asked already
 				fine(t, err)
-				wantAddresses(t, "when raised", own4, own6, "eth0 2001:db8::1/128")
+				wantAddresses(t, "when added", own4, own6, "eth0 2001:db8::1/128")
 				return
 			}
-			want := "raise 2001:db8::1/128 on eth0: another machine has the address, the kernel's duplicate address detection says"
+			want := "raise 2001:db8::1/128 on eth0: the address is in use by another machine (duplicate address detection)"
 			if errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
@@ -870,16 +870,16 @@ func TestFindTool(t *testing.T) {
 	for name, c := range map[string]struct {
 		setting   string
 		path      []string // fake programs on PATH
-		hidden    bool     // and no ip in the usual places
+		hidden    bool     // and no ip in the usual assigned
 		want, err string
 	}{
-		"ip comes first":                     {setting: "auto", path: []string{"ifconfig", "ip"}, want: "ip"},
-		"ifconfig where there is no ip":      {setting: "auto", path: []string{"ifconfig"}, hidden: true, want: "ifconfig"},
-		"ip in sbin, which cron has not":     {setting: "auto", path: []string{"ifconfig"}, want: "ip"},
-		"ifconfig is asked for":              {setting: "ifconfig", path: []string{"ifconfig", "ip"}, want: "ifconfig"},
-		"ip is asked for and not there":      {setting: "ip", path: []string{"ifconfig"}, hidden: true, err: `tool "ip": `},
-		"something else is asked for":        {setting: "iproute", path: []string{"ip"}, err: `tool "iproute": neither auto, ip nor ifconfig`},
-		"nothing at all, as without setting": {setting: "", path: []string{"ip"}, err: `tool "": neither auto, ip nor ifconfig`},
+		"ip comes first":                 {setting: "auto", path: []string{"ifconfig", "ip"}, want: "ip"},
+		"ifconfig where there is no ip":  {setting: "auto", path: []string{"ifconfig"}, hidden: true, want: "ifconfig"},
+		"ip in sbin, which cron has not": {setting: "auto", path: []string{"ifconfig"}, want: "ip"},
+		"ifconfig is asked for":          {setting: "ifconfig", path: []string{"ifconfig", "ip"}, want: "ifconfig"},
+		"ip is asked for and not there":  {setting: "ip", path: []string{"ifconfig"}, hidden: true, err: `tool "ip": `},
+		"another name":                   {setting: "iproute", path: []string{"ip"}, err: `tool "iproute": must be auto, ip or ifconfig`},
+		"empty, as without the setting":  {setting: "", path: []string{"ip"}, err: `tool "": must be auto, ip or ifconfig`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			build := standby()

@@ -70,7 +70,7 @@ const goldenARPAnnouncementReply = `
 const goldenARPProxy = `
 	ffffffffffff 02000000000a 0806   // the frame is ours
 	0001 0800 06 04 0001
-	02000000000b ac100001            // what it says is of another
+	02000000000b ac100001            // its content is another machine's
 	000000000000 ac100001
 ` + arpPadding
 

@@ -34,7 +34,7 @@ func renew(t *testing.T, tool Tool, a Alias) (ran []string, err error) {
 			t.Errorf("the plan and what was run (-plan +run):\n%s", d)
 		}
 	} else if planErr != nil {
-		t.Errorf("the plan says %v, Renew says %v", planErr, err)
+		t.Errorf("the plan: %v, Renew: %v", planErr, err)
 	}
 	return commands(results), err
 }
@@ -46,14 +46,14 @@ func wantLease(t *testing.T, when string, addr netip.Addr, want time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := k.Assignments(addr)
-	if len(places) == 0 {
-		t.Errorf("%s: %s does not stand", when, addr)
+	assigned := k.Assignments(addr)
+	if len(assigned) == 0 {
+		t.Errorf("%s: %s is not assigned", when, addr)
 	}
-	for _, p := range places {
+	for _, p := range assigned {
 		got := p.Address.Lease
 		if (got == 0) != (want == 0) || got > want || got < want-30*time.Second {
-			t.Errorf("%s: %s on %s has %s, want %s", when, p.Address.Prefix, p.Interface, remaining(got), remaining(want))
+			t.Errorf("%s: %s on %s has %s, want %s", when, p.Address.Prefix, p.Interface, remainingWords(got), remainingWords(want))
 		}
 	}
 }
@@ -69,56 +69,56 @@ func gone(t *testing.T, addr netip.Addr, lease time.Duration) {
 		case !k.Holds(addr):
 			return
 		case time.Now().After(deadline):
-			t.Fatalf("%s still stands", addr)
+			t.Fatalf("%s is still assigned", addr)
 		}
 	}
 }
 
-type leased struct {
+type leaseCase struct {
 	prefix     netip.Prefix
 	add, renew string // with %s for the lifetime
-	stands     string
+	assigned   string
 }
 
-// kinds are an alias of each family, and a wide one, which is secondary to the host's own.
-var kinds = map[string]leased{
+// leaseCases are an alias of each family, and a wide one, which is secondary to the host's own.
+var leaseCases = map[string]leaseCase{
 	"IPv4": {
-		prefix: virtual4,
-		add:    "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
-		renew:  "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
-		stands: "eth0 172.16.0.1/32 eth0:1",
+		prefix:   virtual4,
+		add:      "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
+		renew:    "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
+		assigned: "eth0 172.16.0.1/32 eth0:1",
 	},
 	"IPv4 in the host's own network": {
-		prefix: netip.MustParsePrefix("172.16.0.1/24"),
-		add:    "ip addr add 172.16.0.1/24 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
-		renew:  "ip addr replace 172.16.0.1/24 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
-		stands: "eth0 172.16.0.1/24 eth0:1 secondary",
+		prefix:   netip.MustParsePrefix("172.16.0.1/24"),
+		add:      "ip addr add 172.16.0.1/24 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
+		renew:    "ip addr replace 172.16.0.1/24 dev eth0 label eth0:1 valid_lft %[1]s preferred_lft %[1]s",
+		assigned: "eth0 172.16.0.1/24 eth0:1 secondary",
 	},
 	"IPv6": {
-		prefix: virtual6,
-		add:    "ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft %s preferred_lft 0",
-		renew:  "ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft %s preferred_lft 0",
-		stands: "eth0 2001:db8::1/128",
+		prefix:   virtual6,
+		add:      "ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft %s preferred_lft 0",
+		renew:    "ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft %s preferred_lft 0",
+		assigned: "eth0 2001:db8::1/128",
 	},
 }
 
-func TestLeaseRunsOutByItself(t *testing.T) {
+func TestLeaseExpires(t *testing.T) {
 	t.Parallel()
-	for name, c := range kinds {
+	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
 				tool := programs["iproute2 ip"].find(t)
 				a := Alias{Prefix: c.prefix, Interface: "eth0", Lease: 1500 * time.Millisecond}
 				_, ran, err := raise(t, tool, a)
 				fine(t, err)
-				wantCommands(t, "of the raise", ran, fmt.Sprintf(c.add, "2"))
+				wantCommands(t, "of Raise", ran, fmt.Sprintf(c.add, "2"))
 				gone(t, c.prefix.Addr(), 2*time.Second)
 				wantAddresses(t, "in the end", own4, own6)
 
 				ran, err = renew(t, tool, a)
 				fine(t, err)
-				wantCommands(t, "where it does not stand any more", ran)
-				wantAddresses(t, "where it does not stand any more", own4, own6)
+				wantCommands(t, "where it is no longer assigned", ran)
+				wantAddresses(t, "where it is no longer assigned", own4, own6)
 			})
 		})
 	}
@@ -126,14 +126,14 @@ func TestLeaseRunsOutByItself(t *testing.T) {
 
 func TestLeaseIsRenewed(t *testing.T) {
 	t.Parallel()
-	for name, c := range kinds {
+	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
 				tool := programs["iproute2 ip"].find(t)
 				a := Alias{Prefix: c.prefix, Interface: "eth0", Lease: 3 * time.Second}
 				_, _, err := raise(t, tool, a)
 				fine(t, err)
-				wantLease(t, "when raised", c.prefix.Addr(), 3*time.Second)
+				wantLease(t, "when added", c.prefix.Addr(), 3*time.Second)
 				raised := time.Now()
 
 				a.Lease = 600 * time.Second
@@ -142,11 +142,11 @@ func TestLeaseIsRenewed(t *testing.T) {
 					fine(t, err)
 					wantCommands(t, when, ran, fmt.Sprintf(c.renew, "600"))
 					wantLease(t, when, c.prefix.Addr(), a.Lease)
-					wantAddresses(t, when, own4, own6, c.stands)
+					wantAddresses(t, when, own4, own6, c.assigned)
 				}
 				_, ran, err := raise(t, tool, a)
 				fine(t, err)
-				wantCommands(t, "of the second raise", ran)
+				wantCommands(t, "of the second Raise", ran)
 				time.Sleep(time.Until(raised.Add(4500 * time.Millisecond)))
 				wantLease(t, "when the first lease is over", c.prefix.Addr(), a.Lease)
 
@@ -160,9 +160,9 @@ func TestLeaseIsRenewed(t *testing.T) {
 	}
 }
 
-func TestLeaseBecomesForEver(t *testing.T) {
+func TestLeaseBecomesPermanent(t *testing.T) {
 	t.Parallel()
-	for name, c := range kinds {
+	for name, c := range leaseCases {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, standby(), func(t *testing.T) {
 				tool := programs["iproute2 ip"].find(t)
@@ -177,8 +177,8 @@ func TestLeaseBecomesForEver(t *testing.T) {
 				time.Sleep(3500 * time.Millisecond)
 				ran, err = renew(t, tool, a)
 				fine(t, err)
-				wantCommands(t, "where it stands for ever already", ran)
-				wantAddresses(t, "in the end", own4, own6, c.stands)
+				wantCommands(t, "where it has no expiry already", ran)
+				wantAddresses(t, "in the end", own4, own6, c.assigned)
 
 				a.Lease = 600 * time.Second // and it can be had back
 				_, err = renew(t, tool, a)
@@ -215,7 +215,7 @@ func TestLeasedAddressIsNoSource(t *testing.T) {
 	})
 }
 
-func TestRenewEveryPlaceOfTheAddressAndNoOther(t *testing.T) {
+func TestRenewAllAssignmentsOfTheAddressOnly(t *testing.T) {
 	build := standby(
 		"link add eth1 type veth peer name far", "link set eth1 up",
 		"addr add 172.16.0.1/32 dev eth0 label eth0:1",
@@ -258,8 +258,8 @@ func TestRenewEveryPlaceOfTheAddressAndNoOther(t *testing.T) {
 }
 
 // When the lease of a network's first address runs out, the kernel removes the network's other
-// addresses with it, the host's own among them, as it does when somebody removes it.
-func TestLeaseThatWouldTakeAnotherAddressAlong(t *testing.T) {
+// addresses with it, the host's own among them, as it does when it is removed.
+func TestLeaseWhoseEndWouldRemoveAnotherAddress(t *testing.T) {
 	t.Parallel()
 	a := Alias{Prefix: netip.MustParsePrefix("172.16.0.1/24"), Interface: "eth0", Lease: 2 * time.Second}
 	first := func(lease string, promote string) func(t *testing.T, l *lab.Lab) *lab.Host {
@@ -269,7 +269,7 @@ func TestLeaseThatWouldTakeAnotherAddressAlong(t *testing.T) {
 			return h
 		}
 	}
-	const want = "renew 172.16.0.1/24 on eth0: no lease, for its end would take 172.16.0.3/24 along; this prevents that: sysctl -w net.ipv4.conf.eth0.promote_secondaries=1"
+	const want = "renew 172.16.0.1/24 on eth0: no lease: the kernel would remove 172.16.0.3/24 at its end; to prevent that: sysctl -w net.ipv4.conf.eth0.promote_secondaries=1"
 	for name, lease := range map[string]string{"it has a lease": "30", "it has none": "forever"} {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, first(lease, "0"), func(t *testing.T) {
@@ -310,15 +310,15 @@ func TestRaiseWithALeaseByEachProgram(t *testing.T) {
 			a := Alias{Prefix: prefix, Interface: "eth0", Lease: 600 * time.Second}
 			_, ran, err := raise(t, tool, a)
 			fine(t, err)
-			wantCommands(t, "of the raise", ran, want)
+			wantCommands(t, "of Raise", ran, want)
 			if p.tool == "ip" && !p.busybox { // busybox's versions differ
-				wantLease(t, "when raised", prefix.Addr(), a.Lease)
+				wantLease(t, "when added", prefix.Addr(), a.Lease)
 			}
 			if p.tool == "ip" {
 				continue
 			}
 			ran, err = renew(t, tool, a)
-			wantErr := fmt.Sprintf("renew %s on eth0: ifconfig gives no address a lifetime: use ip (Debian package iproute2)", prefix)
+			wantErr := fmt.Sprintf("renew %s on eth0: ifconfig cannot set an address's lifetime: use ip (Debian package iproute2)", prefix)
 			if errorText(err) != wantErr {
 				t.Errorf("error %q, want %q", errorText(err), wantErr)
 			}
@@ -332,7 +332,7 @@ func TestRaiseWithALeaseByEachProgram(t *testing.T) {
 }
 
 // The kernel is asked, and the tool is not believed.
-func TestLeaseByAnIpThat(t *testing.T) {
+func TestLeaseByAnUnusualIp(t *testing.T) {
 	t.Parallel()
 	const (
 		add4, add6     = "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ip -6 addr add 2001:db8::1/128 dev eth0"
@@ -341,7 +341,7 @@ func TestLeaseByAnIpThat(t *testing.T) {
 		short4, short6 = " valid_lft 400 preferred_lft 400", " valid_lft 400 preferred_lft 0"
 	)
 	for name, c := range map[string]struct {
-		setup      []string // what stands already
+		setup      []string // what is assigned already
 		script     string
 		raise      []string
 		renew      []string
@@ -352,8 +352,8 @@ func TestLeaseByAnIpThat(t *testing.T) {
 			script: `exec ip $(echo "$*" | sed "s/valid_lft.*//")`,
 			raise:  []string{add4 + short4, add6 + " nodad" + short6},
 			renew:  []string{renew4 + lasts4, renew6 + " nodad" + lasts6},
-			err4:   "renew 172.16.0.1/32 on eth0: ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 600 preferred_lft 600: exit code 0, but the kernel keeps the address for ever",
-			err6:   "renew 2001:db8::1/128 on eth0: ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 600 preferred_lft 0: exit code 0, but the kernel keeps the address for ever",
+			err4:   "renew 172.16.0.1/32 on eth0: ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 600 preferred_lft 600: exit code 0, but the kernel shows it with no expiry",
+			err6:   "renew 2001:db8::1/128 on eth0: ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 600 preferred_lft 0: exit code 0, but the kernel shows it with no expiry",
 		},
 		"does not know nodad": {
 			script: `case "$*" in *nodad*) exit 1;; esac; exec ip "$@"`,
@@ -372,16 +372,16 @@ func TestLeaseByAnIpThat(t *testing.T) {
 			setup:  []string{"addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 500 preferred_lft 500", "-6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 500 preferred_lft 0"},
 			script: "exit 0",
 			renew:  []string{renew4 + lasts4, renew6 + " nodad" + lasts6},
-			err4:   "renew .* exit code 0, but the kernel keeps the address for another (8m20|8m1.|8m.)s",
-			err6:   "renew .* exit code 0, but the kernel keeps the address for another (8m20|8m1.|8m.)s",
+			err4:   "renew .* exit code 0, but the kernel shows it with (8m20|8m1.|8m.)s left",
+			err6:   "renew .* exit code 0, but the kernel shows it with (8m20|8m1.|8m.)s left",
 			lease:  500 * time.Second,
 		},
 		"does nothing where the lease is longer": {
 			setup:  []string{"addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 3600 preferred_lft 3600", "-6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 3600 preferred_lft 0"},
 			script: "exit 0",
 			renew:  []string{renew4 + lasts4, renew6 + " nodad" + lasts6},
-			err4:   "renew .* exit code 0, but the kernel keeps the address for another (1h0m0|59m..)s",
-			err6:   "renew .* exit code 0, but the kernel keeps the address for another (1h0m0|59m..)s",
+			err4:   "renew .* exit code 0, but the kernel shows it with (1h0m0|59m..)s left",
+			err6:   "renew .* exit code 0, but the kernel shows it with (1h0m0|59m..)s left",
 			lease:  3600 * time.Second,
 		},
 		"is refused by the kernel": {
@@ -412,7 +412,7 @@ func TestLeaseByAnIpThat(t *testing.T) {
 					fine(t, err)
 					raised = append(raised, commands(ran)...)
 					if c.setup == nil {
-						wantLease(t, "when raised", is.prefix.Addr(), min(c.lease, a.Lease))
+						wantLease(t, "when added", is.prefix.Addr(), min(c.lease, a.Lease))
 					}
 					a.Lease = 600 * time.Second
 					ran, err = tool.Renew(t.Context(), a)
@@ -422,7 +422,7 @@ func TestLeaseByAnIpThat(t *testing.T) {
 					}
 					wantLease(t, "when renewed", is.prefix.Addr(), c.lease)
 				}
-				wantCommands(t, "of the raises", raised, c.raise...)
+				wantCommands(t, "of Raise", raised, c.raise...)
 				wantCommands(t, "of the renewals", renewed, c.renew...)
 				wantAddresses(t, "in the end", own4, own6, "eth0 172.16.0.1/32 eth0:1", "eth0 2001:db8::1/128")
 			})
@@ -431,7 +431,7 @@ func TestLeaseByAnIpThat(t *testing.T) {
 	t.Run("takes other addresses along", func(t *testing.T) {
 		onHost(t, standby("addr add 172.16.0.1/32 dev eth0 label eth0:1"), func(t *testing.T) {
 			_, err := fakeTool(t, "ip", `ip "$@"; ip addr del 172.16.0.3/24 dev eth0`).Renew(t.Context(), Alias{Prefix: virtual4, Interface: "eth0", Lease: time.Minute})
-			if want := "renew 172.16.0.1/32 on eth0: the address 172.16.0.3/24 has gone from eth0 with it"; errorText(err) != want {
+			if want := "renew 172.16.0.1/32 on eth0: the address 172.16.0.3/24 was removed from eth0 with it"; errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
 		})
@@ -439,7 +439,7 @@ func TestLeaseByAnIpThat(t *testing.T) {
 	t.Run("removes it, and leaves the other copy", func(t *testing.T) {
 		onHost(t, standby("addr add 172.16.0.1/32 dev eth0 label eth0:1", "addr add 172.16.0.1/16 dev eth0 label eth0:2"), func(t *testing.T) {
 			_, err := fakeTool(t, "ip", `case "$*" in */32*) exec ip addr del 172.16.0.1/32 dev eth0;; esac; exec ip "$@"`).Renew(t.Context(), Alias{Prefix: virtual4, Interface: "eth0", Lease: time.Minute})
-			if want := "renew 172.16.0.1/32 on eth0: ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 60 preferred_lft 60: exit code 0, but the kernel does not show the address any more"; errorText(err) != want {
+			if want := "renew 172.16.0.1/32 on eth0: ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 60 preferred_lft 60: exit code 0, but the kernel no longer shows the address"; errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
 			wantLease(t, "the other copy", virtual4.Addr(), time.Minute)
@@ -466,7 +466,7 @@ func TestCanLease(t *testing.T) {
 	}{
 		"iproute2": {Tool{Name: "ip", Path: plain}, ""},
 		"busybox":  {Tool{Name: "ip", Path: link}, link + " is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)"},
-		"ifconfig": {Tool{Name: "ifconfig", Path: plain}, "ifconfig gives no address a lifetime: use ip (Debian package iproute2)"},
+		"ifconfig": {Tool{Name: "ifconfig", Path: plain}, "ifconfig cannot set an address's lifetime: use ip (Debian package iproute2)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.tool.CanLease(); errorText(err) != c.err {
@@ -476,7 +476,7 @@ func TestCanLease(t *testing.T) {
 	}
 }
 
-func TestLifetimeInWords(t *testing.T) {
+func TestLifetimeArguments(t *testing.T) {
 	for lease, want := range map[time.Duration][2]string{
 		0:                       {"valid_lft forever preferred_lft forever", "valid_lft forever preferred_lft 0"},
 		1:                       {"valid_lft 1 preferred_lft 1", "valid_lft 1 preferred_lft 0"},
@@ -497,12 +497,12 @@ func TestLeaseOf(t *testing.T) {
 		valid int
 		want  time.Duration
 	}{
-		"for ever":                   {int(allBits), 0},
-		"for ever, where int is 32":  {-1, 0},
-		"due to go any moment":       {0, time.Second},
-		"the last second":            {1, time.Second},
-		"three minutes":              {180, 3 * time.Minute},
-		"nearly for ever, in 32 bit": {-2, (math.MaxUint32 - 1) * time.Second},
+		"no expiry":                   {int(allBits), 0},
+		"no expiry, where int is 32":  {-1, 0},
+		"due to go any moment":        {0, time.Second},
+		"the last second":             {1, time.Second},
+		"three minutes":               {180, 3 * time.Minute},
+		"nearly no expiry, in 32 bit": {-2, (math.MaxUint32 - 1) * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := leaseOf(netlink.Addr{ValidLft: c.valid}); got != c.want {
@@ -512,7 +512,7 @@ func TestLeaseOf(t *testing.T) {
 	}
 }
 
-func TestGranted(t *testing.T) {
+func TestHasLease(t *testing.T) {
 	const s = time.Second
 	for name, c := range map[string]struct {
 		shown, lease, ago time.Duration
@@ -524,12 +524,12 @@ func TestGranted(t *testing.T) {
 		"more than the time passed": {178 * s, 180 * s, 3 * time.Millisecond, false},
 		"it took long":              {177 * s, 180 * s, 2500 * time.Millisecond, true},
 		"longer than asked for":     {181 * s, 180 * s, 3 * time.Millisecond, false},
-		"for ever instead":          {0, 180 * s, 3 * time.Millisecond, false},
-		"for ever as asked for":     {0, 0, 3 * time.Millisecond, true},
+		"no expiry instead":         {0, 180 * s, 3 * time.Millisecond, false},
+		"no expiry as wanted":       {0, 0, 3 * time.Millisecond, true},
 		"a lease instead":           {180 * s, 0, 3 * time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := granted(c.shown, c.lease, c.ago); got != c.want {
+			if got := hasLease(c.shown, c.lease, c.ago); got != c.want {
 				t.Errorf("%v, want %v", got, c.want)
 			}
 		})

@@ -158,7 +158,7 @@ func TestHolderReplies(t *testing.T) {
 			must(t, w.Ask(tt.target, tt.from))
 			replies := await(t, w, 1)
 			t.Logf("reply after %s", replies[0].At.Sub(asked))
-			// An IPv6 probe is answered to everybody.
+			// The reply to an IPv6 probe goes to all nodes.
 			want := []Reply{{Address: tt.target, MAC: l.Primary.MAC(), Direct: tt.target.Is4() || tt.from.IsValid()}}
 			if diff := cmp.Diff(want, plain(replies), compareAddrs); diff != "" {
 				t.Errorf("replies (-want +got):\n%s", diff)
@@ -347,7 +347,7 @@ func TestInterfaceDownEndsListening(t *testing.T) {
 			select {
 			case <-changed:
 			case <-time.After(patience):
-				t.Fatal("nobody was told")
+				t.Fatal("not notified")
 			}
 			const want = "eth0: listening ended: network is down"
 			if err := w.Err(); err == nil || err.Error() != want {
@@ -628,8 +628,8 @@ func TestOwnProxyAnnouncementIsIgnored(t *testing.T) {
 	nothing(t, w1)
 }
 
-// spoken sends a frame from the host as it stands.
-func spoken(t testing.TB, h *lab.Host, frame []byte) {
+// sendFrame sends a frame from the host unchanged.
+func sendFrame(t testing.TB, h *lab.Host, frame []byte) {
 	t.Helper()
 	must(t, h.Do(func() error {
 		ifi, err := net.InterfaceByName("eth0")
@@ -658,13 +658,13 @@ func TestTaggedFrames(t *testing.T) {
 	tagged := func(tag string, b []byte) []byte { return slices.Concat(b[:12], frame(t, tag), b[12:]) }
 	w := listenOn(t, l.Standby, "eth0", vip4, vip6)
 
-	spoken(t, l.Second, tagged("8100 0005", announcements[0])) // VLAN 5
-	spoken(t, l.Second, tagged("8100 0005", announcement6))
-	spoken(t, l.Second, tagged("88a8 0005", announcements[0]))
+	sendFrame(t, l.Second, tagged("8100 0005", announcements[0])) // VLAN 5
+	sendFrame(t, l.Second, tagged("8100 0005", announcement6))
+	sendFrame(t, l.Second, tagged("88a8 0005", announcements[0]))
 	nothing(t, w)
 
-	spoken(t, l.Second, tagged("8100 e000", announcements[0])) // VLAN 0, priority 7
-	spoken(t, l.Second, tagged("8100 e000", announcement6))
+	sendFrame(t, l.Second, tagged("8100 e000", announcements[0])) // VLAN 0, priority 7
+	sendFrame(t, l.Second, tagged("8100 e000", announcement6))
 	want := []Reply{{Address: vip4, MAC: l.Second.MAC()}, {Address: vip6, MAC: l.Second.MAC()}}
 	replies := plain(await(t, w, 2))
 	slices.SortFunc(replies, func(a, b Reply) int { return a.Address.Compare(b.Address) })
@@ -849,7 +849,7 @@ func TestAnnouncementByARouterHasTheRouterFlag(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := usual(t)
-			run(t, l.Standby, "sysctl -q -w net.ipv6.conf.eth0.forwarding="+tt.forwarding)
+			must(t, l.Standby.Sysctl("ipv6/conf/eth0/forwarding", tt.forwarding))
 			w := listenOn(t, l.Standby, "eth0", vip6)
 			var mac net.HardwareAddr
 			if h := tt.of(l); h != nil {
@@ -873,8 +873,8 @@ func TestAnnouncementByARouterHasTheRouterFlag(t *testing.T) {
 func TestRequestFromTheVIPTeachesRouters(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
-	run(t, l.Gateway, "sysctl -q -w net.ipv4.conf.eth0.drop_gratuitous_arp=1")
-	run(t, l.Gateway, "ping -c 1 -W 5 172.16.0.1")
+	must(t, l.Gateway.Sysctl("ipv4/conf/eth0/drop_gratuitous_arp", "1"))
+	must(t, l.Gateway.Ping(vip4, patience))
 	time.Sleep(1100 * time.Millisecond) // net.ipv4.neigh.*.locktime
 	run(t, l.Primary, "ip addr del 172.16.0.1/32 dev eth0")
 	run(t, l.Standby, "ip addr add 172.16.0.1/32 dev eth0")
@@ -905,7 +905,11 @@ func TestProxyARPIsTold(t *testing.T) {
 	run(t, l.Gateway, "ip link set other up")
 	run(t, l.Gateway, "ip link set end up")
 	run(t, l.Gateway, "ip route add 10.9.9.0/24 dev other")
-	run(t, l.Gateway, "sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.eth0.proxy_arp=1 net.ipv4.neigh.eth0.proxy_delay=0")
+	must(t, errors.Join(
+		l.Gateway.Sysctl("ipv4/ip_forward", "1"),
+		l.Gateway.Sysctl("ipv4/conf/eth0/proxy_arp", "1"),
+		l.Gateway.Sysctl("ipv4/neigh/eth0/proxy_delay", "0"),
+	))
 	far := netip.MustParseAddr("10.9.9.9")
 	w := listenOn(t, l.Standby, "eth0", far, vip4)
 	for _, a := range []netip.Addr{far, vip4} {
@@ -929,7 +933,7 @@ func TestProxyARPIsTold(t *testing.T) {
 }
 
 // The kernel's filter passes only frames about the addresses, as many as there
-// are, and what it drops because nobody reads is counted.
+// are, and what it drops because it is not read is counted.
 func TestSocketFilterAndDrops(t *testing.T) {
 	t.Parallel()
 	l := usual(t)
@@ -982,14 +986,14 @@ func TestSocketFilterAndDrops(t *testing.T) {
 	}
 
 	before := w.Lost()
-	w.arp.mu.Lock() // nobody reads
+	w.arp.mu.Lock() // not read
 	for range 3000 {
 		must(t, speaker.Announce(vip4, nil))
 	}
 	time.Sleep(quiet)
 	w.arp.mu.Unlock()
 	if before != 0 || w.Lost() == 0 {
-		t.Errorf("%d frames were lost before, and %d after 6,000 that nobody read", before, w.Lost())
+		t.Errorf("%d frames were lost before, and %d after 6,000 that were not read", before, w.Lost())
 	}
 	if got := open(vip4).Lost(); got != 0 {
 		t.Errorf("a later listener has lost %d frames", got)

@@ -51,7 +51,7 @@ const goldenNDProxy = `
 	ff020000000000000000000000000001
 	88 00 2950 20000000
 	20010db8000000000000000000000001
-	02 01 02000000000b                           // what it says is of another
+	02 01 02000000000b                           // its content is another machine's
 `
 
 func TestNDQuestion(t *testing.T) {

@@ -31,7 +31,7 @@ func (p *Process) TakeSnapshot() (*Snapshot, error) { return p.snapshots.take(Ta
 type snapshots struct {
 	taking sync.Mutex
 	mu     sync.Mutex
-	next   *sharedSnapshot // has not begun; nil while nobody waits for one
+	next   *sharedSnapshot // has not begun; nil while no caller waits for one
 }
 
 type sharedSnapshot struct {

@@ -28,7 +28,7 @@ const dumpTries = 10
 type Address struct {
 	Prefix     netip.Prefix // the address itself, with the length of its network; a host prefix where there is a peer
 	Peer       netip.Prefix // the far end of a point-to-point address, with the length of the network; else zero
-	Label      string       // IPv4 only: "eth0:1", or the interface's name where nobody chose one
+	Label      string       // IPv4 only: "eth0:1", or the interface's name where none was chosen
 	Secondary  bool         // IPv4 only: not the first of its network, and gone with the first unless promote_secondaries is on
 	Tentative  bool         // IPv6 only: duplicate address detection (RFC 4862) has not ended
 	DADFailed  bool         // IPv6 only: duplicate address detection found another holder, the kernel does not use the address
@@ -217,7 +217,7 @@ type Assignment struct {
 // included, those that failed duplicate address detection are not. A zone in a restricts them to that
 // interface. What pingover holds is Held.
 func (k *Snapshot) Assignments(a netip.Addr) []Assignment {
-	return slices.DeleteFunc(k.copies(a), func(p Assignment) bool { return p.Address.DADFailed })
+	return slices.DeleteFunc(k.allAssignments(a), func(p Assignment) bool { return p.Address.DADFailed })
 }
 
 // Held are the Assignments of a on interfaces that do ARP, and on those where pingover added it. The
@@ -236,8 +236,8 @@ func (k *Snapshot) attracts(p Assignment, added []string) bool {
 	return l.ARP || slices.Contains(added, l.Name)
 }
 
-// copies are the assignments of a with those that the kernel does not use because another machine has it.
-func (k *Snapshot) copies(a netip.Addr) []Assignment {
+// allAssignments are the assignments of a with those that the kernel does not use because another machine has it.
+func (k *Snapshot) allAssignments(a netip.Addr) []Assignment {
 	var all []Assignment
 	for _, l := range k.Links {
 		for _, has := range l.Addresses {
@@ -368,8 +368,8 @@ func FreeLabel(k *Snapshot, link string, taken ...string) (string, bool) {
 	}
 }
 
-// labelled are the addresses with a label.
-func (k *Snapshot) labelled(label string) []netip.Prefix {
+// withLabel are the addresses with a label.
+func (k *Snapshot) withLabel(label string) []netip.Prefix {
 	var under []netip.Prefix
 	for _, l := range k.Links {
 		for _, has := range l.Addresses {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestLook(t *testing.T) {
+func TestTakeSnapshot(t *testing.T) {
 	build := standby(
 		"addr add 172.16.0.1/24 dev eth0 label eth0:1", // after the host's own: secondary
 		"addr add 172.16.0.1/32 dev eth0 label eth0:web",
@@ -193,7 +193,7 @@ func TestSnapshot(t *testing.T) {
 
 // While addresses come and go, the kernel's listing skips others that have been there all the time,
 // and says so.
-func TestLookWhileAddressesComeAndGo(t *testing.T) {
+func TestTakeSnapshotWhileAddressesChange(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
 		eth0, err := netlink.LinkByName("eth0")
 		if err != nil {
@@ -214,12 +214,12 @@ func TestLookWhileAddressesComeAndGo(t *testing.T) {
 		}
 		var churn sync.WaitGroup
 		defer churn.Wait()
-		looked := make(chan struct{})
-		defer close(looked)
+		done := make(chan struct{})
+		defer close(done)
 		churn.Go(func() {
 			for n := 0; ; n++ {
 				select {
-				case <-looked:
+				case <-done:
 					return
 				default:
 				}
@@ -230,7 +230,7 @@ func TestLookWhileAddressesComeAndGo(t *testing.T) {
 		for range 100 {
 			k, err := TakeSnapshot()
 			if errors.Is(err, netlink.ErrDumpInterrupted) {
-				continue // unknown, which is no answer
+				continue // unknown
 			}
 			fine(t, err)
 			l, _ := k.Link("eth0")
@@ -242,7 +242,7 @@ func TestLookWhileAddressesComeAndGo(t *testing.T) {
 	})
 }
 
-func TestInterruptedListingIsNeverTaken(t *testing.T) {
+func TestInterruptedDumpIsNeverUsed(t *testing.T) {
 	interrupted := fmt.Errorf("list the addresses: %w", netlink.ErrDumpInterrupted)
 	broken := errors.New("no buffer space available")
 	for name, c := range map[string]struct {
@@ -273,7 +273,7 @@ func TestInterruptedListingIsNeverTaken(t *testing.T) {
 }
 
 // kernel makes a snapshot from lines such as "eth0 172.16.0.3/24 secondary label=eth0:1", in that
-// order. Interfaces resolve neighbours, but for lo.
+// order. Interfaces do ARP, except lo.
 func kernel(t testing.TB, lines ...string) *Snapshot {
 	t.Helper()
 	k := new(Snapshot)
@@ -314,7 +314,7 @@ func kernel(t testing.TB, lines ...string) *Snapshot {
 	return k
 }
 
-func TestPlaces(t *testing.T) {
+func TestAssignments(t *testing.T) {
 	k := kernel(t,
 		"lo 127.0.0.1/8",
 		"eth0 110.0.0.1/24",
@@ -372,7 +372,7 @@ func TestOwnMAC(t *testing.T) {
 		}
 	}
 	if k.OwnMAC(nil) {
-		t.Error("no MAC is ours, because lo has none")
+		t.Error("an empty MAC is ours, because lo has none")
 	}
 }
 
@@ -395,19 +395,19 @@ func TestNetworks(t *testing.T) {
 		not  string
 		want []string
 	}{
-		"two networks hold it":                     {a: "172.16.0.9", want: []string{"eth0", "eth1"}},
-		"one of them by the vip itself":            {a: "172.16.0.1", not: "172.16.0.1", want: []string{"eth0"}},
-		"only the wider one":                       {a: "172.16.9.9", want: []string{"eth1"}},
-		"only by the vip":                          {a: "172.16.9.9", not: "172.16.0.1", want: nil},
-		"mapped forms":                             {a: "::ffff:172.16.9.9", not: "::ffff:172.16.0.1", want: nil},
-		"a host prefix is no network":              {a: "192.0.2.1", want: nil},
-		"nor is loopback":                          {a: "127.0.0.5", want: nil},
-		"IPv6":                                     {a: "2001:db8::9", want: []string{"eth1"}},
-		"an address that another machine has":      {a: "2001:db8:9::9", want: nil},
-		"link-local":                               {a: "fe80::9", want: []string{"eth0", "eth1"}},
-		"link-local with a zone":                   {a: "fe80::9%eth1", want: []string{"eth1"}},
-		"the far end of a point-to-point link":     {a: "10.9.0.2", want: nil},
-		"the network behind a point-to-point link": {a: "10.9.1.3", want: []string{"tap0"}},
+		"two networks hold it":                 {a: "172.16.0.9", want: []string{"eth0", "eth1"}},
+		"one of them by the vip itself":        {a: "172.16.0.1", not: "172.16.0.1", want: []string{"eth0"}},
+		"only the wider one":                   {a: "172.16.9.9", want: []string{"eth1"}},
+		"only by the vip":                      {a: "172.16.9.9", not: "172.16.0.1", want: nil},
+		"mapped forms":                         {a: "::ffff:172.16.9.9", not: "::ffff:172.16.0.1", want: nil},
+		"a host prefix is no network":          {a: "192.0.2.1", want: nil},
+		"loopback is not":                      {a: "127.0.0.5", want: nil},
+		"IPv6":                                 {a: "2001:db8::9", want: []string{"eth1"}},
+		"an address that another machine has":  {a: "2001:db8:9::9", want: nil},
+		"link-local":                           {a: "fe80::9", want: []string{"eth0", "eth1"}},
+		"link-local with a zone":               {a: "fe80::9%eth1", want: []string{"eth1"}},
+		"the far end of a point-to-point link": {a: "10.9.0.2", want: nil},
+		"the network at the far end of a point-to-point link": {a: "10.9.1.3", want: []string{"tap0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var not []netip.Addr
@@ -441,7 +441,7 @@ func TestSource(t *testing.T) {
 	for name, c := range map[string]struct{ link, target, want string }{
 		"in the target's network":            {"eth0", "172.16.0.2", "172.16.0.3"},
 		"mapped target":                      {"eth0", "::ffff:172.16.0.2", "172.16.0.3"},
-		"behind the gateway":                 {"eth0", "198.51.100.1", "192.0.2.3"},
+		"beyond the gateway":                 {"eth0", "198.51.100.1", "192.0.2.3"},
 		"IPv6 in the target's network":       {"eth0", "2001:db8::2", "2001:db8::3"},
 		"IPv6 network with none that is fit": {"eth0", "2001:db8:1::9", "2001:db8:2::3"},
 		"link-local":                         {"eth0", "fe80::2%eth0", "fe80::3%eth0"},

@@ -278,7 +278,7 @@ func (s *socket) sendFailed(target netip.Addr, err error) {
 const maxFiltered = 64
 
 // widen makes the kernel's filter pass all listeners' addresses. It never gets
-// narrower again: deliver drops what nobody listens for.
+// narrower again: deliver drops the rest.
 func (s *socket) widen() error {
 	if s.filtered == nil {
 		return nil
@@ -312,7 +312,7 @@ var addressedToUs = []bpf.Instruction{
 }
 
 // filterFor passes the protocol's frames about the addresses, by the last four
-// bytes of each; nil: about all. So nobody else's traffic wakes this process.
+// bytes of each; nil: about all. Other traffic does not wake this process.
 func filterFor(protocol ethernet.EtherType, addresses map[netip.Addr]bool) ([]bpf.RawInstruction, error) {
 	program := slices.Clone(addressedToUs)
 	sender, target := uint32(14+14), uint32(14+24) // of an ARP packet, RFC 826

@@ -23,27 +23,27 @@ type Tool struct {
 	Name string // ip or ifconfig
 	Path string
 
-	Process *Process // in which others may raise at the same time; nil: nobody does
+	Process *Process // shared with other clusters that add at the same time; nil: there are none
 }
 
-func (t Tool) look() (*Snapshot, error) {
+func (t Tool) snapshot() (*Snapshot, error) {
 	if t.Process == nil {
 		return TakeSnapshot()
 	}
 	return t.Process.TakeSnapshot()
 }
 
-// String is the tool as an operator knows it: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox
-// does not show.
+// String names the tool and its package: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox is
+// not recognized.
 func (t Tool) String() string {
-	whose := packages[t.Name]
+	name := packages[t.Name]
 	if t.busybox() {
-		whose = "busybox"
+		name = "busybox"
 	}
-	return fmt.Sprintf("%s of %s (%s)", t.Name, whose, t.Path)
+	return fmt.Sprintf("%s of %s (%s)", t.Name, name, t.Path)
 }
 
-// packages is where Debian has the tools.
+// packages are the Debian packages of the tools.
 var packages = map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}
 
 // FindTool finds the tool that the setting names: "ip", "ifconfig", or "auto": ip where there is one.
@@ -55,7 +55,7 @@ func FindTool(setting string) (Tool, error) {
 	var missing []string
 	for _, name := range names {
 		if packages[name] == "" {
-			return Tool{}, fmt.Errorf("tool %q: neither auto, ip nor ifconfig", setting)
+			return Tool{}, fmt.Errorf("tool %q: must be auto, ip or ifconfig", setting)
 		}
 		path, err := proc.Find(name)
 		if err == nil {
@@ -79,11 +79,11 @@ func (t Tool) run(ctx context.Context, plan []string) proc.Result {
 	return result
 }
 
-// additions are the commands that would add the address, the best one first. For IPv6 that one has
-// nodad, because the link has been asked already and the kernel's own question takes 1 to 2 s, and
-// preferred_lft 0, so that the address is never chosen as source. The others are for an ip that does
-// not know these words: an address without a lease is better than none.
-func (t Tool) additions(a Alias, label string) [][]string {
+// addCommands are the commands that would add the address, the best one first. For IPv6 that one has
+// nodad, because we have asked on the link already and the kernel's own check takes 1 to 2 s, and
+// preferred_lft 0, so that the address is never chosen as source. The others are for an ip without
+// these keywords: an address without a lease is better than none.
+func (t Tool) addCommands(a Alias, label string) [][]string {
 	v6 := a.Prefix.Addr().Is6()
 	switch {
 	case t.Name == "ifconfig" && v6:
@@ -91,18 +91,18 @@ func (t Tool) additions(a Alias, label string) [][]string {
 	case t.Name == "ifconfig":
 		return [][]string{{"ifconfig", label, a.Prefix.Addr().String(), "netmask", netmask(a.Prefix.Bits()), "up"}}
 	}
-	plain := Assignment{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.labelledCommand("add")
+	plain := Assignment{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.commandWithLabel("add")
 	switch {
 	case a.Lease > 0:
-		return append(t.lasting(plain, v6, lifetime(a.Lease, v6)), plain)
+		return append(t.withLifetime(plain, v6, lifetime(a.Lease, v6)), plain)
 	case v6:
-		return append(t.lasting(plain, v6, []string{"preferred_lft", "0"}), plain)
+		return append(t.withLifetime(plain, v6, []string{"preferred_lft", "0"}), plain)
 	}
 	return [][]string{plain}
 }
 
-// lasting are the ways to say how long the address of a command shall last, the best one first.
-func (t Tool) lasting(plain []string, v6 bool, lifetime []string) [][]string {
+// withLifetime are variants of a command with a lifetime, the best one first.
+func (t Tool) withLifetime(plain []string, v6 bool, lifetime []string) [][]string {
 	late := slices.Concat(plain, lifetime)
 	if !v6 || t.busybox() {
 		return [][]string{late}
@@ -110,7 +110,7 @@ func (t Tool) lasting(plain []string, v6 bool, lifetime []string) [][]string {
 	return [][]string{slices.Concat(plain, []string{"nodad"}, lifetime), late}
 }
 
-// command is one of ip for an address as it stands.
+// command is one of ip for an assignment.
 func (p Assignment) command(verb string) []string {
 	argv := []string{"ip", "addr", verb, p.Address.Prefix.String(), "dev", p.Interface}
 	if p.Address.Peer.IsValid() {
@@ -122,8 +122,8 @@ func (p Assignment) command(verb string) []string {
 	return argv
 }
 
-// labelledCommand is the one with the label. The interface's own name is what the kernel takes without one.
-func (p Assignment) labelledCommand(verb string) []string {
+// commandWithLabel is the command with the label. Without one the kernel uses the interface's name.
+func (p Assignment) commandWithLabel(verb string) []string {
 	argv := p.command(verb)
 	if label := p.Address.Label; label != "" && label != p.Interface {
 		argv = append(argv, "label", label)
@@ -131,27 +131,27 @@ func (p Assignment) labelledCommand(verb string) []string {
 	return argv
 }
 
-// misunderstood tells whether other words may help: the tool itself said no. Exit code 2 is the
-// kernel's no, with both kinds of ip.
-func misunderstood(r proc.Result) bool {
+// usageRefused reports whether other arguments may help: the tool itself refused these. Exit code 2 is
+// the kernel's refusal, with both kinds of ip.
+func usageRefused(r proc.Result) bool {
 	return r.Code > 0 && r.Code != 2
 }
 
-// busybox tells whether the tool is part of busybox; a hard link to it does not show.
+// busybox reports whether the tool is part of busybox; a hard link to it is not recognized.
 func (t Tool) busybox() bool {
 	path, err := filepath.EvalSymlinks(t.Path)
 	return err == nil && strings.HasPrefix(filepath.Base(path), "busybox")
 }
 
-// removal is how to remove one address from one place.
+// removal is how to remove one assignment.
 type removal struct {
 	tool    Tool
 	argv    []string
 	protect bool // promote_secondaries has to be on meanwhile, or the kernel removes other addresses too
 }
 
-// removal plans it with this tool. ifconfig knows an IPv4 address by its label only: where that is not
-// the address's own, "down" would hit another address or the interface itself, so ip has to do it.
+// removal plans it with this tool. ifconfig finds an IPv4 address by its label only: where that is not
+// the address's own, "down" would remove another address or the interface itself, so ip has to do it.
 func (t Tool) removal(k *Snapshot, p Assignment) (removal, error) {
 	a := p.Address
 	r := removal{tool: t, protect: len(k.dependents(p)) > 0 && !promotes(p.Interface)}
@@ -173,9 +173,9 @@ func (t Tool) removal(k *Snapshot, p Assignment) (removal, error) {
 	return r, nil
 }
 
-// ownLabel tells whether an address has an alias label that no other address shares.
+// ownLabel reports whether an address has an alias label that no other address shares.
 func (k *Snapshot) ownLabel(p Assignment) bool {
-	for _, other := range k.labelled(p.Address.Label) {
+	for _, other := range k.withLabel(p.Address.Label) {
 		if other.Addr() != p.Address.Prefix.Addr() {
 			return false
 		}
@@ -187,7 +187,6 @@ func netmask(bits int) string {
 	return net.IP(net.CIDRMask(bits, 32)).String()
 }
 
-// Exclusive says that nobody else may raise in the same moment: ifconfig first gives
-// an address the mask of its class, and what is added to that network meanwhile
-// is taken away with it.
+// Exclusive reports whether nothing else may be added at the same time: ifconfig first gives an address
+// the netmask of its class, and addresses that are added to that network meanwhile are removed with it.
 func (t Tool) Exclusive() bool { return t.Name == "ifconfig" }

@@ -90,8 +90,8 @@ func (p Program) printer(c *cli.Context) (printer, error) {
 func settings(c *cli.Context) map[string][]string {
 	values := map[string][]string{}
 	for _, s := range config.Settings() {
-		if c.IsSet(s.Name) {
-			values[s.Name] = c.StringSlice(s.Name)
+		if given := c.StringSlice(s.Name); len(given) > 0 {
+			values[s.Name] = given
 		}
 	}
 	return values

@@ -105,7 +105,7 @@ func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
 
 var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1"}
 
-func TestATalkativeTakeover(t *testing.T) {
+func TestAVerboseTakeover(t *testing.T) {
 	told := printed{Code: 11, Stderr: `web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
 web: round 1: down: no reply to 5 pings
 web: waiting 20s: before the second round
@@ -202,7 +202,7 @@ func TestChecksThatAreNotMade(t *testing.T) {
 	})
 }
 
-func TestAnErrorThatNobodyForesawIsABug(t *testing.T) {
+func TestAnUnforeseenErrorIsAnInternalError(t *testing.T) {
 	want(t, errored(errors.New("lost")).run(web...), printed{Code: 70, Stderr: "pingover: web: lost\n"})
 	// urfave/cli would make the exit code of a child its own.
 	want(t, errored(exec.Command("sh", "-c", "exit 3").Run()).run(web...), printed{Code: 70, Stderr: "pingover: web: exit status 3\n"})
@@ -266,7 +266,7 @@ func TestASignalAfterTheCheckActed(t *testing.T) {
 	want(t, printed{code, "", stderr.String()}, printed{Code: 11, Stderr: "pingover: web: took-over: 172.16.0.2 did not answer 10 pings\n"})
 }
 
-// TestWords: what is told in a talkative check of each event that the
+// TestWords: what a verbose check prints of each event that the
 // takeover above does not have.
 func TestWords(t *testing.T) {
 	tests := []struct {
@@ -375,7 +375,7 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 		state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Down, state.Unserved,
 		state.Unknown, state.Blocked, state.TakeoverFailed, state.ReleaseFailed, state.StateFailed,
 	} {
-		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(codesHelp(exit.Codes()), line) {
+		if line := fmt.Sprintf("\n  %2d  %-16s ", o.Code(), o); !strings.Contains(faked(nil).run("help", "check").Stdout, line) {
 			t.Errorf("help does not have %q", line)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -146,7 +147,7 @@ func TestWhichClustersOfAFileAreChecked(t *testing.T) {
 	}
 }
 
-// A broken file stops everything: nobody wants half a configuration.
+// A broken file stops everything: a partial configuration is never applied.
 func TestABrokenFileStopsEverything(t *testing.T) {
 	path := filed(t, "defaults:\n  intervall: 3s\nclusters:\n  web:\n    host: 172.16.0.2\n    count: 0\n  db:\n    vip: 172.16.0.1\n")
 	problems := fmt.Sprintf(`pingover: %[1]s:2: defaults: key "intervall": unknown; did you mean interval?
@@ -173,7 +174,7 @@ fail  %[1]s:7: cluster db: host: missing; every cluster needs one
 `, path)})
 }
 
-func TestByHandOverAFile(t *testing.T) {
+func TestManualOperationsWithAFile(t *testing.T) {
 	path, single := fileOf(t, "web", "mail"), fileOf(t, "web")
 	dir := checked(t, "db", "web") // db is of another crontab line
 	const which = "pingover: a name or --all is missing; known are web, mail\n"
@@ -266,8 +267,8 @@ func TestWhatIsShownOfAFile(t *testing.T) {
 	want(t, p.run("history", "dbb", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"dbb\": no such cluster; known are web, db, old\nhint: did you mean db?\n"})
 }
 
-// asNobody does it as a user who may do nothing.
-func asNobody(t *testing.T, do func()) {
+// unprivileged runs do as a user without privileges.
+func unprivileged(t *testing.T, do func()) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		runtime.LockOSThread()
@@ -291,9 +292,9 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
 	refused := "pingover: " + path + ": cannot be read: permission denied\n"
-	asNobody(t, func() {
+	unprivileged(t, func() {
 		if _, err := os.ReadFile(path); err == nil {
-			t.Skip("this user may read everything")
+			lab.Skip(t, "this user may read everything")
 		}
 		if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
 			t.Errorf("status: %+v", got)
@@ -538,7 +539,7 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 }
 
 // A cluster that is no longer in the file is forgotten only when nothing of it is
-// here any more; whoever names it finds it, in whatever state directory.
+// here any more; it is found by its name in any state directory.
 func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	dir := t.TempDir()
 	here := state.Alias{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", Raised: true, LeftOver: true}

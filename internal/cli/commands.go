@@ -20,7 +20,7 @@ type command struct {
 	operand string // what comes after the flags, in help
 	summary string // one line
 	about   string // what help says before the flags
-	codes   string // what help says about the exit codes
+	codes   []exit.Code
 	flags   []flagRow
 	acts    bool // its exit code says how that ended, even if the output could not be written
 	hidden  bool // not in help
@@ -45,7 +45,7 @@ func (p Program) commands() []command {
 			quiet,
 		}
 	}
-	forPause := settingFlags("name", "host", "state-dir")
+	settings, forPause := settingFlags(), settingFlags("name", "host", "state-dir")
 	flags := func(groups ...[]flagRow) []flagRow {
 		return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...)
 	}
@@ -61,25 +61,25 @@ func (p Program) commands() []command {
 		{
 			name: "check", operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
 			summary: "run one check (this is what cron calls)",
-			codes:   codesHelp(nil, checkCodes...),
-			flags:   flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settingFlags()),
+			codes:   codesOf(nil, checkCodes...),
+			flags:   flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settings),
 		},
 		{
 			name: "watch", operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
 			summary: "run the check in a loop, as a service",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "ended by a signal, or by --for"},
 				{Code: exit.Internal, Meaning: "internal error, or a check that hung"},
 			}, exit.Usage, exit.Permission, exit.Config),
 			flags: flags([]flagRow{
 				durationFlag("every", "from the start of a check to that of the next", config.DurationText(usualTick), shortestTick, longestTick),
 				durationFlag("for", "start no check after this time", "until a signal", shortestWatch, longestWatch),
-			}, report(quietCheck), helpFlags(), settingFlags()),
+			}, report(quietCheck), helpFlags(), settings),
 		},
 		{
 			name: "status", operand: clusterOperand, run: p.status, about: aboutStatus,
 			summary: "current state: what is held, the last check, pending mail",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but not everything is known"},
 			}, with(exit.Output)...),
@@ -91,7 +91,7 @@ func (p Program) commands() []command {
 		{
 			name: "history", operand: clusterOperand, run: p.history, about: aboutHistory,
 			summary: "list past failovers and their causes",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but a record cannot be read"},
 			}, with(exit.Output)...),
@@ -102,29 +102,29 @@ func (p Program) commands() []command {
 		{
 			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(p.TakeOver), about: aboutTakeOver,
 			summary: "take the virtual IPs now, even from a primary that is up",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 10, Outcome: "holding", Meaning: "already held here"},
 				{Code: 11, Outcome: "took-over", Meaning: "taken over"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
 			}, with(30, 32, exit.Busy)...),
-			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settingFlags()),
+			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
 			name: "release", operand: clusterOperand, acts: true, run: p.manual(p.Release), about: aboutRelease,
 			summary: "release the virtual IPs now, and hand them over",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Outcome: "ok", Meaning: "nothing is held here"},
 				{Code: 12, Outcome: "released", Meaning: "released"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused, or nobody took it: it is held here"},
 			}, with(31, 32, exit.Busy)...),
-			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settingFlags()),
+			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
 			name: "pause", operand: clusterOperand, run: p.pause, about: aboutPause,
 			summary: "maintenance: checks go on and report, nothing is switched",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "paused"},
 				{Code: 32, Meaning: "it could not be written down"},
 			}, errorCodes...),
@@ -137,7 +137,7 @@ func (p Program) commands() []command {
 		{
 			name: "resume", operand: clusterOperand, run: p.resume, about: aboutResume,
 			summary: "end a pause; after a manual release, allow takeovers again",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "resumed, or there was nothing to resume"},
 				{Code: 32, Meaning: "it could not be written down"},
 			}, with(exit.Busy)...),
@@ -146,18 +146,18 @@ func (p Program) commands() []command {
 		{
 			name: "doctor", operand: clusterOperand, run: p.doctor, about: aboutDoctor,
 			summary: "test all that a takeover will need, and say how to fix it",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "nothing must be fixed; there may be warnings"},
 				{Code: exit.Config, Meaning: "something must be fixed"},
 			}, exit.Usage, exit.Internal, exit.Output, exit.Permission),
 			flags: flags([]flagRow{
 				bare("send-mail", "", "send a test email to each recipient"),
-			}, helpFlags(), settingFlags()),
+			}, helpFlags(), settings),
 		},
 		{
 			name: "demo", run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
-			codes: codesHelp([]exit.Code{
+			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "every step was verified"},
 				{Code: exit.Internal, Meaning: "a step went wrong"},
 			}, exit.Usage, exit.Unavailable),
@@ -270,15 +270,19 @@ func limits(s config.Setting) string {
 	return " (" + s.Range + ")"
 }
 
-// libraryFlags are the flags as urfave/cli wants them. Short names are not
-// among them: arrange has written them out. Values stay text, which package
-// config parses; with KeepSpace the library does not trim them.
-func libraryFlags(rows []flagRow) []cli.Flag {
+// libraryFlags are the flags that occur in line, as urfave/cli wants them; with all
+// of them it takes longer than a check. Short names are not among them: arrange
+// has written them out. Values stay text, which package config parses; with
+// KeepSpace the library does not trim them.
+func libraryFlags(rows []flagRow, line []string) []cli.Flag {
 	var flags []cli.Flag
 	for _, row := range rows {
-		if row.setting || !row.bare {
+		occurs := func(word string) bool { return strings.HasPrefix(word, "--"+row.name+"=") }
+		switch {
+		case !slices.ContainsFunc(line, occurs):
+		case row.setting || !row.bare:
 			flags = append(flags, &cli.StringSliceFlag{Name: row.name, KeepSpace: true})
-		} else {
+		default:
 			flags = append(flags, &cli.BoolFlag{Name: row.name})
 		}
 	}

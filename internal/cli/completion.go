@@ -224,7 +224,7 @@ func (p Program) clusterOffers(c *cli.Context, flags []string) (offers []string)
 			return 0, err
 		},
 	}
-	if err := p.app([]command{known}, new(int)).RunContext(c.Context, line); err != nil {
+	if err := p.runLine(c.Context, line, []command{known}, new(int)); err != nil {
 		return nil
 	}
 	return offers

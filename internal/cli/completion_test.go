@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"pingover/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -16,12 +18,7 @@ import (
 // elsewhere. Without the shell the test skips.
 func script(t *testing.T, shell string) (path string, env []string) {
 	t.Helper()
-	if _, err := exec.LookPath(shell); err != nil {
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("install the Debian package %s: %v", shell, err)
-	}
+	lab.Need(t, shell, shell)
 	got := faked(nil).run("completion", shell)
 	if got.Code != 0 || got.Stderr != "" {
 		t.Fatalf("exit code %d, stderr %q", got.Code, got.Stderr)
@@ -113,7 +110,7 @@ func lines(t *testing.T) []typed {
 		{name: "a cluster of a file", words: []string{"check", "-f", "a.yaml", "fi"}, want: "filed fine"},
 		{name: "a cluster of a file, in one word", words: []string{"check", "-fa.yaml", "-v", "f"}, want: "filed fine"},
 		{name: "a cluster of a broken file", words: []string{"check", "-f", state, ""}, want: ""},
-		{name: "a value that nobody can guess", words: []string{"check", "--count", ""}, want: ""},
+		{name: "a value that cannot be known", words: []string{"check", "--count", ""}, want: ""},
 	}
 }
 

@@ -19,7 +19,7 @@ func (p Program) demo(c *cli.Context) (int, error) {
 	}
 	err := p.Demo(c.Context)
 	if lost, ok := errors.AsType[*fs.PathError](err); ok { // this program itself
-		err = &demo.Error{Code: demo.CodeCannot, Text: fmt.Sprintf("cannot run here: %v: /proc must be mounted", lost)}
+		err = &demo.Error{Code: exit.Unavailable, Text: fmt.Sprintf("cannot run here: %v: /proc must be mounted", lost)}
 	}
 	if failed, ok := errors.AsType[*demo.Error](err); ok {
 		if failed.Text != "" { // else printed by the process that ran it in namespaces

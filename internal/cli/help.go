@@ -119,21 +119,16 @@ const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
 Or each into the file that its shell reads completions from.
 `
 
-// codesHelp lists the exit codes of a command: its own meanings, and those that
-// are the same for all commands.
-func codesHelp(own []exit.Code, common ...int) string {
+// codesOf are the exit codes of a command: its own meanings, and those that are the
+// same for all commands.
+func codesOf(own []exit.Code, common ...int) []exit.Code {
 	for _, c := range exit.Codes() {
 		if slices.Contains(common, c.Code) {
 			own = append(own, c)
 		}
 	}
 	slices.SortStableFunc(own, func(a, b exit.Code) int { return a.Code - b.Code })
-	var b strings.Builder
-	b.WriteString("Exit codes:\n")
-	for _, c := range own {
-		term.Columns(&b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
-	}
-	return b.String()
+	return own
 }
 
 // Columns at which explanations begin.
@@ -181,8 +176,11 @@ func commandHelp(c command) string {
 	}
 	b.WriteString("Flags:\n")
 	writeFlags(&b, commandIndent, c.flags)
-	if c.codes != "" {
-		b.WriteString("\n" + c.codes)
+	if len(c.codes) > 0 {
+		b.WriteString("\nExit codes:\n")
+	}
+	for _, c := range c.codes {
+		term.Columns(&b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
 	}
 	return b.String()
 }

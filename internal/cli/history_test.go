@@ -17,7 +17,7 @@ import (
 func pastTakeover(event string, when time.Time) state.Change {
 	return state.Change{
 		Event: event, Time: when, Outcome: state.TookOver, Manual: true,
-		Reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use, nor is there a rest to fold",
+		Reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use, and so on and so forth",
 		Evidence: state.Evidence{
 			Address: "172.16.0.2",
 			Rounds: []state.Round{
@@ -44,8 +44,8 @@ func TestHistoryForPeople(t *testing.T) {
 		got += c.text(noon.Location())
 	}
 	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
-    172.16.0.2 does not reply, and 172.16.0.1 is not in use, nor is there a rest
-    to fold
+    172.16.0.2 does not reply, and 172.16.0.1 is not in use, and so on and so
+    forth
     round 1: down: no reply to 5 pings
     round 2: unknown: no route to 172.16.0.2
     round 3: up
@@ -86,7 +86,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	want(t, faked(nil).run("history", "web", "--json", "--state-dir", dir), printed{Stdout: `{"version":1,"cluster":"web","time":"2026-03-01T07:00:00Z",` +
 		`"event":"1","outcome":"released","code":12,"by_hand":false,"reason":"1","address":"","rounds":[],"witnesses":[],"holders":[],"commands":[]}
 {"version":1,"cluster":"web","time":"2026-03-01T10:00:00Z","event":"4","outcome":"took-over","code":11,"by_hand":true,` +
-		`"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use, nor is there a rest to fold","address":"172.16.0.2",` +
+		`"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use, and so on and so forth","address":"172.16.0.2",` +
 		`"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"unknown","sent":2,"received":0,"rtt_ms":null,"error":"no route to 172.16.0.2"},` +
 		`{"verdict":"up","sent":1,"received":1,"rtt_ms":0.4,"error":null}],` +
 		`"witnesses":[{"address":"172.16.0.254","answers":true,"by":"arp"},{"address":"172.16.0.253","answers":false,"by":null}],` +

@@ -16,6 +16,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -42,7 +43,7 @@ func remember(t *testing.T, dir string, rec *state.Record) {
 	}
 }
 
-// handed is a program that does by hand, in whatever direction, what act does.
+// handed is a program whose manual operations do what act does.
 func handed(act func(config.Cluster, failover.Options) (failover.Report, error)) Program {
 	p := faked(nil)
 	p.TakeOver = func(_ context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
@@ -101,7 +102,7 @@ func TestWhichClusters(t *testing.T) {
 			t.Run(command+": "+test.name, func(t *testing.T) {
 				test := test
 				if command == "resume" && test.stderr == which {
-					test.want, test.code, test.stderr = "db web", 0, "" // whoever resumes wants none forgotten
+					test.want, test.code, test.stderr = "db web", 0, "" // without a name resume is for all
 				}
 				var done roll
 				got := handed(done.call).run(append([]string{command, "--state-dir", test.dir}, strings.Fields(test.args)...)...)
@@ -135,7 +136,7 @@ func TestAStateDirectoryThatWillNotDo(t *testing.T) {
 	}
 }
 
-// What is done by hand needs no more than a name; flags win, one by one.
+// A manual operation needs only a name; flags override single settings.
 func TestTheSettingsOfTheLastCheck(t *testing.T) {
 	dir := checked(t, "web")
 	var got config.Cluster
@@ -183,9 +184,9 @@ func TestSettingsThatAreNotTrusted(t *testing.T) {
 			"hint: after reviewing it: chmod go-w FILE\n"},
 		{"its group can write to it", func(t *testing.T, path string) { must(t, os.Chmod(path, 0o664)) }, "FILE can be written to by others; settings name commands to run, ignored\n" +
 			"hint: after reviewing it: chmod go-w FILE\n"},
-		{"it belongs to somebody else", func(t *testing.T, path string) {
+		{"it belongs to another user", func(t *testing.T, path string) {
 			if err := os.Chown(path, 7, -1); err != nil {
-				t.Skipf("only root can give a file away: %v", err)
+				lab.Skip(t, fmt.Sprintf("only root can give a file away: %v", err))
 			}
 		}, "FILE belongs to user 7; settings name commands to run, ignored\nhint: after reviewing it: chown root FILE\n"},
 		{"a symbolic link", func(t *testing.T, path string) {
@@ -230,7 +231,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestWhatIsDoneByHandIsToldToWhoTypedIt(t *testing.T) {
+func TestManualOperationsPrintTheirResult(t *testing.T) {
 	dir := checked(t, "web")
 	release := func(p Program, args ...string) printed {
 		return p.run(append([]string{"release", "--state-dir", dir}, args...)...)
@@ -263,9 +264,9 @@ func TestWhatIsDoneByHandIsToldToWhoTypedIt(t *testing.T) {
 	})
 }
 
-// TestWordsByHand: what is told of each event beyond those of checks, to
-// whoever watches and to cron.
-func TestWordsByHand(t *testing.T) {
+// TestManualEvents: what is printed of each event that checks do not have, on a
+// terminal and for cron.
+func TestManualEvents(t *testing.T) {
 	dir := checked(t, "web")
 	failed := func(hook string) failover.HookRan {
 		return failover.HookRan{
@@ -275,9 +276,9 @@ func TestWordsByHand(t *testing.T) {
 		}
 	}
 	tests := []struct {
-		name                    string
-		event                   any
-		talkative, plain, quiet string
+		name                  string
+		event                 any
+		verbose, plain, quiet string
 	}{
 		{
 			"a lock that is held",
@@ -286,7 +287,7 @@ func TestWordsByHand(t *testing.T) {
 			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n", "",
 		},
 		{
-			"a lock that nobody knows the holder of",
+			"a lock of an unknown process",
 			run.LockWaited{For: time.Minute},
 			"web: waiting for another run of this cluster to end, at most 1m\n",
 			"pingover: web: waiting for another run of this cluster to end, at most 1m\n", "",
@@ -315,7 +316,7 @@ func TestWordsByHand(t *testing.T) {
 				return failover.Report{Outcome: state.OK, Reason: "r"}, nil
 			})
 			const line = "pingover: web: ok: r\n"
-			want(t, p.onTerminal().run("release", "--state-dir", dir), printed{Stderr: test.talkative + line})
+			want(t, p.onTerminal().run("release", "--state-dir", dir), printed{Stderr: test.verbose + line})
 			want(t, p.run("release", "--state-dir", dir), printed{Stderr: test.plain + line})
 			want(t, p.run("release", "--state-dir", dir, "-q"), printed{Stderr: test.quiet})
 		})
@@ -332,7 +333,7 @@ func TestTheExitCodeOfSeveralClustersIsTheWorst(t *testing.T) {
 		}
 	}
 	if exit.Worse(0, 99) != 99 || exit.Worse(99, 70) != 99 {
-		t.Error("a code that nobody foresaw is not the worst")
+		t.Error("an unknown code is not the worst")
 	}
 
 	outcomes := map[string]state.Outcome{"a": state.Released, "b": state.ReleaseFailed, "c": state.OK}
@@ -353,7 +354,7 @@ pingover: c: ok: why
 
 // Who waits for a lock keeps no other cluster waiting; what is printed for
 // programs comes in the order in which the clusters are known.
-func TestByHandNoClusterDelaysAnother(t *testing.T) {
+func TestInManualOperationsNoClusterDelaysAnother(t *testing.T) {
 	dir := checked(t, "web", "db")
 	path := filed(t, "clusters:\n  web: {host: 10.1.0.1, vip: 10.2.0.1}\n  db: {host: 10.1.0.2, vip: 10.2.0.2}\n")
 	for _, command := range []string{"takeover", "release"} {
@@ -399,7 +400,7 @@ func TestByHandNoClusterDelaysAnother(t *testing.T) {
 	})
 }
 
-// A cluster that is only watched keeps nobody from taking the others over.
+// A cluster without a virtual IP does not prevent the takeover of the others.
 func TestAllPassesOverClustersWithoutAVirtualIP(t *testing.T) {
 	some := filed(t, "clusters:\n  web: {host: 10.1.0.1, vip: 10.2.0.1}\n  report: {host: 10.1.0.2}\n  db: {host: 10.1.0.3, vip: 10.2.0.3}\n")
 	none := filed(t, "clusters:\n  report: {host: 10.1.0.2}\n  more: {host: 10.1.0.3}\n")
@@ -426,7 +427,7 @@ func TestAllPassesOverClustersWithoutAVirtualIP(t *testing.T) {
 }
 
 // What a dry run shows is what would be run, or what is kept from it.
-func TestADryRunByHand(t *testing.T) {
+func TestAManualDryRun(t *testing.T) {
 	dir := checked(t, "web")
 	for _, test := range []struct {
 		outcome state.Outcome
@@ -524,7 +525,7 @@ func TestPauseAndResume(t *testing.T) {
 		want(t, run("pause", "web", "-q"), printed{})
 		want(t, run("resume", "--all"), printed{Stderr: "pingover: db: " + nothing + "pingover: web: resumed: checks switch again\npingover: web: " + takeAgain})
 		if released("web") {
-			t.Error("web is still released by hand")
+			t.Error("web is still released manually")
 		}
 
 		// A check that does not end keeps the record, but not the pause.

@@ -65,103 +65,57 @@ func replaceFile(path, text string) error {
 	return err
 }
 
-// metric is a metric and its values for a cluster: none if they are not known.
-type metric struct {
-	name, kind, help string
-	of               func(s status, say func(value float64, labels ...string))
-}
-
-func metrics() []metric {
-	return []metric{
-		{
-			"pingover_up", "gauge", "Whether the primary replied at the last check; missing if it could not be asked.",
-			lastSays(func(c state.Check, say func(float64, ...string)) {
-				if c.Primary == "up" || c.Primary == "down" {
-					say(oneIf(c.Primary == "up"))
-				}
-			}),
-		},
-		{
-			"pingover_held", "gauge", "Number of virtual IPs that the kernel has on this machine.",
-			func(s status, say func(float64, ...string)) {
-				if s.Held != nil {
-					say(float64(len(s.Held)))
-				}
-			},
-		},
-		{
-			"pingover_outcome", "gauge", "1 for the outcome of the last check, 0 for all others.",
-			lastSays(func(c state.Check, say func(float64, ...string)) {
-				for _, o := range outcomes() {
-					say(oneIf(o == c.Outcome), "outcome", string(o))
-				}
-			}),
-		},
-		{
-			"pingover_last_run_timestamp_seconds", "gauge", "Start of the last check.",
-			lastSays(func(c state.Check, say func(float64, ...string)) { say(float64(c.Time.Unix())) }),
-		},
-		{
-			"pingover_last_change_timestamp_seconds", "gauge", "Last takeover or release, or failed attempt; missing if there was none.",
-			recordSays(func(r *state.Record, say func(float64, ...string)) {
-				if c := r.LastChange(); c != nil {
-					say(float64(c.Time.Unix()))
-				}
-			}),
-		},
-		{
-			"pingover_changes_total", "counter", "Changes by outcome.",
-			recordSays(func(r *state.Record, say func(float64, ...string)) {
-				counts := map[state.Outcome]int{state.TookOver: 0, state.Released: 0, state.TakeoverFailed: 0, state.ReleaseFailed: 0}
-				maps.Copy(counts, r.Counts)
-				for _, kind := range slices.Sorted(maps.Keys(counts)) {
-					say(float64(counts[kind]), "kind", string(kind))
-				}
-			}),
-		},
-		{
-			"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without a reply.",
-			lastSays(func(c state.Check, say func(float64, ...string)) {
-				if c.RTT != nil {
-					say(*c.RTT / 1000)
-				}
-			}),
-		},
-		{
-			"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent.",
-			lastSays(func(c state.Check, say func(float64, ...string)) {
-				if c.Sent > 0 {
-					say(float64(c.Sent-c.Received) / float64(c.Sent))
-				}
-			}),
-		},
-		{
-			"pingover_mail_waiting", "gauge", "Pending emails.",
-			recordSays(func(r *state.Record, say func(float64, ...string)) { say(float64(len(r.Outbox))) }),
-		},
-		{
-			"pingover_check_duration_seconds", "gauge", "Duration of the last check.",
-			lastSays(func(c state.Check, say func(float64, ...string)) { say(c.Duration.Duration().Seconds()) }),
-		},
+// metrics are the name, type and help of each metric, in their order.
+func metrics() [][3]string {
+	return [][3]string{
+		{"pingover_up", "gauge", "Whether the primary replied at the last check; missing if it could not be asked."},
+		{"pingover_held", "gauge", "Number of virtual IPs that the kernel has on this machine."},
+		{"pingover_outcome", "gauge", "1 for the outcome of the last check, 0 for all others."},
+		{"pingover_last_run_timestamp_seconds", "gauge", "Start of the last check."},
+		{"pingover_last_change_timestamp_seconds", "gauge", "Last takeover or release, or failed attempt; missing if there was none."},
+		{"pingover_changes_total", "counter", "Changes by outcome."},
+		{"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without a reply."},
+		{"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent."},
+		{"pingover_mail_waiting", "gauge", "Pending emails."},
+		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
 	}
 }
 
-// recordSays is a metric of a record.
-func recordSays(of func(*state.Record, func(float64, ...string))) func(status, func(float64, ...string)) {
-	return func(s status, say func(float64, ...string)) {
-		if s.record != nil {
-			of(s.record, say)
-		}
+// measure gives the values of the metrics of a cluster, as far as they are known.
+func (s status) measure(say func(name string, value float64, labels ...string)) {
+	if s.Held != nil {
+		say("pingover_held", float64(len(s.Held)))
 	}
-}
-
-// lastSays is a metric of the last check.
-func lastSays(of func(state.Check, func(float64, ...string))) func(status, func(float64, ...string)) {
-	return recordSays(func(r *state.Record, say func(float64, ...string)) {
-		if r.Last != nil {
-			of(*r.Last, say)
-		}
-	})
+	if s.record == nil {
+		return
+	}
+	if c := s.record.LastChange(); c != nil {
+		say("pingover_last_change_timestamp_seconds", float64(c.Time.Unix()))
+	}
+	counts := map[state.Outcome]int{state.TookOver: 0, state.Released: 0, state.TakeoverFailed: 0, state.ReleaseFailed: 0}
+	maps.Copy(counts, s.record.Counts)
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		say("pingover_changes_total", float64(counts[kind]), "kind", string(kind))
+	}
+	say("pingover_mail_waiting", float64(len(s.record.Outbox)))
+	last := s.record.Last
+	if last == nil {
+		return
+	}
+	if last.Primary == "up" || last.Primary == "down" {
+		say("pingover_up", oneIf(last.Primary == "up"))
+	}
+	for _, o := range outcomes() {
+		say("pingover_outcome", oneIf(o == last.Outcome), "outcome", string(o))
+	}
+	say("pingover_last_run_timestamp_seconds", float64(last.Time.Unix()))
+	if last.RTT != nil {
+		say("pingover_rtt_seconds", *last.RTT/1000)
+	}
+	if last.Sent > 0 {
+		say("pingover_loss_ratio", float64(last.Sent-last.Received)/float64(last.Sent))
+	}
+	say("pingover_check_duration_seconds", last.Duration.Duration().Seconds())
 }
 
 // outcomes are those of the table of exit codes.
@@ -184,14 +138,20 @@ func oneIf(yes bool) float64 {
 
 // metricsText is the metrics of the clusters in Prometheus' text format.
 func metricsText(all []status) string {
+	lines := map[string]*strings.Builder{}
+	for _, m := range metrics() {
+		lines[m[0]] = new(strings.Builder)
+	}
+	for _, s := range all {
+		s.measure(func(name string, value float64, labels ...string) {
+			text := labelText(append([]string{"cluster", s.Cluster}, labels...))
+			fmt.Fprintf(lines[name], "%s%s %s\n", name, text, strconv.FormatFloat(value, 'f', -1, 64))
+		})
+	}
 	var b strings.Builder
 	for _, m := range metrics() {
-		head := fmt.Sprintf("# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
-		for _, s := range all {
-			m.of(s, func(value float64, labels ...string) {
-				b.WriteString(head + m.name + labelText(append([]string{"cluster", s.Cluster}, labels...)) + " " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
-				head = ""
-			})
+		if lines[m[0]].Len() > 0 {
+			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s", m[0], m[2], m[0], m[1], lines[m[0]])
 		}
 	}
 	return b.String()

@@ -56,7 +56,7 @@ func TestMetrics(t *testing.T) {
 	})
 	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
 	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
-		t.Errorf("what is left behind is held: %v", behind)
+		t.Errorf("an address that was left is counted as held: %v", behind)
 	}
 
 	want := map[string]float64{
@@ -88,8 +88,8 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	for _, m := range metrics() {
-		if kinds[m.name] != strings.ToUpper(m.kind) {
-			t.Errorf("%s is a %q", m.name, kinds[m.name])
+		if kinds[m[0]] != strings.ToUpper(m[1]) {
+			t.Errorf("%s is a %q", m[0], kinds[m[0]])
 		}
 	}
 }

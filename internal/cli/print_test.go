@@ -31,7 +31,7 @@ func (p Program) printedTo(stdout full, args ...string) printed {
 }
 
 // What is there to print has failed where it cannot; what acts tells by its code
-// how that ended. It is said once, however much there is to print.
+// how that ended. The error is reported once.
 func TestWhatCannotBePrinted(t *testing.T) {
 	dir := checked(t, "db", "web")
 	remember(t, dir, &state.Record{
@@ -44,7 +44,7 @@ func TestWhatCannotBePrinted(t *testing.T) {
 	p.Examine = physician(func(config.Cluster, bool) []doctor.Finding { return []doctor.Finding{sound} }).Examine
 	for _, test := range []struct {
 		args       string
-		code, pipe int // where the disk is full, and where nobody reads
+		code, pipe int // on a full disk, and into a closed pipe
 	}{
 		{"status", 74, 0},
 		{"status --json", 74, 0},

@@ -55,7 +55,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {
-		err = p.app(commands, &code).RunContext(ctx, line)
+		err = p.runLine(ctx, line, commands, &code)
 	}
 	if err != nil {
 		return p.explain(err)
@@ -63,11 +63,11 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 	return code
 }
 
-// app hands the command line to urfave/cli. All that the library would print
+// runLine hands a command line to urfave/cli. All that the library would print
 // or decide by itself is switched off: it prints usage errors to stdout, calls
 // os.Exit, takes "help" for a command where it is the name of a cluster, and -v
 // for --version. A command leaves its exit code in code.
-func (p Program) app(commands []command, code *int) *cli.App {
+func (p Program) runLine(ctx context.Context, line []string, commands []command, code *int) error {
 	asItIs := func(_ *cli.Context, err error, _ bool) error { return usageError{err.Error(), "see pingover help"} }
 	app := &cli.App{
 		Name:                      programName,
@@ -78,7 +78,7 @@ func (p Program) app(commands []command, code *int) *cli.App {
 		ErrWriter:                 p.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              asItIs,
-		Flags:                     libraryFlags(rootFlags()),
+		Flags:                     libraryFlags(rootFlags(), line),
 		Action: func(c *cli.Context) error {
 			if !c.Bool("version") {
 				return usageError{"a command is missing", "see pingover help"}
@@ -91,11 +91,14 @@ func (p Program) app(commands []command, code *int) *cli.App {
 		},
 	}
 	for _, command := range commands {
+		if len(line) < 2 || command.name != line[1] {
+			continue
+		}
 		app.Commands = append(app.Commands, &cli.Command{
 			Name:         command.name,
 			HideHelp:     true,
 			OnUsageError: asItIs, // not inherited from the app
-			Flags:        libraryFlags(command.flags),
+			Flags:        libraryFlags(command.flags, line),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
 				switch {
@@ -109,7 +112,7 @@ func (p Program) app(commands []command, code *int) *cli.App {
 			},
 		})
 	}
-	return app
+	return app.RunContext(ctx, line)
 }
 
 // usageError is an error of the command line itself.

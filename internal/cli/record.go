@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 
@@ -56,6 +57,9 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 	settings, err := state.Dir(dir).Settings(name)
 	if err == nil {
 		return settings, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err), Hint: "run it as the user who runs the checks"}
 	}
 	hint := "give --host and the other flags of its check, or wait for the next check: it writes them"
 	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {

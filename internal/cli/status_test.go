@@ -182,7 +182,7 @@ func TestStatusForPrograms(t *testing.T) {
 				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
 		},
 		{
-			"an address is left behind", awake(left("web")),
+			"an address was left", awake(left("web")),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":["172.16.0.9/16"],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
 				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null}`,
@@ -223,7 +223,7 @@ func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	set.Host, set.StateDir = "172.16.0.3", checked(t, "web")
 	s = survey([]config.Cluster{set}, noon, nil)[0]
 	if s.record != nil || *s.Error != `the record is of host "172.16.0.2"` {
-		t.Errorf("the record of another host is believed; error %v", s.Error)
+		t.Errorf("the record of another host is used; error %v", s.Error)
 	}
 }
 
@@ -309,7 +309,7 @@ func TestMonitoring(t *testing.T) {
 			"PINGOVER UNKNOWN - web: ok, the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock was set back; is cron running? | rtt=0.412ms loss=0% held=0 age=0s mail=0\n",
 		},
 		{
-			"an address is left behind",
+			"an address was left",
 			[]status{left("web")},
 			1,
 			"PINGOVER WARNING - web: ok, 172.16.0.9 is still on this machine, assigned by pingover, but no longer a setting of this cluster; " +
@@ -464,7 +464,7 @@ func TestWhatIsForgotten(t *testing.T) {
 	}
 }
 
-// Status and checks say the same of what is left behind.
+// Status and checks report addresses that were left in the same words.
 func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	kernel := here("172.16.0.3/16", "172.16.0.9/16")
 	kernel.Links[0].Up, kernel.Links[0].Carrier = true, true

@@ -44,8 +44,8 @@ func watching(check func(ctx context.Context, n int, c config.Cluster, o failove
 	return w
 }
 
-// wantBeats fails the test unless the checks of the cluster began then.
-func (w *watched) wantBeats(t *testing.T, cluster string, want ...time.Duration) {
+// wantTicks fails the test unless the checks of the cluster began then.
+func (w *watched) wantTicks(t *testing.T, cluster string, want ...time.Duration) {
 	t.Helper()
 	if diff := cmp.Diff(want, w.began[cluster]); diff != "" {
 		t.Errorf("checks of %s began (-want +got)\n%s", cluster, diff)
@@ -83,14 +83,14 @@ func TestBeatsOfAWatch(t *testing.T) {
 		{"every 10s for a minute's crontab line", s, []string{"--for", "58s"}, []time.Duration{0, 10 * s, 20 * s, 30 * s, 40 * s, 50 * s}, 51 * s},
 		{"none begins when the time is over", s, []string{"--for", "20s"}, []time.Duration{0, 10 * s}, 11 * s},
 		{"the last one is finished", 9 * s, []string{"--for", "12s"}, []time.Duration{0, 10 * s}, 19 * s},
-		{"what takes longer skips beats", 25 * s, []string{"--for", "1m"}, []time.Duration{0, 30 * s}, 55 * s},
+		{"what takes longer skips ticks", 25 * s, []string{"--for", "1m"}, []time.Duration{0, 30 * s}, 55 * s},
 		{"what takes exactly as long skips none", 10 * s, []string{"--for", "25s"}, []time.Duration{0, 10 * s, 20 * s}, 30 * s},
 		{"every second", 300 * time.Millisecond, []string{"--every", "1s", "--for", "2500ms"}, []time.Duration{0, s, 2 * s}, 2300 * time.Millisecond},
 	} {
 		bubble(test.name, t, func(t *testing.T) {
 			w := watching(lasting(test.takes))
 			want(t, w.run(watchWeb(test.flags...)...), printed{})
-			w.wantBeats(t, "web", test.want...)
+			w.wantTicks(t, "web", test.want...)
 			if took := time.Since(w.start); took != test.ends {
 				t.Errorf("it ended after %s, want %s", took, test.ends)
 			}
@@ -121,9 +121,9 @@ func TestASlowClusterDelaysNoOther(t *testing.T) {
 		})
 		want(t, w.run("watch", "--file", path, "--every", "20s", "--for", "45s"), printed{})
 		const s, ms = time.Second, time.Millisecond
-		w.wantBeats(t, "a", 0, 20*s, 40*s)
-		w.wantBeats(t, "slow", ms)
-		w.wantBeats(t, "z", 2*ms, 20*s+2*ms, 40*s+2*ms)
+		w.wantTicks(t, "a", 0, 20*s, 40*s)
+		w.wantTicks(t, "slow", ms)
+		w.wantTicks(t, "z", 2*ms, 20*s+2*ms, 40*s+2*ms)
 	})
 }
 
@@ -131,7 +131,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 	bubble("between two checks", t, func(t *testing.T) {
 		w := watching(lasting(time.Second))
 		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ok: 172.16.0.2 replies\n"})
-		w.wantBeats(t, "web", 0)
+		w.wantTicks(t, "web", 0)
 	})
 	bubble("before a check has acted", t, func(t *testing.T) {
 		w := watching(func(ctx context.Context, _ int, _ config.Cluster, _ failover.Options) (failover.Report, error) {
@@ -253,7 +253,7 @@ pingover: web: there is no interface "eth1"
 			want(t, test.run(), printed{Code: test.code, Stderr: test.stderr})
 		})
 	}
-	bubble("but when it is talkative", t, func(t *testing.T) {
+	bubble("but when it is verbose", t, func(t *testing.T) {
 		want(t, endings{{report: fine}, {err: right}, {err: right}, {err: taken}}.run("--verbose"), printed{Stderr: `pingover: web: ok: 172.16.0.2 replies
 pingover: web: no right to ping
 hint: run it as root
@@ -282,12 +282,12 @@ func TestAPanicDoesNotEndAWatch(t *testing.T) {
 		if !strings.HasPrefix(got.Stderr, "pingover: web: internal error: lost (") || !strings.HasSuffix(got.Stderr, ")\npingover: web: ok: fine\n") || got.Code != 70 {
 			t.Errorf("%+v", got)
 		}
-		w.wantBeats(t, "web", 0, 10*time.Second, 20*time.Second)
+		w.wantTicks(t, "web", 0, 10*time.Second, 20*time.Second)
 	})
 }
 
-// A check that was given up still has its lock: whoever restarts the watch frees
-// it. The others end as by a signal.
+// A check that was abandoned still has its lock until the process ends. The other
+// clusters end as by a signal.
 func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 	path := file(t, "a", "b")
 	synctest.Test(t, func(t *testing.T) {
@@ -351,7 +351,7 @@ func TestAWatchWritesMetricsOfAllClusters(t *testing.T) {
 		}
 		time.AfterFunc(1100*time.Millisecond, func() {
 			if got := outcome(); got != `pingover_outcome{cluster="web",outcome="ok"` {
-				t.Errorf("after a beat: %s", got)
+				t.Errorf("after a tick: %s", got)
 			}
 		})
 		want(t, w.run("watch", "--file", path, "web", "--every", "1s", "--for", "2500ms"), printed{})

@@ -1,5 +1,5 @@
-// Package config is the one table of settings. It turns flags and the
-// configuration file into validated types, and reports all errors together.
+// Package config is the one table of settings: their names and ranges, and the
+// validated types that flags and the file are parsed into.
 package config
 
 import (
@@ -12,7 +12,7 @@ type Cluster struct {
 	Name           string
 	Host           string // the primary: an address or a name
 	VIPs           []VIP
-	Interface      string // "": found out per virtual IP
+	Interface      string // "": chosen for each virtual IP
 	Label          string // "": INTERFACE:N, the first free
 	Count          int
 	Interval       time.Duration
@@ -27,24 +27,24 @@ type Cluster struct {
 	BootWait       time.Duration
 	Lease          time.Duration // 0: the alias has none
 	Failback       bool          // auto: handed over when the primary is back
-	Isolated       bool          // release: given up when no witness replies any more
+	Isolated       bool          // release: released when no witness replies any more
 	Hooks          Hooks
 	Mail           Mail
 	StateDir       string
 	MetricsFile    string // "": none
 	VIPName        string // DNS name of the virtual IPs; "": none
-	// Reserved are the labels that other clusters of the file are to have, all
-	// of which share this list. It is empty where this one has a Label.
+	// Reserved are the labels that other clusters of the file have; all share this
+	// list. Empty if this one has a Label.
 	Reserved []string
-	// Given are the values as they were given, by setting: what the cluster
-	// is made of again where only its name is known. Defaults of a file that
-	// do not apply to it are not among them.
+	// Given are the values as they were given, by setting: the cluster is made
+	// from them again where only its name is known. Defaults of a file that do not
+	// apply to it are not among them.
 	Given map[string][]string
-	// From says where each of Given stands: --interval, or FILE:LINE.
+	// From is the origin of each of Given: --interval, or FILE:LINE.
 	From map[string]string
 }
 
-// Hooks are the operator's own commands, as argv; nil where there is none.
+// Hooks are the operator's own commands, as argv; nil for none.
 type Hooks struct {
 	PreTakeover, PostTakeover, PreRelease, PostRelease []string
 	Timeout                                            time.Duration // of each
@@ -56,8 +56,8 @@ type VIP struct {
 	Interface string       // "" unless named as ADDR@IFACE
 }
 
-// Witness says who must answer before a takeover. Neither Auto nor an
-// address: nobody.
+// Witness is the third machine that must reply before a takeover. Neither Auto
+// nor an address: none.
 type Witness struct {
 	Auto      bool
 	Addresses []netip.Addr
@@ -77,10 +77,10 @@ type Mail struct {
 	Remind       time.Duration // 0: never
 }
 
-// Via is the way mail leaves this machine.
+// Via is the way mail is sent.
 type Via struct {
 	Scheme string // sendmail, smtp, smtp+starttls, smtps
-	Path   string // of sendmail; "": found
+	Path   string // of sendmail; "": searched for
 	Host   string
 	Port   int
 }

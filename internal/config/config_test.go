@@ -556,7 +556,7 @@ func TestSettingsTogether(t *testing.T) {
 --lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
 		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, but witness is none: nothing else tells that this machine is isolated`},
-		{"failback that nobody watches", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`},
+		{"a failback that cannot be verified", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`},
 		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},
 		{"failback is not blamed for a wrong duplicate-check", "--host h --failback auto --duplicate-check no", `--duplicate-check "no": must be true or false`},
 		{"a wrong vip is not blamed on the label", "--host h --vip x --label eth0:1 --netmask 255.255.0.0", `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},

@@ -9,16 +9,16 @@ import (
 	"pingover/internal/exit"
 )
 
-// Problem is one thing that is wrong with the settings.
+// Problem is one error in the settings.
 type Problem struct {
-	Place string // where it stands: `--interval "3"`
+	Place string // its place: `--interval "3"`
 	Text  string
 	Code  int // exit.Usage or exit.Config
 }
 
 func (p Problem) Error() string { return p.Place + ": " + p.Text }
 
-// Problems is everything that is wrong with the settings, one line each.
+// Problems are all errors in the settings, one line each.
 type Problems []Problem
 
 func (p Problems) Error() string {
@@ -29,8 +29,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Code is the exit code for all of them together: a wrong value comes before
-// a file that cannot be read.
+// Code is the exit code for all of them: a usage error comes before a file that
+// cannot be read.
 func (p Problems) Code() int {
 	for _, problem := range p {
 		if problem.Code == exit.Usage {
@@ -44,7 +44,7 @@ func (p Problems) Code() int {
 type Env struct {
 	Hostname string
 	Root     bool                     // runs as root
-	Getenv   func(name string) string // "" where there is none
+	Getenv   func(name string) string // "" for none
 }
 
 // FromFlags makes a cluster of flags: the values of each setting by its name,
@@ -65,8 +65,7 @@ func fromFlags(flags map[string][]string) map[string][]value {
 	return given
 }
 
-// value is a value as given, and the line of the file that it stands in; 0 for
-// a flag.
+// value is a value as given, and its line in the file; 0 for a flag.
 type value struct {
 	text string
 	line int
@@ -77,18 +76,18 @@ type draft struct {
 	Cluster
 	env   Env
 	table []Setting
-	file  string // "" where flags alone make the cluster
+	file  string // "" if flags alone make the cluster
 	line  int    // where the cluster begins in the file
 	given map[string][]value
-	bad   map[string]bool // settings with a fault: what builds on them is not looked at
-	// inherited is what only the defaults of the file say: where it does not
-	// apply, it is passed over.
+	bad   map[string]bool // settings with an error: what depends on them is not checked
+	// inherited is what only the defaults of the file set: ignored if it does not
+	// apply.
 	inherited map[string][]value
 	netmask   int    // in bits; 0 for none
 	bare      []bool // for each of VIPs: given without /BITS
 	faults    []fault
-	// certificates are the files that were looked at, and what is wrong with
-	// them. Thousands of clusters may name the same large one.
+	// certificates are the errors of the files that were read. Thousands of
+	// clusters may name the same large one.
 	certificates map[string]error
 }
 
@@ -96,7 +95,7 @@ func newDraft(env Env, table []Setting, given map[string][]value) *draft {
 	return &draft{env: env, table: table, given: given, bad: map[string]bool{}, certificates: map[string]error{}}
 }
 
-// fault is one thing that is wrong, wherever the cluster comes from.
+// fault is one error, of a flag or in a file.
 type fault struct {
 	line int    // of the file; 0: on the command line
 	what string // the setting, with its value: `interval "3"`
@@ -104,8 +103,8 @@ type fault struct {
 	code int
 }
 
-// problem is the fault as the operator sees it. whose tells, where the place
-// does not, what it is wrong with: `cluster web`.
+// problem is the fault as the operator sees it. whose, such as `cluster web`, adds
+// to its place.
 func (f fault) problem(file, whose string) Problem {
 	p := Problem{Place: "--" + f.what, Text: f.text, Code: f.code}
 	if f.line > 0 {
@@ -123,11 +122,13 @@ func (f fault) problem(file, whose string) Problem {
 // place is a line of a file, as compilers write it.
 func place(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
 
-// fileError is a file that a value names and that cannot be used.
+// fileError is the error of a file that a value names.
 type fileError struct{ error }
 
-// build parses what is given, fills in the defaults and then looks at what
-// the settings say together.
+func (e fileError) Unwrap() error { return e.error }
+
+// build parses what is given, fills in the defaults and then checks how the
+// settings fit together.
 func (d *draft) build() Cluster {
 	for _, s := range d.table {
 		d.parse(s)
@@ -185,7 +186,7 @@ func (d *draft) parse(s Setting) {
 		case v.text == "":
 			err = errors.New("a value is missing")
 		case !utf8.ValidString(v.text):
-			// It would be another value where it is read from the record.
+			// As JSON in the record it would be another value.
 			err = errors.New("not UTF-8")
 		default:
 			err = s.set(d, v.text)
@@ -196,7 +197,7 @@ func (d *draft) parse(s Setting) {
 	}
 }
 
-// remember keeps what the cluster was made of.
+// remember keeps what the cluster was made from.
 func (d *draft) remember() {
 	d.Given, d.From = make(map[string][]string, len(d.given)), make(map[string]string, len(d.given))
 	for _, s := range d.table {
@@ -209,7 +210,7 @@ func (d *draft) remember() {
 	}
 }
 
-// from is where a value of a setting stands.
+// from is the origin of a value.
 func (d *draft) from(name string, v value) string {
 	if v.line > 0 {
 		return place(d.file, v.line)
@@ -217,14 +218,13 @@ func (d *draft) from(name string, v value) string {
 	return "--" + name
 }
 
-// wrong notes a fault in the n-th value of a setting, from 0, or in that there
-// is none.
+// wrong notes a fault in the n-th value of a setting, from 0, or that it has none.
 func (d *draft) wrong(name string, n int, format string, args ...any) {
 	d.refuse(name, n, fmt.Errorf(format, args...))
 }
 
-// unfit notes that a setting does not apply to this cluster, which is a fault
-// of whoever gave it to this cluster alone. A default is for those that it fits.
+// unfit notes that a setting does not apply to this cluster: an error unless it
+// comes from defaults.
 func (d *draft) unfit(name, format string, args ...any) {
 	if _, shared := d.inherited[name]; shared {
 		delete(d.given, name)
@@ -256,5 +256,5 @@ func (d *draft) shown(name, text string) string {
 	return clip(text)
 }
 
-// is says whether a setting was given, and is right as far as it goes.
+// is reports whether a setting was given, and is valid so far.
 func (d *draft) is(name string) bool { return len(d.given[name]) > 0 && !d.bad[name] }

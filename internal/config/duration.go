@@ -21,7 +21,7 @@ var (
 
 // parseDuration reads a duration such as 1500ms, 1h30m or 1.5d. 0 needs no unit.
 func parseDuration(text string) (time.Duration, error) {
-	if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && strings.Trim(text, "0123456789.") == "" {
 		return 0, fmt.Errorf("%w %ss", errNoUnit, text)
 	}
 	d, err := time.ParseDuration(days.ReplaceAllStringFunc(text, func(part string) string {

@@ -4,59 +4,35 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"io"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
 
 	"pingover/internal/exit"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxFile is the most bytes that a configuration file can have.
 const maxFile = 1 << 20
 
-// ReadFile reads the configuration file. It names commands to run: as root,
-// one that somebody else could have written is refused. The error is Problems;
-// it is fs.ErrNotExist too where there is no such file, and fs.ErrPermission
-// where it may not be read.
+// ReadFile reads the configuration file. It names commands to run: as root, a file
+// that another user can write to is refused. The error is Problems; it is also
+// fs.ErrNotExist or fs.ErrPermission if the file does not exist or may not be read.
 func ReadFile(path string, root bool) ([]byte, error) {
-	refused := func(format string, args ...any) error {
-		return Problems{{Place: path, Text: fmt.Sprintf(format, args...), Code: exit.Config}}
-	}
-	// What is looked at is what is read, whoever puts another file there
-	// meanwhile. Opening a pipe would keep a run waiting for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		text := unreadable(err).Error()
-		return nil, unopened{Problems{{Place: path, Text: text, Code: exit.Config}}, err}
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, refused("%v", unreadable(err))
-	case !info.Mode().IsRegular():
-		return nil, refused("not a regular file")
-	}
-	if root {
-		if problems := untrusted(path, info); len(problems) > 0 {
-			return nil, problems
+	data, err := readFile(path, maxFile, func(info fs.FileInfo) error {
+		if problems := untrusted(path, info); root && len(problems) > 0 {
+			return problems
 		}
+		return nil
+	})
+	if _, problems := err.(Problems); problems || err == nil {
+		return data, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	switch {
-	case err != nil:
-		return nil, refused("%v", unreadable(err))
-	case len(data) > maxFile:
-		return nil, refused("larger than %d KiB", maxFile>>10)
-	}
-	return data, nil
+	return nil, unopened{Problems{{Place: path, Text: err.Error(), Code: exit.Config}}, err}
 }
 
-// unopened are the problems with a file that cannot be opened, and why.
+// unopened is the problem of a file that cannot be read, and its cause.
 type unopened struct {
 	Problems
 	cause error
@@ -64,13 +40,12 @@ type unopened struct {
 
 func (u unopened) Unwrap() []error { return []error{u.Problems, u.cause} }
 
-// FromFile makes clusters of the content of a configuration file, in its
-// order. What flags say counts for the clusters of these names, without names
-// for all, before what the file says of them, before its defaults. path is how
-// errors call the file. The error is Problems: all that is wrong, in the order
-// of the file.
+// FromFile makes clusters from the content of a configuration file, in its order.
+// Flags apply to the clusters of these names, without names to all; they override
+// the settings of the cluster, which override the defaults. path names the file in
+// errors. The error is Problems: all errors, in the order of the file.
 func FromFile(path string, data []byte, flags map[string][]string, env Env, names ...string) ([]Cluster, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as some editors begin a text
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // written by some editors
 	table := Settings()
 	wrong := &findings{file: path}
 	file := readSections(data, table, wrong)
@@ -125,7 +100,7 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env, name
 	return clusters, nil
 }
 
-// parseGiven looks at each value on its own, as far as there are any.
+// parseGiven parses each given value on its own.
 func (d *draft) parseGiven() {
 	for _, s := range d.table {
 		if len(d.given[s.Name]) > 0 {
@@ -134,8 +109,8 @@ func (d *draft) parseGiven() {
 	}
 }
 
-// parseHidden looks at each value on its own that another draft will cover: it
-// would be wrong where it is not covered.
+// parseHidden parses each value on its own that another draft overrides: it must
+// be valid without that.
 func (d *draft) parseHidden(over *draft) {
 	for _, s := range d.table {
 		if len(d.given[s.Name]) > 0 && len(over.given[s.Name]) > 0 {
@@ -158,8 +133,7 @@ func (d *draft) ofGroup(group string) *draft {
 	return some
 }
 
-// cover lays what is given by another draft, and what is known to be wrong
-// with that, over what was given so far.
+// cover overrides what was given so far with another draft and its errors.
 func (d *draft) cover(layer *draft) {
 	for name := range layer.given {
 		delete(d.bad, name)
@@ -169,17 +143,17 @@ func (d *draft) cover(layer *draft) {
 	maps.Copy(d.bad, layer.bad)
 }
 
-// claims are what only one of the clusters can have, and which one has it.
+// claims are the values that only one cluster can have, and its name.
 type claims struct {
-	file     string // that the clusters stand in
+	file     string // of the clusters
 	vips     map[netip.Addr]string
 	labels   map[string]string
 	reserved []string // the labels
-	first    string   // cluster, to which all others compare
+	first    string   // cluster, which all others are compared with
 	metrics  string   // file of the first
 }
 
-// check sees that a cluster claims nothing that another one has.
+// check checks that a cluster claims nothing that another one has.
 func (c *claims) check(d *draft) {
 	if d.bad["name"] {
 		return
@@ -214,8 +188,8 @@ func (c *claims) check(d *draft) {
 	}
 }
 
-// checkWitness sees that no witness is a virtual IP of another cluster: while
-// that is held here, this machine would answer itself.
+// checkWitness checks that no witness is a virtual IP of another cluster: while
+// that is held here, this machine would reply to itself.
 func (c *claims) checkWitness(d *draft) {
 	if !d.is("witness") || d.bad["name"] {
 		return
@@ -227,8 +201,8 @@ func (c *claims) checkWitness(d *draft) {
 	}
 }
 
-// checkHost sees that no host is a virtual IP of another cluster: while that is
-// held here, there is nobody to ping, and its own would never be taken over.
+// checkHost checks that no host is a virtual IP of another cluster: while that is
+// held here, it cannot be pinged, and its own would never be taken over.
 func (c *claims) checkHost(d *draft) {
 	host, ok := d.hostAddress()
 	if !ok || d.bad["name"] {
@@ -239,7 +213,7 @@ func (c *claims) checkHost(d *draft) {
 	}
 }
 
-// sameFile says whether two paths lead to one file.
+// sameFile reports whether two paths lead to one file.
 func sameFile(a, b string) bool {
 	one, err := os.Stat(a)
 	if err != nil {
@@ -249,8 +223,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(one, other)
 }
 
-// findings are what is wrong with a file, and whose it is: of defaults, or of
-// a cluster. What is wrong with many clusters for one reason is said once.
+// findings are the errors of a file, each of defaults or of a cluster. An error
+// that many clusters share is reported once.
 type findings struct {
 	file  string
 	found []finding
@@ -260,7 +234,7 @@ type findings struct {
 type finding struct {
 	fault
 	whose, last string
-	more        int // clusters for which it is the same
+	more        int // clusters with the same one
 }
 
 func (f *findings) add(whose string, faults ...fault) {
@@ -279,17 +253,16 @@ func (f *findings) add(whose string, faults ...fault) {
 	}
 }
 
-// wrong notes a fault of the file itself; what is "" where a line speaks for
-// itself.
+// wrong notes an error of the file itself; what is "" if the line says enough.
 func (f *findings) wrong(whose string, line int, what, format string, args ...any) {
 	f.add(whose, fault{line: line, what: what, text: fmt.Sprintf(format, args...), code: exit.Config})
 }
 
-// mostProblems is how many lines cron mails each minute at most.
+// mostProblems limits what cron mails each minute.
 const mostProblems = 50
 
-// problems are the findings in the order of the file, flags before it: the
-// first of them, and how many more there are.
+// problems are the first findings, those of flags and then in the order of the
+// file, and the number of the others.
 func (f *findings) problems() Problems {
 	slices.SortStableFunc(f.found, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
 	var problems Problems

@@ -224,24 +224,24 @@ func TestFilesThatAreWrong(t *testing.T) {
 
 		// No YAML.
 		{"a tab before a key", "clusters:\n\tweb: {host: h}\n", `f:2: not YAML: a tab at the beginning of the line; YAML wants spaces`},
-		{"a tab behind blanks", "clusters:\n  web:\n    host: h\n  \tcount: 0\n", `f:4: not YAML: a tab at the beginning of the line; YAML wants spaces`},
+		{"a tab after blanks", "clusters:\n  web:\n    host: h\n  \tcount: 0\n", `f:4: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"an address that begins with a colon", "clusters:\n  web:\n    vip: [::1]\n    host: h\n", `f:3: not YAML: did not find expected node content`},
 		{"an open bracket", "clusters:\n  web:\n    vip: [172.16.0.1\n    host: h\n", `f:3: not YAML: did not find expected ',' or ']'`},
 		{"an open brace", "clusters:\n  web: {host: h\n", `f:2: not YAML: did not find expected ',' or '}'`},
 		{"an open quote", "clusters:\n  web:\n    host: \"h\n    count: 5\n\n", `f:3: not YAML: found unexpected end of stream`},
-		{"text behind a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: did not find expected key`},
+		{"text after a quote", "clusters:\n  web:\n    host: h\n    mail-to: \"Ops\" <ops@example.com>\n    count: 5\n", `f:4: not YAML: did not find expected key`},
 		{"indented too far", "clusters:\n  web:\n    host: h\n      count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
 		{"indented in between", "clusters:\n  web:\n    host: h\n\n   # that:\n   count: 5\n    rise: 3\n", `f:6: not YAML: did not find expected key`},
 		{"a colon in a value", "clusters:\n  web:\n    post-takeover: sh -c 'echo a: b'\n", `f:3: not YAML: mapping values are not allowed in this context`},
-		{"no blank behind the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
-		{"no blank behind a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: could not find expected ':'`},
-		{"a list beneath a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: did not find expected key`},
+		{"no blank after the first colon", "clusters:\n  web:\n    host:172.16.0.2\n    count: 5\n", `f:4: not YAML: mapping values are not allowed in this context`},
+		{"no blank after a colon", "clusters:\n  web:\n    host: h\n    rise:4\n", `f:4: not YAML: could not find expected ':'`},
+		{"a list below a value", "clusters:\n  web:\n    mail-to: root\n    - ops\n", `f:4: not YAML: did not find expected key`},
 		{"a list in the line of its key", "clusters:\n  web:\n    mail-to: - ops\n", `f:3: not YAML: block sequence entries are not allowed in this context`},
 		{"a value with a special beginning", "clusters:\n  web:\n    mail-to: @example.com\n", "f:3: not YAML: found character that cannot start any token"},
 		{"an alias of nothing", "clusters:\n  web:\n    host: *h\n", `f:3: not YAML: unknown anchor 'h' referenced`},
 		{"an escape that there is not", "clusters:\n  web:\n    host: \"\\h\"\n", `f:3: not YAML: found unknown escape character`},
-		{"more behind the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: did not find expected <document start>`},
-		{"a tab behind a list of many lines", "clusters:\n  web:\n    vip: [\n" + strings.Repeat("      172.16.0.1,\n", 50) + "    ]\n\thost: h\n", `f:55: not YAML: a tab at the beginning of the line; YAML wants spaces`},
+		{"more after the end", "clusters: {web: {host: h}}\n...\nx: y\n", `f:3: not YAML: did not find expected <document start>`},
+		{"a tab after a list of many lines", "clusters:\n  web:\n    vip: [\n" + strings.Repeat("      172.16.0.1,\n", 50) + "    ]\n\thost: h\n", `f:55: not YAML: a tab at the beginning of the line; YAML wants spaces`},
 		{"many brackets", strings.Repeat("[", 20000), `f:1: not YAML: exceeded max depth of 10000`},
 
 		// More than YAML must be able to say.
@@ -298,7 +298,7 @@ f:6: cluster web: a key is missing
 f:7: cluster web: a key must be a word, not keys with values`,
 		},
 
-		// What stands where.
+		// Where each setting comes from.
 		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; at least one is required`},
 		{"clusters without one", "clusters:\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
 		{"clusters with none", "clusters: {}\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
@@ -705,7 +705,7 @@ func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
 	}
 }
 
-// What stands in defaults is for the clusters that it fits, and is passed over
+// A default applies to the clusters that it fits, and is ignored
 // for the others: it neither counts nor is it remembered.
 func TestDefaultsThatDoNotApplyArePassedOver(t *testing.T) {
 	got, err := FromFile("f", []byte(`
@@ -875,7 +875,7 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
-func TestAFileOfSomebodyElseIsNotForRoot(t *testing.T) {
+func TestAFileOfAnotherUserIsNotForRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		lab.Skip(t, "only root can give files away")
 	}

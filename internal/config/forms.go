@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode"
 )
 
@@ -27,31 +29,28 @@ func number(low, high int, field func(*Cluster) *int) form {
 	}}
 }
 
-// yesNo is the form of a switch.
-func yesNo(field func(*Cluster) *bool) form {
-	return form{Kind: Bool, Range: "true or false", Values: []string{"true", "false"}, set: func(d *draft, text string) error {
-		if text != "true" && text != "false" {
-			return errors.New("must be true or false")
-		}
-		*field(&d.Cluster) = text == "true"
-		return nil
-	}}
-}
-
-// either is the form of a switch whose two positions have names.
-func either(off, on string, field func(*Cluster) *bool) form {
-	names := off + " or " + on
-	return form{Argument: "WAY", Range: names, Values: []string{off, on}, set: func(d *draft, text string) error {
-		if text != off && text != on {
+// choice is the form of a value that is one of some words.
+func choice(argument string, words []string, set func(*Cluster, string)) form {
+	last := len(words) - 1
+	names := strings.Join(words[:last], ", ") + " or " + words[last]
+	return form{Argument: argument, Range: names, Values: words, set: func(d *draft, text string) error {
+		if !slices.Contains(words, text) {
 			return errors.New("must be " + names)
 		}
-		*field(&d.Cluster) = text == on
+		set(&d.Cluster, text)
 		return nil
 	}}
 }
 
-// absolutePath is the form of a path that means the same file in whichever
-// directory pingover is started.
+// yesNo is the form of a switch.
+func yesNo(field func(*Cluster) *bool) form {
+	f := choice("", []string{"true", "false"}, func(c *Cluster, text string) { *field(c) = text == "true" })
+	f.Kind = Bool
+	return f
+}
+
+// absolutePath is the form of a path that does not depend on the directory in
+// which pingover is started.
 func absolutePath(argument string, field func(*Cluster) *string) form {
 	return form{Argument: argument, Range: "an absolute path", set: func(d *draft, text string) error {
 		switch {
@@ -65,40 +64,20 @@ func absolutePath(argument string, field func(*Cluster) *string) form {
 	}}
 }
 
-func setTool(d *draft, text string) error {
-	switch text {
-	case "auto", "ip", "ifconfig":
-		d.Tool = text
-		return nil
-	}
-	return errors.New("must be auto, ip or ifconfig")
-}
-
-// withoutZeros is a number without the zeros that it begins with: 010 is 8 to
-// some and 10 to others.
+// withoutZeros is a number without leading zeros: 010 can be read as 8 or 10.
 func withoutZeros(text string) string {
-	for len(text) > 1 && text[0] == '0' {
-		text = text[1:]
+	if plain := strings.TrimLeft(text, "0"); plain != "" || text == "" {
+		return plain
 	}
-	return text
+	return "0"
 }
 
 func allDigits(text string) bool {
-	for _, r := range text {
-		if r < '0' || r > '9' {
-			return false
-		}
-	}
-	return text != ""
+	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// hasControl says whether text has a character that would not stay within its
-// line or its field where it is shown.
+// hasControl reports whether text contains a character that would break its line
+// or field.
 func hasControl(text string) bool {
-	for _, r := range text {
-		if unicode.IsControl(r) {
-			return true
-		}
-	}
-	return false
+	return strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -10,7 +10,7 @@ import (
 	"pingover/internal/proc"
 )
 
-// command is the form of a hook: a command line that no shell reads.
+// command is the form of a hook: a command line that is run without a shell.
 func command(field func(*Cluster) *[]string) form {
 	return form{
 		Kind: Command, Argument: "COMMAND", Range: "a program and its arguments, run without a shell",
@@ -25,9 +25,8 @@ func command(field func(*Cluster) *[]string) form {
 	}
 }
 
-// splitCommand takes a command line apart as a shell does: blanks separate,
-// quotes and backslashes keep together. What only a shell can do is an error,
-// not an argument.
+// splitCommand splits a command line as a shell does: blanks separate, quotes and
+// backslashes keep together. Anything that needs a shell is an error.
 func splitCommand(text string) ([]string, error) {
 	var argv []string
 	var word []byte
@@ -75,9 +74,8 @@ func splitCommand(text string) ([]string, error) {
 	return argv, nil
 }
 
-// checkCommand says what keeps argv from being run here: better now than at
-// a takeover. A relative path would mean another file in each directory that
-// pingover is started in, and cron starts it in its own.
+// checkCommand checks that argv can be run here, before a takeover needs it. A
+// relative path would depend on the directory that cron starts pingover in.
 func checkCommand(argv []string) error {
 	if len(argv) == 0 || argv[0] == "" {
 		return errors.New("a command is missing")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -31,14 +32,14 @@ func checkName(name string) error {
 	if !namePattern.MatchString(name) {
 		return fmt.Errorf("not a valid cluster name (%s)", nameRange)
 	}
-	// Its lock would be act.lock, which all clusters of the machine share.
+	// Its lock would be act.lock, which all clusters share.
 	if name == "act" {
 		return errors.New("reserved: pingover itself uses act.lock")
 	}
 	return nil
 }
 
-// completeName calls the cluster like its host where it has no name.
+// completeName names the cluster after its host if it has no name.
 func (d *draft) completeName() {
 	if len(d.given["name"]) > 0 || d.bad["host"] {
 		return
@@ -58,7 +59,7 @@ func setHost(d *draft, text string) error {
 	return nil
 }
 
-// checkHost says what keeps host from being an address or a name.
+// checkHost checks that host is an address or a name.
 func checkHost(host string) error {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return checkAddress(addr)
@@ -78,8 +79,8 @@ func checkHost(host string) error {
 	return nil
 }
 
-// checkAddress refuses what cannot be the address of one machine, and zones
-// where they mean nothing.
+// checkAddress checks that a can be the address of one machine, and has a zone
+// only if it is link-local.
 func checkAddress(a netip.Addr) error {
 	switch {
 	case a.Is4In6():
@@ -90,9 +91,8 @@ func checkAddress(a netip.Addr) error {
 	return checkUnicast(a)
 }
 
-// isHostName says whether host is a name by RFC 1123; a final dot is allowed.
-// A last label of digits alone is that of a mistyped address (RFC 3696,
-// section 2).
+// isHostName reports whether host is a name by RFC 1123; a final dot is allowed. A
+// last label of digits is that of a mistyped address (RFC 3696, section 2).
 func isHostName(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	labels := strings.Split(host, ".")
@@ -113,8 +113,8 @@ func setSource(d *draft, text string) error {
 	return checkAddress(addr)
 }
 
-// completeSource sees that the pings can leave from the source. A virtual IP
-// as source is this machine's only after the takeover.
+// completeSource checks that pings can be sent from the source. A virtual IP is
+// assigned here only after a takeover.
 func (d *draft) completeSource() {
 	if !d.is("source") || d.bad["host"] || d.bad["vip"] {
 		return
@@ -146,17 +146,15 @@ func addWitness(d *draft, text string) error {
 	if err := checkAddress(addr); err != nil {
 		return err
 	}
-	for _, other := range d.Witness.Addresses {
-		if other == addr {
-			return fmt.Errorf("%s is given twice", addr)
-		}
+	if slices.Contains(d.Witness.Addresses, addr) {
+		return fmt.Errorf("%s is given twice", addr)
 	}
 	d.Witness.Addresses = append(d.Witness.Addresses, addr)
 	return nil
 }
 
-// completeWitness sees that auto and none stand alone, and that a witness is a
-// third party.
+// completeWitness checks that auto and none are the only value, and that a witness
+// is a third machine.
 func (d *draft) completeWitness() {
 	if !d.is("witness") {
 		return
@@ -178,7 +176,7 @@ func (d *draft) completeWitness() {
 	}
 }
 
-// hostAddress is the host where it is an address and not a name.
+// hostAddress is the host if it is an address and not a name.
 func (d *draft) hostAddress() (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(d.Host)
 	return addr, err == nil

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/sys/unix"
 )
 
 func addMailTo(d *draft, text string) error {
@@ -36,8 +37,8 @@ func setMailFrom(d *draft, text string) error {
 	return err
 }
 
-// parseMailbox reads one address of RFC 5322, with or without a display name,
-// whose name may lack the quotes that it needs, or a bare local name.
+// parseMailbox reads one address of RFC 5322, with or without a display name, which
+// may lack its quotes, or a bare local name.
 func parseMailbox(text string) (string, error) {
 	switch {
 	case strings.ContainsAny(text, "\r\n"):
@@ -132,24 +133,19 @@ func parseVia(text string) (Via, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return Via{}, fmt.Errorf("must be one of %s", viaForms)
+		u = &url.URL{}
 	}
 	ports := map[string]int{"sendmail": 0, "smtp": 25, "smtp+starttls": 587, "smtps": 465}
 	port, known := ports[u.Scheme]
 	switch {
-	case !known || u.Opaque != "":
-		return Via{}, fmt.Errorf("must be one of %s", viaForms)
-	case u.User != nil:
+	case known && u.Opaque == "" && u.User != nil:
 		return Via{}, errors.New("must not contain user and password; use mail-user, and mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case u.Scheme == "sendmail" && u.Opaque == "" && (u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/")):
+		return Via{}, errors.New("needs a path, such as in sendmail:///usr/sbin/sendmail")
+	case !known || u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Scheme != "sendmail" && strings.Trim(u.Path, "/") != "":
 		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	case u.Scheme == "sendmail":
-		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") {
-			return Via{}, errors.New("needs a path, such as in sendmail:///usr/sbin/sendmail")
-		}
 		return Via{Scheme: u.Scheme, Path: u.Path}, nil
-	case u.Path != "" && u.Path != "/":
-		return Via{}, fmt.Errorf("must be one of %s", viaForms)
 	}
 	if err := checkHost(u.Hostname()); err != nil {
 		return Via{}, fmt.Errorf("server %q: %w", u.Hostname(), err)
@@ -185,7 +181,7 @@ func setMailUser(d *draft, text string) error {
 }
 
 func setMailPasswordFile(d *draft, text string) error {
-	data, err := readFile(text, 4<<10)
+	data, err := readFile(text, 4<<10, anyFile)
 	if err != nil {
 		return err
 	}
@@ -209,7 +205,7 @@ func setMailCA(d *draft, text string) error {
 }
 
 func checkCertificates(path string) error {
-	data, err := readFile(path, 1<<20)
+	data, err := readFile(path, 1<<20, anyFile)
 	if err != nil {
 		return err
 	}
@@ -227,7 +223,7 @@ func (d *draft) completeMail() {
 	case d.Mail.User == "" && d.Mail.Password != "":
 		d.wrong("mail-password-file", 0, "a password without a user; set mail-user")
 	case d.Mail.User != "" && d.Mail.Password == "":
-		// The variable may be there for another cluster: alone it means nothing.
+		// The variable may be set for another cluster: without a user it is ignored.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
 		if d.Mail.Password == "" {
 			d.wrong("mail-user", 0, "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
@@ -235,32 +231,38 @@ func (d *draft) completeMail() {
 	}
 }
 
-// readFile reads a regular file of at most limit bytes. Another kind of file
-// could keep a run waiting without end.
-func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fileError{errors.New("not a regular file")}
-	}
-	f, err := os.Open(path)
+// readFile reads a regular file of at most limit bytes, if accept returns nil. Any
+// other kind of file could block a run.
+func readFile(path string, limit int64, accept func(fs.FileInfo) error) ([]byte, error) {
+	// One descriptor: the file that is checked is the one that is read.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, unreadable(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
 		return nil, unreadable(err)
+	case !info.Mode().IsRegular():
+		return nil, fileError{errors.New("not a regular file")}
 	}
-	if int64(len(data)) > limit {
+	if err := accept(info); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case int64(len(data)) > limit:
 		return nil, fileError{fmt.Errorf("larger than %d KiB", limit>>10)}
 	}
 	return data, nil
 }
 
-// unreadable is err without the path, which the place already has.
+func anyFile(fs.FileInfo) error { return nil }
+
+// unreadable is err without the path, which its place already has.
 func unreadable(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err

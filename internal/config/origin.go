@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Origin is a setting of a cluster as it counts, and why.
+// Origin is an effective setting of a cluster and its origin.
 type Origin struct {
 	Setting string
-	Values  []string // one, but for lists; in words where there is neither a value nor a Default
+	Values  []string // one, except for lists; in words if there is neither a value nor a Default
 	From    string   // --interval, FILE:LINE or default
 }
 
@@ -18,8 +18,8 @@ func (o Origin) String() string {
 	return fmt.Sprintf("%s %s (%s)", o.Setting, strings.Join(o.Values, ", "), o.From)
 }
 
-// Origins are all settings of the cluster, in the order of the table. No
-// password is among them: none is a value of a setting.
+// Origins are all settings of the cluster, in the order of the table. There is no
+// password among them: none is the value of a setting.
 func (c Cluster) Origins() []Origin {
 	found := map[string]string{"name": c.Name, "state-dir": c.StateDir}
 	var origins []Origin

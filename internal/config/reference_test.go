@@ -116,8 +116,8 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	}
 }
 
-// Each setting stands in the reference file once, with its default, beneath
-// the words that help has for it, and in help's order and groups.
+// Each setting is in the reference file once, with its default, below its words
+// of help, and in help's order and groups.
 func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
 	var got, want, comment []string
 	for line := range strings.Lines(example(t)) {

@@ -2,9 +2,8 @@ package config
 
 import "path/filepath"
 
-// StateDir is the state directory that the flags name, by their names as for
-// FromFlags, or else the default; no cluster has to be given. The error is nil
-// or Problems.
+// StateDir is the state directory of these flags, as for FromFlags, or else the
+// default; no cluster has to be given. The error is nil or Problems.
 func StateDir(values map[string][]string, env Env) (string, error) {
 	d := newDraft(env, Settings(), fromFlags(values))
 	for _, s := range d.table {
@@ -16,8 +15,8 @@ func StateDir(values map[string][]string, env Env) (string, error) {
 	return d.StateDir, d.err()
 }
 
-// completeStateDir finds the directory where none is given; for others than
-// root by the XDG Base Directory Specification, which ignores relative paths.
+// completeStateDir is the default directory; for users other than root by the XDG
+// Base Directory Specification, which ignores relative paths.
 func (d *draft) completeStateDir() {
 	if len(d.given["state-dir"]) > 0 {
 		return

@@ -13,8 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parseYAML is the one document of a file; nil where there is none, which is
-// noted.
+// parseYAML is the one document of a file, or nil after noting the error.
 func parseYAML(data []byte, wrong *findings) *yaml.Node {
 	if line, why := notText(data); why != "" {
 		wrong.wrong("", line, "", "%s", why)
@@ -36,7 +35,7 @@ func parseYAML(data []byte, wrong *findings) *yaml.Node {
 	return document.Content[0]
 }
 
-// notText says what keeps data from being text, and in which line.
+// notText checks that data is text: the error and its line.
 func notText(data []byte) (line int, why string) {
 	line = 1
 	for i := 0; i < len(data); {
@@ -47,7 +46,7 @@ func notText(data []byte) (line int, why string) {
 		case r == '\n':
 			line++
 		case r == '\t' || r == '\r' && bytes.HasPrefix(data[i:], []byte("\r\n")):
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\ufeff': // some of them are line ends to YAML alone
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\ufeff': // some end a line only in YAML
 			return line, fmt.Sprintf("not text: it contains the character %U in it", r)
 		}
 		i += size
@@ -55,8 +54,7 @@ func notText(data []byte) (line int, why string) {
 	return 0, ""
 }
 
-// load parses data, which should be one document. A second one is parsed as
-// well, and nil where there is none.
+// load parses data, which should be one document; second is nil if it is.
 func load(data []byte) (first, second *yaml.Node, err error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	next := func() (*yaml.Node, error) {

@@ -2,7 +2,7 @@ package config
 
 import "time"
 
-// Kind says how often and in which form a setting is given.
+// Kind is how often and in which form a setting is given.
 type Kind uint8
 
 // The kinds of settings.
@@ -17,27 +17,27 @@ const (
 // from.
 type Setting struct {
 	Name     string // as flag (--retry-wait) and as key (retry-wait)
-	Short    string // the letter of its short flag, "" where it has none
-	Group    string // heading that it stands under
+	Short    string // short flag, "" for none
+	Group    string // heading
 	Required bool
-	Default  string // the value where none is given; "" for none
-	Derived  string // in words, what counts where none is given and there is no Default
+	Default  string // the value if none is given; "" for none
+	Derived  string // the default in words, if it is not a fixed value
 	Help     string // one line
 	form
 }
 
-// form is what a setting's values look like and where they go.
+// form is the syntax of a setting's values and how they are stored.
 type form struct {
 	Kind     Kind
-	Argument string   // what stands for a value in help
-	Range    string   // what a value may be, in words
-	Values   []string // all that it may be, or the words among that
+	Argument string   // placeholder for a value in help
+	Range    string   // allowed values, in words
+	Values   []string // the words that are allowed
 
 	set  func(d *draft, text string) error
 	hide func(text string) string // what errors show instead of the text; nil: the text
 }
 
-// list is f for a setting that may be given several times.
+// list is f for a setting that may be repeated.
 func list(f form) form {
 	f.Kind = List
 	return f
@@ -142,7 +142,7 @@ func Settings() []Setting {
 		{
 			Name: "tool", Group: groupTakeover, Default: "auto",
 			Help: "program that adds and removes addresses; auto is ip if installed",
-			form: form{Argument: "TOOL", Range: "auto, ip or ifconfig", Values: []string{"auto", "ip", "ifconfig"}, set: setTool},
+			form: choice("TOOL", []string{"auto", "ip", "ifconfig"}, func(c *Cluster, text string) { c.Tool = text }),
 		},
 		{
 			Name: "announce", Group: groupTakeover, Default: "3",
@@ -157,12 +157,12 @@ func Settings() []Setting {
 		{
 			Name: "failback", Group: groupBack, Default: "manual",
 			Help: "auto hands over to a primary that is up again, after rise good checks; manual waits until it assigns the virtual IPs itself",
-			form: either("manual", "auto", func(c *Cluster) *bool { return &c.Failback }),
+			form: choice("WAY", []string{"manual", "auto"}, func(c *Cluster, text string) { c.Failback = text == "auto" }),
 		},
 		{
 			Name: "isolated", Group: groupBack, Default: "hold",
-			Help: "release: no virtual IP is held after two checks in a row in which neither a witness nor the primary replies; hold keeps them",
-			form: either("hold", "release", func(c *Cluster) *bool { return &c.Isolated }),
+			Help: "release removes the virtual IPs after two checks in a row without a reply from a witness or the primary; hold keeps them",
+			form: choice("WAY", []string{"hold", "release"}, func(c *Cluster, text string) { c.Isolated = text == "release" }),
 		},
 		{
 			Name: "pre-takeover", Group: groupHooks, Derived: "none",
@@ -221,7 +221,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "mail-ca", Group: groupMail, Derived: "the certificates of this machine",
-			Help: "CA certificates to verify the mail server's with",
+			Help: "CA certificates that the mail server is verified with",
 			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setMailCA},
 		},
 		{

@@ -7,8 +7,8 @@ import (
 	"pingover/internal/proc"
 )
 
-// untrusted says who but root could write to a file that names commands which
-// root runs, or put another file in its place.
+// untrusted checks that nobody but root can write to or replace a file that names
+// commands which root runs.
 func untrusted(path string, file fs.FileInfo) (problems Problems) {
 	add := func(text string) { problems = append(problems, Problem{Place: path, Text: text, Code: exit.Config}) }
 	exposures, err := proc.WritableByOthers(path, file)

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Whoever can write where the file stands, or change a link that leads to it,
+// A user who can write to the directory of the file, or change a link to it,
 // can put another one in its place.
 func TestTheWayToTheFileIsRootsToo(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -52,7 +53,7 @@ func parseVIP(text string) (v VIP, bare bool, err error) {
 	return v, !long, checkHostPart(v.Prefix)
 }
 
-// checkUnicast refuses what no machine can have as its own address.
+// checkUnicast checks that a machine can have this address.
 func checkUnicast(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified():
@@ -65,8 +66,8 @@ func checkUnicast(a netip.Addr) error {
 	return nil
 }
 
-// checkHostPart refuses the two addresses of an IPv4 network that no machine
-// can have. A /31 has none of them (RFC 3021).
+// checkHostPart refuses the network and the broadcast address of an IPv4 network.
+// A /31 has neither (RFC 3021).
 func checkHostPart(p netip.Prefix) error {
 	if !p.Addr().Is4() || p.Bits() > 30 {
 		return nil
@@ -85,10 +86,8 @@ func addVIP(d *draft, text string) error {
 	if err != nil {
 		return err
 	}
-	for _, other := range d.VIPs {
-		if other.Prefix.Addr() == v.Prefix.Addr() {
-			return fmt.Errorf("%s is given twice", v.Prefix.Addr())
-		}
+	if d.hasVIP(v.Prefix.Addr()) {
+		return fmt.Errorf("%s is given twice", v.Prefix.Addr())
 	}
 	d.VIPs = append(d.VIPs, v)
 	d.bare = append(d.bare, bare)
@@ -96,12 +95,7 @@ func addVIP(d *draft, text string) error {
 }
 
 func (d *draft) hasVIP(a netip.Addr) bool {
-	for _, v := range d.VIPs {
-		if v.Prefix.Addr() == a {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.VIPs, func(v VIP) bool { return v.Prefix.Addr() == a })
 }
 
 func setNetmask(d *draft, text string) error {
@@ -119,8 +113,7 @@ func setNetmask(d *draft, text string) error {
 	return nil
 }
 
-// completeVIPs gives the netmask to the IPv4 virtual IPs without a length of
-// their own.
+// completeVIPs applies the netmask to the IPv4 virtual IPs without a length.
 func (d *draft) completeVIPs() {
 	if !d.is("netmask") || d.bad["vip"] {
 		return
@@ -156,7 +149,7 @@ func setVIPName(d *draft, text string) error {
 	return nil
 }
 
-// completeVIPName sees that the name can lead somewhere.
+// completeVIPName checks that there is a virtual IP for the name.
 func (d *draft) completeVIPName() {
 	if d.is("vip-name") && !d.bad["vip"] && len(d.VIPs) == 0 {
 		d.VIPName = ""
@@ -164,8 +157,8 @@ func (d *draft) completeVIPName() {
 	}
 }
 
-// checkInterface says what keeps name from being one of an interface
-// (dev_valid_name of the kernel; IFNAMSIZ is 16 with the final zero).
+// checkInterface checks the name of an interface as the kernel does
+// (dev_valid_name; IFNAMSIZ is 16 with the final zero).
 func checkInterface(name string) error {
 	switch {
 	case name == "":
@@ -198,7 +191,7 @@ func setLabel(d *draft, text string) error {
 	return nil
 }
 
-// completeLabel sees that the label fits.
+// completeLabel checks that the label fits the virtual IP.
 func (d *draft) completeLabel() {
 	if !d.is("label") || d.bad["vip"] || d.bad["interface"] {
 		return
@@ -209,8 +202,8 @@ func (d *draft) completeLabel() {
 	}
 }
 
-// checkLabel says what keeps the label from being for one IPv4 virtual IP, and
-// from beginning with its interface, without which ip refuses it.
+// checkLabel checks that the label is for one IPv4 virtual IP, and begins with its
+// interface, which ip requires.
 func (d *draft) checkLabel() error {
 	if len(d.VIPs) != 1 {
 		return fmt.Errorf("a label is for one vip, but there are %d", len(d.VIPs))

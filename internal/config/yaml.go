@@ -10,7 +10,7 @@ import (
 	"pingover/internal/proc"
 )
 
-// sections are what stands in a configuration file.
+// sections are the content of a configuration file.
 type sections struct {
 	defaults section
 	clusters []section
@@ -18,25 +18,25 @@ type sections struct {
 
 // section is one mapping of settings to values: defaults, or a cluster.
 type section struct {
-	whose string // it is, in errors
+	whose string // defaults, or cluster NAME
 	line  int
 	given map[string][]value
 	bad   map[string]bool // settings that were given and cannot be used
 }
 
-// reader takes a configuration file apart.
+// reader reads a configuration file.
 type reader struct {
 	*findings
 	settings map[string]Setting
 	names    []string
 }
 
-// readSections takes a configuration file apart, and notes what in it is no
-// setting or has the wrong form. The values are still to be looked at.
+// readSections reads a configuration file, and notes unknown keys and values of
+// the wrong form. The values are parsed later.
 func readSections(data []byte, table []Setting, wrong *findings) sections {
 	r := reader{findings: wrong, settings: map[string]Setting{}}
 	for _, s := range table {
-		if s.Name != "name" { // the clusters' names are keys
+		if s.Name != "name" { // the key of a cluster
 			r.names = append(r.names, s.Name)
 			r.settings[s.Name] = s
 		}
@@ -111,7 +111,7 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 	case isNull(node):
 		return s
 	case !r.isMapping(whose, node, "settings with their values"):
-		s.bad["host"] = true // which may well be there
+		s.bad["host"] = true // not known to be missing
 		return s
 	}
 	for _, p := range r.pairs(whose, node) {
@@ -138,7 +138,7 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 // onlyFlags are the flags that are no settings.
 var onlyFlags = []string{"all", "dry-run", "every", "file", "for", "force", "json", "monitoring", "quiet", "send-mail", "verbose"}
 
-// unknown says which of the known keys was meant, or else what there is.
+// unknown notes an unknown key, and returns the nearest known one.
 func (r reader) unknown(whose string, p pair, known []string, otherwise string) (nearest string) {
 	_, isSetting := r.settings[p.key]
 	switch nearest = Nearest(p.key, known); {
@@ -154,7 +154,7 @@ func (r reader) unknown(whose string, p pair, known []string, otherwise string) 
 	return nearest
 }
 
-// values are the values of one setting. Lists may be one bare value.
+// values are the values of one setting. A list of one needs no brackets.
 func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool) {
 	wrong := func(line int, format string, args ...any) {
 		r.wrong(whose, line, p.key, format, args...)
@@ -207,7 +207,7 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 	return values, true
 }
 
-// commandLine is the line that is taken apart into these words again.
+// commandLine is the line that is split into these words again.
 func commandLine(words []value) string {
 	argv := make([]string, len(words))
 	for i, w := range words {
@@ -252,7 +252,7 @@ func (r reader) pairs(whose string, mapping *yaml.Node) []pair {
 	return pairs
 }
 
-// isPlain says whether a node is what it seems to be: no alias, anchor or tag.
+// isPlain reports whether a node has no alias, anchor or tag, and notes one.
 func (r reader) isPlain(whose, what string, n *yaml.Node) bool {
 	const instead = "; put shared settings into defaults"
 	switch {
@@ -268,8 +268,7 @@ func (r reader) isPlain(whose, what string, n *yaml.Node) bool {
 	return false
 }
 
-// isMapping says whether a node is a mapping and nothing else, and notes it
-// where not.
+// isMapping reports whether a node is a plain mapping, and notes anything else.
 func (r reader) isMapping(whose string, n *yaml.Node, of string) bool {
 	if !r.isPlain(whose, "", n) {
 		return false
@@ -298,7 +297,7 @@ func formOf(n *yaml.Node) string {
 
 func keyNamed(key string) string { return fmt.Sprintf("key %q", clip(key)) }
 
-// clip keeps a text so short that it can be shown in an error.
+// clip shortens a text for an error.
 func clip(text string) string {
 	const most = 500
 	if len(text) <= most {

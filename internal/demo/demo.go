@@ -12,13 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"pingover/internal/exit"
 	"pingover/internal/lab"
-)
-
-// Exit codes of an Error, after sysexits.h.
-const (
-	CodeCannot = 69 // EX_UNAVAILABLE: it cannot run on this machine
-	CodeWrong  = 70 // EX_SOFTWARE: something did not go as told
 )
 
 // Options are where the demo is shown, and of what.
@@ -53,7 +48,7 @@ func Run(ctx context.Context, o Options) error {
 	case !inside:
 		return nil // shown, by the other process
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, &Error{Code: CodeWrong, Text: fmt.Sprintf("not at its end after %s", limit)})
+	limited, cancel := context.WithTimeoutCause(ctx, limit, &Error{Code: exit.Internal, Text: fmt.Sprintf("not at its end after %s", limit)})
 	defer cancel()
 	switch err := show(limited, o); {
 	case err == nil:
@@ -63,12 +58,12 @@ func Run(ctx context.Context, o Options) error {
 	case errors.Is(err, syscall.EPIPE): // whoever closed the pipe has seen enough
 		return nil
 	default:
-		return &Error{Code: CodeWrong, Text: err.Error()}
+		return &Error{Code: exit.Internal, Text: err.Error()}
 	}
 }
 
 func cannot(reason error) error {
-	return &Error{Code: CodeCannot, Text: fmt.Sprintf("cannot run here: %v", reason)}
+	return &Error{Code: exit.Unavailable, Text: fmt.Sprintf("cannot run here: %v", reason)}
 }
 
 // grace is how long the process that runs in our stead may take to tidy up

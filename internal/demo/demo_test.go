@@ -21,7 +21,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pingover/internal/exit"
 	"pingover/internal/lab"
+	"pingover/internal/term"
 )
 
 // These tests run the test binary as the program that shows the demo. All that
@@ -36,20 +38,17 @@ func TestMain(m *testing.M) {
 	if program := os.Getenv(shows); program != "" {
 		os.Exit(play(program, os.Getenv(screens)))
 	}
-	manyAtOnce()
+	flag.Set("test.parallel", "8") // demos mostly wait; a flag of the command line overrides it
 	code := m.Run()
 	os.RemoveAll(binaryDir())
 	os.Exit(code)
 }
 
-// manyAtOnce lets more demos run at once than there are processors: they mostly
-// wait. Who gives -parallel has it otherwise.
-func manyAtOnce() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8")
+// notShort skips a test that shows a whole demo, as one that remains does too.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
 	}
 }
 
@@ -105,9 +104,7 @@ type showing struct {
 func prepare(t *testing.T, script string, argv ...string) *showing {
 	t.Helper()
 	t.Parallel()
-	if err := lab.Available(); err != nil {
-		skip(t, err)
-	}
+	lab.Needed(t)
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -138,14 +135,6 @@ func prepare(t *testing.T, script string, argv ...string) *showing {
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
 	return s
-}
-
-func skip(t *testing.T, reason any) {
-	t.Helper()
-	if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 // ends runs the demo to its end, and fails the test unless it ends so.
@@ -265,13 +254,14 @@ func TestDemoThroughAPipe(t *testing.T) {
 }
 
 func TestDemoOnATerminal(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	s.cmd.Env = append(s.cmd.Env, screens+"=terminal")
 	s.ends(0, "")
 	raw := s.stdout.String()
 	grown := 0 // drawings of the client's line
 	for _, drawn := range strings.Split(raw, "\r\033[K")[1:] {
-		if strings.HasPrefix(drawn, cut+"    client: \033[32m.") && strings.HasSuffix(drawn, wrapped+"\r") && !strings.Contains(drawn, "\n") {
+		if strings.HasPrefix(drawn, "\x1b[?7l    client: \033[32m.") && strings.HasSuffix(drawn, "\x1b[?7h\r") && !strings.Contains(drawn, "\n") {
 			grown++
 		}
 	}
@@ -287,6 +277,7 @@ func TestDemoOnATerminal(t *testing.T) {
 }
 
 func TestDemoWithoutRoot(t *testing.T) {
+	notShort(t)
 	s := prepare(t, "")
 	self, err := os.Executable()
 	if err != nil {
@@ -300,7 +291,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	trial := exec.Command("unshare", "-Urn", "true")
 	trial.SysProcAttr = nobody
 	if out, err := trial.CombinedOutput(); err != nil {
-		skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
+		lab.Skip(t, fmt.Sprintf("users cannot make namespaces here, or we are no root: %v: %s", err, out))
 	}
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o777)); err != nil {
 		t.Fatal(err)
@@ -312,6 +303,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 
 // What is not as told ends the demo, with what was expected and what was seen.
 func TestNotAsTold(t *testing.T) {
+	notShort(t)
 	tests := map[string]struct{ program, want string }{
 		"the program always fails": {
 			"exit 1",
@@ -379,7 +371,7 @@ func TestNotAsTold(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := prepare(t, test.program)
-			s.ends(CodeWrong, test.want+"\n")
+			s.ends(exit.Internal, test.want+"\n")
 			if strings.Contains(s.stdout.String(), "happened as told") {
 				t.Errorf("it goes on:\n%s", &s.stdout)
 			}
@@ -437,10 +429,10 @@ func TestCannotRun(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-				skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
 			}
 			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
-			s.ends(CodeCannot, test.want)
+			s.ends(exit.Unavailable, test.want)
 			if s.stdout.Len() > 0 {
 				t.Errorf("stdout: %s", &s.stdout)
 			}
@@ -519,7 +511,7 @@ func TestOutputThatCannotBeShownEndsTheDemo(t *testing.T) {
 	}
 	defer full.Close()
 	s.cmd.Stdout = full
-	s.ends(CodeWrong, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
+	s.ends(exit.Internal, "1. All is well: cannot be shown: write /dev/stdout: no space left on device\n")
 }
 
 // As demo | head does it. What others print ends with 0 then, too.
@@ -555,11 +547,11 @@ func TestRows(t *testing.T) {
 		{"a full row", strings.Repeat("y", 10*rowLength), []string{strings.Repeat(".", rowLength)}},
 		{"more than a row", strings.Repeat("n", 10*rowLength) + strings.Repeat("y", 10), []string{strings.Repeat(" ", rowLength), "."}},
 	} {
-		var beats []lab.Beat
+		var samples []lab.Sample
 		for _, answer := range tt.answers {
-			beats = append(beats, lab.Beat{OK: answer == 'y'})
+			samples = append(samples, lab.Sample{OK: answer == 'y'})
 		}
-		if diff := cmp.Diff(tt.want, rows(beats)); diff != "" {
+		if diff := cmp.Diff(tt.want, rows(samples)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
@@ -568,32 +560,31 @@ func TestRows(t *testing.T) {
 func TestScreen(t *testing.T) {
 	tell := func(s *screen) {
 		s.heading("Title")
-		s.draw("..")
+		s.Draw(term.Still(".."))
 		o := &output{screen: s}
 		fmt.Fprint(o, "one\r\ntwo \x1b[2Jthree\n\nfo")
 		fmt.Fprint(o, "ur")
 		o.end()
 		o.end()
-		s.draw("")
+		s.Clear()
 		s.say("%d", 5)
 	}
 	for _, tt := range []struct {
-		name string
-		s    *screen
-		want string
+		name            string
+		terminal, color bool
+		want            string
 	}{
-		{"through a pipe", &screen{}, "Title\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+		{"through a pipe", false, false, "Title\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 		{
 			"on a terminal",
-			&screen{terminal: true},
-			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
+			true, false,
+			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two  [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
 				"DRAWN", "\x1b[?7l..\x1b[?7h\r\r\x1b[K"),
 		},
-		{"in colour", &screen{color: true}, "\x1b[1mTitle\x1b[0m\n\n    one\n    two [2Jthree\n\n    four\n5\n\n"},
+		{"in colour", false, true, "\x1b[1mTitle\x1b[0m\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 	} {
 		var got bytes.Buffer
-		tt.s.out = &got
-		tell(tt.s)
+		tell(newScreen(&got, tt.terminal, tt.color))
 		if diff := cmp.Diff(tt.want, got.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}

@@ -70,7 +70,7 @@ type command struct {
 // typed shows a command line as an operator types it, and begins it.
 func (s *story) typed(ctx context.Context, h *lab.Host, line string) (*command, error) {
 	for part := range strings.Lines(h.Name() + "# " + line + "\n") {
-		s.print(indent + s.bold(strings.TrimSuffix(part, "\n")) + "\n")
+		s.print(indent + s.Bold(strings.TrimSuffix(part, "\n")) + "\n")
 	}
 	c := &command{
 		name: strings.Join(strings.Fields(line)[:2], " "),
@@ -120,7 +120,7 @@ func (s *story) ends(c *command, as state.Outcome) error {
 	if err != nil {
 		return err
 	}
-	s.print(fmt.Sprintf("%s%s\n%s%d\n\n", indent, s.bold("standby# echo $?"), indent, code))
+	s.print(fmt.Sprintf("%s%s\n%s%d\n\n", indent, s.Bold("standby# echo $?"), indent, code))
 	return c.verify(code, as.Code(), string(as))
 }
 

@@ -6,73 +6,51 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"unicode"
+
+	"pingover/internal/term"
 )
 
-// screen is where the demo is told. Narration begins at the margin; commands
-// and what they print are indented. Without a terminal there is no control
-// character in it but the end of a line.
+// screen is the output of the demo. Narration begins at the margin; commands and
+// their output are indented. Without a terminal there is no control character in
+// it but the end of a line.
 type screen struct {
-	terminal, color bool
-
-	mu     sync.Mutex
-	out    io.Writer
-	bottom string // the line below all others that is drawn again and again
-	err    error  // of the first write that failed
+	term.Line
+	term.Colors
+	out *firstError
 }
 
 const indent = "    "
 
+func newScreen(out io.Writer, terminal, color bool) *screen {
+	first := &firstError{Writer: out}
+	return &screen{Line: term.Line{Out: first, Draws: terminal}, Colors: term.Colors(color), out: first}
+}
+
+// firstError is a writer that stops at its first error, and keeps it.
+type firstError struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (w *firstError) Write(text []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		_, w.err = w.Writer.Write(text)
+	}
+	return len(text), w.err
+}
+
 // print writes lines that stay.
-func (s *screen) print(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.write(s.erased() + text + s.bottom)
-}
+func (s *screen) print(text string) { _, _ = s.Write([]byte(text)) } // see failed
 
-// draw puts a line below all others, in place of the one before it; "" takes
-// it away. Only a terminal can do that.
-func (s *screen) draw(line string) {
-	if !s.terminal {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	erase := s.erased()
-	s.bottom = line
-	if line != "" {
-		s.bottom = cut + line + wrapped + "\r" // so that a ^C that is echoed stands in it, and not behind the margin
-	}
-	s.write(erase + s.bottom)
-}
-
-// Of the VT100 (DECAWM): what is too long for the terminal is cut at the margin,
-// for only a line that takes up one row can be erased.
-const (
-	cut     = "\033[?7l"
-	wrapped = "\033[?7h"
-)
-
-// erased clears the line at the bottom (ECMA-48: EL).
-func (s *screen) erased() string {
-	if s.bottom == "" {
-		return ""
-	}
-	return "\r\033[K"
-}
-
-func (s *screen) write(text string) {
-	if s.err == nil && text != "" {
-		_, s.err = io.WriteString(s.out, text)
-	}
-}
-
-// failed is whether something could not be shown.
+// failed is the error of an output that could not be written.
 func (s *screen) failed() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return fmt.Errorf("cannot be shown: %w", s.err)
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	if s.out.err != nil {
+		return fmt.Errorf("cannot be shown: %w", s.out.err)
 	}
 	return nil
 }
@@ -81,33 +59,11 @@ func (s *screen) failed() error {
 func (s *screen) say(format string, args ...any) { s.print(fmt.Sprintf(format, args...) + "\n\n") }
 
 // heading is above a part of the story.
-func (s *screen) heading(title string) { s.print(s.bold(title) + "\n\n") }
+func (s *screen) heading(title string) { s.print(s.Bold(title) + "\n\n") }
 
 // shown is a line that an operator could see on a machine.
 func (s *screen) shown(line string) {
-	s.print(strings.TrimRight(indent+plain(line), " ") + "\n")
-}
-
-// bold, green and red are ECMA-48's SGR.
-func (s *screen) bold(text string) string  { return s.colored("1", text) }
-func (s *screen) green(text string) string { return s.colored("32", text) }
-func (s *screen) red(text string) string   { return s.colored("31", text) }
-
-func (s *screen) colored(with, text string) string {
-	if !s.color {
-		return text
-	}
-	return "\033[" + with + "m" + text + "\033[0m"
-}
-
-// plain is a line without control characters.
-func plain(line string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, line)
+	s.print(strings.TrimRight(indent+term.Plain(line), " ") + "\n")
 }
 
 // output shows what a command prints, line by line.

@@ -21,7 +21,7 @@ const check = `pingover check --name web --host 172.16.0.2 --vip 172.16.0.1 \
 // show makes the machines, tells the story, and takes them away.
 func show(ctx context.Context, o Options) error {
 	began := time.Now()
-	s := &story{screen: &screen{out: o.Out, terminal: o.Terminal, color: o.Color}}
+	s := &story{screen: newScreen(o.Out, o.Terminal, o.Color)}
 	s.prologue()
 	l, err := lab.New()
 	if err != nil {

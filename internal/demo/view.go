@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pingover/internal/lab"
+	"pingover/internal/term"
 )
 
 // view is what the client sees of the virtual IP: a line of dots with a hole
@@ -41,20 +42,20 @@ func (v *view) live() {
 	tick := time.NewTicker(dot * pingEvery)
 	defer tick.Stop()
 	for {
-		if all := rows(v.trace.Beats()); len(all) > 0 {
-			v.draw(indent + v.row(all[len(all)-1]))
+		if all := rows(v.trace.Samples()); len(all) > 0 {
+			v.Draw(term.Still(indent + v.row(all[len(all)-1])))
 		}
 		select {
 		case <-tick.C:
 		case <-v.stop:
-			v.draw("")
+			v.Clear()
 			return
 		}
 	}
 }
 
 // close ends the view without a word.
-func (v *view) close() []lab.Beat {
+func (v *view) close() []lab.Sample {
 	select {
 	case <-v.stop:
 	default:
@@ -66,24 +67,24 @@ func (v *view) close() []lab.Beat {
 
 // end ends the view and shows it as a whole, with the length of its gap.
 func (v *view) end() (gap time.Duration) {
-	beats := v.close()
+	samples := v.close()
 	gap = v.trace.Gap()
-	for _, row := range rows(beats) {
+	for _, row := range rows(samples) {
 		v.print(indent + v.row(row) + "\n")
 	}
-	v.print(fmt.Sprintf("%s%s %s\n\n", indent, "client: no answer for", v.red(fmt.Sprintf("%d ms", gap.Milliseconds()))))
+	v.print(fmt.Sprintf("%s%s %s\n\n", indent, "client: no answer for", v.Red(fmt.Sprintf("%d ms", gap.Milliseconds()))))
 	return gap
 }
 
-func (v *view) row(dots string) string { return "client: " + v.green(dots) }
+func (v *view) row(dots string) string { return "client: " + v.Green(dots) }
 
 // rows are a dot for every ten pings, a blank where one of them was lost.
-func rows(beats []lab.Beat) (rows []string) {
+func rows(samples []lab.Sample) (rows []string) {
 	var dots strings.Builder
-	for ten := range slices.Chunk(beats, dot) {
+	for ten := range slices.Chunk(samples, dot) {
 		switch {
 		case len(ten) < dot:
-		case slices.ContainsFunc(ten, func(b lab.Beat) bool { return !b.OK }):
+		case slices.ContainsFunc(ten, func(b lab.Sample) bool { return !b.OK }):
 			dots.WriteByte(' ')
 		default:
 			dots.WriteByte('.')

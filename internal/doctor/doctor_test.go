@@ -37,7 +37,7 @@ func TestWithoutATool(t *testing.T) {
 		Name: "web", Host: "127.0.0.1", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/32")}}, Tool: "hammer",
 		StateDir: t.TempDir(), Count: 1, Interval: time.Second, Timeout: time.Second, Mail: config.Mail{To: []string{"root@standby"}},
 	}, false)
-	want := Finding{Grade: Fail, Text: `tool "hammer": neither auto, ip nor ifconfig`, Fix: "install it, or set tool to the one that is there"}
+	want := Finding{Grade: Fail, Text: `tool "hammer": must be auto, ip or ifconfig`, Fix: "install it, or set tool to the one that is there"}
 	if found[0] != want {
 		t.Errorf("found first %+v, want %+v", found[0], want)
 	}

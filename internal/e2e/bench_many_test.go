@@ -31,7 +31,7 @@ type fleet struct {
 // networks are where the primaries and the virtual IPs are, with a route to the
 // primary's own address: a thousand neighbours would fill the kernel's table of
 // 1,024 (net.ipv4.neigh.default.gc_thresh3), which all labs of the machine share,
-// and then it drops pings without a word.
+// and then it drops pings silently.
 var networks = []string{"10.64.0.0/16", "10.65.0.0/16"}
 
 func host(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 64, byte(i / 200), byte(1 + i%200)}) }
@@ -156,8 +156,8 @@ var sudden = []string{
 	"mail-to: ops@example.org", "mail-via: smtp://172.16.0.254",
 }
 
-// TestAThousandClusters: a live primary is found alive whatever the number, and
-// a dead one is taken over, each with a mail.
+// TestAThousandClusters: a primary that is up is found up whatever the number, and
+// one that is down is taken over, each with an email.
 func TestAThousandClusters(t *testing.T) {
 	s := newScene(t)
 	if lab.LongRun() {

@@ -13,9 +13,9 @@ import (
 )
 
 // Pairs that watch each other by the virtual IP itself, and more than one
-// standby behind a primary.
+// standby for a primary.
 
-// watchVIP are settings whose host is the virtual IP: whoever has it is the
+// watchVIP are settings whose host is the virtual IP: the holder is the
 // primary.
 var watchVIP = set(withVIP, "--host", "172.16.0.1")
 
@@ -34,7 +34,7 @@ func TestSymmetricalPair(t *testing.T) {
 	share(t, []pair{
 		{"the lower MAC has it of its own", func(s *scene) *lab.Host { return s.Standby }},
 		{"the higher MAC has it of its own", func(s *scene) *lab.Host { return s.Second }},
-		{"whoever takes it over", nil},
+		{"neither has it at first", nil},
 	}, func(p pair) string { return p.name }, func(t *testing.T, p pair) {
 		s := side(t)
 		s.must(s.Primary.PowerOff())
@@ -101,7 +101,7 @@ func TestSymmetricalPair(t *testing.T) {
 		}
 		for h, n := range takeovers {
 			if got, want := told[tookPair(h.Name())], min(n, 2); got != want { // what repeats again is gathered
-				t.Errorf("%d letters tell of %d takeovers of %s, want %d", got, n, h.Name(), want)
+				t.Errorf("%d emails report %d takeovers of %s, want %d", got, n, h.Name(), want)
 			}
 		}
 	})
@@ -146,14 +146,14 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 	s := newScene(t)
 	vip5 := netip.MustParseAddr("172.16.0.5")
 	two := append(slices.Clone(watchVIP), "--vip", "172.16.0.5")
-	mended := s.breakIP("172.16.0.5")
+	fixed := s.breakIP("172.16.0.5")
 	s.check(s.Standby, two...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, two...).want(t, state.TakeoverFailed)
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5)
 	s.check(s.Standby, two...).want(t, state.TakeoverFailed)
-	s.must(mended())
+	s.must(fixed())
 	s.check(s.Standby, two...).want(t, state.Holding).because(t, ownAnswer+"; assigning 172.16.0.5 as well")
 	s.wantOn(vip4, s.Standby)
 	s.wantOn(vip5, s.Standby)
@@ -214,7 +214,7 @@ func TestThreeStandbys(t *testing.T) {
 	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s.mail.want(t, tookOver, back)
 
-	// Who served dies: nobody serves, and nobody takes anything from a primary
+	// The holder goes down: no host serves, and none takes anything from a primary
 	// that answers.
 	s.must(s.Standby.PowerOff())
 	for _, h := range []*lab.Host{s.Second, third} {
@@ -249,7 +249,7 @@ func TestThreeStandbys(t *testing.T) {
 	s.wantOnly(last, third)
 }
 
-// The third watches nobody but who serves, behind two of which one watches the
+// The third watches only the holder, after two of which one watches the
 // other.
 func TestChainOfStandbys(t *testing.T) {
 	s := newScene(t)
@@ -265,7 +265,7 @@ func TestChainOfStandbys(t *testing.T) {
 	s.check(s.Second, withVIP...).want(t, state.Elsewhere)
 	s.wantOnly(s.Standby, third)
 
-	// All of them find it dead in the same moment.
+	// All of them find it down in the same moment.
 	s.must(s.Standby.PowerOff())
 	holder := s.race(checks{s.Second: withVIP, third: watchVIP})
 	s.wantOnly(holder, third)
@@ -344,7 +344,7 @@ func (s *scene) race(all checks) (winner *lab.Host) {
 	return winner
 }
 
-// wantOnly fails the test unless one host has the virtual IP, or nobody, the
+// wantOnly fails the test unless one host has the virtual IP, or none, the
 // third standby included.
 func (s *scene) wantOnly(holder, third *lab.Host) {
 	s.t.Helper()

@@ -33,7 +33,7 @@ var (
 // Two standbys of one primary, and whatever can happen to them: cables are
 // pulled, pings filtered, frames lost, runs killed, machines rebooted, the
 // primary goes and comes back, so does the mail server. After each step the
-// network is mended, and it is audited what has become of it all. A seed
+// network is fixed, and it is audited what has become of it all. A seed
 // makes the same choices again, at the same moments; what the machines make of
 // them depends on microseconds.
 func TestChaos(t *testing.T) {
@@ -76,8 +76,8 @@ type chaos struct {
 
 	mu       sync.Mutex
 	lines    []string // what was done, and what came of it
-	dead     bool     // the primary: off, or its cable is out
-	deaths   int      // how often it died
+	down     bool     // the primary: off, or its cable is out
+	outages  int      // how often it went down
 	lossy    bool     // frames are lost at the primary or at a standby
 	losses   int
 	changes  map[string]told // of the history of both, by event
@@ -85,10 +85,10 @@ type chaos struct {
 	tookOver map[string]bool // events
 	steps    int
 	late     int // audits that found no holder after the first checks
-	guesses  int // takeovers of a living primary while frames were lost
+	guesses  int // takeovers of a primary that is up while frames were lost
 }
 
-// told is a change of the history that has to be told by a letter.
+// told is a change in the history that an email has to report.
 type told struct {
 	state.Change
 	host *lab.Host
@@ -129,25 +129,25 @@ func (c *chaos) log(format string, args ...any) {
 }
 
 // dies and lives say what is known of the primary, before it dies and after it
-// has come back: in between nobody can count on it.
+// has come back: in between its state is undefined.
 func (c *chaos) dies() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dead = true
-	c.deaths++
+	c.down = true
+	c.outages++
 }
 
 func (c *chaos) lives() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dead = false
+	c.down = false
 }
 
 // blow is something that happens to the network.
 type blow struct {
 	what string
 	do   func()
-	mend func() // nil where nothing is to be mended, or it mends by itself
+	fix  func() // nil if nothing has to be fixed, or it ends by itself
 }
 
 // blows are all that may happen. The primary goes and comes back on its own
@@ -232,7 +232,7 @@ func (c *chaos) step(r *rand.Rand) {
 	for range 1 + r.IntN(3) {
 		b := c.blows(r)
 		at := time.Duration(r.IntN(2500)-500) * time.Millisecond // before they begin, or while they run
-		mend := b.mend != nil && r.IntN(2) == 0
+		fix := b.fix != nil && r.IntN(2) == 0
 		var checks sync.WaitGroup
 		if at < 0 {
 			c.log("%s", b.what)
@@ -255,9 +255,9 @@ func (c *chaos) step(r *rand.Rand) {
 			b.do()
 		}
 		checks.Wait()
-		if mend {
+		if fix {
 			c.log("no more: %s", b.what)
-			b.mend()
+			b.fix()
 		}
 	}
 }
@@ -274,7 +274,7 @@ func (c *chaos) check(h *lab.Host, kill time.Duration) (quiet bool) {
 	}
 	before := held()
 	c.mu.Lock()
-	dead, deaths, lossy, losses := c.dead, c.deaths, c.lossy, c.losses
+	down, outages, lossy, losses := c.down, c.outages, c.lossy, c.losses
 	c.mu.Unlock()
 
 	cmd := c.command(h, append([]string{"check", "--json", "--verbose"}, chaotic...)...)
@@ -304,8 +304,8 @@ func (c *chaos) check(h *lab.Host, kill time.Duration) (quiet bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.outcomes[e.Outcome]++
-	if raised && !dead && deaths == c.deaths {
-		// When frames are lost it is a matter of odds, see TestHolderThatStaysUnheard:
+	if raised && !down && outages == c.outages {
+		// When frames are lost it is a matter of odds, see TestHolderWhoseRepliesAreAllLost:
 		// a round this short has but six questions, and the kernel may lose
 		// sight of its neighbour, and then all pings of a round.
 		c.guesses++
@@ -324,8 +324,8 @@ var chaosEnds = []state.Outcome{
 	state.OK, state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Unserved, state.Unknown, state.Blocked,
 }
 
-// audit mends the network, has each standby check it in peace, and looks
-// whether all is as it has to be. The primary stays as it is, dead or alive,
+// audit fixes the network, has each standby check it undisturbed, and checks
+// the result. The primary stays as it is, up or down,
 // with its virtual IP or without, and so does the mail server.
 func (c *chaos) audit(r *rand.Rand) {
 	c.t.Helper()
@@ -338,7 +338,7 @@ func (c *chaos) audit(r *rand.Rand) {
 	}
 	c.loseNothing()
 
-	// Three checks may go by until somebody has the address, if nobody had.
+	// Three checks may pass until a host has the address, if none had it.
 	for n := range 3 {
 		var checks sync.WaitGroup
 		for _, h := range c.standbys {
@@ -368,7 +368,7 @@ func (c *chaos) audit(r *rand.Rand) {
 		if c.t.Failed() {
 			c.t.FailNow()
 		}
-		if !c.dead || len(macs) == 1 {
+		if !c.down || len(macs) == 1 {
 			return
 		}
 		c.late += count(n == 0)
@@ -411,25 +411,25 @@ func (c *chaos) remember(h *lab.Host, rec *state.Record) {
 	}
 }
 
-// wantTold fails the test unless each change was told in a letter that came,
-// or waits, or is gathered for one that tells many; and unless no letter tells
+// wantTold fails the test unless each change is in an email that came,
+// or is pending, or is suppressed for one that reports many; and unless no email tells
 // of a takeover that the history does not know.
 func (c *chaos) wantTold() {
 	c.t.Helper()
-	// The event is in the id of the letter, or in the text of one that tells
-	// many; news that is told in the letter of another says when and why.
+	// The event is in the id of the email, or in the text of one that tells
+	// many; a notification in the email of another says when and why.
 	type sent struct{ id, subject, text string }
-	var letters []sent
+	var emails []sent
 	gathered := map[string]bool{}
 	for _, l := range c.mail.all() {
 		text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(l.body)))
 		c.must(err)
-		letters = append(letters, sent{l.id, l.subject, string(text)})
+		emails = append(emails, sent{l.id, l.subject, string(text)})
 	}
 	for _, h := range c.standbys {
 		rec := c.record(h)
 		for _, l := range rec.Outbox {
-			letters = append(letters, sent{l.MessageID, l.Subject, l.Body})
+			emails = append(emails, sent{l.MessageID, l.Subject, l.Body})
 		}
 		for _, note := range rec.Damping.Suppressed {
 			gathered[note.Event] = true
@@ -437,17 +437,17 @@ func (c *chaos) wantTold() {
 	}
 	words := func(text string) string { return strings.Join(strings.Fields(text), " ") }
 	for event, change := range c.changes {
-		if !gathered[event] && !slices.ContainsFunc(letters, func(l sent) bool {
+		if !gathered[event] && !slices.ContainsFunc(emails, func(l sent) bool {
 			return strings.HasPrefix(l.id, "<"+event+".") || strings.Contains(l.text, event) ||
 				strings.Contains(words(l.text), words(change.Reason)) && strings.Contains(l.text, change.Time.UTC().Format("2006-01-02 15:04:05 UTC"))
 		}) {
-			c.t.Errorf("no letter tells of this change on %s: %s %s at %s: %s", change.host.Name(), event, change.Outcome, change.Time, change.Reason)
+			c.t.Errorf("no email reports this change on %s: %s %s at %s: %s", change.host.Name(), event, change.Outcome, change.Time, change.Reason)
 		}
 	}
-	for _, l := range letters {
+	for _, l := range emails {
 		event, kind, _ := strings.Cut(strings.TrimPrefix(l.id, "<"), ".")
 		if strings.HasPrefix(kind, string(state.TookOver)+"@") && !c.tookOver[event] {
-			c.t.Errorf("a letter tells of a takeover that no history knows: %s %q", l.id, l.subject)
+			c.t.Errorf("an email reports a takeover that no history knows: %s %q", l.id, l.subject)
 		}
 	}
 }
@@ -462,14 +462,14 @@ func (c *chaos) end() {
 			c.check(h, 0)
 		}
 		if rec := c.record(h); len(rec.Outbox) != 0 {
-			c.t.Errorf("%d letters still wait on %s: %s", len(rec.Outbox), h.Name(), *rec.MailError)
+			c.t.Errorf("%d emails still wait on %s: %s", len(rec.Outbox), h.Name(), *rec.MailError)
 		}
 	}
 	c.wantTold()
 }
 
 // post is a mail server with moods: it is closed, silent, rude (hangs up at
-// once), forgetful (takes a letter and hangs up without a word), or well. What
+// once), forgetful (takes an email and hangs up without a reply), or well. What
 // it gets comes into the scene's mailbox.
 type post struct {
 	c    *chaos

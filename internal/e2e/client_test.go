@@ -61,7 +61,7 @@ func TestClientFollowsATakeover(t *testing.T) {
 			}
 			// And it stays so.
 			lost := 0
-			for _, b := range v.Beats() {
+			for _, b := range v.Samples() {
 				if b.At.After(first) && !b.OK {
 					lost++
 				}
@@ -196,7 +196,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 		}
 	}
 
-	// Standing by again it says no word for itself.
+	// Standing by again it announces nothing.
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released)
 	before := len(heard.all())
@@ -207,7 +207,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 		}
 	}
 	// No frame ever had another machine's MAC as its source: the switch would
-	// look for that machine behind our port.
+	// look for that machine at our port.
 	for _, f := range heard.all() {
 		if f.mac != f.source && f.source != us {
 			t.Errorf("a frame that is not from who it speaks of: %v", f)
@@ -270,9 +270,9 @@ func TestHalfOfTheFramesAreLost(t *testing.T) {
 	})
 }
 
-// What the scenes of what is heard have in common.
+// What the scenes with a sniffer have in common.
 
-// frame is an ARP packet, or a neighbour advertisement, as a host heard it.
+// frame is an ARP packet, or a neighbour advertisement, as a host received it.
 type frame struct {
 	at      time.Time
 	what    string     // request, reply, advertisement
@@ -293,7 +293,7 @@ func (f frame) gratuitous() bool {
 	return f.address == f.target && f.what != "advertisement" || f.what == "advertisement" && f.to == "33:33:00:00:00:01"
 }
 
-// sniffer keeps what a host's eth0 hears.
+// sniffer keeps the frames that a host's eth0 receives.
 type sniffer struct {
 	mu     sync.Mutex
 	frames []frame

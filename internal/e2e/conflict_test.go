@@ -16,49 +16,49 @@ import (
 	"pingover/state"
 )
 
-// Another machine has what is held here: who gives way, and when.
+// Another machine has what is held here: which one yields, and when.
 
 // released4 is the subject about a release by the host.
 func released4(host string) string { return "[pingover] web: " + host + " released 172.16.0.1" }
 
-func TestRivalWhileHolding(t *testing.T) {
+func TestConflictWhileHolding(t *testing.T) {
 	alsoAt := func(mac string) string {
 		return "172.16.0.1 is also at " + mac + ", another machine, and is given up here"
 	}
-	type rivalry struct {
+	type conflict struct {
 		name   string
-		rival  func(*scene) *lab.Host
+		peer   func(*scene) *lab.Host
 		leaves bool // before the standby's patience ends
 		want   state.Outcome
 		reason string
 		waits  bool
 	}
-	share(t, []rivalry{
+	share(t, []conflict{
 		{
-			name: "lower MAC", rival: func(s *scene) *lab.Host { return s.Client },
+			name: "lower MAC", peer: func(s *scene) *lab.Host { return s.Client },
 			want: state.Released, reason: alsoAt("02:00:00:00:00:01"),
 		},
 		{
-			name: "higher MAC that stays", rival: func(s *scene) *lab.Host { return s.Second },
+			name: "higher MAC that stays", peer: func(s *scene) *lab.Host { return s.Second },
 			want: state.Released, reason: alsoAt("02:00:00:00:00:04"), waits: true,
 		},
 		{
-			name: "higher MAC that goes away", rival: func(s *scene) *lab.Host { return s.Second }, leaves: true,
+			name: "higher MAC that goes away", peer: func(s *scene) *lab.Host { return s.Second }, leaves: true,
 			want: state.Holding, reason: "holding 172.16.0.1; 172.16.0.2 does not reply", waits: true,
 		},
-	}, func(c rivalry) string { return c.name }, func(t *testing.T, c rivalry) {
+	}, func(c conflict) string { return c.name }, func(t *testing.T, c conflict) {
 		s := side(t)
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, withVIP...).want(t, state.TookOver)
-		rival := c.rival(s)
-		s.run(rival, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
+		peer := c.peer(s)
+		s.run(peer, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		heard := s.sniff(s.Gateway)
 
 		run := s.follow(s.Standby, withVIP...)
 		if c.leaves {
 			run.until("waiting 10s: 02:00:00:00:00:04 has 172.16.0.1 as well, and ought to give way: its MAC is the higher one")
 			time.Sleep(2 * time.Second)
-			s.run(rival, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
+			s.run(peer, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 		}
 		e := run.wait().want(t, c.want).because(t, c.reason)
 		if waited := strings.Contains(e.stderr, "waiting 10s"); waited != c.waits {
@@ -69,22 +69,22 @@ func TestRivalWhileHolding(t *testing.T) {
 		}
 		for _, a := range heard.announcements(vip4) {
 			if a.mac == s.Standby.MAC().String() && a.at.Before(run.began.Add(10*time.Second)) {
-				t.Errorf("announced after %s, while the rival was there", a.at.Sub(run.began))
+				t.Errorf("announced after %s, during the conflict", a.at.Sub(run.began))
 			}
 		}
 
 		if c.want == state.Holding {
 			s.wantOn(vip4, s.Standby)
 			if len(heard.announcements(vip4)) == 0 {
-				t.Error("not announced when the rival was gone")
+				t.Error("not announced when the conflict was over")
 			}
 			s.mail.want(t, tookOver4("standby"))
 			return
 		}
-		s.wantOn(vip4, rival)
+		s.wantOn(vip4, peer)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		s.check(s.Standby, withVIP...).want(t, state.Elsewhere)
-		s.wantOn(vip4, rival)
+		s.wantOn(vip4, peer)
 		s.mail.want(t, tookOver4("standby"), released4("standby"))
 		s.wantReply(released4("standby"), tookOver4("standby"))
 		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 2 {
@@ -93,9 +93,9 @@ func TestRivalWhileHolding(t *testing.T) {
 	})
 }
 
-// Both took it over, for neither heard the other: a switch port was out. When
-// it is in again each of them sees a rival.
-func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
+// Both took it over, since neither received the other's frames: a switch port was out. When
+// it is in again each of them sees a conflicting host.
+func TestTwoHoldersNeverBothRelease(t *testing.T) {
 	type order struct {
 		name   string
 		skew   time.Duration // of Second's check, after that of Standby
@@ -162,9 +162,9 @@ func TestTwoThatBothHoldNeverBothLetGo(t *testing.T) {
 	})
 }
 
-// Each has made up its mind to give way when the other has it still; then
+// Each has made up its mind to yield when the other has it still; then
 // lowering it takes a while.
-func TestBothLetGoInTheSameMoment(t *testing.T) {
+func TestBothHoldersReleaseInTheSameMoment(t *testing.T) {
 	const takes = 300 * time.Millisecond
 	var skews []time.Duration
 	for _, skew := range []time.Duration{9750, 9900, 10000, 10050, 10100, 10150, 10200, 10250} {
@@ -262,13 +262,13 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 	})
 }
 
-func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
+func TestConflictDuringTheAnnouncements(t *testing.T) {
 	given := func(mac string) string {
 		return "172.16.0.1 was taken, but " + mac + " has it as well: it is given up here"
 	}
-	type rivalry struct {
+	type conflict struct {
 		name   string
-		rival  func(*scene) *lab.Host
+		peer   func(*scene) *lab.Host
 		leaves bool
 		want   state.Outcome
 		reason string
@@ -276,17 +276,17 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 
 		announce string
 	}
-	cases := []rivalry{
+	cases := []conflict{
 		{
-			name: "lower MAC", rival: func(s *scene) *lab.Host { return s.Client },
+			name: "lower MAC", peer: func(s *scene) *lab.Host { return s.Client },
 			want: state.Blocked, reason: given("02:00:00:00:00:01"),
 		},
 		{
-			name: "higher MAC that stays", rival: func(s *scene) *lab.Host { return s.Second },
+			name: "higher MAC that stays", peer: func(s *scene) *lab.Host { return s.Second },
 			want: state.Blocked, reason: given("02:00:00:00:00:04"), waits: true,
 		},
 		{
-			name: "higher MAC that goes away", rival: func(s *scene) *lab.Host { return s.Second }, leaves: true,
+			name: "higher MAC that goes away", peer: func(s *scene) *lab.Host { return s.Second }, leaves: true,
 			want: state.TookOver, reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use", waits: true,
 		},
 	}
@@ -295,19 +295,19 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 		cases[i].announce, again.announce = "1", "4"
 		cases = append(cases, again)
 	}
-	share(t, cases, func(c rivalry) string { return c.name + ", announced " + c.announce }, func(t *testing.T, c rivalry) {
+	share(t, cases, func(c conflict) string { return c.name + ", announced " + c.announce }, func(t *testing.T, c conflict) {
 		s := side(t)
 		s.must(s.Primary.PowerOff())
-		rival := c.rival(s)
+		peer := c.peer(s)
 		heard := s.sniff(s.Gateway)
 		run := s.follow(s.Standby, set(withVIP, "--announce", c.announce)...)
 		run.until("announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03")
-		s.run(rival, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
-		s.announce(rival, vip4)
+		s.run(peer, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
+		s.announce(peer, vip4)
 		if c.leaves {
 			run.until("waiting 10s: 02:00:00:00:00:04")
 			time.Sleep(time.Second)
-			s.run(rival, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
+			s.run(peer, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 		}
 		e := run.wait().want(t, c.want).because(t, c.reason)
 		if waited := strings.Contains(e.stderr, "waiting 10s"); waited != c.waits {
@@ -325,7 +325,7 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 			}
 			return
 		}
-		s.wantOn(vip4, rival)
+		s.wantOn(vip4, peer)
 		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "ip addr del 172.16.0.1/32 dev eth0")
 		l := s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! standby took over and released 172.16.0.1 again: address conflict")[0]
 		l.says(t, "standby took over 172.16.0.1, found that another machine has it too, and released it again.")
@@ -333,15 +333,15 @@ func TestRivalThatComesUpWhileATakeoverIsAnnounced(t *testing.T) {
 		if rec.Role != state.Standby {
 			t.Errorf("role %q, want standby", rec.Role)
 		}
-		if a := heard.announcements(vip4); len(a) == 0 || a[len(a)-1].mac != rival.MAC().String() {
-			t.Errorf("the last word is not for the rival: %v", a)
+		if a := heard.announcements(vip4); len(a) == 0 || a[len(a)-1].mac != peer.MAC().String() {
+			t.Errorf("the last announcement is not for the peer: %v", a)
 		}
 		s.check(s.Standby, withVIP...).want(t, state.Elsewhere)
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})
 }
 
-func TestRivalWhilePausedChangesNothing(t *testing.T) {
+func TestConflictWhilePausedChangesNothing(t *testing.T) {
 	share(t, []string{"lower MAC", "higher MAC"}, func(name string) string { return name }, func(t *testing.T, name string) {
 		s := side(t)
 		s.must(s.Primary.PowerOff())
@@ -349,13 +349,13 @@ func TestRivalWhilePausedChangesNothing(t *testing.T) {
 		s.pause(s.Standby)
 		s.check(s.Standby, withVIP...).want(t, state.Holding).because(t, "paused, holding 172.16.0.1")
 
-		rival := map[string]*lab.Host{"lower MAC": s.Client, "higher MAC": s.Second}[name]
-		s.run(rival, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
+		peer := map[string]*lab.Host{"lower MAC": s.Client, "higher MAC": s.Second}[name]
+		s.run(peer, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 		untouched := s.untouched(s.Standby)
 		heard := s.sniff(s.Gateway)
 		for range 2 {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
-				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it as well", rival.MAC()))
+				because(t, fmt.Sprintf("paused, holding 172.16.0.1 although %s has it as well", peer.MAC()))
 			if !e.Paused {
 				t.Errorf("paused: false\n%s", e.stdout)
 			}
@@ -364,12 +364,12 @@ func TestRivalWhilePausedChangesNothing(t *testing.T) {
 			t.Errorf("announced: %v", a)
 		}
 		untouched()
-		s.wantOn(vip4, s.Standby, rival)
+		s.wantOn(vip4, s.Standby, peer)
 		s.mail.want(t, tookOver4("standby"), "[pingover] web: PROBLEM: 172.16.0.2 looks down! address conflict: standby and another machine have 172.16.0.1")
 
 		s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
 		s.check(s.Standby, withVIP...).want(t, state.Released)
-		s.wantOn(vip4, rival)
+		s.wantOn(vip4, peer)
 	})
 }
 
@@ -377,7 +377,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s := newScene(t)
 	vip5, vip7 := netip.MustParseAddr("172.16.0.5"), netip.MustParseAddr("172.16.0.7")
 	three := append(slices.Clone(withVIP), "--vip", "172.16.0.5", "--vip", "172.16.0.7")
-	mended := s.breakIP("172.16.0.5")
+	fixed := s.breakIP("172.16.0.5")
 	s.check(s.Standby, three...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 
@@ -410,8 +410,8 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.check(s.Standby, three...).want(t, state.Holding)
 	s.run(s.Standby, "rm", "/var/lib/pingover/web.pause")
 
-	// Somebody else has it meanwhile.
-	s.must(mended())
+	// Another host has it meanwhile.
+	s.must(fixed())
 	s.run(s.Second, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
 	s.check(s.Standby, three...).want(t, state.TakeoverFailed).
 		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and another machine replies")
@@ -436,7 +436,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 
 func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
 	s := newScene(t)
-	mended := s.breakIP("172.16.0.1")
+	fixed := s.breakIP("172.16.0.1")
 	s.must(s.Primary.PowerOff())
 	for range 2 {
 		s.check(s.Standby, withVIP...).want(t, state.TakeoverFailed)
@@ -447,7 +447,7 @@ func TestNoneOfTheVirtualIPsCanBeRaised(t *testing.T) {
 	}
 	failed := "[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on standby"
 	s.mail.want(t, failed)
-	s.must(mended())
+	s.must(fixed())
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, failed, tookOver4("standby"))
@@ -471,7 +471,7 @@ func TestOneOfSeveralVirtualIPsIsHeldByAThirdMachine(t *testing.T) {
 }
 
 // One of two that are held here appears elsewhere as well: all go together.
-func TestRivalForOneOfSeveralVirtualIPs(t *testing.T) {
+func TestConflictForOneOfSeveralVirtualIPs(t *testing.T) {
 	s := newScene(t)
 	two := append(slices.Clone(withVIP), "--vip", "172.16.0.5")
 	s.must(s.Primary.PowerOff())
@@ -486,7 +486,7 @@ func TestRivalForOneOfSeveralVirtualIPs(t *testing.T) {
 
 // A second interface on the same switch that does answer for the first one's
 // addresses, and one that listens there, are this machine.
-func TestSecondInterfaceThatAnswersIsNoRival(t *testing.T) {
+func TestSecondInterfaceThatAnswersIsNoConflict(t *testing.T) {
 	s := newScene(t)
 	_, err := s.Standby.NIC()
 	s.must(err)
@@ -548,7 +548,7 @@ func TestOwnAddressSurvivesTheReleaseOfAnAliasOfItsNetwork(t *testing.T) {
 	})
 }
 
-// What the scenes of a rival have in common.
+// What the scenes of a conflicting host have in common.
 
 // viewOf is a trace with what scenes ask of it.
 func viewOf(s *scene, trace *lab.Trace, a netip.Addr) view { return view{trace, s, a} }
@@ -559,7 +559,7 @@ func (s *scene) pause(h *lab.Host) {
 	s.run(h, "sh", "-c", "umask 077; echo "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+" >/var/lib/pingover/web.pause")
 }
 
-// wantReply fails the test unless one letter is a reply to the other.
+// wantReply fails the test unless one email is a reply to the other.
 func (s *scene) wantReply(reply, to string) {
 	s.t.Helper()
 	var got, want string
@@ -576,8 +576,8 @@ func (s *scene) wantReply(reply, to string) {
 	}
 }
 
-// breakIP makes ip(8) fail whenever it is to raise an address, until mended.
-func (s *scene) breakIP(address string) (mended func() error) {
+// breakIP makes ip(8) fail whenever it is to raise an address, until fixed.
+func (s *scene) breakIP(address string) (fixed func() error) {
 	s.t.Helper()
 	real := strings.TrimSpace(s.run(s.Standby, "sh", "-c", "command -v ip"))
 	dir := s.t.TempDir()

@@ -21,7 +21,7 @@ import (
 )
 
 // A check that is killed, at whatever step, is finished by the next: the
-// virtual IP stands once, the mail comes once.
+// virtual IP is assigned once, the email comes once.
 
 const (
 	tookOver = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
@@ -54,17 +54,17 @@ var aroundTheTool = map[string]struct {
 	"after the tool has run":   {crash: crash{tool: `$real "$@"; kill -9 $PPID; exit`}, done: true},
 }
 
-// aroundTheLetter are the crashes when the switch is written down, and how
-// often the letter then comes.
-var aroundTheLetter = map[string]struct {
+// aroundTheEmail are the crashes when the switch is written down, and how
+// often the email then comes.
+var aroundTheEmail = map[string]struct {
 	crash
-	letters int
+	emails int
 }{
 	"connecting to the mail server": {crash{step: "connect"}, 1},
 	"at MAIL":                       {crash{step: "MAIL"}, 1},
 	"at DATA":                       {crash{step: "DATA"}, 1},
-	"the letter is there, and not acknowledged":    {crash{step: "text"}, 2},
-	"the letter is acknowledged, not crossed off":  {crash{step: "QUIT"}, 2},
+	"the email is there, and not acknowledged":     {crash{step: "text"}, 2},
+	"the email is acknowledged, not crossed off":   {crash{step: "QUIT"}, 2},
 	"before sendmail reads":                        {crash{sendmail: "kill -9 $PPID; sleep 0.5"}, 1},
 	"after sendmail has read":                      {crash{sendmail: "cat >/dev/null; kill -9 $PPID; sleep 0.5"}, 1},
 	"sendmail has delivered, and not yet returned": {crash{sendmail: "deliver; kill -9 $PPID; exit"}, 2},
@@ -102,9 +102,9 @@ func TestKilledDuringATakeover(t *testing.T) {
 	}
 }
 
-func TestKilledAtTheLetterOfATakeover(t *testing.T) {
+func TestKilledWhileATakeoverIsMailed(t *testing.T) {
 	t.Parallel()
-	for name, c := range aroundTheLetter {
+	for name, c := range aroundTheEmail {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
 			s.check(s.Standby, swift...).want(t, state.OK)
@@ -117,7 +117,7 @@ func TestKilledAtTheLetterOfATakeover(t *testing.T) {
 
 			s.check(s.Standby, args...).want(t, state.Holding)
 			s.check(s.Standby, args...).want(t, state.Holding)
-			s.wantTakenOver(args, c.letters)
+			s.wantTakenOver(args, c.emails)
 		})
 	}
 }
@@ -155,14 +155,14 @@ func TestKilledDuringARelease(t *testing.T) {
 			}
 			s.check(s.Standby, args...).want(t, next)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
-			s.wantGivenUp(args, 1)
+			s.wantReleased(args, 1)
 		})
 	}
 }
 
-func TestKilledAtTheLetterOfARelease(t *testing.T) {
+func TestKilledWhileAReleaseIsMailed(t *testing.T) {
 	t.Parallel()
-	for name, c := range aroundTheLetter {
+	for name, c := range aroundTheEmail {
 		if c.step == "" {
 			continue
 		}
@@ -172,13 +172,13 @@ func TestKilledAtTheLetterOfARelease(t *testing.T) {
 			s.wantOn(vip4, s.Client)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
-			s.wantGivenUp(args, c.letters)
+			s.wantReleased(args, c.emails)
 		})
 	}
 }
 
 // newRelease is a standby that has taken over when a machine with a lower MAC
-// takes the virtual IP as well: the next check gives it up.
+// takes the virtual IP as well: the next check releases it.
 func newRelease(t *testing.T, args []string) (*scene, []string) {
 	t.Helper()
 	s := newScene(t)
@@ -291,7 +291,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-func TestSecondRunAtOnceGivesWay(t *testing.T) {
+func TestSecondRunAtOnceIsBusy(t *testing.T) {
 	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())
@@ -365,7 +365,7 @@ func TestToolThatDoesNotRaise(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		script, because string
-		tries           int // of this tool, before it is mended
+		tries           int // of this tool, before it is fixed
 	}{
 		"it hangs":              {"sleep 1000", "killed: took longer than 5s", 1},
 		"it lies":               {"exit 0", "exit code 0, but the kernel does not show the address", 2},
@@ -396,7 +396,7 @@ func TestToolThatDoesNotRaise(t *testing.T) {
 			s.mail.want(t, takeoverFailed)[0].says(t, c.because)
 			s.wantWrittenDown(state.Standby, state.TakeoverFailed)
 
-			s.path, _ = binary() // the tool is mended
+			s.path, _ = binary() // the tool is fixed
 			s.check(s.Standby, swift...).want(t, state.TookOver)
 			s.check(s.Standby, swift...).want(t, state.Holding)
 			s.wantOn(vip4, s.Standby)
@@ -462,9 +462,9 @@ func TestMailServerThatFallsSilent(t *testing.T) {
 			if e.took > 20*time.Second {
 				t.Errorf("it took %s", e.took)
 			}
-			waits := count(step != "QUIT") // the letter was accepted before
+			waits := count(step != "QUIT") // the email was accepted before
 			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (waits == 1) || e.MailWaiting != waits {
-				t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			s.check(s.Standby, args...).want(t, state.Holding)
 			s.check(s.Standby, args...).want(t, state.Holding)
@@ -490,21 +490,21 @@ func TestSendmailThatFails(t *testing.T) {
 			t.Logf("the run took %s, with a mail timeout of 2s", e.took)
 			if c.waits == "" {
 				if e.MailWaiting != 0 || strings.Contains(e.stderr, "mail") {
-					t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+					t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 				}
 				s.wantTakenOver(args, 1)
 				return
 			}
 			if e.MailWaiting != 1 || strings.Count(e.stderr, "mail waits: mail to ops@example.org via sendmail://") != 1 || !strings.Contains(e.stderr, c.waits) {
-				t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			path := strings.TrimPrefix(value(args, "--mail-via", ""), "sendmail://")
-			s.script(path, "exec cat >"+filepath.Dir(path)+"/box/$$\n") // it is mended
+			s.script(path, "exec cat >"+filepath.Dir(path)+"/box/$$\n") // it is fixed
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != "pingover: web: mail is delivered again\n" {
-				t.Errorf("sendmail is mended: %d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("sendmail is fixed: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.stderr != "" {
 				t.Errorf("stderr: %s", e.stderr)
@@ -524,17 +524,17 @@ func TestSendmailIsMissing(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	e := s.check(s.Standby, args...).want(t, state.TookOver)
 	if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") || !strings.Contains(e.stderr, path) {
-		t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+		t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 	}
 	for range 2 {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-			t.Errorf("next run: %d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+			t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 		}
 	}
 	s.script(path, "exec cat >"+dir+"/box/$$\n")
 	for _, want := range []string{"pingover: web: mail is delivered again\n", ""} {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != want {
-			t.Errorf("sendmail is there: %d letters wait, stderr %q, want %q", e.MailWaiting, e.stderr, want)
+			t.Errorf("sendmail is there: %d emails wait, stderr %q, want %q", e.MailWaiting, e.stderr, want)
 		}
 	}
 	s.wantTakenOver(args, 1)
@@ -622,10 +622,10 @@ func (s *scene) collect(args []string) {
 	if !ok {
 		return
 	}
-	letters, err := filepath.Glob(filepath.Join(filepath.Dir(path), "box", "*"))
+	emails, err := filepath.Glob(filepath.Join(filepath.Dir(path), "box", "*"))
 	s.must(err)
 	s.mail = new(mailbox)
-	for _, name := range letters {
+	for _, name := range emails {
 		text, err := os.ReadFile(name)
 		s.must(err)
 		s.must((&session{box: s.mail, to: []string{filepath.Base(name)}}).Data(bytes.NewReader(text)))
@@ -684,28 +684,28 @@ func value(args []string, flag, otherwise string) string {
 }
 
 // wantTakenOver fails the test unless the standby holds the virtual IP as if
-// nothing had happened, and so many copies of one letter have told of it.
-func (s *scene) wantTakenOver(args []string, letters int) {
+// nothing had happened, and so many copies of one email report it.
+func (s *scene) wantTakenOver(args []string, emails int) {
 	s.t.Helper()
 	s.wantOn(vip4, s.Standby)
 	if out := s.run(s.Standby, "ip", "-o", "addr", "show", "to", vip4.String()); !strings.Contains(out, ` 172.16.0.1/32 `) || !strings.Contains(out, ` eth0:1\`) {
 		s.t.Errorf("it stands as %s", out)
 	}
-	s.wantCopies(args, tookOver, letters)
+	s.wantCopies(args, tookOver, emails)
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
-// wantGivenUp fails the test unless the client has the virtual IP to itself,
-// and so many copies of one letter have told of it.
-func (s *scene) wantGivenUp(args []string, letters int) {
+// wantReleased fails the test unless the client has the virtual IP to itself,
+// and so many copies of one email report it.
+func (s *scene) wantReleased(args []string, emails int) {
 	s.t.Helper()
 	s.wantOn(vip4, s.Client)
 	s.wantOn(s.Standby.Addr4(), s.Standby)
-	s.wantCopies(args, released, letters)
+	s.wantCopies(args, released, emails)
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
 }
 
-// wantCopies fails the test unless one letter has come so often.
+// wantCopies fails the test unless one email has come so often.
 func (s *scene) wantCopies(args []string, subject string, copies int) {
 	s.t.Helper()
 	s.collect(args)
@@ -716,12 +716,12 @@ func (s *scene) wantCopies(args []string, subject string, copies int) {
 		}
 	}
 	if counts := slices.Collect(maps.Values(ids)); !slices.Equal(counts, []int{copies}) {
-		s.t.Errorf("the letter %q has come so often: %v; want one letter, %d times", subject, ids, copies)
+		s.t.Errorf("the email %q has come so often: %v; want one email, %d times", subject, ids, copies)
 	}
 }
 
 // wantWrittenDown fails the test unless the standby has that role and that
-// history, with nothing left to do, and nothing left behind.
+// history, with nothing pending and no leftovers.
 func (s *scene) wantWrittenDown(role state.Role, changes ...state.Outcome) {
 	s.t.Helper()
 	rec := s.record(s.Standby)
@@ -730,7 +730,7 @@ func (s *scene) wantWrittenDown(role state.Role, changes ...state.Outcome) {
 		got = append(got, c.Outcome)
 	}
 	if rec.Role != role || rec.Pending != nil || len(rec.Outbox) != 0 || !slices.Equal(got, changes) {
-		s.t.Errorf("role %q, intent %v, letters %v, history %q; want %q, none, none, %q", rec.Role, rec.Pending, rec.Outbox, got, role, changes)
+		s.t.Errorf("role %q, intent %v, emails %v, history %q; want %q, none, none, %q", rec.Role, rec.Pending, rec.Outbox, got, role, changes)
 	}
 	s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 }

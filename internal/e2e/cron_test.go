@@ -15,7 +15,7 @@ import (
 	"pingover/state"
 )
 
-// crontab.example, as it stands, with what it stands on: the installed
+// crontab.example, unchanged, with what it needs: the installed
 // program, sendmail, and Debian's cron.
 
 // job is a line of a user's crontab that runs something: five fields for the
@@ -23,7 +23,7 @@ import (
 var job = regexp.MustCompile(`(?m)^[ \t]*((?:[0-9*][0-9*/,-]*[ \t]+){5})(\S.*)$`)
 
 // The crontab line is run by the real cron, with the default settings, for
-// real minutes. All that a newcomer does by hand is install and crontab.
+// real minutes. The only manual steps of a newcomer are install and crontab.
 func TestPowerCutUnderCron(t *testing.T) {
 	lab.Long(t)
 	for _, tool := range []string{"/usr/sbin/cron", "/usr/bin/crontab"} {
@@ -34,9 +34,9 @@ func TestPowerCutUnderCron(t *testing.T) {
 	s.install(s.Standby)
 	cron := s.cron(s.Standby, "crontab.example")
 
-	s.within(70*time.Second, "a run has found the primary alive", func() bool { return s.lastUnderCron() == state.OK })
+	s.within(70*time.Second, "a run has found the primary up", func() bool { return s.lastUnderCron() == state.OK })
 	s.within(10*time.Second, "cron is done with it", cron.idle)
-	if l := s.letters(s.Standby); len(l) != 0 {
+	if l := s.emails(s.Standby); len(l) != 0 {
 		t.Fatalf("a healthy run was mailed: %q", l)
 	}
 	view, err := s.Client.Watch(vip4, 50*time.Millisecond)
@@ -62,11 +62,11 @@ func TestPowerCutUnderCron(t *testing.T) {
 		t.Fatal("the client never had a reply from the standby")
 	}
 	t.Logf("the client was without %s for %s", vip4, first.At.Sub(since).Round(time.Second/10))
-	s.wantLettersOfCron()
+	s.wantEmailsOfCron()
 
 	s.within(70*time.Second, "the next run holds", func() bool { return s.lastUnderCron() == state.Holding })
 	s.within(10*time.Second, "cron is done with it", cron.idle)
-	s.wantLettersOfCron()
+	s.wantEmailsOfCron()
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	if said := cron.stop(); said != "" {
@@ -110,7 +110,7 @@ func TestCrontabIsValid(t *testing.T) {
 	}
 	out := s.run(s.Standby, "env", "-i", "HOME=/root", "LOGNAME=root", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", "sh", "-c", command+" --dry-run")
 	if out != "" {
-		t.Errorf("%s --dry-run: with a primary that is alive, it said: %s", command, out)
+		t.Errorf("%s --dry-run: with a primary that is up, it said: %s", command, out)
 	}
 }
 
@@ -124,7 +124,7 @@ func needGroups(t *testing.T) {
 }
 
 // install puts the program where README.md puts it, and a sendmail that keeps
-// each letter in a file of its own, with its arguments as a header. The host
+// each email in a file of its own, with its arguments as a header. The host
 // has folders of its own for both from then on.
 func (s *scene) install(h *lab.Host) {
 	s.t.Helper()
@@ -136,37 +136,37 @@ func (s *scene) install(h *lab.Host) {
 		rm -f /usr/sbin/sendmail
 		cat >/usr/sbin/sendmail <<-"END"
 			#!/bin/sh
-			letter=/var/lib/mail/$$
-			{ echo "X-Arguments: $*"; cat; } >$letter.part && mv $letter.part $letter
+			email=/var/lib/mail/$$
+			{ echo "X-Arguments: $*"; cat; } >$email.part && mv $email.part $email
 		END
 		chmod 0755 /usr/sbin/sendmail
 	`, "install", s.path)
 }
 
-// letters are what sendmail has been given on a host.
-func (s *scene) letters(h *lab.Host) []letter {
+// emails are what sendmail has been given on a host.
+func (s *scene) emails(h *lab.Host) []email {
 	s.t.Helper()
-	var letters []letter
+	var emails []email
 	for _, name := range strings.Fields(s.run(h, "ls", "/var/lib/mail")) {
 		if strings.HasSuffix(name, ".part") {
 			continue
 		}
-		letters = append(letters, s.readLetter(s.run(h, "cat", "/var/lib/mail/"+name)))
+		emails = append(emails, s.readEmail(s.run(h, "cat", "/var/lib/mail/"+name)))
 	}
-	return letters
+	return emails
 }
 
-// wantLettersOfCron waits for the two letters of a takeover under cron, one by
+// wantEmailsOfCron waits for the two emails of a takeover under cron, one by
 // pingover and one by cron, and fails the test unless they are the only ones.
-func (s *scene) wantLettersOfCron() {
+func (s *scene) wantEmailsOfCron() {
 	s.t.Helper()
 	const (
 		subject = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 		line    = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
 	)
-	s.within(20*time.Second, "two letters have come", func() bool { return len(s.letters(s.Standby)) >= 2 })
+	s.within(20*time.Second, "two emails have come", func() bool { return len(s.emails(s.Standby)) >= 2 })
 	var ours, crons int
-	for _, l := range s.letters(s.Standby) {
+	for _, l := range s.emails(s.Standby) {
 		args := l.header.Get("X-Arguments")
 		switch {
 		case args == "-i -- root" && l.subject == subject:
@@ -176,11 +176,11 @@ func (s *scene) wantLettersOfCron() {
 		case strings.HasSuffix(args, " root") && strings.HasPrefix(l.subject, "Cron <root@standby> /usr/local/sbin/pingover check ") && l.body == line:
 			crons++
 		default:
-			s.t.Errorf("a letter that should not be:\n%q\n%s\n%s", args, l.subject, l.body)
+			s.t.Errorf("an unexpected email:\n%q\n%s\n%s", args, l.subject, l.body)
 		}
 	}
 	if ours != 1 || crons != 1 {
-		s.t.Errorf("%d letters by pingover and %d by cron, want one of each", ours, crons)
+		s.t.Errorf("%d emails by pingover and %d by cron, want one of each", ours, crons)
 	}
 }
 
@@ -218,7 +218,7 @@ func (c *crond) stop() (said string) {
 	return c.said.String()
 }
 
-// idle says whether no job runs, nor its output is being mailed.
+// idle says whether no job runs and no output is being mailed.
 func (c *crond) idle() bool {
 	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.cmd.Process.Pid))
 	c.s.must(err)

@@ -8,9 +8,12 @@ import (
 	"pingover/internal/lab"
 )
 
-// The demo by its command; what it tells is tested where it is written.
+// The demo by its command; internal/demo tests its text.
 func TestDemo(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
+	}
 	lab.Needed(t)
 	path, err := binary()
 	if err != nil {

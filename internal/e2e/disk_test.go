@@ -15,8 +15,8 @@ import (
 	"pingover/state"
 )
 
-// What the state directory may do to a check. Whatever it is, a dead primary
-// is taken over, and the operator hears of it.
+// What the state directory may do to a check. Whatever it is, a primary that is down
+// is taken over, and the operator is notified.
 
 const stateDir = "/var/lib/pingover"
 
@@ -50,7 +50,7 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 }
 
 // A power cut tears files at any byte.
-func TestRecordIsCutOff(t *testing.T) {
+func TestTruncatedRecord(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, swift...).want(t, state.TookOver)
@@ -147,7 +147,7 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 		"binary":    "head -c 100000 /dev/urandom >web.pause",
 		"no access": "echo later >web.pause; chmod 0 web.pause",
 	} {
-		// It is an hour, the longest that nobody asked for.
+		// It is an hour, the default.
 		for ago, paused := range map[string]bool{"0 minutes ago": true, "59 minutes ago": true, "61 minutes ago": false} {
 			s.inStateDir(write + "; touch -d '" + ago + "' web.pause")
 			if e := s.check(s.Standby, swift...).want(t, state.OK); e.Paused != paused || e.stderr != "" {
@@ -165,7 +165,7 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 
 // disk is a way for the state directory not to take what is written.
 type disk struct {
-	ruin, mend string // shell commands in the directory
+	ruin, fix string // shell commands in the directory
 	// tweak and done stand around what a test writes although it is ruined.
 	tweak, done string
 	why         string
@@ -173,11 +173,11 @@ type disk struct {
 
 var disks = map[string]disk{
 	"full": {
-		ruin: "dd if=/dev/zero of=ballast bs=4k 2>/dev/null", mend: "rm ballast",
+		ruin: "dd if=/dev/zero of=ballast bs=4k 2>/dev/null", fix: "rm ballast",
 		why: "no space left on device",
 	},
 	"read-only": {
-		ruin: "mount -o remount,ro " + stateDir, mend: "mount -o remount,rw " + stateDir,
+		ruin: "mount -o remount,ro " + stateDir, fix: "mount -o remount,rw " + stateDir,
 		tweak: "mount -o remount,rw " + stateDir, done: "mount -o remount,ro " + stateDir,
 		why: "read-only file system",
 	},
@@ -215,10 +215,10 @@ func TestHealthyCheckOnADiskThatIsRuined(t *testing.T) {
 			}
 			s.mail.want(t, cannotWrite)
 
-			s.inStateDir(d.mend)
+			s.inStateDir(d.fix)
 			before := s.record(s.Standby).Last.Time
 			if e := s.say(s.Standby, swift...); e.code != 0 || e.stderr != "" {
-				t.Errorf("mended: exit code %d, stderr: %s", e.code, e.stderr)
+				t.Errorf("fixed: exit code %d, stderr: %s", e.code, e.stderr)
 			}
 			if after := s.record(s.Standby).Last.Time; !after.After(before) {
 				t.Errorf("the last check was at %s, and is not written down", after)
@@ -258,7 +258,7 @@ func TestTakeoverOnADiskThatIsRuined(t *testing.T) {
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
 
-			s.inStateDir(d.mend)
+			s.inStateDir(d.fix)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Holding)
 			}
@@ -305,7 +305,7 @@ func TestReleaseOnADiskThatIsRuined(t *testing.T) {
 			}
 			s.mail.want(t, tookOver, released)
 
-			s.inStateDir(d.mend)
+			s.inStateDir(d.fix)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.OK)
 			}
@@ -317,7 +317,7 @@ func TestReleaseOnADiskThatIsRuined(t *testing.T) {
 	}
 }
 
-// There is room for the intent, and none for the result with its letter.
+// There is room for the intent, and none for the result with its email.
 func TestDiskFillsUpDuringATakeover(t *testing.T) {
 	s := newScene(t)
 	s.run(s.Standby, "mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "state", stateDir)
@@ -339,7 +339,7 @@ func TestDiskFillsUpDuringATakeover(t *testing.T) {
 	}
 	s.mail.want(t, tookOver)
 	s.inStateDir("rm ballast")
-	// Nobody knows that it was told: it is told once more, by the same letter.
+	// No record says that it was sent: the same email is sent once more.
 	s.check(s.Standby, swift...).want(t, state.TookOver)
 	s.check(s.Standby, swift...).want(t, state.Holding)
 	s.wantTakenOver(swift, 2)

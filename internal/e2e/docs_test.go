@@ -276,7 +276,7 @@ func TestReadmeTakeover(t *testing.T) {
 		t.Errorf("exit code %s, README.md has %s", got, code)
 	}
 	var got string
-	for _, l := range s.letters(s.Standby) {
+	for _, l := range s.emails(s.Standby) {
 		got += "Subject: " + l.subject + "\n\n" + l.body
 	}
 	clock := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|\d{8}T\d{6}Z-[A-Z2-7]{8}`)

@@ -32,11 +32,11 @@ func (s *scene) doctor(args ...string) (stdout string, code int) {
 	return regexp.MustCompile(`was [0-9]+s ago`).ReplaceAllString(text, "was Ns ago"), cmd.ProcessState.ExitCode()
 }
 
-// ill are the lines that are not ok, each with what to do behind it.
+// ill are the lines that are not ok, each followed by its fix.
 func ill(stdout string) (lines []string) {
 	for line := range strings.Lines(stdout) {
-		switch text, mend := strings.CutPrefix(strings.TrimSpace(line), "→ "); {
-		case mend:
+		switch text, fix := strings.CutPrefix(strings.TrimSpace(line), "→ "); {
+		case fix:
 			lines[len(lines)-1] += " → " + text
 		case !strings.HasPrefix(line, "ok "):
 			lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -54,7 +54,7 @@ func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
 	before := s.run(s.Standby, "sh", "-c", "ip addr; ls -l /var/lib/pingover; cat /var/lib/pingover/web.json")
 
 	want := `ok    this process may ping
-ok    this process may change addresses, by its tool as well
+ok    this process may change addresses, and so may its tool
 ok    state directory /var/lib/pingover
 ok    the last check was Ns ago
 ok    tool: ip of iproute2 (` + ip + `)
@@ -63,11 +63,11 @@ ok    interface "eth0" is up and has a carrier
 ok    pings come from 172.16.0.3
 ok    a takeover runs: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
 ok    a takeover runs: ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0
-ok    primary 172.16.0.2 answers a ping (N ms)
-ok    primary 172.16.0.2 answers by ARP: 02:00:00:00:00:02
-ok    witness 172.16.0.254 answers (ping)
-ok    vip 172.16.0.1 is served by the primary (02:00:00:00:00:02)
-ok    vip 2001:db8::1 is served by the primary (02:00:00:00:00:02)
+ok    primary 172.16.0.2 replies to pings (N ms)
+ok    primary 172.16.0.2 is at 02:00:00:00:00:02 (ARP)
+ok    witness 172.16.0.254 replies (ping)
+ok    vip 172.16.0.1 is in use by the primary (02:00:00:00:00:02)
+ok    vip 2001:db8::1 is in use by the primary (02:00:00:00:00:02)
 ok    mail to ops@example.org via smtp://172.16.0.254:25: the server replies, no TLS
 `
 	stdout, code := s.doctor("web") // by its name, as the check had it
@@ -77,7 +77,7 @@ ok    mail to ops@example.org via smtp://172.16.0.254:25: the server replies, no
 	s.mail.want(t)
 
 	stdout, code = s.doctor(append(both, "--send-mail")...)
-	want += "ok    mail to ops@example.org: handed over: 2.0.0 OK: queued\n"
+	want += "ok    mail to ops@example.org: accepted: 2.0.0 OK: queued\n"
 	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
@@ -120,32 +120,32 @@ func TestDoctorFindsFaults(t *testing.T) {
 			name:  "a cable that is out",
 			fault: func(s *scene) { s.must(s.Standby.Unplug(false)) },
 			want: []string{
-				`fail interface "eth0" has no carrier: is the cable in? → put the cable in, or see what it leads to`,
-				"fail mail via smtp://172.16.0.254:25: not done within 2s → see that the mailer runs, and that mail-via is right",
+				`fail interface "eth0" has no carrier: is the cable in? → connect the cable, or check what it leads to`,
+				"fail mail via smtp://172.16.0.254:25: not done within 2s → check that the mailer runs, and that mail-via is right",
 			},
 		},
 		{
 			name:  "a witness that is silent, and with it the mail server",
 			fault: func(s *scene) { s.must(s.Gateway.Unplug(true)) },
 			want: []string{
-				"fail witness 172.16.0.254 does not reply → see why, or give one that answers: without one a takeover is refused",
-				"fail mail via smtp://172.16.0.254:25: not done within 2s → see that the mailer runs, and that mail-via is right",
+				"fail witness 172.16.0.254 does not reply → find out why, or set one that replies: without one takeovers are blocked",
+				"fail mail via smtp://172.16.0.254:25: not done within 2s → check that the mailer runs, and that mail-via is right",
 			},
 		},
 		{
 			name:  "a primary that filters pings",
 			fault: func(s *scene) { s.must(s.Primary.FilterICMP(true)) },
 			want: []string{
-				"fail primary 172.16.0.2 answers no ping, but does by ARP: 02:00:00:00:00:02 → let its firewall answer pings: it will count as down, and never be taken over from",
+				"fail primary 172.16.0.2 does not reply to pings, but is at 02:00:00:00:00:02 (ARP) → let its firewall answer pings: without a reply it counts as down, and is never taken over from",
 			},
 		},
 		{
-			name:  "a virtual IP that nobody serves, with the length of no network",
+			name:  "a virtual IP that is unassigned, with the length of no network",
 			args:  []string{"--vip", "172.16.0.7/24"},
 			fault: func(s *scene) {},
 			want: []string{
-				`warn vip 172.16.0.7/24: the network of interface "eth0" is a /16 → give it without a length: 172.16.0.7`,
-				"warn vip 172.16.0.7 is served by nobody → raise it on the primary; a takeover follows only when that is down",
+				`warn vip 172.16.0.7/24: the network of interface "eth0" is a /16 → write it without a length: 172.16.0.7`,
+				"warn vip 172.16.0.7 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down",
 			},
 		},
 		{
@@ -157,8 +157,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 			},
 			want: []string{
 				"fail /run/nobody/web.json: permission denied → run pingover always as the same user",
-				"warn open /run/nobody/web.json: permission denied; going on with what the kernel shows" +
-					" → see why, and mend it: checks go on without its history and the mail that waits, and write a new one over it where they can",
+				"warn open /run/nobody/web.json: permission denied; checks go on with what the kernel shows" +
+					" → find out why, and fix it: checks go on without its history and the pending mail, and write a new one over it where they can",
 			},
 		},
 		{

@@ -36,7 +36,7 @@ func TestFailback(t *testing.T) {
 	own := s.watchFrom(s.Primary.Addr4())
 	view := s.watchFrom(vip4)
 	tenure := s.tenure(vip4, s.Standby, s.Primary)
-	stays := s.staysBehindItsPort(s.Primary)
+	stays := s.staysAtItsPort(s.Primary)
 
 	s.check(s.Standby, failback...).want(t, state.Holding).because(t, answers)
 	e := s.check(s.Standby, failback...).want(t, state.Released).because(t, handedOver)
@@ -125,10 +125,10 @@ func TestKilledInAHandOver(t *testing.T) {
 		s := side(t)
 		s.returned(failback...)
 		s.check(s.Standby, failback...).want(t, state.Holding)
-		holder, last, letter := s.Standby, state.Holding, tookNothing
+		holder, last, email := s.Standby, state.Holding, tookNothing
 		if k.taken {
 			s.takesWhenFree(s.Primary, vip4)
-			holder, last, letter = s.Primary, state.OK, released
+			holder, last, email = s.Primary, state.OK, released
 		}
 		check := s.follow(s.Standby, failback...)
 		after := k.after + rand.N(400*time.Millisecond)
@@ -152,7 +152,7 @@ func TestKilledInAHandOver(t *testing.T) {
 			t.Errorf("outcome %q: %s", first.Outcome, first.Reason)
 		}
 		s.wantOn(vip4, holder)
-		for _, subject := range []string{tookOver, letter} {
+		for _, subject := range []string{tookOver, email} {
 			ids, copies := map[string]bool{}, 0
 			for _, l := range s.mail.all() {
 				if l.subject == subject {
@@ -161,18 +161,18 @@ func TestKilledInAHandOver(t *testing.T) {
 				}
 			}
 			if len(ids) != 1 || copies > 2 {
-				t.Errorf("the letter %q has come %d times, with %d ids", subject, copies, len(ids))
+				t.Errorf("the email %q has come %d times, with %d ids", subject, copies, len(ids))
 			}
 		}
 		rec := s.record(s.Standby)
 		if rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 2 {
-			t.Errorf("intent %v, letters %v, history %+v", rec.Pending, rec.Outbox, rec.Recent)
+			t.Errorf("intent %v, emails %v, history %+v", rec.Pending, rec.Outbox, rec.Recent)
 		}
 		s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 	})
 }
 
-func TestPrimaryIsBackIsToldOnce(t *testing.T) {
+func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
 	s := newScene(t)
 	args := append(slices.Clone(withVIP), "--rise", "2")
@@ -189,12 +189,12 @@ func TestPrimaryIsBackIsToldOnce(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantReply(back, tookOver)
 
-	// It brings the address up itself, and says no word of it.
+	// It brings the address up itself, without an announcement.
 	heard := s.sniff(s.Client)
 	own := s.watchFrom(s.Primary.Addr4())
 	view := s.watchFrom(vip4)
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
-	stays := s.staysBehindItsPort(s.Primary)
+	stays := s.staysAtItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
 		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
@@ -210,7 +210,7 @@ func TestPrimaryIsBackIsToldOnce(t *testing.T) {
 	s.mail.want(t, tookOver, back, released)
 }
 
-// The standby that holds the address is cut off, and nobody is there to tell
+// The standby that holds the address is isolated, and nothing is left to tell
 // it that another has taken over.
 func TestIsolatedStandby(t *testing.T) {
 	const gaveUp = "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1"
@@ -256,7 +256,7 @@ func TestIsolatedStandby(t *testing.T) {
 		e := s.check(s.Standby, args...).want(t, state.Released).because(t, gaveUp)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		if e.MailWaiting != 1 {
-			t.Errorf("%d letters wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails wait, want 1", e.MailWaiting)
 		}
 		s.wantHeld(s.Standby, vip4, 0)
 		s.must(s.Standby.Plug())
@@ -284,7 +284,7 @@ func (s *scene) returned(args ...string) {
 	s.backWithout(vip4, vip6)
 }
 
-// backWithout switches the primary on. Its virtual IPs are gone before anybody
+// backWithout switches the primary on. Its virtual IPs are gone before any host
 // has asked for them.
 func (s *scene) backWithout(addrs ...netip.Addr) {
 	s.t.Helper()
@@ -294,7 +294,7 @@ func (s *scene) backWithout(addrs ...netip.Addr) {
 	}
 }
 
-// takesWhenFree makes a host raise an address when nobody has answered for it
+// takesWhenFree makes a host add an address once it has not been in use
 // for a while, as a script over there would.
 func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 	s.t.Helper()
@@ -386,7 +386,7 @@ func (n *tenure) note(h *lab.Host, has bool) {
 	}
 }
 
-// vacant is the longest that nobody had it so far.
+// vacant is the longest time so far that it was unassigned.
 func (n *tenure) vacant() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -415,16 +415,16 @@ func (n *tenure) when(times map[*lab.Host]time.Time, h *lab.Host, did string) ti
 	return times[h]
 }
 
-// staysBehindItsPort looks again and again where the switch sends what is for
+// staysAtItsPort looks again and again where the switch sends what is for
 // a host; what it returns fails the test when that was ever anywhere else.
-func (s *scene) staysBehindItsPort(h *lab.Host) (compare func()) {
+func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 	s.t.Helper()
 	end := make(chan struct{})
 	elsewhere, looks := map[string]int{}, 0
 	var looking sync.WaitGroup
 	looking.Go(func() {
 		for {
-			there, err := s.Behind(h.MAC())
+			there, err := s.PortOf(h.MAC())
 			switch {
 			case err != nil:
 				s.t.Error(err)
@@ -442,10 +442,14 @@ func (s *scene) staysBehindItsPort(h *lab.Host) (compare func()) {
 			}
 		}
 	})
-	return sync.OnceFunc(func() {
-		s.t.Helper()
+	stop := sync.OnceFunc(func() {
 		close(end)
 		looking.Wait()
+	})
+	s.t.Cleanup(stop) // before the lab is closed
+	return sync.OnceFunc(func() {
+		s.t.Helper()
+		stop()
 		if len(elsewhere) > 0 {
 			s.t.Errorf("in %d looks the switch sent what is for %s to %v", looks, h.Name(), elsewhere)
 		}

@@ -15,10 +15,10 @@ import (
 	"pingover/state"
 )
 
-// What a check stands on: this machine's own cable, routes, names and rights,
-// and the command line. A fault here is never taken for a dead primary.
+// What a check depends on: this machine's own cable, routes, names and rights,
+// and the command line. A local fault never counts as a primary that is down.
 
-// patient would wait long for a second round: whoever ends soon has not
+// patient would wait long for a second round: a check that ends soon has not
 // begun one.
 var patient = set(withVIP, "--retry-wait", "1m")
 
@@ -45,7 +45,7 @@ func TestStandbyUnplugged(t *testing.T) {
 				t.Errorf("it was pinged: %s", e.stdout)
 			}
 			if want := n / 2; e.MailWaiting != want { // once or twice is no news
-				t.Errorf("after unknown check %d %d letters wait, want %d", n+1, e.MailWaiting, want)
+				t.Errorf("after unknown check %d %d emails wait, want %d", n+1, e.MailWaiting, want)
 			}
 		}
 		s.wantOn(vip4, s.Primary)
@@ -65,7 +65,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
 				because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 			if e.MailWaiting != 1 {
-				t.Errorf("%d letters wait, want 1", e.MailWaiting)
+				t.Errorf("%d emails wait, want 1", e.MailWaiting)
 			}
 		}
 		s.wantOn(vip4, s.Primary)
@@ -78,7 +78,7 @@ func TestStandbyUnplugged(t *testing.T) {
 	})
 }
 
-// The primary is dead, and in the middle of finding that out the standby's own
+// The primary is down, and in the middle of finding that out the standby's own
 // cable goes: nothing is proved any more.
 func TestStandbyUnpluggedDuringARound(t *testing.T) {
 	t.Parallel()
@@ -188,7 +188,7 @@ func TestHostByName(t *testing.T) {
 		t.Errorf("host %q at %q", e.Host, e.Address)
 	}
 
-	// The name is gone, and the name server says nothing.
+	// The name is gone, and the name server does not reply.
 	s.run(s.Standby, "sh", "-c", "sed -i /primary.example/d /etc/hosts; echo nameserver 172.16.0.77 >/etc/resolv.conf")
 	const said = `resolve "primary.example": no answer from the name servers within 5s; going on with its last good address, 172.16.0.2`
 	e = s.follow(s.Standby, args...).wait().want(t, state.OK).atOnce(t)
@@ -355,9 +355,9 @@ func (s *scene) lock(h *lab.Host, name string) (unlock func()) {
 	}
 }
 
-// The standby hears everybody, and nobody hears it. Whom it hears proves nothing
+// The standby receives all frames, and none of its own arrives. What it receives proves nothing
 // then: a gateway asks for its other clients all the time.
-func TestStandbyThatNobodyHears(t *testing.T) {
+func TestStandbyThatCannotSend(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, patient...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)

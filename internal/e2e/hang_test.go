@@ -91,7 +91,7 @@ func TestNameServerThatNeverAnswers(t *testing.T) {
 	untouched()
 }
 
-// At a pipe in place of one of its files it would wait for ever.
+// At a pipe in place of one of its files it would block forever.
 func TestPipesInPlaceOfFilesAreRefused(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)

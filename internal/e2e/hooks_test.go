@@ -17,7 +17,7 @@ import (
 )
 
 // The operator's own commands around a switch, as real processes: what they
-// are told, and what becomes of those that misbehave.
+// get, and what happens to those that misbehave.
 
 // log is a file to which hooks write what they saw.
 type log struct {
@@ -70,11 +70,11 @@ func (s *scene) wantGone(pid int) {
 }
 
 // wantNothingDone fails the test unless the standby's record says that it
-// stands by and never did anything else, and nothing is left behind.
+// is a standby that never did anything else, without leftovers.
 func (s *scene) wantNothingDone() {
 	s.t.Helper()
 	if rec := s.record(s.Standby); rec.Role != state.Standby || rec.Pending != nil || rec.PendingHook != nil || len(rec.Outbox)+len(rec.Recent) > 0 {
-		s.t.Errorf("role %q, intent %v, hook %v, letters %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Recent)
+		s.t.Errorf("role %q, intent %v, hook %v, emails %v, history %v", rec.Role, rec.Pending, rec.PendingHook, rec.Outbox, rec.Recent)
 	}
 	s.wantNothingLeft(s.Standby, "web.json", "web.lock")
 }
@@ -114,10 +114,10 @@ func TestHooksAroundATakeoverAndARelease(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	l.want(t, want...)
 
-	letters := s.mail.want(t, tookOver, released)
+	emails := s.mail.want(t, tookOver, released)
 	for i, names := range [][]string{{"pre-takeover", "post-takeover"}, {"pre-release", "post-release"}} {
 		for _, name := range names {
-			letters[i].says(t, name+" speaks")
+			emails[i].says(t, name+" speaks")
 		}
 	}
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
@@ -129,8 +129,8 @@ func TestHookThatCannotRunIsRefusedBeforeAnyPing(t *testing.T) {
 	l := s.log()
 	s.must(s.Primary.PowerOff())
 	untouched := s.untouched(s.Standby)
-	deaf := l.hook("deaf", "")
-	s.must(os.Chmod(deaf, 0o644))
+	unexecutable := l.hook("unexecutable", "")
+	s.must(os.Chmod(unexecutable, 0o644))
 	heard := s.sniff(s.Gateway)
 	echoes := func() string {
 		return s.run(s.Standby, "sh", "-c", `awk '/^Icmp: [0-9]/ { print $22 }' /proc/net/snmp`)
@@ -143,9 +143,9 @@ func TestHookThatCannotRunIsRefusedBeforeAnyPing(t *testing.T) {
 	}{
 		{"it does not exist", "pre-takeover", "/usr/local/sbin/fence now", 78, `--pre-takeover "/usr/local/sbin/fence now": "/usr/local/sbin/fence": no such file or directory`},
 		{"no folder has it", "post-takeover", "start-everything", 78, `--post-takeover "start-everything": "start-everything" not found in `},
-		{"it is not executable", "pre-release", deaf, 78, `not executable: permission denied`},
+		{"it is not executable", "pre-release", unexecutable, 78, `not executable: permission denied`},
 		{"it is a folder", "post-release", "/etc", 78, `--post-release "/etc": "/etc": not a regular file`},
-		{"it is relative", "post-release", "./stop", 64, `a relative path`},
+		{"it is relative", "post-release", "./stop", 64, `must be an absolute path`},
 		{"a pipe", "post-takeover", "echo up | wall", 64, `"|" needs a shell, such as sh -c '...'`},
 		{"a variable", "post-takeover", "echo $PINGOVER_VIPS", 64, `"$" needs a shell, such as sh -c '...'`},
 		{"two commands", "pre-takeover", "fence; sleep 1", 64, `";" needs a shell, such as sh -c '...'`},
@@ -192,7 +192,7 @@ func TestHookThatPrints10MB(t *testing.T) {
 	l1 := s.mail.want(t, tookOver)[0]
 	l1.says(t, "the end of it")
 	if text := l1.text(t); strings.Contains(text, "the beginning of it") || len(text) > 16<<10 {
-		t.Errorf("the letter has %d bytes", len(text))
+		t.Errorf("the email has %d bytes", len(text))
 	}
 	if len(e.stdout) > 16<<10 || len(e.stderr) > 16<<10 {
 		t.Errorf("%d bytes on stdout, %d on stderr", len(e.stdout), len(e.stderr))
@@ -343,7 +343,7 @@ func TestSignalWhilePreTakeoverRuns(t *testing.T) {
 	s.wantTakenOver(args, 1)
 }
 
-// A terminal that goes away hangs up twice at once. A second signal by hand, a
+// A terminal that goes away hangs up twice at once. A second signal of the operator, a
 // while later, means it.
 func TestASecondSignal(t *testing.T) {
 	t.Parallel()
@@ -384,7 +384,7 @@ func TestASecondSignal(t *testing.T) {
 }
 
 // A run that is killed between its result and its hook leaves it to the next.
-func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
+func TestPendingHookIsRunByTheNextCheck(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
 		"killed before the hook": `if mkdir $log.once 2>/dev/null; then kill -9 $PPID; exec sleep 1000; fi; echo "$PINGOVER_EVENT $PINGOVER_REASON" >>$log`,
@@ -402,7 +402,7 @@ func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 			}
 			s.wantOn(vip4, s.Standby)
 			if rec := s.record(s.Standby); rec.Role != state.Active || rec.PendingHook == nil || rec.PendingHook.Hook != state.PostTakeover || len(rec.Outbox) != 1 {
-				t.Errorf("role %s, owed %+v, %d letters", rec.Role, rec.PendingHook, len(rec.Outbox))
+				t.Errorf("role %s, pending %+v, %d emails", rec.Role, rec.PendingHook, len(rec.Outbox))
 			}
 			for range 2 {
 				s.check(s.Standby, args...).want(t, state.Holding)
@@ -436,7 +436,7 @@ func TestOwedHookIsRunByTheNextCheck(t *testing.T) {
 	})
 }
 
-func TestHookThatFailsIsToldInTheLetter(t *testing.T) {
+func TestHookThatFailsIsReportedByEmail(t *testing.T) {
 	s := newScene(t)
 	l := s.log()
 	args := set(swift, "--post-takeover", l.hook("post-takeover", "echo the database is broken; exit 4"),
@@ -449,15 +449,15 @@ func TestHookThatFailsIsToldInTheLetter(t *testing.T) {
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released)
 	s.check(s.Standby, args...).want(t, state.OK)
-	letters := s.mail.want(t, tookOver, released)
-	letters[0].says(t, "exit code 4")
-	letters[0].says(t, "the database is broken")
-	letters[1].says(t, "exit code 5")
-	letters[1].says(t, "it does not stop")
+	emails := s.mail.want(t, tookOver, released)
+	emails[0].says(t, "exit code 4")
+	emails[0].says(t, "the database is broken")
+	emails[1].says(t, "exit code 5")
+	emails[1].says(t, "it does not stop")
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
 }
 
-// A signal does not wait for a hook that may take long: it stays owed.
+// A signal does not wait for a hook that may take long: it stays pending.
 func TestSignalWhilePostTakeoverRuns(t *testing.T) {
 	s := newScene(t)
 	l := s.log()

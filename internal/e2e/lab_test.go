@@ -167,7 +167,7 @@ func (e ended) because(t testing.TB, reason string) ended {
 	return e
 }
 
-// held counts how often an address stands on a host, by the kernel.
+// held counts how often the kernel of a host has an address.
 func (s *scene) held(h *lab.Host, a netip.Addr) int {
 	s.t.Helper()
 	out, err := h.Run("ip", "-o", "addr", "show", "to", a.String())
@@ -177,7 +177,7 @@ func (s *scene) held(h *lab.Host, a netip.Addr) int {
 	return strings.Count(out, "\n")
 }
 
-// wantHeld fails the test unless the address stands exactly so often on each.
+// wantHeld fails the test unless the host has the address exactly so often.
 func (s *scene) wantHeld(h *lab.Host, a netip.Addr, n int) {
 	s.t.Helper()
 	if got := s.held(h, a); got != n {
@@ -224,12 +224,12 @@ func (s *scene) watch(a netip.Addr) *lab.Trace {
 
 // mailbox is a mail server that keeps what it gets.
 type mailbox struct {
-	mu      sync.Mutex
-	letters []letter
+	mu     sync.Mutex
+	emails []email
 }
 
-// letter is one mail, to one recipient.
-type letter struct {
+// email is one mail, to one recipient.
+type email struct {
 	to, subject, id, body string
 	header                mail.Header
 }
@@ -249,15 +249,15 @@ func (s *scene) serveMail(h *lab.Host) *mailbox {
 	return m
 }
 
-// all are the letters so far.
-func (m *mailbox) all() []letter {
+// all are the emails so far.
+func (m *mailbox) all() []email {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.letters)
+	return slices.Clone(m.emails)
 }
 
 // want fails the test unless exactly these subjects have come, in any order.
-func (m *mailbox) want(t testing.TB, subjects ...string) []letter {
+func (m *mailbox) want(t testing.TB, subjects ...string) []email {
 	t.Helper()
 	all := m.all()
 	var got []string
@@ -294,7 +294,7 @@ func (s *session) Data(r io.Reader) error {
 	s.box.mu.Lock()
 	defer s.box.mu.Unlock()
 	for _, to := range s.to {
-		s.box.letters = append(s.box.letters, letter{
+		s.box.emails = append(s.box.emails, email{
 			to: to, subject: msg.Header.Get("Subject"), id: msg.Header.Get("Message-ID"), body: body.String(), header: msg.Header,
 		})
 	}

@@ -13,10 +13,10 @@ import (
 	"pingover/state"
 )
 
-// An alias with a lease: it goes when nobody renews it.
+// An alias with a lease: the kernel removes it when it is not renewed.
 
 // The shortest lease that the hasty settings allow is twice 12.5 s, which is
-// a round of theirs and a rival that is waited for.
+// a round of theirs and a conflicting host that is waited for.
 var leased = append(slices.Clone(withVIP), "--lease", "25s")
 
 const leaseOf = 25 * time.Second
@@ -176,8 +176,8 @@ func TestLeaseThatIsSetAndRemovedWhileHolding(t *testing.T) {
 	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1 and 2001:db8::1")
 }
 
-// What somebody has raised by hand is not ours to put an end to.
-func TestLeaseOfWhatWasRaisedByHand(t *testing.T) {
+// An address that was added manually never gets an end.
+func TestLeaseOfAManuallyAddedAddress(t *testing.T) {
 	s := newScene(t)
 	s.returned(leased...)
 	s.run(s.Standby, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
@@ -240,7 +240,7 @@ func TestLeaseThatCannotBe(t *testing.T) {
 	})
 }
 
-// lease is how much longer an address stands on a host, by the kernel.
+// lease is the remaining lifetime of an address in a host's kernel.
 func (s *scene) lease(h *lab.Host, a netip.Addr) time.Duration {
 	s.t.Helper()
 	var links []struct {

@@ -114,7 +114,7 @@ type ending struct {
 
 // How often a machine that has the address stays unheard, by the number of
 // questions: what guard.go says of its numbers rests on this.
-func TestHolderThatStaysUnheard(t *testing.T) {
+func TestHolderWhoseRepliesAreAllLost(t *testing.T) {
 	const addresses, batches = 100, 5
 	lab.Long(t)
 	s := newScene(t)
@@ -169,7 +169,7 @@ func TestHolderThatStaysUnheard(t *testing.T) {
 type primary struct{ host, vip netip.Addr }
 
 // manyPrimaries gives the Primary so many further addresses, at most 250 of
-// each kind. The neighbour tables are filled by hand: the kernel asks but
+// each kind. The neighbour tables are filled manually: the kernel asks but
 // three times, a second apart, and while nobody answers it lets all pings of a
 // round wait for one answer; they would be lost together instead of one by one.
 func (s *scene) manyPrimaries(n int) []primary {

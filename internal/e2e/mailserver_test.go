@@ -9,8 +9,8 @@ import (
 	"pingover/state"
 )
 
-// A mail server that hangs up: a letter that it has acknowledged is not sent
-// again, one that it has not is, as the same letter.
+// A mail server that hangs up: an email that it has acknowledged is not sent
+// again, one that it has not is, as the same email.
 func TestMailServerThatHangsUp(t *testing.T) {
 	t.Parallel()
 	for step, c := range map[string]struct{ waits, copies int }{
@@ -29,11 +29,11 @@ func TestMailServerThatHangsUp(t *testing.T) {
 			}))
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
 			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (c.waits > 0) || e.MailWaiting != c.waits {
-				t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			for range 2 {
 				if e := s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 {
-					t.Errorf("%d letters wait", e.MailWaiting)
+					t.Errorf("%d emails wait", e.MailWaiting)
 				}
 			}
 			s.wantTakenOver(args, c.copies)

@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 // in a user namespace. Where that fails, each test that needs a lab is skipped
 // with the reason.
 func run(m *testing.M) int {
+	os.Setenv("LC_ALL", "C.UTF-8") // of the arrows and dots that are expected
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		return code
 	}

@@ -18,9 +18,9 @@ import (
 // than the cluster's name.
 
 const (
-	takenByHand = "[pingover] web: standby took over 172.16.0.1"
-	byHand      = "172.16.0.1 is taken over manually"
-	givenByHand = "172.16.0.1 is released manually"
+	takenManually    = "[pingover] web: standby took over 172.16.0.1"
+	manually         = "172.16.0.1 is taken over manually"
+	releasedManually = "172.16.0.1 is released manually"
 )
 
 // enter begins a command of the program on a host.
@@ -60,14 +60,14 @@ func (s *scene) takeUp() {
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 }
 
-func TestTakeoverByHandFromALivingPrimary(t *testing.T) {
+func TestManualTakeoverFromAPrimaryThatIsUp(t *testing.T) {
 	s := newScene(t)
 	l := s.log()
 	args := set(swift, "--pre-takeover", l.hook("pre-takeover", "echo before >>$log"), "--post-takeover", l.hook("post-takeover", "echo after >>$log"))
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.giveUp()
 	s.run(s.Client, "ip", "neigh", "flush", "all")
-	e := s.hand("takeover", "web").want(t, state.TookOver).because(t, byHand)
+	e := s.hand("takeover", "web").want(t, state.TookOver).because(t, manually)
 	if len(e.Rounds) != 0 || !e.Changed || e.stderr != "" {
 		t.Errorf("report: %s\nstderr: %s", e.stdout, e.stderr)
 	}
@@ -75,18 +75,18 @@ func TestTakeoverByHandFromALivingPrimary(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	s.watchFrom(vip4).follows(s.Standby, time.Now())
-	s.mail.want(t, takenByHand)[0].says(t, byHand)
+	s.mail.want(t, takenManually)[0].says(t, manually)
 	s.hand("takeover").want(t, state.Holding).because(t, "172.16.0.1 is held here already")
 	s.check(s.Standby, args...).want(t, state.Holding)
 	s.takeUp() // and the primary gets it back
 	s.check(s.Standby, args...).want(t, state.Released)
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
-	s.mail.want(t, takenByHand, released)
+	s.mail.want(t, takenManually, released)
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
 }
 
-func TestTakeoverByHandWhileARivalAnswers(t *testing.T) {
+func TestManualTakeoverDuringAConflict(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
@@ -99,16 +99,16 @@ func TestTakeoverByHandWhileARivalAnswers(t *testing.T) {
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t)
 
-	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, byHand+", by force")
+	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, manually+", by force")
 	s.wantOn(vip4, s.Primary, s.Standby)
-	s.mail.want(t, takenByHand)
+	s.mail.want(t, takenManually)
 	s.check(s.Standby, swift...).want(t, state.Released)
 	s.wantOn(vip4, s.Primary)
 	untouched()
-	s.mail.want(t, takenByHand, released)
+	s.mail.want(t, takenManually, released)
 }
 
-func TestTakeoverByHandWithoutAWitness(t *testing.T) {
+func TestManualTakeoverWithoutAWitness(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	s.giveUp()
@@ -119,10 +119,10 @@ func TestTakeoverByHandWithoutAWitness(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.must(s.Gateway.Plug())
 	s.check(s.Standby, swift...).want(t, state.Holding)
-	s.mail.want(t, takenByHand)
+	s.mail.want(t, takenManually)
 }
 
-func TestReleaseByHandToAPrimaryThatTakesIt(t *testing.T) {
+func TestManualReleaseToAPrimaryThatTakesIt(t *testing.T) {
 	s := newScene(t)
 	l := s.log()
 	// What is typed here runs what the check was given.
@@ -133,21 +133,21 @@ func TestReleaseByHandToAPrimaryThatTakesIt(t *testing.T) {
 	release := s.enter(s.Standby, "release", "--json", "web")
 	s.waitFor("the hook", func() bool { return len(l.lines()) == 2 })
 	s.takeUp()
-	release.wait().want(t, state.Released).because(t, givenByHand)
+	release.wait().want(t, state.Released).because(t, releasedManually)
 	l.want(t, "stopped", "your turn")
 	s.wantOn(vip4, s.Primary)
 	v.follows(s.Primary, began)
-	letters := s.mail.want(t, tookOver, released)
-	letters[1].says(t, givenByHand)
-	letters[1].says(t, "ip addr del 172.16.0.1/32 dev eth0")
+	emails := s.mail.want(t, tookOver, released)
+	emails[1].says(t, releasedManually)
+	emails[1].says(t, "ip addr del 172.16.0.1/32 dev eth0")
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
 }
 
-func TestReleaseByHandThatNobodyTakes(t *testing.T) {
+func TestManualReleaseThatNobodyTakes(t *testing.T) {
 	s := newScene(t)
 	s.returned(swift...)
-	e := s.plain(21, "blocked: "+givenByHand+"; but nobody took 172.16.0.1 within 10s: raised here again\n", "release", "web")
+	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: raised here again\n", "release", "web")
 	if !strings.HasPrefix(e.stderr, "pingover: web: ") {
 		t.Errorf("stderr: %s", e.stderr)
 	}
@@ -158,7 +158,7 @@ func TestReleaseByHandThatNobodyTakes(t *testing.T) {
 	s.wantWrittenDown(state.Active, state.TookOver, state.Holding)
 }
 
-func TestReleaseByHandOfNothing(t *testing.T) {
+func TestManualReleaseOfNothing(t *testing.T) {
 	s := shortScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
@@ -174,8 +174,8 @@ func TestReleaseByHandOfNothing(t *testing.T) {
 	s.check(s.Standby, swift...).want(t, state.TookOver) // nothing rests
 }
 
-// After a release nothing is taken over until somebody wants it.
-func TestAfterAReleaseByHand(t *testing.T) {
+// After a manual release nothing is taken over until the operator allows it.
+func TestAfterAManualRelease(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(s *scene){
 		"the primary was up once": func(s *scene) {
@@ -194,7 +194,7 @@ func TestAfterAReleaseByHand(t *testing.T) {
 			s := newScene(t)
 			s.must(s.Primary.PowerOff())
 			s.check(s.Standby, swift...).want(t, state.TookOver)
-			s.hand("release", "web", "--force").want(t, state.Released).because(t, givenByHand+", by force")
+			s.hand("release", "web", "--force").want(t, state.Released).because(t, releasedManually+", by force")
 			s.wantOn(vip4)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Blocked).
@@ -220,8 +220,8 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		check := s.follow(s.Standby, set(swift, "--retry-wait", "3s")...)
 		check.until("waiting 3s")
-		e := s.plain(0, "; checks go on and switch nothing", "pause", "web")
-		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on and switch nothing\n$`).MatchString(e.stderr) {
+		e := s.plain(0, "; checks go on, nothing is switched", "pause", "web")
+		if !regexp.MustCompile(`^pingover: web: paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(1h\); checks go on, nothing is switched\n$`).MatchString(e.stderr) {
 			t.Errorf("stderr: %s", e.stderr)
 		}
 		check.wait().want(t, state.Blocked).because(t, paused)
@@ -262,7 +262,7 @@ func TestPauseInTheMiddleOfACheck(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(s.Standby, swift...).want(t, state.TookOver)
 		s.plain(0, "", "pause", "web", "--quiet")
-		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "600\n" {
+		if mode := s.run(s.Standby, "stat", "-c", "%a", "/var/lib/pingover/web.pause"); mode != "644\n" {
 			t.Errorf("mode of web.pause: %s", mode)
 		}
 		s.must(s.Primary.PowerOn())
@@ -288,7 +288,7 @@ func TestPauseThatMeansNothing(t *testing.T) {
 }
 
 // What is typed while a check runs waits for it, and says so.
-func TestByHandWaitsForACheck(t *testing.T) {
+func TestManualCommandWaitsForACheck(t *testing.T) {
 	t.Parallel()
 	waits := regexp.MustCompile(`^pingover: web: waiting for run (\d+) of this cluster to end, at most 1m30s\n`)
 	for command, c := range map[string]struct {
@@ -297,7 +297,7 @@ func TestByHandWaitsForACheck(t *testing.T) {
 		on   func(s *scene) []*lab.Host
 	}{
 		"takeover": {10, "pingover: web: holding: 172.16.0.1 is here already\n", func(s *scene) []*lab.Host { return []*lab.Host{s.Standby} }},
-		"release":  {12, "pingover: web: released: " + givenByHand + ", by force\n", func(s *scene) []*lab.Host { return nil }},
+		"release":  {12, "pingover: web: released: " + releasedManually + ", by force\n", func(s *scene) []*lab.Host { return nil }},
 	} {
 		t.Run(command, func(t *testing.T) {
 			s := newScene(t)
@@ -335,7 +335,7 @@ func TestSignalWhileWaitingForACheck(t *testing.T) {
 	s.wantOn(vip4)
 }
 
-func TestTwoByHandAtOnce(t *testing.T) {
+func TestTwoManualCommandsAtOnce(t *testing.T) {
 	s := newScene(t)
 	s.check(s.Standby, swift...).want(t, state.OK)
 	s.giveUp()
@@ -346,7 +346,7 @@ func TestTwoByHandAtOnce(t *testing.T) {
 		t.Errorf("they ended %q", outcomes)
 	}
 	s.wantOn(vip4, s.Standby)
-	s.mail.want(t, takenByHand)
+	s.mail.want(t, takenManually)
 	s.wantWrittenDown(state.Active, state.TookOver)
 
 	taking, giving := s.enter(s.Standby, "takeover", "--json", "web"), s.enter(s.Standby, "release", "--json", "--force", "web")
@@ -363,7 +363,7 @@ func TestTwoByHandAtOnce(t *testing.T) {
 }
 
 // The commands that a dry run shows are those that the real one runs.
-func TestDryRunByHand(t *testing.T) {
+func TestDryRunOfAManualCommand(t *testing.T) {
 	s := newScene(t)
 	l := s.log()
 	hooks := map[string]string{}
@@ -401,7 +401,7 @@ func TestDryRunByHand(t *testing.T) {
 	// They hold what they promise.
 	s.giveUp()
 	s.wantCommands(s.hand("takeover", "web").want(t, state.TookOver), takes...)
-	s.plain(12, would(gives...)+"pingover: web: released (dry run): "+givenByHand+"\n", "release", "web", "-n")
+	s.plain(12, would(gives...)+"pingover: web: released (dry run): "+releasedManually+"\n", "release", "web", "-n")
 	s.wantOn(vip4, s.Standby)
 	s.wantCommands(s.hand("release", "web", "--force").want(t, state.Released), gives...)
 	l.want(t, "pre-takeover", "post-takeover", "pre-release", "post-release")
@@ -409,7 +409,7 @@ func TestDryRunByHand(t *testing.T) {
 }
 
 // Symbolic links in place of its files lead it nowhere.
-func TestByHandRefusesSymlinks(t *testing.T) {
+func TestManualCommandRefusesSymlinks(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, swift...).want(t, state.TookOver)
@@ -433,7 +433,7 @@ func TestByHandRefusesSymlinks(t *testing.T) {
 	s.hand("release", "web", "--force").want(t, state.Released)
 }
 
-func TestByHandWithoutRights(t *testing.T) {
+func TestManualCommandWithoutRights(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, swift...).want(t, state.TookOver)
@@ -456,7 +456,7 @@ func TestByHandWithoutRights(t *testing.T) {
 	}
 }
 
-// user is somebody without rights.
+// user has no rights.
 const user = "65534"
 
 // asUser runs the program as an ordinary user from now on, with these
@@ -481,14 +481,14 @@ func (s *scene) asUser(capabilities ...string) {
 	s.through(append(words, "env", "HOME=/run/nobody", "XDG_STATE_HOME=")...)
 }
 
-// A hand-over that is killed while nobody has the address is finished by the
-// next check, whoever has it by then.
+// A hand-over that is killed while the address is unassigned is finished by the
+// next check, whichever host has it by then.
 func TestKilledDuringAHandOver(t *testing.T) {
 	t.Parallel()
 	const handing = "for somebody to answer for 172.16.0.1"
 	t.Run("nobody takes it", func(t *testing.T) {
 		s := newScene(t)
-		swift := set(swift, "--rise", "9") // no letter that the primary is back
+		swift := set(swift, "--rise", "9") // no email that the primary is back
 		s.returned(swift...)
 		s.check(s.Standby, swift...).want(t, state.Holding)
 		release := s.enter(s.Standby, "release", "web", "--verbose")

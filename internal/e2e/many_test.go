@@ -97,7 +97,7 @@ const five = `  mail:
     host: 172.16.0.4
 `
 
-func TestTwoOfFiveClustersAreDead(t *testing.T) {
+func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 	s := newScene(t)
 	vip21, vip31 := netip.MustParseAddr("172.16.0.21"), netip.MustParseAddr("172.16.0.31")
 	mail := s.more("mail", "172.16.0.20/16", "172.16.0.21/32")
@@ -138,7 +138,7 @@ func TestTwoOfFiveClustersAreDead(t *testing.T) {
 	reports, _ = s.all(10, "web", "db")
 	wantOutcomes(t, reports, "web ok", "db holding")
 
-	// One is given up by hand, and the other stays.
+	// One is released manually, and the other stays.
 	s.plain(64, "a name or --all is missing; known are mail, web, client, db, second", "release")
 	s.plain(12, "pingover: mail: released: 172.16.0.21 is released manually", "release", "mail", "--force")
 	s.wantOn(vip21)
@@ -147,7 +147,7 @@ func TestTwoOfFiveClustersAreDead(t *testing.T) {
 	wantOutcomes(t, reports, "mail blocked", "web ok", "client ok", "db holding", "second ok")
 }
 
-// Neither a name server that says nothing nor an operator's slow command keeps
+// A name server that does not reply, or an operator's slow command, does not keep
 // the other clusters waiting.
 func TestASlowClusterDelaysNoOther(t *testing.T) {
 	s := newScene(t)
@@ -225,7 +225,7 @@ func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 			own := netip.MustParseAddr(c.own)
 			refused := "pingover: own: vip " + c.own + " is this machine's own address, on eth0\nhint: give another vip: one that only follows the primary\n"
 			untouched := s.untouched(s.Standby)
-			// Another machine has it too, with a lower MAC: a rival to give way to.
+			// Another machine has it too, with a lower MAC: a conflicting host to yield to.
 			s.run(s.Client, "ip", "addr", "add", netip.PrefixFrom(own, own.BitLen()).String(), "dev", "eth0", "nodad")
 			for range 2 {
 				reports, said := s.all(78)
@@ -254,7 +254,7 @@ func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 	}
 }
 
-// The file that the packages bring along is right as it stands.
+// The file that the packages install is valid as it is.
 func TestTheReferenceFileIsRead(t *testing.T) {
 	text, err := os.ReadFile("pingover.example.yaml")
 	if err != nil {

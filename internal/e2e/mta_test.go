@@ -25,7 +25,7 @@ import (
 	"pingover/state"
 )
 
-// The letter of a takeover, handed to a mailer that is not ours: exim, as
+// The email of a takeover, handed to a mailer that is not ours: exim, as
 // Debian has it, at 172.16.0.9 and as the standby's own sendmail.
 
 // eximConf accepts mail for everybody at example.org but nobody, into one
@@ -103,7 +103,7 @@ func TestExim(t *testing.T) {
 			want := map[string]string{
 				"From": "<pingover@standby>", "To": "<ops@example.org>", "Auto-Submitted": "auto-generated",
 				"Subject":    "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1",
-				"Message-Id": s.record(s.Standby).Thread, // of the letter about the takeover
+				"Message-Id": s.record(s.Standby).Thread, // of the email about the takeover
 			}
 			if test.with == "local" {
 				want["From"] = "pingover on standby <pingover@mx.example.org>"
@@ -124,15 +124,15 @@ func TestExim(t *testing.T) {
 	}
 }
 
-// A letter that could not be sent with the TLS that was demanded is in the
-// record, and is sent, to the letter, once the certificate is known.
+// An email that could not be sent with the TLS that was demanded is in the
+// record, and is sent unchanged once the certificate is known.
 func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	s, certificate := newEximScene(t)
 	args := set(toExim, "--mail-via", "smtp+starttls://172.16.0.9:25")
 	s.must(s.Primary.PowerOff())
 
 	if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 1 {
-		t.Errorf("%d letters wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails wait, want 1", e.MailWaiting)
 	}
 	rec := s.record(s.Standby)
 	if len(rec.Outbox) != 1 || rec.MailError == nil || !strings.Contains(*rec.MailError, "certificate signed by unknown authority") {
@@ -143,7 +143,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	}
 
 	if e := s.check(s.Standby, append(args, "--mail-ca", certificate)...).want(t, state.Holding); e.MailWaiting != 0 {
-		t.Errorf("%d letters wait, want none", e.MailWaiting)
+		t.Errorf("%d emails wait, want none", e.MailWaiting)
 	}
 	l, owed := s.wantDelivered(s.Client, "ops@example.org"), rec.Outbox[0]
 	if l.id != owed.MessageID || l.subject != owed.Subject {
@@ -162,7 +162,7 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 
 	for _, outcome := range []state.Outcome{state.TookOver, state.Holding} {
 		if e := s.check(s.Standby, args...).want(t, outcome); e.MailWaiting != 1 {
-			t.Errorf("%d letters wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails wait, want 1", e.MailWaiting)
 		}
 		s.wantDelivered(s.Client, "ops@example.org", "root@example.org")
 		rec := s.record(s.Standby)
@@ -224,7 +224,7 @@ func TestMailToRootOnAHostWithAShortName(t *testing.T) {
 			"Return-Path": "<root@standby.example.net>", "X-Pingover-Outcome": "took-over",
 			"Subject": "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1",
 		}
-		m := s.readLetter(text)
+		m := s.readEmail(text)
 		for key := range want {
 			got[key] = m.header.Get(key)
 		}
@@ -308,40 +308,40 @@ func (s *scene) certificate(address string) (key, cert []byte) {
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// delivered are the letters in a host's maildir.
-func (s *scene) delivered(h *lab.Host) map[string]letter {
+// delivered are the emails in a host's maildir.
+func (s *scene) delivered(h *lab.Host) map[string]email {
 	s.t.Helper()
-	letters := map[string]letter{}
+	emails := map[string]email{}
 	for _, path := range strings.Fields(s.run(h, "find", "/var/lib/exim", "-path", "*/mail/new/*")) {
-		l := s.readLetter(s.run(h, "cat", path))
+		l := s.readEmail(s.run(h, "cat", path))
 		l.to = l.header.Get("Envelope-To")
-		if _, twice := letters[l.to]; twice {
-			s.t.Errorf("%s had two letters", l.to)
+		if _, twice := emails[l.to]; twice {
+			s.t.Errorf("%s had two emails", l.to)
 		}
-		letters[l.to] = l
+		emails[l.to] = l
 	}
-	return letters
+	return emails
 }
 
-// wantDelivered waits until these recipients have had their letter, and fails
+// wantDelivered waits until these recipients have had their email, and fails
 // the test unless each had one, and no one else. It returns that of the first.
-func (s *scene) wantDelivered(h *lab.Host, to ...string) letter {
+func (s *scene) wantDelivered(h *lab.Host, to ...string) email {
 	s.t.Helper()
-	var letters map[string]letter
-	s.within(20*time.Second, "the letters are delivered", func() bool {
-		letters = s.delivered(h)
-		return len(letters) >= len(to)
+	var emails map[string]email
+	s.within(20*time.Second, "the emails are delivered", func() bool {
+		emails = s.delivered(h)
+		return len(emails) >= len(to)
 	})
 	for _, name := range to {
-		if _, ok := letters[name]; !ok || len(letters) != len(to) {
-			s.t.Fatalf("letters %v, want those to %q", letters, to)
+		if _, ok := emails[name]; !ok || len(emails) != len(to) {
+			s.t.Fatalf("emails %v, want those to %q", emails, to)
 		}
 	}
-	return letters[to[0]]
+	return emails[to[0]]
 }
 
-// readLetter reads a letter as it lies in a file.
-func (s *scene) readLetter(text string) letter {
+// readEmail reads an email as it lies in a file.
+func (s *scene) readEmail(text string) email {
 	s.t.Helper()
 	m, err := mail.ReadMessage(strings.NewReader(text))
 	if err != nil {
@@ -349,13 +349,13 @@ func (s *scene) readLetter(text string) letter {
 	}
 	body, err := io.ReadAll(m.Body)
 	s.must(err)
-	return letter{
+	return email{
 		to: m.Header.Get("To"), subject: m.Header.Get("Subject"), id: m.Header.Get("Message-ID"), body: string(body), header: m.Header,
 	}
 }
 
 // text is the body as it was before it was encoded.
-func (l letter) text(t testing.TB) string {
+func (l email) text(t testing.TB) string {
 	t.Helper()
 	text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(l.body)))
 	if err != nil {

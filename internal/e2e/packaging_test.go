@@ -165,7 +165,7 @@ func TestCronTakesTheCronFile(t *testing.T) {
 	`, "sh", "packaging/pingover.cron")
 	cron := s.Standby.Command(t.Context(), "cron", "-f")
 	s.must(cron.Start())
-	s.within(90*time.Second, "a run has found the primary alive", func() bool {
+	s.within(90*time.Second, "a run has found the primary up", func() bool {
 		_, err := s.Standby.Run("grep", "-q", `"outcome":"ok"`, "/var/lib/pingover/web.json")
 		return err == nil
 	})

@@ -23,7 +23,7 @@ func tookOver4(host string) string {
 	return "[pingover] web: 172.16.0.2 is down! " + host + " took over 172.16.0.1"
 }
 
-func TestFiftyTimesTwoStandbysFindThePrimaryDeadInTheSameMoment(t *testing.T) {
+func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 	labs, rounds := 2, 2
 	if lab.LongRun() {
 		labs, rounds = 10, 5
@@ -51,7 +51,7 @@ func TestFiftyTimesTwoStandbysFindThePrimaryDeadInTheSameMoment(t *testing.T) {
 	})
 	t.Logf("outcomes %v, the longest run took %s", ends, longest)
 	// The probes decide it before anything is raised; that both raise it and
-	// one gives it up again is for the rare moment that they do not cover.
+	// one releases it again is for the rare moment that they do not cover.
 	both := 0
 	for end, n := range ends {
 		if strings.Contains(end, string(state.Blocked)) {
@@ -124,7 +124,7 @@ func checkPairs(t *testing.T, cases []pairCase) {
 	})
 }
 
-// What two standbys lose that do not ask whether somebody has the address:
+// What two standbys lose that do not ask whether the address is in use:
 // in the same moment both take it, and keep it. Only who comes when the other
 // has it finds that out, by ping.
 func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
@@ -145,17 +145,17 @@ func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
 	s.wantOn(vip4, s.Second)
 }
 
-// A standby that only looks goes first by its MAC, but will never take the
+// A standby that only observes has precedence by its MAC, but will never take the
 // address: it must not be waited for.
-func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
-	type looker struct {
+func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
+	type observer struct {
 		name    string
 		args    []string
 		prepare func(*scene)
 		want    state.Outcome
 	}
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
-	lookers := []looker{
+	observers := []observer{
 		{name: "dry run", args: append(slices.Clone(both), "--dry-run"), want: state.TookOver},
 		{name: "no witness replies", args: set(both, "--witness", "172.16.0.77"), want: state.Blocked},
 		{
@@ -167,7 +167,7 @@ func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
 			prepare: func(s *scene) { s.pause(s.Standby) },
 		},
 	}
-	share(t, lookers, func(l looker) string { return l.name }, func(t *testing.T, l looker) {
+	share(t, observers, func(l observer) string { return l.name }, func(t *testing.T, l observer) {
 		s := side(t)
 		if l.prepare != nil {
 			l.prepare(s)
@@ -197,7 +197,7 @@ func TestStandbyThatOnlyLooksHoldsNobodyBack(t *testing.T) {
 }
 
 // A lower MAC asks for the address, and does not take it: it may have been
-// refused what it wanted, or have died. It is waited for, but not for ever.
+// refused what it wanted, or have died. It is waited for, but not forever.
 func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	type prober struct {
@@ -227,9 +227,9 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	})
 }
 
-// The primary probes for what is its own when it boots. It goes first even
+// The primary probes for what is its own when it boots. It has precedence even
 // when its MAC is the higher one: here the standby is Client, the lowest.
-func TestPrimaryThatProbesGoesFirst(t *testing.T) {
+func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) (*scene, *running) {
 		s := newScene(t)
@@ -257,7 +257,7 @@ func TestPrimaryThatProbesGoesFirst(t *testing.T) {
 }
 
 // A booting machine checks for a second or two whether its IPv6 addresses are
-// free, and gives up for good those for which it hears a probe, or an answer.
+// free, and abandons those for which it receives a probe or a reply.
 func TestPrimaryThatBootsDuringTheCheckAndIPv6(t *testing.T) {
 	only6 := set(hasty, "--host", "2001:db8::2", "--vip", "2001:db8::1", "--witness", "2001:db8::254", "--count", "5", "--interval", "700ms")
 	type boot struct {
@@ -378,7 +378,7 @@ func (s *scene) wantOneTakeover(first, second ended) (winner *lab.Host) {
 	return winner
 }
 
-// wantTakeoverMails fails the test unless so many letters told of a takeover.
+// wantTakeoverMails fails the test unless so many emails report a takeover.
 func (s *scene) wantTakeoverMails(n int) {
 	s.t.Helper()
 	got := 0
@@ -388,7 +388,7 @@ func (s *scene) wantTakeoverMails(n int) {
 		}
 	}
 	if got != n {
-		s.t.Errorf("%d letters tell of a takeover, want %d: %+v", got, n, s.mail.all())
+		s.t.Errorf("%d emails report a takeover, want %d: %+v", got, n, s.mail.all())
 	}
 }
 
@@ -457,8 +457,10 @@ func (s *scene) probe(h *lab.Host, every time.Duration, addrs ...netip.Addr) (st
 			}
 		}
 	})
-	return sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		close(end)
 		probing.Wait()
 	})
+	s.t.Cleanup(stop) // before the lab is closed
+	return stop
 }

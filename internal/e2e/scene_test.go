@@ -31,7 +31,7 @@ import (
 
 // What takes over, when, and what everybody sees of it.
 
-func TestHealthyPrimaryCostsOneRoundTripAndNoWord(t *testing.T) {
+func TestHealthyPrimaryCostsOneRoundTripAndNoOutput(t *testing.T) {
 	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	// A whole round takes 13 s: one reply must end it.
@@ -82,7 +82,7 @@ func TestPowerCut(t *testing.T) {
 	l.says(t, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 exit code 0")
 	l.says(t, "To undo the takeover pingover release web or without pingover ip addr del 172.16.0.1/32 dev eth0")
 	if l.to != "ops@example.org" || l.header.Get("Auto-Submitted") != "auto-generated" {
-		t.Errorf("letter to %q, header %v", l.to, l.header)
+		t.Errorf("email to %q, header %v", l.to, l.header)
 	}
 
 	for n := range 11 {
@@ -100,7 +100,7 @@ func TestPowerCut(t *testing.T) {
 	s.wantNothingLeft(s.Standby, "act.lock", "web.json", "web.lock")
 }
 
-func TestNotTalkativeTakeoverPrintsOneLine(t *testing.T) {
+func TestTakeoverWithoutVerbosePrintsOneLine(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	e := s.say(s.Standby, withVIP...)
@@ -112,7 +112,7 @@ func TestNotTalkativeTakeoverPrintsOneLine(t *testing.T) {
 	}
 }
 
-func TestPrimaryThatFiltersPingsIsAlive(t *testing.T) {
+func TestPrimaryThatFiltersPingsIsUp(t *testing.T) {
 	s := shortScene(t)
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.FilterICMP(true))
@@ -222,7 +222,7 @@ func TestOnlyTheThirdPingOfTheSecondRoundIsAnswered(t *testing.T) {
 	s.mail.want(t)
 }
 
-func TestAliasRemovedByHand(t *testing.T) {
+func TestAliasRemovedManually(t *testing.T) {
 	t.Parallel()
 	takeover := "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 	removed := func(t *testing.T) *scene {
@@ -240,8 +240,8 @@ func TestAliasRemovedByHand(t *testing.T) {
 		s.wantOn(vip4, s.Standby)
 		s.wantLabel(s.Standby, vip4, "eth0:1")
 		const lost = "[pingover] web: PROBLEM: 172.16.0.1 was removed from standby, not by pingover"
-		letters := s.mail.want(t, takeover, takeover, lost)
-		letters[slices.IndexFunc(letters, func(l letter) bool { return l.subject == lost })].says(t, gone)
+		emails := s.mail.want(t, takeover, takeover, lost)
+		emails[slices.IndexFunc(emails, func(l email) bool { return l.subject == lost })].says(t, gone)
 		s.check(s.Standby, withVIP...).want(t, state.Holding)
 		s.mail.want(t, takeover, takeover, lost)
 	})
@@ -261,7 +261,7 @@ func TestAliasRemovedByHand(t *testing.T) {
 	})
 }
 
-func TestVirtualIPRaisedByHandWhileThePrimaryServes(t *testing.T) {
+func TestVirtualIPAddedManuallyWhileThePrimaryServes(t *testing.T) {
 	s := newScene(t)
 	two := append(slices.Clone(withVIP), "--vip", "172.16.0.5")
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.5/32", "dev", "eth0")
@@ -322,7 +322,7 @@ func TestPrimaryThatLostItsVirtualIP(t *testing.T) {
 	}
 	over := s.mail.want(t, unserved, "[pingover] web: RESOLVED: 172.16.0.1 is served again")[1]
 	if got := over.header.Get("In-Reply-To"); got != first.id {
-		t.Errorf("the letter that it is over replies to %q, want %q", got, first.id)
+		t.Errorf("the email that it is over replies to %q, want %q", got, first.id)
 	}
 	untouched()
 	s.wantOn(vip4, s.Primary)
@@ -549,7 +549,7 @@ func TestTools(t *testing.T) {
 
 // A second interface on the same switch answers ARP for the addresses of the
 // first (arp_ignore 0).
-func TestSecondInterfaceIsNoRival(t *testing.T) {
+func TestSecondInterfaceIsNoConflict(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		address string // of the second interface
@@ -594,7 +594,7 @@ func TestSecondInterfaceIsNoRival(t *testing.T) {
 	}
 }
 
-func TestLossyLinkIsNoDeath(t *testing.T) {
+func TestLossyLinkIsNotDown(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--count", "5", "--interval", "50ms")
 	s.check(s.Standby, args...).want(t, state.OK)
@@ -642,7 +642,7 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			since := time.Now()
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
 			if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") {
-				t.Errorf("%d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			first := view.follows(s.Standby, since)
 			if serve != nil && (<-called).Before(first) {
@@ -651,17 +651,17 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			s.wantOn(vip4, s.Standby)
 			rec := s.record(s.Standby)
 			if rec.Role != state.Active || len(rec.Outbox) != 1 {
-				t.Fatalf("role %q, outbox %+v; want active, and one letter", rec.Role, rec.Outbox)
+				t.Fatalf("role %q, outbox %+v; want active, and one email", rec.Role, rec.Outbox)
 			}
 			s.mail.want(t)
 
 			// Said when it begins and when it ends, not in every run.
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			e = s.check(s.Standby, withVIP...).want(t, state.Holding)
 			if e.MailWaiting != 0 || !strings.Contains(e.stderr, "mail is delivered again") {
-				t.Errorf("server is back: %d letters wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("server is back: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			l := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
 			if l.id != rec.Outbox[0].MessageID {
@@ -705,7 +705,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 		t.Errorf("it took %s to end", took)
 	}
 	if e.MailWaiting != 1 {
-		t.Errorf("%d letters wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails wait, want 1", e.MailWaiting)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)
@@ -855,7 +855,7 @@ func (s *scene) untouched(h *lab.Host) (compare func()) {
 	}
 }
 
-// wantOn fails the test unless the address stands once on each of the hosts,
+// wantOn fails the test unless the address is assigned once on each of the hosts,
 // and nowhere else.
 func (s *scene) wantOn(a netip.Addr, hosts ...*lab.Host) {
 	s.t.Helper()
@@ -956,8 +956,8 @@ func (s *scene) watchFrom(a netip.Addr) view {
 func (v view) firstAfter(since time.Time) time.Time {
 	v.s.t.Helper()
 	for range 1000 {
-		if beat, ok := v.FirstReplyAfter(since); ok {
-			return beat.At
+		if sample, ok := v.FirstReplyAfter(since); ok {
+			return sample.At
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -981,15 +981,15 @@ func (v view) follows(h *lab.Host, since time.Time) time.Time {
 	return first
 }
 
-// says fails the test unless the letter has the words, wherever its lines end.
-func (l letter) says(t testing.TB, words string) {
+// says fails the test unless the email has the words, wherever its lines end.
+func (l email) says(t testing.TB, words string) {
 	t.Helper()
 	text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(l.body)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(strings.Join(strings.Fields(string(text)), " "), words) {
-		t.Errorf("the letter does not say %q:\n%s", words, text)
+		t.Errorf("the email does not say %q:\n%s", words, text)
 	}
 }
 

@@ -53,12 +53,12 @@ func TestASlowWitness(t *testing.T) {
 					}
 					return "", nil
 				})
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				report, err := s.inWorld(func(w *Env) { slow(w, rtt) }, nil)
 				must(t, err)
 				s.want(report, state.TookOver, "")
 				s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
-				w := s.standby.world()
+				w := s.standby.env()
 				slow(&w, rtt)
 				report, err = ReleaseIn(t.Context(), w, s.settings, Options{})
 				must(t, err)
@@ -76,12 +76,12 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.settings.Failback = true
 			s.lost()
-			s.do(s.gateway.die)
+			s.do(s.gateway.powerOff)
 			s.minute()
 			s.minute()
 			s.hooked(func(_ context.Context, name string) (string, error) {
 				if name == "/post-release" {
-					s.do(s.primary.die)
+					s.do(s.primary.powerOff)
 				}
 				return "", nil
 			})
@@ -90,9 +90,9 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 	})
 	t.Run("released manually", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
-			s.do(s.primary.die)
+			s.do(s.primary.powerOff)
 			s.ends(state.TookOver, "")
-			s.do(s.gateway.die)
+			s.do(s.gateway.powerOff)
 			s.want(s.release(Options{}), state.Blocked, "not released: it cannot be verified whether another machine takes 172.16.0.1: no witness replies")
 			if !s.standby.holds(vipAddr) {
 				t.Error("it is on nobody")
@@ -104,7 +104,7 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.lost()
 			s.takesIt()
-			s.do(s.gateway.die)
+			s.do(s.gateway.powerOff)
 			s.want(s.release(Options{}), state.Released, "")
 		})
 	})
@@ -122,7 +122,7 @@ func TestOpenAndTaken(t *testing.T) {
 			s.standby.unset(vipAddr)
 			s.primary.set("eth0", "172.16.0.1/32")
 			s.primary.noPing = true
-			s.gateway.die()
+			s.gateway.powerOff()
 		})
 		s.want(s.minute(), state.Released, "an interrupted release is finished")
 	})
@@ -154,8 +154,8 @@ func TestForcePingsNobody(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.settings.Host, s.settings.Interface = "10.9.9.9", "eth0"
 				clear(s.standby.gateway)
-				s.do(s.primary.die)
-				w := s.standby.world()
+				s.do(s.primary.powerOff)
+				w := s.standby.env()
 				prepare(s, &w)
 				report, err := TakeOverIn(t.Context(), w, s.settings, Options{Force: true})
 				must(t, err)
@@ -194,7 +194,7 @@ func TestTakeOverThatFailsOverAHandOver(t *testing.T) {
 func TestOnePauseOneLetter(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.minute()
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		time.Sleep(time.Minute)
 		report, err := s.inWorld(func(w *Env) {
 			lock := w.LockSwitch
@@ -226,7 +226,7 @@ func (h hanging) Replies(t time.Time) []vip.Reply { h.hang(); return h.Conn.Repl
 // TestHungAtTheLastLook: it goes on when it has been given up long ago.
 func TestHungAtTheLastLook(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		locked, until := false, make(chan struct{})
 		_, err := s.inWorld(func(w *Env) {
 			lock, listen := w.LockSwitch, w.Listen
@@ -278,7 +278,7 @@ func TestOthersAreToldByProbes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				prepare(s)
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
 				if probes := s.calls("ask for 172.16.0.1 on eth0, probe"); len(probes) < 2 {
 					t.Errorf("%d probes", len(probes))
@@ -292,8 +292,8 @@ func TestOthersAreToldByProbes(t *testing.T) {
 func TestAToolThatMustBeAlone(t *testing.T) {
 	for _, must := range []bool{false, true} {
 		play(t, func(t *testing.T, s *scene) {
-			s.standby.alone = must
-			s.do(s.primary.die)
+			s.standby.exclusive = must
+			s.do(s.primary.powerOff)
 			var asked []bool
 			_, err := s.inWorld(func(w *Env) {
 				lock := w.LockSwitch
@@ -333,7 +333,7 @@ func TestOneOfTwoWitnessesCannotBeAsked(t *testing.T) {
 			}
 			return nil
 		}
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.do(func() { s.cut = func(a, b *machine) bool { return a == s.standby || b == s.standby } })
 		s.minute()
@@ -376,7 +376,7 @@ func TestTheFileOfTheStandbyOnThePrimary(t *testing.T) {
 func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		rival := s.add("rival", 9, "172.16.0.9/16") // its MAC is the higher one
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		raises := 0
 		s.standby.fails = func(call string) error {
 			switch {

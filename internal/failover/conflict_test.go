@@ -16,7 +16,7 @@ import (
 // the next run goes on with that.
 func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		rival := s.add("rival", 1, "172.16.0.9/16")
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
@@ -42,7 +42,7 @@ func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 	signal := errors.New("terminated")
 	play(t, func(t *testing.T, s *scene) { // holding
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.add("rival", 9, "172.16.0.1/16")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -54,7 +54,7 @@ func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 		s.quiet()
 	})
 	play(t, func(t *testing.T, s *scene) { // after a takeover
-		s.primary.die()
+		s.primary.powerOff()
 		rival := s.add("rival", 9, "172.16.0.9/16")
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
@@ -77,7 +77,7 @@ func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 func TestWhoGoesFirst(t *testing.T) {
 	// probe lets a machine probe as pingover does, at a moment.
 	probe := func(s *scene, o *machine, at time.Duration) {
-		time.AfterFunc(at, func() { must(s.t, (&earpiece{m: o, link: "eth0"}).Ask(vipAddr, emptyAddr)) })
+		time.AfterFunc(at, func() { must(s.t, (&listener{m: o, link: "eth0"}).Ask(vipAddr, emptyAddr)) })
 	}
 	play(t, func(t *testing.T, s *scene) {
 		s.standby.nic("eth0").MAC = mac(1)
@@ -91,7 +91,7 @@ func TestWhoGoesFirst(t *testing.T) {
 		}
 	})
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.nic("eth0").MAC = mac(5)
 		probe(s, s.add("second", 4, "172.16.0.4/16"), 40*time.Second)
 		probe(s, s.add("third", 3, "172.16.0.33/16"), 48*time.Second)
@@ -102,7 +102,7 @@ func TestWhoGoesFirst(t *testing.T) {
 // TestWithoutDuplicateCheck nobody is asked by ARP while holding.
 func TestWithoutDuplicateCheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.settings.DuplicateCheck = false
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.add("rival", 1, "172.16.0.1/16")
@@ -116,7 +116,7 @@ func TestWithoutDuplicateCheck(t *testing.T) {
 // TestARivalWhilePaused: it is told, and nothing is announced.
 func TestARivalWhilePaused(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.pause(time.Hour)
 		s.ends(state.Holding, "paused, holding 172.16.0.1")
@@ -136,7 +136,7 @@ func TestTwoStandbysThatCannotSeeEachOther(t *testing.T) {
 		second := s.add("second", 4, "172.16.0.4/16")
 		second.gateway[false] = gatewayAddr
 		second.dir = t.TempDir()
-		s.primary.die()
+		s.primary.powerOff()
 		s.cut = func(a, b *machine) bool { return a != s.gateway && b != s.gateway }
 		both := func() (one, two state.Outcome) {
 			time.Sleep(time.Minute - time.Since(s.began)%time.Minute)
@@ -196,7 +196,7 @@ func TestTheWorldAsItIs(t *testing.T) {
 	}
 	set = usual()
 	set.Tool = "netsh"
-	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": neither auto, ip nor ifconfig` {
+	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": must be auto, ip or ifconfig` {
 		t.Errorf("tool that does not exist: %v", err)
 	}
 }

@@ -98,7 +98,7 @@ func (d Doctor) examine(t *testing.T, wrong func(t *testing.T, a *doctorScene)) 
 		time.Sleep(30 * time.Second)
 		s.quiet()
 		s.settings.Mail.Via = config.Via{Scheme: "sendmail"}
-		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.env()}
 		if wrong != nil {
 			wrong(t, a)
 		}
@@ -446,7 +446,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 					rec.Host = "172.16.0.1"
 					rec.VIPs[0].Raised = true
 				})
-				a.do(func() { a.primary.die(); a.standby.set("eth0", "172.16.0.1/32") })
+				a.do(func() { a.primary.powerOff(); a.standby.set("eth0", "172.16.0.1/32") })
 			},
 			want: []string{
 				"warn: host 172.16.0.1: 172.16.0.1 is on this machine now, so a ping would answer itself → nothing, while it is assigned here",
@@ -597,7 +597,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 		{
 			name: "a failover in effect",
 			wrong: func(t *testing.T, a *doctorScene) {
-				a.do(a.primary.die)
+				a.do(a.primary.powerOff)
 				a.ends(state.TookOver, "")
 				time.Sleep(30 * time.Second)
 				a.quiet()
@@ -666,7 +666,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 		},
 		{
 			name:  "a primary that is down",
-			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.primary.die) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.primary.powerOff) },
 			want: []string{
 				"fail: primary 172.16.0.2 did not reply to 5 pings → check whether it is down, and whether host is right",
 				"warn: vip 172.16.0.1 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down",
@@ -732,7 +732,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 		},
 		{
 			name:  "a witness that is down",
-			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.gateway.die) },
+			wrong: func(_ *testing.T, a *doctorScene) { a.do(a.gateway.powerOff) },
 			want:  []string{"fail: witness 172.16.0.254 does not reply → find out why, or set one that replies: without one takeovers are blocked"},
 			gone:  1,
 		},
@@ -936,7 +936,7 @@ func (d Doctor) TestExaminesHooks(t *testing.T) {
 func (d Doctor) TestAsksAsOftenAsACheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(func() { s.primary.unset(vipAddr) })
-		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.env()}
 		a.findings(t)
 		// On a lossy link silence counts only then.
 		if asked := len(s.calls("ask for 172.16.0.1 ")); asked < serveAsks {
@@ -979,12 +979,12 @@ func (d Doctor) TestSendsMailOnlyOnRequest(t *testing.T) {
 func (d Doctor) TestChangesNothing(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.ends(state.OK, "")
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		before, err := os.ReadFile(filepath.Join(s.standby.dir, "web.json"))
 		must(t, err)
 		files := listed(t, s.standby.dir)
 		s.forget()
-		a := &doctorScene{scene: s, doctor: d, env: s.standby.world()}
+		a := &doctorScene{scene: s, doctor: d, env: s.standby.env()}
 		a.findings(t)
 		after, err := os.ReadFile(filepath.Join(s.standby.dir, "web.json"))
 		must(t, err)

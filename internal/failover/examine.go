@@ -58,7 +58,9 @@ func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) 
 		}
 	}
 	if j.Tool != nil {
-		x.Refused = append(x.Refused, canAssign(j, l)...)
+		if len(l.faults) > 0 || l.holding(j) { // else the survey has tried
+			x.Refused = append(x.Refused, canAssign(j, l)...)
+		}
 		x.Plans, _ = raisePlans(j, l, usable)
 	}
 	x.IsPrimary = isThePrimary(j, &x.Record, &l) != nil

@@ -21,7 +21,7 @@ import (
 func (s *scene) lost() {
 	s.t.Helper()
 	s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
-	s.do(s.primary.die)
+	s.do(s.primary.powerOff)
 	s.ends(state.TookOver, "")
 	s.do(s.primary.boot)
 	s.forget()
@@ -70,7 +70,7 @@ func TestFailback(t *testing.T) {
 			t.Error("it was not handed over")
 		}
 		var told []string
-		for _, e := range s.told {
+		for _, e := range s.events {
 			if a, ok := e.(Announced); ok {
 				told = append(told, a.MAC)
 			}
@@ -123,7 +123,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		}
 
 		// Down once, and up again: it is tried again.
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.minute()
 		s.do(s.primary.boot)
 		s.takesIt()
@@ -228,7 +228,7 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 		t.Run(later.String()+" later", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				rival := s.add("rival", 9) // its MAC is the higher one
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
 				s.do(func() { rival.set("eth0", "172.16.0.1/32") })
 				s.standby.fails = func(call string) error {
@@ -261,7 +261,7 @@ func TestIsolated(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.settings.Isolated = test.isolated
 				s.primary.unset(vipAddr)
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
 				s.minute()
 				s.do(func() { test.happens(s) })
@@ -279,7 +279,7 @@ func TestIsolated(t *testing.T) {
 func TestOneSilentCheckIsNoIsolation(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Isolated = true
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		for range 4 {
 			s.do(func() { s.gateway.off = !s.gateway.off })
@@ -292,10 +292,10 @@ func TestLease(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Lease = 3 * time.Minute
 		lease := func() time.Duration {
-			k := s.standby.kernel()
+			k := s.standby.snapshot()
 			return k.Assignments(vipAddr)[0].Address.Lease
 		}
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if got := lease(); got != 3*time.Minute {
 			t.Errorf("raised with a lease of %s", got)
@@ -336,7 +336,7 @@ func TestLease(t *testing.T) {
 func TestLeaseThatRanOut(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Lease = 3 * time.Minute
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		time.Sleep(10 * time.Minute)
 		s.do(func() { s.standby.unset(vipAddr) }) // as the kernel does
@@ -403,7 +403,7 @@ func TestRaisedAgainUnderALabelOfItsOwn(t *testing.T) {
 // TestItLeavesInTheMiddleOfACheck: one round is no ground to take it again.
 func TestItLeavesInTheMiddleOfACheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.forget()
 		s.at(time.Until(s.began.Add(time.Minute+5*time.Second)), func() { s.standby.unset(vipAddr) })
@@ -419,7 +419,7 @@ func TestItLeavesInTheMiddleOfACheck(t *testing.T) {
 // raised, although the guards alone speak.
 func TestTheHostIsHereAndAnotherInterfaceIsOut(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.plug("eth1", "other", 13, "10.0.0.3/8")
 		s.settings.Host = "172.16.0.1"
 		s.vips("172.16.0.1/32", "10.0.0.9/32")
@@ -451,7 +451,7 @@ func TestALeaseIsKeptWhileAHookRuns(t *testing.T) {
 			return "", nil
 		}
 		s.settings.Hooks.PreTakeover = nil
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if renewed := s.calls("renew"); len(renewed) < 4 {
 			t.Errorf("renewed: %q", renewed)

@@ -123,7 +123,6 @@ type intent struct {
 	resumes bool          // a hand-over was open before it
 	given   []netip.Addr  // release: what it is about
 	aliases []state.Alias // of the record
-	saveErr error
 }
 
 // intend writes down what is about to be done. A release that nobody would

@@ -59,7 +59,7 @@ var fates = []fate{
 func TestAnyCallMayFail(t *testing.T) {
 	var calls []call
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		calls = s.standby.calls
 	})
@@ -75,7 +75,7 @@ func TestAnyCallMayFail(t *testing.T) {
 		fate := fates[i]
 		t.Run(c.String(), func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				failed := false
 				s.standby.fails = func(call string) error {
 					if call != c.What || failed {
@@ -159,7 +159,7 @@ func TestWhatNeverWorks(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s, ending %s", test.call, test.outcome), func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				if test.change != nil {
 					test.change(s)
 				}
@@ -182,7 +182,7 @@ func TestASignalAtAnyTime(t *testing.T) {
 	signal := errors.New("terminated")
 	for at := 50 * time.Millisecond; at < told; at += 100 * time.Millisecond {
 		play(t, func(t *testing.T, s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(at, func() { cancel(signal) })
 			report, _, err := s.standby.run(ctx, s.settings, false)
@@ -221,7 +221,7 @@ func TestASignalAtAnyTime(t *testing.T) {
 // TestASignalWhileTheToolRuns does not reach the tool.
 func TestASignalWhileTheToolRuns(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		ctx, cancel := context.WithCancel(t.Context())
 		s.standby.raising = func(tool context.Context, _ vip.Alias) error {
 			cancel()
@@ -236,7 +236,7 @@ func TestASignalWhileTheToolRuns(t *testing.T) {
 // TestASignalWhileHolding changes nothing either, and ends at once.
 func TestASignalWhileHolding(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.set("eth0", "172.16.0.1/32")
 		signal := errors.New("terminated")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -254,7 +254,7 @@ func TestASignalWhileHolding(t *testing.T) {
 func TestAKillAtAnyTime(t *testing.T) {
 	var calls []call
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		calls = slices.DeleteFunc(s.standby.calls, func(c call) bool { return c.At < 46*time.Second })
 	})
@@ -262,7 +262,7 @@ func TestAKillAtAnyTime(t *testing.T) {
 	for _, c := range append(calls, call{What: delivered}) {
 		t.Run(c.String(), func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				path := filepath.Join(s.standby.dir, "web.json")
 				var disk []byte
 				var kernel []nic
@@ -334,7 +334,7 @@ func TestAStateThatNeverCouldBeWritten(t *testing.T) {
 // went at the same time. The clients are told all the same.
 func TestItStandsAlthoughRaisingFailed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
 			return errors.New("10.0.0.1 has gone from eth0 at the same time")

@@ -48,7 +48,7 @@ func (s *scene) hooked(does func(ctx context.Context, name string) (string, erro
 func TestHooksOfATakeoverAndARelease(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		ran := s.hooked(func(_ context.Context, name string) (string, error) { return name + " says hello", nil })
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not reply, and 172.16.0.1 is not in use"
 		if diff := cmp.Diff([]string{"/pre-takeover: " + down, "/post-takeover: " + down}, *ran); diff != "" {
@@ -98,7 +98,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 		s.hooked(func(context.Context, string) (string, error) {
 			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
 		})
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
 		for range 2 {
 			s.want(s.minute(), state.Blocked, reason)
@@ -127,7 +127,7 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 		"and the primary answers again":    {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.OK, false},
 		"and another has the address":      {5 * time.Second, func(s *scene) { s.gateway.set("eth0", "172.16.0.1/32") }, state.Elsewhere, false},
 		"and the primary only answers ARP": {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.noPing = true; s.primary.unset(vipAddr) }, state.Blocked, false},
-		"and the witness has gone":         {5 * time.Second, func(s *scene) { s.gateway.die() }, state.Blocked, false},
+		"and the witness has gone":         {5 * time.Second, func(s *scene) { s.gateway.powerOff() }, state.Blocked, false},
 		"and a ping cannot be sent any more": {5 * time.Second, func(s *scene) {
 			s.standby.fails = func(call string) error {
 				if strings.HasPrefix(call, "ping 172.16.0.2 ") {
@@ -148,7 +148,7 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 					}
 					return "", nil
 				})
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(test.want, "")
 				rec := s.standby.record(t, "web")
 				if held := s.standby.holds(vipAddr); held != test.held || (rec.Role == state.Active) != test.held || rec.Pending != nil {
@@ -181,8 +181,8 @@ func TestASignalWhilePreTakeoverRuns(t *testing.T) {
 					signal(errors.New("SIGTERM"))
 					return "", context.Cause(ctx)
 				})
-				s.do(s.primary.die)
-				report, err := CheckIn(ctx, s.standby.world(), s.settings, Options{Finish: test.finish})
+				s.do(s.primary.powerOff)
+				report, err := CheckIn(ctx, s.standby.env(), s.settings, Options{Finish: test.finish})
 				must(t, err)
 				s.want(report, state.TookOver, "")
 				rec := s.standby.record(t, "web")
@@ -208,7 +208,7 @@ func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
 			}
 			return "", errors.New(name + ": exit code 1")
 		})
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.do(s.primary.boot)
 		s.want(s.minute(), state.Released, "")
@@ -245,7 +245,7 @@ func TestOwedHook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
 				if !test.holding {
 					s.do(s.primary.boot)
@@ -292,7 +292,7 @@ func TestHookWhileTheStateCannotBeWritten(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		ran := s.hooked(nil)
 		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755)) // stands in the way of every write
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.want(s.check(), state.StateFailed, "")
 		s.settings.Lease = 3 * time.Minute // its renewals are no switches
 		for range 3 {
@@ -306,7 +306,7 @@ func TestHookWhileTheStateCannotBeWritten(t *testing.T) {
 
 func TestAHookThatIsNoLongerSetIsNotOwed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if rec := s.standby.record(t, "web"); rec.PendingHook != nil {
 			t.Errorf("owed: %+v", rec.PendingHook)
@@ -340,7 +340,7 @@ func TestHandOverRunsPostReleaseBeforeItAsks(t *testing.T) {
 func TestASlowPreReleaseLetsTheRivalGo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		rival := s.add("rival", 1) // the lower MAC: we give way
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.hooked(func(_ context.Context, name string) (string, error) {
 			time.Sleep(15 * time.Second)

@@ -84,9 +84,9 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				until := make(chan struct{})
-				w := s.standby.world()
+				w := s.standby.env()
 				test.hang(s.standby, until, &w)
 				s.settings.StateDir = s.standby.dir
 				_, err := CheckIn(t.Context(), w, s.settings, Options{})

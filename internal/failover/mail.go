@@ -135,7 +135,7 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 	last, gap := lastCheck(before)
 	first := !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
 	if !first && !(r.Outcome.Switched() && r.Moved) {
-		j.Event(run.Note{Text: saveErr.Error(), Warning: j.Began.Minute() == 0})
+		j.Event(run.Note{Text: saveErr.Error(), Warning: state.HourBegins(j.Began, gap)})
 		return rec, false
 	}
 	j.Warnf("%v", saveErr)

@@ -46,7 +46,7 @@ func (s *scene) wantLetters(want ...letter) {
 // elsewhere.
 func TestTheCommandsOfALetterFindTheCluster(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if body := s.standby.mailbox[0].Body; !strings.Contains(body, "\n  pingover release web\n") {
 			t.Errorf("the letter says\n%s", body)
@@ -54,7 +54,7 @@ func TestTheCommandsOfALetterFindTheCluster(t *testing.T) {
 	})
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Given = map[string][]string{"state-dir": {s.standby.dir}}
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if body, want := s.standby.mailbox[0].Body, "\n  pingover release web --state-dir "+s.standby.dir+"\n"; !strings.Contains(body, want) {
 			t.Errorf("the letter does not have %q\n%s", want, body)
@@ -107,7 +107,7 @@ func TestUnknownIsMailedTheThirdTime(t *testing.T) {
 // ends.
 func TestMailThatCannotLeave(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.standby.fails = func(call string) error {
 			if strings.HasPrefix(call, "deliver") {
 				return errors.New("smtp: connection refused")
@@ -141,7 +141,7 @@ func TestMailThatCannotLeave(t *testing.T) {
 func TestNobodyToTell(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Mail.To = nil
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		if diff := cmp.Diff([]string{"no recipient configured: changes are not mailed (mail-to)"}, s.notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
@@ -178,7 +178,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				test.spoil(s)
-				s.primary.die()
+				s.primary.powerOff()
 				report := s.minute()
 				if report.Outcome != state.StateFailed || report.Code != 32 || report.Error == nil || !report.Changed ||
 					!strings.HasPrefix(*report.Error, "the state cannot be written: ") || !strings.Contains(report.Reason, "172.16.0.1 is not in use") {
@@ -210,7 +210,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.spoil()
-		s.primary.die()
+		s.primary.powerOff()
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(47*time.Second, cancel)
 		report, _, err := s.standby.run(ctx, s.settings, false)
@@ -266,7 +266,7 @@ func TestTheActLockIsBusy(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		unlock, err := state.Dir(s.standby.dir).LockSwitch(context.Background())
 		must(t, err)
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TakeoverFailed, "act.lock: another cluster on this machine is still switching")
 		if s.took < 46*time.Second+config.SwitchPatience || s.took > 47*time.Second+config.SwitchPatience {
 			t.Errorf("it took %v", s.took)

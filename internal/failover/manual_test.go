@@ -22,9 +22,9 @@ func (s *scene) typed(command func(context.Context, Env, config.Cluster, Options
 	s.t.Helper()
 	var told []any
 	o.OnEvent = func(e any) { told = append(told, e) }
-	report, err := command(s.t.Context(), s.standby.world(), s.settings, o)
+	report, err := command(s.t.Context(), s.standby.env(), s.settings, o)
 	s.quiet()
-	s.told = told
+	s.events = told
 	return report, err
 }
 
@@ -59,18 +59,18 @@ func TestTakeOverByHand(t *testing.T) {
 			func(*scene) {}, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},
 		"no witness replies": {
-			func(s *scene) { s.primary.die(); s.gateway.die() }, false, state.Blocked,
+			func(s *scene) { s.primary.powerOff(); s.gateway.powerOff() }, false, state.Blocked,
 			"not taken over: no witness replies: it may be this machine's network",
 		},
 		"no witness replies, by force": {
-			func(s *scene) { s.primary.die(); s.gateway.die() }, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
+			func(s *scene) { s.primary.powerOff(); s.gateway.powerOff() }, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},
 		"no cable, by force": {
 			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: interface "eth0" is down`,
 		},
 		"within boot-wait, paused, and after a release by hand": {
 			func(s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.standby.booted = time.Now()
 				must(s.t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 				must(s.t, state.Dir(s.standby.dir).Save(&state.Record{
@@ -79,7 +79,7 @@ func TestTakeOverByHand(t *testing.T) {
 			}, false, state.TookOver, "172.16.0.1 is taken over manually",
 		},
 		"it is held here already": {
-			func(s *scene) { s.primary.die(); s.standby.set("eth0", "172.16.0.1/32") }, false, state.Holding, "172.16.0.1 is held here already",
+			func(s *scene) { s.primary.powerOff(); s.standby.set("eth0", "172.16.0.1/32") }, false, state.Holding, "172.16.0.1 is held here already",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 		for range 5 {
 			s.want(s.minute(), state.Holding, "172.16.0.2 replies again")
 		}
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.minute()
 		s.do(s.primary.boot)
 		s.do(func() { s.primary.unset(vipAddr) })
@@ -194,7 +194,7 @@ func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {
 			}
 			s.do(func() { s.gateway.off = false })
 		}, state.TookOver},
-		"the primary was up once": {func(s *scene) { s.do(s.primary.boot); s.minute(); s.do(s.primary.die) }, state.TookOver},
+		"the primary was up once": {func(s *scene) { s.do(s.primary.boot); s.minute(); s.do(s.primary.powerOff) }, state.TookOver},
 		"resumed": {func(s *scene) {
 			got, err := Resume(s.t.Context(), s.settings, Options{})
 			must(s.t, err)
@@ -205,7 +205,7 @@ func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
 				s.release(Options{Force: true})
 				s.want(s.minute(), state.Blocked, "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since")
@@ -243,7 +243,7 @@ func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
 
 func TestByHandWaitsForACheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.primary.unset(vipAddr)
 		go func() {
 			time.Sleep(20 * time.Second)
@@ -254,11 +254,11 @@ func TestByHandWaitsForACheck(t *testing.T) {
 		s.want(report, state.TookOver, "does not reply")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(s.told) == 0 {
+		if len(s.events) == 0 {
 			t.Fatal("nothing was told")
 		}
-		if w, ok := s.told[0].(run.LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
-			t.Errorf("told first: %#v", s.told[0])
+		if w, ok := s.events[0].(run.LockWaited); !ok || w.PID == 0 || w.For != 90*time.Second {
+			t.Errorf("told first: %#v", s.events[0])
 		}
 		if rec := s.standby.record(t, "web"); len(rec.Recent) != 1 {
 			t.Errorf("%d changes", len(rec.Recent))
@@ -293,7 +293,7 @@ func TestPausedInTheMiddle(t *testing.T) {
 			s.settings.StateDir = s.standby.dir
 			s.settings.Hooks = config.Hooks{PreTakeover: []string{"/fence"}, Timeout: time.Second}
 			s.standby.hook = func(context.Context, procCommand) (string, error) { pause(s); return "", nil }
-			s.do(s.primary.die)
+			s.do(s.primary.powerOff)
 			s.ends(state.Blocked, "172.16.0.2 does not reply, but this cluster is paused")
 			if rec := s.standby.record(t, "web"); s.standby.holds(vipAddr) || rec.Role != state.Standby || rec.Pending != nil {
 				t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
@@ -321,7 +321,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.StateDir = s.standby.dir
 		must(t, Pause(s.settings, time.Now().Add(time.Hour)))
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.Blocked, "paused")
 		for _, want := range []Resumed{{Paused: true}, {}} {
 			got, err := Resume(t.Context(), s.settings, Options{})
@@ -355,7 +355,7 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 		rec.Intend(state.Releasing, state.Change{Event: "E", Manual: true, Outcome: state.Released, Reason: "172.16.0.1 is released manually, with --force"})
 		must(t, state.Dir(s.standby.dir).Save(rec, false))
 		s.do(func() { s.standby.unset(vipAddr) })
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.want(s.minute(), state.Blocked, "released manually")
 		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Recent, func(c state.Entry) bool { return c.Event == "E" && c.Manual }) {
 			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Recent)
@@ -435,7 +435,7 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 	})
 	t.Run("release", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
-			s.do(s.primary.die)
+			s.do(s.primary.powerOff)
 			s.ends(state.TookOver, "")
 			rec := s.standby.record(t, "web")
 			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a rival"})

@@ -63,7 +63,7 @@ type unit struct {
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
 	open     bool   // a release was open when the last check came to its end
-	untold   string // the switch that no letter has told of yet
+	unmailed string // the switch that no letter has told of yet
 	blocked  bool   // the last letter about a switch said that it was refused
 }
 
@@ -95,7 +95,7 @@ var loopback = vip.Link{
 	Addresses: []vip.Address{{Prefix: netip.MustParsePrefix("127.0.0.1/8"), Label: "lo"}},
 }
 
-func (u *unit) kernel() *vip.Snapshot {
+func (u *unit) snapshot() *vip.Snapshot {
 	if u.kern == nil {
 		u.kern = &vip.Snapshot{Links: []vip.Link{loopback, {
 			Index: 2, Name: "eth0", MAC: u.mac, Up: true, Carrier: u.carrier, ARP: true, Addresses: slices.Clone(u.addrs),
@@ -132,7 +132,7 @@ func (u *unit) boot() {
 	u.on, u.addrs, u.kern, u.booted = true, slices.Clone(u.base), nil, time.Now()
 	u.bootID += "+"
 	clear(u.neigh)
-	u.untold = ""
+	u.unmailed = ""
 	u.reckoned.lost = true
 }
 
@@ -180,15 +180,15 @@ func (n *model) pass(a, b *unit, kind uint64, about netip.Addr, now time.Time) (
 type modelRun struct {
 	u *unit
 	command
-	began  time.Time
-	cancel context.CancelFunc
-	dead   bool
-	quiet  bool // it began when all was well
-	gave   bool // lowered an address
-	ears   []*modelEar
-	calls  int // of the run's main goroutine
-	acts   int // those among them that change or tell something
-	dies   kill
+	began     time.Time
+	cancel    context.CancelFunc
+	killed    bool
+	quiet     bool // it began when all was well
+	gave      bool // lowered an address
+	listeners []*modelListener
+	calls     int // of the run's main goroutine
+	acts      int // those among them that change or tell something
+	killAt    kill
 
 	round   time.Time     // when the last round of pings of the primary began
 	verdict check.Verdict // and what it found
@@ -204,26 +204,26 @@ type kill struct {
 // made beside others are not numbered: their order is anybody's.
 func (r *modelRun) enter(numbered, act bool) {
 	r.u.n.mu.Lock()
-	if !r.dead && numbered {
+	if !r.killed && numbered {
 		r.calls++
 		if act {
 			r.acts++
 		}
-		if !r.dies.after && r.due(act) {
+		if !r.killAt.after && r.due(act) {
 			r.kill()
 		}
 	}
-	if r.dead {
+	if r.killed {
 		r.u.n.mu.Unlock()
 		runtime.Goexit()
 	}
 }
 
 func (r *modelRun) leave(numbered, act bool) {
-	if numbered && r.dies.after && r.due(act) {
+	if numbered && r.killAt.after && r.due(act) {
 		r.kill()
 	}
-	dead := r.dead
+	dead := r.killed
 	r.u.n.mu.Unlock()
 	if dead {
 		runtime.Goexit()
@@ -231,7 +231,7 @@ func (r *modelRun) leave(numbered, act bool) {
 }
 
 func (r *modelRun) due(act bool) bool {
-	return r.calls == r.dies.call || act && r.acts == r.dies.act
+	return r.calls == r.killAt.call || act && r.acts == r.killAt.act
 }
 
 // kill ends the run now. Its files go on under another name, as they were,
@@ -239,7 +239,7 @@ func (r *modelRun) due(act bool) bool {
 func (r *modelRun) kill() {
 	u := r.u
 	u.n.trace("%s: killed at call %d", u.name, r.calls)
-	r.dead, u.run = true, nil
+	r.killed, u.run = true, nil
 	r.cancel()
 	u.deaths++
 	was := u.dir
@@ -252,12 +252,12 @@ func (r *modelRun) kill() {
 	u.n.died(r)
 }
 
-func (r *modelRun) world() Env {
+func (r *modelRun) env() Env {
 	return Env{
 		Snapshot: func() (*vip.Snapshot, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
-			return r.u.kernel(), nil
+			return r.u.snapshot(), nil
 		},
 		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			r.enter(true, false)
@@ -277,8 +277,8 @@ func (r *modelRun) world() Env {
 		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
-			e := &modelEar{r: r, own: own, addrs: addrs}
-			r.ears = append(r.ears, e)
+			e := &modelListener{r: r, own: own, addrs: addrs}
+			r.listeners = append(r.listeners, e)
 			return e, nil
 		},
 		Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
@@ -379,8 +379,8 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 	return check.Round{Verdict: check.Down, Sent: p.Count}
 }
 
-// modelEar is a Wire.
-type modelEar struct {
+// modelListener is a Wire.
+type modelListener struct {
 	r     *modelRun
 	own   func(vip.Reply) bool
 	addrs []netip.Addr
@@ -392,7 +392,7 @@ func (n *model) note(o *unit, h vip.Reply) {
 	if o.run == nil {
 		return
 	}
-	for _, e := range o.run.ears {
+	for _, e := range o.run.listeners {
 		if e.own(h) || !slices.Contains(e.addrs, h.Address) {
 			continue
 		}
@@ -403,7 +403,7 @@ func (n *model) note(o *unit, h vip.Reply) {
 	}
 }
 
-func (e *modelEar) wakeAt(t time.Time) {
+func (e *modelListener) wakeAt(t time.Time) {
 	time.AfterFunc(time.Until(t), func() {
 		e.r.u.n.mu.Lock()
 		defer e.r.u.n.mu.Unlock()
@@ -412,7 +412,7 @@ func (e *modelEar) wakeAt(t time.Time) {
 	})
 }
 
-func (e *modelEar) Ask(target, from netip.Addr) error {
+func (e *modelListener) Ask(target, from netip.Addr) error {
 	e.r.enter(false, false)
 	defer e.r.leave(false, false)
 	m, n, now := e.r.u, e.r.u.n, time.Now()
@@ -436,7 +436,7 @@ func (e *modelEar) Ask(target, from netip.Addr) error {
 	return nil
 }
 
-func (e *modelEar) Announce(a netip.Addr, hw net.HardwareAddr) error {
+func (e *modelListener) Announce(a netip.Addr, hw net.HardwareAddr) error {
 	e.r.enter(true, true)
 	defer e.r.leave(true, true)
 	m, n, now := e.r.u, e.r.u.n, time.Now()
@@ -449,7 +449,7 @@ func (e *modelEar) Announce(a netip.Addr, hw net.HardwareAddr) error {
 	return nil
 }
 
-func (e *modelEar) Replies(since time.Time) []vip.Reply {
+func (e *modelListener) Replies(since time.Time) []vip.Reply {
 	e.r.enter(false, false)
 	defer e.r.leave(false, false)
 	now := time.Now()
@@ -464,7 +464,7 @@ func (e *modelEar) Replies(since time.Time) []vip.Reply {
 }
 
 // Changed is asked for by goroutines that outlive a run for a moment.
-func (e *modelEar) Changed() <-chan struct{} {
+func (e *modelListener) Changed() <-chan struct{} {
 	e.r.u.n.mu.Lock()
 	defer e.r.u.n.mu.Unlock()
 	if e.news == nil {
@@ -478,13 +478,13 @@ func (e *modelEar) Changed() <-chan struct{} {
 	return e.news
 }
 
-func (e *modelEar) Err() error { return nil }
+func (e *modelListener) Err() error { return nil }
 
-func (e *modelEar) Close() error {
+func (e *modelListener) Close() error {
 	e.r.u.n.mu.Lock()
 	defer e.r.u.n.mu.Unlock()
 	e.r.u.n.rivals(e.r)
-	e.r.ears = slices.DeleteFunc(e.r.ears, func(o *modelEar) bool { return o == e })
+	e.r.listeners = slices.DeleteFunc(e.r.listeners, func(o *modelListener) bool { return o == e })
 	return nil
 }
 
@@ -508,7 +508,7 @@ func (t modelTool) Raise(_ context.Context, a vip.Alias) (label string, ran []pr
 	u.n.raises(t.r, addr)
 	u.n.trace("%s: raises %s", u.name, addr)
 	u.switched("raised")
-	label, _ = vip.FreeLabel(u.kernel(), "eth0")
+	label, _ = vip.FreeLabel(u.snapshot(), "eth0")
 	u.give(vip.Address{Prefix: a.Prefix, Label: label})
 	u.n.changed()
 	return label, []proc.Result{{Argv: argv}}, nil
@@ -590,7 +590,7 @@ func (u *unit) start(parent context.Context, c command) {
 	ctx, cancel := context.WithCancel(parent)
 	r := &modelRun{u: u, began: time.Now(), cancel: cancel, quiet: n.quiet, command: c}
 	if u.next != nil {
-		r.dies, u.next = *u.next, nil
+		r.killAt, u.next = *u.next, nil
 	}
 	u.run = r
 	set := *u.set
@@ -609,10 +609,10 @@ func (u *unit) start(parent context.Context, c command) {
 	u.released = u.released && c.word != "takeover" || c.word == "release"
 	n.runs.Go(func() {
 		defer cancel()
-		report, err := c.run(ctx, r.world(), set, options)
+		report, err := c.run(ctx, r.env(), set, options)
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if r.dead {
+		if r.killed {
 			return
 		}
 		u.run = nil

@@ -223,7 +223,7 @@ var happenings = []happening{
 		p.at(t, "by hand: "+u.name+" has no virtual IP", func() {
 			if u.on {
 				u.unset(vipAddr)
-				u.reckoned.lost, u.untold = true, ""
+				u.reckoned.lost, u.unmailed = true, ""
 				u.gave = u.gave || u.open // what the open release would have removed
 			}
 		})

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pingover/internal/lab"
 )
 
 // The model of the whole system: machines, the network between them, and the
@@ -33,7 +35,7 @@ var (
 // mean what they meant only until the plans change.
 var modelSeeds = []uint64{}
 
-// How long an ordinary test plays, and one in which nothing may be skipped.
+// How long an ordinary test plays, and one with PINGOVER_TEST_LONG.
 const (
 	modelDefault  = 3 * time.Second
 	modelThorough = time.Minute
@@ -58,7 +60,7 @@ func TestModel(t *testing.T) {
 	length := *modelTime
 	if length == 0 {
 		length = modelDefault
-		if os.Getenv("PINGOVER_TEST_NO_SKIP") != "" {
+		if lab.LongRun() {
 			length = modelThorough
 		}
 	}
@@ -203,6 +205,10 @@ func torn(witnessFar, fence bool) func(*plan) {
 // side, or fencing, takes that away.
 func TestTheLimit(t *testing.T) {
 	t.Parallel()
+	schedules := 300
+	if testing.Short() {
+		schedules = 50
+	}
 	for _, test := range []struct {
 		name              string
 		witnessFar, fence bool
@@ -214,7 +220,7 @@ func TestTheLimit(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			split, took := 0, 0
-			played := playMany(t, 1, 0, 300, torn(test.witnessFar, test.fence), func(n *model) {
+			played := playMany(t, 1, 0, schedules, torn(test.witnessFar, test.fence), func(n *model) {
 				split += min(1, n.split)
 				took += min(1, n.took)
 			})

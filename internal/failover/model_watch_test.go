@@ -107,7 +107,7 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 	if !exempt && r.verdict == check.Up {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
-	for _, e := range r.ears {
+	for _, e := range r.listeners {
 		for _, h := range e.heard {
 			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
 				continue
@@ -157,7 +157,7 @@ func (n *model) lowers(r *modelRun, _ netip.Addr) {
 
 // rivals keeps in mind whether a run heard a claim to what its machine holds.
 func (n *model) rivals(r *modelRun) {
-	for _, e := range r.ears {
+	for _, e := range r.listeners {
 		if slices.ContainsFunc(e.heard, func(h vip.Reply) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
 			r.u.reckoned.rival = true
 		}
@@ -185,7 +185,7 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	}
 	n.rivals(r)
 	if report.Outcome == state.Blocked && u.blocked {
-		u.untold = "" // taken and given up again within one trouble
+		u.unmailed = "" // taken and given up again within one trouble
 	}
 	if n.log != nil {
 		n.trace("%s: %s (%s)", u.name, report.Outcome, report.Reason)
@@ -267,13 +267,13 @@ func (n *model) told(u *unit, rec *state.Record) {
 			n.fail("P4: nobody was told of %s's change %s (%s: %s)", u.name, c.Event, c.Outcome, c.Reason)
 		}
 	}
-	if u.untold != "" && len(rec.Damping.Suppressed) == 0 {
-		n.fail("P4: nobody was told of %s's switch: %s", u.name, u.untold)
+	if u.unmailed != "" && len(rec.Damping.Suppressed) == 0 {
+		n.fail("P4: nobody was told of %s's switch: %s", u.name, u.unmailed)
 	}
 }
 
 // switched and mailed keep count of the switches that letters have to tell of.
-func (u *unit) switched(how string) { u.untold = how + " " + time.Since(u.n.t0).String() }
+func (u *unit) switched(how string) { u.unmailed = how + " " + time.Since(u.n.t0).String() }
 
 // eventID is in each letter that tells of a change, be it among many.
 var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
@@ -282,7 +282,7 @@ func (u *unit) mailed(l state.Message) {
 	u.mailbox = append(u.mailbox, l)
 	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
 		if strings.Contains(l.MessageID, "."+kind+"@") || eventID.MatchString(l.Body) {
-			u.untold = ""
+			u.unmailed = ""
 			u.blocked = kind == "blocked"
 		}
 	}

@@ -54,9 +54,9 @@ func TestOwnAddressAsVIP(t *testing.T) {
 		{"raised before the last boot, and of its own since", []string{"172.16.0.3/32"}, func(s *scene) {
 			s.standby.nic("eth0").Addresses = nil
 			s.standby.set("eth0", "172.16.0.13/16")
-			s.primary.die()
+			s.primary.powerOff()
 			s.ends(state.TookOver, "")
-			s.do(func() { s.standby.die(); s.standby.boot() })
+			s.do(func() { s.standby.powerOff(); s.standby.boot() })
 		}, "172.16.0.3"},
 
 		{"an alias of /32", []string{"172.16.0.1/32"}, func(s *scene) { s.standby.set("eth0", "172.16.0.1/32") }, ""},
@@ -79,7 +79,7 @@ func TestOwnAddressAsVIP(t *testing.T) {
 			last(s).Deprecated = true
 		}, ""},
 		{"raised by pingover where there is no other, without a label", []string{"10.0.0.1/24"}, func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.settings.Interface = "eth0"
 			s.ends(state.TookOver, "")
 			last(s).Label = "eth0"
@@ -101,7 +101,7 @@ func TestOwnAddressAsVIP(t *testing.T) {
 					s.check()
 					return
 				}
-				before := s.standby.kernel()
+				before := s.standby.snapshot()
 				want := &run.Error{Code: 78, Text: "vip " + test.want + " is this machine's own address, on eth0", Hint: "set vip to an address that only follows the primary"}
 				for name, act := range map[string]func() error{
 					"check":    func() error { _, err := s.try(); return err },
@@ -116,7 +116,7 @@ func TestOwnAddressAsVIP(t *testing.T) {
 				if got := s.calls("ping 1", "ask", "raise 1", "lower", "announce"); got != nil {
 					t.Errorf("it did all the same: %v", got)
 				}
-				if diff := cmp.Diff(before, s.standby.kernel(), byValue); diff != "" {
+				if diff := cmp.Diff(before, s.standby.snapshot(), byValue); diff != "" {
 					t.Errorf("the addresses are others (-before +after):\n%s", diff)
 				}
 			})

@@ -17,7 +17,7 @@ func TestReportJSON(t *testing.T) {
 		want   string
 	}{
 		{
-			"took over", func(s *scene) { s.primary.die() },
+			"took over", func(s *scene) { s.primary.powerOff() },
 			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":false,
 			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use","error":null,"role":"active","held":["172.16.0.1/32"],
 			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
@@ -41,7 +41,7 @@ func TestReportJSON(t *testing.T) {
 			"rounds":[],"witnesses":[],"holders":[],"commands":[],"mail_waiting":0,"duration_ms":0}`,
 		},
 		{
-			"would take over, in a dry run", func(s *scene) { s.primary.die(); s.dry = true },
+			"would take over, in a dry run", func(s *scene) { s.primary.powerOff(); s.dry = true },
 			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":true,
 			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use","error":null,"role":"standby","held":[],
 			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",

@@ -130,7 +130,7 @@ func TestFaultsOfTheGround(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				test.change(s)
 				if report := s.ends(state.Unknown, ""); report.Reason != test.reason {
 					t.Errorf("reason %q\n  want %q", report.Reason, test.reason)
@@ -152,7 +152,7 @@ func TestTwoInterfaces(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.standby.plug("eth1", "other", 30, "10.0.0.3/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
-		s.primary.die()
+		s.primary.powerOff()
 		report := s.ends(state.TookOver, "172.16.0.1, 10.0.0.1 are not in use")
 		want := []string{
 			"ip addr add 172.16.0.1/16 dev eth0 label eth0:1",
@@ -162,7 +162,7 @@ func TestTwoInterfaces(t *testing.T) {
 			t.Errorf("commands (-want +got):\n%s", diff)
 		}
 		var where []string
-		for _, e := range s.told {
+		for _, e := range s.events {
 			if a, ok := e.(Announced); ok {
 				where = append(where, a.Address.String()+" on "+a.Interface+" at "+a.MAC)
 			}
@@ -177,7 +177,7 @@ func TestTwoInterfaces(t *testing.T) {
 		s.standby.plug("eth1", "other", 30, "10.0.0.3/8")
 		s.add("else", 40).plug("eth1", "other", 41, "10.0.0.1/8")
 		s.vips("172.16.0.1/16", "10.0.0.1/8")
-		s.primary.die()
+		s.primary.powerOff()
 		report := s.ends(state.Blocked, "10.0.0.1 is in use")
 		if diff := cmp.Diff([]state.Holder{{Address: "10.0.0.1", MAC: "02:00:00:00:00:29"}}, report.Holders); diff != "" {
 			t.Errorf("holders (-want +got):\n%s", diff)
@@ -191,7 +191,7 @@ func TestTheHostIsAVirtualIP(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host = "172.16.0.1"
 		s.want(s.minute(), state.OK, "172.16.0.1 replies")
-		s.primary.die()
+		s.primary.powerOff()
 		s.want(s.minute(), state.TookOver, "172.16.0.1 does not reply, and 172.16.0.1 is not in use")
 		s.forget()
 		s.want(s.minute(), state.Holding, "172.16.0.1 is on this machine now, so a ping would answer itself")
@@ -212,7 +212,7 @@ func TestTheHostIsAVirtualIP(t *testing.T) {
 func TestTheHostComesHereInTheWait(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host = "172.16.0.1"
-		s.primary.die()
+		s.primary.powerOff()
 		s.at(20*time.Second, func() { s.standby.set("eth0", "172.16.0.1/32") })
 		s.ends(state.Holding, "172.16.0.1 could not be asked: 172.16.0.1 is on this machine now")
 		if up := s.standby.record(t, "web").Streaks.Up; up != 0 {
@@ -237,7 +237,7 @@ func TestTheSourceOfThePings(t *testing.T) {
 		s.standby.nic("eth0").Addresses[0].Label = "eth0:1"
 		s.standby.set("eth0", "172.16.0.3/16")
 		s.vips("172.16.0.1/32", "172.16.0.5/16")
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.Holding, "")
 		if got := s.calls("from 172.16.0.5"); got != nil {
 			t.Errorf("asked from a virtual IP: %v", got)
@@ -251,7 +251,7 @@ func TestTheSourceOfThePings(t *testing.T) {
 // TestPauseThatCannotBeRead is taken for a pause.
 func TestPauseThatCannotBeRead(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		path := filepath.Join(s.standby.dir, "web.pause")
 		time.AfterFunc(10*time.Second, func() { must(t, os.Symlink("/etc/passwd", path)) })
 		s.ends(state.Blocked, "this cluster is paused")
@@ -286,7 +286,7 @@ func TestDryRun(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.dry = true
-				s.primary.die()
+				s.primary.powerOff()
 				test.change(s)
 				report := s.ends(test.outcome, "")
 				if diff := cmp.Diff(test.want, commands(report)); diff != "" {
@@ -315,7 +315,7 @@ func TestDryRun(t *testing.T) {
 func TestWhereNoAliasLabelFits(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.standby.nic("eth0").Name = "enp0s31f6u1u2x"
-		s.primary.die()
+		s.primary.powerOff()
 		report := s.ends(state.TookOver, "")
 		if diff := cmp.Diff([]string{"ip addr add 172.16.0.1/32 dev enp0s31f6u1u2x"}, commands(report)); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)
@@ -332,7 +332,7 @@ func TestNoAnnouncements(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Announce = 0
 		s.settings.VIPs = []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}}
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		s.want(s.minute(), state.Holding, "")
 		if got := s.calls("announce"); got != nil {

@@ -21,7 +21,7 @@ import (
 // inWorld makes a check of the standby in a world that differs a little.
 func (s *scene) inWorld(change func(*Env), tell func(any)) (Report, error) {
 	s.t.Helper()
-	w := s.standby.world()
+	w := s.standby.env()
 	change(&w)
 	report, err := CheckIn(s.t.Context(), w, s.settings, Options{OnEvent: tell})
 	s.quiet()
@@ -42,7 +42,7 @@ func TestTooOldToActUpon(t *testing.T) {
 	}{
 		"the primary is back":     {back, state.OK, "172.16.0.2 replies"},
 		"the operator has paused": {paused, state.Blocked, "172.16.0.2 does not reply, but this cluster is paused"},
-		"the witness has gone":    {func(s *scene) { s.do(s.gateway.die) }, state.Blocked, "no witness replies either"},
+		"the witness has gone":    {func(s *scene) { s.do(s.gateway.powerOff) }, state.Blocked, "no witness replies either"},
 		"all is as it was":        {nothing, state.TookOver, ""},
 	} {
 		want := func(t *testing.T, s *scene, report Report, err error) {
@@ -58,7 +58,7 @@ func TestTooOldToActUpon(t *testing.T) {
 		}
 		t.Run(name+" when it is this cluster's turn", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				waited := false
 				report, err := s.inWorld(func(w *Env) {
 					lock := w.LockSwitch
@@ -77,7 +77,7 @@ func TestTooOldToActUpon(t *testing.T) {
 		})
 		t.Run(name+" when the terminal goes on", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.do(s.primary.die)
+				s.do(s.primary.powerOff)
 				report, err := s.inWorld(func(*Env) {}, func(e any) {
 					if _, ok := e.(Decided); ok {
 						time.Sleep(10 * time.Second)
@@ -95,7 +95,7 @@ func TestTooOldToActUpon(t *testing.T) {
 // upon, and that is said.
 func TestNeverItsTurn(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		report, err := s.inWorld(func(w *Env) {
 			lock := w.LockSwitch
 			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
@@ -117,8 +117,8 @@ func TestWhoWasGivenUpSwitchesNothing(t *testing.T) {
 		before func(s *scene)
 		held   bool
 	}{
-		"raises nothing": {func(s *scene) { s.do(s.primary.die) }, false},
-		"lowers nothing": {func(s *scene) { s.do(s.primary.die); s.check(); s.do(s.primary.boot) }, true},
+		"raises nothing": {func(s *scene) { s.do(s.primary.powerOff) }, false},
+		"lowers nothing": {func(s *scene) { s.do(s.primary.powerOff); s.check(); s.do(s.primary.boot) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
@@ -156,7 +156,7 @@ func TestAskedOnceMoreForAMoment(t *testing.T) {
 			}
 			return "", nil
 		})
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if took := raised.Sub(hooked); took > 1200*time.Millisecond {
 			t.Errorf("raised %s after the hook", took)
@@ -185,7 +185,7 @@ func TestOwnTransmitterIsDead(t *testing.T) {
 			for {
 				select {
 				case <-time.After(300 * time.Millisecond):
-					s.do(func() { s.gateway.say("eth0", gatewayAddr, nil) })
+					s.do(func() { s.gateway.announce("eth0", gatewayAddr, nil) })
 				case <-stop:
 					return
 				}
@@ -224,7 +224,7 @@ func TestWitnessThatIsHere(t *testing.T) {
 func TestIsolatedByAFaultOfItsOwn(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Isolated = true
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.minute()
 		s.standby.fails = func(call string) error {
@@ -246,7 +246,7 @@ func TestIsolatedByAFaultOfItsOwn(t *testing.T) {
 func TestWitnessThatCannotBeAsked(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.DuplicateCheck = false
-		s.do(s.primary.die)
+		s.do(s.primary.powerOff)
 		s.standby.fails = func(call string) error {
 			if call == "ping 172.16.0.254" || strings.HasPrefix(call, "listen") {
 				return errors.New("too many open files")
@@ -267,7 +267,7 @@ func TestThePrimarysAddressComesHere(t *testing.T) {
 			rec := s.standby.record(t, "web")
 			rec.ManualRelease = true
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
-			s.do(s.primary.die)
+			s.do(s.primary.powerOff)
 			s.at(34*time.Second, func() { s.standby.set("eth0", "172.16.0.2/32") })
 			s.want(s.check(), state.Unknown, here)
 			if !s.standby.record(t, "web").ManualRelease {
@@ -279,7 +279,7 @@ func TestThePrimarysAddressComesHere(t *testing.T) {
 	t.Run("while holding", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.settings.Failback, s.settings.Rise = true, 1
-			s.do(s.primary.die)
+			s.do(s.primary.powerOff)
 			s.ends(state.TookOver, "")
 			time.Sleep(time.Minute)
 			s.at(2*time.Second, func() { s.standby.set("eth0", "172.16.0.2/32") })
@@ -298,7 +298,7 @@ func TestUnservedNeedsAnEar(t *testing.T) {
 			case call == "ping 172.16.0.1":
 				return errors.New("no buffer space available")
 			case strings.HasPrefix(call, "ask for"):
-				for _, e := range s.standby.ears {
+				for _, e := range s.standby.listeners {
 					e.err = errors.New("network is down")
 				}
 			}
@@ -369,7 +369,7 @@ func TestAnOpenHandOver(t *testing.T) {
 				s.killedInAHandOver()
 				s.do(func() { s.standby.unset(vipAddr); test.happens(s) })
 				s.want(s.minute(), test.outcome, test.reason)
-				if held := s.standby.kernel(); held.Holds(vipAddr) || held.Holds(netip.MustParseAddr("172.16.0.77")) {
+				if held := s.standby.snapshot(); held.Holds(vipAddr) || held.Holds(netip.MustParseAddr("172.16.0.77")) {
 					t.Error("it was raised")
 				}
 				s.do(func() { test.then(s) })

@@ -18,15 +18,15 @@ func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
 	}{
 		"it dies, and boots with the virtual IP": {
 			func(s *scene) { s.primary.boot() },
-			func(s *scene) { s.primary.die() },
+			func(s *scene) { s.primary.powerOff() },
 		},
 		"it dies, and boots without the virtual IP": {
 			func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) },
-			func(s *scene) { s.primary.die() },
+			func(s *scene) { s.primary.powerOff() },
 		},
 		"it never has the virtual IP, and dies": {
 			func(s *scene) { s.primary.base = copyNICs(s.primary.nics); s.primary.boot(); s.primary.unset(vipAddr) },
-			func(s *scene) { s.primary.unset(vipAddr); s.primary.die() },
+			func(s *scene) { s.primary.unset(vipAddr); s.primary.powerOff() },
 		},
 		"it stops answering pings": {
 			func(s *scene) { s.primary.noPing = false },
@@ -38,11 +38,11 @@ func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
 		},
 		"the witness dies with it": {
 			func(s *scene) { s.primary.boot(); s.gateway.boot() },
-			func(s *scene) { s.primary.die(); s.gateway.die() },
+			func(s *scene) { s.primary.powerOff(); s.gateway.powerOff() },
 		},
 		"the standby's cable is out meanwhile": {
 			func(s *scene) { s.primary.boot(); s.standby.nic("eth0").Carrier = true },
-			func(s *scene) { s.primary.die(); s.standby.nic("eth0").Carrier = false },
+			func(s *scene) { s.primary.powerOff(); s.standby.nic("eth0").Carrier = false },
 		},
 	}
 	for name, way := range ways {

@@ -48,7 +48,7 @@ func TestStory(t *testing.T) {
 			s.do(change)
 		}
 		minute(3)
-		say("the primary dies", s.primary.die)
+		say("the primary dies", s.primary.powerOff)
 		minute(4)
 		say("the primary is back, without the virtual IP", func() { s.primary.boot(); s.primary.unset(vipAddr) })
 		minute(4)
@@ -124,7 +124,7 @@ func TestStory(t *testing.T) {
 // TestReboot: nothing is raised from memory.
 func TestReboot(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		s.do(s.standby.boot)
 		s.primary.boot()
@@ -134,7 +134,7 @@ func TestReboot(t *testing.T) {
 		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Recent) != 2 || len(s.standby.mailbox) != 2 {
 			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Recent), s.subjects())
 		}
-		s.primary.die()
+		s.primary.powerOff()
 		s.do(s.standby.boot)
 		s.want(s.minute(), state.Blocked, "this machine has been up for less than 3m (boot-wait)")
 	})
@@ -144,7 +144,7 @@ func TestReboot(t *testing.T) {
 // rules of a takeover.
 func TestTheAliasIsGone(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.TookOver, "")
 		s.do(func() { s.standby.unset(vipAddr) })
 		s.want(s.minute(), state.TookOver, "172.16.0.1 is not in use")
@@ -169,7 +169,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.ends(state.TookOver, "")
 				path := filepath.Join(s.standby.dir, "web.json")
 				must(t, test.spoil(path))
@@ -207,7 +207,7 @@ func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.vips(test.before...)
 				s.ends(state.TookOver, "")
 				s.vips(test.after...)
@@ -265,7 +265,7 @@ func TestTwoStandbys(t *testing.T) {
 				second := s.add("second", 4, "172.16.0.4/16")
 				second.gateway[false] = gatewayAddr
 				second.dir = t.TempDir()
-				s.primary.die()
+				s.primary.powerOff()
 				set := func() config.Cluster { c := usual(); return c }
 				done := make(chan state.Outcome)
 				go func() {

@@ -21,7 +21,7 @@ import (
 // the result with its letter before the letter leaves.
 func TestOrderOfATakeover(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		var log []string
 		say := func(format string, args ...any) {
 			log = append(log, fmt.Sprintf("%-7v ", time.Since(s.began))+fmt.Sprintf(format, args...))
@@ -38,7 +38,7 @@ func TestOrderOfATakeover(t *testing.T) {
 			say("raise: %s", disk())
 			return nil
 		}
-		world := s.standby.world()
+		world := s.standby.env()
 		deliver := world.Deliver
 		world.Deliver = func(ctx context.Context, l []state.Message) ([]state.Message, error) {
 			say("deliver: %s", disk())
@@ -106,7 +106,7 @@ func TestProbesOnlyWhereATakeoverMayFollow(t *testing.T) {
 		probes bool
 	}{
 		{"may take over", func(*scene) {}, true},
-		{"no witness wanted", func(s *scene) { s.settings.Witness = config.Witness{}; s.gateway.die() }, true},
+		{"no witness wanted", func(s *scene) { s.settings.Witness = config.Witness{}; s.gateway.powerOff() }, true},
 		{"dry run", func(s *scene) { s.dry = true }, false},
 		{"paused", func(s *scene) { s.pause(time.Hour) }, false},
 		{"within boot-wait", func(s *scene) { s.standby.booted = s.began }, false},
@@ -115,14 +115,14 @@ func TestProbesOnlyWhereATakeoverMayFollow(t *testing.T) {
 				Head: state.Head{Version: 1, Name: "web"}, Host: "172.16.0.2", Role: state.Standby, ManualRelease: true,
 			}, false))
 		}, false},
-		{"witness silent", func(s *scene) { s.gateway.die() }, false},
+		{"witness silent", func(s *scene) { s.gateway.powerOff() }, false},
 		{"no witness was ever found", func(s *scene) { clear(s.standby.gateway) }, false},
 		{"holding", held, false},
 		{"holding one of two", func(s *scene) { held(s); s.vips("172.16.0.1/32", "172.16.0.5/32") }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				test.change(s)
 				s.check()
 				for _, c := range s.standby.calls {
@@ -155,7 +155,7 @@ func (s *scene) pause(d time.Duration) {
 // TestWhatIsHereIsNotPinged: the kernel would answer itself.
 func TestWhatIsHereIsNotPinged(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.vips("172.16.0.1/32", "172.16.0.5/32")
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.ends(state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
@@ -197,7 +197,7 @@ func TestProbesForIPv6(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.standby.set("eth0", "2001:db8::3/64")
 				s.vips(test.vips...)
 				report := s.ends(state.TookOver, "not in use")
@@ -245,14 +245,14 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 		},
 		{
 			"another standby serves",
-			func(s *scene) { s.primary.die(); s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32") }, state.Elsewhere,
+			func(s *scene) { s.primary.powerOff(); s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32") }, state.Elsewhere,
 			"172.16.0.2 does not reply, and another standby serves 172.16.0.1",
 			[]state.Holder{{Address: "172.16.0.1", MAC: "02:00:00:00:00:04"}},
 		},
 		{
 			"somebody answers one of two virtual IPs, by ping only",
 			func(s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.add("second", 4, "172.16.0.4/16", "172.16.0.5/32").noARP = true
 				s.vips("172.16.0.1/32", "172.16.0.5/32")
 			}, state.Blocked,
@@ -262,7 +262,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 		{
 			"without duplicate-check a ping is asked all the same",
 			func(s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32")
 				s.settings.DuplicateCheck = false
 			}, state.Blocked,
@@ -281,7 +281,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 		{
 			"the primary comes back with the virtual IP in the last second",
 			func(s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.primary.noPing = true
 				s.at(45*time.Second, s.primary.boot)
 			}, state.Blocked,
@@ -307,7 +307,7 @@ func TestNobodyTakesWhatSomebodyHolds(t *testing.T) {
 // TestPauseInTheMiddleOfRoundTwo is respected.
 func TestPauseInTheMiddleOfRoundTwo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		time.AfterFunc(40*time.Second, func() { s.pause(time.Hour) })
 		report := s.ends(state.Blocked, "172.16.0.2 does not reply, but this cluster is paused")
 		if !report.Paused || len(s.calls("raise 1")) > 0 {
@@ -320,7 +320,7 @@ func TestPauseInTheMiddleOfRoundTwo(t *testing.T) {
 // again.
 func TestSeveralVirtualIPs(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.primary.die()
+		s.primary.powerOff()
 		s.vips("172.16.0.1/32", "172.16.0.5/32")
 		s.standby.fails = func(call string) error {
 			if strings.HasPrefix(call, "raise 172.16.0.1/") {
@@ -360,7 +360,7 @@ func TestARivalAfterATakeover(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				rival := s.add("rival", test.mac, "172.16.0.9/16")
 				s.standby.raising = func(context.Context, vip.Alias) error {
 					s.do(func() { rival.set("eth0", "172.16.0.1/32") })
@@ -394,7 +394,7 @@ func TestARivalAfterATakeover(t *testing.T) {
 func TestReleaseThatFails(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.standby.set("eth0", "172.16.0.1/32")
-		s.primary.die()
+		s.primary.powerOff()
 		s.ends(state.Holding, "")
 		s.add("rival", 1, "172.16.0.9/16", "172.16.0.1/32")
 		s.standby.fails = func(call string) error {

@@ -19,7 +19,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 	held := func(s *scene) { s.standby.set("eth0", "172.16.0.1/32") }
 	takenBy := func(s *scene, number byte, until time.Duration) {
 		held(s)
-		s.primary.die()
+		s.primary.powerOff()
 		rival := s.add("rival", number, "172.16.0.9/16", "172.16.0.1/32")
 		if until > 0 {
 			s.at(until, func() { rival.unset(vipAddr) })
@@ -28,7 +28,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 	// probes lets a machine probe for the virtual IP at a moment.
 	probes := func(s *scene, number byte, at time.Duration) *machine {
 		o := s.add("other", number, "172.16.0.4/16")
-		e := &earpiece{m: o, link: "eth0"}
+		e := &listener{m: o, link: "eth0"}
 		time.AfterFunc(at, func() { must(s.t, e.Ask(vipAddr, emptyAddr)) })
 		return o
 	}
@@ -45,11 +45,11 @@ func TestHowLongACheckTakes(t *testing.T) {
 			s.add("second", 4, "172.16.0.4/16", "172.16.0.1/32").noPing = true
 		}, state.OK, 300*time.Millisecond + rtt},
 		{"healthy in the second round", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.at(20*time.Second, s.primary.boot)
 		}, state.OK, round + wait + 2*rtt},
 		{"healthy in the middle of the second round", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.at(40*time.Second, s.primary.boot)
 		}, state.OK, round + wait + 9*time.Second + 2*rtt},
 		{"no carrier", func(s *scene) { s.standby.nic("eth0").Carrier = false }, state.Unknown, 0},
@@ -61,56 +61,56 @@ func TestHowLongACheckTakes(t *testing.T) {
 			s.at(5*time.Second, func() { s.standby.nic("eth0").Carrier = false })
 		}, state.OK, rtt},
 		{"carrier lost in the first round, from a silent primary", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.at(5*time.Second, func() { s.standby.nic("eth0").Carrier = false })
 		}, state.Unknown, round},
 		{"carrier lost in the wait", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.at(20*time.Second, func() { s.standby.nic("eth0").Carrier = false })
 		}, state.Unknown, round + wait},
 		{"interface down and up again in the second round", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.at(40*time.Second, func() { s.standby.down("eth0") })
 			s.at(41*time.Second, func() { s.standby.nic("eth0").Up, s.standby.nic("eth0").Carrier = true, true })
 		}, state.Unknown, round + wait + round},
 		{"blocked", func(s *scene) { s.primary.noPing = true }, state.Blocked, round + wait + round},
-		{"blocked by a silent witness", func(s *scene) { s.primary.die(); s.gateway.die() }, state.Blocked, round + wait + round},
-		{"takeover", func(s *scene) { s.primary.die() }, state.TookOver, round + wait + round + tells},
+		{"blocked by a silent witness", func(s *scene) { s.primary.powerOff(); s.gateway.powerOff() }, state.Blocked, round + wait + round},
+		{"takeover", func(s *scene) { s.primary.powerOff() }, state.TookOver, round + wait + round + tells},
 		{"takeover, one announcement", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.settings.Announce = 1
 		}, state.TookOver, round + wait + round + config.AnnounceEvery},
 		{"takeover, no wait and one ping of 10ms: the guards want half a second", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			s.settings.Count, s.settings.Timeout, s.settings.RetryWait = 1, 10*time.Millisecond, 0
 		}, state.TookOver, 10*time.Millisecond + leastGuard + tells},
 		{"takeover after a lower MAC that probed, and took nothing", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			probes(s, 1, 40*time.Second)
 		}, state.TookOver, round + wait + round + config.YieldPatience + tells},
 		{"blocked after a lower MAC that probed, and took it a second later", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			o := probes(s, 1, 40*time.Second)
 			s.at(47*time.Second, func() {
 				o.set("eth0", "172.16.0.1/32")
-				o.say("eth0", vipAddr, nil)
+				o.announce("eth0", vipAddr, nil)
 			})
 		}, state.Elsewhere, round + wait + round + time.Second},
 		{"a higher MAC that probes makes nobody wait", func(s *scene) {
-			s.primary.die()
+			s.primary.powerOff()
 			probes(s, 9, 40*time.Second)
 		}, state.TookOver, round + wait + round + tells},
 		{"nor does one that had the virtual IP, where that is the host", func(s *scene) {
 			s.settings.Host = "172.16.0.1"
-			s.primary.die()
+			s.primary.powerOff()
 			o := probes(s, 9, 40*time.Second)
 			o.set("eth0", "172.16.0.1/32")
 			s.ends(state.OK, "")
 			s.do(func() { o.unset(vipAddr) })
 		}, state.TookOver, round + wait + round + tells},
-		{"down, and nothing to raise", func(s *scene) { s.primary.die(); s.settings.VIPs = nil }, state.Down, round + wait + round},
+		{"down, and nothing to raise", func(s *scene) { s.primary.powerOff(); s.settings.VIPs = nil }, state.Down, round + wait + round},
 		{"holding, primary up", func(s *scene) { held(s); s.primary.unset(vipAddr) }, state.Holding, holdGuard},
-		{"holding, primary down", func(s *scene) { held(s); s.primary.die() }, state.Holding, round},
+		{"holding, primary down", func(s *scene) { held(s); s.primary.powerOff() }, state.Holding, round},
 		{"holding, no carrier", func(s *scene) { held(s); s.standby.nic("eth0").Carrier = false }, state.Holding, holdGuard},
 		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*config.AnnounceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},

@@ -43,14 +43,14 @@ func TestWitness(t *testing.T) {
 		{"answers", func(*scene) {}, state.TookOver, taken, []state.Witness{by("172.16.0.254", "ping")}},
 		{
 			"answers at the start only",
-			func(s *scene) { s.at(40*time.Second, s.gateway.die) },
+			func(s *scene) { s.at(40*time.Second, s.gateway.powerOff) },
 			state.Blocked, silent,
 			[]state.Witness{no("172.16.0.254")},
 		},
 		{
 			"answers at the end only",
 			func(s *scene) {
-				s.gateway.die()
+				s.gateway.powerOff()
 				s.at(40*time.Second, s.gateway.boot)
 			},
 			state.Blocked, silent,
@@ -59,7 +59,7 @@ func TestWitness(t *testing.T) {
 		{
 			"is silent in between",
 			func(s *scene) {
-				s.at(37*time.Second, s.gateway.die)
+				s.at(37*time.Second, s.gateway.powerOff)
 				s.at(43*time.Second, s.gateway.boot)
 			},
 			state.TookOver, taken,
@@ -75,7 +75,7 @@ func TestWitness(t *testing.T) {
 			"answers ARP at the start only",
 			func(s *scene) {
 				s.gateway.noPing = true
-				s.at(40*time.Second, s.gateway.die)
+				s.at(40*time.Second, s.gateway.powerOff)
 			},
 			state.Blocked, silent,
 			[]state.Witness{no("172.16.0.254")},
@@ -111,13 +111,13 @@ func TestWitness(t *testing.T) {
 			func(s *scene) {
 				asked(s, "172.16.0.77", "172.16.0.254")
 				other := s.add("other", 77, "172.16.0.77/16")
-				other.die()
-				s.at(40*time.Second, func() { other.boot(); s.gateway.die() })
+				other.powerOff()
+				s.at(40*time.Second, func() { other.boot(); s.gateway.powerOff() })
 			},
 			state.Blocked, silent,
 			[]state.Witness{no("172.16.0.77"), no("172.16.0.254")},
 		},
-		{"none is wanted", func(s *scene) { asked(s); s.gateway.die() }, state.TookOver, taken, []state.Witness{}},
+		{"none is wanted", func(s *scene) { asked(s); s.gateway.powerOff() }, state.TookOver, taken, []state.Witness{}},
 		{"auto, and there is no gateway", func(s *scene) { clear(s.standby.gateway) }, state.Blocked, never, []state.Witness{}},
 		{
 			"auto, and the gateway is the primary",
@@ -137,9 +137,9 @@ func TestWitness(t *testing.T) {
 				s.primary.off = false
 				healthy(s)
 				s.standby.gateway[false] = netip.MustParseAddr("172.16.0.222")
-				s.standby.hears[s.standby.gateway[false]] = s.primary.nic("eth0").MAC
+				s.standby.neighbours[s.standby.gateway[false]] = s.primary.nic("eth0").MAC
 				must(s.t, state.Dir(s.standby.dir).Save(forgetGateways(s.standby.record(s.t, "web")), false))
-				s.primary.die()
+				s.primary.powerOff()
 			},
 			state.Blocked, never,
 			[]state.Witness{},
@@ -150,7 +150,7 @@ func TestWitness(t *testing.T) {
 				s.primary.off = false
 				healthy(s)
 				clear(s.standby.gateway)
-				s.primary.die()
+				s.primary.powerOff()
 			},
 			state.TookOver, taken,
 			[]state.Witness{by("172.16.0.254", "ping")},
@@ -162,8 +162,8 @@ func TestWitness(t *testing.T) {
 				healthy(s)
 				s.add("new", 253, "172.16.0.253/16")
 				s.standby.gateway[false] = netip.MustParseAddr("172.16.0.253")
-				s.gateway.die()
-				s.primary.die()
+				s.gateway.powerOff()
+				s.primary.powerOff()
 			},
 			state.TookOver, taken,
 			[]state.Witness{by("172.16.0.253", "ping")},
@@ -171,7 +171,7 @@ func TestWitness(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				test.change(s)
 				report := s.ends(test.outcome, test.reason)
 				if diff := cmp.Diff(test.want, report.Witnesses); diff != "" {
@@ -215,12 +215,12 @@ func TestNothingToRaise(t *testing.T) {
 		reason  string
 	}{
 		{"witness answers", func(*scene) {}, state.Down, "172.16.0.2 does not reply, and there is no virtual IP to take over"},
-		{"witness silent", func(s *scene) { s.gateway.die() }, state.Unknown, "no witness replies either"},
+		{"witness silent", func(s *scene) { s.gateway.powerOff() }, state.Unknown, "no witness replies either"},
 		{"no witness known", func(s *scene) { clear(s.standby.gateway) }, state.Down, "there is no virtual IP to take over"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				s.primary.die()
+				s.primary.powerOff()
 				s.settings.VIPs = nil
 				test.change(s)
 				s.ends(test.outcome, test.reason)

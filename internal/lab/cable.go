@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PowerOff is a power cut: the host is off the network at once, without a farewell, all its processes are killed,
+// PowerOff is a power cut: the host is off the network at once, all its processes are killed,
 // and addresses, routes and firewall rules are gone, as are the files in /run. Those in /etc and /var/lib stay.
 func (h *Host) PowerOff() error {
 	h.mu.Lock()
@@ -74,7 +74,7 @@ func (h *Host) PowerOn() error {
 }
 
 // settle waits until no IPv6 address is tentative: without duplicate address detection too they are so for some ms,
-// and solicitations for them are ignored. Those that another machine has stay so for ever.
+// and solicitations for them are ignored. Those that another machine has stay so.
 func (h *Host) settle() error {
 	for range 500 {
 		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative", "-dadfailed")
@@ -86,9 +86,9 @@ func (h *Host) settle() error {
 	return h.err(errors.New("an IPv6 address stays tentative"))
 }
 
-// Behind is the host at whose port the switch has learned a hardware address: there it sends what is for it. While
-// the switch has not learned it, Behind is nil, and what is for it goes to every port.
-func (l *Lab) Behind(mac net.HardwareAddr) (h *Host, err error) {
+// PortOf is the host at whose port the switch has learned a hardware address: there it sends what is for it. While
+// the switch has not learned it, PortOf is nil, and frames to it go to every port.
+func (l *Lab) PortOf(mac net.HardwareAddr) (h *Host, err error) {
 	err = l.bridge.do(func() error {
 		learned, err := netlink.NeighList(0, unix.AF_BRIDGE)
 		if err != nil {
@@ -155,7 +155,7 @@ func (h *Host) NIC() (name string, err error) {
 	return name, h.await(nic, true)
 }
 
-// Unplug takes the host off the switch. With carrier true its interfaces do not notice (a fault behind the port);
+// Unplug takes the host off the switch. With carrier true its interfaces do not notice (a fault beyond the port);
 // else they lose the carrier (a pulled cable).
 func (h *Host) Unplug(carrier bool) error {
 	if carrier {

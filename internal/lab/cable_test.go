@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func TestSwitchLearnsWhoIsWhere(t *testing.T) {
 	l := needLab(t)
 	behind := func(mac net.HardwareAddr) *Host {
 		t.Helper()
-		h, err := l.Behind(mac)
+		h, err := l.PortOf(mac)
 		ok(t, err)
 		return h
 	}
@@ -68,7 +69,7 @@ func TestSwitchLearnsWhoIsWhere(t *testing.T) {
 	if h := behind(nobody); h != nil {
 		t.Errorf("who is not there is behind %s", h.Name())
 	}
-	// A frame is where its source is, whoever sent it.
+	// A frame is where its source is, whichever host sent it.
 	run(t, l.Second, "ip", "link", "set", "eth0", "address", l.Primary.MAC().String())
 	wantAnswer(t, l.Second, "172.16.0.254")
 	if h := behind(l.Primary.MAC()); h != l.Second {
@@ -228,18 +229,18 @@ func TestLossTakesPingsAndARP(t *testing.T) {
 	ok(t, l.Second.Lose(10)) // another host's loss is another table
 	trace, err := l.Client.Watch(l.Primary.Addr4().Prev(), time.Millisecond)
 	ok(t, err)
-	for len(trace.Beats()) < 200 {
+	for len(trace.Samples()) < 200 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	answered := 0
-	beats := trace.Stop()
-	for _, b := range beats {
+	samples := trace.Stop()
+	for _, b := range samples {
 		if b.OK {
 			answered++
 		}
 	}
-	if share := answered * 100 / len(beats); share < 30 || share > 70 {
-		t.Errorf("%d %% of %d pings answered at 50 %% loss", share, len(beats))
+	if share := answered * 100 / len(samples); share < 30 || share > 70 {
+		t.Errorf("%d %% of %d pings answered at 50 %% loss", share, len(samples))
 	}
 }
 
@@ -254,4 +255,20 @@ func TestPartedHostsHearAllButEachOther(t *testing.T) {
 	}
 	ok(t, l.Rejoin(l.Standby, l.Primary))
 	wantAnswer(t, l.Standby, "172.16.0.2")
+}
+
+func TestFirewallOfAHostEndsWithAPowerCut(t *testing.T) {
+	l := needLab(t)
+	for range 2 {
+		ok(t, l.Primary.Firewall(nftables.ChainHookInput,
+			Drop(EchoRequest4(), To(l.Primary.Addr4())), Drop(EchoRequest6(), NotFrom(l.Standby.Addr6()))))
+	}
+	wantSilence(t, l.Client, "172.16.0.2")
+	wantAnswer(t, l.Client, "172.16.0.1")
+	wantSilence(t, l.Client, "2001:db8::2")
+	wantAnswer(t, l.Standby, "2001:db8::2")
+	ok(t, l.Primary.PowerOff())
+	ok(t, l.Primary.PowerOn())
+	wantAnswer(t, l.Client, "172.16.0.2")
+	wantAnswer(t, l.Client, "2001:db8::2")
 }

@@ -167,7 +167,7 @@ func privileged() (bool, error) {
 	return sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0, nil
 }
 
-// newUser makes a child root of new namespaces, and nobody else outside of them.
+// newUser makes a child root of new namespaces, with no rights outside of them.
 func newUser() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,

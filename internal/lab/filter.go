@@ -111,9 +111,10 @@ func (k *keeper) flush() error {
 			return err
 		}
 		c.FlushRuleset()
-		if err := c.Flush(); !errors.Is(err, unix.EOPNOTSUPP) { // without CONFIG_NF_TABLES
-			return err
+		err = c.Flush()
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) { // without CONFIG_NF_TABLES
+			return nil
 		}
-		return nil
+		return err
 	})
 }

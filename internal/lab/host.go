@@ -119,7 +119,7 @@ func (h *Host) err(err error) error {
 
 func (h *Host) off() error { return h.err(errors.New("its power is off")) }
 
-// Do calls f on a thread that is in the host's network namespace. Sockets that f opens are in there for ever and
+// Do calls f on a thread that is in the host's network namespace. Sockets that f opens stay in there and
 // may be used by any goroutine. Goroutines that f starts are not in there, and files and the host name are those of
 // this process.
 func (h *Host) Do(f func() error) error {
@@ -162,7 +162,7 @@ func newBootID() string {
 }
 
 // AllowPing sets net.ipv4.ping_group_range so that every user of the host may open unprivileged ICMP sockets. The
-// kernel's default, which a host has, allows it to nobody, root included.
+// kernel's default, which a host has, allows it to no user, root included.
 func (h *Host) AllowPing() error {
 	if h.Sysctl("ipv4/ping_group_range", "0 2147483647") == nil {
 		return nil

@@ -154,7 +154,7 @@ func output(cmd *exec.Cmd, argv []string) (string, error) {
 	return string(out), err
 }
 
-// environment is ours, with the folders where ip and nft are: a user's PATH may lack them.
+// environment is ours, with the folders where ip is: a user's PATH may lack them.
 func environment() []string {
 	return append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin")
 }

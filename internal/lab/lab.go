@@ -3,8 +3,8 @@
 // number of labs with the same addresses run side by side. Each namespace is held by a child that ends with this
 // process, so nothing is left even after a kill -9.
 //
-// It needs Linux, the tools ip (iproute2), nsenter and mount (util-linux), hostname, and for losing packets nft
-// (nftables); root, or Enter where the kernel lets users make namespaces.
+// It needs Linux and the program ip (iproute2), besides what every Debian system has: nsenter, mount, hostname. It needs
+// root, or Enter where the kernel lets users make namespaces.
 package lab
 
 import (

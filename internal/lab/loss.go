@@ -27,8 +27,8 @@ func (h *Host) Lose(percent int) error {
 	return h.rules()
 }
 
-// Mute loses every frame that the host sends, as a broken fibre does, or a switch that takes it for a stranger. It
-// still hears all others. A power cut does not end that.
+// Mute loses every frame that the host sends, as a broken fibre does, or a switch that blocks its port one way. It
+// still receives the others' frames. A power cut does not end that.
 func (h *Host) Mute(on bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -37,7 +37,7 @@ func (h *Host) Mute(on bool) error {
 }
 
 // Part loses every frame between two hosts, both ways, as two ports of a switch do that are isolated from each other:
-// all others hear both. Rejoin ends it, a power cut does not.
+// all others receive frames of both. Rejoin ends it, a power cut does not.
 func (l *Lab) Part(a, b *Host) error {
 	return l.between(a, b, Drop(a.from(), b.to()), Drop(b.from(), a.to()))
 }

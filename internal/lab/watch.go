@@ -17,8 +17,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// Beat is one ping of a Trace.
-type Beat struct {
+// Sample is one ping of a Trace.
+type Sample struct {
 	At  time.Time     // when it was sent
 	Seq int           // 0, 1, …
 	OK  bool          // it was answered
@@ -32,8 +32,8 @@ type Trace struct {
 	mark [8]byte // in each ping, so that traces do not take each other's replies
 	stop func()
 
-	mu    sync.Mutex
-	beats []Beat
+	mu      sync.Mutex
+	samples []Sample
 }
 
 // Watch pings addr from the host, one ping each interval (10ms is typical), until the Trace is stopped or the lab
@@ -113,7 +113,7 @@ func (t *Trace) send(every time.Duration, halt <-chan struct{}) {
 		}
 		packet, err := message.Marshal(nil)
 		t.mu.Lock()
-		t.beats = append(t.beats, Beat{At: time.Now(), Seq: seq})
+		t.samples = append(t.samples, Sample{At: time.Now(), Seq: seq})
 		t.mu.Unlock()
 		if err == nil {
 			t.conn.WriteTo(packet, t.dst)
@@ -149,37 +149,37 @@ func (t *Trace) listen() {
 		}
 		seq := binary.BigEndian.Uint64(echo.Data[8:])
 		t.mu.Lock()
-		if b := &t.beats[seq]; !b.OK {
+		if b := &t.samples[seq]; !b.OK {
 			b.OK, b.RTT = true, now.Sub(b.At)
 		}
 		t.mu.Unlock()
 	}
 }
 
-// Stop ends the trace and returns all its beats.
-func (t *Trace) Stop() []Beat {
+// Stop ends the trace and returns all its samples.
+func (t *Trace) Stop() []Sample {
 	t.stop()
-	return t.Beats()
+	return t.Samples()
 }
 
-// Beats returns the beats so far.
-func (t *Trace) Beats() []Beat {
+// Samples returns the samples so far.
+func (t *Trace) Samples() []Sample {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.beats)
+	return slices.Clone(t.samples)
 }
 
 // Gap is the longest time without an answer so far: between the sending of one ping that was answered and of the
 // next one, or since the first ping, or until the last one. Without any loss it is about the interval.
 func (t *Trace) Gap() time.Duration {
-	beats := t.Beats()
+	samples := t.Samples()
 	var gap time.Duration
 	var last time.Time
-	for i, b := range beats {
+	for i, b := range samples {
 		if i == 0 {
 			last = b.At
 		}
-		if b.OK || i == len(beats)-1 {
+		if b.OK || i == len(samples)-1 {
 			gap = max(gap, b.At.Sub(last))
 			last = b.At
 		}
@@ -188,11 +188,11 @@ func (t *Trace) Gap() time.Duration {
 }
 
 // FirstReplyAfter finds the first ping sent after the given time that was answered; false if there was none yet.
-func (t *Trace) FirstReplyAfter(since time.Time) (Beat, bool) {
-	for _, b := range t.Beats() {
+func (t *Trace) FirstReplyAfter(since time.Time) (Sample, bool) {
+	for _, b := range t.Samples() {
 		if b.OK && b.At.After(since) {
 			return b, true
 		}
 	}
-	return Beat{}, false
+	return Sample{}, false
 }

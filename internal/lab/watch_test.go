@@ -24,18 +24,18 @@ func TestWatchSeesAnOutage(t *testing.T) {
 			back := time.Now()
 			ok(t, l.Primary.Plug())
 
-			var first Beat
+			var first Sample
 			for found := false; !found; first, found = trace.FirstReplyAfter(gone) {
 				time.Sleep(10 * time.Millisecond)
 			}
-			beats := trace.Stop()
-			if diff := cmp.Diff(beats, trace.Stop()); diff != "" {
+			samples := trace.Stop()
+			if diff := cmp.Diff(samples, trace.Stop()); diff != "" {
 				t.Errorf("stopped twice (-first +second):\n%s", diff)
 			}
 			if first.At.Before(back) || !first.OK || first.RTT <= 0 {
 				t.Errorf("first reply %+v, plugged in at %s", first, back)
 			}
-			for i, b := range beats {
+			for i, b := range samples {
 				if b.Seq != i {
 					t.Fatalf("beat %d has seq %d", i, b.Seq)
 				}
@@ -57,7 +57,7 @@ func TestGap(t *testing.T) {
 	start := time.Date(2026, 3, 1, 3, 4, 5, 0, time.UTC)
 	for _, tt := range []struct {
 		name    string
-		answers string // one letter for each ping, 10 ms apart
+		answers string // one email for each ping, 10 ms apart
 		want    time.Duration
 	}{
 		{"no pings", "", 0},
@@ -70,7 +70,7 @@ func TestGap(t *testing.T) {
 	} {
 		trace := &Trace{}
 		for i, answer := range tt.answers {
-			trace.beats = append(trace.beats, Beat{At: start.Add(time.Duration(i) * 10 * time.Millisecond), Seq: i, OK: answer == 'y'})
+			trace.samples = append(trace.samples, Sample{At: start.Add(time.Duration(i) * 10 * time.Millisecond), Seq: i, OK: answer == 'y'})
 		}
 		if got := trace.Gap(); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
@@ -84,8 +84,8 @@ func TestWatchOfAnUnreachableAddressIsOneGap(t *testing.T) {
 	trace, err := l.Client.Watch(netip.MustParseAddr("192.0.2.1"), time.Millisecond)
 	ok(t, err)
 	time.Sleep(20 * time.Millisecond)
-	beats := trace.Stop()
-	if len(beats) < 2 || trace.Gap() != beats[len(beats)-1].At.Sub(beats[0].At) {
-		t.Errorf("%d beats, gap %s", len(beats), trace.Gap())
+	samples := trace.Stop()
+	if len(samples) < 2 || trace.Gap() != samples[len(samples)-1].At.Sub(samples[0].At) {
+		t.Errorf("%d beats, gap %s", len(samples), trace.Gap())
 	}
 }

@@ -36,7 +36,7 @@ func Find(name string) (string, error) {
 	return "", fmt.Errorf("%q not found in %s", name, strings.Join(folders(), ":"))
 }
 
-// Environment is what a child shall know: where programs are, who we are, and that words come in English. Nothing
+// Environment is what a child is given: where programs are, who we are, and English as the language. Nothing
 // else of our own environment is in it, so no password either. Extra entries ("KEY=value") come last and win.
 func Environment(extra ...string) []string {
 	env := []string{"PATH=" + strings.Join(folders(), ":"), "LANG=C", "LC_ALL=C"}

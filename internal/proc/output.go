@@ -56,7 +56,7 @@ func (o *output) keep(p []byte) {
 	}
 }
 
-// end returns the output after the child's end: all that stands in the pipe, without waiting for those who may still
+// end returns the output after the child's end: all that is in the pipe, without waiting for those who may still
 // hold it open, or even go on writing.
 func (o *output) end() string {
 	o.r.SetReadDeadline(time.Now())

@@ -114,7 +114,7 @@ type ending struct {
 	err   error
 }
 
-// wait waits for the end of a child that is killed when ctx ends. It gives up one that stays even then.
+// wait waits for the end of a child that is killed when ctx ends. A child that stays even then is left behind.
 func wait(ctx context.Context, ended <-chan ending) ending {
 	select {
 	case end := <-ended:

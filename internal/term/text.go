@@ -17,13 +17,16 @@ const width = 80
 
 // Printable is text as one line without control characters, as it may be shown
 // on a terminal and written to a log.
-func Printable(text string) string {
+func Printable(text string) string { return Plain(strings.TrimSpace(text)) }
+
+// Plain is text without control characters, with its blanks.
+func Plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, strings.TrimSpace(text))
+	}, text)
 }
 
 // Columns writes left and, from column indent on, right, broken between words

@@ -23,7 +23,7 @@ import (
 
 // A little network in memory, in the time of testing/synctest: machines with
 // interfaces on segments, kernels that answer pings, ARP and ND for what they
-// hold, and on each machine a World in which pingover can run. State
+// hold, and on each machine an environment in which pingover can run. State
 // directories are real files.
 
 // latency is how long a frame takes; a ping's reply comes after two.
@@ -40,28 +40,28 @@ type network struct {
 // machine is a computer. Its fields may be set before time begins to pass,
 // later only under do.
 type machine struct {
-	net     *network
-	name    string
-	off     bool                                         // power cut
-	noPing  bool                                         // its firewall drops echo requests
-	noARP   bool                                         // it does not answer for what it holds
-	nics    []nic                                        // as they are now
-	base    []nic                                        // as they come up at a boot
-	gateway map[bool]netip.Addr                          // by family (true: IPv6)
-	hears   map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
-	names   map[string]netip.Addr                        // what names resolve to
-	tap     func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
-	fails   func(call string) error                      // makes a call of its World fail
-	raising func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
-	hook    func(context.Context, proc.Command) (output string, err error)
-	alone   bool // its tool raises well only while nobody else does
+	net        *network
+	name       string
+	off        bool                                         // power cut
+	noPing     bool                                         // its firewall drops echo requests
+	noARP      bool                                         // it does not answer for what it holds
+	nics       []nic                                        // as they are now
+	base       []nic                                        // as they come up at a boot
+	gateway    map[bool]netip.Addr                          // by family (true: IPv6)
+	neighbours map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
+	names      map[string]netip.Addr                        // what names resolve to
+	tap        func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
+	fails      func(call string) error                      // makes a call of its Env fail
+	raising    func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
+	hook       func(context.Context, proc.Command) (output string, err error)
+	exclusive  bool // its tool raises well only while nobody else does
 
-	bootID  string
-	booted  time.Time
-	dir     string          // state directory
-	mailbox []state.Message // what Deliver handed over
-	calls   []call          // of its World, in order
-	ears    []*earpiece
+	bootID    string
+	booted    time.Time
+	dir       string          // state directory
+	mailbox   []state.Message // what Deliver handed over
+	calls     []call          // of its Env, in order
+	listeners []*listener
 }
 
 // nic is an interface on a segment.
@@ -70,7 +70,7 @@ type nic struct {
 	segment string
 }
 
-// call is one call of the World: what, and when since the network began.
+// call is one call of the Env: what, and when since the network began.
 type call struct {
 	At   time.Duration
 	What string
@@ -84,7 +84,7 @@ func newNetwork() *network { return &network{began: time.Now()} }
 // are those of eth0.
 func (n *network) add(name string, number byte, addrs ...string) *machine {
 	m := &machine{
-		net: n, name: name, gateway: map[bool]netip.Addr{}, hears: map[netip.Addr]net.HardwareAddr{},
+		net: n, name: name, gateway: map[bool]netip.Addr{}, neighbours: map[netip.Addr]net.HardwareAddr{},
 		names: map[string]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
 	}
 	m.nics = []nic{{Link: vip.Link{
@@ -128,14 +128,14 @@ func (n *network) at(d time.Duration, change func()) {
 	time.AfterFunc(d, func() { n.do(change) })
 }
 
-// die is a power cut, boot what follows it: what was not configured for the
+// powerOff is a power cut, boot what follows it: what was not configured for the
 // boot is gone. Both are called under do.
-func (m *machine) die() { m.off = true }
+func (m *machine) powerOff() { m.off = true }
 
 func (m *machine) boot() {
 	m.off, m.nics, m.booted = false, copyNICs(m.base), time.Now()
 	m.bootID += "+"
-	clear(m.hears)
+	clear(m.neighbours)
 }
 
 func (m *machine) nic(name string) *nic {
@@ -159,10 +159,10 @@ func (m *machine) unset(a netip.Addr) {
 	}
 }
 
-// down takes an interface down: who listened there has an error for good.
+// down takes an interface down: its listeners have an error for good.
 func (m *machine) down(link string) {
 	m.nic(link).Up, m.nic(link).Carrier = false, false
-	for _, e := range m.ears {
+	for _, e := range m.listeners {
 		if e.link == link {
 			e.err = errors.New("network is down")
 			e.wake()
@@ -170,7 +170,7 @@ func (m *machine) down(link string) {
 	}
 }
 
-func (m *machine) kernel() *vip.Snapshot {
+func (m *machine) snapshot() *vip.Snapshot {
 	k := new(vip.Snapshot)
 	for _, n := range copyNICs(m.nics) {
 		k.Links = append(k.Links, n.Link)
@@ -178,7 +178,7 @@ func (m *machine) kernel() *vip.Snapshot {
 	return k
 }
 
-func (m *machine) holds(a netip.Addr) bool { return m.kernel().Holds(a) }
+func (m *machine) holds(a netip.Addr) bool { return m.snapshot().Holds(a) }
 
 // joined says whether a frame gets from m's interface to an interface of o,
 // and to which.
@@ -198,7 +198,7 @@ func (m *machine) joined(link string, o *machine) (*nic, bool) {
 
 // route is what the kernel would do with a packet.
 func (m *machine) route(a netip.Addr) (vip.Route, error) {
-	k := m.kernel()
+	k := m.snapshot()
 	if k.Holds(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
@@ -227,7 +227,7 @@ func (m *machine) reaches(a netip.Addr) (bool, error) {
 		for _, o := range m.net.machines {
 			if n, ok := m.joined(r.Interface, o); ok && o.holds(a) {
 				if !o.noARP {
-					m.hears[a] = n.MAC
+					m.neighbours[a] = n.MAC
 				}
 				if !o.noPing {
 					return true, nil
@@ -249,8 +249,8 @@ func (m *machine) reaches(a netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// world is the machine as pingover sees it.
-func (m *machine) world() Env {
+// env is the machine as pingover sees it.
+func (m *machine) env() Env {
 	none := netip.Addr{}
 	return Env{
 		Snapshot: func() (*vip.Snapshot, error) {
@@ -259,7 +259,7 @@ func (m *machine) world() Env {
 			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
-			return m.kernel(), nil
+			return m.snapshot(), nil
 		},
 		Route: func(a, _ netip.Addr) (vip.Route, error) {
 			if err := m.called("route to %s", a); err != nil {
@@ -297,8 +297,8 @@ func (m *machine) world() Env {
 			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 				return nil, err
 			}
-			e := &earpiece{m: m, link: l.Name, own: own, addrs: addrs, news: make(chan struct{})}
-			m.net.do(func() { m.ears = append(m.ears, e) })
+			e := &listener{m: m, link: l.Name, own: own, addrs: addrs, changed: make(chan struct{})}
+			m.net.do(func() { m.listeners = append(m.listeners, e) })
 			return e, nil
 		},
 		Neighbour: func(link string, a netip.Addr) (net.HardwareAddr, error) {
@@ -307,7 +307,7 @@ func (m *machine) world() Env {
 			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
-			return m.hears[a], nil
+			return m.neighbours[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
 		Locks: new(state.Locks), LockSwitch: lockSwitch,
@@ -340,14 +340,14 @@ func (m *machine) world() Env {
 			defer m.net.mu.Unlock()
 			return time.Since(m.booted), nil
 		},
-		Deliver: func(ctx context.Context, letters []state.Message) ([]state.Message, error) {
-			if err := m.called("deliver %d", len(letters)); err != nil {
-				return letters, err
+		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
+			if err := m.called("deliver %d", len(messages)); err != nil {
+				return messages, err
 			}
 			if err := context.Cause(ctx); err != nil {
-				return letters, err
+				return messages, err
 			}
-			m.net.do(func() { m.mailbox = append(m.mailbox, letters...) })
+			m.net.do(func() { m.mailbox = append(m.mailbox, messages...) })
 			return nil, nil
 		},
 		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
@@ -421,120 +421,120 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	return check.Round{Verdict: check.Down, Sent: p.Count}
 }
 
-// earpiece is a Wire.
-type earpiece struct {
-	m     *machine
-	link  string
-	own   func(vip.Reply) bool
-	addrs []netip.Addr
-	heard []vip.Reply
-	news  chan struct{}
-	err   error
+// listener is a vip.Conn.
+type listener struct {
+	m       *machine
+	link    string
+	own     func(vip.Reply) bool
+	addrs   []netip.Addr
+	replies []vip.Reply
+	changed chan struct{}
+	err     error
 }
 
-func (e *earpiece) wake() {
-	close(e.news)
-	e.news = make(chan struct{})
+func (l *listener) wake() {
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
-// note is called under do.
-func (e *earpiece) note(h vip.Reply) {
-	if e.err != nil || e.own(h) || !slices.Contains(e.addrs, h.Address) {
+// receive is called under do.
+func (l *listener) receive(h vip.Reply) {
+	if l.err != nil || l.own(h) || !slices.Contains(l.addrs, h.Address) {
 		return
 	}
 	h.At = time.Now()
-	e.heard = append(e.heard, h)
-	e.wake()
+	l.replies = append(l.replies, h)
+	l.wake()
 }
 
-// hear tells all who listen behind an interface; called under do.
-func (m *machine) hear(n *nic, h vip.Reply) {
-	for _, e := range m.ears {
+// receive hands a reply to the listeners on an interface; called under do.
+func (m *machine) receive(n *nic, h vip.Reply) {
+	for _, e := range m.listeners {
 		if e.link == n.Name {
-			e.note(h)
+			e.receive(h)
 		}
 	}
 }
 
-func (e *earpiece) Ask(target, from netip.Addr) error {
+func (l *listener) Ask(target, from netip.Addr) error {
 	how := "probe"
 	if from.IsValid() {
 		how = "from " + from.String()
 	}
-	if err := e.m.called("ask for %s on %s, %s", target, e.link, how); err != nil {
+	if err := l.m.called("ask for %s on %s, %s", target, l.link, how); err != nil {
 		return err
 	}
-	m := e.m
+	m := l.m
 	m.net.at(latency, func() {
 		for _, o := range m.net.machines {
-			at, ok := m.joined(e.link, o)
+			at, ok := m.joined(l.link, o)
 			if !ok {
 				continue
 			}
 			if o.tap != nil {
 				o.tap(m, target, from)
 			}
-			mine := m.nic(e.link)
+			mine := m.nic(l.link)
 			if from.IsValid() {
-				o.hear(at, vip.Reply{Address: from, MAC: mine.MAC})
+				o.receive(at, vip.Reply{Address: from, MAC: mine.MAC})
 			} else {
-				o.hear(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
+				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
 			if o.holds(target) && !o.noARP {
 				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true}
-				m.net.at(latency, func() { m.hear(m.nic(e.link), answer) })
+				m.net.at(latency, func() { m.receive(m.nic(l.link), answer) })
 			}
 		}
 	})
 	return nil
 }
 
-func (e *earpiece) Announce(a netip.Addr, hw net.HardwareAddr) error {
-	if err := e.m.called("announce %s on %s", a, e.link); err != nil {
+func (l *listener) Announce(a netip.Addr, hw net.HardwareAddr) error {
+	if err := l.m.called("announce %s on %s", a, l.link); err != nil {
 		return err
 	}
-	m := e.m
-	m.net.at(latency, func() { m.say(e.link, a, hw) })
+	m := l.m
+	m.net.at(latency, func() { m.announce(l.link, a, hw) })
 	return nil
 }
 
-// say announces an address to everybody on the segment; nil is our own MAC.
+// announce announces an address to everybody on the segment; nil is our own MAC.
 // It is called under do.
-func (m *machine) say(link string, a netip.Addr, hw net.HardwareAddr) {
+func (m *machine) announce(link string, a netip.Addr, hw net.HardwareAddr) {
 	if hw == nil {
 		hw = m.nic(link).MAC
 	}
 	for _, o := range m.net.machines {
 		if at, ok := m.joined(link, o); ok {
-			o.hear(at, vip.Reply{Address: a, MAC: hw})
+			o.receive(at, vip.Reply{Address: a, MAC: hw})
 		}
 	}
 }
 
-func (e *earpiece) Replies(since time.Time) []vip.Reply {
-	e.m.net.mu.Lock()
-	defer e.m.net.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.heard), func(h vip.Reply) bool { return h.At.Before(since) })
+func (l *listener) Replies(since time.Time) []vip.Reply {
+	l.m.net.mu.Lock()
+	defer l.m.net.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.replies), func(h vip.Reply) bool { return h.At.Before(since) })
 }
 
-func (e *earpiece) Changed() <-chan struct{} {
-	e.m.net.mu.Lock()
-	defer e.m.net.mu.Unlock()
-	return e.news
+func (l *listener) Changed() <-chan struct{} {
+	l.m.net.mu.Lock()
+	defer l.m.net.mu.Unlock()
+	return l.changed
 }
 
-func (e *earpiece) Err() error {
-	if err := e.m.called("go on listening on %s", e.link); err != nil {
+func (l *listener) Err() error {
+	if err := l.m.called("go on listening on %s", l.link); err != nil {
 		return err
 	}
-	e.m.net.mu.Lock()
-	defer e.m.net.mu.Unlock()
-	return e.err
+	l.m.net.mu.Lock()
+	defer l.m.net.mu.Unlock()
+	return l.err
 }
 
-func (e *earpiece) Close() error {
-	e.m.net.do(func() {
-		e.m.ears = slices.DeleteFunc(e.m.ears, func(o *earpiece) bool { return o == e })
+func (l *listener) Close() error {
+	l.m.net.do(func() {
+		l.m.listeners = slices.DeleteFunc(l.m.listeners, func(o *listener) bool { return o == l })
 	})
 	return nil
 }
@@ -555,7 +555,7 @@ func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.
 	failed := t.m.called("raise %s on %s", a.Prefix, a.Interface)
 	t.m.net.mu.Lock()
 	defer t.m.net.mu.Unlock()
-	argv, err := t.RaisePlan(t.m.kernel(), a)
+	argv, err := t.RaisePlan(t.m.snapshot(), a)
 	if err != nil || argv == nil {
 		return "", nil, err
 	}
@@ -563,7 +563,7 @@ func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.
 		return "", []proc.Result{{Argv: argv, Code: 2, Output: failed.Error(), Err: failed}}, failed
 	}
 	if label = a.Label; label == "" && a.Prefix.Addr().Is4() {
-		label, _ = vip.FreeLabel(t.m.kernel(), a.Interface)
+		label, _ = vip.FreeLabel(t.m.snapshot(), a.Interface)
 	}
 	l := t.m.nic(a.Interface)
 	l.Addresses = append(l.Addresses, vip.Address{Prefix: a.Prefix, Label: label, Lease: a.Lease})
@@ -574,7 +574,7 @@ func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err err
 	failed := t.m.called("lower %s", a)
 	t.m.net.mu.Lock()
 	defer t.m.net.mu.Unlock()
-	plan, err := t.LowerPlan(t.m.kernel(), a)
+	plan, err := t.LowerPlan(t.m.snapshot(), a)
 	if err != nil {
 		return nil, err
 	}
@@ -602,7 +602,7 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 }
 
 func (t tool) CanLease() error { return t.m.called("can lease") }
-func (t tool) Exclusive() bool { return t.m.alone }
+func (t tool) Exclusive() bool { return t.m.exclusive }
 
 // record is what the machine's state directory says of a cluster, with its whole
 // history.
@@ -618,12 +618,12 @@ func (m *machine) record(t *testing.T, cluster string) *state.Record {
 	return rec
 }
 
-// run makes one check on the machine, and returns what it told as well.
+// run makes one check on the machine, and returns its events as well.
 func (m *machine) run(ctx context.Context, set config.Cluster, dry bool) (Report, []any, error) {
 	set.StateDir = m.dir
-	var told []any
-	report, err := CheckIn(ctx, m.world(), set, Options{DryRun: dry, OnEvent: func(e any) { told = append(told, e) }})
-	return report, told, err
+	var events []any
+	report, err := CheckIn(ctx, m.env(), set, Options{DryRun: dry, OnEvent: func(e any) { events = append(events, e) }})
+	return report, events, err
 }
 
 // scene is the usual network: a primary that has the virtual IP, a standby
@@ -634,7 +634,7 @@ type scene struct {
 	primary, standby, gateway *machine
 	settings                  config.Cluster
 	dry                       bool
-	told                      []any         // by the last check
+	events                    []any         // by the last check
 	took                      time.Duration // the last check
 }
 
@@ -682,8 +682,8 @@ func (s *scene) vips(byValue ...string) {
 func (s *scene) try() (Report, error) {
 	s.t.Helper()
 	began := time.Now()
-	report, told, err := s.standby.run(s.t.Context(), s.settings, s.dry)
-	s.told, s.took = told, time.Since(began)
+	report, events, err := s.standby.run(s.t.Context(), s.settings, s.dry)
+	s.events, s.took = events, time.Since(began)
 	s.quiet()
 	return report, err
 }
@@ -752,9 +752,9 @@ func (s *scene) when(what string) time.Duration {
 
 func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
 
-// notes are what the last check noted, the loud ones with a !.
+// notes are what the last check noted, warnings with a !.
 func (s *scene) notes() (notes []string) {
-	for _, e := range s.told {
+	for _, e := range s.events {
 		if n, ok := e.(run.Note); ok && n.Warning {
 			notes = append(notes, "! "+n.Text)
 		} else if ok {
@@ -764,7 +764,7 @@ func (s *scene) notes() (notes []string) {
 	return notes
 }
 
-// subjects are those of the letters in the mailbox, without the name of the
+// subjects are those of the messages in the mailbox, without the name of the
 // machine on which the test runs.
 func (s *scene) subjects() (subjects []string) {
 	for _, l := range s.standby.mailbox {

@@ -21,8 +21,8 @@ import (
 	"pingover/state"
 )
 
-// What README.md shows is true: its commands are run, and its tables are those
-// that the program goes by.
+// README.md is tested: its commands are run, and its tables are compared with
+// those of the program.
 
 func TestReadmeSettings(t *testing.T) {
 	var b strings.Builder
@@ -57,16 +57,16 @@ func TestReadmeCodes(t *testing.T) {
 	readmeTable(t, "codes", b.String())
 }
 
-// readmeTable fails the test unless this is the text between the marks of
-// that name in README.md. With UPDATE=1 it will.
+// readmeTable fails the test unless the text between the marks of that name in
+// README.md is as wanted. UPDATE=1 writes it.
 func readmeTable(t *testing.T, name, want string) {
 	t.Helper()
-	made(t, "README.md", "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n", want)
+	generated(t, "README.md", "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n", want)
 }
 
-// made fails the test unless this is the text between two lines of a file.
-// With UPDATE=1 it will.
-func made(t *testing.T, file, open, end, want string) {
+// generated fails the test unless the text between two lines of a file is as
+// wanted. UPDATE=1 writes it.
+func generated(t *testing.T, file, open, end, want string) {
 	t.Helper()
 	before, rest, opened := strings.Cut(readFile(t, file), open)
 	got, after, ended := strings.Cut(rest, end)
@@ -80,12 +80,11 @@ func made(t *testing.T, file, open, end, want string) {
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("UPDATE=1 go test -run '%s' ./internal/e2e fixes this (-want +got):\n%s", t.Name(), diff)
+		t.Errorf("%s (-want +got); UPDATE=1 go test ./internal/e2e -run '%s' writes it:\n%s", file, t.Name(), diff)
 	}
 }
 
-// The table of rules names the rules by which something can be decided, and
-// the outcomes of each.
+// The table has every rule that Decide can return, with all outcomes of each.
 func TestReadmeRules(t *testing.T) {
 	section := readmeSection(t, "How it decides")
 	row := regexp.MustCompile(`(?m)^\| (\d+) \|.*\| (.*) \|$`)
@@ -105,11 +104,11 @@ func TestReadmeRules(t *testing.T) {
 	}
 }
 
-// decidable are the outcomes that each rule can have, by trying.
+// decidable are the outcomes that each rule can have, found by exhaustive search.
 func decidable() map[int][]state.Outcome {
 	now := time.Now()
 	one, two := netip.MustParseAddr("172.16.0.1"), netip.MustParseAddr("172.16.0.5")
-	sights := [][]state.VIPStatus{nil}
+	statuses := [][]state.VIPStatus{nil}
 	for _, s := range all[state.VIPStatus](
 		func(s *state.VIPStatus, yes bool) { s.Held = yes },
 		func(s *state.VIPStatus, yes bool) { s.Asked = yes },
@@ -117,7 +116,7 @@ func decidable() map[int][]state.Outcome {
 		func(s *state.VIPStatus, yes bool) { s.AtPrimary = yes },
 	) {
 		s.Address = one
-		sights = append(sights, []state.VIPStatus{s}, []state.VIPStatus{s, {Address: two, Held: true}})
+		statuses = append(statuses, []state.VIPStatus{s}, []state.VIPStatus{s, {Address: two, Held: true}})
 	}
 	known := all[state.Known](
 		func(k *state.Known, yes bool) { k.ManualRelease = yes },
@@ -165,7 +164,7 @@ func decidable() map[int][]state.Outcome {
 			for _, s := range seen {
 				for _, s.Primary = range []check.Verdict{check.Unknown, check.Down, check.Up} {
 					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNone, state.WitnessGood, state.WitnessOff, state.WitnessNotAsked} {
-						for _, s.VIPs = range sights {
+						for _, s.VIPs = range statuses {
 							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)
 							if d.HandOver {
@@ -183,7 +182,7 @@ func decidable() map[int][]state.Outcome {
 	return outcomes
 }
 
-// all are the values that the switches make of a zero one, each on and off.
+// all are the values that any combination of the switches makes of a zero one.
 func all[T any](switches ...func(*T, bool)) []T {
 	values := make([]T, 1<<len(switches))
 	for n := range values {
@@ -194,11 +193,11 @@ func all[T any](switches ...func(*T, bool)) []T {
 	return values
 }
 
-// commandLine is a line of README.md, in an indented block, that one types.
+// commandLine is a command in an indented block of README.md.
 var commandLine = regexp.MustCompile(`(?m)^    ((?:[A-Z_]+=\S+ |sudo )*(?:go|install|pingover (?:check|help)) .*|\* \* \* \* \* .*)$`)
 
 // All commands of README.md succeed on the standby, one after the other, while
-// all is well. What they build and install stays on that host.
+// all is well. What they build and install is seen by that host only.
 func TestReadmeCommands(t *testing.T) {
 	lines := commandLine.FindAllStringSubmatch(readFile(t, "README.md"), -1)
 	if len(lines) < 7 {
@@ -220,7 +219,7 @@ func TestReadmeCommands(t *testing.T) {
 		command := line[1]
 		switch {
 		case strings.HasPrefix(command, "go test "), command == "go run . demo":
-			continue // that is us, and TestDemo
+			continue // this test, and TestDemo
 		case strings.HasPrefix(command, "*"):
 			if !strings.Contains(readFile(t, "crontab.example"), "\n"+command+"\n") {
 				t.Errorf("this is not the line of crontab.example: %s", command)
@@ -244,9 +243,7 @@ func TestReadmeCommands(t *testing.T) {
 	s.mail.want(t)
 }
 
-// The takeover that README.md shows happens in the lab, in fewer seconds, and is
-// reported in the same words.
-// The file of README.md is one.
+// The configuration file in README.md is valid.
 func TestReadmeFile(t *testing.T) {
 	_, file, _ := strings.Cut(readmeSection(t, "The file"), "\n    defaults:")
 	file, _, _ = strings.Cut("\n    defaults:"+file, "\n\nThen")
@@ -257,21 +254,23 @@ func TestReadmeFile(t *testing.T) {
 	}
 }
 
+// The takeover in README.md happens in the lab, in fewer seconds, with the same
+// output and the same mail.
 func TestReadmeTakeover(t *testing.T) {
-	shown, email, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
-	shown, email = indented(shown), indented(email)
-	command, said, _ := strings.Cut(shown, "\n")
-	said, code, _ := strings.Cut(said, "# echo $?\n")
-	said = strings.NewReplacer("3s apart", "100ms apart", "waiting 20s", "waiting 1s", "52:54:00:", "02:00:00:").Replace(said)
+	shown, mail, _ := strings.Cut(readmeSection(t, "A takeover"), "\nand the mail")
+	shown, mail = indented(shown), indented(mail)
+	command, output, _ := strings.Cut(shown, "\n")
+	output, code, _ := strings.Cut(output, "# echo $?\n")
+	output = strings.NewReplacer("3s apart", "100ms apart", "waiting 20s", "waiting 1s", "52:54:00:", "02:00:00:").Replace(output)
 
 	s := shortScene(t)
 	s.install(s.Standby)
 	s.must(s.Primary.PowerOff())
 	cmd := s.Standby.Command(t.Context(), "sh", "-c", strings.TrimPrefix(command, "# ")+" --interval 100ms --timeout 200ms --retry-wait 1s")
 	cmd.Env = append(os.Environ(), "TZ=UTC", "PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
-	out, _ := cmd.CombinedOutput() // its error is the code
-	if diff := cmp.Diff(said, string(out)); diff != "" {
-		t.Errorf("what is said (-README.md +got):\n%s", diff)
+	out, _ := cmd.CombinedOutput() // the error is the exit code
+	if diff := cmp.Diff(output, string(out)); diff != "" {
+		t.Errorf("the output (-README.md +got):\n%s", diff)
 	}
 	if got := fmt.Sprintln(cmd.ProcessState.ExitCode()); got != code {
 		t.Errorf("exit code %s, README.md has %s", got, code)
@@ -281,7 +280,7 @@ func TestReadmeTakeover(t *testing.T) {
 		got += "Subject: " + l.subject + "\n\n" + l.body
 	}
 	clock := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|\d{8}T\d{6}Z-[A-Z2-7]{8}`)
-	if diff := cmp.Diff(clock.ReplaceAllString(email, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
+	if diff := cmp.Diff(clock.ReplaceAllString(mail, "now"), clock.ReplaceAllString(got, "now")); diff != "" {
 		t.Errorf("the mail (-README.md +got):\n%s", diff)
 	}
 }
@@ -298,17 +297,17 @@ func TestReadmeScript(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pingover"), []byte("#!/bin/sh\nexit $CODE\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	says := map[int]string{
-		0: "", 10: "we serve\n", 11: "we serve\n", 12: "given back\n", 13: "another standby serves\n",
+	output := map[int]string{
+		0: "", 10: "we serve\n", 11: "we serve\n", 12: "handed back\n", 13: "another standby serves\n",
 		14: "look at the primary\n", 15: "look at the primary\n", 21: "look at the primary\n",
 		20: "look at this machine's network\n",
 		30: "look at this machine, now\n", 31: "look at this machine, now\n", 32: "look at this machine, now\n",
 		75: "",
 	}
 	for _, c := range exit.Codes() {
-		want, ok := says[c.Code]
+		want, ok := output[c.Code]
 		if !ok {
-			want = "pingover cannot run as it is called\n"
+			want = "pingover cannot run with these arguments\n"
 		}
 		cmd := exec.Command("sh", "-c", script)
 		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), fmt.Sprintf("CODE=%d", c.Code))
@@ -348,4 +347,69 @@ func readFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// The import table of docs/architecture.md is complete, no folder imports more
+// than it allows, and no library is imported by another folder than the table says.
+func TestArchitectureImports(t *testing.T) {
+	t.Parallel()
+	type row struct{ may, alone []string }
+	table, owner := map[string]row{}, map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9/.]+)` \\|([^|`]*)\\|([^|`]*)\\|$").FindAllStringSubmatch(readFile(t, "docs/architecture.md"), -1) {
+		table[m[1]] = row{strings.Fields(m[2]), strings.Fields(m[3])}
+		for _, library := range strings.Fields(m[3]) {
+			owner[library] = m[1]
+		}
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		packages := strings.Fields(line)
+		folder := strings.TrimPrefix(packages[0], "pingover/")
+		if packages[0] == "pingover" {
+			folder = "."
+		}
+		allowed, ok := table[folder]
+		if !ok {
+			t.Errorf("docs/architecture.md has no row for %s", folder)
+		}
+		for _, imported := range packages[1:] {
+			if ours, ok := strings.CutPrefix(imported, "pingover/"); ok && !slices.Contains(allowed.may, ours) {
+				t.Errorf("%s imports %s, which docs/architecture.md does not allow", folder, ours)
+			}
+			for library, only := range owner {
+				if only != folder && (imported == library || strings.HasPrefix(imported, library+"/")) {
+					t.Errorf("%s imports %s, which docs/architecture.md allows to %s alone", folder, imported, only)
+				}
+			}
+		}
+		for _, library := range allowed.alone {
+			if !slices.Contains(packages, library) {
+				t.Errorf("docs/architecture.md says that %s imports %s: it does not", folder, library)
+			}
+		}
+		delete(table, folder)
+	}
+	for folder := range table {
+		t.Errorf("docs/architecture.md has a row for %s, which is no package", folder)
+	}
+}
+
+// The files that the documents for contributors name exist.
+func TestDocumentsNameFiles(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{"README.md", "docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"} {
+		text := readFile(t, document)
+		names := regexp.MustCompile(`\b(?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:go|md|8)\b`).FindAllString(text, -1)
+		for _, m := range regexp.MustCompile(`\]\(([^):#]+)\)`).FindAllStringSubmatch(text, -1) {
+			names = append(names, filepath.Join(filepath.Dir(document), m[1]))
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s: %v", document, name, err)
+			}
+		}
+	}
 }

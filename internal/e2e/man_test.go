@@ -13,7 +13,8 @@ import (
 	"pingover/internal/lab"
 )
 
-// The manual page matches the program, and can be rendered.
+// The manual page has the program's settings, exit codes, commands and flags, and
+// mandoc can format it.
 
 const manPage = "packaging/pingover.8"
 
@@ -47,7 +48,7 @@ func TestManPageSettings(t *testing.T) {
 		fmt.Fprintf(&b, "%s\n(%s%s).\n", roff(s.Help), roff(s.Range), roff(value))
 	}
 	b.WriteString(".El\n")
-	made(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
+	generated(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
 }
 
 func TestManPageCodes(t *testing.T) {
@@ -61,13 +62,13 @@ func TestManPageCodes(t *testing.T) {
 		fmt.Fprintf(&b, ".It %d%s\n%s.\n", c.Code, outcome, roff(c.Meaning))
 	}
 	b.WriteString(".El\n")
-	made(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
+	generated(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
 }
 
-// roff is text as written in the middle of a line of a manual page.
+// roff is text as it is written in the middle of a line of a manual page.
 func roff(text string) string { return strings.ReplaceAll(text, `\`, `\e`) }
 
-// Whatever a command's help shows is in the page.
+// Every command and flag of the help is in the page.
 func TestManPageNamesEveryCommandAndFlag(t *testing.T) {
 	page := readFile(t, manPage)
 	help := readFile(t, "testdata/help.txt")
@@ -91,7 +92,7 @@ func TestManPageNamesEveryCommandAndFlag(t *testing.T) {
 	}
 	for _, f := range flags {
 		if !regexp.MustCompile(`(?:Fl|,|\|) -` + f + `\b`).MatchString(page) {
-			t.Errorf("nothing of the flag --%s", f)
+			t.Errorf("no mention of the flag --%s", f)
 		}
 	}
 }
@@ -108,14 +109,14 @@ func TestManPageReads(t *testing.T) {
 	text := regexp.MustCompile(".\b").ReplaceAllString(string(page), "") // overstruck for bold and underlined
 	for _, want := range []string{
 		"PINGOVER(8)",
-		"pingover - take over the virtual IPs of a primary that died",
+		"pingover - take over the virtual IPs of a primary that is down",
 		"  -c, --count n\n",
 		"pings in a round (1 to 100; default 5).",
 		"  21 (blocked)\n",
 		"     * * * * * root pingover check\n",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("it does not show %q", want)
+			t.Errorf("the page does not show %q", want)
 		}
 	}
 	if t.Failed() {

@@ -139,7 +139,7 @@ func TestCheckThatCannotBeMade(t *testing.T) {
 		{
 			name:   "interface down",
 			before: "ip link set eth0 down",
-			then:   "ip link set eth0 up; ip route add default via 172.16.0.254",
+			then:   "ip link set eth0 up; ip route add default via 172.16.0.254; until ip -6 addr show dev eth0 scope link | grep -q fe80; do sleep 0.1; done",
 			reason: `no route to 172.16.0.2: network is unreachable; interface "eth0" is down`,
 		},
 		{

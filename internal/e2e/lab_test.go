@@ -99,7 +99,7 @@ func shortScene(t testing.TB) *scene {
 // defaults are for people, and tested once, under cron.
 var hasty = []string{
 	"--host", "172.16.0.2", "--name", "web",
-	"--count", "3", "--interval", "150ms", "--timeout", "200ms", "--retry-wait", "200ms",
+	"--count", "3", "--interval", "150ms", "--timeout", "400ms", "--retry-wait", "200ms",
 	"--witness", "172.16.0.254", "--boot-wait", "0", "--announce", "2",
 	"--mail-to", "ops@example.org", "--mail-via", "smtp://172.16.0.254", "--mail-timeout", "2s",
 }

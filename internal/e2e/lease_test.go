@@ -17,9 +17,9 @@ import (
 
 // The shortest lease that the hasty settings allow is twice 12.5 s, which is
 // a round of theirs and a conflicting host that is waited for.
-var leased = append(slices.Clone(withVIP), "--lease", "25s")
+var leased = append(slices.Clone(withVIP), "--lease", "26s")
 
-const leaseOf = 25 * time.Second
+const leaseOf = 26 * time.Second
 
 func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 	type end struct {
@@ -40,8 +40,8 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		tenure4, tenure6 := s.tenure(vip4, s.Standby), s.tenure(vip6, s.Standby)
 		e := s.check(s.Standby, args...).want(t, state.TookOver)
-		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 25 preferred_lft 25",
-			"ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 25 preferred_lft 0")
+		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 26 preferred_lft 26",
+			"ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 26 preferred_lft 0")
 		s.wantLabel(s.Standby, vip4, "eth0:1")
 		for range 600 {
 			if time.Sleep(100 * time.Millisecond); s.held(s.Standby, vip4)+s.held(s.Standby, vip6) == 0 {
@@ -54,9 +54,9 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		s.wantOn(s.Standby.Addr6(), s.Standby)
 		for _, n := range []*tenure{tenure4, tenure6} {
 			d := n.lasted(s.Standby)
-			t.Logf("it stood for %s", d.Round(time.Millisecond))
+			t.Logf("it was assigned for %s", d.Round(time.Millisecond))
 			if d < leaseOf-time.Second || d > leaseOf+10*time.Second {
-				t.Errorf("it stood for %s, want %s", d, leaseOf)
+				t.Errorf("it was assigned for %s, want %s", d, leaseOf)
 			}
 		}
 		s.mail.want(t, took("standby"))
@@ -161,8 +161,8 @@ func TestLeaseThatIsSetAndRemovedWhileHolding(t *testing.T) {
 	stands(forever, forever)
 	for range 2 {
 		e := s.check(s.Standby, args...).want(t, state.Holding)
-		s.wantCommands(e, "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 25 preferred_lft 25",
-			"ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 25 preferred_lft 0")
+		s.wantCommands(e, "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 26 preferred_lft 26",
+			"ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 26 preferred_lft 0")
 		stands(leaseOf-10*time.Second, leaseOf)
 	}
 	e := s.check(s.Standby, unleased...).want(t, state.Holding)
@@ -203,15 +203,15 @@ func TestLeaseThatCannotBe(t *testing.T) {
 	share(t, []refusal{
 		{
 			"busybox ip", leased, true, 78,
-			`pingover: web: lease "25s": BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)`,
+			`pingover: web: lease "26s": BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)`,
 		},
 		{
 			"ifconfig", set(leased, "--tool", "ifconfig"), false, 64,
-			`pingover: --lease "25s": needs ip of iproute2, but the tool is ifconfig`,
+			`pingover: --lease "26s": needs ip of iproute2, but the tool is ifconfig`,
 		},
 		{
-			"shorter than two looks", set(leased, "--lease", "24s"), false, 64,
-			`pingover: --lease "24s": shorter than twice the longest check, 25s; increase it, or decrease count, interval, timeout or retry-wait`,
+			"shorter than two looks", set(leased, "--lease", "25s"), false, 64,
+			`pingover: --lease "25s": shorter than twice the longest check, 25.4s; increase it, or decrease count, interval, timeout or retry-wait`,
 		},
 		{
 			"longer than a day", set(leased, "--lease", "25h"), false, 64, `pingover: --lease "25h": out of range (0, or 1s to 1d)`,

@@ -62,6 +62,10 @@ var (
 	vip6 = netip.MustParseAddr("2001:db8::1")
 )
 
+// scenes limits how many run at the same time: with more of them than two
+// processors can serve, time limits are exceeded. No test has two.
+var scenes = make(chan struct{}, 16)
+
 func newScene(t testing.TB) *scene {
 	t.Helper()
 	if testing.Short() {
@@ -76,6 +80,8 @@ func shortScene(t testing.TB) *scene {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
+	scenes <- struct{}{}
+	t.Cleanup(func() { <-scenes })
 	l := lab.ForTest(t)
 	path, err := binary()
 	if err != nil {

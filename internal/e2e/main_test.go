@@ -31,7 +31,7 @@ func run(m *testing.M) int {
 	// Under nohup our children would ignore the hangup that a test sends them; a
 	// signal that is caught here is not ignored there.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	flag.Set("test.parallel", "16") // scenes mostly wait; a flag of the command line overrides it
+	flag.Set("test.parallel", "64") // the limit is that of scenes; a flag of the command line overrides it
 	return m.Run()
 }
 

@@ -302,21 +302,13 @@ func side(t *testing.T) *scene {
 	return newScene(struct{ testing.TB }{t}) // which hides that it could be t.Parallel
 }
 
-// labsAtATime is how many scenes run at a time within one test.
-const labsAtATime = 12
-
-// share runs a scene for each case, some at a time.
+// share runs a scene for each case, side by side.
 func share[T any](t *testing.T, cases []T, name func(T) string, run func(*testing.T, T)) {
 	t.Helper()
 	t.Parallel()
 	var all sync.WaitGroup
-	turn := make(chan struct{}, labsAtATime)
 	for _, c := range cases {
-		turn <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turn }()
-			t.Run(name(c), func(t *testing.T) { run(t, c) })
-		})
+		all.Go(func() { t.Run(name(c), func(t *testing.T) { run(t, c) }) })
 	}
 	all.Wait()
 }

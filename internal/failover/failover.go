@@ -245,7 +245,7 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
 		Silent: r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
 	})
-	return rec, changed
+	return rec, changed || r.Partial && r.Change != nil
 }
 
 // checkOf is this check as the record keeps it.

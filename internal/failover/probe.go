@@ -31,10 +31,19 @@ type Observation struct {
 // claims are what the decision rests on of what other machines say. They are
 // read from the listeners again and again, for replies arrive at any time.
 type claims struct {
-	since  time.Time           // what was heard before does not count
-	began  time.Time           // but for competing probers
-	asked  map[netip.Addr]bool // the virtual IPs that others could be asked for
-	pinged map[netip.Addr]bool // those that replied to a ping
+	since  time.Time                // what was heard before does not count
+	began  time.Time                // but for competing probers
+	ignore map[netip.Addr]time.Time // a claim until then was one frame, and was not repeated
+	asked  map[netip.Addr]bool      // the virtual IPs that others could be asked for
+	pinged map[netip.Addr]bool      // those that replied to a ping
+}
+
+// of is since when claims of an address count.
+func (c claims) of(a netip.Addr) time.Time {
+	if until := c.ignore[a]; until.After(c.since) {
+		return until
+	}
+	return c.since
 }
 
 // start is the observation before anything was asked.
@@ -216,7 +225,7 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 
 // holder is another machine that has an address, if one was heard.
 func (o Observation) holder(asker *vip.Asker, a netip.Addr) (state.Holder, bool) {
-	if claim, ok := asker.Holder(a, o.replies.since); ok {
+	if claim, ok := asker.Holder(a, o.replies.of(a)); ok {
 		return state.Holder{Address: a.String(), MAC: claim.MAC.String()}, true
 	}
 	return state.Holder{Address: a.String()}, o.replies.pinged[a]
@@ -235,7 +244,7 @@ func (o Observation) allInUse(j *job, asker *vip.Asker) bool {
 // unclaimed are those that nobody has claimed.
 func (o Observation) unclaimed(asker *vip.Asker, addrs []netip.Addr) (free []netip.Addr) {
 	for _, a := range addrs {
-		if _, ok := asker.Holder(a, o.replies.since); !ok {
+		if _, ok := asker.Holder(a, o.replies.of(a)); !ok {
 			free = append(free, a)
 		}
 	}

@@ -35,6 +35,8 @@ type Record struct {
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
+	// Unreached are addresses that were taken over, and to which no witness replied.
+	Unreached []netip.Addr `json:"unreached,omitempty"`
 	// Releasing is what an open release is about; empty: all that is held.
 	Releasing []netip.Addr `json:"releasing,omitempty"`
 	BootID    string       `json:"boot_id"` // of the boot in which this was written

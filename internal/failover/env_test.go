@@ -48,6 +48,7 @@ type machine struct {
 	// rpFilter: no reply to an ordinary request from an address of a network that
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
+	deafTo             netip.Addr                                   // what comes from this address never arrives
 	nics               []nic                                        // as they are now
 	base               []nic                                        // as they come up at a boot
 	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
@@ -406,6 +407,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	for i := range p.Count {
 		m.net.mu.Lock()
 		replied, err := m.reaches(p.Address)
+		replied = replied && !slices.ContainsFunc(m.net.machines, func(o *machine) bool { return p.Source.IsValid() && o.deafTo == p.Source && o.holds(p.Address) })
 		m.net.mu.Unlock()
 		wait := p.Interval
 		switch {
@@ -488,7 +490,7 @@ func (l *listener) Ask(target, from netip.Addr) error {
 			} else {
 				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
-			holds := o.holds(target) && !o.noARP && (!o.rpFilter || !from.IsValid() || at.has(from))
+			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from))
 			if holds || o.proxyARP && from.IsValid() && !m.holds(target) {
 				to := from
 				if !from.IsValid() {

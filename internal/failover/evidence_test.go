@@ -196,3 +196,44 @@ func TestBothReleaseForALowerMAC(t *testing.T) {
 		}
 	})
 }
+
+// TestAskedFromTheVirtualIP: routers that ignore gratuitous ARP learn from an
+// ordinary request where it is, and the witness shows whether it can be reached.
+func TestAskedFromTheVirtualIP(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.powerOff()
+		report := s.ends(state.TookOver, "")
+		if got := s.calls("ask for 172.16.0.254 on eth0, from 172.16.0.1"); len(got) != 3 {
+			t.Errorf("with three announcements the gateway is asked %d times", len(got))
+		}
+		if strings.Contains(report.Reason, "no witness replies") || len(s.standby.record(t, "web").Unreached) > 0 {
+			t.Error(report.Reason)
+		}
+	})
+	play(t, func(t *testing.T, s *scene) { // a switch with ARP inspection
+		s.primary.powerOff()
+		s.gateway.deafTo = vipAddr
+		s.ends(state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; no witness replies to 172.16.0.1: clients may not reach it (ARP inspection at the switch, or a static entry?)")
+		if got := s.standby.record(t, "web").Unreached; len(got) != 1 || got[0] != vipAddr {
+			t.Errorf("the record says %v", got)
+		}
+		if !strings.Contains(oneLine(s.standby.mailbox[0].Body), "clients may not reach it") {
+			t.Errorf("the mail does not say so:\n%s", s.standby.mailbox[0].Body)
+		}
+	})
+}
+
+// TestAMissingVirtualIP is added after two silent rounds, as all would be taken.
+func TestAMissingVirtualIP(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		s.do(func() { s.standby.unset(netip.MustParseAddr("172.16.0.5")) })
+		report := s.minute()
+		s.want(report, state.Holding, "assigning 172.16.0.5 as well")
+		if len(report.Rounds) != 2 || s.took < s.settings.RetryWait+2*s.settings.Round() {
+			t.Errorf("%d rounds in %s", len(report.Rounds), s.took)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"net/netip"
+	"sync"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -19,6 +20,7 @@ type Machine struct {
 	vips  vip.Process
 	pings check.Process
 	locks state.Locks
+	rate  sync.Once
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -51,6 +53,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	if err != nil {
 		return Report{}, err
 	}
+	m.rate.Do(func() { m.vips.ARPRate = c.ARPRate }) // which is that of all clusters
 	return act(ctx, m.share(world), c, o)
 }
 

@@ -65,7 +65,7 @@ func probe(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o O
 	j.Doing("probing")
 	switch {
 	case o.holding(j):
-		o = probeWhileHolding(ctx, j, asker, o)
+		o = probeWhileHolding(ctx, j, asker, known, o)
 	case len(o.faults) > 0:
 		o.Primary = check.Unknown
 	default:
@@ -111,9 +111,24 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 	return g.finish(o)
 }
 
-// probeWhileHolding makes one round and resolves a conflict.
-func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
+// probeWhileHolding makes one round and resolves a conflict. Where a virtual IP is
+// missing, it is added on the grounds on which all would be taken: two silent
+// rounds, the guards beside the second.
+func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o Observation) Observation {
 	o = probeOnce(ctx, j, asker, o)
+	missing := len(o.held(j)) < len(j.set.VIPs) && (known.Role == state.Active || known.Role == state.Taking)
+	if missing && o.holding(j) && o.Primary == check.Down && len(o.faults) == 0 {
+		j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
+		if !proc.Sleep(ctx, j.set.RetryWait) {
+			return o
+		}
+		o.Local = o.again(j)
+		g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
+		if len(o.faults) == 0 {
+			o, _ = round(ctx, j, o, 2)
+		}
+		o = g.finish(o)
+	}
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.
 		o.faults = o.faults.and(faultOf(FaultPing, "what was held here has left in the middle of the check"))

@@ -119,13 +119,10 @@ func TestRootRunsOnlyWhatOthersCannotChange(t *testing.T) {
 		{"root's own", script("own", "/bin/sh", 0o755, 0), ""},
 		{"writable by all", script("all", "/bin/sh", 0o777, 0), dir + "/all can be written to by others"},
 		{"of another user", script("other", "/bin/sh", 0o755, nobody), dir + "/other belongs to user 65534"},
-		{"a link to one", link, dir + "/target belongs to user 65534"},
+		{"a link to one", link, link + " belongs to user 65534"},
 		{"its interpreter is another user's", script("odd", shell, 0o755, 0), shell + " belongs to user 65534"},
 		{"a pipe that says nothing", pipe, "permission denied"},
 	} {
-		if test.path == link {
-			must(t, os.Lchown(link, 0, 0))
-		}
 		r := Run(t.Context(), Command{Argv: []string{test.path}, Timeout: 5 * time.Second})
 		if test.want == "" {
 			if r.Err != nil || r.Output != "ran\n" {

@@ -261,6 +261,12 @@ func replaceUntil(ctx context.Context, path string, data []byte, mode fs.FileMod
 	return dir.Sync()
 }
 
+// Checked tells whether the cluster was checked before: it has a record or
+// settings, whatever is in them.
+func (d Dir) Checked(cluster string) bool {
+	return d.has(cluster, ".json") || d.has(cluster, ".settings")
+}
+
 // Clusters are the names of the clusters that have a record here.
 func (d Dir) Clusters() ([]string, error) {
 	files, err := os.ReadDir(string(d))

@@ -76,6 +76,9 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	}
 	asker := newAsker(j, local)
 	defer asker.Close()
+	if err := reportUntrusted(j, rec, local); err != nil {
+		return Report{}, err
+	}
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
 

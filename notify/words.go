@@ -192,6 +192,16 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
 		}
 
+	case LockHeld:
+		return words{
+			subject: fmt.Sprintf("not checked: a run on %s keeps the lock", me),
+			happened: fmt.Sprintf("%s does not check %s: an earlier run still holds the lock and does not end. "+
+				"Until it has ended nothing is switched, and no other mail about %s is sent.", me, host, c.Name),
+			todo: fmt.Sprintf("Find out why that run does not end: a stopped or frozen process, or a disk or file server that does not answer. "+
+				"The first check after it finishes what it has begun. \"%s\" shows the last check.", c.command("status")),
+			undo: "To end that run",
+		}
+
 	case Recovered:
 		return recovered(c, n)
 

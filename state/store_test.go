@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
@@ -853,7 +854,9 @@ func TestKilledRunLeavesTheOldOrTheNewRecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
+// Whoever has what a killed run left open, or another name of it, gets nothing of
+// what is written now.
+func TestTemporaryFileOfAKilledRunIsReplaced(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	ok(t, d.Save(smallRecord(), true))
@@ -861,15 +864,16 @@ func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
 	write(t, temp, strings.Repeat("half a record ", 10000))
 	wantRecord(t, d, smallRecord()) // it is never read
 
-	left, err := os.Stat(temp)
+	left, err := os.Open(temp)
 	ok(t, err)
+	defer left.Close()
 	ok(t, d.Save(fullRecord(), true))
 	wantRecord(t, d, fullRecord())
 	wantFiles(t, string(d), "web.json")
 	used, err := os.Stat(d.path("web", ".json"))
 	ok(t, err)
-	if !os.SameFile(left, used) {
-		t.Error("another file was made")
+	if got, err := io.ReadAll(left); err != nil || string(got) != strings.Repeat("half a record ", 10000) {
+		t.Errorf("what was left has become %d bytes, %v", len(got), err)
 	}
 	if used.Mode() != 0o644 {
 		t.Errorf("its mode is %s, want 0644", used.Mode())
@@ -979,4 +983,15 @@ func TestLocksOfOneProcess(t *testing.T) {
 		t.Fatalf("another process, afterwards: %v", err)
 	}
 	third()
+}
+
+// A run that no longer waits for its disk must not replace what a later one wrote.
+func TestSaveThatIsNoLongerWaitedForReplacesNothing(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	ok(t, d.Save(smallRecord(), true))
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errors.New("the disk hangs"))
+	wantError(t, d.SaveUntil(ctx, fullRecord(), true), "the disk hangs")
+	wantRecord(t, d, smallRecord())
 }

@@ -15,6 +15,7 @@ import (
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/internal/term"
+	"pingover/state"
 )
 
 // Program is the program without its process: the streams and everything else
@@ -52,6 +53,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.unprinted = new(bool)
+	if p.Env.Checked == nil {
+		p.Env.Checked = func(dir, name string) bool { return state.Dir(dir).Checked(name) }
+	}
 	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {

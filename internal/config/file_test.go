@@ -618,7 +618,7 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that names a wrong file": {
 			"--mail-ca /nonexistent", "clusters: {a: {host: h}, b: {host: h}}",
-			`--mail-ca "/nonexistent": cannot be read: no such file or directory`, 78,
+			`--mail-ca "/nonexistent": cluster a and 1 more: cannot be read: no such file or directory`, 78,
 		},
 		"one that does not fit the file": {
 			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",

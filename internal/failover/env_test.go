@@ -58,7 +58,8 @@ type machine struct {
 	fails              func(call string) error                      // makes a call of its Env fail
 	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
 	hook               func(context.Context, proc.Command) (output string, err error)
-	exclusive          bool // its tool raises well only while nobody else does
+	exclusive          bool                      // its tool raises well only while nobody else does
+	trusted            func(argv []string) error // why root must not run it; nil: it may
 
 	bootID    string
 	booted    time.Time
@@ -330,6 +331,12 @@ func (m *machine) env() Env {
 				result.Code = 1
 			}
 			return result
+		},
+		Trusted: func(argv []string) error {
+			if m.trusted == nil {
+				return nil
+			}
+			return m.trusted(argv)
 		},
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },

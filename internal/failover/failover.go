@@ -76,6 +76,9 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	}
 	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
+	if err := reportUntrusted(j, rec, local); err != nil {
+		return Report{}, err
+	}
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
 
@@ -220,15 +223,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	return report(j, rec, r, changed, saveErr)
 }
 
-// keepSettings keeps the settings for what is done by the cluster's name alone.
-// Those of a manual command are for once.
+// keepSettings keeps the settings of a check. Those of a manual command are for
+// once.
 func keepSettings(j *job) {
 	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
 		return
 	}
-	if err := j.Dir.SaveSettings(j.set.Name, j.set.Given); err != nil {
-		j.Infof("the settings cannot be kept: %v", err)
-	}
+	j.KeepSettings(j.set.Given)
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise

@@ -27,6 +27,7 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 		return rec, nil, run.Foreign(err)
 	}
 	if unlock, err = j.Lock(ctx, j.Locks); err != nil {
+		reportHeldLock(ctx, j, err)
 		return rec, nil, err
 	}
 	loaded, err := j.Load()

@@ -30,6 +30,7 @@ type Head struct {
 	Gateways        []Gateway `json:"gateways"`     // automatic witnesses last known
 	WitnessReported bool      `json:"witness_told"` // that there is none
 
+	Rehearsed time.Time `json:"rehearsed,omitzero"` // when it was last tried what a takeover needs
 	Alerts    []Alert   `json:"troubles"`
 	Damping   Damping   `json:"damping"`
 	Outbox    []Message `json:"outbox"`
@@ -61,7 +62,7 @@ func (h *Head) check() error {
 	}
 	s := h.Streaks
 	counts := slices.Collect(maps.Values(h.Counts))
-	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent)) < 0 {
+	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.NotReady, s.Ready)) < 0 {
 		return errors.New("a count is below zero")
 	}
 	if h.Last != nil && !h.Last.Outcome.known() {

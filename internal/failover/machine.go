@@ -19,6 +19,7 @@ type Machine struct {
 	vips  vip.Process
 	pings check.Process
 	locks state.Locks
+	mail  mailroom
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -51,7 +52,11 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	if err != nil {
 		return Report{}, err
 	}
-	return act(ctx, m.share(world), c, o)
+	world = m.share(world)
+	combined, leave := m.mail.join(c, world.Deliver)
+	defer leave()
+	world.Deliver = combined
+	return act(ctx, world, c, o)
 }
 
 // share is the world with what is shared in it.

@@ -62,6 +62,9 @@ func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after, due, resolved 
 			after = slices.Delete(after, i, i+1)
 		}
 	}
+	if len(after) == 0 {
+		after = nil
+	}
 	return after, due, resolved, why
 }
 

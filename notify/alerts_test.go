@@ -136,7 +136,7 @@ func TestTrackAlerts(t *testing.T) {
 			check: Check{Outcome: state.OK, Rule: 7, Streaks: state.Streaks{Good: 1}, Now: night, Conditions: []Condition{
 				{Kind: Isolated, Over: true}, {Kind: HookFailed, Over: true},
 			}}, policy: daily,
-			want: answer{After: []state.Alert{}, Ended: []state.Alert{isolated, hook}, Why: "no alert"},
+			want: answer{Ended: []state.Alert{isolated, hook}, Why: "no alert"},
 		},
 		{
 			name:  "two unknown checks are not mailed",

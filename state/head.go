@@ -44,6 +44,16 @@ type Head struct {
 	Days   []Day           `json:"days"`   // today, and days that are not in NAME.days yet
 }
 
+// Firing is the alert of that kind, nil where there is none.
+func (h *Head) Firing(kind string) *Alert {
+	for i := range h.Alerts {
+		if h.Alerts[i].Kind == kind {
+			return &h.Alerts[i]
+		}
+	}
+	return nil
+}
+
 // Milliseconds is a length of time as the record and the output write it.
 type Milliseconds int64
 

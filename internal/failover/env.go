@@ -33,6 +33,7 @@ type Env struct {
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
+	Runnable  func(argv []string) error // why a hook cannot be run
 	MayPing   func() error
 	MayRaise  func() error
 	BootID    func() (string, error)
@@ -85,6 +86,7 @@ func Real(c config.Cluster) (Env, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:       proc.Run,
+		Runnable:   runnable,
 		MayPing:    check.Permission,
 		MayRaise:   vip.Permission,
 		Locks:      new(state.Locks),

@@ -51,6 +51,8 @@ type guardPlan struct {
 	// counts, and a witness may reply at any time: there is no time for a slow
 	// one to do so twice.
 	once bool
+	// brief: they end as soon as each witness has replied.
+	brief bool
 }
 
 // guards are the questions beside a round.
@@ -68,6 +70,7 @@ type guards struct {
 
 	mu        sync.Mutex
 	take      bool
+	replied   int // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    faults
@@ -104,6 +107,9 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		}
 	}
 	g.tasks.Go(g.ask)
+	if plan.brief && len(o.Witnesses) == 0 {
+		cancel()
+	}
 	return g
 }
 
@@ -163,6 +169,9 @@ func (g *guards) witnessed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.take = g.take || g.plan.take
+	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
+		g.cancel()
+	}
 }
 
 // heardWitness says by what protocol a witness on the link replied to this

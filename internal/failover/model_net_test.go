@@ -289,6 +289,7 @@ func (r *modelRun) env() Env {
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook:     r.hook,
+		Runnable: func([]string) error { return nil },
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
 		BootID: func() (string, error) {

@@ -106,6 +106,8 @@ func probeForRelease(ctx context.Context, j *job, asker *vip.Asker, o Observatio
 		o.NoReply = "no witness replies"
 	case o.Witness == state.WitnessNotAsked:
 		o.NoReply = "no witness could be asked"
+	default:
+		o.NoTaker = !o.AnswersARP && len(o.Evidence.Holders) == 0
 	}
 	return o
 }

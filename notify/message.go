@@ -69,6 +69,7 @@ type Notification struct {
 	Missing    []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
 	Undo       []string           // command lines that remove what is held, or add again what is gone
 	Hook       string             // name of the one that failed
+	NeverUp    bool               // the primary has never replied to this machine
 	Unverified bool               // removed here, and it could not be asked whether another machine has it
 	Repeated   bool               // the first repetition: later ones are suppressed
 	Suppressed []state.Suppressed // of Flapping, oldest first

@@ -338,6 +338,7 @@ func (m *machine) env() Env {
 			}
 			return m.trusted(argv)
 		},
+		Runnable: func(argv []string) error { return m.called("may run %s", proc.Line(argv)) },
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
 		BootID: func() (string, error) {
@@ -628,9 +629,17 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 func (t tool) CanLease() error { return t.m.called("can lease") }
 func (t tool) Exclusive() bool { return t.m.exclusive }
 
-// record is what the machine's state directory says of a cluster, with its whole
-// history.
+// record is what the machine's state directory says of a cluster, with all its
+// changes.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
+	t.Helper()
+	rec := m.recordWithHistory(t, cluster)
+	rec.Recent = slices.DeleteFunc(rec.Recent, func(e state.Entry) bool { return e.Kind != state.ChangeEntry })
+	return rec
+}
+
+// recordWithHistory has the hooks and alerts, too.
+func (m *machine) recordWithHistory(t *testing.T, cluster string) *state.Record {
 	t.Helper()
 	rec, err := state.Dir(m.dir).Load(cluster, false)
 	if err == nil {
@@ -659,7 +668,8 @@ type scene struct {
 	settings                  config.Cluster
 	dry                       bool
 	events                    []any         // by the last check
-	took                      time.Duration // the last check
+	checked                   time.Time     // when the last check began
+	took                      time.Duration // and how long it took
 }
 
 var (
@@ -705,7 +715,11 @@ func (s *scene) vips(byValue ...string) {
 // before anything else happens.
 func (s *scene) try() (Report, error) {
 	s.t.Helper()
+	if len(s.events) > 0 && time.Since(s.checked) < time.Second { // or streaks would not advance
+		time.Sleep(time.Second - time.Since(s.checked))
+	}
 	began := time.Now()
+	s.checked = began
 	report, events, err := s.standby.run(s.t.Context(), s.settings, s.dry)
 	s.events, s.took = events, time.Since(began)
 	s.quiet()

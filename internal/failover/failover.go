@@ -99,6 +99,8 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		rec = intendToYield(j, rec, y)
 		result = yieldAssigned(ctx, j, asker, result, decide.again)
 	}
+	result.Isolation = result.Obs.isolation(j, asker)
+	result.Rehearsed, result.NotReady = rehearse(ctx, j, asker, rec, result.Obs)
 	return finish(ctx, j, before, rec, decision, result, drafted), nil
 }
 
@@ -189,7 +191,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
+		rec.SetPendingHook(state.PostTakeover, state.Change{Event: rec.Event, Time: now(), Reason: r.Reason})
+	}
 	rec, changed := counted(j, rec, d, r)
+	for _, e := range r.Hooks {
+		rec.Add(e)
+	}
 	if p := rec.PendingHook; p != nil && j.hookOf(p.Hook) == nil {
 		rec.PendingHook = nil
 	}
@@ -244,7 +252,8 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
-		Silent: r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
 	return rec, changed || r.Partial && r.Change != nil
 }

@@ -55,6 +55,8 @@ type guardPlan struct {
 	once bool
 	// last: the second round, whose replies are acted upon.
 	last bool
+	// brief: they end as soon as each witness has replied.
+	brief bool
 }
 
 // guards are the questions beside a round.
@@ -75,6 +77,7 @@ type guards struct {
 
 	mu        sync.Mutex
 	take      bool
+	replied   int // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    faults
@@ -121,6 +124,9 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		}
 	}
 	g.tasks.Go(g.ask)
+	if plan.brief && len(o.Witnesses) == 0 {
+		cancel()
+	}
 	return g
 }
 
@@ -233,6 +239,9 @@ func (g *guards) witnessed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.take = g.take || g.plan.take
+	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
+		g.cancel()
+	}
 }
 
 // heardWitness says by what protocol a witness on the link replied to this

@@ -21,6 +21,7 @@ type Machine struct {
 	pings check.Process
 	locks state.Locks
 	rate  sync.Once
+	mail  mailroom
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -54,7 +55,11 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 		return Report{}, err
 	}
 	m.rate.Do(func() { m.vips.ARPRate = c.ARPRate }) // which is that of all clusters
-	return act(ctx, m.share(world), c, o)
+	world = m.share(world)
+	combined, leave := m.mail.join(c, world.Deliver)
+	defer leave()
+	world.Deliver = combined
+	return act(ctx, world, c, o)
 }
 
 // share is the world with what is shared in it.

@@ -48,7 +48,7 @@ func (c claims) of(a netip.Addr) time.Time {
 
 // start is the observation before anything was asked.
 func start(j *job, rec state.Record, l Local) Observation {
-	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host}}
+	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host, NeverUp: rec.NeverUp()}}
 	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
 	if l.Address.IsValid() {
 		o.Evidence.Address = l.Address.String()

@@ -24,7 +24,11 @@ const (
 // mean "not known".
 type Record struct {
 	Head
+	// Origin is the path of the file that defines the cluster, or FlagsOrigin; ""
+	// in a record of an earlier version.
+	Origin    string     `json:"origin"`
 	Host      string     `json:"host"`
+	Earlier   []Primary  `json:"earlier"`   // primaries that it had before, the newest last
 	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
 	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`

@@ -58,22 +58,58 @@ func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after []state.Alert, 
 		return after, &after[len(after)-1], nil, "new alert"
 	}
 
-	t := &after[i]
+	if ago, due := remind(&after[i], c.Now, p); due {
+		return after, &after[i], nil, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	} else if p.Remind > 0 {
+		return after, nil, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	}
+	return after, nil, nil, "mailed before"
+}
+
+// remind says whether a firing alert is mailed again, and how long ago it was.
+func remind(a *state.Alert, now time.Time, p Policy) (ago time.Duration, due bool) {
 	// The clock was set back, so the age of the last message is unknown. Taken
 	// as just sent it costs the delay of one reminder; otherwise there would be
 	// a message in each run, or none until the clock has caught up.
-	if c.Now.Before(t.Mailed) {
-		t.Mailed = c.Now
+	if now.Before(a.Mailed) {
+		a.Mailed = now
 	}
-	ago := c.Now.Sub(t.Mailed)
+	ago = now.Sub(a.Mailed)
+	if due = p.Remind > 0 && ago >= p.Remind; due {
+		a.Mailed = now
+	}
+	return ago, due
+}
+
+// TrackCondition is TrackAlerts for what is no outcome of a check: alerts are
+// those of the kind, at most one, and it is over as soon as it no longer holds.
+func TrackCondition(alerts []state.Alert, kind Kind, firing bool, now time.Time, p Policy) (after []state.Alert, due, over *state.Alert) {
 	switch {
-	case p.Remind <= 0:
-		return after, nil, nil, "mailed before"
-	case ago < p.Remind:
-		return after, nil, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	case !firing && len(alerts) > 0:
+		return nil, nil, &alerts[0]
+	case !firing:
+		return nil, nil, nil
+	case len(alerts) == 0:
+		after = []state.Alert{{Kind: string(kind), Since: now, Mailed: now}}
+		return after, &after[0], nil
 	}
-	t.Mailed = c.Now
-	return after, t, nil, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	after = slices.Clone(alerts)
+	if _, again := remind(&after[0], now, p); again {
+		due = &after[0]
+	}
+	return after, due, nil
+}
+
+// partAlerts parts the alerts of one kind from the others.
+func partAlerts(alerts []state.Alert, kind Kind) (others, those []state.Alert) {
+	for _, a := range alerts {
+		if a.Kind == string(kind) {
+			those = append(those, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return others, those
 }
 
 // canFire says whether the outcome is a bad state that may last.

@@ -22,6 +22,7 @@ type Facts struct {
 	// then, and nothing else of the facts counts.
 	Drift state.Drift
 
+	Unconfigured bool          // the file no longer has the cluster
 	NobodyTook   bool          // what was handed over: it was assigned here again
 	PrimaryBack  bool          // the primary replies while this machine goes on holding
 	BackReported bool          // and that was reported before
@@ -80,7 +81,7 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	if f.Change != nil {
 		this = *f.Change
 	}
-	alerts := h.Alerts
+	alerts, unconfigured := partAlerts(h.Alerts, Unconfigured)
 	var alert *state.Alert
 	var resolved []state.Alert
 	if f.Check != nil {
@@ -122,6 +123,17 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	}
 	for _, failed := range f.Failed {
 		d.All = append(d.All, f.hookFailed(failed, this))
+	}
+	if f.Check != nil {
+		var due, over *state.Alert
+		unconfigured, due, over = TrackCondition(unconfigured, Unconfigured, f.Unconfigured && len(f.Held) > 0, f.Time, p)
+		if due != nil {
+			add(Unconfigured, this, *due, due.MessageID)
+		}
+		if over != nil {
+			add(Recovered, this, *over, over.MessageID)
+		}
+		alerts = append(alerts, unconfigured...)
 	}
 	if f.PrimaryBack && !d.BackReported {
 		add(PrimaryBack, this, state.Alert{}, h.Thread)

@@ -424,6 +424,11 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " is ready to take over again"
 	case Isolated:
 		now = c.Hostname + " is no longer isolated"
+	case Unconfigured:
+		now = fmt.Sprintf("%s no longer holds anything without being configured", c.Hostname)
+		if len(n.Held) > 0 {
+			now = c.Name + " is configured again"
+		}
 	default:
 		now = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)
 	}

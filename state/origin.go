@@ -160,3 +160,18 @@ func (d Dir) Forget(name string) error {
 	}
 	return nil
 }
+
+// DecideUnconfigured is the policy for a cluster that is no longer configured
+// and holds something: by rules 1 to 4 and 6, without adding anything, and
+// nothing is handed over because the primary is back.
+func DecideUnconfigured(known Known, o Observation, set Settings, now time.Time) Decision {
+	set.Failback = false
+	if len(o.held()) > 0 { // what is missing is not missed
+		o.VIPs = slices.DeleteFunc(slices.Clone(o.VIPs), func(v VIPStatus) bool { return !v.Held })
+	}
+	d := Decide(known, o, set, now)
+	if d.Rule > RuleHold {
+		return Decision{Rule: RuleHold, Outcome: OK, Reason: "nothing is held here any more, and the cluster is no longer configured"}
+	}
+	return d
+}

@@ -58,7 +58,7 @@ func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after []state.Alert, 
 		return after, &after[len(after)-1], nil, "new alert"
 	}
 
-	if ago, due := remind(&after[i], c.Now, p); due {
+	if ago, due := remindOf(&after[i], c.Now, p.Remind); due {
 		return after, &after[i], nil, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
 	} else if p.Remind > 0 {
 		return after, nil, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
@@ -66,8 +66,8 @@ func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after []state.Alert, 
 	return after, nil, nil, "mailed before"
 }
 
-// remind says whether a firing alert is mailed again, and how long ago it was.
-func remind(a *state.Alert, now time.Time, p Policy) (ago time.Duration, due bool) {
+// remindOf says whether a firing alert is mailed again, and how long ago it was.
+func remindOf(a *state.Alert, now time.Time, remind time.Duration) (ago time.Duration, due bool) {
 	// The clock was set back, so the age of the last message is unknown. Taken
 	// as just sent it costs the delay of one reminder; otherwise there would be
 	// a message in each run, or none until the clock has caught up.
@@ -75,7 +75,7 @@ func remind(a *state.Alert, now time.Time, p Policy) (ago time.Duration, due boo
 		a.Mailed = now
 	}
 	ago = now.Sub(a.Mailed)
-	if due = p.Remind > 0 && ago >= p.Remind; due {
+	if due = remind > 0 && ago >= remind; due {
 		a.Mailed = now
 	}
 	return ago, due
@@ -94,7 +94,7 @@ func TrackCondition(alerts []state.Alert, kind Kind, firing bool, now time.Time,
 		return after, &after[0], nil
 	}
 	after = slices.Clone(alerts)
-	if _, again := remind(&after[0], now, p); again {
+	if _, again := remindOf(&after[0], now, p.Remind); again {
 		due = &after[0]
 	}
 	return after, due, nil

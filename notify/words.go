@@ -192,6 +192,9 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
 		}
 
+	case FileUnusable:
+		return fileWords(c, n)
+
 	case Recovered:
 		return recovered(c, n)
 
@@ -424,6 +427,8 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " is ready to take over again"
 	case Isolated:
 		now = c.Hostname + " is no longer isolated"
+	case FileUnusable:
+		now = n.File + " can be used again"
 	case Unconfigured:
 		now = fmt.Sprintf("%s no longer holds anything without being configured", c.Hostname)
 		if len(n.Held) > 0 {

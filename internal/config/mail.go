@@ -225,7 +225,7 @@ func (d *draft) completeMail() {
 	case d.Mail.User != "" && d.Mail.Password == "":
 		// The variable may be set for another cluster: without a user it is ignored.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
-		if d.Mail.Password == "" {
+		if d.Mail.Password == "" && !d.env.Kept {
 			d.wrong("mail-user", 0, "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
 		}
 	}

@@ -92,10 +92,10 @@ func TestWhichClusters(t *testing.T) {
 		{name: "all, and a name", dir: two, args: "--all web", code: 64, stderr: onlyNames},
 		{name: "all, and one that flags define", dir: two, args: "--all --host 172.16.0.7", code: 64, stderr: onlyNames},
 		{name: "another than flags define", dir: two, args: "--host 172.16.0.7 --name new web", code: 64, stderr: "pingover: \"web\": no such cluster; known is new\n"},
-		{
-			name: "the name of a known one as flag", dir: two, args: "--name web", code: 64,
-			stderr: "pingover: --name: only together with --host\nhint: name the cluster: pingover COMMAND web\n",
-		},
+		{name: "the name of a known one as flag", dir: two, args: "--name web", want: "web"},
+		{name: "the host of two known ones, which share it", dir: two, args: "--host 172.16.0.2", code: 64, stderr: "pingover: several clusters have the host \"172.16.0.2\"; known are db, web\nhint: name one of them\n"},
+		{name: "the host of a known one", dir: one, args: "--host 172.16.0.2", want: "web"},
+		{name: "the host and the name of a known one", dir: two, args: "--host 172.16.0.2 --name web", want: "web"},
 	}
 	for _, test := range tests {
 		for _, command := range []string{"takeover", "release", "pause", "resume"} {

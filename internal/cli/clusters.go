@@ -200,7 +200,8 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 }
 
 // recordedFor is the name of the cluster whose record has the virtual IPs of a
-// command line with --host and without --vip; "" for none.
+// command line with --host and without --vip: the one of that name, or else the
+// one of that host that holds something; "" for none.
 func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
 	defined, err := config.FromFlags(settings(c), p.Env)
 	if err != nil {
@@ -210,17 +211,19 @@ func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
 	if err != nil {
 		return "", nil
 	}
-	if slices.Contains(known, defined.Name) {
-		return defined.Name, nil
-	}
 	var same []string
 	for _, name := range known {
-		if rec, err := state.Dir(dir).Load(name, false); err == nil && rec.Host == defined.Host {
+		rec, err := state.Dir(dir).Load(name, false)
+		switch {
+		case err != nil || len(setIn(rec)) == 0:
+		case name == defined.Name:
+			return name, nil
+		case rec.Host == defined.Host && rec.Role != state.Standby && !c.IsSet("name"):
 			same = append(same, name)
 		}
 	}
 	switch {
-	case len(same) == 0, c.IsSet("name"):
+	case len(same) == 0:
 		return "", nil
 	case len(same) > 1:
 		return "", usageError{fmt.Sprintf("several clusters have the host %q; %s", defined.Host, listed(same)), "name one of them"}

@@ -468,7 +468,7 @@ func TestASignalDoesNotHideAFailure(t *testing.T) {
 				}
 				p.TakeOver = p.Check
 				got := p.Run(ctx, []string{command, "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1", "--verbose"})
-				if got != code || !strings.HasPrefix(stderr.String(), test.text) {
+				if got != code || !strings.HasPrefix(betweenStartAndEnd(stderr.String()), test.text) {
 					t.Errorf("%s: code %d, want %d; stderr %q", command, got, code, stderr.String())
 				}
 			}

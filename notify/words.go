@@ -211,6 +211,9 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: "To end that run",
 		}
 
+	case FileUnusable:
+		return fileWords(c, n)
+
 	case Recovered:
 		return recovered(c, n)
 
@@ -450,6 +453,13 @@ func recovered(c Cluster, n Notification) words {
 		now = "post-takeover has succeeded on " + c.Hostname
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
+		}
+	case FileUnusable:
+		now = n.File + " can be used again"
+	case Unconfigured:
+		now = fmt.Sprintf("%s no longer holds anything without being configured", c.Hostname)
+		if len(n.Held) > 0 {
+			now = c.Name + " is configured again"
 		}
 	default:
 		now = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)

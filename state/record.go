@@ -24,9 +24,13 @@ const (
 // mean "not known".
 type Record struct {
 	Head
+	// Origin is the path of the file that defines the cluster, or FlagsOrigin; ""
+	// in a record of an earlier version.
+	Origin    string     `json:"origin,omitempty"`
 	Host      string     `json:"host"`
-	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
-	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
+	Earlier   []Primary  `json:"earlier,omitempty"` // primaries that it had before, the newest last
+	Address   netip.Addr `json:"address"`           // the last address that Host resolved to
+	Neighbour string     `json:"neighbour"`         // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
 	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
 	Role      Role       `json:"role"`

@@ -204,7 +204,9 @@ func fullRecord() *Record {
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
-		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Origin: "/etc/pingover.yaml",
+		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
@@ -253,7 +255,7 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver, old.Releasing, old.Unreached = false, nil, nil
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached = false, "", nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""

@@ -23,6 +23,14 @@ type Options struct {
 	// Finish says that no other run may come soon, as when a service is stopped:
 	// after a signal a switch that was begun is finished with its hook and its mail.
 	Finish bool
+	// Origin is the path of the file that defines the cluster; "" for flags.
+	Origin string
+	// Unconfigured says that the file no longer has the cluster: what it holds is
+	// guarded, but nothing is added, and nothing is failed back.
+	Unconfigured bool
+	// Inherits is the cluster that had all virtual IPs of this one, and has left
+	// the file: what is kept of it is taken over. "" for none.
+	Inherits string
 	// OnEvent is handed what the check does as it does it (run.RoundBegan, …,
 	// Decided); nil for nobody. It is called by one goroutine at a time.
 	OnEvent func(event any)

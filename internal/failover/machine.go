@@ -77,3 +77,13 @@ func (m *Machine) share(world Env) Env {
 	}
 	return world
 }
+
+// Deliver hands messages that are of no cluster to the mail server of one, and
+// returns those that were not sent.
+func Deliver(ctx context.Context, c config.Cluster, m []state.Message) (left []state.Message, err error) {
+	env, err := Real(c)
+	if env.Deliver == nil {
+		return m, err
+	}
+	return env.Deliver(ctx, m)
+}

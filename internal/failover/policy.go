@@ -60,9 +60,11 @@ func (d decider) now(o Observation) (Observation, state.Decision) {
 	}
 	known, set := d.known, d.j.set
 	known.PausedUntil = d.j.PausedUntil()
-	return o, state.Decide(known, o.Observation, state.Settings{
-		Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated,
-	}, time.Now())
+	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated}
+	if d.j.opt.Unconfigured {
+		return o, state.DecideUnconfigured(known, o.Observation, settings, time.Now())
+	}
+	return o, state.Decide(known, o.Observation, settings, time.Now())
 }
 
 // again is the recheck: with ask it probes again, briefly, before it decides.

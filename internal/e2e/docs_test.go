@@ -168,7 +168,7 @@ func decidable() map[int][]state.Outcome {
 							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)
 							if d.HandOver {
-								add(d.Rule, state.Holding) // when nobody takes it
+								add(d.Rule, state.Holding) // when no host takes it
 							}
 						}
 					}

@@ -30,7 +30,7 @@ import (
 // in common is here: the hosts, the program, its mailbox.
 
 // binary builds the program once, as it is released: static. removeBinary,
-// for TestMain, takes away what was built.
+// for TestMain, removes it.
 var binary = sync.OnceValues(func() (string, error) {
 	dir := binaryDir()
 	path := filepath.Join(dir, "pingover")
@@ -49,7 +49,7 @@ func binaryDir() string {
 func removeBinary() { os.RemoveAll(binaryDir()) }
 
 // scene is one test's lab: the usual hosts, and a mail server at the gateway
-// that keeps what it gets.
+// that keeps its emails.
 type scene struct {
 	*lab.Lab
 	t    testing.TB
@@ -99,7 +99,7 @@ func shortScene(t testing.TB) *scene {
 // defaults are for people, and tested once, under cron.
 var hasty = []string{
 	"--host", "172.16.0.2", "--name", "web",
-	"--count", "3", "--interval", "150ms", "--timeout", "200ms", "--retry-wait", "200ms",
+	"--count", "3", "--interval", "150ms", "--timeout", "400ms", "--retry-wait", "200ms",
 	"--witness", "172.16.0.254", "--boot-wait", "0", "--announce", "2",
 	"--mail-to", "ops@example.org", "--mail-via", "smtp://172.16.0.254", "--mail-timeout", "2s",
 }
@@ -187,7 +187,7 @@ func (s *scene) held(h *lab.Host, a netip.Addr) int {
 func (s *scene) wantHeld(h *lab.Host, a netip.Addr, n int) {
 	s.t.Helper()
 	if got := s.held(h, a); got != n {
-		s.t.Fatalf("%s stands %d times on %s, want %d", a, got, h.Name(), n)
+		s.t.Fatalf("%s is assigned %d times on %s, want %d", a, got, h.Name(), n)
 	}
 }
 
@@ -228,13 +228,13 @@ func (s *scene) watch(a netip.Addr) *lab.Trace {
 	return trace
 }
 
-// mailbox is a mail server that keeps what it gets.
+// mailbox is a mail server that keeps its emails.
 type mailbox struct {
 	mu     sync.Mutex
 	emails []email
 }
 
-// email is one mail, to one recipient.
+// email is one message, to one recipient.
 type email struct {
 	to, subject, id, body string
 	header                mail.Header

@@ -28,7 +28,7 @@ import (
 // The email of a takeover, handed to a mailer that is not ours: exim, as
 // Debian has it, at 172.16.0.9 and as the standby's own sendmail.
 
-// eximConf accepts mail for everybody at example.org but nobody, into one
+// eximConf accepts mail for all users of example.org but nobody, into one
 // maildir.
 const eximConf = `
 primary_hostname = mx.example.org
@@ -167,7 +167,7 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 		s.wantDelivered(s.Client, "ops@example.org", "root@example.org")
 		rec := s.record(s.Standby)
 		if diff := cmp.Diff([]string{"nobody@example.org", "boss@example.com"}, rec.Outbox[0].To); diff != "" {
-			t.Errorf("who has not had it (-want +got):\n%s", diff)
+			t.Errorf("recipients that are left (-want +got):\n%s", diff)
 		}
 		for _, answer := range []string{
 			"mail to nobody@example.org via smtp://172.16.0.9:25: 550 no such person here",
@@ -266,8 +266,8 @@ func newEximScene(t *testing.T) (s *scene, certificate string) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	daemon := s.Client.Command(ctx, "exim4", "-bdf")
-	var said bytes.Buffer
-	daemon.Stdout, daemon.Stderr = &said, &said
+	var output bytes.Buffer
+	daemon.Stdout, daemon.Stderr = &output, &output
 	daemon.WaitDelay = time.Second
 	s.must(daemon.Start())
 	t.Cleanup(func() {
@@ -275,7 +275,7 @@ func newEximScene(t *testing.T) (s *scene, certificate string) {
 		daemon.Wait()
 		if t.Failed() {
 			log, _ := s.Client.Run("cat", "/var/lib/exim/mainlog")
-			t.Logf("exim: %s\n%s", &said, log)
+			t.Logf("exim: %s\n%s", &output, log)
 		}
 	})
 	s.within(20*time.Second, "exim listens", func() bool {

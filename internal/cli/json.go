@@ -33,6 +33,7 @@ func (p Program) printJSON(r failover.Report) {
 	r.Rounds = list(r.Rounds)
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
+	r.Services, r.Alerts = list(r.Services), list(r.Alerts)
 	p.printRaw(jsonLine(struct {
 		failover.Report
 		Commands []shownCommand `json:"commands"`

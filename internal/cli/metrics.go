@@ -13,6 +13,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -81,6 +82,10 @@ func metrics() [][3]string {
 		{"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without a reply."},
 		{"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent."},
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
+		{"pingover_ready", "gauge", "Whether the last rehearsals of a takeover succeeded; missing before the first."},
+		{"pingover_alert", "gauge", "1 for each alert that fires, by kind."},
+		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
+		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},
 		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
 		{"pingover_config_unusable_timestamp_seconds", "gauge", "Since when the configuration file cannot be used; missing while it can."},
 	}
@@ -110,6 +115,16 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 		say("pingover_changes_total", float64(counts[kind]), "kind", string(kind))
 	}
 	say("pingover_mail_waiting", float64(len(s.record.Outbox)))
+	if s.Ready != nil {
+		say("pingover_ready", oneIf(*s.Ready))
+	}
+	for _, kind := range notify.AlertKinds() {
+		say("pingover_alert", oneIf(s.record.Firing(string(kind)) != nil), "kind", string(kind))
+	}
+	say("pingover_suppressed", float64(s.Suppressed.Count))
+	if s.Suppressed.Next != nil {
+		say("pingover_suppressed_until_timestamp_seconds", float64(s.Suppressed.Next.Unix()))
+	}
 	last := s.record.Last
 	if last == nil {
 		return

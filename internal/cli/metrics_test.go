@@ -50,6 +50,9 @@ func TestMetrics(t *testing.T) {
 		r.Recent = past(state.Change{Time: ago(4 * time.Hour)}, state.Change{Time: ago(3 * time.Hour)})
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
 		r.Outbox = make([]state.Message, 3)
+		r.Damping.Suppressed, r.Damping.Next = make([]state.Suppressed, 5), ago(-time.Hour)
+		r.Alerts = []state.Alert{{Kind: "hook-failed"}}
+		r.Rehearsed = ago(time.Hour)
 	})
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
@@ -87,6 +90,17 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want["changes_total{cluster=web,kind=took-over}"], want["changes_total{cluster=web,kind=released}"] = 107, 106
+	for _, cluster := range []string{"db", "web", "report", "new"} {
+		want["suppressed{cluster="+cluster+"}"] = 0
+		for _, kind := range []string{
+			"blocked", "elsewhere", "down", "unserved", "unknown", "takeover-failed", "release-failed", "state-failed",
+			"hook-failed", "not-ready", "isolated", "unconfigured",
+		} {
+			want[fmt.Sprintf("alert{cluster=%s,kind=%s}", cluster, kind)] = 0
+		}
+	}
+	want["suppressed{cluster=web}"], want["suppressed_until_timestamp_seconds{cluster=web}"] = 5, float64(ago(-time.Hour).Unix())
+	want["alert{cluster=web,kind=hook-failed}"], want["ready{cluster=web}"] = 1, 1
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

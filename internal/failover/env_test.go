@@ -54,6 +54,7 @@ type machine struct {
 	fails      func(call string) error                      // makes a call of its Env fail
 	raising    func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
 	hook       func(context.Context, proc.Command) (output string, err error)
+	memory     *run.Memory               // of its one process; nil: each run has its own
 	trusted    func(argv []string) error // why root must not run it; nil: it may
 	exclusive  bool                      // its tool raises well only while nobody else does
 
@@ -311,7 +312,7 @@ func (m *machine) env() Env {
 			return m.neighbours[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockSwitch: lockSwitch,
+		Locks: new(state.Locks), LockSwitch: lockSwitch, Memory: m.memory,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}

@@ -79,7 +79,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 			}
 			c.Evidence.Rounds, c.Evidence.Witnesses, c.Evidence.Holders = list(c.Evidence.Rounds), list(c.Evidence.Witnesses), list(c.Evidence.Holders)
 			changes = append(changes, pastChange{
-				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.Manual, c.Reason,
+				1, cluster.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, c.Outcome.Code(), c.Manual, c.Reason,
 				c.Evidence, shown(c.Evidence.Commands), after,
 			})
 		}
@@ -91,7 +91,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 // text shows the change, and below it the reason, the evidence and the commands.
 func (c pastChange) text(zone *time.Location) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), c.Cluster, c.Outcome)
+	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), term.Printable(c.Cluster), c.Outcome)
 	if c.ByHand {
 		b.WriteString(", manually")
 	}

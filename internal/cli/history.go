@@ -87,7 +87,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 				code = c.Outcome.Code()
 			}
 			changes = append(changes, pastChange{
-				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, code, c.Manual, c.Reason,
+				1, cluster.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
 				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, after,
 			})
 		}
@@ -109,7 +109,7 @@ func (c pastChange) text(zone *time.Location) string {
 			what = fmt.Sprintf("alert %s resolved", c.What)
 		}
 	}
-	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), c.Cluster, term.Printable(what))
+	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), term.Printable(c.Cluster), term.Printable(what))
 	if c.ByHand {
 		b.WriteString(", manually")
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -49,8 +50,15 @@ func (p Program) writeMetrics(out printer, of plan, reports []failover.Report) {
 // replaceFile writes a file that all may read, under another name first: a reader
 // finds the old or the new one, whole. The other name is a new one, because other
 // users may write to the directory, and runs may overlap.
+//
+// A device or a pipe is not replaced. A link is; what it leads to is not touched.
 func replaceFile(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
+		return fmt.Errorf("%s: not a regular file", path)
+	}
+	removeLeftovers(dir, prefix)
+	f, err := os.CreateTemp(dir, prefix+"*")
 	if err != nil {
 		return err
 	}
@@ -68,6 +76,20 @@ func replaceFile(path, text string) error {
 		_ = os.Remove(f.Name())
 	}
 	return err
+}
+
+// removeLeftovers removes what killed runs left. A run that is not over has written
+// its file a moment ago.
+func removeLeftovers(dir, prefix string) {
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), prefix) || !f.Type().IsRegular() {
+			continue
+		}
+		if info, err := f.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
+			_ = os.Remove(filepath.Join(dir, f.Name()))
+		}
+	}
 }
 
 // metrics are the name, type and help of each metric, in their order.

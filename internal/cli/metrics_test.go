@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,5 +222,51 @@ func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
 	want(t, faked(fine).run(args...), printed{})
 	if files, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); err != nil || len(files) > 0 {
 		t.Errorf("it left %v, %v", files, err)
+	}
+}
+
+func TestMetricsFileThatIsSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	precious, link, pipe := filepath.Join(dir, "precious"), filepath.Join(dir, "link.prom"), filepath.Join(dir, "pipe.prom")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(precious, []byte("precious"), 0o600))
+	must(os.Symlink(precious, link))
+	must(syscall.Mkfifo(pipe, 0o600))
+	must(replaceFile(link, "metrics"))
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "precious" {
+		t.Errorf("where the link led to: %q, %v", text, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode() != 0o644 {
+		t.Errorf("the link has become %v, %v", info.Mode(), err)
+	}
+	if err := replaceFile(pipe, "metrics"); err == nil || err.Error() != pipe+": not a regular file" {
+		t.Errorf("a pipe: %v", err)
+	}
+}
+
+func TestMetricsThatAKilledRunLeft(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pingover.prom")
+	for name, age := range map[string]time.Duration{".pingover.prom.1": 2 * time.Hour, ".pingover.prom.2": time.Minute, ".other.prom.3": 2 * time.Hour} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chtimes(file, time.Time{}, time.Now().Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := replaceFile(path, "metrics"); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{".other.prom.3", ".pingover.prom.2", "pingover.prom"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("files %q, %v, want %q", names, err, want)
 	}
 }

@@ -173,7 +173,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
 		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
-		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
+		s.Last = &lastCheck{last.Time.UTC().Truncate(time.Second), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
 }
@@ -393,7 +393,7 @@ const remarkIndent = 4
 
 // row is the cluster's line of the table.
 func (s status) row() []string {
-	row := []string{s.Cluster, cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
+	row := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
 	if s.Role != nil {
 		row[2] = string(*s.Role)
 	}

@@ -147,6 +147,13 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 	return h
 }
 
+// AlertKinds are the kinds that an alert may have.
+func AlertKinds() []Kind {
+	return []Kind{
+		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, Unconfigured,
+	}
+}
+
 // canFire says whether the outcome is a bad state that may last.
 func canFire(o state.Outcome) bool {
 	switch o {

@@ -104,7 +104,7 @@ func TestTakeoverWithoutVerbosePrintsOneLine(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	e := s.say(s.Standby, withVIP...)
-	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
+	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use" + neverUp + "\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
 		t.Errorf("exit code %d\nstdout: %s\nstderr: %s\nwant   11 and %s", e.code, e.stdout, e.stderr, want)
 	}
 	if e = s.say(s.Standby, withVIP...); e.code != 10 || e.stderr != "" || e.stdout != "" {

@@ -60,6 +60,7 @@ type machine struct {
 	hook               func(context.Context, proc.Command) (output string, err error)
 	exclusive          bool                      // its tool raises well only while nobody else does
 	trusted            func(argv []string) error // why root must not run it; nil: it may
+	memory             *run.Memory               // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -320,7 +321,7 @@ func (m *machine) env() Env {
 			return m.neighbours[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockSwitch: lockSwitch,
+		Locks: new(state.Locks), LockSwitch: lockSwitch, Memory: m.memory,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}

@@ -56,7 +56,7 @@ type job struct {
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
 	return &job{
-		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent},
+		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory},
 		Env: env, set: c, opt: o, mode: m,
 	}
 }
@@ -235,6 +235,9 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 		}
 	case ctx.Err() == nil: // after a signal the next run sends it
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
+	}
+	if saveErr != nil {
+		j.Remember(rec)
 	}
 	return report(j, rec, r, changed, saveErr)
 }

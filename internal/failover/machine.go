@@ -7,6 +7,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -22,6 +23,8 @@ type Machine struct {
 	locks state.Locks
 	rate  sync.Once
 	mail  mailroom
+
+	memory run.Memory
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -64,7 +67,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 
 // share is the world with what is shared in it.
 func (m *Machine) share(world Env) Env {
-	world.Ping, world.Snapshot, world.Locks = m.pings.Ping, m.vips.TakeSnapshot, &m.locks
+	world.Ping, world.Snapshot, world.Locks, world.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory
 	world.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}

@@ -33,7 +33,7 @@ func reportUntrusted(j *job, rec state.Record, l Local) error {
 		j.Event(run.Note{Text: used.setting + ": " + err.Error() + "; " + hint, Warning: warning})
 	}
 	for _, p := range j.set.Mail.Unusable {
-		j.Event(run.Note{Text: p.Error() + "; mail waits", Warning: warning})
+		j.Event(run.Note{Text: p.Error() + "; mail stays pending", Warning: warning})
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func TestCredentialsThatAreMissingStopOnlyTheMail(t *testing.T) {
 		said := 0
 		for range 120 {
 			s.want(s.minute(), state.OK, "")
-			said += count(s.notes(), "! "+text+"; mail waits")
+			said += count(s.notes(), "! "+text+"; mail stays pending")
 		}
 		if said != 2 {
 			t.Errorf("said %d times in two hours", said)

@@ -47,6 +47,7 @@ func (r *Run) Save(rec *state.Record, durable bool) error {
 		return fmt.Errorf("the state cannot be written: %w", err)
 	}
 	*rec = saved
+	r.forget(rec)
 	return nil
 }
 

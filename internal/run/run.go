@@ -47,6 +47,7 @@ type Run struct {
 	DryRun  bool
 	Manual  bool // a command that waits for the lock
 	OnEvent func(event any)
+	Memory  *Memory // of the process; nil: there is none
 
 	events sync.Mutex
 	stage  atomic.Value // what is being done, in words
@@ -57,6 +58,10 @@ type Run struct {
 	diskHangs atomic.Bool
 	paused    time.Time       // until when, as last read
 	warned    map[string]bool // what was said once
+
+	onDisk   edition         // of the record that is on disk
+	pending  []state.Message // its outbox
+	recalled bool
 }
 
 // Event hands an event to whoever prints, one at a time.
@@ -140,6 +145,7 @@ func (r *Run) Load() (*state.Record, error) {
 	if err != nil {
 		r.Warnf("%v; going on with what the kernel shows", err)
 	}
+	rec = r.recall(rec)
 	if !r.DryRun {
 		r.move(rec)
 	}

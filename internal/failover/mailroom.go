@@ -33,8 +33,16 @@ type batch struct {
 	messages []state.Message
 	full     chan struct{} // closed when nobody else is expected
 	done     chan struct{} // closed when it was delivered
-	left     []string      // recipients who have not had it
+	combined bool          // into one message
+	left     []state.Message
 	err      error
+}
+
+// pending tells whether a recipient has not had a message of the batch.
+func (b *batch) pending(m state.Message, to string) bool {
+	return slices.ContainsFunc(b.left, func(l state.Message) bool {
+		return (b.combined || l.MessageID == m.MessageID) && slices.Contains(l.To, to)
+	})
 }
 
 // join announces a check of the cluster. Its messages go through the returned
@@ -72,7 +80,7 @@ func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave
 		<-b.done
 		var left []state.Message
 		for _, m := range now {
-			if m.To = slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !slices.Contains(b.left, to) }); len(m.To) > 0 {
+			if m.To = slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !b.pending(m, to) }); len(m.To) > 0 {
 				left = append(left, m)
 			}
 		}
@@ -112,12 +120,8 @@ func (r *mailroom) send(ctx context.Context, key string, b *batch, host string, 
 	}
 	r.mu.Unlock()
 	messages := b.messages
-	if len(messages) > 1 {
+	if b.combined = slices.ContainsFunc(messages, func(m state.Message) bool { return m.Cluster != messages[0].Cluster }); b.combined {
 		messages = []state.Message{notify.Combine(host, messages)}
 	}
-	var left []state.Message
-	left, b.err = send(ctx, messages)
-	for _, m := range left {
-		b.left = append(b.left, m.To...)
-	}
+	b.left, b.err = send(ctx, messages)
 }

@@ -437,7 +437,7 @@ func TestToolThatDoesNotLower(t *testing.T) {
 			s.check(s.Standby, args...).want(t, state.Released)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Client)
-			s.mail.want(t, tookOver, failed, released)
+			s.mail.want(t, tookOver, failed, released, servedBy(s.Client))
 			s.wantWrittenDown(state.Standby, state.TookOver, state.ReleaseFailed, state.Released)
 		})
 	}

@@ -196,7 +196,7 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	stays := s.staysAtItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
+		because(t, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
 	view.follows(s.Primary, time.Now())
 	own.Stop()
 	stays()
@@ -249,7 +249,7 @@ func TestIsolatedStandby(t *testing.T) {
 			s.must(s.Standby.Plug())
 			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			s.wantOn(vip4, s.Standby)
-			s.mail.want(t, tookOver)
+			s.mail.want(t, tookOver, "[pingover] web: PROBLEM: standby holds 172.16.0.1, but is isolated")
 			return
 		}
 
@@ -263,7 +263,7 @@ func TestIsolatedStandby(t *testing.T) {
 		if c.other {
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Second)
-			s.mail.want(t, tookOver, tookOver4("second"), released)
+			s.mail.want(t, tookOver, tookOver4("second"), released, servedBy(s.Second))
 			return
 		}
 		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")

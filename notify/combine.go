@@ -41,16 +41,17 @@ func Combine(host string, all []state.Message) state.Message {
 	case !slices.ContainsFunc(all, func(m state.Message) bool { return !strings.Contains(m.Subject, ": RESOLVED: ") }):
 		what = "RESOLVED: "
 	}
-	clusters := fmt.Sprintf("%d clusters of %s", len(all), host)
+	names = distinct(names)
+	clusters := fmt.Sprintf("%d clusters of %s", len(names), host)
 	if down := host + " is down! "; has(down) {
-		what, clusters = what+down, fmt.Sprintf("%d clusters", len(all))
+		what, clusters = what+down, fmt.Sprintf("%d clusters", len(names))
 	}
 	combined.Subject = oneLine(fmt.Sprintf("[pingover] %s%s: %s", what, clusters, strings.Join(counted, ", ")), maxSubject)
 	combined.Cluster = oneLine(strings.Join(names, ", "), maxSubject)
 	combined.Outcome = strings.Join(distinct(outcomes), ", ")
 
 	var p page
-	p.paragraph(fmt.Sprintf("This message is about %d clusters of %s.", len(all), host))
+	p.paragraph(fmt.Sprintf("This message is about %d clusters of %s.", len(names), host))
 	for _, line := range listed {
 		p.item(line)
 	}

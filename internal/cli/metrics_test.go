@@ -198,7 +198,7 @@ func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
 	args := []string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", dir}
 	want(t, faked(fine).run(args...), printed{})
 	got := faked(fine).onTerminal().run(args...)
-	if got.Code != 0 || !strings.Contains(got.Stderr, "\npingover: metrics-file: rename ") {
+	if got.Code != 0 || !strings.Contains(got.Stderr, "\npingover: metrics-file: "+dir+": not a regular file\n") {
 		t.Errorf("%+v", got)
 	}
 	args[len(args)-1] = dir + "/none/pingover.prom"

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +28,16 @@ func printable(t testing.TB, what, text string) {
 	if at := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); at >= 0 {
 		t.Errorf("%s has %q in it", what, text[max(0, at-20):min(len(text), at+20)])
 	}
+}
+
+// prints is all that a command on the standby prints.
+func (s *scene) prints(argv ...string) string {
+	s.t.Helper()
+	out, err := s.command(s.Standby, argv...).CombinedOutput()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		s.t.Fatal(err)
+	}
+	return string(out)
 }
 
 // rewritable is a script of root's that another user may change.
@@ -138,9 +150,8 @@ func TestSomethingElseInPlaceOfAFileThatIsRead(t *testing.T) {
 		}
 	}
 	s.run(s.Standby, "sh", "-c", "rm -rf /etc/x; mkfifo /etc/x; printf '#!/etc/x\\n' >/etc/hook; chmod 755 /etc/hook")
-	e := s.enter(s.Standby, append([]string{"doctor", "--pre-takeover", "/etc/hook"}, patient...)...).wait()
-	if !strings.Contains(e.stdout, `/etc/hook: its interpreter "/etc/x": not a regular file`) {
-		t.Errorf("doctor: %s%s", e.stdout, e.stderr)
+	if out := s.prints(append([]string{"doctor", "--pre-takeover", "/etc/hook"}, patient...)...); !strings.Contains(out, `/etc/hook: its interpreter "/etc/x": not a regular file`) {
+		t.Errorf("doctor: %s", out)
 	}
 }
 
@@ -175,8 +186,7 @@ func TestControlCharactersOfAHook(t *testing.T) {
 	printable(t, "stdout", e.stdout)
 	printable(t, "stderr", e.stderr)
 	for _, argv := range [][]string{{"history"}, {"history", "--json"}, {"status"}, {"status", "--json"}, {"status", "--monitoring"}} {
-		e := s.enter(s.Standby, argv...).wait()
-		printable(t, strings.Join(argv, " "), e.stdout+e.stderr)
+		printable(t, strings.Join(argv, " "), s.prints(argv...))
 	}
 	for _, m := range s.mail.all() {
 		printable(t, "the email", m.header.Get("Subject")+m.body)

@@ -63,7 +63,11 @@ func FuzzRecordShown(f *testing.F) {
 		}
 		p := faked(nil)
 		for _, args := range [][]string{
-			{"status"}, {"status", "--json"}, {"status", "--monitoring"}, {"history"}, {"history", "--json"},
+			{"status"},
+			{"status", "--json"},
+			{"status", "--monitoring"},
+			{"history"},
+			{"history", "--json"},
 			{"resume", "web", "--dry-run"},
 		} {
 			got := p.run(append(args, "--state-dir", dir)...)

@@ -189,7 +189,7 @@ func TestControlCharactersOfAHook(t *testing.T) {
 		printable(t, strings.Join(argv, " "), s.prints(argv...))
 	}
 	for _, m := range s.mail.all() {
-		printable(t, "the email", m.header.Get("Subject")+m.body)
+		printable(t, "the email", m.header.Get("Subject")+strings.ReplaceAll(m.body, "\r\n", "\n"))
 	}
 }
 

@@ -329,6 +329,7 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
 	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
+	must(t, os.Chmod(filepath.Join(mine, "mine.settings"), 0)) // as root's are to others
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}

@@ -18,11 +18,6 @@ import (
 
 // Another machine has an address that is held here: which one yields, and when.
 
-// servedBy is the subject about another standby that serves.
-func servedBy(h *lab.Host) string {
-	return fmt.Sprintf("[pingover] web: 172.16.0.2 is down! another standby (%s) serves 172.16.0.1", h.MAC())
-}
-
 // released4 is the subject about a release by the host.
 func released4(host string) string { return "[pingover] web: " + host + " released 172.16.0.1" }
 
@@ -90,7 +85,7 @@ func TestConflictWhileHolding(t *testing.T) {
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		s.check(s.Standby, withVIP...).want(t, state.Elsewhere)
 		s.wantOn(vip4, peer)
-		s.mail.want(t, tookOver4("standby"), released4("standby"), servedBy(peer))
+		s.mail.want(t, tookOver4("standby"), released4("standby"), elsewhere(peer.MAC().String()))
 		s.wantReply(released4("standby"), tookOver4("standby"))
 		if rec := s.record(s.Standby); rec.Role != state.Standby || len(rec.Recent) != 2 {
 			t.Errorf("record: role %q, changes %+v; want a standby that took over and released", rec.Role, rec.Recent)
@@ -158,7 +153,7 @@ func TestTwoHoldersNeverBothRelease(t *testing.T) {
 		for host, e := range map[string]ended{"standby": first, "second": second} {
 			switch {
 			case e.Outcome == state.Released:
-				want = append(want, released4(host), servedBy(holder))
+				want = append(want, released4(host), elsewhere(holder.MAC().String()))
 			case len(e.Commands) > 0:
 				want = append(want, "[pingover] web: PROBLEM: no machine took 172.16.0.1, "+host+" holds it again")
 			}

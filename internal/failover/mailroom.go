@@ -33,16 +33,9 @@ type batch struct {
 	messages []state.Message
 	full     chan struct{} // closed when nobody else is expected
 	done     chan struct{} // closed when it was delivered
-	combined bool          // into one message
 	left     []state.Message
+	combined bool
 	err      error
-}
-
-// pending tells whether a recipient has not had a message of the batch.
-func (b *batch) pending(m state.Message, to string) bool {
-	return slices.ContainsFunc(b.left, func(l state.Message) bool {
-		return (b.combined || l.MessageID == m.MessageID) && slices.Contains(l.To, to)
-	})
 }
 
 // join announces a check of the cluster. Its messages go through the returned
@@ -80,7 +73,7 @@ func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave
 		<-b.done
 		var left []state.Message
 		for _, m := range now {
-			if m.To = slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !b.pending(m, to) }); len(m.To) > 0 {
+			if m.To = b.waiting(m); len(m.To) > 0 {
 				left = append(left, m)
 			}
 		}
@@ -90,6 +83,17 @@ func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave
 		rest, err := send(ctx, rest)
 		return slices.Concat(rest, left), err
 	}, leave
+}
+
+// waiting are the recipients of a message who have not had it, alone or combined.
+func (b *batch) waiting(m state.Message) []string {
+	var waiting []string
+	for _, l := range b.left {
+		if b.combined || l.MessageID == m.MessageID {
+			waiting = append(waiting, l.To...)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !slices.Contains(waiting, to) })
 }
 
 // bring puts messages into the open batch; first says that it is a new one.
@@ -120,8 +124,8 @@ func (r *mailroom) send(ctx context.Context, key string, b *batch, host string, 
 	}
 	r.mu.Unlock()
 	messages := b.messages
-	if b.combined = slices.ContainsFunc(messages, func(m state.Message) bool { return m.Cluster != messages[0].Cluster }); b.combined {
-		messages = []state.Message{notify.Combine(host, messages)}
+	if slices.ContainsFunc(messages, func(m state.Message) bool { return m.Cluster != messages[0].Cluster }) {
+		b.combined, messages = true, []state.Message{notify.Combine(host, messages)}
 	}
 	b.left, b.err = send(ctx, messages)
 }

@@ -17,6 +17,7 @@ type Facts struct {
 	Reason  string
 	// Change is the switch, or nil; Evidence is what was observed and run.
 	Change   *state.Change
+	Partial  bool // Change is the release of a part; the rest is still held
 	Evidence state.Evidence
 	// Drift is what the record did not expect of the kernel; Change is about that
 	// then, and nothing else of the facts counts.
@@ -123,7 +124,7 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 		resolved = nil
 		add(TookOver, this, state.Alert{}, "")
 		d.BackReported = false
-	case f.Outcome == state.Released:
+	case f.Outcome == state.Released || f.Partial:
 		add(Released, this, state.Alert{}, h.Thread)
 	case alert != nil:
 		add(Kind(f.Outcome), this, *alert, alert.MessageID)

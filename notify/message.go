@@ -38,6 +38,7 @@ const (
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
+	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
 	Recovered      Kind = "recovered"     // an alert has resolved
 	Flapping       Kind = "flapping"      // the suppressed notifications together
 	MailDropped    Kind = "mail-dropped"  // the outbox was full
@@ -69,6 +70,7 @@ type Notification struct {
 	Missing    []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
 	Undo       []string           // command lines that remove what is held, or add again what is gone
 	Hook       string             // name of the one that failed
+	NeverUp    bool               // the primary has never replied to this machine
 	Unverified bool               // removed here, and it could not be asked whether another machine has it
 	Repeated   bool               // the first repetition: later ones are suppressed
 	Suppressed []state.Suppressed // of Flapping, oldest first

@@ -498,7 +498,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
-		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable,
+		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable, LockHeld,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),

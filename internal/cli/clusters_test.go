@@ -6,17 +6,18 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
@@ -302,21 +303,26 @@ func TestWhatIsShownOfAFile(t *testing.T) {
 	want(t, p.run("history", "dbb", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"dbb\": no such cluster; known are web, db, old\nhint: did you mean db?\n"})
 }
 
-// unprivileged runs do as a user without privileges.
-func unprivileged(t *testing.T, do func()) {
+// unprivileged runs the test once more as a user without privileges, and says
+// whether this is root's process, where nothing more is to be done.
+func unprivileged(t *testing.T) (root bool) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		must(t, unix.Setfsuid(65534))
-		defer unix.Setfsuid(0)
+	if os.Geteuid() != 0 {
+		return false
 	}
-	do()
+	cmd := exec.Command("/proc/self/exe", lab.Again(t)...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	must(t, lab.RunAgain(t, cmd))
+	return true
 }
 
 // The file has passwords' places and commands in it, so root may keep it to
 // himself; what root's checks found is for all to see.
 func TestAFileThatTheUserMayNotRead(t *testing.T) {
+	if unprivileged(t) {
+		return
+	}
 	path, home := fileOf(t, "web"), t.TempDir()
 	must(t, os.Chmod(path, 0))
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
@@ -327,20 +333,18 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
 	refused := "pingover: " + path + ": cannot be read: permission denied\n"
-	unprivileged(t, func() {
-		if _, err := os.ReadFile(path); err == nil {
-			lab.Skip(t, "this user may read everything")
-		}
-		if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
-			t.Errorf("status: %+v", got)
-		}
-		want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
-		want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
-		want(t, p.run("check"), printed{Code: 78, Stderr: refused})
-		if got := p.run("release", "mine"); got.Code != 77 || !strings.HasPrefix(got.Stderr, refused) || !strings.HasSuffix(got.Stderr, "hint: run it as the user who runs the checks\n") {
-			t.Errorf("release: %+v", got)
-		}
-	})
+	if _, err := os.ReadFile(path); err == nil {
+		lab.Skip(t, "this user may read everything")
+	}
+	if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
+		t.Errorf("status: %+v", got)
+	}
+	want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
+	want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
+	want(t, p.run("check"), printed{Code: 78, Stderr: refused})
+	if got := p.run("release", "mine"); got.Code != 77 || !strings.HasPrefix(got.Stderr, refused) || !strings.HasSuffix(got.Stderr, "hint: run it as the user who runs the checks\n") {
+		t.Errorf("release: %+v", got)
+	}
 }
 
 // ending is how a cluster's check ends, and after how long.

@@ -318,6 +318,7 @@ func (p printer) outcome(r failover.Report) {
 	if (wanted || p.verbose) && p.fresh(text) {
 		rest := strings.TrimPrefix(term.Printable(text), string(r.Outcome))
 		fmt.Fprintf(p.at(levelOf(r.Outcome)), "%s: %s: %s%s\n", programName, p.cluster, colored(term.Colors(p.colors), r.Outcome), rest)
+		hintf(p.out, r.Hint)
 	}
 }
 

@@ -62,6 +62,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.unprinted = new(bool)
+	if p.Env.Checked == nil {
+		p.Env.Checked = func(dir, name string) bool { return state.Dir(dir).Checked(name) }
+	}
 	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {

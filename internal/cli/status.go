@@ -14,6 +14,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/term"
+	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -103,8 +104,8 @@ type status struct {
 	HookOwed    *string        `json:"hook_owed"`
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
-	Error       *string        `json:"error"`        // why something is not known
-	ConfigError *string        `json:"config_error"` // why the configuration file cannot be used, and since when
+	Error       *string        `json:"error"` // why something is not known
+	failover.Attention
 
 	record   *state.Record // nil where it cannot be read
 	now      time.Time
@@ -161,7 +162,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if c.Host == "" {
 		s.Host, s.VIPs = &rec.Host, setIn(rec)
 	}
-	s.record = rec
+	s.record, s.Attention = rec, failover.AttentionOf(rec)
 	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
 	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
 	s.Overdue = new(false)
@@ -172,7 +173,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
 		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
-		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
+		s.Last = &lastCheck{last.Time.UTC().Truncate(time.Second), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
 }
@@ -264,6 +265,17 @@ func (s status) remarks() []string {
 	case s.Last.Outcome != state.OK:
 		add("%s", s.Last.Reason)
 	}
+	for _, a := range s.Alerts {
+		since := clock(a.Since.In(s.now.Location()))
+		switch notify.Kind(a.Kind) {
+		case notify.NotReady:
+			add("not ready to take over since %s: %s", since, a.Reason)
+		case notify.Isolated:
+			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.HookFailed:
+			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
+		}
+	}
 	switch {
 	case s.unset && len(s.Held) > 0:
 		add("no longer configured in the file; to release what is held here: pingover release %s", s.Cluster)
@@ -294,6 +306,9 @@ func (s status) remarks() []string {
 	}
 	if s.HookOwed != nil {
 		add("%s is pending", *s.HookOwed)
+	}
+	if n := s.Suppressed; n != nil && n.Count > 0 {
+		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
 	}
 	return remarks
 }
@@ -378,7 +393,7 @@ const remarkIndent = 4
 
 // row is the cluster's line of the table.
 func (s status) row() []string {
-	row := []string{s.Cluster, cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
+	row := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
 	if s.Role != nil {
 		row[2] = string(*s.Role)
 	}

@@ -56,7 +56,7 @@ type job struct {
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
 	return &job{
-		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent},
+		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory},
 		Env: env, set: c, opt: o, mode: m,
 	}
 }
@@ -82,8 +82,11 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	asker := newAsker(j, local)
+	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
+	if err := reportUntrusted(j, rec, local); err != nil {
+		return Report{}, err
+	}
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
 
@@ -104,6 +107,8 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		rec = intendToYield(j, rec, y)
 		result = yieldAssigned(ctx, j, asker, result, decide.again)
 	}
+	result.Isolation = result.Obs.isolation(j, asker)
+	result.Rehearsed, result.NotReady = rehearse(ctx, j, asker, rec, result.Obs)
 	return finish(ctx, j, before, rec, decision, result, drafted), nil
 }
 
@@ -140,12 +145,15 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 	switch {
 	case d.Release:
 		i.given = o.held(j)
+		if len(d.Only) > 0 {
+			i.given = d.Only
+		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !slices.Contains(offered, a) && !slices.Contains(i.given, a) })
+			i.given = without(j.vips(), without(without(j.vips(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))
-		rec.Offered = nil
+		rec.Offered, rec.Releasing = nil, i.given
 		if d.HandOver {
 			rec.Offered = i.given
 		}
@@ -171,9 +179,7 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 // intendToYield writes down that what was just assigned is released again.
 func intendToYield(j *job, rec state.Record, y *yielding) state.Record {
 	rec.Intend(state.Releasing, y.change)
-	if y.waited {
-		rec.Offered = y.addrs
-	}
+	rec.Offered, rec.Releasing = y.addrs, y.addrs
 	_ = j.Save(&rec, true) // the result is written again
 	return rec
 }
@@ -193,7 +199,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
+		rec.SetPendingHook(state.PostTakeover, state.Change{Event: rec.Event, Time: now(), Reason: r.Reason})
+	}
 	rec, changed := counted(j, rec, d, r)
+	for _, e := range r.Hooks {
+		rec.Add(e)
+	}
 	if p := rec.PendingHook; p != nil && j.hookOf(p.Hook) == nil {
 		rec.PendingHook = nil
 	}
@@ -224,18 +236,19 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	case ctx.Err() == nil: // after a signal the next run sends it
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
+	if saveErr != nil {
+		j.Remember(rec)
+	}
 	return report(j, rec, r, changed, saveErr)
 }
 
-// keepSettings keeps the settings for what is done by the cluster's name alone.
-// Those of a manual command are for once.
+// keepSettings keeps the settings of a check. Those of a manual command are for
+// once.
 func keepSettings(j *job) {
 	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
 		return
 	}
-	if err := j.Dir.SaveSettings(j.set.Name, j.set.Given); err != nil {
-		j.Infof("the settings cannot be kept: %v", err)
-	}
+	j.KeepSettings(j.set.Given)
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise
@@ -250,9 +263,10 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
-		Silent: r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
-	return rec, changed
+	return rec, changed || r.Partial && r.Change != nil
 }
 
 // checkOf is this check as the record keeps it.

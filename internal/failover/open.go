@@ -28,6 +28,7 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 		return rec, nil, run.Foreign(err)
 	}
 	if unlock, err = j.Lock(ctx, j.Locks); err != nil {
+		reportHeldLock(ctx, j, err)
 		return rec, nil, err
 	}
 	loaded, err := j.Load()
@@ -104,8 +105,8 @@ func otherName(j *job) string {
 
 // newAsker asks for the virtual IPs, the primary and the witnesses on the link.
 // Without virtual IPs there is nothing to guard.
-func newAsker(j *job, l Local) *vip.Asker {
-	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips()}
+func newAsker(j *job, l Local, primary string) *vip.Asker {
+	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips(), Primary: primary}
 	if len(l.Aliases) == 0 {
 		return a
 	}
@@ -114,7 +115,11 @@ func newAsker(j *job, l Local) *vip.Asker {
 		a.Targets = append(a.Targets, vip.Target{Interface: l.Route.Interface, Address: l.Address})
 	}
 	for _, w := range l.Witnesses {
-		a.Targets = append(a.Targets, vip.Target{Interface: w.Link, Address: w.Address})
+		t := vip.Target{Interface: w.Link, Address: w.Address}
+		a.Targets = append(a.Targets, t)
+		if w.Link != "" {
+			a.Gateways = append(a.Gateways, t)
+		}
 	}
 	return a
 }

@@ -22,10 +22,11 @@ type decider struct {
 // newDecider takes what was known from the record. What an operator does
 // manually changes the record at once, blocked or not: it says what is wanted.
 func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Record, decider) {
+	before := rec.StreaksBefore(j.Began)
 	d := decider{j: j, asker: asker, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
-		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook,
-		Up: rec.Streaks.Up, Unserved: rec.Streaks.Unserved, Silent: rec.Streaks.Silent,
+		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
+		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
 	}}
 	switch j.mode {
 	case modeTakeOver:
@@ -107,6 +108,8 @@ func probeForRelease(ctx context.Context, j *job, asker *vip.Asker, o Observatio
 		o.NoReply = "no witness replies"
 	case o.Witness == state.WitnessNotAsked:
 		o.NoReply = "no witness could be asked"
+	default:
+		o.NoTaker = !o.AnswersARP && len(o.Evidence.Holders) == 0
 	}
 	return o
 }

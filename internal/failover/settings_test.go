@@ -55,7 +55,7 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 				s.settings.Host = "172.16.0.2"
 				time.Sleep(59 * time.Minute)
 			},
-			&run.Error{Code: 78, Text: `two definitions share the name web: its host was changed from "172.16.0.2" to "172.16.0.254" at 2000-01-01T00:00:00Z, and is "172.16.0.2" again`, Hint: "give each cluster a name of its own with --name"},
+			&run.Error{Code: 78, Text: `two definitions share the name web: its host was changed from "172.16.0.2" to "172.16.0.254" at 2000-01-01T00:00:01Z, and is "172.16.0.2" again`, Hint: "give each cluster a name of its own with --name"},
 		},
 		{
 			"the record is a symbolic link",
@@ -245,8 +245,10 @@ func TestTheSourceOfThePings(t *testing.T) {
 		s.vips("172.16.0.1/32", "172.16.0.5/16")
 		s.primary.powerOff()
 		s.ends(state.Holding, "")
-		if got := s.calls("from 172.16.0.5"); got != nil {
-			t.Errorf("asked from a virtual IP: %v", got)
+		for _, call := range s.calls("from 172.16.0.5") {
+			if !strings.HasPrefix(call, "ask for 172.16.0.254") { // the announcement to the gateway
+				t.Errorf("asked from a virtual IP: %v", call)
+			}
 		}
 		if len(s.calls("from 172.16.0.3")) == 0 {
 			t.Error("nobody was asked")

@@ -27,6 +27,7 @@ type Effect struct {
 	Resume    *Change // post-takeover becomes pending for it: pre-release may have stopped what goes on
 	HookDone  bool    // the hook that follows the change was run already
 	Suspend   bool    // automatic failback: nobody took what was handed over
+	Partial   bool    // a part was released: no hook follows
 }
 
 // Facts are what the run observed of the rest, as the record keeps it.
@@ -54,7 +55,11 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 	case Confirmed:
 		r.KeepRole(f.Holding, f.Primary, now)
 	case Closed:
+		hook := r.PendingHook
 		change = r.Switched(e.Role, *e.Change)
+		if e.Partial {
+			r.PendingHook = hook
+		}
 		if e.HookDone {
 			r.PendingHook = nil
 		}

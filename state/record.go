@@ -35,7 +35,9 @@ type Record struct {
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
-	BootID  string       `json:"boot_id"` // of the boot in which this was written
+	// Releasing is what an open release is about; empty: all that is held.
+	Releasing []netip.Addr `json:"releasing,omitempty"`
+	BootID    string       `json:"boot_id"` // of the boot in which this was written
 	// ManualRelease stops takeovers until the primary was up once,
 	// ManualTakeover and NobodyTook stop automatic failback until it was down once.
 	ManualRelease  bool         `json:"released_by_hand"`

@@ -207,6 +207,7 @@ func fullRecord() *Record {
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Releasing:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
@@ -250,7 +251,7 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver = false
+	old.VIPs[0].LeftOver, old.Releasing = false, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	m := &old.Outbox[0]
 	m.Cluster, m.Outcome, m.Dropped, m.DroppedSince = "", "", 0, time.Time{} // new since then

@@ -74,7 +74,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	asker := newAsker(j, local)
+	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
@@ -132,12 +132,15 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 	switch {
 	case d.Release:
 		i.given = o.held(j)
+		if len(d.Only) > 0 {
+			i.given = d.Only
+		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !slices.Contains(offered, a) && !slices.Contains(i.given, a) })
+			i.given = without(j.vips(), without(without(j.vips(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))
-		rec.Offered = nil
+		rec.Offered, rec.Releasing = nil, i.given
 		if d.HandOver {
 			rec.Offered = i.given
 		}
@@ -163,9 +166,7 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 // intendToYield writes down that what was just assigned is released again.
 func intendToYield(j *job, rec state.Record, y *yielding) state.Record {
 	rec.Intend(state.Releasing, y.change)
-	if y.waited {
-		rec.Offered = y.addrs
-	}
+	rec.Offered, rec.Releasing = y.addrs, y.addrs
 	_ = j.Save(&rec, true) // the result is written again
 	return rec
 }

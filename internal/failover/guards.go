@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -51,6 +53,8 @@ type guardPlan struct {
 	// counts, and a witness may reply at any time: there is no time for a slow
 	// one to do so twice.
 	once bool
+	// last: the second round, whose replies are acted upon.
+	last bool
 }
 
 // guards are the questions beside a round.
@@ -64,6 +68,7 @@ type guards struct {
 	cancel context.CancelFunc
 	began  time.Time
 	short  bool // cut off before the end of the round
+	lost   uint64
 	tasks  sync.WaitGroup
 
 	mu        sync.Mutex
@@ -71,6 +76,7 @@ type guards struct {
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    faults
+	asked     time.Time // the last question
 }
 
 func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, plan guardPlan) *guards {
@@ -79,12 +85,13 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 	clear(o.replies.pinged)
 	if !plan.once {
 		o.replies.since = time.Now()
+		o.replies.began = o.replies.since
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, j: j, asker: asker, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		replies: o.replies, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: asker.Lost(), replies: o.replies, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !j.set.Witness.Auto && len(o.Witnesses) == 0),
 	}
 	switch err := asker.OpenErr(); {
@@ -122,6 +129,9 @@ func (g *guards) shorten(d time.Duration) {
 // finish waits for the guards, and is the observation with what they found.
 func (g *guards) finish(o Observation) Observation {
 	g.wait()
+	if g.plan.last || g.plan.once {
+		g.confirm()
+	}
 	j := g.j
 	o.Local = o.again(j)
 	o.replies, o.faults = g.replies, o.faults.and(g.faults...)
@@ -131,6 +141,44 @@ func (g *guards) finish(o Observation) Observation {
 	o = o.read(j, g.asker)
 	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Fault: o.faults.String()})
 	return o
+}
+
+// confirm asks once more where what was heard is no answer to the last question, or
+// where frames were lost: a claim that is not repeated, as a forged one or that of
+// a machine that has gone, blocks nothing, and neither does silence in a flood.
+func (g *guards) confirm() {
+	ctx := context.WithoutCancel(g.ctx)
+	for range config.Rechecks {
+		lost := g.asker.Lost()
+		unanswered := func() bool { return len(g.unconfirmed()) == 0 }
+		if g.lost == lost && unanswered() {
+			return
+		}
+		g.lost = lost
+		g.asked = time.Now()
+		for n := range leastAsks {
+			g.askAll(n == leastAsks-1)
+			if g.asker.Wait(ctx, holdGuard/leastAsks, unanswered) && n > 0 && g.asker.Lost() == lost {
+				break
+			}
+		}
+		if g.asker.Lost() == lost {
+			g.replies.since = g.asked
+			return
+		}
+	}
+	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+}
+
+// unconfirmed are the addresses that were claimed, but not since the last question.
+func (g *guards) unconfirmed() (addrs []netip.Addr) {
+	for _, a := range append(g.j.vips(), g.local.Address) {
+		_, claimed := g.asker.Holder(a, g.replies.since)
+		if _, confirmed := g.asker.Holder(a, g.asked); claimed && !confirmed {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
 }
 
 // witnessState is what the witnesses prove together.
@@ -198,7 +246,8 @@ func (g *guards) ask() {
 	}
 }
 
-// askAll asks once; last: for the last time in this round.
+// askAll asks once; last: for the last time in this round. Then a probe follows a
+// request that its holder may not reply to, or that only proxy ARP replied to.
 func (g *guards) askAll(last bool) {
 	g.mu.Lock()
 	probe := g.take
@@ -210,22 +259,43 @@ func (g *guards) askAll(last bool) {
 		}
 		return err
 	}
+	if last {
+		g.asked = time.Now()
+	}
 	if g.j.set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			if ask(t, probe && g.mayProbe(t.Address, last)) == nil {
+			probe := probe && g.mayProbe(t.Address, last)
+			err := ask(t, probe)
+			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
+				err = ask(t, true)
+			}
+			if err == nil {
 				g.mu.Lock()
 				g.replies.asked[t.Address] = g.asker.Listening(t.Interface)
 				g.mu.Unlock()
 			}
 		}
-		if g.local.neighbour() && !g.j.isVIP(g.local.Address) {
-			_ = ask(vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}, false)
+		if host := (vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}); g.local.neighbour() && !g.j.isVIP(host.Address) {
+			_ = ask(host, false)
+			if _, heard := g.asker.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
+				_ = ask(host, true)
+			}
 		}
 	}
 	for _, w := range g.local.Witnesses {
 		// What fails here is a witness that does not reply.
 		_ = g.asker.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
 	}
+}
+
+// doubtful tells whether an ordinary request is not enough.
+func (g *guards) doubtful(t vip.Target) bool {
+	_, proxied := g.asker.Proxied(t, g.replies.since)
+	return proxied || g.asker.NeedsProbe(g.local.Snapshot, t)
+}
+
+func (g *guards) probers() []string {
+	return probers(g.j, g.asker, g.local, g.known, g.replies.began)
 }
 
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
@@ -243,7 +313,7 @@ func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 		return false
 	}
 	_, up := g.asker.Holder(g.local.Address, g.replies.since)
-	return !up && len(probers(g.j, g.asker, g.local, g.known, g.replies.since)) == 0
+	return !up && len(g.probers()) == 0
 }
 
 // ping asks for a virtual IP by ping. Where ARP or ND asks for it too, a ping

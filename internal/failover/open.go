@@ -81,8 +81,8 @@ func otherName(j *job) string {
 
 // newAsker asks for the virtual IPs, the primary and the witnesses on the link.
 // Without virtual IPs there is nothing to guard.
-func newAsker(j *job, l Local) *vip.Asker {
-	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips()}
+func newAsker(j *job, l Local, primary string) *vip.Asker {
+	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips(), Primary: primary}
 	if len(l.Aliases) == 0 {
 		return a
 	}
@@ -91,7 +91,11 @@ func newAsker(j *job, l Local) *vip.Asker {
 		a.Targets = append(a.Targets, vip.Target{Interface: l.Route.Interface, Address: l.Address})
 	}
 	for _, w := range l.Witnesses {
-		a.Targets = append(a.Targets, vip.Target{Interface: w.Link, Address: w.Address})
+		t := vip.Target{Interface: w.Link, Address: w.Address}
+		a.Targets = append(a.Targets, t)
+		if w.Link != "" {
+			a.Gateways = append(a.Gateways, t)
+		}
 	}
 	return a
 }

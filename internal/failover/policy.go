@@ -24,7 +24,7 @@ type decider struct {
 func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Record, decider) {
 	d := decider{j: j, asker: asker, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
-		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook,
+		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
 		Up: rec.Streaks.Up, Unserved: rec.Streaks.Unserved, Silent: rec.Streaks.Silent,
 	}}
 	switch j.mode {

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -31,6 +32,7 @@ type Observation struct {
 // read from the listeners again and again, for replies arrive at any time.
 type claims struct {
 	since  time.Time           // what was heard before does not count
+	began  time.Time           // but for competing probers
 	asked  map[netip.Addr]bool // the virtual IPs that others could be asked for
 	pinged map[netip.Addr]bool // those that replied to a ping
 }
@@ -38,7 +40,7 @@ type claims struct {
 // start is the observation before anything was asked.
 func start(j *job, rec state.Record, l Local) Observation {
 	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host}}
-	o.replies = claims{since: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
+	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
 	if l.Address.IsValid() {
 		o.Evidence.Address = l.Address.String()
 	}
@@ -87,7 +89,7 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 		o.Primary = check.Unknown
 		return o
 	}
-	g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o)})
+	g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
 	o, up = round(ctx, j, o, 2)
 	if up {
 		g.cancel()
@@ -105,7 +107,7 @@ func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observat
 	o = probeOnce(ctx, j, asker, o)
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.
-		o.faults = o.faults.and(faultOf(FaultAsk, "what was held here has left in the middle of the check"))
+		o.faults = o.faults.and(faultOf(FaultPing, "what was held here has left in the middle of the check"))
 		return o
 	}
 	return resolveConflict(ctx, j, asker, o)
@@ -133,7 +135,7 @@ func round(ctx context.Context, j *job, o Observation, n int) (Observation, bool
 	pings := check.Pings{Address: o.Address, Source: o.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
 	made, shown := j.Round(ctx, n, j.set.Host, pings, func(ctx context.Context, p check.Pings) check.Round { return j.pingOther(ctx, o.Local, p) })
 	if made.Err != nil && ctx.Err() == nil {
-		o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+		o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
 	}
 	o.Primary = made.Verdict
 	o.Evidence.Rounds = append(o.Evidence.Rounds[:len(o.Evidence.Rounds):len(o.Evidence.Rounds)], shown)
@@ -172,7 +174,7 @@ func probeAgain(ctx context.Context, j *job, asker *vip.Asker, o Observation, ma
 		case made.Verdict == check.Up:
 			o.Primary = check.Up
 		case made.Err != nil && ctx.Err() == nil && j.mode == modeCheck:
-			o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+			o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
 		}
 	}
 	return g.finish(o), primary
@@ -186,10 +188,15 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 		o.Primary, o.Fault = check.Unknown, o.faults.String()
 	}
 	o.HostIsVIP = o.faults.onlyVIP()
-	o.CannotListen = o.cannotListen(j, asker) != ""
+	o.CannotAsk = j.set.DuplicateCheck && (o.cannotListen(j, asker) != "" || o.faults.has(FaultAsk))
 	o.VIPs, o.AnswersARP, o.Evidence.Holders = nil, false, nil
+	known := o.Neighbour
 	if holder, ok := o.holder(asker, o.Address); ok && o.OnLink && !j.isVIP(o.Address) {
-		o.AnswersARP, o.Neighbour = true, holder.MAC
+		o.AnswersARP = true
+		if o.Primary == check.Up { // it is learned only then
+			o.Neighbour = holder.MAC
+		}
+		known = cmp.Or(o.Neighbour, holder.MAC)
 		o.Evidence.Holders = append(o.Evidence.Holders, holder)
 	}
 	for _, a := range j.vips() {
@@ -197,7 +204,7 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 		holder, ok := o.holder(asker, a)
 		if ok && !status.Held {
 			status.InUse, status.MAC = true, holder.MAC
-			status.AtPrimary = holder.MAC != "" && holder.MAC == o.Neighbour
+			status.AtPrimary = holder.MAC != "" && holder.MAC == known
 		}
 		if ok {
 			o.Evidence.Holders = append(o.Evidence.Holders, holder)

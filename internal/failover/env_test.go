@@ -52,7 +52,7 @@ type machine struct {
 	base               []nic                                        // as they come up at a boot
 	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
 	neighbours         map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
-	names              map[string]netip.Addr                        // what names resolve to
+	names              map[string][]netip.Addr                      // what names resolve to
 	tap                func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
 	fails              func(call string) error                      // makes a call of its Env fail
 	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
@@ -88,7 +88,7 @@ func newNetwork() *network { return &network{began: time.Now()} }
 func (n *network) add(name string, number byte, addrs ...string) *machine {
 	m := &machine{
 		net: n, name: name, gateway: map[bool]netip.Addr{}, neighbours: map[netip.Addr]net.HardwareAddr{},
-		names: map[string]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
+		names: map[string][]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
 	}
 	m.nics = []nic{{Link: vip.Link{
 		Index: 1, Name: "lo", Up: true, Carrier: true, Loopback: true,
@@ -286,19 +286,19 @@ func (m *machine) env() Env {
 			g := m.gateway[v6]
 			return g, g.IsValid(), nil
 		},
-		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 			if err := m.called("resolve %s", host); err != nil {
-				return none, err
+				return nil, err
 			}
 			if a, err := netip.ParseAddr(host); err == nil {
-				return a, nil
+				return []netip.Addr{a}, nil
 			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
 			if a, ok := m.names[host]; ok {
 				return a, nil
 			}
-			return none, fmt.Errorf("host %q: no such host", host)
+			return nil, fmt.Errorf("resolve %q: no such host", host)
 		},
 		Ping: m.ping,
 		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
@@ -357,14 +357,6 @@ func (m *machine) env() Env {
 			}
 			m.net.do(func() { m.mailbox = append(m.mailbox, messages...) })
 			return nil, nil
-		},
-		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			if a, ok := m.names[name]; ok {
-				return []netip.Addr{a}, nil
-			}
-			return nil, fmt.Errorf("resolve %q: no such host", name)
 		},
 		TestMail: func(context.Context) (string, error) { return "/usr/sbin/sendmail", m.called("greet") },
 		SendTest: func(_ context.Context, l state.Message, to string) (string, error) {
@@ -585,11 +577,11 @@ func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.
 	return label, []proc.Result{{Argv: argv}}, nil
 }
 
-func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err error) {
+func (t tool) Lower(_ context.Context, a netip.Addr, added ...string) (ran []proc.Result, err error) {
 	failed := t.m.called("lower %s", a)
 	t.m.net.mu.Lock()
 	defer t.m.net.mu.Unlock()
-	plan, err := t.LowerPlan(t.m.snapshot(), a)
+	plan, err := t.LowerPlan(t.m.snapshot(), a, added...)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ type job struct {
 	set  config.Cluster
 	opt  Options
 	mode mode
+	// everyPath: a reply by one path does not end the round of the others.
+	everyPath bool
 }
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
@@ -186,6 +188,11 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	rec = keepGateways(j, rec, obs)
+	rec.Paths = obs.replied(rec.Paths)
+	if a := obs.shown(); a.IsValid() {
+		rec.Address = a
+	}
 	rec, changed := counted(j, rec, d, r)
 	if p := rec.PendingHook; p != nil && j.hookOf(p.Hook) == nil {
 		rec.PendingHook = nil

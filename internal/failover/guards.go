@@ -106,7 +106,7 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
 	for _, a := range o.Aliases {
-		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && addr != o.Address {
+		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
 			g.tasks.Go(func() { g.ping(a) })
 		}
 	}
@@ -134,8 +134,13 @@ func (g *guards) finish(o Observation) Observation {
 	}
 	j := g.j
 	o.Local = o.again(j)
-	o.replies, o.faults = g.replies, o.faults.and(g.faults...)
-	o.OnLink = j.set.DuplicateCheck && o.neighbour() && g.asker.Listening(o.Route.Interface)
+	o.replies = g.replies
+	for _, f := range g.faults {
+		if o.LinkFault(f.Link) == "" { // else it concerns what is on that link alone
+			o.faults = o.faults.and(f)
+		}
+	}
+	o.OnLink = j.set.DuplicateCheck && slices.ContainsFunc(o.neighbours(), func(t vip.Target) bool { return g.asker.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
 	o.asked = time.Now()
 	o = o.read(j, g.asker)
@@ -172,7 +177,7 @@ func (g *guards) confirm() {
 
 // unconfirmed are the addresses that were claimed, but not since the last question.
 func (g *guards) unconfirmed() (addrs []netip.Addr) {
-	for _, a := range append(g.j.vips(), g.local.Address) {
+	for _, a := range append(g.j.vips(), g.local.hosts()...) {
 		_, claimed := g.asker.Holder(a, g.replies.since)
 		if _, confirmed := g.asker.Holder(a, g.asked); claimed && !confirmed {
 			addrs = append(addrs, a)
@@ -241,8 +246,8 @@ func (g *guards) ask() {
 			break
 		}
 	}
-	for _, err := range g.asker.Errs() {
-		g.fault(err)
+	for link, err := range g.asker.Errs() {
+		g.faultOn(link, err)
 	}
 }
 
@@ -254,8 +259,8 @@ func (g *guards) askAll(last bool) {
 	g.mu.Unlock()
 	ask := func(t vip.Target, probe bool) error {
 		err := g.asker.Ask(g.local.Snapshot, t, probe)
-		if err != nil {
-			g.fault(err)
+		if err != nil && g.local.cannotTake(t.Address) == "" {
+			g.faultOn(t.Interface, err)
 		}
 		return err
 	}
@@ -275,7 +280,10 @@ func (g *guards) askAll(last bool) {
 				g.mu.Unlock()
 			}
 		}
-		if host := (vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}); g.local.neighbour() && !g.j.isVIP(host.Address) {
+		for _, host := range g.local.neighbours() {
+			if g.j.isVIP(host.Address) {
+				continue
+			}
 			_ = ask(host, false)
 			if _, heard := g.asker.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
 				_ = ask(host, true)
@@ -312,7 +320,10 @@ func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 	case !last || slices.ContainsFunc(g.j.vips(), netip.Addr.Is4):
 		return false
 	}
-	_, up := g.asker.Holder(g.local.Address, g.replies.since)
+	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {
+		_, up := g.asker.Holder(a, g.replies.since)
+		return up
+	})
 	return !up && len(g.probers()) == 0
 }
 
@@ -337,10 +348,13 @@ func (g *guards) ping(a vip.Alias) {
 	}
 }
 
-func (g *guards) fault(err error) {
+func (g *guards) fault(err error) { g.faultOn("", err) }
+
+// faultOn is a fault of what is asked for on one interface.
+func (g *guards) faultOn(link string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.faults = g.faults.and(faultOf(FaultAsk, "%v", err))
+	g.faults = g.faults.and(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
 }
 
 // serving is who serves the virtual IPs while the primary replies.

@@ -28,6 +28,7 @@ type Report struct {
 	Interface string         `json:"interface"`
 	Paused    bool           `json:"paused"`
 	Host      string         `json:"host"`
+	Paths     []string       `json:"paths"` // all entries of host
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
@@ -68,7 +69,7 @@ func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
 func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
 	held := []netip.Prefix{}
 	for _, a := range r.Obs.held(j) {
-		held = append(held, r.Obs.Snapshot.Assignments(a)[0].Address.Prefix)
+		held = append(held, r.Obs.assigned(a)[0].Address.Prefix)
 	}
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
@@ -77,7 +78,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 		Version: 1, Cluster: j.set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Role: rec.Role, Held: held, Interface: r.Obs.shownInterface(), Paused: time.Now().Before(j.PausedUntil()),
-		Host: j.set.Host, Evidence: e, MailWaiting: len(rec.Outbox),
+		Host: j.set.Host, Paths: j.set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
 		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
 	}
 	if saveErr != nil {

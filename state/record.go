@@ -27,7 +27,7 @@ type Record struct {
 	Head
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`   // the last address that Host resolved to, or of several the one that replied
-	Paths     []Path     `json:"paths"`     // the addresses of the host that have replied
+	Paths     []Path     `json:"paths"`     // the addresses of the host
 	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
 	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
@@ -53,18 +53,19 @@ type Record struct {
 	Settings map[string][]string `json:"settings,omitempty"`
 }
 
-// Path is an address of the primary that has replied.
+// Path is an address of the primary.
 type Path struct {
 	Host      string     `json:"host"` // the entry of the setting
 	Address   netip.Addr `json:"address"`
-	Interface string     `json:"interface"` // where it was a neighbour when it last replied; "": behind a router
+	Interface string     `json:"interface"` // where it was a neighbour when it was last asked; "": behind a router
+	Replied   bool       `json:"replied"`   // since it is an address of the host
 }
 
 // AddressesOf are the addresses of a host that have replied, else the last one
 // that it resolved to.
 func (r *Record) AddressesOf(host string) (addrs []netip.Addr) {
 	for _, p := range r.Paths {
-		if p.Host == host {
+		if p.Host == host && p.Replied {
 			addrs = append(addrs, p.Address)
 		}
 	}

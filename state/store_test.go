@@ -213,7 +213,7 @@ func fullRecord() *Record {
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
 		BackReported: true, Noted: []string{"several primary"},
-		Paths: []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1"}},
+		Paths: []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1", Replied: true}},
 	}
 }
 

@@ -210,7 +210,7 @@ func (m *machine) route(a netip.Addr) (vip.Route, error) {
 	if k.Holds(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
-	for _, name := range k.Networks(a) {
+	for _, name := range longestNetworks(k, a, k.Networks(a)) {
 		if m.nic(name).Up {
 			return vip.Route{Interface: name, Source: k.Source(name, a, nil), OnLink: true}, nil
 		}
@@ -591,7 +591,10 @@ func (t tool) Lower(_ context.Context, a netip.Addr, added ...string) (ran []pro
 		}
 		ran = append(ran, proc.Result{Argv: argv})
 	}
-	t.m.unset(a)
+	for _, p := range t.m.snapshot().Held(a, added...) {
+		l := t.m.nic(p.Interface)
+		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+	}
 	return ran, nil
 }
 

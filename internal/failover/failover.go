@@ -189,7 +189,7 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
 	rec = keepGateways(j, rec, obs)
-	rec.Paths = obs.replied(rec.Paths)
+	rec.Paths = obs.forRecord(rec.Paths)
 	if a := obs.shown(); a.IsValid() {
 		rec.Address = a
 	}

@@ -269,23 +269,24 @@ func (l Local) verdict() (check.Verdict, faults) {
 	return check.Unknown, leftOut
 }
 
-// replied are the paths for the record: those that replied at their last chance,
-// as far as they are still paths.
-func (l Local) replied(known []state.Path) (paths []state.Path) {
+// forRecord are the paths as the record keeps them.
+func (l Local) forRecord(known []state.Path) (paths []state.Path) {
 	for _, p := range l.Paths {
-		was := slices.IndexFunc(known, func(k state.Path) bool { return k.Host == p.Host && k.Address == p.Address })
-		path := state.Path{Host: p.Host, Address: p.Address}
-		if was >= 0 {
-			path = known[was]
+		if !p.Address.IsValid() {
+			continue
 		}
-		if p.round.Verdict == check.Up {
-			if path.Interface = ""; p.Route.OnLink {
+		path := state.Path{Host: p.Host, Address: p.Address}
+		if i := slices.IndexFunc(known, func(k state.Path) bool { return k.Host == p.Host && k.Address == p.Address }); i >= 0 {
+			path = known[i]
+		}
+		if p.Asked() {
+			path.Interface = ""
+			if p.Route.OnLink {
 				path.Interface = p.Route.Interface
 			}
 		}
-		if was >= 0 || p.round.Verdict == check.Up {
-			paths = append(paths, path)
-		}
+		path.Replied = path.Replied || p.round.Verdict == check.Up
+		paths = append(paths, path)
 	}
 	return paths
 }

@@ -51,6 +51,8 @@ type Observation struct {
 	WaitedForPeer   bool       // the conflicting hosts should have yielded, and were waited for
 	CannotAsk       bool       // nobody could be asked whether another machine has what is held
 	CompetingProber string     // a lower MAC that probes for a virtual IP, and was not waited for
+	NoTaker         bool       // manual release: the primary does not reply, and no other machine has what is held
+	NeverUp         bool       // the primary has never replied to this machine
 	Witness         WitnessState
 	Uptime          time.Duration // of this machine
 }
@@ -224,9 +226,13 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	if len(can) == 0 {
 		return blocked(14, "%s does not reply, but %s", o.Host, o.cannotAssign())
 	}
+	never := ""
+	if o.NeverUp {
+		never = fmt.Sprintf("; %s was never seen up from here", o.Host)
+	}
 	return o.partly(Decision{
 		Rule: 14, Outcome: TookOver, Raise: can, Announce: true,
-		Reason: fmt.Sprintf("%s does not reply, and %s not in use", o.Host, being(can)),
+		Reason: fmt.Sprintf("%s does not reply, and %s not in use%s", o.Host, being(can), never),
 	})
 }
 
@@ -288,6 +294,8 @@ func DecideRelease(o Observation, fault string, open, force bool) Decision {
 		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released manually, with --force", list(held))}
 	case fault != "":
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: it cannot be verified whether another machine takes %s: %s", list(held), fault)}
+	case o.NoTaker && !open:
+		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: %s does not reply, and no other machine has %s: nobody could take it", o.Host, list(held))}
 	}
 	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released manually", list(held))}
 }

@@ -464,6 +464,13 @@ func TestReasons(t *testing.T) {
 			"takeover", dead(func(*situation) {}),
 			Decision{Rule: 14, Outcome: TookOver, Announce: true, Raise: both, Reason: "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5 are not in use"},
 		},
+		{
+			"takeover from a primary that was never up", dead(func(s *situation) { s.seen.NeverUp = true }),
+			Decision{
+				Rule: 14, Outcome: TookOver, Announce: true, Raise: both,
+				Reason: "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here",
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -472,5 +479,25 @@ func TestReasons(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAReleaseThatNobodyCouldTakeIsRefused(t *testing.T) {
+	t.Parallel()
+	o := Observation{Host: "172.16.0.2", NoTaker: true, VIPs: []VIPStatus{{Address: one, Held: true}}}
+	for _, c := range []struct {
+		name        string
+		open, force bool
+		want        Decision
+	}{
+		{"refused", false, false, Decision{
+			Outcome: Blocked, Reason: "not released: 172.16.0.2 does not reply, and no other machine has 172.16.0.1: nobody could take it",
+		}},
+		{"by force", false, true, Decision{Outcome: Released, Release: true, Reason: "172.16.0.1 is released manually, with --force"}},
+		{"a hand-over that was begun", true, false, Decision{Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is released manually"}},
+	} {
+		if diff := cmp.Diff(c.want, DecideRelease(o, "", c.open, c.force)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
@@ -183,12 +184,12 @@ func fullRecord() *Record {
 				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not reply, but no witness replies either",
 				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
 			},
-			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5, Isolated: 6, Connected: 7, NotReady: 8, Ready: 9}, Rehearsed: at(4),
 			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
 			WitnessReported: true,
-			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>", Reason: "no witness replies"}},
 			Damping: Damping{
-				Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+				Mailed: []MailedKind{{Kind: "took-over", Time: at(3), Again: true}}, Changes: []time.Time{at(3)}, Since: at(3), Next: at(19),
 				Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
 			},
 			Outbox: []Message{{
@@ -204,15 +205,18 @@ func fullRecord() *Record {
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
-		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Origin: "/etc/pingover.yaml",
+		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		Releasing:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Unreached:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		BackReported: true, Noted: []string{"several primary"},
+		BackReported: true, Noted: []string{"several primary"}, SeenUp: at(0),
 		Paths: []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1", Replied: true}},
 	}
 }
@@ -253,12 +257,15 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver, old.Releasing, old.Paths, old.Noted = false, nil, nil, nil
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil
 	for _, e := range []*Evidence{&old.Pending.Evidence, &old.Recent[0].Evidence} {
 		e.Rounds = slices.Clone(e.Rounds)
 		e.Rounds[0].Number, e.Rounds[0].Address = 0, ""
 	}
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
+	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
+	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
+	old.Damping.Mailed[0].Again, old.Damping.Changes, old.Damping.Next = false, nil, time.Time{}
 	m := &old.Outbox[0]
 	m.Cluster, m.Outcome, m.Dropped, m.DroppedSince = "", "", 0, time.Time{} // new since then
 	for name, c := range map[string]struct {
@@ -858,7 +865,9 @@ func TestKilledRunLeavesTheOldOrTheNewRecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
+// Whoever has what a killed run left open, or another name of it, gets nothing of
+// what is written now.
+func TestTemporaryFileOfAKilledRunIsReplaced(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	ok(t, d.Save(smallRecord(), true))
@@ -866,15 +875,16 @@ func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
 	write(t, temp, strings.Repeat("half a record ", 10000))
 	wantRecord(t, d, smallRecord()) // it is never read
 
-	left, err := os.Stat(temp)
+	left, err := os.Open(temp)
 	ok(t, err)
+	defer left.Close()
 	ok(t, d.Save(fullRecord(), true))
 	wantRecord(t, d, fullRecord())
 	wantFiles(t, string(d), "web.json")
 	used, err := os.Stat(d.path("web", ".json"))
 	ok(t, err)
-	if !os.SameFile(left, used) {
-		t.Error("another file was made")
+	if got, err := io.ReadAll(left); err != nil || string(got) != strings.Repeat("half a record ", 10000) {
+		t.Errorf("what was left has become %d bytes, %v", len(got), err)
 	}
 	if used.Mode() != 0o644 {
 		t.Errorf("its mode is %s, want 0644", used.Mode())
@@ -984,4 +994,15 @@ func TestLocksOfOneProcess(t *testing.T) {
 		t.Fatalf("another process, afterwards: %v", err)
 	}
 	third()
+}
+
+// A run that no longer waits for its disk must not replace what a later one wrote.
+func TestSaveThatIsNoLongerWaitedForReplacesNothing(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	ok(t, d.Save(smallRecord(), true))
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errors.New("the disk hangs"))
+	wantError(t, d.SaveUntil(ctx, fullRecord(), true), "the disk hangs")
+	wantRecord(t, d, smallRecord())
 }

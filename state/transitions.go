@@ -165,6 +165,32 @@ type Signs struct {
 	Primary  check.Verdict
 	Unserved bool // the primary replied, and no machine has a virtual IP
 	Silent   bool // no witness replied, while something was held here
+	Holding  bool // something is held here
+	Isolated bool // and no witness replied, or it could not be asked whether another machine has it
+	// Rehearsed: what a takeover needs was tried; NotReady: and something failed.
+	Rehearsed, NotReady bool
+}
+
+// sameSecond tells whether a check that began then counts as the last one: streaks
+// advance at most once a second, however often is checked.
+func (r *Record) sameSecond(began time.Time) bool {
+	return r.Last != nil && r.Last.Time.Unix() == began.Unix()
+}
+
+// StreaksBefore are the streaks that a check which began then goes on from.
+func (r *Record) StreaksBefore(began time.Time) Streaks {
+	s := r.Streaks
+	if r.sameSecond(began) {
+		s.Up, s.Unserved, s.Silent = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1)
+	}
+	return s
+}
+
+// NeverUp tells whether the primary has never replied to a ping of this machine.
+// Records of the first edition do not know when it did.
+func (r *Record) NeverUp() bool {
+	return r.SeenUp.IsZero() && r.Neighbour == "" && (r.Last == nil || r.Last.Primary != check.Up.String()) &&
+		!slices.ContainsFunc(r.Days, func(d Day) bool { return d.Up > 0 })
 }
 
 // Count adds a check to the streaks, and makes it the last one. It says
@@ -178,21 +204,30 @@ func (r *Record) Count(c Check, s Signs) (changed bool) {
 	} else {
 		changed = c.Outcome != OK
 	}
+	counts := !r.sameSecond(c.Time)
 	streak := func(n *int, goesOn bool) {
-		if !goesOn {
+		switch {
+		case !goesOn:
 			*n = 0
-			return
+		case counts:
+			*n++
 		}
-		*n++
 	}
 	streak(&r.Streaks.Good, c.Outcome.Good())
 	streak(&r.Streaks.Up, s.Primary == check.Up)
 	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
 	streak(&r.Streaks.Unserved, s.Unserved)
 	streak(&r.Streaks.Silent, s.Silent)
+	streak(&r.Streaks.Isolated, s.Holding && s.Isolated)
+	streak(&r.Streaks.Connected, s.Holding && !s.Isolated)
+	if s.Rehearsed {
+		streak(&r.Streaks.NotReady, s.NotReady)
+		streak(&r.Streaks.Ready, !s.NotReady)
+		r.Rehearsed = c.Time
+	}
 	switch s.Primary {
 	case check.Up:
-		r.ManualRelease = false
+		r.ManualRelease, r.SeenUp = false, c.Time
 	case check.Down:
 		r.ManualTakeover, r.NobodyTook = false, false
 	}

@@ -16,9 +16,12 @@ import (
 
 // history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
-	clusters, _, err := p.observed(c)
+	clusters, _, src, err := p.observed(c)
 	if err != nil {
 		return 0, err
+	}
+	if !src.usable() {
+		errorf(p.Stderr, "%s", src.brief())
 	}
 	changes, faults := remembered(clusters)
 	for _, text := range faults {
@@ -39,18 +42,22 @@ func (p Program) history(c *cli.Context) (code int, err error) {
 }
 
 // pastChange is a line of history --json: a change of a cluster, with the
-// evidence and the commands. All keys are always there.
+// evidence and the commands, a hook or an alert. All keys are always there.
 type pastChange struct {
 	Version int           `json:"version"` // of this object: 1
 	Cluster string        `json:"cluster"`
 	Time    time.Time     `json:"time"`
 	Event   string        `json:"event"`
 	Outcome state.Outcome `json:"outcome"`
-	Code    int           `json:"code"`
+	Code    int           `json:"code"` // exit code of the outcome, or of a hook
 	ByHand  bool          `json:"by_hand"`
 	Reason  string        `json:"reason"`
 	state.Evidence
-	Commands []shownCommand `json:"commands"`
+	Commands []shownCommand     `json:"commands"`
+	Kind     state.EntryKind    `json:"kind"` // change, hook, alert
+	What     string             `json:"what"` // the hook, or the kind of alert
+	Resolved bool               `json:"resolved"`
+	Duration state.Milliseconds `json:"duration_ms"` // of a hook
 
 	after time.Time // the latest time of this change and those before it in its record
 }
@@ -71,16 +78,17 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 		}
 		var after time.Time
 		for _, c := range entries {
-			if c.Kind != state.ChangeEntry {
-				continue
-			}
 			if c.Time.After(after) {
 				after = c.Time
 			}
 			c.Evidence.Rounds, c.Evidence.Witnesses, c.Evidence.Holders = list(c.Evidence.Rounds), list(c.Evidence.Witnesses), list(c.Evidence.Holders)
+			code := orZero(c.Code)
+			if c.Kind == state.ChangeEntry {
+				code = c.Outcome.Code()
+			}
 			changes = append(changes, pastChange{
-				1, cluster.Name, *utc(c.Time), c.Event, c.Outcome, c.Outcome.Code(), c.Manual, c.Reason,
-				c.Evidence, shown(c.Evidence.Commands), after,
+				1, cluster.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
+				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, after,
 			})
 		}
 	}
@@ -91,7 +99,17 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 // text shows the change, and below it the reason, the evidence and the commands.
 func (c pastChange) text(zone *time.Location) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), c.Cluster, c.Outcome)
+	what := string(c.Outcome)
+	switch c.Kind {
+	case state.HookEntry:
+		what = fmt.Sprintf("hook %s: exit code %d after %s", c.What, c.Code, config.DurationText(c.Duration.Duration()))
+	case state.AlertEntry:
+		what = fmt.Sprintf("alert %s firing", c.What)
+		if c.Resolved {
+			what = fmt.Sprintf("alert %s resolved", c.What)
+		}
+	}
+	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), term.Printable(c.Cluster), term.Printable(what))
 	if c.ByHand {
 		b.WriteString(", manually")
 	}
@@ -99,7 +117,9 @@ func (c pastChange) text(zone *time.Location) string {
 	add := func(format string, args ...any) {
 		term.Columns(&b, remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
 	}
-	add("%s", c.Reason)
+	if c.Reason != "" {
+		add("%s", c.Reason)
+	}
 	for i, r := range c.Rounds {
 		add("round %d: %s", cmp.Or(r.Number, i+1), roundOf(r, c.Evidence.Several()))
 	}

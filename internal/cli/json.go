@@ -2,8 +2,11 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
@@ -36,6 +39,7 @@ func (p Program) printJSON(r failover.Report) {
 	r.Paths, r.Rounds = list(r.Paths), list(r.Rounds)
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
+	r.Services, r.Alerts = list(r.Services), list(r.Alerts)
 	p.printRaw(jsonLine(struct {
 		failover.Report
 		Commands []shownCommand `json:"commands"`
@@ -59,7 +63,7 @@ func shown(commands []state.Command) []shownCommand {
 	return all
 }
 
-// jsonLine is v as one line of JSON.
+// jsonLine is v as one line of JSON, with what a terminal would not print escaped.
 func jsonLine(v any) string {
 	var line strings.Builder
 	encoder := json.NewEncoder(&line)
@@ -67,7 +71,29 @@ func jsonLine(v any) string {
 	if err := encoder.Encode(v); err != nil {
 		panic(err) // all of our types can be encoded
 	}
-	return line.String()
+	return escaped(strings.TrimSuffix(line.String(), "\n")) + "\n"
+}
+
+// escaped is JSON in which all that cannot be printed is escaped (RFC 8259, 7).
+// The encoder escapes no more than JSON asks for.
+func escaped(text string) string {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !strings.ContainsFunc(text, unprintable) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !unprintable(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // list is l, in JSON [] and never null.

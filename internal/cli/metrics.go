@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -20,7 +22,7 @@ import (
 // settings name, whether the checks could be made or not. Reports are those of
 // this run. An error is no reason for cron to mail each minute: the reader of the
 // metrics sees that they grow old.
-func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []failover.Report) {
+func (p Program) writeMetrics(out printer, of plan, reports []failover.Report) {
 	made := map[string]state.Check{}
 	for _, r := range reports {
 		if r.Check.Outcome != "" {
@@ -28,13 +30,17 @@ func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []
 		}
 	}
 	inFile := map[string][]config.Cluster{}
-	for _, c := range clusters {
+	for _, c := range of.all {
 		if c.MetricsFile != "" {
 			inFile[c.MetricsFile] = append(inFile[c.MetricsFile], c)
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(inFile)) {
-		err := replaceFile(file, metricsText(survey(inFile[file], time.Now(), made)))
+		all := survey(inFile[file], time.Now(), made)
+		for i := range all {
+			all[i].configured(of.source)
+		}
+		err := replaceFile(file, metricsText(all))
 		if err != nil && out.verbose {
 			errorf(p.Stderr, "metrics-file: %v", err)
 		}
@@ -44,8 +50,15 @@ func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []
 // replaceFile writes a file that all may read, under another name first: a reader
 // finds the old or the new one, whole. The other name is a new one, because other
 // users may write to the directory, and runs may overlap.
+//
+// A device or a pipe is not replaced. A link is; what it leads to is not touched.
 func replaceFile(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
+		return fmt.Errorf("%s: not a regular file", path)
+	}
+	removeLeftovers(dir, prefix)
+	f, err := os.CreateTemp(dir, prefix+"*")
 	if err != nil {
 		return err
 	}
@@ -65,6 +78,20 @@ func replaceFile(path, text string) error {
 	return err
 }
 
+// removeLeftovers removes what killed runs left. A run that is not over has written
+// its file a moment ago.
+func removeLeftovers(dir, prefix string) {
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), prefix) || !f.Type().IsRegular() {
+			continue
+		}
+		if info, err := f.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
+			_ = os.Remove(filepath.Join(dir, f.Name()))
+		}
+	}
+}
+
 // metrics are the name, type and help of each metric, in their order.
 func metrics() [][3]string {
 	return [][3]string{
@@ -77,7 +104,12 @@ func metrics() [][3]string {
 		{"pingover_rtt_seconds", "gauge", "Round-trip time of the first reply at the last check; missing without a reply."},
 		{"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent."},
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
+		{"pingover_ready", "gauge", "Whether the last rehearsals of a takeover succeeded; missing before the first."},
+		{"pingover_alert", "gauge", "1 for each alert that fires, by kind."},
+		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
+		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},
 		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
+		{"pingover_config_unusable_timestamp_seconds", "gauge", "Since when the configuration file cannot be used; missing while it can."},
 	}
 }
 
@@ -85,6 +117,13 @@ func metrics() [][3]string {
 func (s status) measure(say func(name string, value float64, labels ...string)) {
 	if s.Held != nil {
 		say("pingover_held", float64(len(s.Held)))
+	}
+	if s.ConfigError != nil {
+		since := s.unusable
+		if since.IsZero() {
+			since = s.now
+		}
+		say("pingover_config_unusable_timestamp_seconds", float64(since.Unix()))
 	}
 	if s.record == nil {
 		return
@@ -98,6 +137,16 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 		say("pingover_changes_total", float64(counts[kind]), "kind", string(kind))
 	}
 	say("pingover_mail_waiting", float64(len(s.record.Outbox)))
+	if s.Ready != nil {
+		say("pingover_ready", oneIf(*s.Ready))
+	}
+	for _, kind := range notify.AlertKinds() {
+		say("pingover_alert", oneIf(s.record.Firing(string(kind)) != nil), "kind", string(kind))
+	}
+	say("pingover_suppressed", float64(s.Suppressed.Count))
+	if s.Suppressed.Next != nil {
+		say("pingover_suppressed_until_timestamp_seconds", float64(s.Suppressed.Next.Unix()))
+	}
 	last := s.record.Last
 	if last == nil {
 		return

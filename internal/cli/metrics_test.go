@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,11 +53,16 @@ func TestMetrics(t *testing.T) {
 		r.Recent = past(state.Change{Time: ago(4 * time.Hour)}, state.Change{Time: ago(3 * time.Hour)})
 		r.Counts = map[state.Outcome]int{state.TookOver: 107, state.Released: 106, state.Blocked: 2}
 		r.Outbox = make([]state.Message, 3)
+		r.Damping.Suppressed, r.Damping.Next = make([]state.Suppressed, 5), ago(-time.Hour)
+		r.Alerts = []state.Alert{{Kind: "hook-failed"}}
+		r.Rehearsed = ago(time.Hour)
 	})
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
 	})
-	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
+	broken := known(standing("db"), here())
+	broken.ConfigError, broken.unusable = new("/etc/pingover.yaml cannot be used"), ago(time.Hour)
+	got, kinds := scraped(t, metricsText([]status{broken, took, asked, neverChecked("new"), unreadable("old")}))
 	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
 		t.Errorf("an address that was left is counted as held: %v", behind)
 	}
@@ -62,8 +70,9 @@ func TestMetrics(t *testing.T) {
 	want := map[string]float64{
 		"up{cluster=db}": 1, "up{cluster=web}": 0, // and nothing of report, which could not be asked
 		"held{cluster=db}": 0, "held{cluster=web}": 1, "held{cluster=report}": 0, "held{cluster=new}": 0,
-		"rtt_seconds{cluster=db}": 0.412 / 1000,
-		"loss_ratio{cluster=db}":  0, "loss_ratio{cluster=web}": 1,
+		"config_unusable_timestamp_seconds{cluster=db}": float64(ago(time.Hour).Unix()),
+		"rtt_seconds{cluster=db}":                       0.412 / 1000,
+		"loss_ratio{cluster=db}":                        0, "loss_ratio{cluster=web}": 1,
 		"mail_waiting{cluster=db}": 0, "mail_waiting{cluster=web}": 3, "mail_waiting{cluster=report}": 0, "mail_waiting{cluster=new}": 0,
 		"check_duration_seconds{cluster=db}": 0.015, "check_duration_seconds{cluster=web}": 13.004, "check_duration_seconds{cluster=report}": 0.015,
 		"last_change_timestamp_seconds{cluster=web}": float64(ago(3 * time.Hour).Unix()),
@@ -84,6 +93,17 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want["changes_total{cluster=web,kind=took-over}"], want["changes_total{cluster=web,kind=released}"] = 107, 106
+	for _, cluster := range []string{"db", "web", "report", "new"} {
+		want["suppressed{cluster="+cluster+"}"] = 0
+		for _, kind := range []string{
+			"blocked", "elsewhere", "down", "unserved", "unknown", "takeover-failed", "release-failed", "state-failed",
+			"hook-failed", "not-ready", "isolated", "unconfigured",
+		} {
+			want[fmt.Sprintf("alert{cluster=%s,kind=%s}", cluster, kind)] = 0
+		}
+	}
+	want["suppressed{cluster=web}"], want["suppressed_until_timestamp_seconds{cluster=web}"] = 5, float64(ago(-time.Hour).Unix())
+	want["alert{cluster=web,kind=hook-failed}"], want["ready{cluster=web}"] = 1, 1
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -202,5 +222,51 @@ func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
 	want(t, faked(fine).run(args...), printed{})
 	if files, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); err != nil || len(files) > 0 {
 		t.Errorf("it left %v, %v", files, err)
+	}
+}
+
+func TestMetricsFileThatIsSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	precious, link, pipe := filepath.Join(dir, "precious"), filepath.Join(dir, "link.prom"), filepath.Join(dir, "pipe.prom")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(precious, []byte("precious"), 0o600))
+	must(os.Symlink(precious, link))
+	must(syscall.Mkfifo(pipe, 0o600))
+	must(replaceFile(link, "metrics"))
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "precious" {
+		t.Errorf("where the link led to: %q, %v", text, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode() != 0o644 {
+		t.Errorf("the link has become %v, %v", info.Mode(), err)
+	}
+	if err := replaceFile(pipe, "metrics"); err == nil || err.Error() != pipe+": not a regular file" {
+		t.Errorf("a pipe: %v", err)
+	}
+}
+
+func TestMetricsThatAKilledRunLeft(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pingover.prom")
+	for name, age := range map[string]time.Duration{".pingover.prom.1": 2 * time.Hour, ".pingover.prom.2": time.Minute, ".other.prom.3": 2 * time.Hour} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chtimes(file, time.Time{}, time.Now().Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := replaceFile(path, "metrics"); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{".other.prom.3", ".pingover.prom.2", "pingover.prom"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("files %q, %v, want %q", names, err, want)
 	}
 }

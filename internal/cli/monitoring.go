@@ -2,11 +2,14 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"pingover/internal/exit"
+	"pingover/internal/failover"
 	"pingover/internal/term"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -18,11 +21,11 @@ const (
 	monitorUnknown
 )
 
-// monitoring is one line of text with performance data, and the exit code. If
-// anything is not ok, the clusters that are ok are only counted.
+// monitoring is a line with the count, the worst and performance data, a further
+// line for each cluster that is not ok, and the exit code.
 func monitoring(all []status) (text string, code int) {
 	var said, data []string
-	well := 0
+	well, first := 0, ""
 	for _, s := range all {
 		code = worseToMonitor(code, s.monitorCode())
 		if s.monitorCode() == monitorOK {
@@ -47,16 +50,29 @@ func monitoring(all []status) (text string, code int) {
 				}
 			}
 		}
-		if well > 0 {
-			said = append(said, fmt.Sprintf("%d more ok", well))
+		first = said[0]
+		if len(all) > 1 {
+			first = fmt.Sprintf("%d of %d clusters not ok, the worst: %s", len(said), len(all), said[0])
 		}
 	}
-	return monitoringLine(code, strings.Join(said, "; "), data...), code
+	if first == "" {
+		first, said = said[0], nil
+	}
+	text = monitoringLine(code, first, data...)
+	if len(all) > 1 {
+		for _, line := range said {
+			text += withoutBar(line) + "\n"
+		}
+	}
+	return text, code
 }
+
+// withoutBar is text in which no bar is taken for the beginning of data.
+func withoutBar(text string) string { return strings.ReplaceAll(term.Printable(text), "|", "/") }
 
 // monitoringLine is the line for a code. The bar separates the data.
 func monitoringLine(code int, text string, data ...string) string {
-	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + strings.ReplaceAll(term.Printable(text), "|", "/")
+	line := "PINGOVER " + []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[code] + " - " + withoutBar(text)
 	if len(data) > 0 {
 		line += " | " + strings.Join(data, " ")
 	}
@@ -73,11 +89,16 @@ func (s status) monitorCode() int {
 	if s.record != nil && s.Last != nil {
 		code = monitorCodeOf(s.Last.Outcome)
 	}
-	if s.Error != nil || orZero(s.Overdue) {
+	if s.Error != nil || s.ConfigError != nil || orZero(s.Overdue) {
 		code = worseToMonitor(code, monitorUnknown)
 	}
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
+	}
+	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool {
+		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.HookFailed}, notify.Kind(a.Kind))
+	}) {
+		code = worseToMonitor(code, monitorCritical)
 	}
 	return code
 }

@@ -14,6 +14,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/term"
+	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -52,7 +53,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 // statuses are those of the clusters that the command is for, and of those that
 // are no longer configured while they still hold something.
 func (p Program) statuses(c *cli.Context) ([]status, error) {
-	clusters, unset, err := p.observed(c)
+	clusters, unset, src, err := p.observed(c)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +64,7 @@ func (p Program) statuses(c *cli.Context) ([]status, error) {
 	all, others := survey(clusters, time.Now(), nil), namesOf(unset)
 	for i := range all {
 		all[i].unset = slices.Contains(others, all[i].Cluster)
+		all[i].configured(src)
 	}
 	if !named {
 		all = unforgotten(all)
@@ -103,6 +105,7 @@ type status struct {
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
 	Error       *string        `json:"error"` // why something is not known
+	failover.Attention
 
 	record   *state.Record // nil where it cannot be read
 	now      time.Time
@@ -110,6 +113,7 @@ type status struct {
 	assigned []netip.Prefix // here by pingover
 	left     []state.Alias  // LeftBehind, as the record has them
 	unset    bool           // no longer configured, and others are
+	unusable time.Time      // since when the file cannot be used; zero: it can, or no check has found that
 }
 
 // lastCheck is the newest check of a cluster.
@@ -158,7 +162,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if c.Host == "" {
 		s.Host, s.VIPs = &rec.Host, setIn(rec)
 	}
-	s.record = rec
+	s.record, s.Attention = rec, failover.AttentionOf(rec)
 	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
 	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
 	s.Overdue = new(false)
@@ -169,7 +173,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
 		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
-		s.Last = &lastCheck{*utc(last.Time), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
+		s.Last = &lastCheck{last.Time.UTC().Truncate(time.Second), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
 }
@@ -184,6 +188,13 @@ func (s *status) fault(err error) {
 		text = *s.Error + "; " + text
 	}
 	s.Error = &text
+}
+
+// configured notes that the file of the cluster cannot be used.
+func (s *status) configured(src source) {
+	if !src.usable() && !(s.record != nil && s.record.Origin != "" && s.record.Origin != src.path) {
+		s.ConfigError, s.unusable = new(src.brief()), src.kept.Unusable
+	}
 }
 
 // pause notes the cluster's pause. One that may not be read still has its end.
@@ -207,7 +218,15 @@ func (s *status) hold(kernel *vip.Snapshot, err error) {
 	}
 	s.Held = []netip.Prefix{}
 	for _, a := range s.VIPs {
-		if places := kernel.Assignments(a.Addr()); len(places) > 0 {
+		var added []string
+		if s.record != nil {
+			for _, known := range s.record.VIPs {
+				if known.Prefix.Addr() == a.Addr() && s.record.Ours(known) {
+					added = append(added, known.Interface)
+				}
+			}
+		}
+		if places := kernel.Held(a.Addr(), added...); len(places) > 0 {
 			s.Held = append(s.Held, places[0].Address.Prefix)
 		}
 	}
@@ -244,12 +263,26 @@ func (s status) remarks() []string {
 	if s.Error != nil {
 		add("%s", *s.Error)
 	}
+	if s.ConfigError != nil {
+		add("%s", *s.ConfigError)
+	}
 	switch {
 	case s.record == nil:
 	case s.Last == nil:
 		add("never checked: is cron running?")
 	case s.Last.Outcome != state.OK:
 		add("%s", s.Last.Reason)
+	}
+	for _, a := range s.Alerts {
+		since := clock(a.Since.In(s.now.Location()))
+		switch notify.Kind(a.Kind) {
+		case notify.NotReady:
+			add("not ready to take over since %s: %s", since, a.Reason)
+		case notify.Isolated:
+			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.HookFailed:
+			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
+		}
 	}
 	switch {
 	case s.unset && len(s.Held) > 0:
@@ -281,6 +314,9 @@ func (s status) remarks() []string {
 	}
 	if s.HookOwed != nil {
 		add("%s is pending", *s.HookOwed)
+	}
+	if n := s.Suppressed; n != nil && n.Count > 0 {
+		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
 	}
 	return remarks
 }
@@ -365,7 +401,7 @@ const remarkIndent = 4
 
 // row is the cluster's line of the table.
 func (s status) row() []string {
-	row := []string{s.Cluster, cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
+	row := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
 	if s.Role != nil {
 		row[2] = string(*s.Role)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -30,6 +31,19 @@ func (x *examination) record() {
 	}
 	if x.Record.ManualRelease {
 		x.warn(resume, "released manually: no takeover until the primary has replied once")
+	}
+	if n := len(x.Record.Damping.Suppressed); n > 0 {
+		x.warn("pingover history has them", "flapping: %d notifications are suppressed, and mailed together at %s at the latest",
+			n, x.Record.Damping.Next.Local().Format("2006-01-02 15:04:05 -0700"))
+	}
+	for _, a := range x.Record.Alerts {
+		if notify.Kind(a.Kind) == notify.HookFailed {
+			x.fail("fix it; then: pingover takeover "+x.set.Name, "post-takeover failed: %s", a.Reason)
+		}
+	}
+	if x.Record.Last != nil && x.Record.NeverUp() {
+		x.warn("check the address, the netmask, and that the primary is no guest of this machine that its own host cannot hear (macvlan, macvtap)",
+			"%s has never replied to this machine", x.set.Host)
 	}
 	if x.Record.PendingHook != nil {
 		x.warn("wait: the next check runs it", "the hook %s is pending", x.Record.PendingHook.Hook)

@@ -68,7 +68,7 @@ func newFleet(s *scene, n int, vips bool, defaults ...string) *fleet {
 	return f
 }
 
-// batch lets ip do many things at once on a host.
+// batch runs many lines of ip(8) at once on a host.
 func (f *fleet) batch(h *lab.Host, lines string) {
 	f.t.Helper()
 	ip := h.Command(f.t.Context(), "ip", "-batch", "-")
@@ -84,9 +84,8 @@ type usage struct {
 	peak      float64 // MiB, where time(1) is there
 }
 
-// measured runs a command on the standby. Its peak is what time(1) says: what
-// the kernel says of our own child is at least what this process has, which
-// starts it.
+// measured runs a command on the standby. Its peak is that of time(1): the
+// kernel counts the memory of this process, which starts it, as our child's.
 func (f *fleet) measured(argv ...string) (used usage, code int, stdout []byte) {
 	f.t.Helper()
 	timed, err := exec.LookPath("/usr/bin/time")
@@ -110,7 +109,7 @@ func (f *fleet) measured(argv ...string) (used usage, code int, stdout []byte) {
 	return used, cmd.ProcessState.ExitCode(), out.Bytes()
 }
 
-// run makes one check of all, whose outcome must be this for each of them.
+// run makes one check of all clusters; each must have this outcome.
 func (f *fleet) run(want state.Outcome) (used usage, reports []failover.Report) {
 	f.t.Helper()
 	used, code, stdout := f.measured(f.path, "check", "--file", f.file, "--json")
@@ -141,7 +140,7 @@ func (f *fleet) wantTaken() {
 	}
 	for i := range f.n {
 		if got := here[vipOf(i).String()+"/32"]; got != 1 {
-			f.t.Errorf("%s stands %d times on the standby", vipOf(i), got)
+			f.t.Errorf("%s is assigned %d times on the standby", vipOf(i), got)
 		}
 	}
 	if len(labels) != f.n {
@@ -150,7 +149,7 @@ func (f *fleet) wantTaken() {
 }
 
 // sudden are settings under which a takeover takes about nine seconds, and a
-// witness has one to answer on a machine that has much else to do.
+// witness has a second to reply on a busy machine.
 var sudden = []string{
 	"count: 3", "interval: 1s", "timeout: 1s", "retry-wait: 1s", "announce: 2",
 	"mail-to: ops@example.org", "mail-via: smtp://172.16.0.254",
@@ -182,7 +181,7 @@ func TestAThousandClusters(t *testing.T) {
 	}
 }
 
-// BenchmarkManyClusters is one run for n clusters whose primaries answer,
+// BenchmarkManyClusters is one run for n clusters whose primaries reply,
 // without and with a virtual IP each, beside fping on the same addresses.
 //
 //	go test -run '^$' -bench ManyClusters -benchtime 10x ./internal/e2e

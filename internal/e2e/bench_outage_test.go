@@ -36,8 +36,8 @@ func BenchmarkOutage(b *testing.B) {
 	})
 }
 
-// brisk are settings of a watch with the beat of keepalived's defaults, and as
-// many misses.
+// brisk are settings of a watch that ticks as often as keepalived by default, and
+// allows as many misses.
 var brisk = []string{
 	"--every", "1s", "--count", "3", "--interval", "100ms", "--timeout", "300ms", "--retry-wait", "300ms",
 	"--host", "172.16.0.2", "--name", "web", "--vip", "172.16.0.1", "--boot-wait", "0",
@@ -52,7 +52,7 @@ ifconfig eth0:1 172.16.0.1 netmask 255.255.255.255 up
 `
 
 // outages cuts the power b.N times, each time in a lab of its own and at
-// another moment of the beat.
+// another moment of the tick.
 func outages(b *testing.B, start func(*scene)) {
 	var gaps []float64
 	for i := range b.N {

@@ -16,7 +16,7 @@ import (
 //	go test -run '^$' -bench . -benchtime 30x ./internal/e2e
 
 // BenchmarkHealthyCheck is the whole process of a check against a primary that
-// answers, over a veth, with one virtual IP and a witness; beside it the
+// replies, over a veth, with one virtual IP and a witness; beside it the
 // nearest that other tools do. At most 25 ms and 20 MB are promised.
 func BenchmarkHealthyCheck(b *testing.B) {
 	s := newScene(b)

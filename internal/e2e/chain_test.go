@@ -29,7 +29,7 @@ func tookPair(host string) string {
 func TestSymmetricalPair(t *testing.T) {
 	type pair struct {
 		name  string
-		first func(*scene) *lab.Host // has it of its own; nil: whoever takes it over
+		first func(*scene) *lab.Host // has it from the beginning; nil: the one that takes it over
 	}
 	share(t, []pair{
 		{"the lower MAC has it of its own", func(s *scene) *lab.Host { return s.Standby }},
@@ -100,7 +100,7 @@ func TestSymmetricalPair(t *testing.T) {
 			told[l.subject]++
 		}
 		for h, n := range takeovers {
-			if got, want := told[tookPair(h.Name())], min(n, 2); got != want { // what repeats again is gathered
+			if got, want := told[tookPair(h.Name())], min(n, 2); got != want { // later ones are suppressed
 				t.Errorf("%d emails report %d takeovers of %s, want %d", got, n, h.Name(), want)
 			}
 		}
@@ -134,14 +134,14 @@ func TestSymmetricalPairInWhichOneBootsWithTheAddress(t *testing.T) {
 			s.check(s.Second, watchVIP...).want(t, state.OK)
 			s.wantOn(vip4, s.Standby)
 			if tenure.vacant() > 0 {
-				t.Errorf("nobody had it for %s", tenure.vacant())
+				t.Errorf("it was unassigned for %s", tenure.vacant())
 			}
 		})
 	}
 }
 
 // Of two, one is what is pinged. Once it is here it cannot be: that must not
-// keep the other from being raised.
+// keep the other from being assigned.
 func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) {
 	s := newScene(t)
 	vip5 := netip.MustParseAddr("172.16.0.5")
@@ -215,7 +215,7 @@ func TestThreeStandbys(t *testing.T) {
 	s.mail.want(t, tookOver, back)
 
 	// The holder goes down: no host serves, and none takes anything from a primary
-	// that answers.
+	// that replies.
 	s.must(s.Standby.PowerOff())
 	for _, h := range []*lab.Host{s.Second, third} {
 		s.check(h, args...).want(t, state.OK)
@@ -284,7 +284,7 @@ func TestChainOfStandbys(t *testing.T) {
 	}
 	s.wantOnly(third, third)
 
-	// The primary is back, with what is its own.
+	// The primary is back, with its addresses.
 	view := s.watchFrom(vip4)
 	s.must(s.Primary.PowerOn())
 	back := time.Now()
@@ -309,7 +309,7 @@ func (s *scene) third() *lab.Host {
 type checks map[*lab.Host][]string
 
 // race has all check in the same moment, and returns the one that took over.
-// The others found that out in time, or gave way.
+// The others found that out in time, or yielded.
 func (s *scene) race(all checks) (winner *lab.Host) {
 	s.t.Helper()
 	runs := map[*lab.Host]*running{}
@@ -336,7 +336,7 @@ func (s *scene) race(all checks) (winner *lab.Host) {
 	}
 	s.t.Logf("in the same moment:\n%s", strings.Join(ends, "\n"))
 	if winner == nil {
-		s.t.Fatal("nobody took over")
+		s.t.Fatal("no host took over")
 	}
 	for h := range all {
 		s.wantHeld(h, vip4, count(h == winner))

@@ -33,7 +33,7 @@ var (
 // Two standbys of one primary, and whatever can happen to them: cables are
 // pulled, pings filtered, frames lost, runs killed, machines rebooted, the
 // primary goes and comes back, so does the mail server. After each step the
-// network is fixed, and it is audited what has become of it all. A seed
+// network is fixed, and the result is audited. A seed
 // makes the same choices again, at the same moments; what the machines make of
 // them depends on microseconds.
 func TestChaos(t *testing.T) {
@@ -66,16 +66,16 @@ func TestChaos(t *testing.T) {
 // asked at any moment.
 var chaotic = set(withVIP, "--count", "5", "--interval", "100ms", "--timeout", "200ms", "--mail-via", "smtp://172.16.0.254:2525", "--mail-timeout", "1s")
 
-// chaos is the network and what is known of it.
+// chaos is the network, and its expected state.
 type chaos struct {
 	*scene
 	began    time.Time
 	post     *post
-	ask      func() []string // the MACs that answer for the virtual IP
+	ask      func() []string // the MACs that reply for the virtual IP
 	standbys []*lab.Host
 
 	mu       sync.Mutex
-	lines    []string // what was done, and what came of it
+	lines    []string // steps and their results
 	down     bool     // the primary: off, or its cable is out
 	outages  int      // how often it went down
 	lossy    bool     // frames are lost at the primary or at a standby
@@ -99,7 +99,7 @@ func newChaos(t *testing.T) *chaos {
 	c := &chaos{scene: side(t), began: time.Now(), changes: map[string]told{}, outcomes: map[state.Outcome]int{}, tookOver: map[string]bool{}}
 	t.Cleanup(func() {
 		if t.Failed() || testing.Verbose() {
-			t.Logf("what was done:\n%s", strings.Join(c.lines, "\n"))
+			t.Logf("steps:\n%s", strings.Join(c.lines, "\n"))
 		}
 	})
 	c.standbys = []*lab.Host{c.Standby, c.Second}
@@ -121,15 +121,15 @@ func newChaos(t *testing.T) *chaos {
 	return c
 }
 
-// log notes what was done.
+// log records a step.
 func (c *chaos) log(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lines = append(c.lines, fmt.Sprintf("%8.3f ", time.Since(c.began).Seconds())+fmt.Sprintf(format, args...))
 }
 
-// dies and lives say what is known of the primary, before it dies and after it
-// has come back: in between its state is undefined.
+// dies and lives record the state of the primary, before it dies and after it has
+// come back: in between it is undefined.
 func (c *chaos) dies() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,8 +150,8 @@ type blow struct {
 	fix  func() // nil if nothing has to be fixed, or it ends by itself
 }
 
-// blows are all that may happen. The primary goes and comes back on its own
-// account, since that is what all this is about.
+// blows are all that may happen. The primary goes and comes back in
+// a step of its own, since this is what the test is about.
 func (c *chaos) blows(r *rand.Rand) blow {
 	standby := c.standbys[r.IntN(2)]
 	carrier := r.IntN(2) == 0
@@ -262,8 +262,8 @@ func (c *chaos) step(r *rand.Rand) {
 	}
 }
 
-// check runs one check on a host, which may be killed, and compares what it
-// did with what is known of the primary.
+// check runs one check on a host, which may be killed, and compares its result
+// with the state of the primary.
 func (c *chaos) check(h *lab.Host, kill time.Duration) (quiet bool) {
 	if _, err := h.Run("true"); err != nil {
 		return false // its power is off
@@ -298,13 +298,13 @@ func (c *chaos) check(h *lab.Host, kill time.Duration) (quiet bool) {
 			c.t.Errorf("%s: %s\n%s%s", h.Name(), how, e.stdout, e.stderr)
 		}
 	}
-	raised := after && !before || slices.ContainsFunc(e.Commands, func(ran state.Command) bool { return slices.Contains(ran.Argv, "add") })
-	c.log("%-8s checked for %5.2fs: %s %s: %s; raised: %v, holds: %v", h.Name(), e.took.Seconds(), how, e.Outcome, e.Reason, raised, after)
+	added := after && !before || slices.ContainsFunc(e.Commands, func(ran state.Command) bool { return slices.Contains(ran.Argv, "add") })
+	c.log("%-8s checked for %5.2fs: %s %s: %s; added: %v, holds: %v", h.Name(), e.took.Seconds(), how, e.Outcome, e.Reason, added, after)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.outcomes[e.Outcome]++
-	if raised && !down && outages == c.outages {
+	if added && !down && outages == c.outages {
 		// When frames are lost it is a matter of odds, see TestHolderWhoseRepliesAreAllLost:
 		// a round this short has but six questions, and the kernel may lose
 		// sight of its neighbour, and then all pings of a round.
@@ -373,7 +373,7 @@ func (c *chaos) audit(r *rand.Rand) {
 		}
 		c.late += count(n == 0)
 	}
-	c.t.Fatal("the primary is dead, and after three checks of each standby nobody has the address")
+	c.t.Fatal("the primary is dead, and after three checks of each standby the address is unassigned")
 }
 
 // wantNothingLeftOver fails the test where a process or a temporary file is
@@ -420,7 +420,7 @@ func (c *chaos) wantTold() {
 	// many; a notification in the email of another says when and why.
 	type sent struct{ id, subject, text string }
 	var emails []sent
-	gathered := map[string]bool{}
+	suppressed := map[string]bool{}
 	for _, l := range c.mail.all() {
 		text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(l.body)))
 		c.must(err)
@@ -432,12 +432,12 @@ func (c *chaos) wantTold() {
 			emails = append(emails, sent{l.MessageID, l.Subject, l.Body})
 		}
 		for _, note := range rec.Damping.Suppressed {
-			gathered[note.Event] = true
+			suppressed[note.Event] = true
 		}
 	}
 	words := func(text string) string { return strings.Join(strings.Fields(text), " ") }
 	for event, change := range c.changes {
-		if !gathered[event] && !slices.ContainsFunc(emails, func(l sent) bool {
+		if !suppressed[event] && !slices.ContainsFunc(emails, func(l sent) bool {
 			return strings.HasPrefix(l.id, "<"+event+".") || strings.Contains(l.text, event) ||
 				strings.Contains(words(l.text), words(change.Reason)) && strings.Contains(l.text, change.Time.UTC().Format("2006-01-02 15:04:05 UTC"))
 		}) {

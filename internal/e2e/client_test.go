@@ -21,7 +21,7 @@ import (
 	"pingover/state"
 )
 
-// What everybody else on the link sees: the clients, and who listens.
+// What the other machines on the link see: clients and listeners.
 
 // The client's outage ends with the takeover, not when its neighbour entry
 // expires, half a minute later.
@@ -45,7 +45,7 @@ func TestClientFollowsATakeover(t *testing.T) {
 		s := side(t)
 		h := c.standby(s)
 		s.check(h, c.args...).want(t, state.OK)
-		raised := s.raisings(h)
+		added := s.additions(h)
 		var views []view
 		for _, a := range c.vips {
 			views = append(views, s.watchFrom(a))
@@ -53,11 +53,11 @@ func TestClientFollowsATakeover(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		s.check(h, c.args...).want(t, state.TookOver)
 		for _, v := range views {
-			at := raised(v.addr)
+			at := added(v.addr)
 			first := v.follows(h, at)
-			t.Logf("%s: first answer %s after it was raised; the whole gap was %s", v.addr, first.Sub(at).Round(time.Millisecond), v.Gap().Round(time.Millisecond))
+			t.Logf("%s: first reply %s after it was added; the whole gap was %s", v.addr, first.Sub(at).Round(time.Millisecond), v.Gap().Round(time.Millisecond))
 			if late := first.Sub(at); late > time.Second {
-				t.Errorf("%s: the client was first answered %s after it was raised", v.addr, late)
+				t.Errorf("%s: the client had its first reply %s after it was added", v.addr, late)
 			}
 			// And it stays so.
 			lost := 0
@@ -74,7 +74,7 @@ func TestClientFollowsATakeover(t *testing.T) {
 }
 
 // An open connection ends with the machine that had it: the new one knows
-// nothing of it and says so, and a client that connects anew is served.
+// nothing of it and resets it, and a client that connects anew is served.
 func TestClientWithAnOpenConnectionIsToldAtOnce(t *testing.T) {
 	s := newScene(t)
 	for _, h := range []*lab.Host{s.Primary, s.Standby} {
@@ -120,12 +120,12 @@ func TestClientWithAnOpenConnectionIsToldAtOnce(t *testing.T) {
 	}()
 	time.Sleep(200 * time.Millisecond)
 	s.must(s.Primary.PowerOff())
-	raised := s.raisings(s.Standby)
+	added := s.additions(s.Standby)
 	s.check(s.Standby, withVIP...).want(t, state.TookOver)
 	connect()
 	select {
 	case at := <-ended:
-		t.Logf("the old connection ended %s after the address was raised", at.Sub(raised(vip4)).Round(time.Millisecond))
+		t.Logf("the old connection ended %s after the address was added", at.Sub(added(vip4)).Round(time.Millisecond))
 	case <-time.After(20 * time.Second):
 		t.Error("20s after the takeover the old connection hangs")
 	}
@@ -150,7 +150,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 	}
 	for _, f := range heard.all() {
 		if (f.address == vip4 || f.address == vip6) && f.mac == us {
-			t.Errorf("said while standing by: %v", f)
+			t.Errorf("sent while standing by: %v", f)
 		}
 	}
 
@@ -180,7 +180,7 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 			if i == 0 {
 				continue
 			}
-			// Linux of old takes no second update within a second.
+			// Old versions of Linux take no second update within a second.
 			if apart := at.Sub(frames[i-1].at); apart < 1050*time.Millisecond || apart > 5*time.Second {
 				t.Errorf("announcements of %s %s apart, want 1.1s", want.a, apart)
 			}
@@ -203,14 +203,14 @@ func TestTakeoverIsAnnounced(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	for _, f := range heard.all()[before:] {
 		if (f.address == vip4 || f.address == vip6) && f.mac == us {
-			t.Errorf("said while standing by again: %v", f)
+			t.Errorf("sent while standing by again: %v", f)
 		}
 	}
 	// No frame ever had another machine's MAC as its source: the switch would
 	// look for that machine at our port.
 	for _, f := range heard.all() {
 		if f.mac != f.source && f.source != us {
-			t.Errorf("a frame that is not from who it speaks of: %v", f)
+			t.Errorf("a frame whose source is not its sender: %v", f)
 		}
 	}
 }
@@ -279,16 +279,16 @@ type frame struct {
 	source  string     // MAC that sent the frame
 	to      string     // MAC that it was sent to
 	address netip.Addr // of the sender, or advertised
-	mac     string     // said to have it
-	target  netip.Addr // asked for, or told
+	mac     string     // that has it, by the frame
+	target  netip.Addr // asked for, or addressed
 }
 
 func (f frame) String() string {
 	return fmt.Sprintf("%s %s from %s to %s: %s is at %s, target %s", f.at.Format("05.000"), f.what, f.source, f.to, f.address, f.mac, f.target)
 }
 
-// gratuitous says whether it is an announcement: what the sender says of
-// itself, to all.
+// gratuitous tells whether it is an announcement: of the sender's own address, to
+// all.
 func (f frame) gratuitous() bool {
 	return f.address == f.target && f.what != "advertisement" || f.what == "advertisement" && f.to == "33:33:00:00:00:01"
 }
@@ -378,7 +378,7 @@ func (n *sniffer) all() []frame {
 	return slices.Clone(n.frames)
 }
 
-// announcements are what was announced of an address.
+// announcements are those of an address.
 func (n *sniffer) announcements(a netip.Addr) []frame {
 	var found []frame
 	for _, f := range n.all() {
@@ -396,8 +396,8 @@ func (s *scene) announce(h *lab.Host, a netip.Addr) {
 	s.must(s.wire(h, a).Announce(a, nil))
 }
 
-// raisings follows the addresses of a host's kernel; raised is when one came.
-func (s *scene) raisings(h *lab.Host) (raised func(netip.Addr) time.Time) {
+// additions follows the addresses of a host's kernel; added is when one came.
+func (s *scene) additions(h *lab.Host) (added func(netip.Addr) time.Time) {
 	s.t.Helper()
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	s.must(h.Do(func() error { return netlink.AddrSubscribe(updates, done) }))
@@ -419,7 +419,7 @@ func (s *scene) raisings(h *lab.Host) (raised func(netip.Addr) time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
 		if at[a].IsZero() {
-			s.t.Fatalf("%s was never raised on %s", a, h.Name())
+			s.t.Fatalf("%s was never added on %s", a, h.Name())
 		}
 		return at[a]
 	}

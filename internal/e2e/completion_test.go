@@ -2,7 +2,7 @@ package e2e
 
 import "testing"
 
-// Everybody completes the clusters that root checks, and no others.
+// Each user completes the clusters that root checks, and no others.
 func TestCompletionKnowsTheClustersOfTheMachine(t *testing.T) {
 	s := shortScene(t)
 	s.check(s.Standby, withVIP...)
@@ -20,6 +20,6 @@ func TestCompletionKnowsTheClustersOfTheMachine(t *testing.T) {
 	}
 	s.asUser()
 	if got := complete(); got != "web\n" {
-		t.Errorf("nobody completes %q", got)
+		t.Errorf("the user nobody completes %q", got)
 	}
 }

@@ -16,14 +16,14 @@ import (
 	"pingover/state"
 )
 
-// Another machine has what is held here: which one yields, and when.
+// Another machine has an address that is held here: which one yields, and when.
 
 // released4 is the subject about a release by the host.
 func released4(host string) string { return "[pingover] web: " + host + " released 172.16.0.1" }
 
 func TestConflictWhileHolding(t *testing.T) {
 	alsoAt := func(mac string) string {
-		return "172.16.0.1 is also at " + mac + ", another machine, and is given up here"
+		return "172.16.0.1 is also assigned at " + mac + ", another machine: it is released here"
 	}
 	type conflict struct {
 		name   string
@@ -56,7 +56,7 @@ func TestConflictWhileHolding(t *testing.T) {
 
 		run := s.follow(s.Standby, withVIP...)
 		if c.leaves {
-			run.until("waiting 10s: 02:00:00:00:00:04 has 172.16.0.1 as well, and ought to give way: its MAC is the higher one")
+			run.until("waiting 10s: 02:00:00:00:00:04 has 172.16.0.1 as well, and should yield: its MAC is the higher one")
 			time.Sleep(2 * time.Second)
 			s.run(peer, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 		}
@@ -111,7 +111,7 @@ func TestTwoHoldersNeverBothRelease(t *testing.T) {
 		{"the lower MAC checks 500ms later", -500 * time.Millisecond, false, state.Holding, state.Released},
 	}
 	// The higher one comes when the other's patience is at its end: either may
-	// let go, but only one, or both in the same moment: then the one that has
+	// release, but only one, or both in the same moment: then the one that has
 	// waited takes it again.
 	for _, skew := range []time.Duration{9500, 9800, 9900, 9950, 10000, 10050, 10200, 10500, 10900, 11300, 11700} {
 		orders = append(orders, order{fmt.Sprintf("the higher MAC checks %s later", skew*time.Millisecond), skew * time.Millisecond, false, "", ""})
@@ -135,9 +135,9 @@ func TestTwoHoldersNeverBothRelease(t *testing.T) {
 		if first.Outcome == state.Released {
 			holder = s.Second
 		}
-		t.Logf("%s after %s, %s after %s; nobody had it for %s", first.Outcome, first.took.Round(time.Millisecond), second.Outcome, second.took.Round(time.Millisecond), tenure.vacant().Round(time.Millisecond))
+		t.Logf("%s after %s, %s after %s; it was unassigned for %s", first.Outcome, first.took.Round(time.Millisecond), second.Outcome, second.took.Round(time.Millisecond), tenure.vacant().Round(time.Millisecond))
 		if tenure.vacant() > 3*time.Second {
-			t.Errorf("nobody had it for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
+			t.Errorf("it was unassigned for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
 		}
 		s.wantOn(vip4, holder)
 		if o.first != "" {
@@ -162,8 +162,8 @@ func TestTwoHoldersNeverBothRelease(t *testing.T) {
 	})
 }
 
-// Each has made up its mind to yield when the other has it still; then
-// lowering it takes a while.
+// Each has decided to yield while the other still has it; then removing it takes
+// a while.
 func TestBothHoldersReleaseInTheSameMoment(t *testing.T) {
 	const takes = 300 * time.Millisecond
 	var skews []time.Duration
@@ -180,9 +180,9 @@ func TestBothHoldersReleaseInTheSameMoment(t *testing.T) {
 
 		tenure := s.tenure(vip4, s.Standby, s.Second)
 		first, second := s.both(skew, withVIP, withVIP)
-		t.Logf("%s: %s; %s; nobody had it for %s", first.Outcome, first.Reason, second.Outcome, tenure.vacant().Round(time.Millisecond))
+		t.Logf("%s: %s; %s; it was unassigned for %s", first.Outcome, first.Reason, second.Outcome, tenure.vacant().Round(time.Millisecond))
 		if tenure.vacant() > 3*time.Second {
-			t.Errorf("nobody had it for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
+			t.Errorf("it was unassigned for %s\n%s%s\n%s%s", tenure.vacant(), first.stdout, first.stderr, second.stdout, second.stderr)
 		}
 		holder := s.Standby
 		if first.Outcome == state.Released {
@@ -193,8 +193,8 @@ func TestBothHoldersReleaseInTheSameMoment(t *testing.T) {
 	})
 }
 
-// bothHold makes Standby and Second take the address over, one behind a
-// switch port that is out.
+// bothHold makes Standby and Second take the address over, one of them at
+// a switch port that is out.
 func (s *scene) bothHold() {
 	s.t.Helper()
 	s.must(s.Primary.PowerOff())
@@ -239,7 +239,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 		s.must(s.Primary.PowerOn())
 		e := s.check(standby, c.args...).want(t, state.Released).
-			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine, and is given up here")
+			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 		done := time.Now()
 		s.wantOn(c.vip, s.Primary)
 		viewOf(s, trace, c.vip).firstAfter(done)
@@ -264,7 +264,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 func TestConflictDuringTheAnnouncements(t *testing.T) {
 	given := func(mac string) string {
-		return "172.16.0.1 was taken, but " + mac + " has it as well: it is given up here"
+		return "172.16.0.1 was taken, but " + mac + " has it as well: it is released here"
 	}
 	type conflict struct {
 		name   string
@@ -403,7 +403,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		}
 	}
 
-	// Nothing is raised beside it while no witness replies, nor by a pause.
+	// Nothing is added beside it while no witness replies, or during a pause.
 	s.check(s.Standby, set(three, "--witness", "172.16.0.77")...).want(t, state.TakeoverFailed).
 		because(t, "holding 172.16.0.1, 172.16.0.7; 172.16.0.2 does not reply; 172.16.0.5 is missing, and no witness replies")
 	s.pause(s.Standby)
@@ -550,7 +550,7 @@ func TestOwnAddressSurvivesTheReleaseOfAnAliasOfItsNetwork(t *testing.T) {
 
 // What the scenes of a conflicting host have in common.
 
-// viewOf is a trace with what scenes ask of it.
+// viewOf is a trace as a view.
 func viewOf(s *scene, trace *lab.Trace, a netip.Addr) view { return view{trace, s, a} }
 
 // pause pauses the cluster on a host for an hour.

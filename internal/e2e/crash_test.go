@@ -257,7 +257,7 @@ func TestKilledAndThenPaused(t *testing.T) {
 	s.wantTakenOver(args, 1)
 }
 
-// The alias goes with the boot; what was written of it stays.
+// The alias ends with the boot; the record of it stays.
 func TestKilledByAPowerCut(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
@@ -302,7 +302,7 @@ func TestSecondRunAtOnceIsBusy(t *testing.T) {
 	for range 5 {
 		e := s.say(s.Standby, swift...)
 		if e.code != 75 || e.stdout != "" || e.stderr != "" {
-			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 75 and not a word", e.code, e.stdout, e.stderr)
+			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 75 and no output", e.code, e.stdout, e.stderr)
 		}
 		shortest = min(shortest, e.took)
 	}
@@ -432,7 +432,7 @@ func TestToolThatDoesNotLower(t *testing.T) {
 			s.wantOn(vip4, s.Standby, s.Client)
 			s.mail.want(t, tookOver, failed)
 			if !intends(s) {
-				t.Error("the release is given up")
+				t.Error("the intent to release is gone")
 			}
 			s.check(s.Standby, args...).want(t, state.Released)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
@@ -463,8 +463,8 @@ func TestMailServerThatFallsSilent(t *testing.T) {
 				t.Errorf("it took %s", e.took)
 			}
 			waits := count(step != "QUIT") // the email was accepted before
-			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (waits == 1) || e.MailWaiting != waits {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if shown := strings.Contains(e.stderr, "mail is pending: mail to ops@example.org via smtp://172.16.0.254"); shown != (waits == 1) || e.MailWaiting != waits {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			s.check(s.Standby, args...).want(t, state.Holding)
 			s.check(s.Standby, args...).want(t, state.Holding)
@@ -480,7 +480,7 @@ func TestSendmailThatFails(t *testing.T) {
 		"it hangs":               {always("sleep 1000"), "not done within 2s"},
 		"it is busy":             {always("cat >/dev/null; echo queue full >&2; exit 75"), "exit code 75: queue full"},
 		"it crashes":             {always("kill -9 $$"), "ended by signal: killed"},
-		"it talks, and delivers": {"echo warning: no aliases >&2; deliver; exit", ""},
+		"it warns, and delivers": {"echo warning: no aliases >&2; deliver; exit", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -490,21 +490,21 @@ func TestSendmailThatFails(t *testing.T) {
 			t.Logf("the run took %s, with a mail timeout of 2s", e.took)
 			if c.waits == "" {
 				if e.MailWaiting != 0 || strings.Contains(e.stderr, "mail") {
-					t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+					t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 				}
 				s.wantTakenOver(args, 1)
 				return
 			}
-			if e.MailWaiting != 1 || strings.Count(e.stderr, "mail waits: mail to ops@example.org via sendmail://") != 1 || !strings.Contains(e.stderr, c.waits) {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if e.MailWaiting != 1 || strings.Count(e.stderr, "mail is pending: mail to ops@example.org via sendmail://") != 1 || !strings.Contains(e.stderr, c.waits) {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			path := strings.TrimPrefix(value(args, "--mail-via", ""), "sendmail://")
 			s.script(path, "exec cat >"+filepath.Dir(path)+"/box/$$\n") // it is fixed
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != "pingover: web: mail is delivered again\n" {
-				t.Errorf("sendmail is fixed: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("sendmail is fixed: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.stderr != "" {
 				t.Errorf("stderr: %s", e.stderr)
@@ -523,18 +523,18 @@ func TestSendmailIsMissing(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	e := s.check(s.Standby, args...).want(t, state.TookOver)
-	if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") || !strings.Contains(e.stderr, path) {
-		t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+	if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail is pending: ") || !strings.Contains(e.stderr, path) {
+		t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 	}
 	for range 2 {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-			t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 		}
 	}
 	s.script(path, "exec cat >"+dir+"/box/$$\n")
 	for _, want := range []string{"pingover: web: mail is delivered again\n", ""} {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != want {
-			t.Errorf("sendmail is there: %d emails wait, stderr %q, want %q", e.MailWaiting, e.stderr, want)
+			t.Errorf("sendmail is there: %d emails pending, stderr %q, want %q", e.MailWaiting, e.stderr, want)
 		}
 	}
 	s.wantTakenOver(args, 1)
@@ -689,7 +689,7 @@ func (s *scene) wantTakenOver(args []string, emails int) {
 	s.t.Helper()
 	s.wantOn(vip4, s.Standby)
 	if out := s.run(s.Standby, "ip", "-o", "addr", "show", "to", vip4.String()); !strings.Contains(out, ` 172.16.0.1/32 `) || !strings.Contains(out, ` eth0:1\`) {
-		s.t.Errorf("it stands as %s", out)
+		s.t.Errorf("it is assigned as %s", out)
 	}
 	s.wantCopies(args, tookOver, emails)
 	s.wantWrittenDown(state.Active, state.TookOver)

@@ -70,7 +70,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 	s.wantLabel(s.Standby, vip4, "eth0:1")
 	if said := cron.stop(); said != "" {
-		t.Errorf("cron said: %s", said)
+		t.Errorf("cron printed: %s", said)
 	}
 	if out := s.run(s.Standby, "ls", "-A", "/var/lib/pingover"); out != "act.lock\nweb.history\nweb.json\nweb.lock\nweb.settings\n" {
 		t.Errorf("files:\n%s", out)
@@ -110,7 +110,7 @@ func TestCrontabIsValid(t *testing.T) {
 	}
 	out := s.run(s.Standby, "env", "-i", "HOME=/root", "LOGNAME=root", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", "sh", "-c", command+" --dry-run")
 	if out != "" {
-		t.Errorf("%s --dry-run: with a primary that is up, it said: %s", command, out)
+		t.Errorf("%s --dry-run: with a primary that is up, it printed: %s", command, out)
 	}
 }
 
@@ -218,7 +218,7 @@ func (c *crond) stop() (said string) {
 	return c.said.String()
 }
 
-// idle says whether no job runs and no output is being mailed.
+// idle tells whether no job runs and no output is being mailed.
 func (c *crond) idle() bool {
 	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.cmd.Process.Pid))
 	c.s.must(err)

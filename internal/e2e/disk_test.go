@@ -15,8 +15,8 @@ import (
 	"pingover/state"
 )
 
-// What the state directory may do to a check. Whatever it is, a primary that is down
-// is taken over, and the operator is notified.
+// Faults of the state directory. In spite of each a primary that is down is taken
+// over, and the operator is notified.
 
 const stateDir = "/var/lib/pingover"
 
@@ -26,7 +26,7 @@ func TestRecordIsLostWhileHolding(t *testing.T) {
 		"removed":                   {"rm web.json", ""},
 		"removed with all else":     {"rm -rf web.json web.lock act.lock", ""},
 		"emptied":                   {": >web.json", "is corrupt (it is empty), ignored; kept as /var/lib/pingover/web.json.bad"},
-		"cut off":                   {"truncate -s 300 web.json", "is corrupt (unexpected end of JSON input), ignored; kept as /var/lib/pingover/web.json.bad"},
+		"truncated":                 {"truncate -s 300 web.json", "is corrupt (unexpected end of JSON input), ignored; kept as /var/lib/pingover/web.json.bad"},
 		"overwritten with zeros":    {"dd if=/dev/zero of=web.json bs=300 count=1 conv=notrunc", ", ignored; kept as /var/lib/pingover/web.json.bad"},
 		"with a torn one beside it": {"head -c 300 web.json >web.json.tmp", ""},
 	} {
@@ -62,7 +62,7 @@ func TestTruncatedRecord(t *testing.T) {
 		s.write("web.json", whole[:size])
 		e := s.say(s.Standby, append(slices.Clone(swift), "--dry-run")...)
 		if e.code != 0 || !strings.HasPrefix(e.stderr, "pingover: web: /var/lib/pingover/web.json is corrupt (") {
-			t.Errorf("cut off after %d of %d bytes: exit code %d, stderr: %s", size, len(whole), e.code, e.stderr)
+			t.Errorf("truncated after %d of %d bytes: exit code %d, stderr: %s", size, len(whole), e.code, e.stderr)
 		}
 		if left := s.run(s.Standby, "cat", stateDir+"/web.json"); left != whole[:size] {
 			t.Fatalf("a dry run has changed the record to %q", left)
@@ -163,10 +163,10 @@ func TestPauseFileThatSaysNothing(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 }
 
-// disk is a way for the state directory not to take what is written.
+// disk is a fault by which the state directory cannot be written.
 type disk struct {
 	ruin, fix string // shell commands in the directory
-	// tweak and done stand around what a test writes although it is ruined.
+	// tweak and done are run around what a test writes although it is ruined.
 	tweak, done string
 	why         string
 }
@@ -387,7 +387,7 @@ func TestRuinedDiskIsLockedAllTheSame(t *testing.T) {
 			first := s.follow(s.Standby, set(swift, "--retry-wait", "1m")...)
 			first.until("waiting 1m")
 			if e := s.say(s.Standby, swift...); e.code != 75 || e.stderr != "" {
-				t.Errorf("exit code %d, stderr: %s, want 75 and not a word", e.code, e.stderr)
+				t.Errorf("exit code %d, stderr: %s, want 75 and no output", e.code, e.stderr)
 			}
 			s.must(first.cmd.Process.Kill())
 			first.wait()

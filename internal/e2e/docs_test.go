@@ -138,7 +138,7 @@ func decidable() map[int][]state.Outcome {
 		func(s *state.Observation, yes bool) { s.WaitedForPeer = yes },
 		func(s *state.Observation, yes bool) {
 			if yes {
-				s.Conflict = state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}
+				s.Conflicts = []state.Conflict{{Holder: state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}}}
 			}
 		},
 		func(s *state.Observation, yes bool) {
@@ -168,7 +168,7 @@ func decidable() map[int][]state.Outcome {
 							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)
 							if d.HandOver {
-								add(d.Rule, state.Holding) // when nobody takes it
+								add(d.Rule, state.Holding) // when no host takes it
 							}
 						}
 					}
@@ -265,8 +265,10 @@ func TestReadmeTakeover(t *testing.T) {
 
 	s := shortScene(t)
 	s.install(s.Standby)
+	once := strings.TrimPrefix(command, "# ") + " --interval 100ms --timeout 200ms --retry-wait 1s"
+	s.run(s.Standby, "sh", "-c", once+" 2>/dev/null") // it was up before
 	s.must(s.Primary.PowerOff())
-	cmd := s.Standby.Command(t.Context(), "sh", "-c", strings.TrimPrefix(command, "# ")+" --interval 100ms --timeout 200ms --retry-wait 1s")
+	cmd := s.Standby.Command(t.Context(), "sh", "-c", once)
 	cmd.Env = append(os.Environ(), "TZ=UTC", "PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 	out, _ := cmd.CombinedOutput() // the error is the exit code
 	if diff := cmp.Diff(output, string(out)); diff != "" {

@@ -13,8 +13,8 @@ import (
 
 // What doctor finds on real hosts, healthy and not.
 
-// doctor runs it on the standby, and returns what it printed, with the time of
-// what a clock decides cut out.
+// doctor runs it on the standby, and returns what it printed, without what
+// depends on a clock.
 func (s *scene) doctor(args ...string) (stdout string, code int) {
 	s.t.Helper()
 	cmd := s.command(s.Standby, append([]string{"doctor"}, args...)...)

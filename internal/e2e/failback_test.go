@@ -16,7 +16,7 @@ import (
 )
 
 // What a standby that holds the address does when the primary is back, or
-// when it is cut off itself.
+// when it is isolated itself.
 
 // failback are settings under which two good checks of the primary are enough
 // to hand over.
@@ -47,7 +47,7 @@ func TestFailback(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	own.Stop()
 	stays()
-	t.Logf("nobody had it for %s; the client was without it for %s, and without the primary's own address for %s; first answer %s after the primary had it",
+	t.Logf("it was unassigned for %s; the client was without it for %s, and without the primary's own address for %s; first answer %s after the primary had it",
 		tenure.vacant(), view.Gap(), own.Gap(), first.Sub(served))
 	if first.Sub(served) > 3*time.Second || view.Gap() > 8*time.Second {
 		t.Errorf("the client could not reach it for %s, and for %s after the primary had it", view.Gap(), first.Sub(served))
@@ -70,7 +70,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 	view := s.watchFrom(vip4)
 	s.check(s.Standby, failback...).want(t, state.Holding).because(t, answers)
 	e := s.check(s.Standby, failback...).want(t, state.Holding).
-		because(t, handedOver+"; but nobody took 172.16.0.1 within 10s: raised here again")
+		because(t, handedOver+"; but nobody took 172.16.0.1 within 10s: assigned here again")
 	s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1")
 	s.wantOn(vip4, s.Standby)
 	view.follows(s.Standby, time.Now().Add(-10*time.Millisecond))
@@ -103,7 +103,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 }
 
 // Whatever the moment at which it is killed: two checks later one machine has
-// the address, and the mail of what became of it has come.
+// the address, and the mail about the result has come.
 func TestKilledInAHandOver(t *testing.T) {
 	type kill struct {
 		taken bool
@@ -120,7 +120,7 @@ func TestKilledInAHandOver(t *testing.T) {
 		if k.taken {
 			return fmt.Sprintf("about %s after its begin, and the primary takes it", k.after)
 		}
-		return fmt.Sprintf("about %s after its begin, and nobody takes it", k.after)
+		return fmt.Sprintf("about %s after its begin, and no host takes it", k.after)
 	}, func(t *testing.T, k kill) {
 		s := side(t)
 		s.returned(failback...)
@@ -256,7 +256,7 @@ func TestIsolatedStandby(t *testing.T) {
 		e := s.check(s.Standby, args...).want(t, state.Released).because(t, gaveUp)
 		s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0")
 		if e.MailWaiting != 1 {
-			t.Errorf("%d emails wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails pending, want 1", e.MailWaiting)
 		}
 		s.wantHeld(s.Standby, vip4, 0)
 		s.must(s.Standby.Plug())
@@ -273,7 +273,7 @@ func TestIsolatedStandby(t *testing.T) {
 	})
 }
 
-// What the scenes of giving back have in common.
+// What the scenes of failback have in common.
 
 // returned makes Standby take over from a primary that then comes back without
 // its virtual IPs.
@@ -330,22 +330,22 @@ func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 	})
 }
 
-// tenure is who has an address when, by the kernels of some hosts.
+// tenure is the history of an address, by the kernels of some hosts.
 type tenure struct {
 	s      *scene
 	mu     sync.Mutex
 	had    map[*lab.Host]bool
-	since  time.Time // nobody has it; zero: somebody has
+	since  time.Time // it has been unassigned; zero: it is assigned
 	longer time.Duration
-	raised map[*lab.Host]time.Time
+	added  map[*lab.Host]time.Time
 	gone   map[*lab.Host]time.Time
 }
 
-// tenure follows who has the address until the test ends.
+// tenure follows the address until the test ends.
 func (s *scene) tenure(a netip.Addr, hosts ...*lab.Host) *tenure {
 	s.t.Helper()
-	n := &tenure{s: s, had: map[*lab.Host]bool{}, raised: map[*lab.Host]time.Time{}, gone: map[*lab.Host]time.Time{}}
-	n.mu.Lock() // until all is known of how it was
+	n := &tenure{s: s, had: map[*lab.Host]bool{}, added: map[*lab.Host]time.Time{}, gone: map[*lab.Host]time.Time{}}
+	n.mu.Lock() // until its first state is known
 	defer n.mu.Unlock()
 	for _, h := range hosts {
 		updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
@@ -369,19 +369,19 @@ func (n *tenure) note(h *lab.Host, has bool) {
 	now := time.Now()
 	switch {
 	case has && !n.had[h]:
-		n.raised[h] = now
+		n.added[h] = now
 	case !has && n.had[h]:
 		n.gone[h] = now
 	}
 	n.had[h] = has
-	nobody := true
+	vacant := true
 	for _, has := range n.had {
-		nobody = nobody && !has
+		vacant = vacant && !has
 	}
 	switch {
-	case nobody && n.since.IsZero():
+	case vacant && n.since.IsZero():
 		n.since = now
-	case !nobody && !n.since.IsZero():
+	case !vacant && !n.since.IsZero():
 		n.longer, n.since = max(n.longer, now.Sub(n.since)), time.Time{}
 	}
 }
@@ -396,9 +396,9 @@ func (n *tenure) vacant() time.Duration {
 	return n.longer
 }
 
-// got is when a host raised it the last time, and lasted for how long it had
+// got is when a host added it the last time, and lasted for how long it had
 // it then.
-func (n *tenure) got(h *lab.Host) time.Time { return n.when(n.raised, h, "got") }
+func (n *tenure) got(h *lab.Host) time.Time { return n.when(n.added, h, "got") }
 
 func (n *tenure) lasted(h *lab.Host) time.Duration {
 	n.s.t.Helper()
@@ -415,12 +415,12 @@ func (n *tenure) when(times map[*lab.Host]time.Time, h *lab.Host, did string) ti
 	return times[h]
 }
 
-// staysAtItsPort looks again and again where the switch sends what is for
+// staysAtItsPort asks again and again where the switch sends frames for
 // a host; what it returns fails the test when that was ever anywhere else.
 func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 	s.t.Helper()
 	end := make(chan struct{})
-	elsewhere, looks := map[string]int{}, 0
+	elsewhere, tries := map[string]int{}, 0
 	var looking sync.WaitGroup
 	looking.Go(func() {
 		for {
@@ -434,7 +434,7 @@ func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 			case there != h:
 				elsewhere[there.Name()]++
 			}
-			looks++
+			tries++
 			select {
 			case <-end:
 				return
@@ -451,14 +451,14 @@ func (s *scene) staysAtItsPort(h *lab.Host) (compare func()) {
 		s.t.Helper()
 		stop()
 		if len(elsewhere) > 0 {
-			s.t.Errorf("in %d looks the switch sent what is for %s to %v", looks, h.Name(), elsewhere)
+			s.t.Errorf("in %d tries the switch sent frames for %s to %v", tries, h.Name(), elsewhere)
 		}
 	})
 }
 
 // wantOnBehalf fails the test unless one host has announced, often enough,
-// that the virtual IP is at another, in frames of its own; and said nothing
-// else of it since then.
+// that the virtual IP is at another, in frames of its own, and
+// nothing else about it since then.
 func (s *scene) wantOnBehalf(heard *sniffer, by, of *lab.Host, since time.Time) {
 	s.t.Helper()
 	n := 0

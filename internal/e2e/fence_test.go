@@ -13,8 +13,8 @@ import (
 	"pingover/state"
 )
 
-// Primary and standby cannot hear each other, and the clients hear both: what
-// no machine can find out for itself. Fencing is what helps.
+// Primary and standby cannot hear each other, and the clients hear both: no
+// machine can find that out for itself. Fencing helps.
 
 const fenceScript = "packaging/fence-ipmi.example"
 
@@ -100,7 +100,7 @@ func TestFencingThatFails(t *testing.T) {
 			s.hand("takeover", "web", "--pre-takeover", "true").want(t, state.TookOver)
 			s.wantOn(vip4, s.Standby)
 			if got := s.run(s.Standby, "cat", "/var/lib/pingover/web.settings"); !strings.Contains(got, `"pre-takeover":["`+board.script+`"]`) {
-				t.Errorf("what was typed once is kept: %s", got)
+				t.Errorf("the manual confirmation is kept: %s", got)
 			}
 		})
 	}
@@ -167,8 +167,8 @@ func (b board) wantAsked(t *testing.T, want ...string) {
 	}
 }
 
-// wantSeen fails the test unless the client is answered by exactly these MACs
-// when it asks who has the virtual IP.
+// wantSeen fails the test unless exactly these MACs reply to the client when it
+// asks for the virtual IP.
 func (s *scene) wantSeen(macs ...string) {
 	s.t.Helper()
 	w := s.wire(s.Client, vip4)

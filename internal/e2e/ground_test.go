@@ -44,8 +44,8 @@ func TestStandbyUnplugged(t *testing.T) {
 			if len(e.Rounds) != 0 {
 				t.Errorf("it was pinged: %s", e.stdout)
 			}
-			if want := n / 2; e.MailWaiting != want { // once or twice is no news
-				t.Errorf("after unknown check %d %d emails wait, want %d", n+1, e.MailWaiting, want)
+			if want := n / 2; e.MailWaiting != want { // once or twice is no alert
+				t.Errorf("after unknown check %d %d emails pending, want %d", n+1, e.MailWaiting, want)
 			}
 		}
 		s.wantOn(vip4, s.Primary)
@@ -65,7 +65,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
 				because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 			if e.MailWaiting != 1 {
-				t.Errorf("%d emails wait, want 1", e.MailWaiting)
+				t.Errorf("%d emails pending, want 1", e.MailWaiting)
 			}
 		}
 		s.wantOn(vip4, s.Primary)
@@ -79,7 +79,7 @@ func TestStandbyUnplugged(t *testing.T) {
 }
 
 // The primary is down, and in the middle of finding that out the standby's own
-// cable goes: nothing is proved any more.
+// cable goes: nothing is certain any more.
 func TestStandbyUnpluggedDuringARound(t *testing.T) {
 	t.Parallel()
 	const round = 12 // pings, 400 ms apart: long enough for a slow machine
@@ -114,7 +114,7 @@ func TestStandbyUnpluggedDuringARound(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 			run := s.follow(s.Standby, set(withVIP, "--count", strconv.Itoa(round), "--interval", "400ms")...)
 			run.until(c.during)
-			time.Sleep(800 * time.Millisecond) // the witness has answered, at the start
+			time.Sleep(800 * time.Millisecond) // the witness has replied, at the start
 			s.must(s.Standby.Unplug(c.carrier))
 			e := run.wait().want(t, c.want).because(t, c.reason)
 			if len(e.Rounds) != c.rounds {
@@ -139,7 +139,7 @@ func TestCheckThatCannotBeMade(t *testing.T) {
 		{
 			name:   "interface down",
 			before: "ip link set eth0 down",
-			then:   "ip link set eth0 up; ip route add default via 172.16.0.254",
+			then:   "ip link set eth0 up; ip route add default via 172.16.0.254; until ip -6 addr show dev eth0 scope link | grep -q fe80; do sleep 0.1; done",
 			reason: `no route to 172.16.0.2: network is unreachable; interface "eth0" is down`,
 		},
 		{
@@ -155,7 +155,7 @@ func TestCheckThatCannotBeMade(t *testing.T) {
 			reason: `there is no interface "eth9"`,
 		},
 		{
-			name:   "a name that nobody knows",
+			name:   "an unknown name",
 			args:   []string{"--host", "nowhere.example"},
 			reason: `resolve "nowhere.example": connection refused (name server `,
 		},
@@ -169,7 +169,7 @@ func TestCheckThatCannotBeMade(t *testing.T) {
 				t.Errorf("reason %q, want %q", e.Reason, c.reason)
 			}
 			if len(e.Rounds) != 0 || len(e.Held) != 0 {
-				t.Errorf("it was pinged, or raised: %s", e.stdout)
+				t.Errorf("it was pinged, or added: %s", e.stdout)
 			}
 		})
 		untouched()
@@ -190,10 +190,10 @@ func TestHostByName(t *testing.T) {
 
 	// The name is gone, and the name server does not reply.
 	s.run(s.Standby, "sh", "-c", "sed -i /primary.example/d /etc/hosts; echo nameserver 172.16.0.77 >/etc/resolv.conf")
-	const said = `resolve "primary.example": no answer from the name servers within 5s; going on with its last good address, 172.16.0.2`
+	const warning = `resolve "primary.example": no answer from the name servers within 5s; going on with its last good address, 172.16.0.2`
 	e = s.follow(s.Standby, args...).wait().want(t, state.OK).atOnce(t)
-	if e.Address != "172.16.0.2" || !strings.Contains(e.stderr, said) {
-		t.Errorf("address %q, stderr: %s\nwant %s", e.Address, e.stderr, said)
+	if e.Address != "172.16.0.2" || !strings.Contains(e.stderr, warning) {
+		t.Errorf("address %q, stderr: %s\nwant %s", e.Address, e.stderr, warning)
 	}
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, args...).want(t, state.TookOver).because(t, "primary.example does not reply, and 172.16.0.1 is not in use")
@@ -323,7 +323,7 @@ func TestDryRun(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	lock := s.lock(s.Standby, "web.lock")
 	if e := s.say(s.Standby, withVIP...).atOnce(t); e.code != 75 || e.stderr != "" {
-		t.Fatalf("a check beside another: exit code %d, stderr %q; want 75 and not a word", e.code, e.stderr)
+		t.Fatalf("a check beside another: exit code %d, stderr %q; want 75 and no output", e.code, e.stderr)
 	}
 	rehearse(would + tookOver)
 	lock()

@@ -11,7 +11,7 @@ import (
 	"pingover/state"
 )
 
-// Whatever hangs, a run ends, and not later than a dry run had said.
+// A run ends, whatever hangs, and not later than a dry run predicts.
 
 var latest = regexp.MustCompile(`a check with these settings ends after (\S+) at the latest, whatever hangs\n`)
 
@@ -63,10 +63,10 @@ func TestRunEndsWhateverHangs(t *testing.T) {
 			for _, h := range c.hangs {
 				args = hang[h](s, args)
 			}
-			said := s.follow(s.Standby, append(slices.Clone(args), "--dry-run")...).wait().stderr
-			m := latest.FindStringSubmatch(said)
+			plan := s.follow(s.Standby, append(slices.Clone(args), "--dry-run")...).wait().stderr
+			m := latest.FindStringSubmatch(plan)
 			if m == nil {
-				t.Fatalf("the dry run does not say how long it may take:\n%s", said)
+				t.Fatalf("the dry run does not say how long it may take:\n%s", plan)
 			}
 			limit, err := config.DurationWithin(m[1], 0, 24*time.Hour)
 			s.must(err)
@@ -74,7 +74,7 @@ func TestRunEndsWhateverHangs(t *testing.T) {
 			e := s.check(s.Standby, args...).want(t, c.want)
 			t.Logf("it took %s of %s", e.took.Round(100*time.Millisecond), m[1])
 			if e.took > limit {
-				t.Errorf("it took %s, the dry run said %s", e.took, m[1])
+				t.Errorf("it took %s, the dry run allowed %s", e.took, m[1])
 			}
 			s.wantHeld(s.Standby, vip4, count(c.want == state.TookOver))
 		})

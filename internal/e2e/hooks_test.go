@@ -16,8 +16,8 @@ import (
 	"pingover/state"
 )
 
-// The operator's own commands around a switch, as real processes: what they
-// get, and what happens to those that misbehave.
+// Hooks as real processes: what they get, and what happens to those that
+// misbehave.
 
 // log is a file to which hooks write what they saw.
 type log struct {
@@ -84,7 +84,7 @@ func TestHooksAroundATakeoverAndARelease(t *testing.T) {
 	l := s.log()
 	args := swift
 	for _, name := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release"} {
-		script := fmt.Sprintf(`echo "%s $* held=$(ip -o addr show to 172.16.0.1 | wc -l)" >>$log; env | grep -i -e pingover -e secret | sort >>$log; echo %s speaks`, name, name)
+		script := fmt.Sprintf(`echo "%s $* held=$(ip -o addr show to 172.16.0.1 | wc -l)" >>$log; env | grep -i -e pingover -e secret | sort >>$log; echo %s done`, name, name)
 		args = set(args, "--"+name, l.hook(name, script)+` "and more"`)
 	}
 	s.through("env", "PINGOVER_MAIL_PASSWORD=secret", "PINGOVER_CONFIG=/etc/secret.yaml")
@@ -117,7 +117,7 @@ func TestHooksAroundATakeoverAndARelease(t *testing.T) {
 	emails := s.mail.want(t, tookOver, released)
 	for i, names := range [][]string{{"pre-takeover", "post-takeover"}, {"pre-release", "post-release"}} {
 		for _, name := range names {
-			emails[i].says(t, name+" speaks")
+			emails[i].says(t, name+" done")
 		}
 	}
 	s.wantWrittenDown(state.Standby, state.TookOver, state.Released)
@@ -291,7 +291,7 @@ func TestPreTakeoverRefuses(t *testing.T) {
 	s.wantWrittenDown(state.Active, state.TookOver)
 }
 
-// While pre-takeover takes its time the primary comes back: all that was seen
+// While pre-takeover takes its time the primary comes back: everything
 // is asked once more.
 func TestPrimaryComesBackWhilePreTakeoverRuns(t *testing.T) {
 	t.Parallel()

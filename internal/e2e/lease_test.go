@@ -15,11 +15,11 @@ import (
 
 // An alias with a lease: the kernel removes it when it is not renewed.
 
-// The shortest lease that the hasty settings allow is twice 12.5 s, which is
-// a round of theirs and a conflicting host that is waited for.
-var leased = append(slices.Clone(withVIP), "--lease", "25s")
+// The shortest lease that the hasty settings allow is twice 12.7 s: one of
+// their rounds, and the wait for a conflicting host.
+var leased = append(slices.Clone(withVIP), "--lease", "26s")
 
-const leaseOf = 25 * time.Second
+const leaseOf = 26 * time.Second
 
 func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 	type end struct {
@@ -27,7 +27,7 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		then state.Outcome
 	}
 	share(t, []end{
-		{"nobody has it meanwhile", state.TookOver},
+		{"it is unassigned meanwhile", state.TookOver},
 		{"another standby takes it", state.Elsewhere},
 		{"the primary comes back with it", state.OK},
 	}, func(e end) string { return e.name }, func(t *testing.T, end end) {
@@ -40,8 +40,8 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		tenure4, tenure6 := s.tenure(vip4, s.Standby), s.tenure(vip6, s.Standby)
 		e := s.check(s.Standby, args...).want(t, state.TookOver)
-		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 25 preferred_lft 25",
-			"ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 25 preferred_lft 0")
+		s.wantCommands(e, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 26 preferred_lft 26",
+			"ip -6 addr add 2001:db8::1/128 dev eth0 nodad valid_lft 26 preferred_lft 0")
 		s.wantLabel(s.Standby, vip4, "eth0:1")
 		for range 600 {
 			if time.Sleep(100 * time.Millisecond); s.held(s.Standby, vip4)+s.held(s.Standby, vip6) == 0 {
@@ -54,9 +54,9 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 		s.wantOn(s.Standby.Addr6(), s.Standby)
 		for _, n := range []*tenure{tenure4, tenure6} {
 			d := n.lasted(s.Standby)
-			t.Logf("it stood for %s", d.Round(time.Millisecond))
+			t.Logf("it was assigned for %s", d.Round(time.Millisecond))
 			if d < leaseOf-time.Second || d > leaseOf+10*time.Second {
-				t.Errorf("it stood for %s, want %s", d, leaseOf)
+				t.Errorf("it was assigned for %s, want %s", d, leaseOf)
 			}
 		}
 		s.mail.want(t, took("standby"))
@@ -92,8 +92,8 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 	})
 }
 
-// Runs go on, whatever else they may do: with a pause, without a cable, and
-// while the primary answers.
+// Each run renews it: during a pause, without a cable, and while the primary
+// replies.
 func TestLeaseIsRenewedByTheRuns(t *testing.T) {
 	s := newScene(t)
 	args := append(slices.Clone(leased), "--vip", "2001:db8::1")
@@ -122,7 +122,7 @@ func TestLeaseIsRenewedByTheRuns(t *testing.T) {
 		s.check(s.Standby, args...).want(t, state.Holding)
 		for _, a := range []netip.Addr{vip4, vip6} {
 			if left := s.lease(s.Standby, a); left < leaseOf-10*time.Second || left > leaseOf {
-				t.Errorf("run %d: %s stands for another %s", runs, a, left)
+				t.Errorf("run %d: %s is assigned for another %s", runs, a, left)
 			}
 		}
 		time.Sleep(time.Second)
@@ -147,28 +147,28 @@ func TestLeaseThatIsSetAndRemovedWhileHolding(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	s.check(s.Standby, unleased...).want(t, state.TookOver)
 	tenure, tenure6 := s.tenure(vip4, s.Standby), s.tenure(vip6, s.Standby)
-	stands := func(least, most time.Duration) {
+	assigned := func(least, most time.Duration) {
 		t.Helper()
 		for _, a := range []netip.Addr{vip4, vip6} {
 			if left := s.lease(s.Standby, a); left < least || left > most {
-				t.Errorf("%s stands for another %s, want %s to %s", a, left, least, most)
+				t.Errorf("%s is assigned for another %s, want %s to %s", a, left, least, most)
 			}
 			s.wantOn(a, s.Standby)
 		}
 		s.wantLabel(s.Standby, vip4, "eth0:1")
 	}
 	const forever = time.Duration(math.MaxInt64)
-	stands(forever, forever)
+	assigned(forever, forever)
 	for range 2 {
 		e := s.check(s.Standby, args...).want(t, state.Holding)
-		s.wantCommands(e, "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 25 preferred_lft 25",
-			"ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 25 preferred_lft 0")
-		stands(leaseOf-10*time.Second, leaseOf)
+		s.wantCommands(e, "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft 26 preferred_lft 26",
+			"ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft 26 preferred_lft 0")
+		assigned(leaseOf-10*time.Second, leaseOf)
 	}
 	e := s.check(s.Standby, unleased...).want(t, state.Holding)
 	s.wantCommands(e, "ip addr replace 172.16.0.1/32 dev eth0 label eth0:1 valid_lft forever preferred_lft forever",
 		"ip -6 addr replace 2001:db8::1/128 dev eth0 nodad valid_lft forever preferred_lft 0")
-	stands(forever, forever)
+	assigned(forever, forever)
 	s.wantCommands(s.check(s.Standby, unleased...).want(t, state.Holding))
 	if gone := max(tenure.vacant(), tenure6.vacant()); gone > 0 {
 		t.Errorf("it was gone for %s", gone)
@@ -188,7 +188,7 @@ func TestLeaseOfAManuallyAddedAddress(t *testing.T) {
 		s.wantCommands(e)
 	}
 	if left := s.lease(s.Standby, vip4); left != math.MaxInt64 {
-		t.Errorf("it stands for another %s", left)
+		t.Errorf("it is assigned for another %s", left)
 	}
 }
 
@@ -203,15 +203,15 @@ func TestLeaseThatCannotBe(t *testing.T) {
 	share(t, []refusal{
 		{
 			"busybox ip", leased, true, 78,
-			`pingover: web: lease "25s": BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)`,
+			`pingover: web: lease "26s": BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)`,
 		},
 		{
 			"ifconfig", set(leased, "--tool", "ifconfig"), false, 64,
-			`pingover: --lease "25s": needs ip of iproute2, but the tool is ifconfig`,
+			`pingover: --lease "26s": needs ip of iproute2, but the tool is ifconfig`,
 		},
 		{
-			"shorter than two looks", set(leased, "--lease", "24s"), false, 64,
-			`pingover: --lease "24s": shorter than twice the longest check, 25s; increase it, or decrease count, interval, timeout or retry-wait`,
+			"shorter than two looks", set(leased, "--lease", "25s"), false, 64,
+			`pingover: --lease "25s": shorter than twice the longest check, 25.4s; increase it, or decrease count, interval, timeout or retry-wait`,
 		},
 		{
 			"longer than a day", set(leased, "--lease", "25h"), false, 64, `pingover: --lease "25h": out of range (0, or 1s to 1d)`,

@@ -101,7 +101,7 @@ func checkLoss(t *testing.T, percent, checks int) {
 	if fewest < math.MaxInt {
 		t.Logf("%d questions at the fewest", fewest)
 	}
-	if fewest < defaultQuestions-2 { // a machine that has much else to do may be late
+	if fewest < defaultQuestions-2 { // a busy machine may be late
 		t.Errorf("a check asked only %d times; the arithmetic is of %d", fewest, defaultQuestions)
 	}
 }
@@ -113,7 +113,7 @@ type ending struct {
 }
 
 // How often a machine that has the address stays unheard, by the number of
-// questions: what guard.go says of its numbers rests on this.
+// questions: the numbers in internal/failover/guards.go rest on this.
 func TestHolderWhoseRepliesAreAllLost(t *testing.T) {
 	const addresses, batches = 100, 5
 	lab.Long(t)
@@ -170,7 +170,7 @@ type primary struct{ host, vip netip.Addr }
 
 // manyPrimaries gives the Primary so many further addresses, at most 250 of
 // each kind. The neighbour tables are filled manually: the kernel asks but
-// three times, a second apart, and while nobody answers it lets all pings of a
+// three times, a second apart, and without a reply it lets all pings of a
 // round wait for one answer; they would be lost together instead of one by one.
 func (s *scene) manyPrimaries(n int) []primary {
 	s.t.Helper()

@@ -15,7 +15,7 @@ func TestMailServerThatHangsUp(t *testing.T) {
 	t.Parallel()
 	for step, c := range map[string]struct{ waits, copies int }{
 		"connect": {1, 1}, "MAIL": {1, 1}, "RCPT": {1, 1}, "DATA": {1, 1},
-		"text": {1, 2}, // it is there, and nobody has said so
+		"text": {1, 2}, // it was stored, and not acknowledged
 		"QUIT": {0, 1},
 	} {
 		t.Run("at "+step, func(t *testing.T) {
@@ -28,12 +28,12 @@ func TestMailServerThatHangsUp(t *testing.T) {
 				}
 			}))
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
-			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (c.waits > 0) || e.MailWaiting != c.waits {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if shown := strings.Contains(e.stderr, "mail is pending: mail to ops@example.org via smtp://172.16.0.254"); shown != (c.waits > 0) || e.MailWaiting != c.waits {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			for range 2 {
 				if e := s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 {
-					t.Errorf("%d emails wait", e.MailWaiting)
+					t.Errorf("%d emails pending", e.MailWaiting)
 				}
 			}
 			s.wantTakenOver(args, c.copies)

@@ -14,8 +14,8 @@ import (
 	"pingover/state"
 )
 
-// What an operator types: takeover, release, pause and resume, with no more
-// than the cluster's name.
+// The manual commands takeover, release, pause and resume, with no more than the
+// cluster's name.
 
 const (
 	takenManually    = "[pingover] web: standby took over 172.16.0.1"
@@ -92,14 +92,14 @@ func TestManualTakeoverDuringAConflict(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	e := s.hand("takeover", "web").want(t, state.Blocked).because(t, "not taken over: 172.16.0.1 is in use")
 	if len(e.Holders) == 0 {
-		t.Errorf("it does not say who has it: %s", e.stdout)
+		t.Errorf("it does not name the holder: %s", e.stdout)
 	}
 	s.plain(21, "pingover: web: blocked: not taken over: 172.16.0.1 is in use", "takeover", "web", "--quiet")
 	untouched()
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t)
 
-	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, manually+", by force")
+	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, manually+", with --force")
 	s.wantOn(vip4, s.Primary, s.Standby)
 	s.mail.want(t, takenManually)
 	s.check(s.Standby, swift...).want(t, state.Released)
@@ -125,7 +125,7 @@ func TestManualTakeoverWithoutAWitness(t *testing.T) {
 func TestManualReleaseToAPrimaryThatTakesIt(t *testing.T) {
 	s := newScene(t)
 	l := s.log()
-	// What is typed here runs what the check was given.
+	// A manual command runs the tool and the hooks of the check.
 	args := set(swift, "--pre-release", l.hook("pre-release", "echo stopped >>$log"), "--post-release", l.hook("post-release", "echo your turn >>$log"))
 	s.returned(args...)
 	v := s.watchFrom(vip4)
@@ -147,7 +147,7 @@ func TestManualReleaseToAPrimaryThatTakesIt(t *testing.T) {
 func TestManualReleaseThatNobodyTakes(t *testing.T) {
 	s := newScene(t)
 	s.returned(swift...)
-	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: raised here again\n", "release", "web")
+	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: assigned here again\n", "release", "web")
 	if !strings.HasPrefix(e.stderr, "pingover: web: ") {
 		t.Errorf("stderr: %s", e.stderr)
 	}
@@ -171,7 +171,7 @@ func TestManualReleaseOfNothing(t *testing.T) {
 	untouched()
 	s.mail.want(t)
 	s.must(s.Primary.PowerOff())
-	s.check(s.Standby, swift...).want(t, state.TookOver) // nothing rests
+	s.check(s.Standby, swift...).want(t, state.TookOver) // nothing is suspended
 }
 
 // After a manual release nothing is taken over until the operator allows it.
@@ -194,7 +194,7 @@ func TestAfterAManualRelease(t *testing.T) {
 			s := newScene(t)
 			s.must(s.Primary.PowerOff())
 			s.check(s.Standby, swift...).want(t, state.TookOver)
-			s.hand("release", "web", "--force").want(t, state.Released).because(t, releasedManually+", by force")
+			s.hand("release", "web", "--force").want(t, state.Released).because(t, releasedManually+", with --force")
 			s.wantOn(vip4)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Blocked).
@@ -287,7 +287,7 @@ func TestPauseThatMeansNothing(t *testing.T) {
 	s.wantNothingLeft(s.Standby, "web.json", "web.lock")
 }
 
-// What is typed while a check runs waits for it, and says so.
+// A manual command waits for a running check, and says so.
 func TestManualCommandWaitsForACheck(t *testing.T) {
 	t.Parallel()
 	waits := regexp.MustCompile(`^pingover: web: waiting for run (\d+) of this cluster to end, at most 1m30s\n`)
@@ -296,8 +296,8 @@ func TestManualCommandWaitsForACheck(t *testing.T) {
 		says string
 		on   func(s *scene) []*lab.Host
 	}{
-		"takeover": {10, "pingover: web: holding: 172.16.0.1 is here already\n", func(s *scene) []*lab.Host { return []*lab.Host{s.Standby} }},
-		"release":  {12, "pingover: web: released: " + releasedManually + ", by force\n", func(s *scene) []*lab.Host { return nil }},
+		"takeover": {10, "pingover: web: holding: 172.16.0.1 is held here already\n", func(s *scene) []*lab.Host { return []*lab.Host{s.Standby} }},
+		"release":  {12, "pingover: web: released: " + releasedManually + ", with --force\n", func(s *scene) []*lab.Host { return nil }},
 	} {
 		t.Run(command, func(t *testing.T) {
 			s := newScene(t)
@@ -375,11 +375,11 @@ func TestDryRunOfAManualCommand(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	untouched := s.untouched(s.Standby)
 	record := s.run(s.Standby, "cat", "/var/lib/pingover/web.json")
-	would := func(commands ...string) (said string) {
+	would := func(commands ...string) (shown string) {
 		for _, c := range commands {
-			said += "pingover: web: would run: " + c + "\n"
+			shown += "pingover: web: would run: " + c + "\n"
 		}
-		return said
+		return shown
 	}
 	takes := []string{hooks["pre-takeover"], "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", hooks["post-takeover"]}
 	gives := []string{hooks["pre-release"], "ip addr del 172.16.0.1/32 dev eth0", hooks["post-release"]}
@@ -485,8 +485,8 @@ func (s *scene) asUser(capabilities ...string) {
 // next check, whichever host has it by then.
 func TestKilledDuringAHandOver(t *testing.T) {
 	t.Parallel()
-	const handing = "for somebody to answer for 172.16.0.1"
-	t.Run("nobody takes it", func(t *testing.T) {
+	const handing = "for another machine to take 172.16.0.1"
+	t.Run("no host takes it", func(t *testing.T) {
 		s := newScene(t)
 		swift := set(swift, "--rise", "9") // no email that the primary is back
 		s.returned(swift...)

@@ -103,10 +103,10 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 	mail := s.more("mail", "172.16.0.20/16", "172.16.0.21/32")
 	db := s.more("db", "172.16.0.30/16", "172.16.0.31/32")
 	s.configure(five)
-	reports, said := s.all(0)
+	reports, printed := s.all(0)
 	wantOutcomes(t, reports, "mail ok", "web ok", "client ok", "db ok", "second ok")
-	if said != "" {
-		t.Errorf("nothing has changed, and it says %q", said)
+	if printed != "" {
+		t.Errorf("nothing has changed, and it prints %q", printed)
 	}
 
 	s.must(mail.PowerOff())
@@ -130,10 +130,10 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 		}
 	}
 
-	reports, said = s.all(10)
+	reports, printed = s.all(10)
 	wantOutcomes(t, reports, "mail holding", "web ok", "client ok", "db holding", "second ok")
-	if said != "" {
-		t.Errorf("nothing has changed, and it says %q", said)
+	if printed != "" {
+		t.Errorf("nothing has changed, and it prints %q", printed)
 	}
 	reports, _ = s.all(10, "web", "db")
 	wantOutcomes(t, reports, "web ok", "db holding")
@@ -166,7 +166,7 @@ func TestASlowClusterDelaysNoOther(t *testing.T) {
     vip: 172.16.0.31
 `)
 	s.run(s.Standby, "sh", "-c", "echo nameserver 172.16.0.77 >/etc/resolv.conf")
-	raised := s.raisings(s.Standby)
+	added := s.additions(s.Standby)
 	reports, _ := s.all(20)
 	wantOutcomes(t, reports, "nameless unknown", "fenced took-over", "web ok", "db took-over")
 	took := map[string]time.Duration{}
@@ -180,7 +180,7 @@ func TestASlowClusterDelaysNoOther(t *testing.T) {
 	if took["nameless"] < 4*time.Second || took["fenced"] < 5*time.Second || took["web"] > time.Second || took["db"] > 6*time.Second {
 		t.Errorf("they took %v", took)
 	}
-	if ahead := raised(vip21).Sub(raised(vip31)); ahead < 2*time.Second {
+	if ahead := added(vip21).Sub(added(vip31)); ahead < 2*time.Second {
 		t.Errorf("db is taken over %s before the one with the slow command", ahead)
 	}
 }
@@ -206,8 +206,8 @@ func TestAFileThatIsWrongTouchesNothing(t *testing.T) {
 	s.mail.want(t)
 }
 
-// An address by which the standby itself is on its network is refused, whatever
-// is asked for, and never taken away; the other clusters are served.
+// The standby's own address is refused as a vip by each command, and never removed;
+// the other clusters are served.
 func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, own, vip, prepare, failback string }{
@@ -223,14 +223,14 @@ func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 			}
 			s.configure(fmt.Sprintf("  own:\n    host: 172.16.0.4\n    vip: %s\n    rise: 1\n    failback: %s\n  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n", c.vip, c.failback))
 			own := netip.MustParseAddr(c.own)
-			refused := "pingover: own: vip " + c.own + " is this machine's own address, on eth0\nhint: give another vip: one that only follows the primary\n"
+			refused := "pingover: own: vip " + c.own + " is this machine's own address, on eth0\nhint: set vip to an address that only follows the primary\n"
 			untouched := s.untouched(s.Standby)
 			// Another machine has it too, with a lower MAC: a conflicting host to yield to.
 			s.run(s.Client, "ip", "addr", "add", netip.PrefixFrom(own, own.BitLen()).String(), "dev", "eth0", "nodad")
 			for range 2 {
-				reports, said := s.all(78)
+				reports, printed := s.all(78)
 				wantOutcomes(t, reports, "own error", "web ok")
-				if diff := cmp.Diff(refused, said); diff != "" {
+				if diff := cmp.Diff(refused, printed); diff != "" {
 					t.Errorf("-want +got\n%s", diff)
 				}
 			}

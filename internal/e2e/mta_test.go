@@ -28,7 +28,7 @@ import (
 // The email of a takeover, handed to a mailer that is not ours: exim, as
 // Debian has it, at 172.16.0.9 and as the standby's own sendmail.
 
-// eximConf accepts mail for everybody at example.org but nobody, into one
+// eximConf accepts mail for all users of example.org but nobody, into one
 // maildir.
 const eximConf = `
 primary_hostname = mx.example.org
@@ -94,7 +94,7 @@ func TestExim(t *testing.T) {
 			}
 			s.must(s.Primary.PowerOff())
 			if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 0 {
-				t.Fatalf("mail waits: %s", *s.record(s.Standby).MailError)
+				t.Fatalf("mail is pending: %s", *s.record(s.Standby).MailError)
 			}
 			l := s.wantDelivered(at, "ops@example.org")
 			if received := l.header.Get("Received"); !strings.Contains(received, " with "+test.with+" ") {
@@ -132,7 +132,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 
 	if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 1 {
-		t.Errorf("%d emails wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails pending, want 1", e.MailWaiting)
 	}
 	rec := s.record(s.Standby)
 	if len(rec.Outbox) != 1 || rec.MailError == nil || !strings.Contains(*rec.MailError, "certificate signed by unknown authority") {
@@ -143,7 +143,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	}
 
 	if e := s.check(s.Standby, append(args, "--mail-ca", certificate)...).want(t, state.Holding); e.MailWaiting != 0 {
-		t.Errorf("%d emails wait, want none", e.MailWaiting)
+		t.Errorf("%d emails pending, want none", e.MailWaiting)
 	}
 	l, owed := s.wantDelivered(s.Client, "ops@example.org"), rec.Outbox[0]
 	if l.id != owed.MessageID || l.subject != owed.Subject {
@@ -162,12 +162,12 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 
 	for _, outcome := range []state.Outcome{state.TookOver, state.Holding} {
 		if e := s.check(s.Standby, args...).want(t, outcome); e.MailWaiting != 1 {
-			t.Errorf("%d emails wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails pending, want 1", e.MailWaiting)
 		}
 		s.wantDelivered(s.Client, "ops@example.org", "root@example.org")
 		rec := s.record(s.Standby)
 		if diff := cmp.Diff([]string{"nobody@example.org", "boss@example.com"}, rec.Outbox[0].To); diff != "" {
-			t.Errorf("who has not had it (-want +got):\n%s", diff)
+			t.Errorf("recipients that are left (-want +got):\n%s", diff)
 		}
 		for _, answer := range []string{
 			"mail to nobody@example.org via smtp://172.16.0.9:25: 550 no such person here",
@@ -266,8 +266,8 @@ func newEximScene(t *testing.T) (s *scene, certificate string) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	daemon := s.Client.Command(ctx, "exim4", "-bdf")
-	var said bytes.Buffer
-	daemon.Stdout, daemon.Stderr = &said, &said
+	var output bytes.Buffer
+	daemon.Stdout, daemon.Stderr = &output, &output
 	daemon.WaitDelay = time.Second
 	s.must(daemon.Start())
 	t.Cleanup(func() {
@@ -275,7 +275,7 @@ func newEximScene(t *testing.T) (s *scene, certificate string) {
 		daemon.Wait()
 		if t.Failed() {
 			log, _ := s.Client.Run("cat", "/var/lib/exim/mainlog")
-			t.Logf("exim: %s\n%s", &said, log)
+			t.Logf("exim: %s\n%s", &output, log)
 		}
 	})
 	s.within(20*time.Second, "exim listens", func() bool {

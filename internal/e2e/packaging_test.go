@@ -48,7 +48,7 @@ func TestServiceUnit(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	argv := append(execStart(t, readFile(t, "packaging/pingover.service")), "--for=1s")
 	if out := s.run(s.Standby, argv...); out != tookOverLine {
-		t.Errorf("it said %q", out)
+		t.Errorf("it printed %q", out)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
@@ -65,7 +65,7 @@ func TestServiceUnitWithoutPrivileges(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	argv := append([]string{"setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"}, execStart(t, unit)...)
 	if out := s.run(s.Standby, append(argv, "--for=1s")...); out != tookOverLine {
-		t.Errorf("it said %q", out)
+		t.Errorf("it printed %q", out)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
@@ -133,7 +133,7 @@ func TestCronFile(t *testing.T) {
 	s.setUp()
 	cron := []string{"env", "-i", "HOME=/root", "LOGNAME=root", "SHELL=/bin/sh", path, "sh", "-c"}
 	if out := s.run(s.Standby, append(cron, commands[0])...); out != "" {
-		t.Errorf("%s: it said %q", commands[0], out)
+		t.Errorf("%s: it printed %q", commands[0], out)
 	}
 	if got := s.record(s.Standby).Last.Outcome; got != state.OK {
 		t.Errorf("outcome %q", got)
@@ -144,7 +144,7 @@ func TestCronFile(t *testing.T) {
 	}
 	s.must(s.Primary.PowerOff())
 	if out := s.run(s.Standby, append(cron, command)...); out != tookOverLine {
-		t.Errorf("%s: it said %q", command, out)
+		t.Errorf("%s: it printed %q", command, out)
 	}
 }
 
@@ -193,8 +193,8 @@ func built(t *testing.T) (deb, rpm string) {
 	return found("pingover_0.1.2_*.deb"), found("pingover-0.1.2-1.*.rpm")
 }
 
-// The same source makes the same bytes. Who installs a package has these files, and nothing runs by that. Who removes
-// it has none of them.
+// The same source makes the same bytes. Installing a package
+// adds these files and runs nothing; removing it removes all of them.
 func TestPackages(t *testing.T) {
 	t.Parallel()
 	lab.Long(t)

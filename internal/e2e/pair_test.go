@@ -50,7 +50,7 @@ func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 		s.wantAtRest(vip4, withVIP...)
 	})
 	t.Logf("outcomes %v, the longest run took %s", ends, longest)
-	// The probes decide it before anything is raised; that both raise it and
+	// The probes decide it before anything is added; that both add it and
 	// one releases it again is for the rare moment that they do not cover.
 	both := 0
 	for end, n := range ends {
@@ -59,12 +59,12 @@ func TestTwoStandbysFindThePrimaryDownInTheSameMoment(t *testing.T) {
 		}
 	}
 	if both > labs*rounds/10 {
-		t.Errorf("%d times of %d both had raised it", both, labs*rounds)
+		t.Errorf("%d times of %d both had added it", both, labs*rounds)
 	}
 }
 
 func TestTwoStandbysOneAfterTheOther(t *testing.T) {
-	// Rounds so long that who waits for the other's probes does so while the
+	// Rounds so long that the one that waits for the other's probes does so while the
 	// other is still in its second round.
 	slow := set(withVIP, "--count", "5", "--interval", "900ms", "--announce", "1")
 	var cases []pairCase
@@ -124,9 +124,8 @@ func checkPairs(t *testing.T, cases []pairCase) {
 	})
 }
 
-// What two standbys lose that do not ask whether the address is in use:
-// in the same moment both take it, and keep it. Only who comes when the other
-// has it finds that out, by ping.
+// Two standbys that do not ask whether the address is in use both take it in the
+// same moment, and keep it. Only one that comes later finds that out, by ping.
 func TestWithoutDuplicateCheckTwoStandbysBothTakeOver(t *testing.T) {
 	s := newScene(t)
 	// One ping, and nothing announced: no skew lets one hear of the other.
@@ -178,10 +177,10 @@ func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
 			looks := s.start(s.Standby, l.args...)
 			run := s.follow(s.Second, both...)
 			e := run.wait().want(t, state.TookOver)
-			if looked := looks(); looked.Outcome != state.Elsewhere && looked.Outcome != state.Blocked { // it may have looked too late
+			if looked := looks(); looked.Outcome != state.Elsewhere && looked.Outcome != state.Blocked { // it may have asked too late
 				looked.want(t, l.want)
 			}
-			if strings.Contains(e.stderr, "goes first") {
+			if strings.Contains(e.stderr, "has precedence") {
 				t.Errorf("the other waited:\n%s", e.stderr)
 			}
 			s.wantOn(vip4, s.Second)
@@ -190,14 +189,14 @@ func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
 		}
 		for _, f := range heard.all() {
 			if f.what == "request" && f.address.IsUnspecified() && f.mac == s.Standby.MAC().String() {
-				t.Errorf("it probed, as who wants the address does: %v", f)
+				t.Errorf("it probed, as a machine that takes the address does: %v", f)
 			}
 		}
 	})
 }
 
 // A lower MAC asks for the address, and does not take it: it may have been
-// refused what it wanted, or have died. It is waited for, but not forever.
+// blocked, or have died. It is waited for, but not forever.
 func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	both := append(slices.Clone(withVIP), "--vip", "2001:db8::1")
 	type prober struct {
@@ -215,7 +214,7 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 		run := s.follow(s.Standby, both...)
 		e := run.wait().want(t, state.TookOver)
 		stop()
-		if waited := strings.Contains(e.stderr, "waiting 3s: 02:00:00:00:00:01 is about to take over as well, and goes first"); waited != c.waits {
+		if waited := strings.Contains(e.stderr, "waiting 3s: 02:00:00:00:00:01 is about to take over as well, and has precedence"); waited != c.waits {
 			t.Errorf("waited: %v, want %v\n%s", waited, c.waits, e.stderr)
 		}
 		if c.waits && e.took < 3*time.Second {
@@ -227,7 +226,7 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 	})
 }
 
-// The primary probes for what is its own when it boots. It has precedence even
+// The primary probes for its own address when it boots. It has precedence even
 // when its MAC is the higher one: here the standby is Client, the lowest.
 func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 	t.Parallel()
@@ -238,7 +237,7 @@ func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 		s.run(s.Primary, "ip", "-4", "addr", "flush", "dev", "eth0")
 		s.t.Cleanup(s.probe(s.Primary, 50*time.Millisecond, vip4))
 		run := s.follow(s.Client, withVIP...)
-		run.until("waiting 3s: 02:00:00:00:00:02 is about to take over as well, and goes first")
+		run.until("waiting 3s: 02:00:00:00:00:02 is about to take over as well, and has precedence")
 		return s, run
 	}
 	t.Run("and takes its address", func(t *testing.T) {
@@ -280,15 +279,15 @@ func TestPrimaryThatBootsDuringTheCheckAndIPv6(t *testing.T) {
 		s.must(s.Primary.PowerOn())
 		e := run.wait()
 		t.Logf("%s: %s", e.Outcome, e.Reason)
-		if strings.Contains(e.stderr, "goes first") && e.Outcome == state.TookOver {
+		if strings.Contains(e.stderr, "has precedence") && e.Outcome == state.TookOver {
 			t.Errorf("the primary was heard, and did not get its address:\n%s", e.stderr)
 		}
 		if len(e.Commands) > 0 {
-			return // it had not said a word by then, and found its address held
+			return // it had sent nothing by then, and found its address in use
 		}
 		s.wantHeld(s.Standby, vip6, 0)
 		if out := s.run(s.Primary, "ip", "-o", "-6", "addr", "show", "dev", "eth0", "to", "2001:db8::1", "-dadfailed", "-tentative"); out == "" {
-			t.Errorf("nobody has %s now: the primary gave it up\n%s", vip6, e.stderr)
+			t.Errorf("%s is unassigned: the primary abandoned it\n%s", vip6, e.stderr)
 		}
 	})
 }
@@ -355,7 +354,7 @@ func (s *scene) both(skew time.Duration, args, secondArgs []string) (first, seco
 }
 
 // wantOneTakeover fails the test unless one of the two took over, and the
-// other found that out in time or gave way.
+// other found that out in time or yielded.
 func (s *scene) wantOneTakeover(first, second ended) (winner *lab.Host) {
 	s.t.Helper()
 	winner, loser := s.Standby, second

@@ -51,7 +51,7 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.wantOn(vip4, s.Primary)
 	hooks("pre-takeover", "post-takeover", "pre-release", "post-release")
 
-	// By hand.
+	// Manually.
 	s.giveUp()
 	s.hand("takeover", "web").want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -61,7 +61,7 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.hand("release", "web", "--force").want(t, state.Released)
 	s.wantOn(vip4)
 	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.settings")
-	s.mail.want(t, tookOver, released, takenManually) // the second release is gathered
+	s.mail.want(t, tookOver, released, takenManually) // the second release is suppressed
 	s.wantNothingLeft(s.Standby)
 }
 
@@ -131,7 +131,7 @@ func (s *scene) leaseLeft() int {
 }
 
 // wantUsersFiles fails the test unless these, with their modes, are the files
-// in the ordinary user's state directory, which anybody may read.
+// in the ordinary user's state directory, which all users may read.
 func (s *scene) wantUsersFiles(files ...string) {
 	s.t.Helper()
 	got := strings.Split(strings.TrimSpace(s.run(s.Standby, "sh", "-c", "cd /run/nobody/.local/state/pingover; stat -c '%A %n (%u)' . *")), "\n")
@@ -154,7 +154,7 @@ func TestResumeOfRootsReleaseByAnOrdinaryUser(t *testing.T) {
 	s.plain(77, "permission denied", "resume", "web", "--state-dir", "/var/lib/pingover")
 }
 
-// What may not be read is said, in place of that there is nothing.
+// A file that may not be read is an error, not the same as none.
 func TestStatusByAFileThatIsForbidden(t *testing.T) {
 	s := newScene(t)
 	s.configure("  web: {host: 172.16.0.2}\n")

@@ -29,7 +29,7 @@ import (
 	"pingover/state"
 )
 
-// What takes over, when, and what everybody sees of it.
+// When a standby takes over, and what the other machines see.
 
 func TestHealthyPrimaryCostsOneRoundTripAndNoOutput(t *testing.T) {
 	s := shortScene(t)
@@ -40,7 +40,7 @@ func TestHealthyPrimaryCostsOneRoundTripAndNoOutput(t *testing.T) {
 	for range 2 {
 		e := s.say(s.Standby, healthy...)
 		if e.code != 0 || e.stdout != "" || e.stderr != "" {
-			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 0 and not a word", e.code, e.stdout, e.stderr)
+			t.Fatalf("exit code %d\nstdout: %s\nstderr: %s\nwant 0 and no output", e.code, e.stdout, e.stderr)
 		}
 	}
 	e := s.check(s.Standby, healthy...).want(t, state.OK).because(t, "172.16.0.2 replies")
@@ -104,11 +104,11 @@ func TestTakeoverWithoutVerbosePrintsOneLine(t *testing.T) {
 	s := newScene(t)
 	s.must(s.Primary.PowerOff())
 	e := s.say(s.Standby, withVIP...)
-	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
+	if want := "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use" + neverUp + "\n"; e.code != 11 || e.stderr != want || e.stdout != "" {
 		t.Errorf("exit code %d\nstdout: %s\nstderr: %s\nwant   11 and %s", e.code, e.stdout, e.stderr, want)
 	}
 	if e = s.say(s.Standby, withVIP...); e.code != 10 || e.stderr != "" || e.stdout != "" {
-		t.Errorf("next run: exit code %d\nstdout: %s\nstderr: %s\nwant 10 and not a word", e.code, e.stdout, e.stderr)
+		t.Errorf("next run: exit code %d\nstdout: %s\nstderr: %s\nwant 10 and no output", e.code, e.stdout, e.stderr)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestPrimaryAndGatewayGoneMayBeOurOwnFault(t *testing.T) {
 	s.wantOn(vip4)
 	s.mail.want(t, "[pingover] auto: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: no witness replies")
 
-	// Back, it makes the next check a takeover.
+	// When it is back, the next check takes over.
 	s.must(s.Gateway.PowerOn())
 	s.check(s.Standby, auto...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -343,7 +343,7 @@ func TestBootWait(t *testing.T) {
 	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: standby has just booted", "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
 }
 
-// As the ping-failover script of old has it: what is pinged is what moves.
+// As in the classic ping-failover script: the address that is pinged is the one that moves.
 func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	s := newScene(t)
 	args := set(withVIP, "--host", "172.16.0.1")
@@ -641,8 +641,8 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 			since := time.Now()
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
-			if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail is pending: ") {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			first := view.follows(s.Standby, since)
 			if serve != nil && (<-called).Before(first) {
@@ -655,13 +655,13 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			}
 			s.mail.want(t)
 
-			// Said when it begins and when it ends, not in every run.
+			// Reported when it begins and when it ends, not in every run.
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			e = s.check(s.Standby, withVIP...).want(t, state.Holding)
 			if e.MailWaiting != 0 || !strings.Contains(e.stderr, "mail is delivered again") {
-				t.Errorf("server is back: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("server is back: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			l := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
 			if l.id != rec.Outbox[0].MessageID {
@@ -705,7 +705,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 		t.Errorf("it took %s to end", took)
 	}
 	if e.MailWaiting != 1 {
-		t.Errorf("%d emails wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails pending, want 1", e.MailWaiting)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)
@@ -782,7 +782,7 @@ func (s *scene) say(h *lab.Host, args ...string) ended {
 	return ended{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(began), code: cmd.ProcessState.ExitCode()}
 }
 
-// running is a talkative check that has begun.
+// running is a verbose check that has begun.
 type running struct {
 	s      *scene
 	cmd    *exec.Cmd
@@ -792,7 +792,7 @@ type running struct {
 	stderr bytes.Buffer
 }
 
-// follow begins one talkative check, with --json.
+// follow begins one verbose check, with --json.
 func (s *scene) follow(h *lab.Host, args ...string) *running {
 	s.t.Helper()
 	r := &running{s: s, cmd: s.command(h, append([]string{"check", "--json", "--verbose"}, args...)...), began: time.Now()}
@@ -801,7 +801,7 @@ func (s *scene) follow(h *lab.Host, args ...string) *running {
 	return r
 }
 
-// Write takes what the check says.
+// Write takes what the check prints.
 func (r *running) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -814,7 +814,7 @@ func (r *running) said() string {
 	return r.stderr.String()
 }
 
-// until waits until the check has said so.
+// until waits until the check has printed the words.
 func (r *running) until(words string) {
 	r.s.t.Helper()
 	for range 6000 {
@@ -823,7 +823,7 @@ func (r *running) until(words string) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	r.s.t.Fatalf("it has not said %q in 30s, but:\n%s", words, r.said())
+	r.s.t.Fatalf("it has not printed %q in 30s, but:\n%s", words, r.said())
 }
 
 // wait waits for the check's end.
@@ -956,7 +956,7 @@ func (s *scene) watchFrom(a netip.Addr) view {
 	return v
 }
 
-// firstAfter waits for the first answer to what was sent later.
+// firstAfter waits for the first reply to a ping that was sent later.
 func (v view) firstAfter(since time.Time) time.Time {
 	v.s.t.Helper()
 	for range 1000 {

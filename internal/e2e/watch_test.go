@@ -27,14 +27,14 @@ func (s *scene) keepWatch(h *lab.Host, args ...string) *running {
 	return r
 }
 
-// stop ends a watch by a signal, and fails the test unless it said this, and
+// stop ends a watch by a signal, and fails the test unless it printed this, and
 // ended with exit code 0.
-func (r *running) stop(signal syscall.Signal, said string) {
+func (r *running) stop(signal syscall.Signal, printed string) {
 	r.s.t.Helper()
 	r.s.must(r.cmd.Process.Signal(signal))
 	_ = r.cmd.Wait() // its error is the code
-	if code := r.cmd.ProcessState.ExitCode(); code != 0 || r.said() != said {
-		r.s.t.Errorf("%s, stderr: %s\nwant exit code 0 and: %s", r.cmd.ProcessState, r.said(), said)
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 || r.said() != printed {
+		r.s.t.Errorf("%s, stderr: %s\nwant exit code 0 and: %s", r.cmd.ProcessState, r.said(), printed)
 	}
 }
 
@@ -119,8 +119,8 @@ func TestWatchThatIsKilledAndStartedAgain(t *testing.T) {
 			w = s.keepWatch(s.Standby, withVIP...)
 			w.until("took-over")
 			s.checks(2, state.Holding)
-			if said := w.said(); strings.Count(said, "\n") != 1 {
-				t.Errorf("it said: %s", said)
+			if printed := w.said(); strings.Count(printed, "\n") != 1 {
+				t.Errorf("it printed: %s", printed)
 			}
 			w.stop(syscall.SIGINT, w.said())
 			s.wantOn(vip4, s.Standby)

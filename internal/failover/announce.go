@@ -4,17 +4,67 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
+	"pingover/vip"
 )
 
-// announce tells the clients once that the addresses are here.
+// announce tells the clients once that the addresses are here, and the witnesses
+// on the link by an ordinary request from them: routers that ignore gratuitous ARP
+// learn from that.
 func (a *actor) announce(addrs []netip.Addr) {
 	for _, addr := range addrs {
 		a.announceAt(addr, nil)
 	}
+	for _, addr := range addrs {
+		for _, w := range a.witnessesFor(addr) {
+			if err := a.asker.AskFrom(w, addr); err != nil {
+				a.j.Infof("%s could not be asked for from %s: %v", w.Address, addr, err)
+			}
+		}
+	}
+}
+
+// witnessesFor are the witnesses on the link of an address.
+func (a *actor) witnessesFor(addr netip.Addr) (targets []vip.Target) {
+	for _, w := range a.asker.Gateways {
+		if w.Interface == a.done.Obs.target(addr).Interface && w.Address.Is4() == addr.Is4() && a.j.set.Announce > 0 {
+			targets = append(targets, w)
+		}
+	}
+	return targets
+}
+
+// unreached are those of the addresses from which no witness of their family could
+// be asked, by ARP or ND or by ping, although one replies to this machine: their
+// clients may not reach them either.
+func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Time) (unreached []netip.Addr) {
+	if a.done.Obs.Witness != state.WitnessGood {
+		return nil
+	}
+	for _, addr := range addrs {
+		asked, replied := false, slices.ContainsFunc(a.witnessesFor(addr), func(w vip.Target) bool {
+			return slices.ContainsFunc(a.asker.Claims(w, since), func(r vip.Reply) bool { return r.To == addr })
+		})
+		for _, w := range a.done.Obs.Witnesses {
+			if replied || w.Address.Is4() != addr.Is4() {
+				continue
+			}
+			asked = true
+			pings := run.PingsWithin(lastGuard)
+			pings.Address, pings.Source = w.Address, addr
+			replied = a.j.Ping(ctx, pings).Verdict == check.Up
+		}
+		if asked && !replied {
+			unreached = append(unreached, addr)
+		}
+	}
+	return unreached
 }
 
 // announceOthers tells the clients by proxy which machines have what was released

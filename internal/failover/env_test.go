@@ -48,6 +48,7 @@ type machine struct {
 	// rpFilter: no reply to an ordinary request from an address of a network that
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
+	deafTo             netip.Addr                                   // what comes from this address never arrives
 	nics               []nic                                        // as they are now
 	base               []nic                                        // as they come up at a boot
 	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
@@ -57,7 +58,9 @@ type machine struct {
 	fails              func(call string) error                      // makes a call of its Env fail
 	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
 	hook               func(context.Context, proc.Command) (output string, err error)
-	exclusive          bool // its tool raises well only while nobody else does
+	exclusive          bool                      // its tool raises well only while nobody else does
+	trusted            func(argv []string) error // why root must not run it; nil: it may
+	memory             *run.Memory               // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -318,7 +321,7 @@ func (m *machine) env() Env {
 			return m.neighbours[a], nil
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
-		Locks: new(state.Locks), LockSwitch: lockSwitch,
+		Locks: new(state.Locks), LockSwitch: lockSwitch, Memory: m.memory,
 		Hook: func(ctx context.Context, c proc.Command) proc.Result {
 			began := time.Now()
 			result := proc.Result{Argv: c.Argv}
@@ -330,6 +333,13 @@ func (m *machine) env() Env {
 			}
 			return result
 		},
+		Trusted: func(argv []string) error {
+			if m.trusted == nil {
+				return nil
+			}
+			return m.trusted(argv)
+		},
+		Runnable: func(argv []string) error { return m.called("may run %s", proc.Line(argv)) },
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
 		BootID: func() (string, error) {
@@ -398,6 +408,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	for i := range p.Count {
 		m.net.mu.Lock()
 		replied, err := m.reaches(p.Address)
+		replied = replied && !slices.ContainsFunc(m.net.machines, func(o *machine) bool { return p.Source.IsValid() && o.deafTo == p.Source && o.holds(p.Address) })
 		m.net.mu.Unlock()
 		wait := p.Interval
 		switch {
@@ -480,7 +491,7 @@ func (l *listener) Ask(target, from netip.Addr) error {
 			} else {
 				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
-			holds := o.holds(target) && !o.noARP && (!o.rpFilter || !from.IsValid() || at.has(from))
+			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from))
 			if holds || o.proxyARP && from.IsValid() && !m.holds(target) {
 				to := from
 				if !from.IsValid() {
@@ -614,9 +625,17 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 func (t tool) CanLease() error { return t.m.called("can lease") }
 func (t tool) Exclusive() bool { return t.m.exclusive }
 
-// record is what the machine's state directory says of a cluster, with its whole
-// history.
+// record is what the machine's state directory says of a cluster, with all its
+// changes.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
+	t.Helper()
+	rec := m.recordWithHistory(t, cluster)
+	rec.Recent = slices.DeleteFunc(rec.Recent, func(e state.Entry) bool { return e.Kind != state.ChangeEntry })
+	return rec
+}
+
+// recordWithHistory has the hooks and alerts, too.
+func (m *machine) recordWithHistory(t *testing.T, cluster string) *state.Record {
 	t.Helper()
 	rec, err := state.Dir(m.dir).Load(cluster, false)
 	if err == nil {
@@ -645,7 +664,8 @@ type scene struct {
 	settings                  config.Cluster
 	dry                       bool
 	events                    []any         // by the last check
-	took                      time.Duration // the last check
+	checked                   time.Time     // when the last check began
+	took                      time.Duration // and how long it took
 }
 
 var (
@@ -691,7 +711,11 @@ func (s *scene) vips(byValue ...string) {
 // before anything else happens.
 func (s *scene) try() (Report, error) {
 	s.t.Helper()
+	if len(s.events) > 0 && time.Since(s.checked) < time.Second { // or streaks would not advance
+		time.Sleep(time.Second - time.Since(s.checked))
+	}
 	began := time.Now()
+	s.checked = began
 	report, events, err := s.standby.run(s.t.Context(), s.settings, s.dry)
 	s.events, s.took = events, time.Since(began)
 	s.quiet()

@@ -23,6 +23,14 @@ type Options struct {
 	// Finish says that no other run may come soon, as when a service is stopped:
 	// after a signal a switch that was begun is finished with its hook and its mail.
 	Finish bool
+	// Origin is the path of the file that defines the cluster; "" for flags.
+	Origin string
+	// Unconfigured says that the file no longer has the cluster: what it holds is
+	// guarded, but nothing is added, and nothing is failed back.
+	Unconfigured bool
+	// Inherits is the cluster that had all virtual IPs of this one, and has left
+	// the file: what is kept of it is taken over. "" for none.
+	Inherits string
 	// OnEvent is handed what the check does as it does it (run.RoundBegan, …,
 	// Decided); nil for nobody. It is called by one goroutine at a time.
 	OnEvent func(event any)
@@ -50,7 +58,7 @@ type job struct {
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
 	return &job{
-		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent},
+		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory},
 		Env: env, set: c, opt: o, mode: m,
 	}
 }
@@ -78,6 +86,9 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	}
 	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
+	if err := reportUntrusted(j, rec, local); err != nil {
+		return Report{}, err
+	}
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
 
@@ -98,6 +109,8 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		rec = intendToYield(j, rec, y)
 		result = yieldAssigned(ctx, j, asker, result, decide.again)
 	}
+	result.Isolation = result.Obs.isolation(j, asker)
+	result.Rehearsed, result.NotReady = rehearse(ctx, j, asker, rec, result.Obs)
 	return finish(ctx, j, before, rec, decision, result, drafted), nil
 }
 
@@ -193,7 +206,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	if a := obs.shown(); a.IsValid() {
 		rec.Address = a
 	}
+	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
+		rec.SetPendingHook(state.PostTakeover, state.Change{Event: rec.Event, Time: now(), Reason: r.Reason})
+	}
 	rec, changed := counted(j, rec, d, r)
+	for _, e := range r.Hooks {
+		rec.Add(e)
+	}
 	if p := rec.PendingHook; p != nil && j.hookOf(p.Hook) == nil {
 		rec.PendingHook = nil
 	}
@@ -224,18 +243,19 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	case ctx.Err() == nil: // after a signal the next run sends it
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
+	if saveErr != nil {
+		j.Remember(rec)
+	}
 	return report(j, rec, r, changed, saveErr)
 }
 
-// keepSettings keeps the settings for what is done by the cluster's name alone.
-// Those of a manual command are for once.
+// keepSettings keeps the settings of a check. Those of a manual command are for
+// once.
 func keepSettings(j *job) {
 	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
 		return
 	}
-	if err := j.Dir.SaveSettings(j.set.Name, j.set.Given); err != nil {
-		j.Infof("the settings cannot be kept: %v", err)
-	}
+	j.KeepSettings(j.set.Given)
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise
@@ -250,9 +270,10 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
-		Silent: r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
-	return rec, changed
+	return rec, changed || r.Partial && r.Change != nil
 }
 
 // checkOf is this check as the record keeps it.

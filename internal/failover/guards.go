@@ -55,6 +55,8 @@ type guardPlan struct {
 	once bool
 	// last: the second round, whose replies are acted upon.
 	last bool
+	// brief: they end as soon as each witness has replied.
+	brief bool
 }
 
 // guards are the questions beside a round.
@@ -66,6 +68,8 @@ type guards struct {
 	known  string // the primary's MAC
 	ctx    context.Context
 	cancel context.CancelFunc
+	soon   context.Context // ends when the last question is due
+	last   context.CancelFunc
 	began  time.Time
 	short  bool // cut off before the end of the round
 	lost   uint64
@@ -73,10 +77,18 @@ type guards struct {
 
 	mu        sync.Mutex
 	take      bool
+	replied   int // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    faults
 	asked     time.Time // the last question
+	claimed   map[netip.Addr]claimed
+}
+
+// claimed is how often an address was claimed, between questions, and when last.
+type claimed struct {
+	at    time.Time
+	times int
 }
 
 func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, plan guardPlan) *guards {
@@ -91,9 +103,10 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, j: j, asker: asker, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		lost: asker.Lost(), replies: o.replies, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: asker.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !j.set.Witness.Auto && len(o.Witnesses) == 0),
 	}
+	g.soon, g.last = context.WithCancel(ctx)
 	switch err := asker.OpenErr(); {
 	case err == nil:
 	case j.set.DuplicateCheck:
@@ -111,6 +124,9 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		}
 	}
 	g.tasks.Go(g.ask)
+	if plan.brief && len(o.Witnesses) == 0 {
+		cancel()
+	}
 	return g
 }
 
@@ -123,7 +139,9 @@ func (g *guards) wait() {
 // shorten ends the guards when they have asked for d.
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
-	time.AfterFunc(max(0, d-time.Since(g.began)), g.cancel)
+	left := d - time.Since(g.began)
+	time.AfterFunc(max(0, left-lastQuestion), g.last)
+	time.AfterFunc(max(0, left), g.cancel)
 }
 
 // finish waits for the guards, and is the observation with what they found.
@@ -148,38 +166,48 @@ func (g *guards) finish(o Observation) Observation {
 	return o
 }
 
-// confirm asks once more where what was heard is no answer to the last question, or
-// where frames were lost: a claim that is not repeated, as a forged one or that of
-// a machine that has gone, blocks nothing, and neither does silence in a flood.
+// confirm asks once more where a claim was one frame that was not repeated, which
+// may be forged or that of a machine that has gone, and where frames were lost.
+// What is silent then is not in use.
 func (g *guards) confirm() {
 	ctx := context.WithoutCancel(g.ctx)
 	for range config.Rechecks {
-		lost := g.asker.Lost()
-		unanswered := func() bool { return len(g.unconfirmed()) == 0 }
-		if g.lost == lost && unanswered() {
+		single, lost := g.single(), g.asker.Lost()
+		if g.lost == lost && len(single) == 0 {
 			return
 		}
-		g.lost = lost
-		g.asked = time.Now()
+		g.lost, g.asked = lost, time.Now()
 		for n := range leastAsks {
 			g.askAll(n == leastAsks-1)
-			if g.asker.Wait(ctx, holdGuard/leastAsks, unanswered) && n > 0 && g.asker.Lost() == lost {
+			if g.asker.Wait(ctx, holdGuard/leastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
 				break
 			}
 		}
 		if g.asker.Lost() == lost {
-			g.replies.since = g.asked
+			g.replies.ignore = map[netip.Addr]time.Time{}
+			for _, a := range g.single() {
+				g.replies.ignore[a] = g.asked
+			}
 			return
 		}
 	}
 	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
 }
 
-// unconfirmed are the addresses that were claimed, but not since the last question.
-func (g *guards) unconfirmed() (addrs []netip.Addr) {
+// count notes whether an address was claimed since the last question.
+func (g *guards) count() {
 	for _, a := range append(g.j.vips(), g.local.hosts()...) {
-		_, claimed := g.asker.Holder(a, g.replies.since)
-		if _, confirmed := g.asker.Holder(a, g.asked); claimed && !confirmed {
+		if claim, ok := g.asker.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
+			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+		}
+	}
+}
+
+// single are the addresses that were claimed once, before the last question.
+func (g *guards) single() (addrs []netip.Addr) {
+	g.count()
+	for a, c := range g.claimed {
+		if c.times == 1 && c.at.Before(g.asked) {
 			addrs = append(addrs, a)
 		}
 	}
@@ -216,6 +244,9 @@ func (g *guards) witnessed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.take = g.take || g.plan.take
+	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
+		g.cancel()
+	}
 }
 
 // heardWitness says by what protocol a witness on the link replied to this
@@ -235,16 +266,18 @@ func (g *guards) ask() {
 	end := g.began.Add(g.plan.length)
 	for n := time.Duration(1); ; n++ {
 		g.askAll(false)
-		if left := time.Until(end.Add(-lastQuestion)); left <= every {
-			if proc.Sleep(g.ctx, left) {
-				g.askAll(true)
-				proc.Sleep(g.ctx, time.Until(end))
-			}
+		left := time.Until(end.Add(-lastQuestion))
+		if left <= every {
+			proc.Sleep(g.soon, left)
 			break
 		}
-		if !proc.Sleep(g.ctx, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+		if !proc.Sleep(g.soon, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
 			break
 		}
+	}
+	if g.ctx.Err() == nil {
+		g.askAll(true)
+		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
 	}
 	for link, err := range g.asker.Errs() {
 		g.faultOn(link, err)
@@ -264,6 +297,7 @@ func (g *guards) askAll(last bool) {
 		}
 		return err
 	}
+	g.count()
 	if last {
 		g.asked = time.Now()
 	}
@@ -313,7 +347,7 @@ func (g *guards) probers() []string {
 // when the primary or a prober that has precedence was heard.
 func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 	switch {
-	case g.local.Snapshot.Holds(addr):
+	case g.local.holds(addr):
 		return false
 	case addr.Is4():
 		return true
@@ -404,10 +438,13 @@ func (s *serving) wait(o Observation) Observation {
 		return o
 	}
 	s.asker.Open(s.local.Snapshot)
-	for range serveAsks {
+	for n := range serveAsks {
 		for _, t := range s.local.targets() {
 			if s.asker.Listening(t.Interface) && s.asker.Ask(s.local.Snapshot, t, false) == nil {
 				o.replies.asked[t.Address] = true
+			}
+			if n == serveAsks-1 && s.asker.NeedsProbe(s.local.Snapshot, t) {
+				_ = s.asker.Ask(s.local.Snapshot, t, true)
 			}
 		}
 		if s.asker.Wait(s.ctx, serveGuard/serveAsks, inUse) {

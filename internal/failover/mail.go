@@ -17,14 +17,16 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 	o := r.Obs
 	f := notify.Facts{
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Evidence: o.Evidence,
-		NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
+		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
 		Unverified: rec.Role == state.Releasing && !o.holding(j),
 		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.unclaimedVIPs(),
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),
 	}
 	f.Evidence.Commands = r.Commands
 	if j.mode == modeCheck {
-		f.Check = &notify.Check{Outcome: r.Outcome, Rule: rec.Last.Rule, Streaks: rec.Streaks, Now: f.Time}
+		f.Check = &notify.Check{
+			Outcome: r.Outcome, Rule: rec.Last.Rule, Reason: r.Reason, Streaks: rec.Streaks, Now: f.Time, Conditions: conditions(j, rec, r),
+		}
 	}
 	manual := !j.set.Failback || rec.ManualTakeover || rec.NobodyTook // else it is handed over
 	f.PrimaryBack = manual && rec.Role == state.Active && rec.Streaks.Up >= j.set.Rise
@@ -101,6 +103,8 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 		if result.Err != nil && ctx.Err() != nil {
 			return rec, draft, r, saveErr
 		}
+		rec.Recent = slices.Clone(rec.Recent)
+		rec.Add(ranHook(pending.Hook, pending.Event, pending.Reason, result))
 		var failed *notify.HookFailure
 		if result.Err != nil {
 			failed = &notify.HookFailure{Hook: pending.Hook, Reason: result.Err.Error(), Command: command}
@@ -125,29 +129,38 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l Local) (state.Rec
 }
 
 // sendUnwritten sends the mail of a run whose record could not be written: at
-// once, for no later run will know of it. Mail that was pending before is left
-// alone, or it would be sent in every run. What lasts, such as an alert or the
-// intent of an earlier run, is sent only in the first such run, for no run
-// remembers that it was: the one that comes when the last record is about one gap
-// old. Where there never was a record, a line an hour says so. Reported says
-// whether this run has.
+// once, for no later run of another process will know of it. Mail that was pending
+// before is left alone, or it would be sent in every run. What lasts, such as an
+// alert or the intent of an earlier run, is sent only in the first such run, for
+// no run remembers that it was: the one that comes when the last record is about
+// one gap old. Where there never was a record, a line an hour says so. A process
+// that goes on remembers (run.Memory), and its later runs send what is in the
+// outbox. Reported says whether this run has.
 func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
 	last, gap := lastCheck(before)
-	first := !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
+	recalled := j.Recalled()
+	first := !recalled && !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
 	if !first && !(r.Outcome.Switched() && r.Moved) {
 		j.Event(run.Note{Text: saveErr.Error(), Warning: state.HourBegins(j.Began, gap)})
-		return rec, false
+		if !recalled || len(rec.Outbox) == 0 {
+			return rec, recalled
+		}
+	} else {
+		j.Warnf("%v", saveErr)
 	}
-	j.Warnf("%v", saveErr)
 	if len(j.set.Mail.To) == 0 {
 		return rec, true
 	}
-	rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
+	var pending []state.Message
+	if !recalled {
+		pending = j.Pending()
+		rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
+	}
 	left, err := j.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
 	j.Event(run.Delivered{Sent: len(rec.Outbox) - len(left), Waiting: len(left), Error: err})
-	rec.Outbox = left
 	if err != nil {
 		j.Warnf("mail is lost: %v", err)
 	}
+	rec.Outbox = slices.Concat(pending, left)
 	return rec, true
 }

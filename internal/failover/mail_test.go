@@ -292,3 +292,57 @@ func TestAnotherRunHoldsTheLock(t *testing.T) {
 		s.ends(state.OK, "")
 	})
 }
+
+// TestProcessThatCannotWriteRemembersWhatItMailed: a watch on a full disk mails
+// each change and alert once, however often it checks.
+func TestProcessThatCannotWriteRemembersWhatItMailed(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.memory = new(run.Memory)
+		every := func(n int, outcome state.Outcome) {
+			t.Helper()
+			for range n {
+				time.Sleep(time.Second)
+				s.want(s.check(), outcome, "")
+			}
+		}
+		every(3, state.OK)
+		s.spoil()
+		s.primary.noPing = true
+		every(20, state.Blocked)
+		s.primary.noPing = false
+		every(20, state.OK)
+		s.primary.powerOff()
+		every(1, state.StateFailed)
+		every(20, state.Holding)
+		want := []string{
+			"[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping",
+			"[pingover] web: RESOLVED: 172.16.0.2 replies again",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1",
+		}
+		if diff := cmp.Diff(want, s.subjects()); diff != "" {
+			t.Errorf("mail (-want +got):\n%s", diff)
+		}
+		must(t, os.Remove(filepath.Join(s.standby.dir, "web.json.tmp")))
+		every(2, state.Holding)
+		if rec := s.standby.record(t, "web"); rec.Role != state.Active || len(rec.Outbox) != 0 || rec.LastChange().Outcome != state.TookOver {
+			t.Errorf("record: %+v", rec)
+		}
+	})
+}
+
+// TestRecordThatAnotherProcessWroteCounts: what this one remembers is older.
+func TestRecordThatAnotherProcessWroteCounts(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.memory = new(run.Memory)
+		s.ends(state.OK, "")
+		s.spoil()
+		s.minute()
+		must(t, os.Remove(filepath.Join(s.standby.dir, "web.json.tmp")))
+		rec, err := state.Dir(s.standby.dir).Load("web", false)
+		must(t, err)
+		rec.ManualRelease = true
+		must(t, state.Dir(s.standby.dir).Save(rec, true))
+		s.primary.powerOff()
+		s.want(s.minute(), state.Blocked, "released manually")
+	})
+}

@@ -290,6 +290,8 @@ func (r *modelRun) env() Env {
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook:     r.hook,
+		Trusted:  func([]string) error { return nil },
+		Runnable: func([]string) error { return nil },
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
 		BootID: func() (string, error) {

@@ -33,15 +33,24 @@ type Observation struct {
 // claims are what the decision rests on of what other machines say. They are
 // read from the listeners again and again, for replies arrive at any time.
 type claims struct {
-	since  time.Time           // what was heard before does not count
-	began  time.Time           // but for competing probers
-	asked  map[netip.Addr]bool // the virtual IPs that others could be asked for
-	pinged map[netip.Addr]bool // those that replied to a ping
+	since  time.Time                // what was heard before does not count
+	began  time.Time                // but for competing probers
+	ignore map[netip.Addr]time.Time // a claim until then was one frame, and was not repeated
+	asked  map[netip.Addr]bool      // the virtual IPs that others could be asked for
+	pinged map[netip.Addr]bool      // those that replied to a ping
+}
+
+// of is since when claims of an address count.
+func (c claims) of(a netip.Addr) time.Time {
+	if until := c.ignore[a]; until.After(c.since) {
+		return until
+	}
+	return c.since
 }
 
 // start is the observation before anything was asked.
 func start(j *job, rec state.Record, l Local) Observation {
-	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host}}
+	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host, NeverUp: rec.NeverUp()}}
 	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
 	if a := l.shown(); a.IsValid() {
 		o.Evidence.Address = a.String()
@@ -58,7 +67,7 @@ func probe(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o O
 	j.Doing("probing")
 	switch {
 	case o.holding(j):
-		o = probeWhileHolding(ctx, j, asker, o)
+		o = probeWhileHolding(ctx, j, asker, known, o)
 	case len(o.faults) > 0:
 		o.Primary = check.Unknown
 	default:
@@ -104,9 +113,24 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 	return g.finish(o).judged()
 }
 
-// probeWhileHolding makes one round and resolves a conflict.
-func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
+// probeWhileHolding makes one round and resolves a conflict. Where a virtual IP is
+// missing, it is added on the grounds on which all would be taken: two silent
+// rounds, the guards beside the second.
+func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o Observation) Observation {
 	o = probeOnce(ctx, j, asker, o)
+	missing := len(o.held(j)) < len(j.set.VIPs) && (known.Role == state.Active || known.Role == state.Taking)
+	if missing && o.holding(j) && o.Primary == check.Down && len(o.faults) == 0 {
+		j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
+		if !proc.Sleep(ctx, j.set.RetryWait) {
+			return o
+		}
+		o.Local = o.again(j)
+		g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
+		if len(o.faults) == 0 {
+			o, _ = round(ctx, j, o, 2)
+		}
+		o = g.finish(o)
+	}
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.
 		o.faults = o.faults.and(faultOf(FaultPing, "what was held here has left in the middle of the check"))
@@ -266,7 +290,7 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 
 // holder is another machine that has an address, if one was heard.
 func (o Observation) holder(asker *vip.Asker, a netip.Addr) (state.Holder, bool) {
-	if claim, ok := asker.Holder(a, o.replies.since); ok {
+	if claim, ok := asker.Holder(a, o.replies.of(a)); ok {
 		return state.Holder{Address: a.String(), MAC: claim.MAC.String()}, true
 	}
 	return state.Holder{Address: a.String()}, o.replies.pinged[a]
@@ -285,7 +309,7 @@ func (o Observation) allInUse(j *job, asker *vip.Asker) bool {
 // unclaimed are those that nobody has claimed.
 func (o Observation) unclaimed(asker *vip.Asker, addrs []netip.Addr) (free []netip.Addr) {
 	for _, a := range addrs {
-		if _, ok := asker.Holder(a, o.replies.since); !ok {
+		if _, ok := asker.Holder(a, o.replies.of(a)); !ok {
 			free = append(free, a)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"pingover/state"
 	"pingover/vip"
@@ -79,8 +80,13 @@ func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.A
 			change.Evidence = a.intent.Evidence
 		}
 	}
+	began := time.Now()
 	conflicts, waited := a.announceOn(ctx, assigned)
 	if len(conflicts) == 0 {
+		if unreached := a.unreached(ctx, assigned, began); len(unreached) > 0 {
+			change.Reason += fmt.Sprintf("; no witness replies to %s: clients may not reach it (ARP inspection at the switch, or a static entry?)", AddressList(unreached))
+			a.done.Unreached = unreached
+		}
 		a.tookOver(d, change, failed)
 		return
 	}

@@ -65,9 +65,9 @@ func TestSwitchLearnsWhoIsWhere(t *testing.T) {
 	if h := behind(l.Primary.MAC()); h != l.Primary {
 		t.Errorf("the primary is behind %v", h)
 	}
-	nobody := net.HardwareAddr{2, 0, 0, 0, 0, 99}
-	if h := behind(nobody); h != nil {
-		t.Errorf("who is not there is behind %s", h.Name())
+	absent := net.HardwareAddr{2, 0, 0, 0, 0, 99}
+	if h := behind(absent); h != nil {
+		t.Errorf("a MAC that no host has is at the port of %s", h.Name())
 	}
 	// A frame is where its source is, whichever host sent it.
 	run(t, l.Second, "ip", "link", "set", "eth0", "address", l.Primary.MAC().String())

@@ -144,8 +144,8 @@ func (h *Host) SetBootID(id string) error {
 	return h.write("/proc/sys/kernel/random/boot_id", id+"\n")
 }
 
-// write replaces what a file says that stands over one of the kernel's. Truncated last, so that a reader never
-// finds it empty.
+// write replaces the content of a file that is mounted over one of the kernel's. Truncated last, so that a reader
+// never finds it empty.
 func (h *Host) write(name, text string) error {
 	f, err := os.OpenFile(h.keeper.path(name), os.O_WRONLY, 0)
 	if err != nil {

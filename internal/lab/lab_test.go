@@ -216,7 +216,7 @@ func TestLabsDoNotMeet(t *testing.T) {
 			defer conn.Close()
 			got, err := io.ReadAll(conn)
 			if string(got) != word {
-				t.Errorf("the %s lab's primary said %q", word, got)
+				t.Errorf("the %s lab's primary printed %q", word, got)
 			}
 			return err
 		}))

@@ -15,17 +15,18 @@ import (
 // width is the number of columns that text is broken at.
 const width = 80
 
-// Printable is text as one line without control characters, as it may be shown
-// on a terminal and written to a log.
+// Printable is text as one line of what can be printed, as it may be shown on a
+// terminal and written to a log. Characters that control the terminal, break the
+// line or change the direction of what follows are blanks.
 func Printable(text string) string { return Plain(strings.TrimSpace(text)) }
 
-// Plain is text without control characters, with its blanks.
+// Plain is Printable, but with the blanks around the text.
 func Plain(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return ' '
 	}, text)
 }
 

@@ -18,18 +18,18 @@ const maxBodies = 20
 func Combine(host string, all []state.Message) state.Message {
 	all = slices.SortedFunc(slices.Values(all), func(a, b state.Message) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	combined := all[0]
-	var names, outcomes []string
-	by := map[string][]string{} // names by outcome
+	var names, outcomes, kinds []string
+	by := map[string][]string{} // names by kind
 	for _, m := range all {
-		names = append(names, m.Cluster)
-		outcomes = append(outcomes, m.Outcome)
-		by[m.Outcome] = append(by[m.Outcome], m.Cluster)
+		names, outcomes = append(names, m.Cluster), append(outcomes, m.Outcome)
+		kind := cmp.Or(m.Kind, m.Outcome)
+		kinds = append(kinds, kind)
+		by[kind] = append(by[kind], m.Cluster)
 	}
-	outcomes = distinct(outcomes)
 	var counted, listed []string
-	for _, o := range outcomes {
-		counted = append(counted, fmt.Sprintf("%d %s", len(by[o]), o))
-		listed = append(listed, o+": "+strings.Join(by[o], ", "))
+	for _, kind := range distinct(kinds) {
+		counted = append(counted, fmt.Sprintf("%d %s", len(by[kind]), kind))
+		listed = append(listed, kind+": "+strings.Join(by[kind], ", "))
 	}
 	has := func(text string) bool {
 		return slices.ContainsFunc(all, func(m state.Message) bool { return strings.Contains(m.Subject, text) })
@@ -41,16 +41,17 @@ func Combine(host string, all []state.Message) state.Message {
 	case !slices.ContainsFunc(all, func(m state.Message) bool { return !strings.Contains(m.Subject, ": RESOLVED: ") }):
 		what = "RESOLVED: "
 	}
-	clusters := fmt.Sprintf("%d clusters of %s", len(all), host)
+	names = distinct(names)
+	clusters := fmt.Sprintf("%d clusters of %s", len(names), host)
 	if down := host + " is down! "; has(down) {
-		what, clusters = what+down, fmt.Sprintf("%d clusters", len(all))
+		what, clusters = what+down, fmt.Sprintf("%d clusters", len(names))
 	}
 	combined.Subject = oneLine(fmt.Sprintf("[pingover] %s%s: %s", what, clusters, strings.Join(counted, ", ")), maxSubject)
 	combined.Cluster = oneLine(strings.Join(names, ", "), maxSubject)
-	combined.Outcome = strings.Join(outcomes, ", ")
+	combined.Outcome = strings.Join(distinct(outcomes), ", ")
 
 	var p page
-	p.paragraph(fmt.Sprintf("This message is about %d clusters of %s.", len(all), host))
+	p.paragraph(fmt.Sprintf("This message is about %d clusters of %s.", len(names), host))
 	for _, line := range listed {
 		p.item(line)
 	}

@@ -113,6 +113,7 @@ func Compose(c Cluster, all []Notification, id, inReplyTo string) state.Message 
 		Body:      p.String(),
 		Cluster:   c.Name,
 		Outcome:   cmp.Or(string(first.Outcome), string(first.Kind)),
+		Kind:      string(first.Kind),
 	}
 }
 

@@ -95,6 +95,9 @@ func TestMessages(t *testing.T) {
 	})
 	again := tookOver
 	again.Repeated = true
+	neverUp := tookOver
+	neverUp.NeverUp = true
+	neverUp.Reason += "; 172.16.0.2 was never seen up from here"
 
 	tests := []struct {
 		name      string
@@ -103,6 +106,48 @@ func TestMessages(t *testing.T) {
 		inReplyTo string
 	}{
 		{name: "took-over", events: []Notification{tookOver}},
+		{name: "took-over from a primary that was never up", events: []Notification{neverUp}},
+		{
+			name: "elsewhere",
+			events: []Notification{{
+				Kind: Elsewhere, Time: night, Reason: "172.16.0.2 does not reply, and another standby serves 172.16.0.1",
+				Evidence: with(silent(), func(e *state.Evidence) {
+					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "02:00:00:00:00:0d"}}
+				}),
+				Alert: state.Alert{Kind: "elsewhere", Rule: 12, Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "not-ready",
+			events: []Notification{{
+				Kind: NotReady, Time: night, Reason: "witness 172.16.0.254 does not reply; pre-takeover cannot be run: /etc/fence: not executable",
+				Evidence: up(), Alert: state.Alert{Kind: "not-ready", Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "isolated",
+			events: []Notification{{
+				Kind: Isolated, Time: night, Reason: `interface "eth0" is down, or has no carrier; no witness replies`,
+				Evidence: silent(), Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+				Alert: state.Alert{Kind: "isolated", Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "unconfigured",
+			events: []Notification{{
+				Kind: Unconfigured, Time: night, Reason: "no longer configured in /etc/pingover.yaml",
+				Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+				Alert: state.Alert{Kind: "unconfigured", Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "recovered post-takeover",
+			events: []Notification{{
+				Kind: Recovered, Time: night, Held: prefixes("172.16.0.1/32"),
+				Alert: state.Alert{Kind: "hook-failed", Since: night.Add(-time.Hour), Mailed: night.Add(-time.Hour)},
+			}},
+			inReplyTo: "<first@standby1>",
+		},
 		{
 			name: "took-over manually says nothing of a primary that was not pinged",
 			events: []Notification{{
@@ -534,7 +579,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 
 func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, HookFailed} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)

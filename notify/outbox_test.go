@@ -57,7 +57,7 @@ func TestAFullOutboxDropsTheOldestAndSaysSo(t *testing.T) {
 		Time:      night.Add(100 * time.Minute),
 		To:        []string{"a@example.org", "b@example.org"},
 		Subject:   "[pingover] web: PROBLEM: 2 messages were dropped, of 2026-03-01 03:04:05 UTC to 2026-03-01 03:05:05 UTC",
-		Cluster:   "web", Outcome: "mail-dropped", Dropped: 2, DroppedSince: night,
+		Cluster:   "web", Outcome: "mail-dropped", Kind: "mail-dropped", Dropped: 2, DroppedSince: night,
 	}
 	if diff := cmp.Diff(want, notice); diff != "" {
 		t.Errorf("the notice (-want +got):\n%s", diff)

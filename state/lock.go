@@ -67,12 +67,21 @@ func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
 	case errors.Is(err, ErrBusy), errors.As(err, new(*ForeignError)):
 		return nil, err
 	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+	return l.instead(d, err)
+}
+
+// StandIn is Lock where the lock's file cannot be used, as on a disk that hangs.
+func (l *Locks) StandIn(d Dir) (unlock func(), err error) { return l.instead(d, nil) }
+
+// instead locks the directory, or the nearest one above that exists. The error is
+// err where there is nothing to lock.
+func (l *Locks) instead(d Dir, err error) (unlock func(), _ error) {
+	for dir := filepath.Clean(string(d)); ; dir = filepath.Dir(dir) {
 		unlock, e := l.standIn(dir)
 		if e == nil || errors.Is(e, ErrBusy) {
 			return unlock, e
 		}
-		if errors.Is(e, errStranger) {
+		if err == nil || errors.Is(e, errStranger) {
 			err = e
 		}
 		switch {

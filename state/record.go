@@ -271,6 +271,7 @@ type Message struct {
 	Body      string    `json:"body"`
 	Cluster   string    `json:"cluster,omitempty"`
 	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
+	Kind      string    `json:"kind,omitempty"`    // of the first notification in it
 	// Of a message about dropped ones: how many, and the time of the oldest.
 	Dropped      int       `json:"dropped,omitempty"`
 	DroppedSince time.Time `json:"dropped_since,omitzero"`

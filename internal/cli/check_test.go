@@ -282,6 +282,11 @@ func TestWords(t *testing.T) {
 web: witness 172.16.0.253 replies
 web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
 web: 2001:db8::1 is in use`},
+		{"what the primary has is not another machine's", failover.Guarded{
+			Holders: []state.Holder{{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"}, {Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
+			Primary: state.Holder{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"},
+		}, `web: primary 172.16.0.2 is at 02:00:00:00:00:02
+web: 172.16.0.1 is in use by the primary, 02:00:00:00:00:02`},
 		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
 		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
 		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},

@@ -6,17 +6,18 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
@@ -302,45 +303,49 @@ func TestWhatIsShownOfAFile(t *testing.T) {
 	want(t, p.run("history", "dbb", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"dbb\": no such cluster; known are web, db, old\nhint: did you mean db?\n"})
 }
 
-// unprivileged runs do as a user without privileges.
-func unprivileged(t *testing.T, do func()) {
+// unprivileged runs the test once more as a user without privileges, and says
+// whether this is root's process, where nothing more is to be done.
+func unprivileged(t *testing.T) (root bool) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		must(t, unix.Setfsuid(65534))
-		defer unix.Setfsuid(0)
+	if os.Geteuid() != 0 {
+		return false
 	}
-	do()
+	cmd := exec.Command("/proc/self/exe", lab.Again(t)...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	must(t, lab.RunAgain(t, cmd))
+	return true
 }
 
 // The file has passwords' places and commands in it, so root may keep it to
 // himself; what root's checks found is for all to see.
 func TestAFileThatTheUserMayNotRead(t *testing.T) {
+	if unprivileged(t) {
+		return
+	}
 	path, home := fileOf(t, "web"), t.TempDir()
 	must(t, os.Chmod(path, 0))
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
 	mine := filepath.Join(home, "pingover")
 	must(t, os.Mkdir(mine, 0o755))
 	remember(t, mine, &state.Record{Head: state.Head{Name: "mine"}, Settings: map[string][]string{"host": {"h"}}})
+	must(t, os.Chmod(filepath.Join(mine, "mine.settings"), 0)) // as root's are to others
 	p := handed(ends(state.OK)).configuredBy(path)
 	p.Check = p.TakeOver
 	p.Env = config.Env{Getenv: func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }}
 	refused := "pingover: " + path + ": cannot be read: permission denied\n"
-	unprivileged(t, func() {
-		if _, err := os.ReadFile(path); err == nil {
-			lab.Skip(t, "this user may read everything")
-		}
-		if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
-			t.Errorf("status: %+v", got)
-		}
-		want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
-		want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
-		want(t, p.run("check"), printed{Code: 78, Stderr: refused})
-		if got := p.run("release", "mine"); got.Code != 77 || !strings.HasPrefix(got.Stderr, refused) || !strings.HasSuffix(got.Stderr, "hint: run it as the user who runs the checks\n") {
-			t.Errorf("release: %+v", got)
-		}
-	})
+	if _, err := os.ReadFile(path); err == nil {
+		lab.Skip(t, "this user may read everything")
+	}
+	if got := p.run("status"); got.Code != 0 || !strings.Contains(got.Stdout, "\nmine ") || got.Stderr != "" {
+		t.Errorf("status: %+v", got)
+	}
+	want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
+	want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
+	want(t, p.run("check"), printed{Code: 78, Stderr: refused})
+	if got := p.run("release", "mine"); got.Code != 77 || !strings.HasPrefix(got.Stderr, refused) || !strings.HasSuffix(got.Stderr, "hint: run it as the user who runs the checks\n") {
+		t.Errorf("release: %+v", got)
+	}
 }
 
 // ending is how a cluster's check ends, and after how long.
@@ -552,7 +557,7 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 	path := fileOf(t, names...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	began := time.Now()
+	began := cpuTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		p := faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
@@ -568,11 +573,22 @@ func TestTenThousandClustersAreChecked(t *testing.T) {
 		}
 	})
 	runtime.ReadMemStats(&after)
-	took, allocated := time.Since(began), (after.TotalAlloc-before.TotalAlloc)>>20
-	t.Logf("%s, %d MiB allocated", took.Round(time.Millisecond), allocated)
-	if took > 30*time.Second || allocated > 1000 {
-		t.Errorf("that takes %s, and %d MiB", took, allocated)
+	took, allocated := cpuTime(t)-began, (after.TotalAlloc-before.TotalAlloc)>>20
+	t.Logf("%s of CPU time, %d MiB allocated", took.Round(time.Millisecond), allocated)
+	if took > time.Minute || allocated > 1000 {
+		t.Errorf("that takes %s of CPU time, and %d MiB", took, allocated)
 	}
+}
+
+// cpuTime is that of this process until now: unlike the clock's it does not depend on
+// what else the machine does.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // A cluster that is no longer in the file is forgotten only when nothing of it is

@@ -24,9 +24,10 @@ line, or for the rest of a minute. Clusters are checked independently of each
 other. A check that takes longer than --every skips ticks.
 
   pingover watch
-  pingover watch --every 10s --for 58s
+  pingover watch --every 10s --for 58s --quiet
 
-Repeated messages are printed once. SIGHUP reads the configuration file again; if
+Repeated messages are printed once, and a line at its start and at its end, which
+--quiet leaves out for cron. SIGHUP reads the configuration file again; if
 it cannot be used, the last valid one stays in effect. Any other signal ends the
 watch at once; a switch in progress is finished first.
 `

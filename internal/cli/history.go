@@ -126,8 +126,14 @@ func (c pastChange) text(zone *time.Location) string {
 	for _, w := range c.Witnesses {
 		add("%s", witnessText(w))
 	}
+	primary := state.Holder{Address: c.Address}
 	for _, h := range c.Holders {
-		add("%s", holderText(h))
+		if h.Address == c.Address {
+			primary = h
+		}
+	}
+	for _, h := range c.Holders {
+		add("%s", holderText(h, primary))
 	}
 	for _, command := range c.Commands {
 		command.Output = lastLine(command.Output)

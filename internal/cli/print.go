@@ -224,7 +224,7 @@ func (p printer) guarded(e failover.Guarded) {
 		p.infof("%s", witnessText(w))
 	}
 	for _, h := range e.Holders {
-		p.infof("%s", holderText(h))
+		p.infof("%s", holderText(h, e.Primary))
 	}
 	switch {
 	case e.Fault != "":
@@ -246,9 +246,14 @@ func witnessText(w state.Witness) string {
 
 // holderText names an address that is in use, by the primary or another
 // machine.
-func holderText(h state.Holder) string {
-	if h.MAC == "" {
+func holderText(h, primary state.Holder) string {
+	switch {
+	case h.MAC == "":
 		return h.Address + " is in use"
+	case h.Address == primary.Address:
+		return fmt.Sprintf("primary %s is at %s", h.Address, h.MAC)
+	case h.MAC == primary.MAC:
+		return fmt.Sprintf("%s is in use by the primary, %s", h.Address, h.MAC)
 	}
 	return fmt.Sprintf("%s is in use by %s", h.Address, h.MAC)
 }

@@ -297,33 +297,13 @@ func (d *draft) completeCredentials() {
 	}
 }
 
-// readPatience is how long a file may take to be read: one on a file server that is
-// dead, or one like /proc/kmsg, never ends.
+// readPatience is how long a file may take to be read. One such as /proc/kmsg looks
+// like any other, and never ends.
 const readPatience = 10 * time.Second
 
 // readFile reads a regular file of at most limit bytes, if accept returns nil. Any
 // other kind of file could block a run.
 func readFile(path string, limit int64, accept func(fs.FileInfo) error) ([]byte, error) {
-	type ending struct {
-		data []byte
-		err  error
-	}
-	ended := make(chan ending, 1)
-	go func() {
-		data, err := readRegular(path, limit, accept)
-		ended <- ending{data, err}
-	}()
-	timer := time.NewTimer(readPatience)
-	defer timer.Stop()
-	select {
-	case e := <-ended:
-		return e.data, e.err
-	case <-timer.C:
-		return nil, fileError{fmt.Errorf("cannot be read: no answer within %s", DurationText(readPatience))}
-	}
-}
-
-func readRegular(path string, limit int64, accept func(fs.FileInfo) error) ([]byte, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a device may do something
 		return nil, fileError{errors.New("not a regular file")}
 	}
@@ -343,6 +323,7 @@ func readRegular(path string, limit int64, accept func(fs.FileInfo) error) ([]by
 	if err := accept(info); err != nil {
 		return nil, err
 	}
+	_ = f.SetReadDeadline(time.Now().Add(readPatience)) // of a file on a disk there is none
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:

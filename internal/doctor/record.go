@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/run"
 	"pingover/notify"
@@ -41,7 +42,7 @@ func (x *examination) record() {
 			x.fail("fix it; then: pingover takeover "+x.set.Name, "post-takeover failed: %s", a.Reason)
 		}
 	}
-	if x.Record.Last != nil && x.Record.NeverUp() {
+	if x.Record.Last != nil && x.Record.NeverUp() && x.Observation.Primary != check.Up {
 		x.warn("check the address, the netmask, and that the primary is no guest of this machine that its own host cannot hear (macvlan, macvtap)",
 			"%s has never replied to this machine", x.set.Host)
 	}

@@ -80,7 +80,6 @@ func TestHoldingWithTheCableOutIsToldAsIsolated(t *testing.T) {
 	s.monitoring(2, "holding, but isolated")
 	s.must(s.Standby.Plug())
 	s.check(s.Standby, withVIP...)
-	isolated := "[pingover] web: PROBLEM: standby holds 172.16.0.1, but is isolated"
 	s.mail.want(t, tookOver, isolated)
 	for range 2 {
 		s.check(s.Standby, withVIP...).want(t, state.Holding)

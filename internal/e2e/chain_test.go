@@ -212,7 +212,8 @@ func TestThreeStandbys(t *testing.T) {
 		}
 	}
 	const back = "[pingover] web: 172.16.0.2 is up again, standby still holds 172.16.0.1"
-	s.mail.want(t, tookOver, back)
+	other, over := elsewhere(s.Standby.MAC().String()), "[pingover] web: RESOLVED: 172.16.0.2 is up again"
+	s.mail.want(t, tookOver, other, other, back, over, over)
 
 	// The holder goes down: no host serves, and none takes anything from a primary
 	// that replies.
@@ -224,7 +225,7 @@ func TestThreeStandbys(t *testing.T) {
 		}
 	}
 	const unserved = "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"
-	s.mail.want(t, tookOver, back, unserved, unserved)
+	s.mail.want(t, tookOver, other, other, back, over, over, unserved, unserved)
 	s.wantOnly(nil, third)
 
 	// The primary dies: one of them takes over. That one dies: so does the last.

@@ -26,6 +26,7 @@ import (
 const (
 	tookOver = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 	released = "[pingover] web: standby released 172.16.0.1"
+	isolated = "[pingover] web: PROBLEM: standby holds 172.16.0.1, but is isolated"
 )
 
 // swift are the settings of a takeover that announces only once.
@@ -175,6 +176,11 @@ func TestKilledWhileAReleaseIsMailed(t *testing.T) {
 			s.wantReleased(args, c.emails)
 		})
 	}
+}
+
+// elsewhere is the subject about the machine that serves instead.
+func elsewhere(mac string) string {
+	return "[pingover] web: 172.16.0.2 is down! another standby (" + mac + ") serves 172.16.0.1"
 }
 
 // newRelease is a standby that has taken over when a machine with a lower MAC
@@ -437,7 +443,7 @@ func TestToolThatDoesNotLower(t *testing.T) {
 			s.check(s.Standby, args...).want(t, state.Released)
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Client)
-			s.mail.want(t, tookOver, failed, released)
+			s.mail.want(t, tookOver, failed, released, elsewhere(s.Client.MAC().String()))
 			s.wantWrittenDown(state.Standby, state.TookOver, state.ReleaseFailed, state.Released)
 		})
 	}

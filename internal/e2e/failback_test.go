@@ -249,7 +249,7 @@ func TestIsolatedStandby(t *testing.T) {
 			s.must(s.Standby.Plug())
 			s.check(s.Standby, args...).want(t, state.Holding).because(t, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			s.wantOn(vip4, s.Standby)
-			s.mail.want(t, tookOver)
+			s.mail.want(t, tookOver, isolated)
 			return
 		}
 
@@ -263,7 +263,7 @@ func TestIsolatedStandby(t *testing.T) {
 		if c.other {
 			s.check(s.Standby, args...).want(t, state.Elsewhere)
 			s.wantOn(vip4, s.Second)
-			s.mail.want(t, tookOver, tookOver4("second"), released)
+			s.mail.want(t, tookOver, tookOver4("second"), released, elsewhere(s.Second.MAC().String()))
 			return
 		}
 		s.check(s.Standby, args...).want(t, state.TookOver).because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")

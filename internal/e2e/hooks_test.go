@@ -407,7 +407,7 @@ func TestPendingHookIsRunByTheNextCheck(t *testing.T) {
 			for range 2 {
 				s.check(s.Standby, args...).want(t, state.Holding)
 			}
-			const ran = "takeover 172.16.0.2 does not reply, and 172.16.0.1 is not in use"
+			const ran = "takeover 172.16.0.2 does not reply, and 172.16.0.1 is not in use" + neverUp
 			want := []string{ran}
 			if name == "killed at its end" { // at least once
 				want = append(want, ran)

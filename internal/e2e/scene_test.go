@@ -174,7 +174,7 @@ func TestAnotherMachineHasTheVirtualIP(t *testing.T) {
 		}
 		untouched()
 		s.wantOn(vip4, s.Second)
-		s.mail.want(t)
+		s.mail.want(t, elsewhere(s.Second.MAC().String()))
 	})
 	t.Run("and the primary answers ARP", func(t *testing.T) {
 		s := newScene(t)

@@ -27,14 +27,25 @@ func (s *scene) keepWatch(h *lab.Host, args ...string) *running {
 	return r
 }
 
-// stop ends a watch by a signal, and fails the test unless it printed this, and
-// ended with exit code 0.
-func (r *running) stop(signal syscall.Signal, printed string) {
+// saidBetween is what a watch said, without its start and its end.
+func (r *running) saidBetween() string {
+	var b strings.Builder
+	for line := range strings.Lines(r.said()) {
+		if !strings.HasPrefix(line, "pingover: watching with version ") && !strings.HasPrefix(line, "pingover: watch ended: ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// stop ends a watch by a signal, and fails the test unless it said this besides
+// its start and its end, and ended with exit code 0.
+func (r *running) stop(signal syscall.Signal, said string) {
 	r.s.t.Helper()
 	r.s.must(r.cmd.Process.Signal(signal))
 	_ = r.cmd.Wait() // its error is the code
-	if code := r.cmd.ProcessState.ExitCode(); code != 0 || r.said() != printed {
-		r.s.t.Errorf("%s, stderr: %s\nwant exit code 0 and: %s", r.cmd.ProcessState, r.said(), printed)
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 || r.saidBetween() != said {
+		r.s.t.Errorf("%s, stderr: %s\nwant exit code 0 and: %s", r.cmd.ProcessState, r.said(), said)
 	}
 }
 
@@ -113,16 +124,16 @@ func TestWatchThatIsKilledAndStartedAgain(t *testing.T) {
 			s.checks(1, state.OK)
 			s.must(s.Primary.PowerOff())
 			_ = w.cmd.Wait()
-			if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL || w.said() != "" {
+			if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL || w.saidBetween() != "" {
 				t.Fatalf("%s, stderr: %s", w.cmd.ProcessState, w.said())
 			}
 			w = s.keepWatch(s.Standby, withVIP...)
 			w.until("took-over")
 			s.checks(2, state.Holding)
-			if printed := w.said(); strings.Count(printed, "\n") != 1 {
-				t.Errorf("it printed: %s", printed)
+			if said := w.saidBetween(); strings.Count(said, "\n") != 1 {
+				t.Errorf("it said: %s", said)
 			}
-			w.stop(syscall.SIGINT, w.said())
+			w.stop(syscall.SIGINT, w.saidBetween())
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
 			if rec := s.record(s.Standby); rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 0 {
@@ -172,7 +183,7 @@ func TestWatchStopsBeforeItActs(t *testing.T) {
 	w.until("before the second round")
 	s.must(w.cmd.Process.Signal(syscall.SIGTERM))
 	_ = w.cmd.Wait()
-	if code := w.cmd.ProcessState.ExitCode(); code != 0 || !strings.HasSuffix(w.said(), "web: ended by SIGTERM before it had changed anything\n") {
+	if code := w.cmd.ProcessState.ExitCode(); code != 0 || !strings.HasSuffix(w.saidBetween(), "web: ended by SIGTERM before it had changed anything\n") {
 		t.Errorf("%s\n%s", w.cmd.ProcessState, w.said())
 	}
 	if took := time.Since(w.began); took > 30*time.Second {

@@ -299,6 +299,36 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			},
 		},
 		{
+			name: "flapping, and post-takeover has failed",
+			wrong: func(t *testing.T, a *doctorScene) {
+				a.change(t, func(rec *state.Record) {
+					rec.Damping.Suppressed = make([]state.Suppressed, 2)
+					rec.Damping.Next = a.began.Add(time.Hour)
+					rec.Alerts = []state.Alert{{Kind: "hook-failed", Reason: "exit code 5"}}
+				})
+			},
+			want: []string{
+				"warn: flapping: 2 notifications are suppressed, and mailed together at " + time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC).Local().Format("2006-01-02 15:04:05 -0700") +
+					" at the latest → pingover history has them",
+				"fail: post-takeover failed: exit code 5 → fix it; then: pingover takeover web",
+			},
+		},
+		{
+			name: "a primary that was never up",
+			wrong: func(t *testing.T, a *doctorScene) {
+				a.primary.powerOff()
+				a.change(t, func(rec *state.Record) {
+					rec.SeenUp, rec.Neighbour, rec.Days, rec.Last.Primary = time.Time{}, "", nil, "down"
+				})
+			},
+			want: []string{
+				"warn: 172.16.0.2 has never replied to this machine → check the address, the netmask, and that the primary is no guest of this machine that its own host cannot hear (macvlan, macvtap)",
+				"fail: primary 172.16.0.2 did not reply to 5 pings → check whether it is down, and whether host is right",
+				"warn: vip 172.16.0.1 is unassigned: there is no reply from it → assign it on the primary; a takeover follows only when that is down",
+			},
+			gone: 3,
+		},
+		{
 			name:  "no vip",
 			wrong: func(_ *testing.T, a *doctorScene) { a.settings.VIPs = nil },
 			want:  []string{"warn: no vip: checks only report, and never take over → set vip for takeovers"},

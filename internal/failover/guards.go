@@ -162,7 +162,7 @@ func (g *guards) finish(o Observation) Observation {
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
 	o.asked = time.Now()
 	o = o.read(j, g.asker)
-	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Fault: o.faults.String()})
+	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.faults.String()})
 	return o
 }
 

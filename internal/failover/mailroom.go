@@ -33,7 +33,8 @@ type batch struct {
 	messages []state.Message
 	full     chan struct{} // closed when nobody else is expected
 	done     chan struct{} // closed when it was delivered
-	left     []string      // recipients who have not had it
+	left     []state.Message
+	combined bool
 	err      error
 }
 
@@ -72,7 +73,7 @@ func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave
 		<-b.done
 		var left []state.Message
 		for _, m := range now {
-			if m.To = slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !slices.Contains(b.left, to) }); len(m.To) > 0 {
+			if m.To = b.waiting(m); len(m.To) > 0 {
 				left = append(left, m)
 			}
 		}
@@ -82,6 +83,17 @@ func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave
 		rest, err := send(ctx, rest)
 		return slices.Concat(rest, left), err
 	}, leave
+}
+
+// waiting are the recipients of a message who have not had it, alone or combined.
+func (b *batch) waiting(m state.Message) []string {
+	var waiting []string
+	for _, l := range b.left {
+		if b.combined || l.MessageID == m.MessageID {
+			waiting = append(waiting, l.To...)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(m.To), func(to string) bool { return !slices.Contains(waiting, to) })
 }
 
 // bring puts messages into the open batch; first says that it is a new one.
@@ -112,12 +124,8 @@ func (r *mailroom) send(ctx context.Context, key string, b *batch, host string, 
 	}
 	r.mu.Unlock()
 	messages := b.messages
-	if len(messages) > 1 {
-		messages = []state.Message{notify.Combine(host, messages)}
+	if slices.ContainsFunc(messages, func(m state.Message) bool { return m.Cluster != messages[0].Cluster }) {
+		b.combined, messages = true, []state.Message{notify.Combine(host, messages)}
 	}
-	var left []state.Message
-	left, b.err = send(ctx, messages)
-	for _, m := range left {
-		b.left = append(b.left, m.To...)
-	}
+	b.left, b.err = send(ctx, messages)
 }

@@ -24,9 +24,6 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 	if err := permitted(j); err != nil {
 		return rec, nil, err
 	}
-	if err := j.Dir.Foreign(j.set.Name); err != nil {
-		return rec, nil, run.Foreign(err)
-	}
 	if unlock, err = j.Lock(ctx, j.Locks); err != nil {
 		reportHeldLock(ctx, j, err)
 		return rec, nil, err

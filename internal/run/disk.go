@@ -15,31 +15,59 @@ import (
 )
 
 // errHangs is a disk that did not answer in time. The run goes on as with one that
-// is full, and asks it no more: each further question could take as long.
+// is full, and tries it no more: each further time could take as long.
 var errHangs = fmt.Errorf("the disk does not answer within %s", config.DurationText(config.DiskPatience))
+
+// disk is what was found out about reading or writing the state directory. One may
+// hang without the other, as on a file system that is frozen.
+type disk struct{ hangs bool }
 
 // timely does something with the state directory, and stops waiting for it after
 // config.DiskPatience. Work gets a context that has ended by then, and must not
 // touch what the run goes on with.
-func timely[T any](r *Run, work func(context.Context) (T, error)) (T, error) {
+func timely[T any](d *disk, work func(context.Context) (T, error)) (T, error) {
 	var none T
-	if r.diskHangs.Load() {
+	if d.hangs {
 		return none, errHangs
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), config.DiskPatience, errHangs)
 	defer cancel()
 	result, err, ended := within(config.DiskPatience, func() (T, error) { return work(ctx) })
 	if !ended {
-		r.diskHangs.Store(true)
+		d.hangs = true
 		return none, errHangs
 	}
 	return result, err
 }
 
+// foreign says whether something else is in place of one of the run's files.
+func (r *Run) foreign() error {
+	_, err := timely(&r.reading, func(context.Context) (struct{}, error) { return struct{}{}, r.Dir.Foreign(r.Name) })
+	if err == nil || errors.Is(err, errHangs) {
+		return nil
+	}
+	return Foreign(err)
+}
+
+// lock takes the lock on its file, or where that hangs, on what stands in for it.
+func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
+	unlock, err = timely(&r.writing, func(ctx context.Context) (func(), error) {
+		unlock, err := locks.Lock(r.Dir, r.Name)
+		if err == nil && ctx.Err() != nil {
+			unlock()
+		}
+		return unlock, err
+	})
+	if errors.Is(err, errHangs) {
+		return locks.StandIn(r.Dir)
+	}
+	return unlock, err
+}
+
 // Save writes the record. The error does not change what a run does, but how it
 // ends.
 func (r *Run) Save(rec *state.Record, durable bool) error {
-	saved, err := timely(r, func(ctx context.Context) (state.Record, error) {
+	saved, err := timely(&r.writing, func(ctx context.Context) (state.Record, error) {
 		written := *rec
 		return written, r.Dir.SaveUntil(ctx, &written, durable)
 	})
@@ -53,7 +81,7 @@ func (r *Run) Save(rec *state.Record, durable bool) error {
 
 // KeepSettings keeps the settings for what is done by the cluster's name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
-	_, err := timely(r, func(context.Context) (struct{}, error) {
+	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
 		return struct{}{}, r.Dir.SaveSettings(r.Name, settings)
 	})
 	if err != nil {
@@ -64,7 +92,7 @@ func (r *Run) KeepSettings(settings map[string][]string) {
 // move moves what is over from the record into its own files. What could not be
 // moved stays in the record.
 func (r *Run) move(rec *state.Record) {
-	head, err := timely(r, func(context.Context) (state.Head, error) {
+	head, err := timely(&r.writing, func(context.Context) (state.Head, error) {
 		h := rec.Head
 		h.Recent, h.Days = slices.Clone(h.Recent), slices.Clone(h.Days)
 		return h, errors.Join(r.Dir.MoveHistory(&h), r.Dir.MoveDays(&h))
@@ -82,7 +110,7 @@ func (r *Run) move(rec *state.Record) {
 // nothing of the state directory can be read, as on a dead disk, there may be none,
 // and a takeover must not wait for that disk.
 func (r *Run) PausedUntil() time.Time {
-	until, err := timely(r, func(context.Context) (time.Time, error) {
+	until, err := timely(&r.reading, func(context.Context) (time.Time, error) {
 		until, err := r.Dir.PausedUntil(r.Name)
 		if err != nil && unreadable(r.Dir) {
 			err = &unreadableError{err}

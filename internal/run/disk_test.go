@@ -17,11 +17,11 @@ func TestDiskThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const text = "the state cannot be written: the disk does not answer within 10s"
 		r := &Run{Name: "web", Dir: state.Dir(t.TempDir())}
-		r.paused = time.Now().Add(time.Hour)
+		r.paused, r.reading.hangs = time.Now().Add(time.Hour), true
 		answers := make(chan struct{})
 		defer close(answers)
 		began := time.Now()
-		if _, err := timely(r, func(ctx context.Context) (int, error) { <-answers; return 1, nil }); err != errHangs {
+		if _, err := timely(&r.writing, func(ctx context.Context) (int, error) { <-answers; return 1, nil }); err != errHangs {
 			t.Errorf("error %v", err)
 		}
 		if took := time.Since(began); took != config.DiskPatience {

@@ -55,9 +55,9 @@ type Run struct {
 	// up for hanging: it changes no address any more.
 	switching, abandoned atomic.Bool
 
-	diskHangs atomic.Bool
-	paused    time.Time       // until when, as last read
-	warned    map[string]bool // what was said once
+	reading, writing disk
+	paused           time.Time       // until when, as last read
+	warned           map[string]bool // what was said once
 
 	onDisk   edition         // of the record that is on disk
 	pending  []state.Message // its outbox
@@ -106,17 +106,20 @@ func (r *Run) Switching() { r.switching.Store(true) }
 // Abandoned tells whether the run was given up, after which it must not switch.
 func (r *Run) Abandoned() bool { return r.abandoned.Load() }
 
-// Lock takes the lock. A dry run takes none, for it changes nothing. A check
+// Lock takes the lock, unless something else is in place of one of the files. A dry run takes none, for it changes nothing. A check
 // yields to another run at once; a manual command waits.
 func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err error) {
+	r.Doing("taking the lock")
+	if err := r.foreign(); err != nil {
+		return nil, err
+	}
 	if r.DryRun {
 		return func() {}, nil
 	}
-	r.Doing("taking the lock")
 	if r.Manual {
 		unlock, err = locks.LockWait(ctx, r.Dir, r.Name, LockPatience, func(pid int) { r.Event(LockWaited{PID: pid, For: LockPatience}) })
 	} else {
-		unlock, err = locks.Lock(r.Dir, r.Name)
+		unlock, err = r.lock(locks)
 	}
 	switch {
 	case err == nil:
@@ -135,7 +138,7 @@ func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err 
 // a new one takes its place.
 func (r *Run) Load() (*state.Record, error) {
 	r.Doing("reading the record")
-	rec, err := timely(r, func(context.Context) (*state.Record, error) { return r.Dir.Load(r.Name, !r.DryRun) })
+	rec, err := timely(&r.reading, func(context.Context) (*state.Record, error) { return r.Dir.Load(r.Name, !r.DryRun) })
 	if errors.Is(err, errHangs) {
 		rec = &state.Record{Head: state.Head{Version: state.Version, Name: r.Name}, Role: state.Standby}
 	}

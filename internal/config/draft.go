@@ -148,6 +148,7 @@ func (d *draft) build() Cluster {
 	}
 	d.completeName()
 	d.completeVIPs()
+	d.completeHost()
 	d.completeLabel()
 	d.completeVIPName()
 	d.completeSource()

@@ -51,7 +51,9 @@ func rehearse(ctx context.Context, j *job, asker *vip.Asker, rec state.Record, o
 		}
 	}
 	for _, t := range seen.targets() {
-		if j.set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
+		if why := seen.cannotTake(t.Address); why != "" {
+			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
+		} else if j.set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
 			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
 		}
 	}

@@ -103,24 +103,28 @@ func fire(alerts []state.Alert, a state.Alert, now time.Time, p Policy) (after [
 		a.Since, a.Mailed = now, now
 		return append(alerts, a), &a, "new alert"
 	}
+	alerts[i].Reason = a.Reason
+	if ago, due := remindOf(&alerts[i], now, p.Remind); due {
+		return alerts, &alerts[i], fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	} else if p.Remind > 0 {
+		return alerts, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	}
+	return alerts, nil, "mailed before"
+}
 
-	t := &alerts[i]
-	t.Reason = a.Reason
+// remindOf says whether a firing alert is mailed again, and how long ago it was.
+func remindOf(a *state.Alert, now time.Time, remind time.Duration) (ago time.Duration, due bool) {
 	// The clock was set back, so the age of the last message is unknown. Taken
 	// as just sent it costs the delay of one reminder; otherwise there would be
 	// a message in each run, or none until the clock has caught up.
-	if now.Before(t.Mailed) {
-		t.Mailed = now
+	if now.Before(a.Mailed) {
+		a.Mailed = now
 	}
-	ago := now.Sub(t.Mailed)
-	switch {
-	case p.Remind <= 0:
-		return alerts, nil, "mailed before"
-	case ago < p.Remind:
-		return alerts, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	ago = now.Sub(a.Mailed)
+	if due = remind > 0 && ago >= remind; due {
+		a.Mailed = now
 	}
-	t.Mailed = now
-	return alerts, t, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	return ago, due
 }
 
 // inHistory adds to the history which alerts have begun to fire or have resolved

@@ -23,6 +23,7 @@ type Facts struct {
 	Drift state.Drift
 
 	NeverUp      bool          // the primary has never replied to this machine
+	Unconfigured bool          // the file no longer has the cluster
 	NobodyTook   bool          // what was handed over: it was assigned here again
 	PrimaryBack  bool          // the primary replies while this machine goes on holding
 	BackReported bool          // and that was reported before

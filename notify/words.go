@@ -201,6 +201,19 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
 		}
 
+	case LockHeld:
+		return words{
+			subject: fmt.Sprintf("not checked: a run on %s keeps the lock", me),
+			happened: fmt.Sprintf("%s does not check %s: an earlier run still holds the lock and does not end. "+
+				"Until it has ended nothing is switched, and no other mail about %s is sent.", me, host, c.Name),
+			todo: fmt.Sprintf("Find out why that run does not end: a stopped or frozen process, or a disk or file server that does not answer. "+
+				"The first check after it finishes what it has begun. \"%s\" shows the last check.", c.command("status")),
+			undo: "To end that run",
+		}
+
+	case FileUnusable:
+		return fileWords(c, n)
+
 	case Recovered:
 		return recovered(c, n)
 
@@ -440,6 +453,13 @@ func recovered(c Cluster, n Notification) words {
 		now = "post-takeover has succeeded on " + c.Hostname
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
+		}
+	case FileUnusable:
+		now = n.File + " can be used again"
+	case Unconfigured:
+		now = fmt.Sprintf("%s no longer holds anything without being configured", c.Hostname)
+		if len(n.Held) > 0 {
+			now = c.Name + " is configured again"
 		}
 	default:
 		now = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)

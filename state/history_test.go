@@ -139,7 +139,7 @@ func TestHistoryThatCannotBeWrittenStaysInTheRecord(t *testing.T) {
 	d := Dir(t.TempDir())
 	ok(t, os.Mkdir(d.path("web", ".history.tmp"), 0o755))
 	h := threeKinds()
-	wantError(t, d.MoveHistory(&h), "open "+d.path("web", ".history.tmp")+": is a directory")
+	wantError(t, d.MoveHistory(&h), "open "+d.path("web", ".history.tmp")+": file exists")
 	if len(h.Recent) != 4 {
 		t.Errorf("the record keeps %d entries, want all 4", len(h.Recent))
 	}

@@ -147,13 +147,17 @@ func (l *Locks) LockWait(ctx context.Context, d Dir, cluster string, patience ti
 }
 
 // Holder is the run that holds the cluster's lock, as it has written there: its
-// pid, 0 where it is not known, and when it took the lock.
+// pid, and when it took the lock. Both are zero where that is not known: a run
+// that could not write there has left what an earlier one wrote.
 func (d Dir) Holder(cluster string) (pid int, since time.Time) {
 	text, info, err := readFile(d.path(cluster, ".lock"), 20)
 	if err != nil || text == nil {
 		return 0, time.Time{}
 	}
-	pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 || realUser(strconv.Itoa(pid)) == "" {
+		return 0, time.Time{}
+	}
 	return pid, info.ModTime()
 }
 

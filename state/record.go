@@ -24,9 +24,13 @@ const (
 // mean "not known".
 type Record struct {
 	Head
+	// Origin is the path of the file that defines the cluster, or FlagsOrigin; ""
+	// in a record of an earlier version.
+	Origin    string     `json:"origin,omitempty"`
 	Host      string     `json:"host"`
-	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
-	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
+	Earlier   []Primary  `json:"earlier,omitempty"` // primaries that it had before, the newest last
+	Address   netip.Addr `json:"address"`           // the last address that Host resolved to
+	Neighbour string     `json:"neighbour"`         // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
 	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
 	Role      Role       `json:"role"`
@@ -35,7 +39,11 @@ type Record struct {
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
-	BootID  string       `json:"boot_id"` // of the boot in which this was written
+	// Unreached are addresses that were taken over, and to which no witness replied.
+	Unreached []netip.Addr `json:"unreached,omitempty"`
+	// Releasing is what an open release is about; empty: all that is held.
+	Releasing []netip.Addr `json:"releasing,omitempty"`
+	BootID    string       `json:"boot_id"` // of the boot in which this was written
 	// ManualRelease stops takeovers until the primary was up once,
 	// ManualTakeover and NobodyTook stop automatic failback until it was down once.
 	ManualRelease  bool         `json:"released_by_hand"`

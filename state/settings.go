@@ -107,14 +107,11 @@ func (d Dir) SaveSettings(name string, settings map[string][]string) error {
 
 // moveSettings moves the settings of a record of the first edition, which
 // every user can read, into their own file. What is there already is newer.
-func (d Dir) moveSettings(rec *Record) error {
-	if rec.Settings != nil && !d.has(rec.Name, ".settings") {
-		if err := d.SaveSettings(rec.Name, rec.Settings); err != nil {
-			return err
-		}
+func (d Dir) moveSettings(name string, settings map[string][]string) error {
+	if settings == nil || d.has(name, ".settings") {
+		return nil
 	}
-	rec.Settings = nil
-	return nil
+	return d.SaveSettings(name, settings)
 }
 
 // trust says why another user could have written a file, for what names commands

@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -182,31 +183,50 @@ func Parse(data []byte) (*Record, error) {
 // durable, it also survives a power cut: the file is synced before the rename
 // (or an empty one could come back) and the directory after it (or the old
 // one could). The temporary file has a fixed name, for the caller holds the
-// lock: what a killed run left is used again, not collected. Times of the record
-// become UTC and whole seconds, in rec, too.
+// lock: what a killed run left is not collected. Times of the record become UTC and whole seconds, in rec, too.
 func (d Dir) Save(rec *Record, durable bool) error {
+	return d.SaveUntil(context.Background(), rec, durable)
+}
+
+// SaveUntil is Save for a caller that does not wait for a disk that hangs: once
+// ctx has ended, the record that is there is not replaced, however late the disk
+// answers, and rec is not changed.
+func (d Dir) SaveUntil(ctx context.Context, rec *Record, durable bool) error {
 	path := d.path(rec.Name, ".json")
+	settings := rec.Settings
+	rec.Settings = nil
+	data, err := rec.encode()
+	if err != nil {
+		return err
+	}
 	if err := foreignAt(path); err != nil {
 		return err
 	}
 	if err := d.mkdir(); err != nil {
 		return err
 	}
-	if err := d.moveSettings(rec); err != nil {
+	if err := d.moveSettings(rec.Name, settings); err != nil {
 		return err
 	}
-	data, err := rec.encode()
-	if err != nil {
-		return err
-	}
-	return replace(path, data, 0o644, durable)
+	return replaceUntil(ctx, path, data, 0o644, durable)
 }
 
 // replace writes a file anew, under another name first. Its mode is this one
 // whatever the umask is.
 func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
+	return replaceUntil(context.Background(), path, data, mode, durable)
+}
+
+// replaceUntil is replace, but for a file that is kept when ctx has ended.
+func replaceUntil(ctx context.Context, path string, data []byte, mode fs.FileMode, durable bool) error {
 	temp := path + ".tmp"
-	f, err := open(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err := foreignAt(temp); err != nil {
+		return err
+	}
+	// What a killed run left is removed, not written to: another name of it, or
+	// a process that has it open, would get what is written now.
+	_ = unix.Unlink(temp)
+	f, err := open(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -219,6 +239,9 @@ func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
 	}
 	if e := f.Close(); err == nil {
 		err = e
+	}
+	if ctx.Err() != nil { // a later run has its own file by that name
+		return context.Cause(ctx)
 	}
 	if err == nil {
 		err = os.Rename(temp, path)
@@ -236,6 +259,12 @@ func replace(path string, data []byte, mode fs.FileMode, durable bool) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
+}
+
+// Checked tells whether the cluster was checked before: it has a record or
+// settings, whatever is in them.
+func (d Dir) Checked(cluster string) bool {
+	return d.has(cluster, ".json") || d.has(cluster, ".settings")
 }
 
 // Clusters are the names of the clusters that have a record here.
@@ -301,15 +330,40 @@ func parsePause(data []byte) (time.Time, error) {
 }
 
 // mkdir makes the directory where there is none, readable by all users whatever
-// the umask is. The mode of one that is there is its owner's choice.
+// the umask is. The mode of one that is there is its owner's choice. The mode is
+// set on what was made, not by its name: another user may own what leads to it.
 func (d Dir) mkdir() error {
 	if _, err := os.Stat(string(d)); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(string(d), 0o755); err != nil {
+	above, name := filepath.Dir(string(d)), filepath.Base(string(d))
+	if err := os.MkdirAll(above, 0o755); err != nil {
 		return err
 	}
-	return os.Chmod(string(d), 0o755)
+	parent, err := os.Open(above)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	wrap := func(err error) error {
+		if err != nil {
+			err = &fs.PathError{Op: "mkdir", Path: string(d), Err: err}
+		}
+		return err
+	}
+	err = unix.Mkdirat(int(parent.Fd()), name, 0o755)
+	if errors.Is(err, fs.ErrExist) { // by another run, in this moment
+		return nil
+	}
+	if err != nil {
+		return wrap(err)
+	}
+	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return wrap(err)
+	}
+	defer unix.Close(fd)
+	return wrap(unix.Fchmod(fd, 0o755))
 }
 
 func (d Dir) path(cluster, suffix string) string {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
@@ -203,10 +204,14 @@ func fullRecord() *Record {
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
-		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Origin: "/etc/pingover.yaml",
+		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Releasing:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Unreached:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
@@ -250,7 +255,7 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver = false
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached = false, "", nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
@@ -854,7 +859,9 @@ func TestKilledRunLeavesTheOldOrTheNewRecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
+// Whoever has what a killed run left open, or another name of it, gets nothing of
+// what is written now.
+func TestTemporaryFileOfAKilledRunIsReplaced(t *testing.T) {
 	t.Parallel()
 	d := Dir(t.TempDir())
 	ok(t, d.Save(smallRecord(), true))
@@ -862,15 +869,16 @@ func TestTemporaryFileOfAKilledRunIsUsedAgain(t *testing.T) {
 	write(t, temp, strings.Repeat("half a record ", 10000))
 	wantRecord(t, d, smallRecord()) // it is never read
 
-	left, err := os.Stat(temp)
+	left, err := os.Open(temp)
 	ok(t, err)
+	defer left.Close()
 	ok(t, d.Save(fullRecord(), true))
 	wantRecord(t, d, fullRecord())
 	wantFiles(t, string(d), "web.json")
 	used, err := os.Stat(d.path("web", ".json"))
 	ok(t, err)
-	if !os.SameFile(left, used) {
-		t.Error("another file was made")
+	if got, err := io.ReadAll(left); err != nil || string(got) != strings.Repeat("half a record ", 10000) {
+		t.Errorf("what was left has become %d bytes, %v", len(got), err)
 	}
 	if used.Mode() != 0o644 {
 		t.Errorf("its mode is %s, want 0644", used.Mode())
@@ -980,4 +988,15 @@ func TestLocksOfOneProcess(t *testing.T) {
 		t.Fatalf("another process, afterwards: %v", err)
 	}
 	third()
+}
+
+// A run that no longer waits for its disk must not replace what a later one wrote.
+func TestSaveThatIsNoLongerWaitedForReplacesNothing(t *testing.T) {
+	t.Parallel()
+	d := Dir(t.TempDir())
+	ok(t, d.Save(smallRecord(), true))
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errors.New("the disk hangs"))
+	wantError(t, d.SaveUntil(ctx, fullRecord(), true), "the disk hangs")
+	wantRecord(t, d, smallRecord())
 }

@@ -105,7 +105,7 @@ func (r *Record) Intend(role Role, change Change) {
 	if r.Role == Standby || r.Role == Active {
 		r.Before = r.Role
 	}
-	r.Role, r.Event, r.Pending, r.Offered = role, change.Event, &change, nil
+	r.Role, r.Event, r.Pending, r.Offered, r.Releasing = role, change.Event, &change, nil, nil
 }
 
 // Switched closes the intent: role is what this machine is now, change what
@@ -140,7 +140,8 @@ func (r *Record) Withdraw(now time.Time) {
 
 // reopen restores the intent, and the role, that was before this run's.
 func (r *Record) reopen(before Record) {
-	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
+	r.Role, r.Before, r.Event, r.Pending = before.Role, before.Before, before.Event, before.Pending
+	r.Offered, r.Releasing = before.Offered, before.Releasing
 }
 
 // KeepRole closes an intent that came to nothing, and takes over from the kernel
@@ -281,7 +282,7 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
-	r.Role, r.Before, r.Event, r.Pending, r.Offered = role, "", event, nil, nil
+	r.Role, r.Before, r.Event, r.Pending, r.Offered, r.Releasing = role, "", event, nil, nil, nil
 }
 
 // pending is the change that the open intent stands for, as it ended.

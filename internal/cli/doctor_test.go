@@ -94,8 +94,8 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 		"      → after reviewing it: chmod go-w " + path + "\n"})
 
 	gone := t.TempDir()
-	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "mail-ca": {"/none"}}})
-	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
+	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "pre-release": {"/none"}}})
+	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --pre-release "/none": "/none": no such file or directory
       → settings without a flag are those of the last check of web
 `})
 	// The command line is the operator's own, and mended there.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,23 +16,32 @@ import (
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/internal/term"
+	"pingover/state"
 )
 
 // Program is the program without its process: the streams and everything else
 // that comes from outside.
 type Program struct {
 	Stdout, Stderr io.Writer
-	ASCII          bool // the locale is not UTF-8
-	Terminal       bool // Stderr is a terminal
-	Live, Color    bool // and can draw a line again, and has colours
+	ASCII          bool  // the locale is not UTF-8
+	Terminal       bool  // Stderr is a terminal
+	Live, Color    bool  // and can draw a line again, and has colours
+	Stamp          Stamp // of the lines of a watch
 	Version        string
 	Env            config.Env
 	File           string // the configuration file if none is named; "" for none
 	// What can be done to a cluster: the functions of package failover by these
 	// names, except in tests.
 	Check, TakeOver, Release Act
-	Demo                     func(context.Context) error // shows demo.Run
-	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
+	// Deliver sends messages by the mail settings of a cluster, and returns those
+	// that were not sent; nil sends none.
+	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)
+	Demo    func(context.Context) error // shows demo.Run
+	Examine func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
+
+	// Hangup makes SIGHUP end nothing, and returns where it arrives instead; nil
+	// where it never does.
+	Hangup func() <-chan os.Signal
 
 	unprinted *bool // something could not be printed; set by Run
 }
@@ -52,6 +62,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.unprinted = new(bool)
+	if p.Env.Checked == nil {
+		p.Env.Checked = func(dir, name string) bool { return state.Dir(dir).Checked(name) }
+	}
 	commands := p.commands()
 	line, err := arrange(args, commands)
 	if err == nil {

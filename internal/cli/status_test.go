@@ -221,10 +221,9 @@ func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	if s.Held != nil || *s.Error != "list the addresses: no buffer space available" {
 		t.Errorf("held: %v, error %v", s.Held, s.Error)
 	}
-	set.Host, set.StateDir = "172.16.0.3", checked(t, "web")
-	s = survey([]config.Cluster{set}, noon, nil)[0]
-	if s.record != nil || *s.Error != `the record is of host "172.16.0.2"` {
-		t.Errorf("the record of another host is used; error %v", s.Error)
+	set.Host, set.StateDir = "172.16.0.3", checked(t, "web") // the next check accepts it
+	if s = survey([]config.Cluster{set}, noon, nil)[0]; s.record == nil || *s.Host != "172.16.0.3" {
+		t.Errorf("host %s, record %v", *s.Host, s.record)
 	}
 }
 

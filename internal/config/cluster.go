@@ -23,6 +23,7 @@ type Cluster struct {
 	DuplicateCheck bool
 	Tool           string // auto, ip, ifconfig
 	Announce       int
+	ARPRate        int // frames per second and interface, of all clusters; 0: no limit
 	Rise           int
 	BootWait       time.Duration
 	Lease          time.Duration // 0: the alias has none
@@ -75,6 +76,9 @@ type Mail struct {
 	CAFile       string
 	Timeout      time.Duration // for all mail of one run
 	Remind       time.Duration // 0: never
+	// Unusable is what is wrong with the credentials of a cluster that was checked
+	// before: its mail waits. Of any other it is an error of the settings.
+	Unusable Problems
 }
 
 // Via is the way mail is sent.

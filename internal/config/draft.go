@@ -43,8 +43,13 @@ func (p Problems) Code() int {
 // Env is what the defaults take from the machine and the environment.
 type Env struct {
 	Hostname string
-	Root     bool                     // runs as root
-	Getenv   func(name string) string // "" for none
+	Root     bool // runs as root
+	// Kept says that the settings were valid when they were kept: a file that they
+	// name (hook, password, CA) and that cannot be used by now is no error of them.
+	Kept   bool
+	Getenv func(name string) string // "" for none
+	// Checked tells whether a cluster was checked before; nil: none was.
+	Checked func(stateDir, name string) bool
 }
 
 // FromFlags makes a cluster of flags: the values of each setting by its name,
@@ -86,6 +91,8 @@ type draft struct {
 	netmask   int    // in bits; 0 for none
 	bare      []bool // for each of VIPs: given without /BITS
 	faults    []fault
+	// credentials are the faults of mail's credentials: see completeCredentials.
+	credentials []credentialsFault
 	// certificates are the errors of the files that were read. Thousands of
 	// clusters may name the same large one.
 	certificates map[string]error
@@ -101,6 +108,12 @@ type fault struct {
 	what string // the setting, with its value: `interval "3"`
 	text string
 	code int
+}
+
+// credentialsFault is a fault of this setting.
+type credentialsFault struct {
+	fault
+	setting string
 }
 
 // problem is the fault as the operator sees it. whose, such as `cluster web`, adds
@@ -144,6 +157,7 @@ func (d *draft) build() Cluster {
 	d.completeIsolated()
 	d.completeMail()
 	d.completeStateDir()
+	d.completeCredentials()
 	if len(d.bad) > 0 {
 		return Cluster{}
 	}
@@ -234,15 +248,23 @@ func (d *draft) unfit(name, format string, args ...any) {
 }
 
 func (d *draft) refuse(name string, n int, err error) {
-	d.bad[name] = true
+	_, ofFile := errors.AsType[fileError](err)
+	if ofFile && d.env.Kept {
+		return
+	}
 	f := fault{line: d.line, what: name, text: err.Error(), code: exit.Usage}
 	if values := d.given[name]; n < len(values) {
 		f.line = values[n].line
 		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
 	}
-	if _, ok := errors.AsType[fileError](err); ok || f.line > 0 {
+	if ofFile || f.line > 0 {
 		f.code = exit.Config
 	}
+	if _, ok := errors.AsType[credentialsError](err); ok {
+		d.credentials = append(d.credentials, credentialsFault{f, name})
+		return
+	}
+	d.bad[name] = true
 	d.faults = append(d.faults, f)
 }
 

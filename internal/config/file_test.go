@@ -154,6 +154,7 @@ rise 3 (default)
 boot-wait 3m (default)
 tool auto (default)
 announce 3 (default)
+arp-rate 0 (default)
 lease 0 (default)
 failback manual (default)
 isolated hold (default)
@@ -617,7 +618,7 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that names a wrong file": {
 			"--mail-ca /nonexistent", "clusters: {a: {host: h}, b: {host: h}}",
-			`--mail-ca "/nonexistent": cannot be read: no such file or directory`, 78,
+			`--mail-ca "/nonexistent": cluster a and 1 more: cannot be read: no such file or directory`, 78,
 		},
 		"one that does not fit the file": {
 			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",

@@ -27,6 +27,9 @@ const (
 	// to switch observes again, for RecheckLength.
 	Rechecks      = 3
 	RecheckLength = time.Second
+	// DiskPatience is how long the disk may take to write the intent, or to answer
+	// anything else, before a run goes on as with a full one.
+	DiskPatience = 10 * time.Second
 )
 
 const (
@@ -37,9 +40,9 @@ const (
 	// tool, and the kernel's duplicate address detection.
 	toolPatience = 20 * time.Second
 	// resolvePatience and diskPatience are for the lookup of the primary, and for
-	// all reading and writing of a run.
+	// all reading and writing of a run, of which one may take DiskPatience.
 	resolvePatience = 5 * time.Second
-	diskPatience    = 30 * time.Second
+	diskPatience    = 3 * DiskPatience
 	// killPatience is how long a killed child may take to end.
 	killPatience = 2 * time.Second
 )

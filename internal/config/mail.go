@@ -180,60 +180,128 @@ func setMailUser(d *draft, text string) error {
 	return nil
 }
 
-func setMailPasswordFile(d *draft, text string) error {
-	data, err := readFile(text, 4<<10, anyFile)
+func setMailPasswordFile(d *draft, text string) (err error) {
+	d.Mail.PasswordFile = text
+	d.Mail.Password, err = readPassword(text)
+	return credentials(err)
+}
+
+// readPassword reads the first line of a file.
+func readPassword(path string) (string, error) {
+	data, err := readFile(path, 4<<10, anyFile)
 	if err != nil {
-		return err
+		return "", err
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return fileError{errors.New("its first line has no password")}
+		return "", fileError{errors.New("its first line has no password")}
 	}
-	d.Mail.PasswordFile, d.Mail.Password = text, line
-	return nil
+	return line, nil
 }
 
 func setMailCA(d *draft, text string) error {
 	err, known := d.certificates[text]
 	if !known {
-		err = checkCertificates(text)
+		_, err = readCertificates(text)
 		d.certificates[text] = err
 	}
 	d.Mail.CAFile = text
-	return err
+	return credentials(err)
 }
 
-func checkCertificates(path string) error {
+func readCertificates(path string) (*x509.CertPool, error) {
 	data, err := readFile(path, 1<<20, anyFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(data) {
-		return fileError{errors.New("it has no certificate in PEM format")}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fileError{errors.New("it has no certificate in PEM format")}
 	}
-	return nil
+	return pool, nil
 }
+
+// Credentials are the password and the certificates as their files have them now;
+// roots is nil where no file is named. The error is what is wrong with them.
+func (m Mail) Credentials() (password string, roots *x509.CertPool, err error) {
+	password = m.Password
+	if m.PasswordFile != "" {
+		if password, err = readPassword(m.PasswordFile); err != nil {
+			return "", nil, fmt.Errorf("mail-password-file %q: %w", m.PasswordFile, err)
+		}
+	}
+	if m.User != "" && password == "" {
+		return "", nil, fmt.Errorf("mail-user %q: %s", m.User, noPassword)
+	}
+	if m.CAFile != "" {
+		if roots, err = readCertificates(m.CAFile); err != nil {
+			return "", nil, fmt.Errorf("mail-ca %q: %w", m.CAFile, err)
+		}
+	}
+	return password, roots, nil
+}
+
+const noPassword = "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD"
 
 // completeMail finds the password, and checks that a password has a user and a
 // user a password.
 func (d *draft) completeMail() {
+	file := len(d.given["mail-password-file"]) > 0
 	switch {
 	case d.bad["mail-user"] || d.bad["mail-password-file"]:
-	case d.Mail.User == "" && d.Mail.Password != "":
+	case d.Mail.User == "" && file:
 		d.wrong("mail-password-file", 0, "a password without a user; set mail-user")
-	case d.Mail.User != "" && d.Mail.Password == "":
+	case d.Mail.User != "" && !file:
 		// The variable may be set for another cluster: without a user it is ignored.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
-		if d.Mail.Password == "" {
-			d.wrong("mail-user", 0, "a user without a password; set mail-password-file or the variable PINGOVER_MAIL_PASSWORD")
+		if d.Mail.Password == "" && !d.env.Kept {
+			d.refuse("mail-user", 0, credentials(errors.New(noPassword)))
 		}
+	}
+}
+
+// credentialsError is an error of mail's credentials. It does not keep a cluster
+// that was checked before from being checked: its mail waits.
+type credentialsError struct{ error }
+
+func (e credentialsError) Unwrap() error { return e.error }
+
+func credentials(err error) error {
+	if err == nil {
+		return nil
+	}
+	return credentialsError{err}
+}
+
+// completeCredentials makes the errors of the credentials those of the settings,
+// or leaves them to the mail of a cluster that was checked before.
+func (d *draft) completeCredentials() {
+	if len(d.credentials) == 0 {
+		return
+	}
+	if len(d.bad) == 0 && d.env.Checked != nil && d.env.Checked(d.StateDir, d.Name) {
+		whose := ""
+		if d.file != "" {
+			whose = "cluster " + d.Name
+		}
+		for _, f := range d.credentials {
+			d.Mail.Unusable = append(d.Mail.Unusable, f.problem(d.file, whose))
+		}
+		return
+	}
+	for _, f := range d.credentials {
+		d.faults = append(d.faults, f.fault)
+		d.bad[f.setting] = true
 	}
 }
 
 // readFile reads a regular file of at most limit bytes, if accept returns nil. Any
 // other kind of file could block a run.
 func readFile(path string, limit int64, accept func(fs.FileInfo) error) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a device may do something
+		return nil, fileError{errors.New("not a regular file")}
+	}
 	// One descriptor: the file that is checked is the one that is read.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

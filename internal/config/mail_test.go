@@ -131,6 +131,44 @@ func TestPassword(t *testing.T) {
 	}
 }
 
+// Mail never decides over an address: what is wrong with the credentials of a
+// cluster that was checked before is left to its mail.
+func TestCredentialsOfAClusterThatWasCheckedBefore(t *testing.T) {
+	env := rootOn("standby")
+	env.Checked = func(dir, name string) bool { return dir == "/var/lib/pingover" && name == "old" }
+	const text = `clusters:
+  old: {host: a, mail-user: joe, mail-password-file: /none/password, mail-ca: /none/ca}
+  other: {host: b}
+`
+	got, err := FromFile("f", []byte(text), nil, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `f:2: cluster old: mail-password-file "/none/password": cannot be read: no such file or directory
+f:2: cluster old: mail-ca "/none/ca": cannot be read: no such file or directory`
+	if diff := cmp.Diff(want, got[0].Mail.Unusable.Error()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if got[1].Mail.Unusable != nil {
+		t.Errorf("the other: %v", got[1].Mail.Unusable)
+	}
+	if _, _, err := got[0].Mail.Credentials(); err == nil || err.Error() != `mail-password-file "/none/password": cannot be read: no such file or directory` {
+		t.Errorf("its credentials: %v", err)
+	}
+
+	_, err = FromFile("f", []byte("clusters:\n  new: {host: a, mail-ca: /none/ca}\n"), nil, env)
+	if want := `f:2: cluster new: mail-ca "/none/ca": cannot be read: no such file or directory`; err == nil || err.Error() != want {
+		t.Errorf("a new one: %v, want %s", err, want)
+	}
+	cluster, err := FromFlags(flags("--host h --name old --mail-user joe"), env) // the variable is cron's
+	if err != nil || cluster.Mail.Unusable.Error() != `--mail-user "joe": `+noPassword {
+		t.Errorf("without the variable: %v, %v", cluster.Mail.Unusable, err)
+	}
+	if _, err = FromFlags(flags("--host h --name old --mail-ca /none --rise x"), env); err == nil || !strings.Contains(err.Error(), "mail-ca") {
+		t.Errorf("beside another error: %v", err)
+	}
+}
+
 func TestAWrongValueComesBeforeAFileThatCannotBeRead(t *testing.T) {
 	_, err := FromFlags(flags("--host h --mail-ca /nonexistent --remind x"), rootOn("standby"))
 	if code := err.(Problems).Code(); code != 64 {

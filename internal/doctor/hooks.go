@@ -1,6 +1,10 @@
 package doctor
 
-import "pingover/internal/proc"
+import (
+	"errors"
+
+	"pingover/internal/proc"
+)
 
 // hooks are the operator's commands: can they be run, and who can change them?
 func (x *examination) hooks() {
@@ -22,7 +26,10 @@ func (x *examination) hooks() {
 			continue
 		}
 		exposed, err := proc.WritableByOthers(path, nil)
+		untrusted, refused := errors.AsType[*proc.UntrustedError](x.env.Trusted(hook.argv))
 		switch {
+		case refused:
+			x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", hook.name, untrusted)
 		case err != nil:
 			x.warn("fix that, or set another command", "%s: its owner is unknown: %v", hook.name, err)
 		case len(exposed) > 0:

@@ -26,7 +26,10 @@ func (x *examination) mail(ctx context.Context, send bool) {
 			x.warn("chmod 600 "+file, "mail-password-file %s can be read by others", file)
 		}
 	}
-	able := x.env.TestMail != nil && ctx.Err() == nil
+	for _, p := range x.set.Mail.Unusable {
+		x.fail("change that setting, or the file it names: until then mail waits", "%v", p)
+	}
+	able := len(x.set.Mail.Unusable) == 0 && x.env.TestMail != nil && ctx.Err() == nil
 	fix := "wait: the next check tries again; if it stays pending, --send-test shows why"
 	if able && !x.mailer(ctx) {
 		fix = "fix the mailer: each check tries again"
@@ -35,6 +38,9 @@ func (x *examination) mail(ctx context.Context, send bool) {
 		why := ""
 		if x.Record.MailError != nil {
 			why = ": " + *x.Record.MailError
+		}
+		if len(x.set.Mail.Unusable) > 0 {
+			fix = "fix the credentials: each check tries again"
 		}
 		x.warn(fix, "messages pending: %d%s", n, why)
 	}

@@ -190,9 +190,12 @@ func TestTheWorldAsItIs(t *testing.T) {
 	if up, err := w.Uptime(); err != nil || up <= 0 {
 		t.Errorf("uptime %v: %v", up, err)
 	}
-	set.Mail.CAFile = t.TempDir() + "/ca.pem"
-	if _, err := new(Machine).Check(t.Context(), set, Options{}); err == nil || !strings.HasSuffix(err.Error(), `/ca.pem" holds no certificate that can be read`) {
-		t.Errorf("mail-ca that is not there: %v", err)
+	set.Mail.CAFile = "/none/ca.pem"
+	w, err = Real(set)
+	must(t, err)
+	const text = `mail-ca "/none/ca.pem": cannot be read: no such file or directory`
+	if left, err := w.Deliver(t.Context(), []state.Message{{}}); len(left) != 1 || err == nil || err.Error() != text {
+		t.Errorf("mail-ca that is not there: %d messages left, %v", len(left), err)
 	}
 	set = usual()
 	set.Tool = "netsh"

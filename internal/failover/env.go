@@ -2,7 +2,6 @@ package failover
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,6 +32,7 @@ type Env struct {
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
+	Trusted   func(argv []string) error // why root must not run it
 	Runnable  func(argv []string) error // why a hook cannot be run
 	MayPing   func() error
 	MayRaise  func() error
@@ -86,6 +86,7 @@ func Real(c config.Cluster) (Env, error) {
 			return listening(vip.Open(l, own, addrs...))
 		},
 		Hook:       proc.Run,
+		Trusted:    proc.Trusted,
 		Runnable:   runnable,
 		MayPing:    check.Permission,
 		MayRaise:   vip.Permission,
@@ -102,19 +103,37 @@ func Real(c config.Cluster) (Env, error) {
 			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
 		}
 	}
-	server := notify.Server{
-		Via:  notify.Via(c.Mail.Via),
-		From: c.Mail.From, User: c.Mail.User, Password: c.Mail.Password,
-		Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
+	// The files are read when they are needed: they may be replaced while a watch
+	// goes on, and what is wrong with them concerns the mail alone.
+	server := func() (notify.Server, error) {
+		password, roots, err := c.Mail.Credentials()
+		return notify.Server{
+			Via:  notify.Via(c.Mail.Via),
+			From: c.Mail.From, User: c.Mail.User, Password: password, Roots: roots,
+			Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
+		}, err
 	}
-	if c.Mail.CAFile != "" {
-		pem, unread := os.ReadFile(c.Mail.CAFile)
-		server.Roots = x509.NewCertPool()
-		if unread != nil || !server.Roots.AppendCertsFromPEM(pem) {
-			return env, &run.Error{Code: run.CodeSettings, Text: fmt.Sprintf("mail-ca %q holds no certificate that can be read", c.Mail.CAFile)}
+	env.Deliver = func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
+		s, err := server()
+		if err != nil {
+			return messages, err
 		}
+		return s.Deliver(ctx, messages)
 	}
-	env.Deliver, env.TestMail, env.SendTest = server.Deliver, server.TestConnection, server.SendTest
+	env.TestMail = func(ctx context.Context) (string, error) {
+		s, err := server()
+		if err != nil {
+			return "", err
+		}
+		return s.TestConnection(ctx)
+	}
+	env.SendTest = func(ctx context.Context, m state.Message, to string) (string, error) {
+		s, err := server()
+		if err != nil {
+			return "", err
+		}
+		return s.SendTest(ctx, m, to)
+	}
 	return env, err
 }
 

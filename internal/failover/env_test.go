@@ -40,21 +40,26 @@ type network struct {
 // machine is a computer. Its fields may be set before time begins to pass,
 // later only under do.
 type machine struct {
-	net        *network
-	name       string
-	off        bool                                         // power cut
-	noPing     bool                                         // its firewall drops echo requests
-	noARP      bool                                         // it does not answer for what it holds
-	nics       []nic                                        // as they are now
-	base       []nic                                        // as they come up at a boot
-	gateway    map[bool]netip.Addr                          // by family (true: IPv6)
-	neighbours map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
-	names      map[string]netip.Addr                        // what names resolve to
-	tap        func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
-	fails      func(call string) error                      // makes a call of its Env fail
-	raising    func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
-	hook       func(context.Context, proc.Command) (output string, err error)
-	exclusive  bool // its tool raises well only while nobody else does
+	net    *network
+	name   string
+	off    bool // power cut
+	noPing bool // its firewall drops echo requests
+	noARP  bool // it does not answer for what it holds
+	// rpFilter: no reply to an ordinary request from an address of a network that
+	// it does not have on that interface; proxyARP: a reply to every ordinary one.
+	rpFilter, proxyARP bool
+	deafTo             netip.Addr                                   // what comes from this address never arrives
+	nics               []nic                                        // as they are now
+	base               []nic                                        // as they come up at a boot
+	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
+	neighbours         map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
+	names              map[string]netip.Addr                        // what names resolve to
+	tap                func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
+	fails              func(call string) error                      // makes a call of its Env fail
+	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
+	hook               func(context.Context, proc.Command) (output string, err error)
+	exclusive          bool                      // its tool raises well only while nobody else does
+	trusted            func(argv []string) error // why root must not run it; nil: it may
 
 	bootID    string
 	booted    time.Time
@@ -104,6 +109,11 @@ func (m *machine) plug(name, segment string, number byte, addrs ...string) {
 	}
 	m.nics = append(m.nics, nic{l, segment})
 	m.base = copyNICs(m.nics)
+}
+
+// has tells whether an address is of one of the interface's networks.
+func (n *nic) has(a netip.Addr) bool {
+	return slices.ContainsFunc(n.Addresses, func(h vip.Address) bool { return h.Prefix.Masked().Contains(a) })
 }
 
 func mac(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
@@ -322,6 +332,12 @@ func (m *machine) env() Env {
 			}
 			return result
 		},
+		Trusted: func(argv []string) error {
+			if m.trusted == nil {
+				return nil
+			}
+			return m.trusted(argv)
+		},
 		Runnable: func(argv []string) error { return m.called("may run %s", proc.Line(argv)) },
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
@@ -399,6 +415,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	for i := range p.Count {
 		m.net.mu.Lock()
 		replied, err := m.reaches(p.Address)
+		replied = replied && !slices.ContainsFunc(m.net.machines, func(o *machine) bool { return p.Source.IsValid() && o.deafTo == p.Source && o.holds(p.Address) })
 		m.net.mu.Unlock()
 		wait := p.Interval
 		switch {
@@ -481,8 +498,13 @@ func (l *listener) Ask(target, from netip.Addr) error {
 			} else {
 				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
-			if o.holds(target) && !o.noARP {
-				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true}
+			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from))
+			if holds || o.proxyARP && from.IsValid() && !m.holds(target) {
+				to := from
+				if !from.IsValid() {
+					to = netip.IPv4Unspecified()
+				}
+				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true, To: to}
 				m.net.at(latency, func() { m.receive(m.nic(l.link), answer) })
 			}
 		}
@@ -517,6 +539,8 @@ func (l *listener) Replies(since time.Time) []vip.Reply {
 	defer l.m.net.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(l.replies), func(h vip.Reply) bool { return h.At.Before(since) })
 }
+
+func (l *listener) Lost() uint64 { return 0 }
 
 func (l *listener) Changed() <-chan struct{} {
 	l.m.net.mu.Lock()

@@ -23,6 +23,14 @@ type Options struct {
 	// Finish says that no other run may come soon, as when a service is stopped:
 	// after a signal a switch that was begun is finished with its hook and its mail.
 	Finish bool
+	// Origin is the path of the file that defines the cluster; "" for flags.
+	Origin string
+	// Unconfigured says that the file no longer has the cluster: what it holds is
+	// guarded, but nothing is added, and nothing is failed back.
+	Unconfigured bool
+	// Inherits is the cluster that had all virtual IPs of this one, and has left
+	// the file: what is kept of it is taken over. "" for none.
+	Inherits string
 	// OnEvent is handed what the check does as it does it (run.RoundBegan, …,
 	// Decided); nil for nobody. It is called by one goroutine at a time.
 	OnEvent func(event any)
@@ -74,8 +82,11 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	asker := newAsker(j, local)
+	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
+	if err := reportUntrusted(j, rec, local); err != nil {
+		return Report{}, err
+	}
 	rec, drafted := settle(j, rec, local)
 	rec, decide := newDecider(j, asker, rec, local)
 
@@ -134,12 +145,15 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 	switch {
 	case d.Release:
 		i.given = o.held(j)
+		if len(d.Only) > 0 {
+			i.given = d.Only
+		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !slices.Contains(offered, a) && !slices.Contains(i.given, a) })
+			i.given = without(j.vips(), without(without(j.vips(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))
-		rec.Offered = nil
+		rec.Offered, rec.Releasing = nil, i.given
 		if d.HandOver {
 			rec.Offered = i.given
 		}
@@ -165,9 +179,7 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 // intendToYield writes down that what was just assigned is released again.
 func intendToYield(j *job, rec state.Record, y *yielding) state.Record {
 	rec.Intend(state.Releasing, y.change)
-	if y.waited {
-		rec.Offered = y.addrs
-	}
+	rec.Offered, rec.Releasing = y.addrs, y.addrs
 	_ = j.Save(&rec, true) // the result is written again
 	return rec
 }
@@ -227,15 +239,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	return report(j, rec, r, changed, saveErr)
 }
 
-// keepSettings keeps the settings for what is done by the cluster's name alone.
-// Those of a manual command are for once.
+// keepSettings keeps the settings of a check. Those of a manual command are for
+// once.
 func keepSettings(j *job) {
 	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
 		return
 	}
-	if err := j.Dir.SaveSettings(j.set.Name, j.set.Given); err != nil {
-		j.Infof("the settings cannot be kept: %v", err)
-	}
+	j.KeepSettings(j.set.Given)
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise
@@ -253,7 +263,7 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
 		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
-	return rec, changed
+	return rec, changed || r.Partial && r.Change != nil
 }
 
 // checkOf is this check as the record keeps it.

@@ -17,7 +17,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 	o := r.Obs
 	f := notify.Facts{
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Evidence: o.Evidence,
-		NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
+		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
 		Unverified: rec.Role == state.Releasing && !o.holding(j),
 		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.unclaimedVIPs(),
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),

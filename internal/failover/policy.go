@@ -25,7 +25,7 @@ func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Reco
 	before := rec.StreaksBefore(j.Began)
 	d := decider{j: j, asker: asker, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
-		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook,
+		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
 		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
 	}}
 	switch j.mode {
@@ -60,9 +60,11 @@ func (d decider) now(o Observation) (Observation, state.Decision) {
 	}
 	known, set := d.known, d.j.set
 	known.PausedUntil = d.j.PausedUntil()
-	return o, state.Decide(known, o.Observation, state.Settings{
-		Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated,
-	}, time.Now())
+	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated}
+	if d.j.opt.Unconfigured {
+		return o, state.DecideUnconfigured(known, o.Observation, settings, time.Now())
+	}
+	return o, state.Decide(known, o.Observation, settings, time.Now())
 }
 
 // again is the recheck: with ask it probes again, briefly, before it decides.

@@ -118,6 +118,10 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 			Kind: notify.NotReady, Firing: s.NotReady >= inARow, Good: s.Ready, Reason: strings.Join(r.NotReady, "; "),
 		})
 	}
+	left := j.opt.Unconfigured && holding
+	all = append(all, notify.Condition{
+		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + AddressList(r.Obs.held(j)),
+	})
 	if a := rec.Firing(string(notify.HookFailed)); a != nil {
 		all = append(all, notify.Condition{Kind: notify.HookFailed, Firing: holding, Over: !holding, Reason: a.Reason})
 	}

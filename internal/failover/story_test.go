@@ -111,7 +111,7 @@ func TestStory(t *testing.T) {
 				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13, Ready: 1}, Rehearsed: minute60(1),
 				Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
 			},
-			Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Origin: "flags", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
 			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true, SeenUp: minute60(20),
 		}

@@ -112,7 +112,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"holding, primary up", func(s *scene) { held(s); s.primary.unset(vipAddr) }, state.Holding, holdGuard},
 		{"holding, primary down", func(s *scene) { held(s); s.primary.powerOff() }, state.Holding, round},
 		{"holding, no carrier", func(s *scene) { held(s); s.standby.nic("eth0").Carrier = false }, state.Holding, holdGuard},
-		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + 2*config.AnnounceEvery},
+		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + inFlight + rtt + 2*config.AnnounceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},
 		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + config.PeerPatience + 900*time.Millisecond},
 		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + config.PeerPatience + peerRemoves + 2*rtt + inFlight + 2*config.AnnounceEvery},

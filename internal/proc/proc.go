@@ -40,7 +40,7 @@ type Result struct {
 // server that is dead.
 const grace = 2 * time.Second
 
-// Run runs a child in a process group of its own and returns when it has exited: what it left running goes on, and may
+// Run runs a child, if it is Trusted, in a process group of its own and returns when it has exited: what it left running goes on, and may
 // keep the output open. At the deadline, or when ctx ends, the whole group is killed. When this process dies, so does
 // the child, but not what that has started.
 func Run(ctx context.Context, c Command) Result {
@@ -66,6 +66,9 @@ func run(ctx context.Context, c Command) Result {
 	path, err := Find(c.Argv[0])
 	if err != nil {
 		return failed(err)
+	}
+	if err := Trusted(c.Argv); err != nil {
+		return failed(fmt.Errorf("not started: %w", err))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("took longer than %s", c.Timeout))
 	defer cancel()

@@ -63,6 +63,9 @@ func interpreterOf(path string) (string, error) {
 		return "", nil // a program that may be run, but not read
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // at a pipe it would wait
+		return "", err
+	}
 	head := make([]byte, 256) // the kernel reads no further (BINPRM_BUF_SIZE)
 	n, _ := io.ReadFull(f, head)
 	line, script := bytes.CutPrefix(head[:n], []byte("#!"))

@@ -41,8 +41,13 @@ func WritableByOthers(path string, file fs.FileInfo) ([]Exposure, error) {
 			return nil, err
 		}
 	}
-	found := FileWritableByOthers(path, file)
-	err := eachOnTheWay(path, func(path string, info fs.FileInfo, root uint32) {
+	top, err := os.Stat("/")
+	if err != nil {
+		return nil, err
+	}
+	root := top.Sys().(*syscall.Stat_t).Uid // in a user namespace it may be another number than 0
+	found := exposed(path, "", file, 0, root, uint32(os.Geteuid()))
+	err = eachOnTheWay(path, func(path string, info fs.FileInfo) {
 		kind := "directory"
 		switch {
 		case info.Mode()&fs.ModeSymlink != 0:
@@ -57,6 +62,34 @@ func WritableByOthers(path string, file fs.FileInfo) ([]Exposure, error) {
 		}
 	})
 	return found, err
+}
+
+// UntrustedError is a program that root does not run, because another user can decide what it does.
+type UntrustedError struct{ Exposure }
+
+func (e *UntrustedError) Error() string { return e.String() + ", so root does not run it" }
+
+// Trusted says why root must not run a command line: an *UntrustedError when others can write to or replace its program,
+// or the interpreter of its first line. Other users run what they like, with their own rights. What cannot be found or
+// read is no matter of trust.
+func Trusted(argv []string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	path, err := Find(argv[0])
+	if err != nil {
+		return nil
+	}
+	interpreter, _ := interpreterOf(path)
+	for _, file := range []string{path, interpreter} {
+		if file == "" {
+			continue
+		}
+		if exposed, err := WritableByOthers(file, nil); err == nil && len(exposed) > 0 {
+			return &UntrustedError{exposed[0]}
+		}
+	}
+	return nil
 }
 
 // FileWritableByOthers is WritableByOthers for the file or directory alone, whatever leads to it.
@@ -92,9 +125,8 @@ func exposed(path, kind string, info fs.FileInfo, owners ...uint32) (found []Exp
 	return found
 }
 
-// eachOnTheWay visits each directory and symbolic link on the way to a file, and the file. root is the owner of /,
-// which in a user namespace may be another number than 0.
-func eachOnTheWay(path string, visit func(path string, info fs.FileInfo, root uint32)) error {
+// eachOnTheWay visits each directory and symbolic link on the way to a file, and the file.
+func eachOnTheWay(path string, visit func(path string, info fs.FileInfo)) error {
 	rest := path
 	if !filepath.IsAbs(rest) {
 		dir, err := unix.Getwd()
@@ -102,10 +134,6 @@ func eachOnTheWay(path string, visit func(path string, info fs.FileInfo, root ui
 			return err
 		}
 		rest = dir + "/" + rest
-	}
-	top, err := os.Stat("/")
-	if err != nil {
-		return err
 	}
 	here, name := "/", ""
 	for links := 0; rest != "" && links <= maxLinks; {
@@ -119,7 +147,7 @@ func eachOnTheWay(path string, visit func(path string, info fs.FileInfo, root ui
 		if err != nil {
 			return err
 		}
-		visit(next, info, top.Sys().(*syscall.Stat_t).Uid)
+		visit(next, info)
 		if info.Mode()&fs.ModeSymlink == 0 {
 			here = next
 			continue

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -84,6 +85,57 @@ func TestFileInADirectoryThatOthersCanWriteTo(t *testing.T) {
 	}
 	if _, err := WritableByOthers(dir+"/none", nil); err == nil {
 		t.Error("a file that is missing: no error")
+	}
+}
+
+// Root runs nothing that another user can write to or replace, whatever it is: a hook, sendmail, or the tool.
+func TestRootRunsOnlyWhatOthersCannotChange(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	const nobody = 65534
+	script := func(name, interpreter string, mode os.FileMode, uid int) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, []byte("#!"+interpreter+"\necho ran\n"), 0o700))
+		must(t, os.Chown(path, uid, 0))
+		must(t, os.Chmod(path, mode))
+		return path
+	}
+	link := filepath.Join(dir, "link")
+	must(t, os.Symlink(script("target", "/bin/sh", 0o755, nobody), link))
+	shell := filepath.Join(dir, "shell")
+	data, err := os.ReadFile("/bin/sh")
+	must(t, err)
+	must(t, os.WriteFile(shell, data, 0o700))
+	must(t, os.Chown(shell, nobody, 0))
+	pipe := filepath.Join(dir, "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o700))
+	w, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	must(t, err)
+	defer w.Close()
+	for _, test := range []struct{ name, path, want string }{
+		{"root's own", script("own", "/bin/sh", 0o755, 0), ""},
+		{"writable by all", script("all", "/bin/sh", 0o777, 0), dir + "/all can be written to by others"},
+		{"of another user", script("other", "/bin/sh", 0o755, nobody), dir + "/other belongs to user 65534"},
+		{"a link to one", link, link + " belongs to user 65534"},
+		{"its interpreter is another user's", script("odd", shell, 0o755, 0), shell + " belongs to user 65534"},
+		{"a pipe that says nothing", pipe, "permission denied"},
+	} {
+		r := Run(t.Context(), Command{Argv: []string{test.path}, Timeout: 5 * time.Second})
+		if test.want == "" {
+			if r.Err != nil || r.Output != "ran\n" {
+				t.Errorf("%s: %v, %q", test.name, r.Err, r.Output)
+			}
+			continue
+		}
+		if test.want != "permission denied" {
+			test.want += ", so root does not run it"
+		}
+		if want := test.path + ": not started: " + test.want; r.Err == nil || r.Err.Error() != want || r.Output != "" || r.Code != -1 {
+			t.Errorf("%s: %v, output %q, want %s", test.name, r.Err, r.Output, want)
+		}
 	}
 }
 

@@ -53,6 +53,10 @@ type Run struct {
 	// switching says that an intent is written, abandoned that the run was given
 	// up for hanging: it changes no address any more.
 	switching, abandoned atomic.Bool
+
+	diskHangs atomic.Bool
+	paused    time.Time       // until when, as last read
+	warned    map[string]bool // what was said once
 }
 
 // Event hands an event to whoever prints, one at a time.
@@ -73,6 +77,19 @@ func (r *Run) Infof(format string, args ...any) {
 // Warnf reports what is printed even when the check is not verbose.
 func (r *Run) Warnf(format string, args ...any) {
 	r.Event(Note{Text: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// once is Warnf, once in a run.
+func (r *Run) once(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if r.warned[text] {
+		return
+	}
+	if r.warned == nil {
+		r.warned = map[string]bool{}
+	}
+	r.warned[text] = true
+	r.Warnf("%s", text)
 }
 
 // Doing records the present stage, for the error of a run that hangs.
@@ -113,7 +130,10 @@ func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err 
 // a new one takes its place.
 func (r *Run) Load() (*state.Record, error) {
 	r.Doing("reading the record")
-	rec, err := r.Dir.Load(r.Name, !r.DryRun)
+	rec, err := timely(r, func(context.Context) (*state.Record, error) { return r.Dir.Load(r.Name, !r.DryRun) })
+	if errors.Is(err, errHangs) {
+		rec = &state.Record{Head: state.Head{Version: state.Version, Name: r.Name}, Role: state.Standby}
+	}
 	if errors.As(err, new(*state.ForeignError)) {
 		return nil, Foreign(err)
 	}
@@ -121,9 +141,7 @@ func (r *Run) Load() (*state.Record, error) {
 		r.Warnf("%v; going on with what the kernel shows", err)
 	}
 	if !r.DryRun {
-		if err := errors.Join(r.Dir.MoveHistory(&rec.Head), r.Dir.MoveDays(&rec.Head)); err != nil {
-			r.Infof("%v", err) // what was not moved stays in the record
-		}
+		r.move(rec)
 	}
 	return rec, nil
 }
@@ -131,26 +149,6 @@ func (r *Run) Load() (*state.Record, error) {
 // Foreign is the error for something else in place of one of the run's files.
 func Foreign(err error) error {
 	return &Error{Code: CodeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
-}
-
-// PausedUntil is when a pause ends. It is read anew each time, so that a pause
-// takes effect at once; one that cannot be read counts as a pause.
-func (r *Run) PausedUntil() time.Time {
-	until, err := r.Dir.PausedUntil(r.Name)
-	if err != nil {
-		r.Infof("%v; taken for a pause", err)
-		return time.Now().Add(time.Hour)
-	}
-	return until
-}
-
-// Save writes the record. The error does not change what a run does, but how it
-// ends.
-func (r *Run) Save(rec *state.Record, durable bool) error {
-	if err := r.Dir.Save(rec, durable); err != nil {
-		return fmt.Errorf("the state cannot be written: %w", err)
-	}
-	return nil
 }
 
 // DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil

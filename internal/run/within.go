@@ -52,29 +52,9 @@ func panicPlace() string {
 // on a disk that does not answer, is abandoned: the process is about to end, and
 // frees its lock.
 func Within[T any](limit time.Duration, r *Run, work func() (T, error)) (T, error) {
-	type ending struct {
-		report   T
-		err      error
-		internal *InternalError
-	}
-	ended := make(chan ending, 1)
-	go func() {
-		var e ending
-		defer func() {
-			e.internal = RecoveredError(recover())
-			ended <- e
-		}()
-		e.report, e.err = work()
-	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case e := <-ended:
-		if e.internal != nil {
-			panic(e.internal)
-		}
-		return e.report, e.err
-	case <-timer.C:
+	report, err, ended := within(limit, work)
+	if ended {
+		return report, err
 	}
 	r.abandoned.Store(true) // before switching is read: a switch that begins later sees it
 	e := &Error{
@@ -87,4 +67,34 @@ func Within[T any](limit time.Duration, r *Run, work func() (T, error)) (T, erro
 	}
 	var none T
 	return none, e
+}
+
+// within lets work take so long, and tells whether it ended. A panic of it is one
+// of the caller.
+func within[T any](limit time.Duration, work func() (T, error)) (result T, err error, done bool) {
+	type ending struct {
+		result   T
+		err      error
+		internal *InternalError
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		var e ending
+		defer func() {
+			e.internal = RecoveredError(recover())
+			ended <- e
+		}()
+		e.result, e.err = work()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case e := <-ended:
+		if e.internal != nil {
+			panic(e.internal)
+		}
+		return e.result, e.err, true
+	case <-timer.C:
+		return result, nil, false
+	}
 }

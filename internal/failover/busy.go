@@ -1,0 +1,68 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"pingover/internal/config"
+	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/notify"
+	"pingover/state"
+)
+
+// reportHeldLock reports, once an hour, a lock that another run has held for longer
+// than a run can take. Its own deadline did not end it: it is stopped, frozen, or
+// hangs in the kernel, and until it is gone nobody checks this cluster. The record
+// is the other run's, so this goes by mail directly.
+func reportHeldLock(ctx context.Context, j *job, busy error) {
+	if e, ok := errors.AsType[*run.Error](busy); !ok || e.Code != run.CodeBusy || j.mode != modeCheck {
+		return
+	}
+	limit := j.set.Deadline() + run.LockPatience // of a manual command
+	pid, since := j.Dir.Holder(j.Name)
+	// Right after another run has taken the lock, the file still tells of the one
+	// before.
+	if since.IsZero() || j.Began.Sub(since) <= limit || !proc.Sleep(ctx, time.Second) {
+		return
+	}
+	again, unchanged := j.Dir.Holder(j.Name)
+	if again != pid || !unchanged.Equal(since) {
+		return
+	}
+	rec, err := j.Dir.Load(j.Name, false)
+	if err != nil {
+		rec = new(state.Record)
+	}
+	if _, gap := lastCheck(*rec); !j.Dir.BusyDue(j.Name, gap, j.Began) {
+		return
+	}
+	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",
+		pid, since.Local().Format("2006-01-02 15:04:05 -0700"), config.DurationText(limit))
+	j.Warnf("%s, and this cluster is not checked; to end it: kill -9 %d", reason, pid)
+	if len(j.set.Mail.To) == 0 {
+		return
+	}
+	about := aboutCluster(j, Local{}, rec.Neighbour)
+	var held, missing []netip.Prefix
+	snapshot, err := j.Snapshot()
+	for _, v := range j.set.VIPs {
+		about.VIPs = append(about.VIPs, v.Prefix)
+		if err == nil && snapshot.Holds(v.Prefix.Addr()) {
+			held = append(held, v.Prefix)
+		} else {
+			missing = append(missing, v.Prefix)
+		}
+	}
+	message := notify.Compose(about, []notify.Notification{{
+		Kind: notify.LockHeld, Time: now(), Reason: reason, Held: held, Missing: missing, Undo: []string{fmt.Sprintf("kill -9 %d", pid)},
+	}}, state.NewEvent(now())+"."+string(notify.LockHeld), "")
+	left, err := j.Deliver(ctx, []state.Message{message})
+	j.Event(run.Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})
+	if err != nil {
+		j.Warnf("mail is lost: %v", err)
+	}
+}

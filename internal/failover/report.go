@@ -87,7 +87,7 @@ type (
 		Witnesses []state.Witness
 		Holders   []state.Holder
 		Primary   state.Holder // its address, and its MAC where that is known
-		Fault     string // what could not be asked, "" when everything was
+		Fault     string       // what could not be asked, "" when everything was
 	}
 	// Decided carries the decision, before anything is done about it.
 	Decided struct {

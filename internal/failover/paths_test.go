@@ -354,7 +354,7 @@ func TestWitnessOfARoutedPrimaryMustReplyToPings(t *testing.T) {
 }
 
 // TestForgedFrameDoesNotSwitchTheWitnessOff: a gateway that once served stays a
-// witness, whose ever MAC a frame says the primary has.
+// witness, whatever MAC a forged frame gives the primary.
 func TestForgedFrameDoesNotSwitchTheWitnessOff(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.ends(state.OK, "")

@@ -8,9 +8,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,7 +40,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 	// A write to a closed pipe must fail and not kill a takeover. An ignored
 	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx := untilSignal()
+	ctx, hangup := untilSignal()
 	hostname, _ := os.Hostname() // without one, mail is from localhost
 	live := term.Redraws(os.Stderr, os.Getenv)
 	program := cli.Program{
@@ -48,11 +50,14 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Terminal: term.IsTerminal(os.Stderr),
 		Live:     live,
 		Color:    live && colors(),
+		Stamp:    stampFor(os.Stderr),
+		Hangup:   hangup,
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
 		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
+		Deliver:  failover.Deliver,
 		Examine:  doctor.Run,
 		Demo:     showDemo,
 		File:     "/etc/pingover.yaml",
@@ -72,7 +77,8 @@ func (c caught) Error() string { return unix.SignalName(c.Signal) }
 // untilSignal is a context that the first signal ends. A second one more than a
 // second later ends the process at once, as a kill does; a hangup may come twice
 // by itself. A signal that was ignored at the start, as nohup does, stays ignored.
-func untilSignal() context.Context {
+// Once hangup is called, SIGHUP ends nothing and arrives there.
+func untilSignal() (_ context.Context, hangup func() <-chan os.Signal) {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -80,9 +86,22 @@ func untilSignal() context.Context {
 			signal.Notify(signals, s)
 		}
 	}
+	var reloads atomic.Bool
+	hangups := make(chan os.Signal, 1)
+	next := func() syscall.Signal {
+		for s := range signals {
+			if s != syscall.SIGHUP || !reloads.Load() {
+				return s.(syscall.Signal)
+			}
+			select {
+			case hangups <- s:
+			default: // one reload is for all
+			}
+		}
+		return 0
+	}
 	go func() {
-		first := (<-signals).(syscall.Signal)
-		end(caught{first})
+		end(caught{next()})
 		began := time.Now()
 		for s := range signals {
 			if s != syscall.SIGHUP && time.Since(began) > time.Second {
@@ -90,7 +109,27 @@ func untilSignal() context.Context {
 			}
 		}
 	}()
-	return ctx
+	return ctx, func() <-chan os.Signal {
+		reloads.Store(true)
+		return hangups
+	}
+}
+
+// stampFor is what the lines of a watch begin with: their priority where the
+// journal reads stderr (systemd.exec(5), JOURNAL_STREAM), nothing where another
+// program does, else the time.
+func stampFor(stderr *os.File) cli.Stamp {
+	info, err := stderr.Stat()
+	if err != nil {
+		return cli.NoStamp
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) {
+		return cli.PriorityStamp
+	}
+	if info.Mode().IsRegular() || term.IsTerminal(stderr) {
+		return cli.TimeStamp
+	}
+	return cli.NoStamp
 }
 
 // dieOf ends the process by the signal that was caught. Process 1 of a container

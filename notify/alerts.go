@@ -14,10 +14,21 @@ const unknownInARow = 3
 
 // Check is how a check ended, as far as TrackAlerts needs it.
 type Check struct {
-	Outcome state.Outcome
-	Rule    int           // of the decision
-	Streaks state.Streaks // including this check
-	Now     time.Time
+	Outcome    state.Outcome
+	Rule       int // of the decision
+	Reason     string
+	Streaks    state.Streaks // including this check
+	Now        time.Time
+	Conditions []Condition // bad states besides the outcome; one that is not named is not known
+}
+
+// Condition is a bad state besides the outcome.
+type Condition struct {
+	Kind   Kind
+	Firing bool   // else it is not there
+	Good   int    // checks in a row in which it was not there: Rise of them resolve it
+	Over   bool   // it resolves at once, for it no longer matters
+	Reason string // while it fires
 }
 
 // Policy says when an alert resolves and when it is mailed again.
@@ -28,58 +39,118 @@ type Policy struct {
 
 // TrackAlerts decides whether the end of a check is mailed, and returns why or
 // why not. One message is sent per alert, not per run: an alert is an outcome
-// by a rule, fires until Rise checks in a row were good, and is mailed once,
-// then after Remind. Changes (took-over, released) are no alerts: each is
-// mailed.
+// by a rule, or a condition besides it. It fires until Rise checks in a row were
+// good, and is mailed once, then after Remind. Changes (took-over, released) are
+// no alerts: each is mailed.
 //
-// After replaces alerts. Due is the alert of after to mail now, or nil; the
-// caller sets its MessageID if that is still empty. Resolved are the alerts
-// that this check ends: the message about that is a reply to their MessageID.
-func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after []state.Alert, due *state.Alert, resolved []state.Alert, why string) {
-	after = slices.Clone(alerts)
+// After replaces alerts. Due are the alerts of after to mail now, that of the
+// outcome first; the caller sets a MessageID that is still empty. Resolved are
+// the alerts that this check ends: the message about that is a reply to their
+// MessageID.
+func TrackAlerts(alerts []state.Alert, c Check, p Policy) (after, due, resolved []state.Alert, why string) {
+	after, due, resolved, why = trackOutcome(slices.Clone(alerts), c, p)
+	for _, k := range c.Conditions {
+		i := slices.IndexFunc(after, func(a state.Alert) bool { return a.Kind == string(k.Kind) })
+		switch {
+		case k.Firing:
+			var mail *state.Alert
+			if after, mail, _ = fire(after, state.Alert{Kind: string(k.Kind), Reason: k.Reason}, c.Now, p); mail != nil {
+				due = append(due, *mail)
+			}
+		case i >= 0 && (k.Over || k.Good >= p.Rise):
+			resolved = append(resolved, after[i])
+			after = slices.Delete(after, i, i+1)
+		}
+	}
+	if len(after) == 0 {
+		after = nil
+	}
+	return after, due, resolved, why
+}
+
+// trackOutcome tracks the alerts that are outcomes.
+func trackOutcome(alerts []state.Alert, c Check, p Policy) (after, due, resolved []state.Alert, why string) {
+	ofOutcome := func(a state.Alert) bool { return canFire(state.Outcome(a.Kind)) }
 	switch {
-	case c.Outcome.Good() && len(after) == 0:
-		return nil, nil, nil, "no alert"
+	case c.Outcome.Good() && !slices.ContainsFunc(alerts, ofOutcome):
+		return alerts, nil, nil, "no alert"
 	case c.Outcome.Good() && c.Streaks.Good >= p.Rise:
-		return nil, nil, after, fmt.Sprintf("resolved: good check %d of %d", c.Streaks.Good, p.Rise)
+		for _, a := range alerts {
+			if ofOutcome(a) {
+				resolved = append(resolved, a)
+			}
+		}
+		return slices.DeleteFunc(alerts, ofOutcome), nil, resolved, fmt.Sprintf("resolved: good check %d of %d", c.Streaks.Good, p.Rise)
 	case c.Outcome.Good():
-		return after, nil, nil, fmt.Sprintf("still firing: good check %d of %d", c.Streaks.Good, p.Rise)
+		return alerts, nil, nil, fmt.Sprintf("still firing: good check %d of %d", c.Streaks.Good, p.Rise)
 	case !canFire(c.Outcome):
-		return after, nil, nil, fmt.Sprintf("%q is no alert", c.Outcome)
+		return alerts, nil, nil, fmt.Sprintf("%q is no alert", c.Outcome)
 	case c.Outcome == state.Unknown && c.Streaks.Unknown < unknownInARow:
-		return after, nil, nil, fmt.Sprintf("unknown check %d of %d", c.Streaks.Unknown, unknownInARow)
+		return alerts, nil, nil, fmt.Sprintf("unknown check %d of %d", c.Streaks.Unknown, unknownInARow)
 	}
+	after, mail, why := fire(alerts, state.Alert{Kind: string(c.Outcome), Rule: c.Rule, Reason: c.Reason}, c.Now, p)
+	if mail != nil {
+		due = []state.Alert{*mail}
+	}
+	return after, due, nil, why
+}
 
-	i := slices.IndexFunc(after, func(t state.Alert) bool {
-		return t.Kind == string(c.Outcome) && t.Rule == c.Rule
-	})
+// fire adds an alert, or keeps the one of that kind and rule; due is it where it
+// is mailed now.
+func fire(alerts []state.Alert, a state.Alert, now time.Time, p Policy) (after []state.Alert, due *state.Alert, why string) {
+	i := slices.IndexFunc(alerts, func(t state.Alert) bool { return t.Kind == a.Kind && t.Rule == a.Rule })
 	if i < 0 {
-		after = append(after, state.Alert{Kind: string(c.Outcome), Rule: c.Rule, Since: c.Now, Mailed: c.Now})
-		return after, &after[len(after)-1], nil, "new alert"
+		a.Since, a.Mailed = now, now
+		return append(alerts, a), &a, "new alert"
 	}
+	alerts[i].Reason = a.Reason
+	if ago, due := remindOf(&alerts[i], now, p.Remind); due {
+		return alerts, &alerts[i], fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	} else if p.Remind > 0 {
+		return alerts, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	}
+	return alerts, nil, "mailed before"
+}
 
-	t := &after[i]
+// remindOf says whether a firing alert is mailed again, and how long ago it was.
+func remindOf(a *state.Alert, now time.Time, remind time.Duration) (ago time.Duration, due bool) {
 	// The clock was set back, so the age of the last message is unknown. Taken
 	// as just sent it costs the delay of one reminder; otherwise there would be
 	// a message in each run, or none until the clock has caught up.
-	if c.Now.Before(t.Mailed) {
-		t.Mailed = c.Now
+	if now.Before(a.Mailed) {
+		a.Mailed = now
 	}
-	ago := c.Now.Sub(t.Mailed)
-	switch {
-	case p.Remind <= 0:
-		return after, nil, nil, "mailed before"
-	case ago < p.Remind:
-		return after, nil, nil, fmt.Sprintf("mailed %s ago, again after %s", ago.Round(time.Second), p.Remind)
+	ago = now.Sub(a.Mailed)
+	if due = remind > 0 && ago >= remind; due {
+		a.Mailed = now
 	}
-	t.Mailed = c.Now
-	return after, t, nil, fmt.Sprintf("reminder: mailed %s ago", ago.Round(time.Second))
+	return ago, due
+}
+
+// inHistory adds to the history which alerts have begun to fire or have resolved
+// since before.
+func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
+	enter := func(a state.Alert, others []state.Alert, resolved bool) {
+		if slices.ContainsFunc(others, func(o state.Alert) bool { return o.Kind == a.Kind && o.Rule == a.Rule }) {
+			return
+		}
+		e := state.Entry{Kind: state.AlertEntry, What: a.Kind, Resolved: resolved, Change: state.Change{Time: now, Reason: a.Reason}}
+		e.ID = fmt.Sprintf("%s.%s.%d.resolved-%t", now.UTC().Format("20060102T150405Z"), a.Kind, a.Rule, resolved)
+		h.Add(e)
+	}
+	for _, a := range before {
+		enter(a, h.Alerts, true)
+	}
+	for _, a := range h.Alerts {
+		enter(a, before, false)
+	}
+	return h
 }
 
 // canFire says whether the outcome is a bad state that may last.
 func canFire(o state.Outcome) bool {
 	switch o {
-	case state.Blocked, state.Down, state.Unserved, state.Unknown,
+	case state.Blocked, state.Elsewhere, state.Down, state.Unserved, state.Unknown,
 		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed:
 		return true
 	}

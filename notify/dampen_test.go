@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"pingover/state"
@@ -27,6 +28,9 @@ func TestDampen(t *testing.T) {
 	sent := func(kind Kind, at int) state.MailedKind {
 		return state.MailedKind{Kind: string(kind), Time: minute(at)}
 	}
+	twice := func(kind Kind, at int) state.MailedKind {
+		return state.MailedKind{Kind: string(kind), Time: minute(at), Again: true}
+	}
 	alert := func(kind Kind, since, mailed int) Notification {
 		n := event(kind, "", mailed)
 		n.Alert = state.Alert{Kind: string(kind), Rule: 13, Since: minute(since), Mailed: minute(mailed)}
@@ -34,7 +38,7 @@ func TestDampen(t *testing.T) {
 	}
 	full := make([]state.Suppressed, maxSuppressed)
 	for i := range full {
-		full[i] = kept(TookOver, fmt.Sprint(i), 1)
+		full[i] = kept(AliasGone, fmt.Sprint(i), 1)
 	}
 
 	type answer struct {
@@ -51,109 +55,146 @@ func TestDampen(t *testing.T) {
 		{name: "nothing new: nothing is mailed or kept"},
 		{
 			name:   "the first is mailed at once",
-			events: []Notification{event(TookOver, "a", 0)},
+			events: []Notification{event(AliasGone, "a", 0)},
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0)}},
-				Due:   []Notification{event(TookOver, "a", 0)},
+				After: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 0)}},
+				Due:   []Notification{event(AliasGone, "a", 0)},
 			},
 		},
 		{
 			name:    "another kind is no repetition",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0)}},
-			events:  []Notification{event(Released, "b", 1)},
+			damping: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 0)}},
+			events:  []Notification{event(NobodyTook, "b", 1)},
 			at:      1,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0), sent(Released, 1)}},
-				Due:   []Notification{event(Released, "b", 1)},
+				After: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 0), sent(NobodyTook, 1)}},
+				Due:   []Notification{event(NobodyTook, "b", 1)},
 			},
 		},
 		{
 			name:    "the first repetition within the hour is mailed at once, and announces flap damping",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0), sent(Released, 1)}},
-			events:  []Notification{event(TookOver, "c", 59)},
+			damping: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 0), sent(NobodyTook, 1)}},
+			events:  []Notification{event(AliasGone, "c", 59)},
 			at:      59,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 59), sent(Released, 1)}, Since: minute(59)},
-				Due:   []Notification{again(event(TookOver, "c", 59))},
+				After: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 59), sent(NobodyTook, 1)}, Since: minute(59)},
+				Due:   []Notification{again(event(AliasGone, "c", 59))},
 			},
 		},
 		{
 			name:    "after an hour it is none",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 0)}},
-			events:  []Notification{event(TookOver, "c", 60)},
+			damping: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 0)}},
+			events:  []Notification{event(AliasGone, "c", 60)},
 			at:      60,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 60)}},
-				Due:   []Notification{event(TookOver, "c", 60)},
+				After: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 60)}},
+				Due:   []Notification{event(AliasGone, "c", 60)},
 			},
 		},
 		{
-			name:    "the second is suppressed, of whatever kind",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2)},
-			events:  []Notification{event(Released, "d", 3)},
+			name:    "the third is suppressed, until calm or the end of the hour",
+			damping: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 2), sent(NobodyTook, 1)}, Since: minute(2)},
+			events:  []Notification{event(AliasGone, "d", 3)},
 			at:      3,
 			want: answer{
 				After: state.Damping{
-					Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2),
-					Suppressed: []state.Suppressed{kept(Released, "d", 3)},
+					Mailed: []state.MailedKind{twice(AliasGone, 2), sent(NobodyTook, 1)}, Since: minute(2),
+					Suppressed: []state.Suppressed{kept(AliasGone, "d", 3)}, Next: minute(18),
 				},
+			},
+		},
+		{
+			name:    "the first repetition of another kind is mailed at once meanwhile",
+			damping: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 2), sent(NobodyTook, 1)}, Since: minute(2)},
+			events:  []Notification{event(NobodyTook, "d", 3)},
+			at:      3,
+			want: answer{
+				After: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 2), twice(NobodyTook, 3)}, Since: minute(2)},
+				Due:   []Notification{again(event(NobodyTook, "d", 3))},
+			},
+		},
+		{
+			name: "changes of role are mailed at once, ten in an hour, and the tenth announces flap damping",
+			damping: state.Damping{Changes: []time.Time{
+				minute(0), minute(1), minute(2), minute(3), minute(4), minute(5), minute(6), minute(7), minute(8),
+			}},
+			events: []Notification{event(Released, "d", 9)},
+			at:     9,
+			want: answer{
+				After: state.Damping{Changes: []time.Time{
+					minute(0), minute(1), minute(2), minute(3), minute(4), minute(5), minute(6), minute(7), minute(8), minute(9),
+				}, Since: minute(9)},
+				Due: []Notification{again(event(Released, "d", 9))},
+			},
+		},
+		{
+			name: "the eleventh is suppressed, whichever it is",
+			damping: state.Damping{Changes: []time.Time{
+				minute(0), minute(1), minute(2), minute(3), minute(4), minute(5), minute(6), minute(7), minute(8), minute(9),
+			}, Since: minute(9)},
+			events: []Notification{event(TookOver, "d", 10)},
+			at:     10,
+			want: answer{
+				After: state.Damping{Changes: []time.Time{
+					minute(0), minute(1), minute(2), minute(3), minute(4), minute(5), minute(6), minute(7), minute(8), minute(9),
+				}, Since: minute(9), Suppressed: []state.Suppressed{kept(TookOver, "d", 10)}, Next: minute(25)},
 			},
 		},
 		{
 			name: "a new kind is mailed at once meanwhile, with the rest of its run and the suppressed ones",
 			damping: state.Damping{
-				Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2),
-				Suppressed: []state.Suppressed{kept(Released, "d", 3)},
+				Mailed: []state.MailedKind{sent(AliasGone, 2), twice(NobodyTook, 1)}, Since: minute(2),
+				Suppressed: []state.Suppressed{kept(NobodyTook, "d", 3)},
 			},
-			events: []Notification{event(TakeoverFailed, "e", 4), event(Released, "f", 4)},
+			events: []Notification{event(Unserved, "e", 4), event(NobodyTook, "f", 4)},
 			at:     4,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 4), sent(TakeoverFailed, 4)}, Since: minute(4)},
+				After: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 2), twice(NobodyTook, 4), sent(Unserved, 4)}, Since: minute(4)},
 				Due: []Notification{
-					event(TakeoverFailed, "e", 4), event(Released, "f", 4),
-					{Kind: Flapping, Time: minute(4), Suppressed: []state.Suppressed{kept(Released, "d", 3)}},
+					event(Unserved, "e", 4), event(NobodyTook, "f", 4),
+					{Kind: Flapping, Time: minute(4), Suppressed: []state.Suppressed{kept(NobodyTook, "d", 3)}},
 				},
 			},
 		},
 		{
 			name: "an hour later one message lists the suppressed ones",
 			damping: state.Damping{
-				Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 1)}, Since: minute(2),
-				Suppressed: []state.Suppressed{kept(Released, "d", 3), kept(TookOver, "e", 40)},
+				Mailed: []state.MailedKind{sent(AliasGone, 2), sent(NobodyTook, 1)}, Since: minute(2),
+				Suppressed: []state.Suppressed{kept(NobodyTook, "d", 3), kept(AliasGone, "e", 40)},
 			},
 			at: 62,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(Released, 3), sent(TookOver, 40)}, Since: minute(62)},
+				After: state.Damping{Mailed: []state.MailedKind{sent(NobodyTook, 3), sent(AliasGone, 40)}, Since: minute(62)},
 				Due: []Notification{{
 					Kind: Flapping, Time: minute(62),
-					Suppressed: []state.Suppressed{kept(Released, "d", 3), kept(TookOver, "e", 40)},
+					Suppressed: []state.Suppressed{kept(NobodyTook, "d", 3), kept(AliasGone, "e", 40)},
 				}},
 			},
 		},
 		{
 			name: "a repetition is included",
 			damping: state.Damping{
-				Mailed: []state.MailedKind{sent(TookOver, 30)}, Since: minute(2),
-				Suppressed: []state.Suppressed{kept(TookOver, "d", 50)},
+				Mailed: []state.MailedKind{twice(AliasGone, 30)}, Since: minute(2),
+				Suppressed: []state.Suppressed{kept(AliasGone, "d", 50)},
 			},
-			events: []Notification{event(TookOver, "e", 62)},
+			events: []Notification{event(AliasGone, "e", 62)},
 			at:     62,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 62)}, Since: minute(62)},
+				After: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 62)}, Since: minute(62)},
 				Due: []Notification{
-					event(TookOver, "e", 62),
-					{Kind: Flapping, Time: minute(62), Suppressed: []state.Suppressed{kept(TookOver, "d", 50)}},
+					event(AliasGone, "e", 62),
+					{Kind: Flapping, Time: minute(62), Suppressed: []state.Suppressed{kept(AliasGone, "d", 50)}},
 				},
 			},
 		},
 		{
 			name:    "an hour without a repetition ends flap damping: the next repetition begins anew",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 2), sent(Released, 61)}, Since: minute(2)},
-			events:  []Notification{event(Released, "d", 62)},
+			damping: state.Damping{Mailed: []state.MailedKind{sent(AliasGone, 2), sent(NobodyTook, 61)}, Since: minute(2)},
+			events:  []Notification{event(NobodyTook, "d", 62)},
 			at:      62,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(Released, 62)}, Since: minute(62)},
-				Due:   []Notification{again(event(Released, "d", 62))},
+				After: state.Damping{Mailed: []state.MailedKind{twice(NobodyTook, 62)}, Since: minute(62)},
+				Due:   []Notification{again(event(NobodyTook, "d", 62))},
 			},
 		},
 		{
@@ -168,46 +209,47 @@ func TestDampen(t *testing.T) {
 		},
 		{
 			name:    "an alert that comes again is one",
-			damping: state.Damping{Mailed: []state.MailedKind{{Kind: "blocked by rule 13", Time: minute(0)}}, Since: minute(1)},
+			damping: state.Damping{Mailed: []state.MailedKind{{Kind: "blocked by rule 13", Time: minute(0), Again: true}}, Since: minute(1)},
 			events:  []Notification{alert(Blocked, 5, 5)},
 			at:      5,
 			want: answer{After: state.Damping{
-				Mailed: []state.MailedKind{{Kind: "blocked by rule 13", Time: minute(0)}}, Since: minute(1), Suppressed: []state.Suppressed{kept(Blocked, "", 5)},
+				Mailed: []state.MailedKind{{Kind: "blocked by rule 13", Time: minute(0), Again: true}}, Since: minute(1),
+				Suppressed: []state.Suppressed{kept(Blocked, "", 5)}, Next: minute(20),
 			}},
 		},
 		{
 			name:    "a suppressed resolution names its alert, a failed hook its name",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(Recovered, 0), sent(HookFailed, 0)}, Since: minute(1)},
+			damping: state.Damping{Mailed: []state.MailedKind{twice(Recovered, 0), twice(HookFailed, 0)}, Since: minute(1)},
 			events: []Notification{
 				{Kind: Recovered, Time: minute(5), Reason: "because", Alert: state.Alert{Kind: "blocked", Since: minute(0), Mailed: minute(4)}},
 				{Kind: HookFailed, Time: minute(5), Hook: "post-release", Reason: "exit code 3\n" + strings.Repeat("x", 200)},
 			},
 			at: 5,
 			want: answer{After: state.Damping{
-				Mailed: []state.MailedKind{sent(Recovered, 0), sent(HookFailed, 0)}, Since: minute(1),
+				Mailed: []state.MailedKind{twice(Recovered, 0), twice(HookFailed, 0)}, Since: minute(1),
 				Suppressed: []state.Suppressed{
 					{Time: minute(5), Kind: "recovered", Reason: "blocked resolved: because"},
 					{Time: minute(5), Kind: "hook-failed", Reason: "post-release: exit code 3 " + strings.Repeat("x", 131) + "..."},
-				},
+				}, Next: minute(20),
 			}},
 		},
 		{
 			name:    "a full message does not wait for the hour",
-			damping: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 1)}, Since: minute(1), Suppressed: full},
-			events:  []Notification{event(TookOver, "d", 5)},
+			damping: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 1)}, Since: minute(1), Suppressed: full},
+			events:  []Notification{event(AliasGone, "d", 5)},
 			at:      5,
 			want: answer{
-				After: state.Damping{Mailed: []state.MailedKind{sent(TookOver, 5)}, Since: minute(5)},
-				Due:   []Notification{event(TookOver, "d", 5), {Kind: Flapping, Time: minute(5), Suppressed: full}},
+				After: state.Damping{Mailed: []state.MailedKind{twice(AliasGone, 5)}, Since: minute(5)},
+				Due:   []Notification{event(AliasGone, "d", 5), {Kind: Flapping, Time: minute(5), Suppressed: full}},
 			},
 		},
 		{
 			name: "a clock that was set back starts the hour anew",
 			damping: state.Damping{
-				Mailed: []state.MailedKind{sent(TookOver, 900)}, Since: minute(901), Suppressed: []state.Suppressed{kept(TookOver, "d", 902)},
+				Mailed: []state.MailedKind{sent(AliasGone, 900)}, Since: minute(901), Suppressed: []state.Suppressed{kept(AliasGone, "d", 902)},
 			},
 			want: answer{After: state.Damping{
-				Mailed: []state.MailedKind{sent(TookOver, 0)}, Since: minute(0), Suppressed: []state.Suppressed{kept(TookOver, "d", 902)},
+				Mailed: []state.MailedKind{sent(AliasGone, 0)}, Since: minute(0), Next: minute(60), Suppressed: []state.Suppressed{kept(AliasGone, "d", 902)},
 			}},
 		},
 	}
@@ -259,6 +301,11 @@ func (p *queue) run(now time.Time, events ...Notification) (due []Notification) 
 	return due
 }
 
+// roles is how many changes of role were mailed at once in the last hour.
+func (p *queue) roles(now time.Time) int {
+	return len(recent(p.damping, now).Changes)
+}
+
 // most is the largest number of messages in any hour.
 func (p *queue) most() (most int) {
 	for i, begin := range p.messages {
@@ -273,7 +320,9 @@ func (p *queue) most() (most int) {
 	return most
 }
 
-func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
+// TestFlappingEveryMinuteForAnHour: ten changes of role at once, of others two of
+// each kind, and one message with the rest.
+func TestFlappingEveryMinuteForAnHour(t *testing.T) {
 	recovered := func(n Notification) Notification {
 		n.Alert = state.Alert{Kind: "blocked", Since: n.Time.Add(-time.Minute), Mailed: n.Time.Add(-time.Minute)}
 		return n
@@ -287,9 +336,11 @@ func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 		name   string
 		kinds  [2]Kind
 		detail [2]func(Notification) Notification
+		want   int
+		marked int
 	}{
-		{"takeovers and releases", [2]Kind{TookOver, Released}, [2]func(Notification) Notification{asItIs, asItIs}},
-		{"an alert that comes and goes", [2]Kind{Blocked, Recovered}, [2]func(Notification) Notification{blocked, recovered}},
+		{"takeovers and releases", [2]Kind{TookOver, Released}, [2]func(Notification) Notification{asItIs, asItIs}, 10, 1},
+		{"an alert that comes and goes", [2]Kind{Blocked, Recovered}, [2]func(Notification) Notification{blocked, recovered}, 4, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -297,21 +348,24 @@ func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 			for i := range 60 {
 				p.run(minute(i), tt.detail[i%2](Notification{Kind: tt.kinds[i%2], Event: fmt.Sprintf("event-%d", i), Time: minute(i)}))
 			}
-			if len(p.messages) != 3 || p.marked != 1 {
-				t.Errorf("%d messages in the hour, %d of them announce flap damping; want 3 and 1", len(p.messages), p.marked)
+			if len(p.messages) != tt.want || p.marked != tt.marked {
+				t.Errorf("%d messages in the hour, %d of them announce flap damping; want %d and %d", len(p.messages), p.marked, tt.want, tt.marked)
+			}
+			if n := len(p.damping.Suppressed); n != 60-tt.want {
+				t.Errorf("%d are suppressed, want %d", n, 60-tt.want)
 			}
 			for i := 60; i < 200; i++ {
 				p.run(minute(i))
 			}
-			if len(p.messages) != 4 {
-				t.Errorf("%d messages after it, want 1", len(p.messages)-3)
+			if len(p.messages) != tt.want+1 {
+				t.Errorf("%d messages after it, want 1", len(p.messages)-tt.want)
 			}
 			for i := range 60 {
 				if n := p.mailed[fmt.Sprintf("event-%d", i)]; n != 1 {
 					t.Errorf("change %d was mailed %d times", i, n)
 				}
 			}
-			if diff := cmp.Diff(state.Damping{Mailed: []state.MailedKind{}}, p.damping); diff != "" {
+			if diff := cmp.Diff(state.Damping{}, p.damping, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("what is kept long after (-want +got):\n%s", diff)
 			}
 		})
@@ -320,16 +374,16 @@ func TestFlappingEveryMinuteForAnHourMakesThreeMessages(t *testing.T) {
 
 func TestATakeoverAfterAQuietHourIsMailedAtOnce(t *testing.T) {
 	var p queue
-	for i := range 10 {
+	for i := range 15 {
 		p.run(minute(i), Notification{Kind: TookOver, Time: minute(i)})
 	}
-	for i := 10; i < 70; i++ {
+	for i := 15; i < 75; i++ {
 		p.run(minute(i))
 	}
-	if len(p.messages) != 3 {
-		t.Fatalf("%d messages, want 3", len(p.messages))
+	if len(p.messages) != 11 {
+		t.Fatalf("%d messages, want 11", len(p.messages))
 	}
-	if due := p.run(minute(70), Notification{Kind: TookOver, Time: minute(70)}); len(due) != 1 || due[0].Repeated {
+	if due := p.run(minute(75), Notification{Kind: TookOver, Time: minute(75)}); len(due) != 1 || due[0].Repeated {
 		t.Errorf("it mailed %v", due)
 	}
 }
@@ -352,7 +406,7 @@ func TestDampenMailsEverythingOnceAndSeldom(t *testing.T) {
 				events = append(events, n)
 				came[n.Event] = true
 				before, ok := last[n.Kind]
-				fresh = fresh || !ok || now.Sub(before) >= time.Hour
+				fresh = fresh || (!ok || now.Sub(before) >= time.Hour) && !ofRole(n.Kind) || ofRole(n.Kind) && p.roles(now) < maxChanges
 			}
 			due := p.run(now, events...)
 			if fresh && len(due) == 0 {
@@ -384,7 +438,7 @@ func TestDampenMailsEverythingOnceAndSeldom(t *testing.T) {
 		}
 		// A burst of more than a message holds makes one more, and so does each
 		// quarter of an hour of calm.
-		if most := len(some) + 1 + len(came)/maxSuppressed + 4; p.most() > most {
+		if most := maxChanges + 2*len(some) + 1 + len(came)/maxSuppressed + 4; p.most() > most {
 			t.Errorf("%d messages in an hour for %d kinds of events, want at most %d: %v", p.most(), len(some), most, p.messages)
 		}
 	})
@@ -399,14 +453,14 @@ func TestCalmEndsFlapDamping(t *testing.T) {
 		now := night.Add(time.Duration(minute) * time.Minute)
 		var events []Notification
 		if minute < 6 {
-			events = []Notification{{Kind: []Kind{TookOver, Released}[minute%2], Event: fmt.Sprint(minute), Time: now}}
+			events = []Notification{{Kind: []Kind{AliasGone, NobodyTook}[minute%2], Event: fmt.Sprint(minute), Time: now}}
 		}
 		var due []Notification
 		if d, due = Dampen(d, events, now); len(due) > 0 {
 			messages = append(messages, time.Duration(minute)*time.Minute)
 		}
 	}
-	want := []time.Duration{0, time.Minute, 2 * time.Minute, 20 * time.Minute}
+	want := []time.Duration{0, time.Minute, 2 * time.Minute, 3 * time.Minute, 20 * time.Minute}
 	if diff := cmp.Diff(want, messages); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}

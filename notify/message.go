@@ -31,17 +31,18 @@ const (
 	Unserved       Kind = "unserved"
 	Unknown        Kind = "unknown"
 	StateFailed    Kind = "state-failed"
-	AliasGone      Kind = "alias-gone"   // an alias that pingover added was removed, not by pingover
-	PrimaryBack    Kind = "primary-back" // the primary replies again while this machine holds
-	NobodyTook     Kind = "nobody-took"  // handed over, not taken, assigned here again
-	HookFailed     Kind = "hook-failed"  // any hook but pre-takeover
-	NotReady       Kind = "not-ready"    // the rehearsal of a takeover fails
-	Isolated       Kind = "isolated"     // holding, but no witness replies and no conflict can be seen
-	Unconfigured   Kind = "unconfigured" // holding, but the cluster has left the file
-	LockHeld       Kind = "lock-held"    // another run holds the lock for longer than a run can take
-	Recovered      Kind = "recovered"    // an alert has resolved
-	Flapping       Kind = "flapping"     // the suppressed notifications together
-	MailDropped    Kind = "mail-dropped" // the outbox was full
+	AliasGone      Kind = "alias-gone"    // an alias that pingover added was removed, not by pingover
+	PrimaryBack    Kind = "primary-back"  // the primary replies again while this machine holds
+	NobodyTook     Kind = "nobody-took"   // handed over, not taken, assigned here again
+	HookFailed     Kind = "hook-failed"   // any hook but pre-takeover
+	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
+	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
+	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
+	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
+	Recovered      Kind = "recovered"     // an alert has resolved
+	Flapping       Kind = "flapping"      // the suppressed notifications together
+	MailDropped    Kind = "mail-dropped"  // the outbox was full
+	FileUnusable   Kind = "file-unusable" // the configuration file has errors, or is gone
 )
 
 // Cluster is what the notification is about, and its recipients.
@@ -69,9 +70,13 @@ type Notification struct {
 	Missing    []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
 	Undo       []string           // command lines that remove what is held, or add again what is gone
 	Hook       string             // name of the one that failed
+	NeverUp    bool               // the primary has never replied to this machine
 	Unverified bool               // removed here, and it could not be asked whether another machine has it
 	Repeated   bool               // the first repetition: later ones are suppressed
 	Suppressed []state.Suppressed // of Flapping, oldest first
+	File       string             // of FileUnusable, with its errors
+	Errors     []string
+	Valid      time.Time // when it was valid last; zero: never
 	// Alert is the alert that fires, is repeated as a reminder, or has resolved;
 	// zero for a change.
 	Alert state.Alert
@@ -191,6 +196,12 @@ func (p *page) notification(c Cluster, w words, n Notification) {
 	}
 
 	p.suppressed(n.Suppressed)
+	if len(n.Errors) > 0 {
+		p.heading("Errors")
+		for _, text := range n.Errors {
+			p.item(text)
+		}
+	}
 	p.evidence(c, n.Evidence)
 	p.commands(n.Evidence.Commands)
 
@@ -342,6 +353,9 @@ func span(d time.Duration) string {
 
 // signature is for a reader with many clusters.
 func signature(c Cluster) string {
+	if c.Host == "" { // several clusters
+		return fmt.Sprintf("pingover on %s, clusters %s", c.Hostname, c.Name)
+	}
 	s := fmt.Sprintf("pingover on %s, cluster %s: primary %s", c.Hostname, c.Name, c.Host)
 	if len(c.VIPs) > 0 {
 		var vips []string

@@ -399,6 +399,17 @@ func TestMessages(t *testing.T) {
 			inReplyTo: "<first@standby1>",
 		},
 		{
+			name: "file-unusable",
+			events: []Notification{{
+				Kind: FileUnusable, Time: night, File: "/etc/pingover.yaml", Valid: night.Add(-48 * time.Hour),
+				Errors: []string{
+					`/etc/pingover.yaml:6: cluster web: key "intervall": unknown; did you mean interval?`,
+					`/etc/pingover.yaml:7: cluster db: host: missing; every cluster needs one`,
+				},
+				Alert: state.Alert{Kind: "file-unusable", Since: night},
+			}},
+		},
+		{
 			name:   "mail-dropped",
 			events: []Notification{{Kind: MailDropped, Time: night, Reason: "17 messages were dropped, of 2026-02-28 10:00:00 UTC to 2026-02-28 12:00:00 UTC"}},
 		},
@@ -487,7 +498,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
-		Elsewhere, NotReady, Isolated, Unconfigured, LockHeld,
+		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable, LockHeld,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),

@@ -22,6 +22,8 @@ type Facts struct {
 	// then, and nothing else of the facts counts.
 	Drift state.Drift
 
+	NeverUp      bool          // the primary has never replied to this machine
+	Unconfigured bool          // the file no longer has the cluster
 	NobodyTook   bool          // what was handed over: it was assigned here again
 	PrimaryBack  bool          // the primary replies while this machine goes on holding
 	BackReported bool          // and that was reported before
@@ -55,7 +57,8 @@ type Draft struct {
 // of the record's head, or suppresses it. It is a pure function of what was told
 // before and of the facts.
 func Plan(h state.Head, c Cluster, f Facts, p Policy) (state.Head, Draft) {
-	h.Alerts = slices.Clone(h.Alerts)
+	before := h.Alerts
+	h.Recent = slices.Clone(h.Recent)
 	d := Draft{BackReported: f.BackReported}
 	if f.Drift != state.NoDrift {
 		kind := AliasGone
@@ -65,6 +68,7 @@ func Plan(h state.Head, c Cluster, f Facts, p Policy) (state.Head, Draft) {
 		d.All = []Notification{f.notification(kind, *f.Change, state.Alert{})}
 	} else {
 		h.Alerts, d = due(h, f, p, d)
+		h = inHistory(h, before, f.Time)
 	}
 	if len(c.To) == 0 {
 		d.All = nil
@@ -80,15 +84,18 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	if f.Change != nil {
 		this = *f.Change
 	}
-	alerts := h.Alerts
+	alerts := slices.Clone(h.Alerts)
 	var alert *state.Alert
-	var resolved []state.Alert
+	var firing, resolved []state.Alert
 	if f.Check != nil {
 		c := *f.Check
 		if c.Outcome == state.Blocked && f.Unverified { // the next check finds the release interrupted: the same alert
 			c.Rule = state.RuleUnfinished
 		}
-		alerts, alert, resolved, _ = TrackAlerts(alerts, c, p)
+		alerts, firing, resolved, _ = TrackAlerts(alerts, c, p)
+		if len(firing) > 0 && firing[0].Kind == string(c.Outcome) {
+			alert, firing = &firing[0], firing[1:]
+		}
 	}
 	// The user of a command sees why it was refused; what was tried is reported,
 	// and so is what was taken and released again, whatever was reported before.
@@ -106,16 +113,24 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 		d.BackReported = d.BackReported || f.PrimaryBack
 	case f.Outcome == state.TookOver:
 		// What blocked it until now is over with it.
-		for _, a := range alerts {
-			d.replyTo = cmp.Or(d.replyTo, a.MessageID)
-		}
-		alerts, resolved = nil, nil
+		alerts = slices.DeleteFunc(alerts, func(a state.Alert) bool {
+			over := canFire(state.Outcome(a.Kind)) || Kind(a.Kind) == NotReady
+			if over {
+				d.replyTo = cmp.Or(d.replyTo, a.MessageID)
+			}
+			return over
+		})
+		resolved = nil
 		add(TookOver, this, state.Alert{}, "")
 		d.BackReported = false
 	case f.Outcome == state.Released:
 		add(Released, this, state.Alert{}, h.Thread)
 	case alert != nil:
 		add(Kind(f.Outcome), this, *alert, alert.MessageID)
+	}
+	for _, a := range firing {
+		of := state.Change{Time: f.Time, Reason: a.Reason, Evidence: f.Evidence}
+		add(Kind(a.Kind), of, a, a.MessageID)
 	}
 	for _, a := range resolved {
 		add(Recovered, this, a, a.MessageID)
@@ -144,12 +159,16 @@ func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) N
 		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
 	}
 	switch kind {
+	case TookOver:
+		n.NeverUp = f.NeverUp
 	case Released:
 		n.Missing, n.Undo = only(f.Removed), nil
 	case Blocked:
 		n.Unverified = f.Unverified
 	case Unserved:
 		n.Missing, n.Undo = only(f.Unserved), nil
+	case HookFailed:
+		n.Hook = state.PostTakeover // the one that is an alert
 	}
 	return n
 }
@@ -200,16 +219,22 @@ func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draf
 // HookRan adds what a hook came to that ran when the message of its change was
 // in the outbox, but not sent. Without one, a failure has its own.
 func (d Draft) HookRan(h state.Head, c Cluster, f Facts, event string, command state.Command, failed *HookFailure) (state.Head, Draft) {
-	if len(c.To) == 0 {
-		return h, d
-	}
+	before := h.Alerts
+	h.Alerts, h.Recent = slices.Clone(h.Alerts), slices.Clone(h.Recent)
 	var more []Notification
 	if failed != nil {
 		more = []Notification{f.hookFailed(*failed, state.Change{Time: f.Time, Event: event})}
-		d.All = append(d.All, more...)
 	}
+	if command.Hook == state.PostTakeover {
+		h.Alerts, more = f.postTakeover(h.Alerts, failed, more, &d)
+		h = inHistory(h, before, f.Time)
+	}
+	if len(c.To) == 0 {
+		return h, d
+	}
+	d.All = append(d.All, more...)
 	if d.id == "" {
-		d.replyTo = h.Thread
+		d.replyTo = cmp.Or(d.replyTo, h.Thread)
 		return d.post(h, c, f, more, f.Time)
 	}
 	d.told = slices.Concat(d.told, more)
@@ -223,6 +248,21 @@ func (d Draft) HookRan(h state.Head, c Cluster, f Facts, event string, command s
 		}
 	}
 	return h, d
+}
+
+// postTakeover is the alert of post-takeover: firing since its first failure,
+// resolved when it succeeds.
+func (f Facts) postTakeover(alerts []state.Alert, failed *HookFailure, more []Notification, d *Draft) ([]state.Alert, []Notification) {
+	i := slices.IndexFunc(alerts, func(a state.Alert) bool { return Kind(a.Kind) == HookFailed })
+	switch {
+	case failed != nil:
+		alerts, _, _ = fire(alerts, state.Alert{Kind: string(HookFailed), Reason: failed.Reason}, f.Time, Policy{})
+	case i >= 0:
+		more = append(more, f.notification(Recovered, state.Change{Time: f.Time}, alerts[i]))
+		d.replyTo = cmp.Or(d.replyTo, alerts[i].MessageID)
+		alerts = slices.Delete(alerts, i, i+1)
+	}
+	return alerts, more
 }
 
 // Unwritten is the outbox of a run whose record could not be written: one

@@ -48,6 +48,11 @@ func wordsOf(c Cluster, n Notification) words {
 		if down != "" {
 			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
 		}
+		if n.NeverUp {
+			w.happened += fmt.Sprintf(" %s had never seen %s up.", me, host)
+			w.todo = fmt.Sprintf("Check at once that %s is not up all the same: %s has never had a reply from it. Is %s its address, does the netmask fit, "+
+				"and is it no guest of %s that its own host cannot hear, as behind macvlan or macvtap? ", host, me, host, me) + w.todo
+		}
 		w.todo += fmt.Sprintf("When %s is fit to serve again, ", host) + takeBack(c, held)
 		return w
 
@@ -85,9 +90,13 @@ func wordsOf(c Cluster, n Notification) words {
 		return blockedWords(c, n)
 
 	case Elsewhere:
+		at := ""
+		if _, _, macs := inUse(c, n.Evidence); len(macs) > 0 {
+			at = " (" + strings.Join(macs, ", ") + ")"
+		}
 		return words{
-			subject:  fmt.Sprintf("another standby serves %s", list(c.VIPs)),
-			happened: fmt.Sprintf("%s%s did not take over: another standby already serves %s.", down, me, list(c.VIPs)),
+			subject:  fmt.Sprintf("another standby%s serves %s", at, list(c.VIPs)),
+			happened: fmt.Sprintf("%s%s did not take over: another standby%s already serves %s.", down, me, at, list(c.VIPs)),
 			todo: fmt.Sprintf("Find out what happened to %s. If the machine that has %s is no standby of yours, it should not have %s.",
 				host, list(c.VIPs), these(c.VIPs)),
 		}
@@ -169,7 +178,7 @@ func wordsOf(c Cluster, n Notification) words {
 	case NotReady:
 		return words{
 			subject:  fmt.Sprintf("%s is not ready to take over", me),
-			happened: fmt.Sprintf("%s could not take over from %s now: a rehearsal failed three times in a row. Nothing was changed.", me, host),
+			happened: fmt.Sprintf("%s may be unable to take over from %s: a rehearsal of what a takeover needs failed three times in a row. Nothing was changed.", me, host),
 			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks rehearse again.", c.command("doctor")),
 		}
 
@@ -201,6 +210,9 @@ func wordsOf(c Cluster, n Notification) words {
 				"The first check after it finishes what it has begun. \"%s\" shows the last check.", c.command("status")),
 			undo: "To end that run",
 		}
+
+	case FileUnusable:
+		return fileWords(c, n)
 
 	case Recovered:
 		return recovered(c, n)
@@ -434,6 +446,21 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " is ready to take over again"
 	case Isolated:
 		now = c.Hostname + " is no longer isolated"
+		if len(n.Held) == 0 {
+			now = fmt.Sprintf("%s no longer holds %s", c.Hostname, list(c.VIPs))
+		}
+	case HookFailed:
+		now = "post-takeover has succeeded on " + c.Hostname
+		if len(n.Held) == 0 {
+			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
+		}
+	case FileUnusable:
+		now = n.File + " can be used again"
+	case Unconfigured:
+		now = fmt.Sprintf("%s no longer holds anything without being configured", c.Hostname)
+		if len(n.Held) > 0 {
+			now = c.Name + " is configured again"
+		}
 	default:
 		now = fmt.Sprintf("%s is over on %s", n.Alert.Kind, c.Hostname)
 	}

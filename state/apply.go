@@ -1,6 +1,7 @@
 package state
 
 import (
+	"net/netip"
 	"time"
 
 	"pingover/check"
@@ -20,13 +21,15 @@ const (
 // Effect is what came of acting, as the record keeps it.
 type Effect struct {
 	Ending    Ending
-	Withdrawn bool    // the intent of this run came to nothing: the one before it is restored
-	Role      Role    // of Closed
-	Change    *Change // for the history; nil when nothing was switched
-	Aliases   []Alias // of the virtual IPs, as they are now
-	Resume    *Change // post-takeover becomes pending for it: pre-release may have stopped what goes on
-	HookDone  bool    // the hook that follows the change was run already
-	Suspend   bool    // automatic failback: nobody took what was handed over
+	Withdrawn bool         // the intent of this run came to nothing: the one before it is restored
+	Role      Role         // of Closed
+	Change    *Change      // for the history; nil when nothing was switched
+	Aliases   []Alias      // of the virtual IPs, as they are now
+	Resume    *Change      // post-takeover becomes pending for it: pre-release may have stopped what goes on
+	HookDone  bool         // the hook that follows the change was run already
+	Suspend   bool         // automatic failback: nobody took what was handed over
+	Unreached []netip.Addr // taken over, and no witness replies to it
+	Partial   bool         // a part was released: no hook follows
 }
 
 // Facts are what the run observed of the rest, as the record keeps it.
@@ -54,7 +57,12 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 	case Confirmed:
 		r.KeepRole(f.Holding, f.Primary, now)
 	case Closed:
+		hook := r.PendingHook
 		change = r.Switched(e.Role, *e.Change)
+		if e.Partial {
+			r.PendingHook = hook
+		}
+		r.Unreached = e.Unreached
 		if e.HookDone {
 			r.PendingHook = nil
 		}

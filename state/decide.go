@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,9 +28,10 @@ type Known struct {
 	Role           Role
 	HandingOver    bool // an open release assigns again what nobody takes
 	PausedUntil    time.Time
-	ManualRelease  bool // and the primary was not up since
-	ManualTakeover bool // and the primary was not down since
-	NobodyTook     bool // when it was tried to hand over, and the primary was not down since
+	ManualRelease  bool         // and the primary was not up since
+	ManualTakeover bool         // and the primary was not down since
+	NobodyTook     bool         // when it was tried to hand over, and the primary was not down since
+	Releasing      []netip.Addr // what an open release is about; empty: all
 	// Checks in a row before this one in which the primary replied, no machine had
 	// a virtual IP, and no witness replied while holding.
 	Up, Unserved, Silent int
@@ -45,12 +47,22 @@ type Observation struct {
 	AnswersARP      bool          // the primary replied to ARP or ND
 	HostIsVIP       bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone decide
 	VIPs            []VIPStatus
-	Conflict        Holder // another machine that still has what is held here; zero for none
-	WaitedForPeer   bool   // the conflicting host should have yielded, and was waited for
-	CannotListen    bool   // nobody could be asked whether another machine has taken what is held
-	CompetingProber string // a lower MAC that probes for a virtual IP, and was not waited for
+	Conflicts       []Conflict // other machines that still have what is held here
+	WaitedForPeer   bool       // the conflicting hosts should have yielded, and were waited for
+	CannotAsk       bool       // nobody could be asked whether another machine has what is held
+	CompetingProber string     // a lower MAC that probes for a virtual IP, and was not waited for
+	NoTaker         bool       // manual release: the primary does not reply, and no other machine has what is held
+	NeverUp         bool       // the primary has never replied to this machine
 	Witness         WitnessState
 	Uptime          time.Duration // of this machine
+}
+
+// Conflict is another machine that has a virtual IP which is held here.
+type Conflict struct {
+	Holder
+	// Primary says that it is the primary, which runs nothing that would yield,
+	// by its MAC; never where the host is a virtual IP.
+	Primary bool
 }
 
 // VIPStatus is what was observed of one virtual IP.
@@ -89,7 +101,8 @@ type Decision struct {
 	Outcome  Outcome      // if everything that it asks for succeeds
 	Reason   string       // in words; it does not change while nothing changes
 	Raise    []netip.Addr // virtual IPs to assign here
-	Release  bool         // remove all that are here
+	Release  bool         // remove what is here
+	Only     []netip.Addr // of it; empty: all
 	HandOver bool         // and assign again what nobody takes
 	Announce bool         // tell the clients that what is held is here
 }
@@ -100,7 +113,7 @@ type Decision struct {
 func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	held := o.held()
 	paused := now.Before(known.PausedUntil)
-	conflict := o.Conflict != Holder{}
+	conflict := len(o.Conflicts) > 0
 
 	// While something is held here, or offered.
 	switch {
@@ -112,7 +125,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
-			Rule: 1, Outcome: Released, Release: true, HandOver: known.HandingOver,
+			Rule: 1, Outcome: Released, Release: true, Only: known.Releasing, HandOver: known.HandingOver,
 			Reason: "an interrupted release is finished",
 		}
 
@@ -121,7 +134,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	case paused && conflict:
 		return Decision{
 			Rule: 2, Outcome: Blocked,
-			Reason: fmt.Sprintf("paused, holding %s although %s has it as well", o.Conflict.Address, o.Conflict.MAC),
+			Reason: fmt.Sprintf("paused, holding %s although %s has it as well", o.Conflicts[0].Address, o.Conflicts[0].MAC),
 		}
 
 	case paused:
@@ -131,10 +144,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 		}
 
 	case conflict:
-		return Decision{
-			Rule: 3, Outcome: Released, Release: true, HandOver: o.WaitedForPeer,
-			Reason: fmt.Sprintf("%s is also assigned at %s, another machine: it is released here", o.Conflict.Address, o.Conflict.MAC),
-		}
+		return yieldTo(o)
 
 	case set.Isolated && o.Witness == WitnessSilent && known.Silent > 0 && o.Primary != check.Up:
 		return Decision{
@@ -142,7 +152,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 			Reason: fmt.Sprintf("no witness has replied in two checks in a row, and %s does not reply: this machine is isolated, and releases %s", o.Host, list(held)),
 		}
 
-	case set.Failback && !o.CannotListen && !known.ManualTakeover && !known.NobodyTook && o.Primary == check.Up && known.Up+1 >= set.Rise:
+	case set.Failback && !o.CannotAsk && !known.ManualTakeover && !known.NobodyTook && o.Primary == check.Up && known.Up+1 >= set.Rise:
 		return Decision{
 			Rule: 5, Outcome: Released, Release: true, HandOver: true,
 			Reason: fmt.Sprintf("%s has replied in %d checks in a row: %s is handed over", o.Host, known.Up+1, list(held)),
@@ -209,9 +219,13 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	case o.CompetingProber != "":
 		return blocked(13, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
 	}
+	never := ""
+	if o.NeverUp {
+		never = fmt.Sprintf("; %s was never seen up from here", o.Host)
+	}
 	return Decision{
 		Rule: 14, Outcome: TookOver, Raise: o.addresses(), Announce: true,
-		Reason: fmt.Sprintf("%s does not reply, and %s not in use", o.Host, being(o.addresses())),
+		Reason: fmt.Sprintf("%s does not reply, and %s not in use%s", o.Host, being(o.addresses()), never),
 	}
 }
 
@@ -262,14 +276,48 @@ func DecideRelease(o Observation, fault string, open, force bool) Decision {
 		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released manually, with --force", list(held))}
 	case fault != "":
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: it cannot be verified whether another machine takes %s: %s", list(held), fault)}
+	case o.NoTaker && !open:
+		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: %s does not reply, and no other machine has %s: nobody could take it", o.Host, list(held))}
 	}
 	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released manually", list(held))}
 }
 
-// hold is rule 6: something is here, and nothing is against that.
+// yieldTo is rule 3: what other machines have too is released, and assigned again
+// if they released it in the same moment. Where one of them is the primary, the
+// rest is handed over to it.
+func yieldTo(o Observation) Decision {
+	c := o.Conflicts[0]
+	d := Decision{
+		Rule: 3, Outcome: Released, Release: true, HandOver: true,
+		Reason: fmt.Sprintf("%s is also assigned at %s, another machine: it is released here", c.Address, c.MAC),
+	}
+	if i := slices.IndexFunc(o.Conflicts, func(c Conflict) bool { return c.Primary }); i >= 0 {
+		c = o.Conflicts[i]
+		d.Reason = fmt.Sprintf("the primary has %s again (%s): it is released here", c.Address, c.MAC)
+		if rest := o.without(o.Conflicts); len(rest) > 0 {
+			d.Reason += fmt.Sprintf(", and %s is handed over", list(rest))
+		}
+		return d
+	}
+	if kept := o.without(o.Conflicts); len(kept) > 0 {
+		d.Outcome, d.Only = Holding, o.pick(func(v VIPStatus) bool { return v.Held && !slices.Contains(kept, v.Address) })
+		d.Reason += fmt.Sprintf("; holding %s", list(kept))
+	}
+	return d
+}
+
+// without are the held virtual IPs that are in none of the conflicts.
+func (o Observation) without(conflicts []Conflict) []netip.Addr {
+	return o.pick(func(v VIPStatus) bool {
+		return v.Held && !slices.ContainsFunc(conflicts, func(c Conflict) bool { return c.Address == v.Address.String() })
+	})
+}
+
+// hold is rule 6: something is here, and nothing is against that. What could not
+// be asked for is not announced: another machine may have it.
 func hold(known Known, o Observation) Decision {
 	held, missing := list(o.held()), o.missing()
-	d := Decision{Rule: 6, Outcome: Holding, Announce: true}
+	d := Decision{Rule: 6, Outcome: Holding, Announce: !o.CannotAsk}
 	ours := known.Role == Active || known.Role == Taking
 
 	switch o.Primary {
@@ -286,7 +334,7 @@ func hold(known Known, o Observation) Decision {
 
 	if len(missing) == 0 {
 		if known.Role == Taking {
-			d.Outcome = TookOver
+			d.Outcome, d.Announce = TookOver, true
 			d.Reason += "; an interrupted takeover is finished"
 		}
 		return d
@@ -303,7 +351,7 @@ func hold(known Known, o Observation) Decision {
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and another machine replies", list(missing))
 	default:
-		d.Raise = missing
+		d.Raise, d.Announce = missing, true
 		d.Reason += fmt.Sprintf("; assigning %s as well", list(missing))
 		if known.Role == Taking {
 			d.Outcome = TookOver

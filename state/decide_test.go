@@ -74,7 +74,7 @@ func situations(yield func(situation) bool) {
 													if len(seen.held()) == 0 {
 														continue // a rival is one only to a holder
 													}
-													seen.Conflict = Holder{Address: seen.held()[0].String(), MAC: otherMAC}
+													seen.Conflicts = []Conflict{{Holder: Holder{Address: seen.held()[0].String(), MAC: otherMAC}}}
 												}
 												for _, s := range while(situation{known, seen, set}) {
 													if !yield(s) {
@@ -170,13 +170,13 @@ func TestEverySituation(t *testing.T) {
 			return !d.Release || len(d.Raise) == 0
 		}},
 		{"nothing is announced that is not here, nor while a rival has it too", func(s situation, d Decision) bool {
-			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && s.seen.Conflict == Holder{}
+			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && len(s.seen.Conflicts) == 0
 		}},
 		{"a rival ends the holding, unless paused", func(s situation, d Decision) bool {
-			return s.seen.Conflict == Holder{} || s.paused() || d.Release
+			return len(s.seen.Conflicts) == 0 || s.paused() || d.Release
 		}},
 		{"what is here is released for nothing but a rival, an open intent, isolation or failback", func(s situation, d Decision) bool {
-			return !d.Release || s.seen.Conflict != Holder{} || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
+			return !d.Release || len(s.seen.Conflicts) > 0 || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
 		}},
 		{"isolated is two silent checks of every witness, and a primary that is not up", func(s situation, d Decision) bool {
 			return d.Rule != 4 || s.set.Isolated && s.seen.Witness == WitnessSilent && s.known.Silent > 0 && s.seen.Primary != check.Up && !d.HandOver
@@ -193,7 +193,7 @@ func TestEverySituation(t *testing.T) {
 			case Released:
 				return d.Release
 			}
-			return !d.Release && (len(d.Raise) == 0 || d.Rule == 6)
+			return (!d.Release || d.Outcome == Holding && len(d.Only) > 0) && (len(d.Raise) == 0 || d.Rule == 6)
 		}},
 		{"a dead primary is taken over when nothing at all speaks against it", func(s situation, d Decision) bool {
 			free := s.seen.Primary == check.Down && !s.seen.AnswersARP && len(s.seen.inUse()) == 0 && s.seen.CompetingProber == "" &&
@@ -206,7 +206,8 @@ func TestEverySituation(t *testing.T) {
 		}},
 		{"deciding again after the change was applied changes nothing", func(s situation, d Decision) bool {
 			again := s.apply(d).decide()
-			return len(d.Raise) == 0 && !d.Release || len(again.Raise) == 0 && !again.Release && again.Outcome != TookOver
+			kept := len(d.Only) > 0 && (again.Rule == 4 || again.Rule == 5) // on the grounds of the rest
+			return len(d.Raise) == 0 && !d.Release || kept || len(again.Raise) == 0 && !again.Release && again.Outcome != TookOver
 		}},
 	}
 	reached := map[int]int{}
@@ -238,14 +239,16 @@ func (s situation) apply(d Decision) situation {
 			vips[i] = VIPStatus{Address: vips[i].Address, Held: true, Asked: true}
 			s.known.Role = Active
 		}
-		if d.Release && (vips[i].Held || s.known.HandingOver) {
+		if d.Release && (vips[i].Held || s.known.HandingOver) && (len(d.Only) == 0 || slices.Contains(d.Only, vips[i].Address)) {
 			vips[i] = VIPStatus{Address: vips[i].Address, Asked: true, InUse: true, MAC: otherMAC}
-			s.known.Role = Standby
+			if len(d.Only) == 0 {
+				s.known.Role = Standby
+			}
 		}
 	}
 	s.seen.VIPs = vips
 	if d.Release {
-		s.seen.Conflict = Holder{}
+		s.seen.Conflicts = nil
 		s.known.HandingOver = false
 	}
 	return s
@@ -285,7 +288,7 @@ func TestReasons(t *testing.T) {
 			change(s)
 		})
 	}
-	rival := Holder{Address: "172.16.0.1", MAC: otherMAC}
+	rival := []Conflict{{Holder: Holder{Address: "172.16.0.1", MAC: otherMAC}}}
 	both := []netip.Addr{web, db}
 	tests := []struct {
 		name string
@@ -301,16 +304,26 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 2, Outcome: Holding, Announce: true, Reason: "paused, holding 172.16.0.1, 172.16.0.5"},
 		},
 		{
-			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflict = now.Add(time.Hour), rival }),
+			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflicts = now.Add(time.Hour), rival }),
 			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
 		},
 		{
-			"rival", hold(func(s *situation) { s.seen.Conflict = rival }),
-			Decision{Rule: 3, Outcome: Released, Release: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here"},
+			"rival", hold(func(s *situation) { s.seen.Conflicts = rival }),
+			Decision{Rule: 3, Outcome: Holding, Release: true, Only: both[:1], HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here; holding 172.16.0.5"},
 		},
 		{
-			"rival that was waited for", hold(func(s *situation) { s.seen.Conflict, s.seen.WaitedForPeer = rival, true }),
-			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here"},
+			"rival that was waited for", hold(func(s *situation) { s.seen.Conflicts, s.seen.WaitedForPeer = rival, true }),
+			Decision{Rule: 3, Outcome: Holding, Release: true, Only: both[:1], HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here; holding 172.16.0.5"},
+		},
+		{
+			"the primary has one of two again", hold(func(s *situation) {
+				s.seen.Conflicts = []Conflict{{rival[0].Holder, true}}
+			}),
+			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "the primary has 172.16.0.1 again (02:00:00:00:00:77): it is released here, and 172.16.0.5 is handed over"},
+		},
+		{
+			"nobody could be asked whether another machine has it", hold(func(s *situation) { s.seen.CannotAsk = true }),
+			Decision{Rule: 6, Outcome: Holding, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply"},
 		},
 		{
 			"interrupted hand-over, nothing is here", dead(func(s *situation) { s.known.Role, s.known.HandingOver = Releasing, true }),
@@ -451,6 +464,13 @@ func TestReasons(t *testing.T) {
 			"takeover", dead(func(*situation) {}),
 			Decision{Rule: 14, Outcome: TookOver, Announce: true, Raise: both, Reason: "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5 are not in use"},
 		},
+		{
+			"takeover from a primary that was never up", dead(func(s *situation) { s.seen.NeverUp = true }),
+			Decision{
+				Rule: 14, Outcome: TookOver, Announce: true, Raise: both,
+				Reason: "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here",
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -459,5 +479,25 @@ func TestReasons(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAReleaseThatNobodyCouldTakeIsRefused(t *testing.T) {
+	t.Parallel()
+	o := Observation{Host: "172.16.0.2", NoTaker: true, VIPs: []VIPStatus{{Address: one, Held: true}}}
+	for _, c := range []struct {
+		name        string
+		open, force bool
+		want        Decision
+	}{
+		{"refused", false, false, Decision{
+			Outcome: Blocked, Reason: "not released: 172.16.0.2 does not reply, and no other machine has 172.16.0.1: nobody could take it",
+		}},
+		{"by force", false, true, Decision{Outcome: Released, Release: true, Reason: "172.16.0.1 is released manually, with --force"}},
+		{"a hand-over that was begun", true, false, Decision{Outcome: Released, Release: true, HandOver: true, Reason: "172.16.0.1 is released manually"}},
+	} {
+		if diff := cmp.Diff(c.want, DecideRelease(o, "", c.open, c.force)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
 	}
 }

@@ -30,6 +30,7 @@ type Head struct {
 	Gateways        []Gateway `json:"gateways"`     // automatic witnesses last known
 	WitnessReported bool      `json:"witness_told"` // that there is none
 
+	Rehearsed time.Time `json:"rehearsed,omitzero"` // when it was last tried what a takeover needs
 	Alerts    []Alert   `json:"troubles"`
 	Damping   Damping   `json:"damping"`
 	Outbox    []Message `json:"outbox"`
@@ -41,6 +42,16 @@ type Head struct {
 	Recent []Entry         `json:"changes"`
 	Counts map[Outcome]int `json:"counts"` // of all changes there ever were, by outcome
 	Days   []Day           `json:"days"`   // today, and days that are not in NAME.days yet
+}
+
+// Firing is the alert of that kind, nil where there is none.
+func (h *Head) Firing(kind string) *Alert {
+	for i := range h.Alerts {
+		if h.Alerts[i].Kind == kind {
+			return &h.Alerts[i]
+		}
+	}
+	return nil
 }
 
 // Milliseconds is a length of time as the record and the output write it.
@@ -61,7 +72,7 @@ func (h *Head) check() error {
 	}
 	s := h.Streaks
 	counts := slices.Collect(maps.Values(h.Counts))
-	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent)) < 0 {
+	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.NotReady, s.Ready)) < 0 {
 		return errors.New("a count is below zero")
 	}
 	if h.Last != nil && !h.Last.Outcome.known() {

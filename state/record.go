@@ -24,9 +24,13 @@ const (
 // mean "not known".
 type Record struct {
 	Head
+	// Origin is the path of the file that defines the cluster, or FlagsOrigin; ""
+	// in a record of an earlier version.
+	Origin    string     `json:"origin,omitempty"`
 	Host      string     `json:"host"`
-	Address   netip.Addr `json:"address"`   // the last address that Host resolved to
-	Neighbour string     `json:"neighbour"` // the primary's MAC when it was last heard on the link
+	Earlier   []Primary  `json:"earlier,omitempty"` // primaries that it had before, the newest last
+	Address   netip.Addr `json:"address"`           // the last address that Host resolved to
+	Neighbour string     `json:"neighbour"`         // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
 	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
 	Role      Role       `json:"role"`
@@ -35,14 +39,19 @@ type Record struct {
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
-	BootID  string       `json:"boot_id"` // of the boot in which this was written
+	// Unreached are addresses that were taken over, and to which no witness replied.
+	Unreached []netip.Addr `json:"unreached,omitempty"`
+	// Releasing is what an open release is about; empty: all that is held.
+	Releasing []netip.Addr `json:"releasing,omitempty"`
+	BootID    string       `json:"boot_id"` // of the boot in which this was written
 	// ManualRelease stops takeovers until the primary was up once,
 	// ManualTakeover and NobodyTook stop automatic failback until it was down once.
 	ManualRelease  bool         `json:"released_by_hand"`
 	ManualTakeover bool         `json:"taken_by_hand"`
-	NobodyTook     bool         `json:"nobody_took"` // when a hand-over was tried
-	PendingHook    *PendingHook `json:"hook_owed"`   // hook that has to run yet
-	BackReported   bool         `json:"back_told"`   // that the primary replies again, since the takeover
+	NobodyTook     bool         `json:"nobody_took"`      // when a hand-over was tried
+	PendingHook    *PendingHook `json:"hook_owed"`        // hook that has to run yet
+	BackReported   bool         `json:"back_told"`        // that the primary replies again, since the takeover
+	SeenUp         time.Time    `json:"seen_up,omitzero"` // when the primary last replied to pings
 	// Settings are in a record of the first edition only: Save moves them into
 	// NAME.settings, where others cannot read them.
 	Settings map[string][]string `json:"settings,omitempty"`
@@ -86,13 +95,20 @@ type Check struct {
 	Duration Milliseconds `json:"duration_ms"` // without hooks and mail, which follow the record
 }
 
-// Streaks count checks in a row.
+// Streaks count checks in a row, at most one a second.
 type Streaks struct {
 	Good     int `json:"good"`     // outcomes that need no attention
 	Up       int `json:"up"`       // the primary replied
 	Unknown  int `json:"unknown"`  // the check could not be made
 	Unserved int `json:"unserved"` // the primary replied, and no machine had a virtual IP
 	Silent   int `json:"silent"`   // no witness replied while something was held here
+	// Something was held here: it could not be asked whether another machine has
+	// it, or all witnesses were silent; or neither.
+	Isolated  int `json:"isolated"`
+	Connected int `json:"connected"`
+	// Rehearsals of a takeover in a row that failed, or did not.
+	NotReady int `json:"not_ready"`
+	Ready    int `json:"ready"`
 }
 
 // Gateway is a default gateway that served as witness on an interface.
@@ -107,20 +123,24 @@ type Alert struct {
 	Rule      int       `json:"rule"`
 	Since     time.Time `json:"since"`
 	Mailed    time.Time `json:"mailed"`
-	MessageID string    `json:"message_id"` // of the first message about it
+	MessageID string    `json:"message_id"`       // of the first message about it
+	Reason    string    `json:"reason,omitempty"` // of the newest check that fired it
 }
 
 // Damping is flap damping: it keeps what repeats from becoming a storm of mail.
 type Damping struct {
-	Mailed     []MailedKind `json:"told"`     // the kinds of notifications that were mailed in the last hour
-	Since      time.Time    `json:"since"`    // since when repeated ones are suppressed; zero: they are not
-	Suppressed []Suppressed `json:"gathered"` // and not mailed yet
+	Mailed     []MailedKind `json:"told"`              // the kinds of notifications that were mailed in the last hour
+	Changes    []time.Time  `json:"changes,omitempty"` // when changes of role were mailed in the last hour
+	Since      time.Time    `json:"since"`             // since when repeated ones are suppressed; zero: they are not
+	Suppressed []Suppressed `json:"gathered"`          // and not mailed yet
+	Next       time.Time    `json:"next,omitzero"`     // when these are mailed at the latest; zero where there are none
 }
 
 // MailedKind is a kind of notification and the time of the newest that was mailed.
 type MailedKind struct {
-	Kind string    `json:"kind"`
-	Time time.Time `json:"time"`
+	Kind  string    `json:"kind"`
+	Time  time.Time `json:"time"`
+	Again bool      `json:"again,omitempty"` // it was repeated within the hour: the next is suppressed
 }
 
 // Suppressed is a notification that waits for the message that has many.

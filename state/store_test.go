@@ -183,12 +183,12 @@ func fullRecord() *Record {
 				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not reply, but no witness replies either",
 				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
 			},
-			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5},
+			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5, Isolated: 6, Connected: 7, NotReady: 8, Ready: 9}, Rehearsed: at(4),
 			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
 			WitnessReported: true,
-			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>"}},
+			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>", Reason: "no witness replies"}},
 			Damping: Damping{
-				Mailed: []MailedKind{{Kind: "took-over", Time: at(3)}}, Since: at(3),
+				Mailed: []MailedKind{{Kind: "took-over", Time: at(3), Again: true}}, Changes: []time.Time{at(3)}, Since: at(3), Next: at(19),
 				Suppressed: []Suppressed{{Time: at(4), Kind: "released", Event: change.Event, Reason: change.Reason}},
 			},
 			Outbox: []Message{{
@@ -204,14 +204,18 @@ func fullRecord() *Record {
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
-		Host: "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Origin: "/etc/pingover.yaml",
+		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Releasing:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		Unreached:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		BackReported: true,
+		BackReported: true, SeenUp: at(0),
 	}
 }
 
@@ -251,8 +255,11 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver = false
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached = false, "", nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
+	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
+	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
+	old.Damping.Mailed[0].Again, old.Damping.Changes, old.Damping.Next = false, nil, time.Time{}
 	m := &old.Outbox[0]
 	m.Cluster, m.Outcome, m.Dropped, m.DroppedSince = "", "", 0, time.Time{} // new since then
 	for name, c := range map[string]struct {

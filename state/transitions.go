@@ -105,7 +105,7 @@ func (r *Record) Intend(role Role, change Change) {
 	if r.Role == Standby || r.Role == Active {
 		r.Before = r.Role
 	}
-	r.Role, r.Event, r.Pending, r.Offered = role, change.Event, &change, nil
+	r.Role, r.Event, r.Pending, r.Offered, r.Releasing = role, change.Event, &change, nil, nil
 }
 
 // Switched closes the intent: role is what this machine is now, change what
@@ -140,7 +140,8 @@ func (r *Record) Withdraw(now time.Time) {
 
 // reopen restores the intent, and the role, that was before this run's.
 func (r *Record) reopen(before Record) {
-	r.Role, r.Before, r.Event, r.Pending, r.Offered = before.Role, before.Before, before.Event, before.Pending, before.Offered
+	r.Role, r.Before, r.Event, r.Pending = before.Role, before.Before, before.Event, before.Pending
+	r.Offered, r.Releasing = before.Offered, before.Releasing
 }
 
 // KeepRole closes an intent that came to nothing, and takes over from the kernel
@@ -164,6 +165,32 @@ type Signs struct {
 	Primary  check.Verdict
 	Unserved bool // the primary replied, and no machine has a virtual IP
 	Silent   bool // no witness replied, while something was held here
+	Holding  bool // something is held here
+	Isolated bool // and no witness replied, or it could not be asked whether another machine has it
+	// Rehearsed: what a takeover needs was tried; NotReady: and something failed.
+	Rehearsed, NotReady bool
+}
+
+// sameSecond tells whether a check that began then counts as the last one: streaks
+// advance at most once a second, however often is checked.
+func (r *Record) sameSecond(began time.Time) bool {
+	return r.Last != nil && r.Last.Time.Unix() == began.Unix()
+}
+
+// StreaksBefore are the streaks that a check which began then goes on from.
+func (r *Record) StreaksBefore(began time.Time) Streaks {
+	s := r.Streaks
+	if r.sameSecond(began) {
+		s.Up, s.Unserved, s.Silent = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1)
+	}
+	return s
+}
+
+// NeverUp tells whether the primary has never replied to a ping of this machine.
+// Records of the first edition do not know when it did.
+func (r *Record) NeverUp() bool {
+	return r.SeenUp.IsZero() && r.Neighbour == "" && (r.Last == nil || r.Last.Primary != check.Up.String()) &&
+		!slices.ContainsFunc(r.Days, func(d Day) bool { return d.Up > 0 })
 }
 
 // Count adds a check to the streaks, and makes it the last one. It says
@@ -177,21 +204,30 @@ func (r *Record) Count(c Check, s Signs) (changed bool) {
 	} else {
 		changed = c.Outcome != OK
 	}
+	counts := !r.sameSecond(c.Time)
 	streak := func(n *int, goesOn bool) {
-		if !goesOn {
+		switch {
+		case !goesOn:
 			*n = 0
-			return
+		case counts:
+			*n++
 		}
-		*n++
 	}
 	streak(&r.Streaks.Good, c.Outcome.Good())
 	streak(&r.Streaks.Up, s.Primary == check.Up)
 	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
 	streak(&r.Streaks.Unserved, s.Unserved)
 	streak(&r.Streaks.Silent, s.Silent)
+	streak(&r.Streaks.Isolated, s.Holding && s.Isolated)
+	streak(&r.Streaks.Connected, s.Holding && !s.Isolated)
+	if s.Rehearsed {
+		streak(&r.Streaks.NotReady, s.NotReady)
+		streak(&r.Streaks.Ready, !s.NotReady)
+		r.Rehearsed = c.Time
+	}
 	switch s.Primary {
 	case check.Up:
-		r.ManualRelease = false
+		r.ManualRelease, r.SeenUp = false, c.Time
 	case check.Down:
 		r.ManualTakeover, r.NobodyTook = false, false
 	}
@@ -246,7 +282,7 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
-	r.Role, r.Before, r.Event, r.Pending, r.Offered = role, "", event, nil, nil
+	r.Role, r.Before, r.Event, r.Pending, r.Offered, r.Releasing = role, "", event, nil, nil, nil
 }
 
 // pending is the change that the open intent stands for, as it ended.

@@ -535,6 +535,7 @@ func TestCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := smallRecord()
+			var seen time.Time
 			for _, s := range steps {
 				c := Check{Time: now.Add(s.after), Outcome: s.outcome, Code: s.outcome.Code(), Rule: s.rule, Reason: s.name}
 				if got := r.Count(c, Signs{Primary: s.primary, Unserved: s.unserved}); got != s.changed {
@@ -542,11 +543,66 @@ func TestCount(t *testing.T) {
 				}
 				want := with(smallRecord(), func(r *Record) { r.Last, r.Gap, r.Streaks = &c, s.gap, s.streaks })
 				want.Days = r.Days // has a test of its own
+				if s.primary == check.Up {
+					seen = c.Time
+				}
+				want.SeenUp = seen
 				if diff := same(want, r); diff != "" {
 					t.Errorf("%s: record (-want +got):\n%s", s.name, diff)
 				}
 			}
 		})
+	}
+}
+
+func TestStreaksAdvanceAtMostOnceASecond(t *testing.T) {
+	t.Parallel()
+	r := smallRecord()
+	count := func(after time.Duration, primary check.Verdict) {
+		c := Check{Time: now.Add(after).Truncate(time.Second), Outcome: Holding, Rule: 6, Primary: primary.String()}
+		r.Count(c, Signs{Primary: primary, Holding: true, Isolated: true, Silent: true, Rehearsed: true, NotReady: true})
+	}
+	for range 5 {
+		count(0, check.Up)
+	}
+	want := Streaks{Good: 1, Up: 1, Silent: 1, Isolated: 1, NotReady: 1}
+	if diff := cmp.Diff(want, r.Streaks); diff != "" {
+		t.Errorf("five checks in one second (-want +got):\n%s", diff)
+	}
+	if got := r.StreaksBefore(now.Add(500 * time.Millisecond)); got.Up != 0 || got.Silent != 0 {
+		t.Errorf("a further check in that second goes on from %+v", got)
+	}
+	if got := r.StreaksBefore(now.Add(time.Second)); got.Up != 1 || got.Silent != 1 {
+		t.Errorf("a check in the next second goes on from %+v", got)
+	}
+	count(time.Second, check.Up)
+	count(time.Second, check.Down) // what ends a streak counts at once
+	if r.Streaks.Up != 0 || r.Streaks.Silent != 2 {
+		t.Errorf("after a check in the next second, and one that ends a streak: %+v", r.Streaks)
+	}
+}
+
+func TestNeverUp(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*Record)
+		want   bool
+	}{
+		"a new record": {func(*Record) {}, true},
+		"checked, and down each time": {func(r *Record) {
+			r.Count(Check{Time: now, Outcome: Blocked, Primary: "down"}, Signs{Primary: check.Down})
+		}, true},
+		"replied once":                            {func(r *Record) { r.Count(Check{Time: now, Outcome: OK, Primary: "up"}, Signs{Primary: check.Up}) }, false},
+		"first edition: its MAC was learned":      {func(r *Record) { r.Neighbour = "02:00:00:00:00:02" }, false},
+		"first edition: it replied at the last":   {func(r *Record) { r.Last = &Check{Time: now, Outcome: OK, Primary: "up"} }, false},
+		"first edition: it replied earlier today": {func(r *Record) { r.Days = []Day{{Date: "2026-03-01", Checks: 2, Up: 1}} }, false},
+		"first edition: it did not reply all day": {func(r *Record) { r.Days = []Day{{Date: "2026-03-01", Checks: 2, Down: 2}} }, true},
+	} {
+		r := smallRecord()
+		c.change(r)
+		if got := r.NeverUp(); got != c.want {
+			t.Errorf("%s: never up %t, want %t", name, got, c.want)
+		}
 	}
 }
 
@@ -775,6 +831,13 @@ func TestWhateverHappens(t *testing.T) {
 				}
 			},
 			"count": func(t *rapid.T) {
+				if rapid.Bool().Draw(t, "a second later") {
+					at = at.Add(time.Second)
+				}
+				counts := 1
+				if r.Last != nil && r.Last.Time.Equal(at) {
+					counts = 0
+				}
 				was, primary, unserved := r.Streaks, verdicts.Draw(t, "primary"), rapid.Bool().Draw(t, "unserved")
 				c := Check{Time: at, Outcome: outcomes.Draw(t, "outcome"), Rule: rapid.IntRange(1, 14).Draw(t, "rule")}
 				r.Count(c, Signs{Primary: primary, Unserved: unserved})
@@ -787,7 +850,7 @@ func TestWhateverHappens(t *testing.T) {
 					{c.Outcome == Unknown, was.Unknown, r.Streaks.Unknown},
 					{unserved, was.Unserved, r.Streaks.Unserved},
 				} {
-					if s.goesOn && s.is != s.was+1 || !s.goesOn && s.is != 0 {
+					if s.goesOn && s.is != s.was+counts || !s.goesOn && s.is != 0 {
 						t.Fatalf("a streak of %d became %d, goes on: %t", s.was, s.is, s.goesOn)
 					}
 				}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ import (
 type Conn interface {
 	Ask(target, from netip.Addr) error
 	Announce(addr netip.Addr, mac net.HardwareAddr) error
+	Lost() uint64
 	Replies(since time.Time) []Reply
 	Changed() <-chan struct{}
 	Err() error
@@ -34,10 +36,15 @@ type Asker struct {
 	Listen  func(l Link, own func(Reply) bool, addrs ...netip.Addr) (Conn, error)
 	Targets []Target
 	VIPs    []netip.Addr // never asked from
+	// Gateways are those of the targets that may do proxy ARP, and Primary is the
+	// primary's MAC, which never does.
+	Gateways []Target
+	Primary  string
 
-	links map[string]Link
-	conns map[string]Conn // nil before Open
-	err   error           // why a listener could not be opened
+	links    map[string]Link
+	conns    map[string]Conn // nil before Open
+	err      error           // why a listener could not be opened
+	snapshot atomic.Pointer[Snapshot]
 }
 
 // Open opens a listener on each link of the targets that is up, has carrier and
@@ -47,13 +54,14 @@ func (a *Asker) Open(s *Snapshot) {
 		return
 	}
 	a.links, a.conns = map[string]Link{}, map[string]Conn{}
+	a.snapshot.Store(s)
 	addrs := map[string][]netip.Addr{}
 	for _, t := range a.Targets {
 		if t.Interface != "" && !slices.Contains(addrs[t.Interface], t.Address) {
 			addrs[t.Interface] = append(addrs[t.Interface], t.Address)
 		}
 	}
-	own := func(r Reply) bool { return s.OwnMAC(r.MAC) || s.OwnMAC(r.Source) }
+	own := func(r Reply) bool { return a.snapshot.Load().OwnReply(r) }
 	for name, list := range addrs {
 		link, ok := s.Link(name)
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
@@ -104,16 +112,20 @@ func (a *Asker) Errs() (errs []error) {
 // MAC is this machine's own on the interface, nil without a listener there.
 func (a *Asker) MAC(link string) net.HardwareAddr { return a.links[link].MAC }
 
-// Ask asks once for a target, if there is a listener: by an RFC 5227 probe, or
-// by an ordinary request, which blocks no other standby.
+// Ask asks once for a target, if there is a listener: by a probe, or by an
+// ordinary request, which blocks no other standby. Where this machine has no
+// address to send a request from, the question is an IPv4 probe, and for IPv6
+// an error: a probe would take the address from a machine that is assigning it
+// (RFC 4862 5.4.3).
 func (a *Asker) Ask(s *Snapshot, t Target, probe bool) error {
 	c := a.conns[t.Interface]
 	if c == nil {
 		return nil
 	}
+	a.snapshot.Store(s)
 	from := netip.Addr{}
 	if !probe {
-		if from = a.Sender(s, t); !from.IsValid() {
+		if from, _ = a.sender(s, t); !from.IsValid() && t.Address.Is6() {
 			return fmt.Errorf("%s could not be asked for on %s: this machine has no address to ask from", t.Address, t.Interface)
 		}
 	}
@@ -123,26 +135,103 @@ func (a *Asker) Ask(s *Snapshot, t Target, probe bool) error {
 	return nil
 }
 
-// Sender is the address that an ordinary request for the target comes from: one
+// AskFrom asks for a target from an address that is here: routers that ignore
+// gratuitous ARP learn from that where it is.
+func (a *Asker) AskFrom(t Target, from netip.Addr) error {
+	if c := a.conns[t.Interface]; c != nil {
+		return c.Ask(t.Address, from)
+	}
+	return nil
+}
+
+// CanRequest tells whether an ordinary request for the target can be sent.
+func (a *Asker) CanRequest(s *Snapshot, t Target) bool {
+	from, _ := a.sender(s, t)
+	return from.IsValid()
+}
+
+// NeedsProbe tells whether an ordinary request for the target may stay without a
+// reply from its holder: this machine has no address of the target's network
+// there, and hosts with strict rp_filter do not reply to another.
+func (a *Asker) NeedsProbe(s *Snapshot, t Target) bool {
+	from, outside := a.sender(s, t)
+	return outside || !from.IsValid()
+}
+
+// sender is the address that an ordinary request for the target comes from: one
 // of its interface, else any that this machine has.
-func (a *Asker) Sender(s *Snapshot, t Target) netip.Addr {
-	from := s.Source(t.Interface, t.Address, a.VIPs)
+func (a *Asker) sender(s *Snapshot, t Target) (from netip.Addr, outside bool) {
+	from, outside = s.RequestSource(t.Interface, t.Address, a.VIPs)
 	for i := 0; !from.IsValid() && i < len(s.Links); i++ {
-		if !s.Links[i].Loopback {
-			from = s.Source(s.Links[i].Name, t.Address, a.VIPs)
+		if !s.Links[i].Loopback && t.Address.Is4() {
+			from, outside = s.Source(s.Links[i].Name, t.Address, a.VIPs), true
 		}
 	}
-	return from
+	return from, outside
+}
+
+// Lost is how many frames are missing from the claims, on all links.
+func (a *Asker) Lost() (n uint64) {
+	for _, c := range a.conns {
+		n += c.Lost()
+	}
+	return n
 }
 
 // Claims are the replies and announcements, by machines that have the target,
-// since then; probes are not among them.
+// since then; probes are not among them, and proxy ARP is not: replies of the
+// gateway to requests for others, which prove nothing while no probe is answered
+// by it too.
 func (a *Asker) Claims(t Target, since time.Time) []Reply {
+	return slices.DeleteFunc(a.replies(t, since), a.proxied(t, since))
+}
+
+// replies are Claims with those that may be proxy ARP.
+func (a *Asker) replies(t Target, since time.Time) []Reply {
 	c := a.conns[t.Interface]
 	if c == nil {
 		return nil
 	}
 	return slices.DeleteFunc(c.Replies(since), func(r Reply) bool { return r.Probe || r.Address != t.Address })
+}
+
+// proxied tells which replies for a target are proxy ARP.
+func (a *Asker) proxied(t Target, since time.Time) func(Reply) bool {
+	gateways := a.gatewayMACs(t)
+	if len(gateways) == 0 || t.Address.Is6() { // proxies of neighbour discovery are rare, and cannot be told apart
+		return func(Reply) bool { return false }
+	}
+	all := a.replies(t, since)
+	return func(r Reply) bool {
+		mac := r.MAC.String()
+		return slices.Contains(gateways, mac) && r.To.IsValid() && !r.To.IsUnspecified() &&
+			!slices.ContainsFunc(all, func(o Reply) bool { return o.MAC.String() == mac && o.answersProbe() })
+	}
+}
+
+// Proxied is the gateway's MAC where only that replied for the target since then.
+func (a *Asker) Proxied(t Target, since time.Time) (net.HardwareAddr, bool) {
+	proxied := a.proxied(t, since)
+	all := a.replies(t, since)
+	if len(all) == 0 || slices.ContainsFunc(all, func(r Reply) bool { return !proxied(r) }) {
+		return nil, false
+	}
+	return all[0].MAC, true
+}
+
+// gatewayMACs are those of the gateways, for a target that is none of them.
+func (a *Asker) gatewayMACs(t Target) (macs []string) {
+	for _, g := range a.Gateways {
+		if g.Address == t.Address {
+			return nil
+		}
+		for _, r := range a.replies(g, time.Time{}) {
+			if mac := r.MAC.String(); mac != a.Primary {
+				macs = append(macs, mac)
+			}
+		}
+	}
+	return macs
 }
 
 // Holder is the newest claim of the address on any link.

@@ -27,16 +27,18 @@ func (p Program) check(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	clusters, all, err := p.checked(c)
+	made, err := p.planned(c)
 	if err != nil {
 		return 0, err
 	}
+	clusters := made.checks
 	s := out.onScreen()
 	defer s.Clear()
 	p.Stderr = s
 	if len(clusters) == 1 {
 		out.screen = s
 	}
+	p.reportUnusable(made.source, clusters, out.verbose || out.dryRun)
 	var done atomic.Int64
 	var hung atomic.Bool
 	reports, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
@@ -46,16 +48,20 @@ func (p Program) check(c *cli.Context) (int, error) {
 				out.infof("%s", o)
 			}
 		}
-		report, code := p.one(c, out, noteHung(p.Check, &hung), cluster)
+		act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+			return p.Check(ctx, c, made.options(c, o))
+		}
+		report, code := p.one(c, out, noteHung(act, &hung), cluster)
 		if n := done.Add(1); len(clusters) > 1 {
 			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
 		}
 		return report, code
 	})
 	if !out.dryRun && !hung.Load() { // the metrics could hang on the same thing
-		p.writeMetrics(out, all, reports)
+		p.keepFile(c.Context, out, made.source, clusters)
+		p.writeMetrics(out, made, reports)
 	}
-	return code, nil
+	return made.codeOf(code), nil
 }
 
 // noteHung is the act, and notes if it was abandoned because it hung.

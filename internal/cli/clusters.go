@@ -23,18 +23,23 @@ const configVariable = "PINGOVER_CONFIG"
 
 // configured are the clusters that this command line and the configuration
 // file define: the one of --host, or else those of the file, or none.
-func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, error) {
-	flags, files := settings(c), c.StringSlice("file")
+func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, source, error) {
+	return p.configuredWith(c, settings(c), env)
+}
+
+func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env config.Env) ([]config.Cluster, source, error) {
+	files := c.StringSlice("file")
+	var none source
 	switch {
 	case len(files) > 1:
-		return nil, givenTwice("file", files)
+		return nil, none, givenTwice("file", files)
 	case len(files) == 1 && files[0] == "":
-		return nil, usageError{"--file: a value is missing", ""}
+		return nil, none, usageError{"--file: a value is missing", ""}
 	case c.IsSet("host") && len(files) > 0:
-		return nil, usageError{"--host and --file exclude each other: --host defines a cluster, --file names the file that does", ""}
+		return nil, none, usageError{"--host and --file exclude each other: --host defines a cluster, --file names the file that does", ""}
 	case c.IsSet("host"):
 		cluster, err := config.FromFlags(flags, env)
-		return []config.Cluster{cluster}, err
+		return []config.Cluster{cluster}, none, err
 	}
 	path, named := p.File, false
 	if variable := p.Env.Getenv(configVariable); variable != "" {
@@ -44,36 +49,30 @@ func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, e
 		path, named = files[0], true
 	}
 	if path == "" {
-		return nil, nil
+		return nil, none, nil
 	}
+	src := source{path: absolute(path)}
 	data, err := config.ReadFile(path, p.Env.Root)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !named:
-		return nil, nil
+	case errors.Is(err, fs.ErrNotExist) && !named && !p.isKept(c, src):
+		return nil, none, nil
 	case err != nil:
-		return nil, err
+		return nil, src, err
 	}
-	return config.FromFile(path, data, flags, env, c.Args().Slice()...)
+	src.text = data
+	clusters, err := config.FromFile(path, data, flags, env, c.Args().Slice()...)
+	return clusters, src, err
 }
 
-// checked are the clusters that a check is for, and all that are configured.
-func (p Program) checked(c *cli.Context) (chosen, all []config.Cluster, err error) {
-	all, err = p.configured(c, p.Env)
+// isKept reports whether a copy of the file is kept: it was there, and is
+// missing.
+func (p Program) isKept(c *cli.Context, src source) bool {
+	dir, err := config.StateDir(settings(c), p.Env)
 	if err != nil {
-		return nil, nil, err
+		return false
 	}
-	if len(all) == 0 && c.Args().Present() {
-		return nil, nil, usageError{
-			fmt.Sprintf("%q: no such cluster: there is no %s, and no --host", c.Args().First(), p.File),
-			"define the cluster by --host and other flags, or write " + p.File,
-		}
-	}
-	if len(all) == 0 {
-		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
-		return nil, nil, hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
-	}
-	chosen, err = pick(all, c.Args().Slice())
-	return chosen, all, err
+	kept, _ := state.Dir(dir).ValidConfig(src.path)
+	return kept.Text != ""
 }
 
 // pick are the clusters of these names, in the order of all; without names all.
@@ -124,24 +123,44 @@ func named(dir, name string, _ map[string][]string) (config.Cluster, error) {
 }
 
 // chosen are the clusters that a manual operation is for: those that are named,
-// or all, of the configured ones or else of those that have a record.
+// or all, of the configured ones or else of those that have a record. A file
+// that cannot be used is reported, and the records are enough.
 func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Cluster, error) {
 	names := c.Args().Slice()
-	switch {
-	case c.Bool("all") && (c.IsSet("host") || len(names) > 0):
+	if c.Bool("all") && (c.IsSet("host") || len(names) > 0) {
 		return nil, usageError{"--all excludes names and --host", ""}
-	case !c.IsSet("host") && c.IsSet("name"):
-		return nil, usageError{
-			"--name: only together with --host",
-			fmt.Sprintf("name the cluster: pingover %s %s", c.Command.Name, c.StringSlice("name")[0]),
-		}
 	}
-	configured, err := p.configured(c, p.Env)
+	if !c.IsSet("host") && c.IsSet("name") { // as for the check that flags define
+		names = slices.Concat(c.StringSlice("name"), names)
+	}
+	flags := settings(c)
+	if !c.IsSet("host") {
+		delete(flags, "name")
+	}
+	dir, err := config.StateDir(flags, p.Env)
 	if err != nil {
 		return nil, err
 	}
-	flags := settings(c)
-	dir, err := config.StateDir(flags, p.Env)
+	if c.IsSet("host") && !c.IsSet("vip") {
+		if name, err := p.recordedFor(c, dir); name != "" || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			if err := areKnown(names, name); err != nil {
+				return nil, err
+			}
+			cluster, err := recall(dir, name, flags)
+			return []config.Cluster{cluster}, err
+		}
+	}
+	configured, src, err := p.configuredWith(c, flags, p.Env)
+	broken := err
+	if p.unusable(c, &src, err) {
+		configured, err = nil, nil
+		if src.dir != "" {
+			dir = string(src.dir)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -156,13 +175,21 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 			known = slices.Concat(known, recorded)
 		}
 	}
-	if len(known) == 0 {
+	switch {
+	case len(known) == 0 && broken != nil:
+		return nil, broken
+	case len(known) == 0:
 		return nil, noCluster(dir)
-	}
-	if len(names) == 0 && !all && len(known) > 1 {
+	case len(names) == 0 && !all && len(known) > 1:
 		return nil, usageError{"a name or --all is missing; " + listed(namesOf(known)), ""}
 	}
 	clusters, err := pick(known, names)
+	if err == nil && !src.usable() {
+		for _, text := range src.texts() {
+			errorf(p.Stderr, "%s", text)
+		}
+		errorf(p.Stderr, "%s cannot be used; going on with the settings of the last check", src.path)
+	}
 	for i, cluster := range clusters {
 		if cluster.Host != "" || err != nil {
 			continue
@@ -172,10 +199,44 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 	return clusters, err
 }
 
+// recordedFor is the name of the cluster whose record has the virtual IPs of a
+// command line with --host and without --vip: the one of that name, or else the
+// one of that host that holds something; "" for none.
+func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
+	defined, err := config.FromFlags(settings(c), p.Env)
+	if err != nil {
+		return "", nil // the error is reported by whoever needs the cluster
+	}
+	known, err := recordedIn(dir)
+	if err != nil {
+		return "", nil
+	}
+	var same []string
+	for _, name := range known {
+		rec, err := state.Dir(dir).Load(name, false)
+		switch {
+		case err != nil || len(setIn(rec)) == 0:
+		case name == defined.Name:
+			return name, nil
+		case rec.Host == defined.Host && rec.Role != state.Standby && !c.IsSet("name"):
+			same = append(same, name)
+		}
+	}
+	switch {
+	case len(same) == 0:
+		return "", nil
+	case len(same) > 1:
+		return "", usageError{fmt.Sprintf("several clusters have the host %q; %s", defined.Host, listed(same)), "name one of them"}
+	}
+	return same[0], nil
+}
+
 // observed are the clusters that a command which only reads is for, and, if some
 // are configured, all that have a record and are not. A user without records
-// sees those of root; what cannot be read for lack of permission is left out.
-func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err error) {
+// sees those of root; what cannot be read for lack of permission is left out. So
+// is a file that cannot be used: its last valid copy, or else the records, are
+// enough.
+func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, src source, err error) {
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
@@ -185,27 +246,36 @@ func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, err
 		}
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, src, err
 	}
-	configured, forbidden := p.configured(c, env)
-	if forbidden != nil && !errors.Is(forbidden, fs.ErrPermission) {
-		return nil, nil, forbidden
+	configured, src, broken := p.configured(c, env)
+	forbidden := errors.Is(broken, fs.ErrPermission)
+	if broken != nil && !forbidden {
+		if !p.unusable(c, &src, broken) {
+			return nil, nil, src, broken
+		}
+		if src.dir != "" {
+			dir = string(src.dir)
+		}
+		if configured, err = p.fromCopy(c, src); err != nil {
+			return nil, nil, src, err
+		}
 	}
 	recorded, err := recordedOnly(dir, configured)
 	switch {
 	case len(configured) > 0 && !c.Args().Present():
-		return configured, recorded, nil
+		return configured, recorded, src, nil
 	case len(configured) > 0:
 		unset = recorded
 	case err != nil:
-		return nil, nil, err
-	case len(recorded) == 0 && forbidden != nil:
-		return nil, nil, forbidden
+		return nil, nil, src, err
+	case len(recorded) == 0 && broken != nil:
+		return nil, nil, src, broken
 	case len(recorded) == 0:
-		return nil, nil, noCluster(dir)
+		return nil, nil, src, noCluster(dir)
 	}
 	clusters, err = pick(slices.Concat(configured, recorded), c.Args().Slice())
-	return clusters, unset, err
+	return clusters, unset, src, err
 }
 
 // recordedOnly are the clusters that are not configured and have a record in dir

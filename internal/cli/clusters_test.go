@@ -148,20 +148,27 @@ func TestWhichClustersOfAFileAreChecked(t *testing.T) {
 }
 
 // A broken file stops everything: a partial configuration is never applied.
-func TestABrokenFileStopsEverything(t *testing.T) {
-	path := filed(t, "defaults:\n  intervall: 3s\nclusters:\n  web:\n    host: 172.16.0.2\n    count: 0\n  db:\n    vip: 172.16.0.1\n")
-	problems := fmt.Sprintf(`pingover: %[1]s:2: defaults: key "intervall": unknown; did you mean interval?
+// brokenFile is a configuration file with errors, and those, one line each.
+func brokenFile(t *testing.T) (path, problems string) {
+	t.Helper()
+	path = filed(t, "defaults:\n  intervall: 3s\nclusters:\n  web:\n    host: 172.16.0.2\n    count: 0\n  db:\n    vip: 172.16.0.1\n")
+	return path, fmt.Sprintf(`pingover: %[1]s:2: defaults: key "intervall": unknown; did you mean interval?
 pingover: %[1]s:6: cluster web: count "0": out of range (1 to 100)
 pingover: %[1]s:7: cluster db: host: missing; every cluster needs one
 `, path)
-	for _, args := range []string{"check", "check web", "check --json", "takeover web", "release --all", "pause web", "resume", "status", "history"} {
+}
+
+func TestABrokenFileWithoutACopyAndWithoutRecords(t *testing.T) {
+	path, problems := brokenFile(t)
+	for _, args := range []string{"check", "check web", "check --json", "watch", "takeover web", "release --all", "pause web", "resume", "status", "history"} {
 		t.Run(args, func(t *testing.T) {
 			var seen roll
 			p := handed(seen.call).configuredBy(path)
 			p.Check = p.TakeOver
-			want(t, p.run(append(strings.Fields(args), "--state-dir", checked(t, "web"))...), printed{Code: 78, Stderr: problems})
-			if len(seen.names) > 0 {
-				t.Errorf("something was done to %s", seen.names)
+			dir := filepath.Join(t.TempDir(), "state")
+			want(t, p.run(append(strings.Fields(args), "--state-dir", dir)...), printed{Code: 78, Stderr: problems})
+			if _, err := os.Stat(dir); len(seen.names) > 0 || err == nil {
+				t.Errorf("something was done to %s; state directory: %v", seen.names, err)
 			}
 		})
 	}
@@ -172,6 +179,33 @@ fail  %[1]s:6: cluster web: count "0": out of range (1 to 100)
 fail  %[1]s:7: cluster db: host: missing; every cluster needs one
       → change that setting, or the file it names
 `, path)})
+}
+
+func TestManualOperationsWithABrokenFile(t *testing.T) {
+	path, problems := brokenFile(t)
+	goesOn := problems + "pingover: " + path + " cannot be used; going on with the settings of the last check\n"
+	for _, args := range []string{"takeover web", "release --all", "release --name web", "release"} {
+		t.Run(args, func(t *testing.T) {
+			var seen roll
+			got := handed(seen.call).configuredBy(path).run(append(strings.Fields(args), "-q", "--state-dir", checked(t, "web"))...)
+			want(t, got, printed{Stderr: goesOn})
+			if seen.sorted() != "web" {
+				t.Errorf("done to %q", seen.names)
+			}
+		})
+	}
+	p := handed(nil).configuredBy(path)
+	dir := checked(t, "web")
+	want(t, p.run("pause", "web", "-q", "--state-dir", dir), printed{Stderr: goesOn})
+	want(t, p.run("resume", "-q", "--state-dir", dir), printed{Stderr: goesOn})
+	brief := path + " cannot be used: " + path + ":2: defaults: key \"intervall\": unknown; did you mean interval?, and 2 more errors"
+	want(t, p.run("history", "--state-dir", dir), printed{Stdout: "nothing has changed yet\n", Stderr: "pingover: " + brief + "\n"})
+	if got := p.run("status", "--monitoring", "--state-dir", dir); got.Code != 3 || !strings.Contains(got.Stdout, brief) {
+		t.Errorf("%+v", got)
+	}
+	if got := p.run("status", "--json", "--state-dir", dir); got.Code != 0 || !strings.Contains(got.Stdout, `"config_error":"`+path+" cannot be used: ") {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestManualOperationsWithAFile(t *testing.T) {
@@ -193,7 +227,8 @@ func TestManualOperationsWithAFile(t *testing.T) {
 		{name: "one that flags define", file: path, args: "--host h --name new", want: "new"},
 		{name: "which?", file: path, stderr: which},
 		{name: "an unknown one", file: path, args: "dbb", stderr: "pingover: \"dbb\": no such cluster; known are web, mail, db\nhint: did you mean db?\n"},
-		{name: "the name of one as flag", file: path, args: "--name web", stderr: "pingover: --name: only together with --host\nhint: name the cluster: pingover release web\n"},
+		{name: "the name of one as flag", file: path, args: "--name web", want: "web"},
+		{name: "the name of one that only a record knows as flag", file: path, args: "--name db", want: "db"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var seen roll
@@ -302,7 +337,9 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 		want(t, p.run("history"), printed{Stdout: "nothing has changed yet\n"})
 		want(t, p.run("__complete", "--", "status", ""), printed{Stdout: "mine\n"})
 		want(t, p.run("check"), printed{Code: 78, Stderr: refused})
-		want(t, p.run("release", "mine"), printed{Code: 78, Stderr: refused})
+		if got := p.run("release", "mine"); got.Code != 77 || !strings.HasPrefix(got.Stderr, refused) || !strings.HasSuffix(got.Stderr, "hint: run it as the user who runs the checks\n") {
+			t.Errorf("release: %+v", got)
+		}
 	})
 }
 

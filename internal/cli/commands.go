@@ -155,6 +155,16 @@ func (p Program) commands() []command {
 			}, helpFlags(), settings),
 		},
 		{
+			name: "forget", operand: "CLUSTER...", run: p.forget, about: aboutForget,
+			summary: "delete the state of a cluster that is not configured",
+			codes: codesOf([]exit.Code{
+				{Code: 0, Meaning: "deleted"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused: it still holds something"},
+				{Code: 32, Meaning: "it could not be deleted"},
+			}, with(exit.Busy)...),
+			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
+		},
+		{
 			name: "demo", run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
 			codes: codesOf([]exit.Code{

@@ -219,7 +219,7 @@ func (p Program) clusterOffers(c *cli.Context, flags []string) (offers []string)
 	known := command{
 		name: completeCommand, flags: append(settingFlags("state-dir"), fileFlag()),
 		run: func(c *cli.Context) (int, error) {
-			clusters, _, err := p.observed(c)
+			clusters, _, _, err := p.observed(c)
 			offers = namesOf(clusters)
 			return 0, err
 		},

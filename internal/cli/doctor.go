@@ -22,7 +22,11 @@ const examinedAtOnce = 32
 
 // doctor is the command.
 func (p Program) doctor(c *cli.Context) (int, error) {
-	clusters, err := p.chosen(c, true, p.recalled)
+	_, _, err := p.configured(c, p.Env)
+	var clusters []config.Cluster
+	if err == nil {
+		clusters, err = p.chosen(c, true, p.recalledAnew)
+	}
 	if refused := refusals(err); len(refused) > 0 {
 		p.print(findingsText("", refused))
 		return exit.Config, nil

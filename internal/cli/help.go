@@ -26,9 +26,9 @@ other. A check that takes longer than --every skips ticks.
   pingover watch
   pingover watch --every 10s --for 58s
 
-Repeated messages are printed once. The configuration file is read once, at the
-start: restart the service after a change. A signal ends it at once; a switch in
-progress is finished first.
+Repeated messages are printed once. SIGHUP reads the configuration file again; if
+it cannot be used, the last valid one stays in effect. Any other signal ends the
+watch at once; a switch in progress is finished first.
 `
 
 const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be up. A witness must
@@ -67,6 +67,12 @@ const aboutResume = `Ends a pause early; after a manual release, lets checks tak
   pingover resume web
 
 Without a name: all clusters that are known.
+`
+
+const aboutForget = `Deletes what is kept of a cluster: its record, settings, history and pending
+mail. Refused while it holds a virtual IP, and for a cluster that is configured.
+
+  pingover forget web
 `
 
 const aboutStatus = `Takes no lock, changes nothing and needs no root. What is held is read from the

@@ -16,9 +16,12 @@ import (
 
 // history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
-	clusters, _, err := p.observed(c)
+	clusters, _, src, err := p.observed(c)
 	if err != nil {
 		return 0, err
+	}
+	if !src.usable() {
+		errorf(p.Stderr, "%s", src.brief())
 	}
 	changes, faults := remembered(clusters)
 	for _, text := range faults {

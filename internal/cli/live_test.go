@@ -72,7 +72,7 @@ func (t *terminal) wantSeen(tb testing.TB, seen, lines string) {
 	if diff := cmp.Diff(strings.Split(seen, "\n"), t.seen); diff != "" {
 		tb.Errorf("seen (-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff(lines, strings.Join(t.lines, "\n")); diff != "" {
+	if diff := cmp.Diff(lines, strings.TrimSpace(betweenStartAndEnd(strings.Join(t.lines, "\n")))); diff != "" {
 		tb.Errorf("lines (-want +got)\n%s", diff)
 	}
 	if t.last != "" {
@@ -251,7 +251,7 @@ func TestSummary(t *testing.T) {
 		},
 	} {
 		clusters := max(3, len(tt.ended))
-		if got := (&watcher{screen: &screen{}, clusters: clusters, ended: tt.ended}).summary(); got != tt.want {
+		if got := (&watcher{screen: &screen{}, now: plan{checks: make([]config.Cluster, clusters)}, ended: tt.ended}).summary(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +63,15 @@ func ends(outcome state.Outcome) func(config.Cluster, failover.Options) (failove
 
 func TestWhichClusters(t *testing.T) {
 	none, one, two := checked(t), checked(t, "web"), checked(t, "db", "web")
+	holder, busy := checked(t, "web"), checked(t, "db", "web")
+	for dir, names := range map[string][]string{holder: {"web"}, busy: {"db", "web"}} {
+		for _, name := range names {
+			rec, err := state.Dir(dir).Load(name, false)
+			must(t, err)
+			rec.Role, rec.VIPs = state.Active, []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Raised: true}}
+			must(t, state.Dir(dir).Save(rec, true))
+		}
+	}
 	const (
 		firstCheck = "hint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
 		which      = "pingover: a name or --all is missing; known are db, web\n"
@@ -92,10 +102,11 @@ func TestWhichClusters(t *testing.T) {
 		{name: "all, and a name", dir: two, args: "--all web", code: 64, stderr: onlyNames},
 		{name: "all, and one that flags define", dir: two, args: "--all --host 172.16.0.7", code: 64, stderr: onlyNames},
 		{name: "another than flags define", dir: two, args: "--host 172.16.0.7 --name new web", code: 64, stderr: "pingover: \"web\": no such cluster; known is new\n"},
-		{
-			name: "the name of a known one as flag", dir: two, args: "--name web", code: 64,
-			stderr: "pingover: --name: only together with --host\nhint: name the cluster: pingover COMMAND web\n",
-		},
+		{name: "the name of a known one as flag", dir: two, args: "--name web", want: "web"},
+		{name: "the host of known ones that hold nothing", dir: two, args: "--host 172.16.0.2", want: "172.16.0.2"},
+		{name: "the host of two that hold something", dir: busy, args: "--host 172.16.0.2", code: 64, stderr: "pingover: several clusters have the host \"172.16.0.2\"; known are db, web\nhint: name one of them\n"},
+		{name: "the host of one that holds something", dir: holder, args: "--host 172.16.0.2", want: "web"},
+		{name: "the host and the name of a known one", dir: two, args: "--host 172.16.0.2 --name web", want: "web"},
 	}
 	for _, test := range tests {
 		for _, command := range []string{"takeover", "release", "pause", "resume"} {

@@ -21,7 +21,7 @@ import (
 // settings name, whether the checks could be made or not. Reports are those of
 // this run. An error is no reason for cron to mail each minute: the reader of the
 // metrics sees that they grow old.
-func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []failover.Report) {
+func (p Program) writeMetrics(out printer, of plan, reports []failover.Report) {
 	made := map[string]state.Check{}
 	for _, r := range reports {
 		if r.Check.Outcome != "" {
@@ -29,13 +29,17 @@ func (p Program) writeMetrics(out printer, clusters []config.Cluster, reports []
 		}
 	}
 	inFile := map[string][]config.Cluster{}
-	for _, c := range clusters {
+	for _, c := range of.all {
 		if c.MetricsFile != "" {
 			inFile[c.MetricsFile] = append(inFile[c.MetricsFile], c)
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(inFile)) {
-		err := replaceFile(file, metricsText(survey(inFile[file], time.Now(), made)))
+		all := survey(inFile[file], time.Now(), made)
+		for i := range all {
+			all[i].configured(of.source)
+		}
+		err := replaceFile(file, metricsText(all))
 		if err != nil && out.verbose {
 			errorf(p.Stderr, "metrics-file: %v", err)
 		}
@@ -100,6 +104,7 @@ func metrics() [][3]string {
 		{"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent."},
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
 		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
+		{"pingover_config_unusable_timestamp_seconds", "gauge", "Since when the configuration file cannot be used; missing while it can."},
 	}
 }
 
@@ -107,6 +112,13 @@ func metrics() [][3]string {
 func (s status) measure(say func(name string, value float64, labels ...string)) {
 	if s.Held != nil {
 		say("pingover_held", float64(len(s.Held)))
+	}
+	if s.ConfigError != nil {
+		since := s.unusable
+		if since.IsZero() {
+			since = s.now
+		}
+		say("pingover_config_unusable_timestamp_seconds", float64(since.Unix()))
 	}
 	if s.record == nil {
 		return

@@ -57,7 +57,9 @@ func TestMetrics(t *testing.T) {
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
 	})
-	got, kinds := scraped(t, metricsText([]status{known(standing("db"), here()), took, asked, neverChecked("new"), unreadable("old")}))
+	broken := known(standing("db"), here())
+	broken.ConfigError, broken.unusable = new("/etc/pingover.yaml cannot be used"), ago(time.Hour)
+	got, kinds := scraped(t, metricsText([]status{broken, took, asked, neverChecked("new"), unreadable("old")}))
 	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
 		t.Errorf("an address that was left is counted as held: %v", behind)
 	}
@@ -65,8 +67,9 @@ func TestMetrics(t *testing.T) {
 	want := map[string]float64{
 		"up{cluster=db}": 1, "up{cluster=web}": 0, // and nothing of report, which could not be asked
 		"held{cluster=db}": 0, "held{cluster=web}": 1, "held{cluster=report}": 0, "held{cluster=new}": 0,
-		"rtt_seconds{cluster=db}": 0.412 / 1000,
-		"loss_ratio{cluster=db}":  0, "loss_ratio{cluster=web}": 1,
+		"config_unusable_timestamp_seconds{cluster=db}": float64(ago(time.Hour).Unix()),
+		"rtt_seconds{cluster=db}":                       0.412 / 1000,
+		"loss_ratio{cluster=db}":                        0, "loss_ratio{cluster=web}": 1,
 		"mail_waiting{cluster=db}": 0, "mail_waiting{cluster=web}": 3, "mail_waiting{cluster=report}": 0, "mail_waiting{cluster=new}": 0,
 		"check_duration_seconds{cluster=db}": 0.015, "check_duration_seconds{cluster=web}": 13.004, "check_duration_seconds{cluster=report}": 0.015,
 		"last_change_timestamp_seconds{cluster=web}": float64(ago(3 * time.Hour).Unix()),

@@ -73,7 +73,7 @@ func (s status) monitorCode() int {
 	if s.record != nil && s.Last != nil {
 		code = monitorCodeOf(s.Last.Outcome)
 	}
-	if s.Error != nil || orZero(s.Overdue) {
+	if s.Error != nil || s.ConfigError != nil || orZero(s.Overdue) {
 		code = worseToMonitor(code, monitorUnknown)
 	}
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {

@@ -127,7 +127,7 @@ func (p printer) warn(text, hint string) {
 		var lines strings.Builder // in one piece: other clusters print meanwhile
 		errorf(&lines, "%s: %s", p.cluster, text)
 		hintf(&lines, hint)
-		io.WriteString(p.out, lines.String())
+		io.WriteString(p.at(warningLevel), lines.String())
 	}
 }
 
@@ -317,8 +317,20 @@ func (p printer) outcome(r failover.Report) {
 	}
 	if (wanted || p.verbose) && p.fresh(text) {
 		rest := strings.TrimPrefix(term.Printable(text), string(r.Outcome))
-		fmt.Fprintf(p.out, "%s: %s: %s%s\n", programName, p.cluster, colored(term.Colors(p.colors), r.Outcome), rest)
+		fmt.Fprintf(p.at(levelOf(r.Outcome)), "%s: %s: %s%s\n", programName, p.cluster, colored(term.Colors(p.colors), r.Outcome), rest)
+		hintf(p.out, r.Hint)
 	}
+}
+
+// levelOf is the priority of the line that a check ends with.
+func levelOf(o state.Outcome) int {
+	switch {
+	case o.Good():
+		return noticeLevel
+	case o.Switched() && o != state.StateFailed, o == state.Elsewhere, o == exit.BusyOutcome:
+		return warningLevel
+	}
+	return errorLevel
 }
 
 // failed prints why nothing was done, and returns the exit code for that.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,17 +23,25 @@ import (
 // that comes from outside.
 type Program struct {
 	Stdout, Stderr io.Writer
-	ASCII          bool // the locale is not UTF-8
-	Terminal       bool // Stderr is a terminal
-	Live, Color    bool // and can draw a line again, and has colours
+	ASCII          bool  // the locale is not UTF-8
+	Terminal       bool  // Stderr is a terminal
+	Live, Color    bool  // and can draw a line again, and has colours
+	Stamp          Stamp // of the lines of a watch
 	Version        string
 	Env            config.Env
 	File           string // the configuration file if none is named; "" for none
 	// What can be done to a cluster: the functions of package failover by these
 	// names, except in tests.
 	Check, TakeOver, Release Act
-	Demo                     func(context.Context) error // shows demo.Run
-	Examine                  func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
+	// Deliver sends messages by the mail settings of a cluster, and returns those
+	// that were not sent; nil sends none.
+	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)
+	Demo    func(context.Context) error // shows demo.Run
+	Examine func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
+
+	// Hangup makes SIGHUP end nothing, and returns where it arrives instead; nil
+	// where it never does.
+	Hangup func() <-chan os.Signal
 
 	unprinted *bool // something could not be printed; set by Run
 }

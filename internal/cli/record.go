@@ -14,10 +14,21 @@ import (
 )
 
 // recalled is a cluster with the settings of its last check, overridden by flags.
+// Where those are not known, the record still has the virtual IPs.
 func (p Program) recalled(dir, name string, flags map[string][]string) (config.Cluster, error) {
+	p.Env.Kept = true
+	return p.recalledAnew(dir, name, flags)
+}
+
+// recalledAnew is recalled where what the settings name must be there.
+func (p Program) recalledAnew(dir, name string, flags map[string][]string) (config.Cluster, error) {
 	values, err := lastSettings(dir, name)
 	if err != nil {
-		return config.Cluster{}, err
+		rec, unread := recordOf(config.Cluster{Name: name, StateDir: dir})
+		if unread != nil || len(flags["host"]) == 0 || len(setIn(rec)) == 0 {
+			return config.Cluster{}, err
+		}
+		values = recordedValues(rec, dir, setIn(rec))
 	}
 	values = maps.Clone(values)
 	maps.Copy(values, flags)
@@ -29,12 +40,9 @@ func (p Program) recalled(dir, name string, flags map[string][]string) (config.C
 	return cluster, err
 }
 
-// recordOf is the record of a cluster. A record of another host is an error.
+// recordOf is the record of a cluster.
 func recordOf(c config.Cluster) (*state.Record, error) {
 	rec, err := state.Dir(c.StateDir).Load(c.Name, false)
-	if err == nil && c.Host != "" && rec.Host != "" && rec.Host != c.Host {
-		err = fmt.Errorf("the record is of host %q", rec.Host)
-	}
 	if err != nil {
 		return nil, err
 	}

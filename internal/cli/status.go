@@ -52,7 +52,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 // statuses are those of the clusters that the command is for, and of those that
 // are no longer configured while they still hold something.
 func (p Program) statuses(c *cli.Context) ([]status, error) {
-	clusters, unset, err := p.observed(c)
+	clusters, unset, src, err := p.observed(c)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +63,7 @@ func (p Program) statuses(c *cli.Context) ([]status, error) {
 	all, others := survey(clusters, time.Now(), nil), namesOf(unset)
 	for i := range all {
 		all[i].unset = slices.Contains(others, all[i].Cluster)
+		all[i].configured(src)
 	}
 	if !named {
 		all = unforgotten(all)
@@ -102,7 +103,8 @@ type status struct {
 	HookOwed    *string        `json:"hook_owed"`
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
-	Error       *string        `json:"error"` // why something is not known
+	Error       *string        `json:"error"`        // why something is not known
+	ConfigError *string        `json:"config_error"` // why the configuration file cannot be used, and since when
 
 	record   *state.Record // nil where it cannot be read
 	now      time.Time
@@ -110,6 +112,7 @@ type status struct {
 	assigned []netip.Prefix // here by pingover
 	left     []state.Alias  // LeftBehind, as the record has them
 	unset    bool           // no longer configured, and others are
+	unusable time.Time      // since when the file cannot be used; zero: it can, or no check has found that
 }
 
 // lastCheck is the newest check of a cluster.
@@ -186,6 +189,13 @@ func (s *status) fault(err error) {
 	s.Error = &text
 }
 
+// configured notes that the file of the cluster cannot be used.
+func (s *status) configured(src source) {
+	if !src.usable() && !(s.record != nil && s.record.Origin != "" && s.record.Origin != src.path) {
+		s.ConfigError, s.unusable = new(src.brief()), src.kept.Unusable
+	}
+}
+
 // pause notes the cluster's pause. One that may not be read still has its end.
 func (s *status) pause(until time.Time, err error) {
 	if err != nil && until.IsZero() {
@@ -243,6 +253,9 @@ func (s status) remarks() []string {
 	add := func(format string, args ...any) { remarks = append(remarks, fmt.Sprintf(format, args...)) }
 	if s.Error != nil {
 		add("%s", *s.Error)
+	}
+	if s.ConfigError != nil {
+		add("%s", *s.ConfigError)
 	}
 	switch {
 	case s.record == nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
 )
@@ -47,7 +49,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	clusters, all, err := p.checked(c)
+	made, err := p.planned(c)
 	if err != nil {
 		return 0, err
 	}
@@ -58,31 +60,86 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	out.watched = p.Terminal && !out.quiet
 	s := out.onScreen()
 	defer s.Clear()
-	p.Stderr, p.Stdout = s, &term.Line{Out: p.Stdout}
+	out.out = stamper{out: s, stamp: p.Stamp}
+	p.Stderr, p.Stdout = out.out, &term.Line{Out: p.Stdout}
 	w := &watcher{
-		Program: p, c: c, end: end, screen: s, every: every, until: until, clusters: len(clusters),
+		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
+		memories: map[string]*memory{}, turns: map[string]*sync.Mutex{}, stopped: make(chan struct{}, 1),
 	}
-	stop := w.writeMetricsOften(out, all)
-	for _, ended := range parallel(ctx, clusters, len(clusters), apart, func(cluster config.Cluster) int { return w.follow(out, cluster) }) {
-		code = exit.Worse(code, ended)
+	hangup := make(<-chan os.Signal)
+	if p.Hangup != nil {
+		hangup = p.Hangup()
+	}
+	w.reportUnusable(made.source, made.checks, true)
+	w.say("watching with version %s, every %s: %s", p.Version, config.DurationText(every), w.states(made))
+	w.follow(made)
+	stop := w.writeOften()
+	for w.running() > 0 {
+		select {
+		case <-hangup:
+			w.reload()
+		case <-w.stopped:
+		}
 	}
 	stop()
-	return code, nil
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
+	w.say("%s", w.ending())
+	return w.code, nil
 }
 
 // watcher checks clusters again and again.
 type watcher struct {
 	Program
 	c            *cli.Context
+	out          printer
 	end          context.CancelCauseFunc
 	screen       *screen
 	every, until time.Duration
-	clusters     int // that are watched
+	start        time.Time
+	stopped      chan struct{} // receives when a loop has ended
 
-	mu    sync.Mutex
-	made  map[string]failover.Report // the newest check of each cluster that was made
-	ended map[string]state.Outcome   // of each cluster's newest check, made or not
+	mu       sync.Mutex
+	now      plan                       // until the next reload
+	replaced chan struct{}              // closed by it
+	made     map[string]failover.Report // the newest check of each cluster that was made
+	ended    map[string]state.Outcome   // of each cluster's newest check, made or not
+	memories map[string]*memory
+	turns    map[string]*sync.Mutex // of each cluster: a reload waits for the check that is under way
+	loops    int                    // that run, of all plans
+	code     int
+	panicked *run.InternalError
+}
+
+// running counts the loops.
+func (w *watcher) running() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.loops
+}
+
+// loop runs the loop of a cluster. A panic in it ends the watch.
+func (w *watcher) loop(work func()) {
+	w.loops++
+	go func() {
+		defer func() {
+			panicked := run.RecoveredError(recover())
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.loops--
+			if panicked != nil {
+				w.panicked = panicked
+				w.end(panicked)
+			}
+			select {
+			case w.stopped <- struct{}{}:
+			default:
+			}
+		}()
+		work()
+	}()
 }
 
 // errHung ends all clusters because of one: a check that was abandoned still has
@@ -90,38 +147,156 @@ type watcher struct {
 // process ends it.
 var errHung = errors.New("the end of this watch, because a check hangs")
 
-// follow checks one cluster at each tick. It returns the exit code: 0 unless a
-// check panicked or hung.
-func (w *watcher) follow(out printer, cluster config.Cluster) (code int) {
-	out.cluster = cluster.Name
-	out.memory = new(memory)
-	if w.clusters == 1 {
-		out.screen = w.screen
+// follow checks the clusters of a plan, in place of those of the one before.
+func (w *watcher) follow(made plan) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.replaced != nil {
+		close(w.replaced)
 	}
-	ctx, start := w.c.Context, time.Now()
-	for at := time.Duration(0); at < w.until; at = w.nextTick(at, time.Since(start)) {
-		if !sleepUntil(ctx, start.Add(at)) {
-			return code
+	w.now, w.replaced = made, make(chan struct{})
+	kept := map[string]bool{}
+	for i, cluster := range made.checks {
+		name := cluster.Name
+		kept[name] = true
+		if w.turns[name] == nil {
+			w.turns[name], w.memories[name] = new(sync.Mutex), new(memory)
 		}
-		var hung atomic.Bool
-		act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-			o.Finish = true // no check may follow
-			return w.Check(ctx, c, o)
+		l := loop{watcher: w, plan: made, cluster: cluster, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
+		l.out.cluster, l.out.memory = name, w.memories[name]
+		if l.single {
+			l.out.screen = w.screen
 		}
-		report, ended := w.one(w.c, out, noteHung(act, &hung), cluster)
-		if ended == exit.Interrupted {
-			return code
-		}
-		if ended == exit.Internal || hung.Load() {
-			code = exit.Internal
-		}
-		out.memory.turn(report.Outcome)
-		w.note(report, start.Add(w.nextTick(at, time.Since(start))))
-		if hung.Load() {
-			w.end(errHung)
+		first := time.Now().Add(time.Duration(i) * apart)
+		w.loop(func() { l.run(first) })
+	}
+	for name := range w.ended {
+		if !kept[name] {
+			delete(w.ended, name)
+			delete(w.made, name)
 		}
 	}
-	return code
+}
+
+// reload reads the configuration file again. One that cannot be used changes
+// nothing: the last valid one stays in effect.
+func (w *watcher) reload() {
+	made, err := w.planned(w.c)
+	if err != nil {
+		w.explain(err)
+		w.say("not reloaded: %s stays in effect", w.names())
+		return
+	}
+	w.reportUnusable(made.source, made.checks, true)
+	w.follow(made)
+	w.say("reloaded: %s", w.states(made))
+	w.keep()
+}
+
+// names are the clusters that are watched.
+func (w *watcher) names() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(namesOf(w.now.checks), ", ")
+}
+
+// say prints a line about the watch itself.
+func (w *watcher) say(format string, args ...any) {
+	if !w.out.quiet {
+		errorf(w.out.at(noticeLevel), format, args...)
+	}
+}
+
+// states are the clusters and what each is, by its record.
+func (w *watcher) states(made plan) string {
+	const most = 10
+	var texts []string
+	for _, s := range survey(made.checks, time.Now(), nil) {
+		text := s.Cluster + " never checked"
+		switch {
+		case made.left[s.Cluster]:
+			text = fmt.Sprintf("%s no longer configured, holding %s", s.Cluster, prefixes(s.Held))
+		case len(s.Held) > 0:
+			text = fmt.Sprintf("%s holding %s", s.Cluster, prefixes(s.Held))
+		case s.Last != nil && s.Role != nil:
+			text = fmt.Sprintf("%s %s", s.Cluster, *s.Role)
+		}
+		texts = append(texts, text)
+	}
+	if len(texts) > most {
+		texts = append(texts[:most], fmt.Sprintf("and %d more", len(texts)-most))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// ending says why the watch ends, and what stays on this machine.
+func (w *watcher) ending() string {
+	why := "--for is over"
+	if cause := context.Cause(w.c.Context); cause != nil {
+		why = cause.Error()
+	}
+	w.mu.Lock()
+	checks := w.now.checks
+	w.mu.Unlock()
+	var held []string
+	for _, s := range survey(checks, time.Now(), nil) {
+		if len(s.Held) > 0 {
+			held = append(held, fmt.Sprintf("%s stays here, no longer checked by this watch; to release it: pingover release %s", prefixes(s.Held), s.Cluster))
+		}
+	}
+	return strings.Join(append([]string{"watch ended: " + why}, held...), "; ")
+}
+
+// loop is the checks of one cluster by one plan.
+type loop struct {
+	*watcher
+	plan     plan
+	cluster  config.Cluster
+	replaced <-chan struct{}
+	out      printer
+	turn     *sync.Mutex
+	single   bool // the only cluster
+}
+
+// run checks the cluster at each tick, until the watch ends or the plan is
+// replaced.
+func (l loop) run(first time.Time) {
+	ctx := l.c.Context
+	wait := func(t time.Time) bool { return sleepUntil(ctx, l.replaced, t) }
+	if !wait(first) {
+		return
+	}
+	for at := time.Duration(0); first.Add(at).Before(l.start.Add(l.until)) || l.until == endless; at = l.nextTick(at, time.Since(first)) {
+		if !wait(first.Add(at)) || !l.check(ctx, first, at) {
+			return
+		}
+	}
+}
+
+// check makes one check, and reports whether others may follow.
+func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	var hung atomic.Bool
+	act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
+		o.Finish = true // no check may follow
+		return l.Check(ctx, c, l.plan.options(c, o))
+	}
+	report, ended := l.one(l.c, l.out, noteHung(act, &hung), l.cluster)
+	if ended == exit.Interrupted {
+		return false
+	}
+	if ended == exit.Internal || hung.Load() {
+		l.mu.Lock()
+		l.code = exit.Internal
+		l.mu.Unlock()
+	}
+	l.out.memory.turn(report.Outcome)
+	l.note(l.cluster.Name, report, first.Add(l.nextTick(at, time.Since(first))), l.single)
+	if hung.Load() {
+		l.end(errHung)
+	}
+	return true
 }
 
 // nextTick is the first tick after the last one that is not in the past.
@@ -131,9 +306,12 @@ func (w *watcher) nextTick(last, now time.Duration) time.Duration {
 }
 
 // note shows the outcome of a check, and keeps the report for the metrics.
-func (w *watcher) note(r failover.Report, next time.Time) {
+func (w *watcher) note(name string, r failover.Report, next time.Time, single bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !slices.ContainsFunc(w.now.checks, func(c config.Cluster) bool { return c.Name == name }) {
+		return // it has left the file meanwhile
+	}
 	w.ended[r.Cluster] = r.Outcome
 	if r.Check.Outcome != "" {
 		w.made[r.Cluster] = r
@@ -141,7 +319,7 @@ func (w *watcher) note(r failover.Report, next time.Time) {
 	switch {
 	case w.c.Bool("json"):
 		w.printJSON(r)
-	case w.clusters == 1:
+	case single:
 		w.screen.between(r, next)
 	default:
 		w.screen.Draw(term.Still(w.summary()))
@@ -151,9 +329,10 @@ func (w *watcher) note(r failover.Report, next time.Time) {
 // summary is the outcomes of the last checks: "40 clusters: web holding; 39 ok".
 // If more than three are not ok, they are only counted.
 func (w *watcher) summary() string {
-	text := count(w.clusters, "cluster")
-	if n := len(w.ended); n < w.clusters {
-		text = fmt.Sprintf("%d of %d checked", n, w.clusters)
+	watched := len(w.now.checks)
+	text := count(watched, "cluster")
+	if n := len(w.ended); n < watched {
+		text = fmt.Sprintf("%d of %d checked", n, watched)
 	}
 	counts := map[state.Outcome]int{}
 	var named, counted []string
@@ -176,24 +355,37 @@ func (w *watcher) summary() string {
 	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.colors, state.OK))
 }
 
-// writeMetricsOften writes the metrics at each tick, and once more when it is
-// stopped, unless a check hangs: the metrics might, too.
-func (w *watcher) writeMetricsOften(out printer, clusters []config.Cluster) (stop func()) {
+// keep keeps the text of the file, and mails what is due about it.
+func (w *watcher) keep() {
+	w.mu.Lock()
+	made := w.now
+	w.mu.Unlock()
+	w.keepFile(w.c.Context, w.out, made.source, made.checks)
+}
+
+// writeOften writes the metrics, and what is kept of the file, at each tick, and
+// once more when it is stopped, unless a check hangs: the disk might, too.
+func (w *watcher) writeOften() (stop func()) {
 	write := func() {
 		w.mu.Lock()
-		made := slices.Collect(maps.Values(w.made))
+		of, made := w.now, slices.Collect(maps.Values(w.made))
 		w.mu.Unlock()
-		w.writeMetrics(out, clusters, made)
+		w.writeMetrics(w.out, of, made)
 	}
 	over := make(chan struct{})
 	var writing sync.WaitGroup
 	writing.Go(func() {
+		w.keep()
 		tick := time.NewTicker(w.every)
 		defer tick.Stop()
-		for {
+		for minute := time.Now(); ; {
 			select {
 			case <-tick.C:
 				write()
+				if now := time.Now(); now.Sub(minute) >= time.Minute {
+					minute = now
+					w.keep()
+				}
 			case <-over:
 				return
 			}
@@ -208,15 +400,23 @@ func (w *watcher) writeMetricsOften(out printer, clusters []config.Cluster) (sto
 	}
 }
 
-// sleepUntil waits for t, and returns false if ctx ends before.
-func sleepUntil(ctx context.Context, t time.Time) bool {
+// sleepUntil waits for t, and returns false if ctx ends before, or the plan is
+// replaced.
+func sleepUntil(ctx context.Context, replaced <-chan struct{}, t time.Time) bool {
 	timer := time.NewTimer(time.Until(t))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err() == nil
+	case <-replaced:
+		return false
 	case <-ctx.Done():
 		return false
+	}
+	select {
+	case <-replaced:
+		return false
+	default:
+		return ctx.Err() == nil
 	}
 }
 

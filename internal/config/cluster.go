@@ -23,6 +23,7 @@ type Cluster struct {
 	DuplicateCheck bool
 	Tool           string // auto, ip, ifconfig
 	Announce       int
+	ARPRate        int // frames per second and interface, of all clusters; 0: no limit
 	Rise           int
 	BootWait       time.Duration
 	Lease          time.Duration // 0: the alias has none

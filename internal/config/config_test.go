@@ -81,7 +81,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 	ca := file(t, "ca.pem", certificate(t))
 	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
-		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --lease 2h" +
+		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
 		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
@@ -108,6 +108,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		Source:    netip.MustParseAddr("fe80::3%eth0"),
 		Witness:   Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.254"), netip.MustParseAddr("2001:db8::fe")}},
 		Tool:      "ip",
+		ARPRate:   15,
 		Rise:      9,
 		Lease:     2 * time.Hour,
 		Isolated:  true,
@@ -351,6 +352,11 @@ func TestValues(t *testing.T) {
 		{"tool", "ifconfig", ""},
 		{"tool", "busybox", "must be auto, ip or ifconfig"},
 
+		{"arp-rate", "0", ""},
+		{"arp-rate", "5", ""},
+		{"arp-rate", "1000", ""},
+		{"arp-rate", "4", "out of range (5 to 1000)"},
+		{"arp-rate", "1001", "out of range (5 to 1000)"},
 		{"announce", "0", ""},
 		{"announce", "20", ""},
 		{"announce", "21", "out of range (0 to 20)"},

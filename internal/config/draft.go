@@ -43,8 +43,11 @@ func (p Problems) Code() int {
 // Env is what the defaults take from the machine and the environment.
 type Env struct {
 	Hostname string
-	Root     bool                     // runs as root
-	Getenv   func(name string) string // "" for none
+	Root     bool // runs as root
+	// Kept says that the settings were valid when they were kept: a file that they
+	// name (hook, password, CA) and that cannot be used by now is no error of them.
+	Kept   bool
+	Getenv func(name string) string // "" for none
 	// Checked tells whether a cluster was checked before; nil: none was.
 	Checked func(stateDir, name string) bool
 }
@@ -245,12 +248,16 @@ func (d *draft) unfit(name, format string, args ...any) {
 }
 
 func (d *draft) refuse(name string, n int, err error) {
+	_, ofFile := errors.AsType[fileError](err)
+	if ofFile && d.env.Kept {
+		return
+	}
 	f := fault{line: d.line, what: name, text: err.Error(), code: exit.Usage}
 	if values := d.given[name]; n < len(values) {
 		f.line = values[n].line
 		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
 	}
-	if _, ok := errors.AsType[fileError](err); ok || f.line > 0 {
+	if ofFile || f.line > 0 {
 		f.code = exit.Config
 	}
 	if _, ok := errors.AsType[credentialsError](err); ok {

@@ -151,6 +151,7 @@ type claims struct {
 	reserved []string // the labels
 	first    string   // cluster, which all others are compared with
 	metrics  string   // file of the first
+	arpRate  int
 }
 
 // check checks that a cluster claims nothing that another one has.
@@ -174,6 +175,11 @@ func (c *claims) check(d *draft) {
 			c.labels[d.Label] = d.Name
 			c.reserved = append(c.reserved, d.Label)
 		}
+	}
+	if c.first == "" {
+		c.arpRate = d.ARPRate
+	} else if d.ARPRate != c.arpRate && !d.bad["arp-rate"] {
+		d.wrong("arp-rate", 0, "must be the same for all clusters, but cluster %s has %d; put it into defaults", c.first, c.arpRate)
 	}
 	switch {
 	case d.bad["metrics-file"]:

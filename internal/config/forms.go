@@ -29,6 +29,19 @@ func number(low, high int, field func(*Cluster) *int) form {
 	}}
 }
 
+// orZero is a form that takes 0 as well, for none.
+func orZero(f form) form {
+	set := f.set
+	f.Range = "0, or " + f.Range
+	f.set = func(d *draft, text string) error {
+		if text == "0" {
+			return nil
+		}
+		return set(d, text)
+	}
+	return f
+}
+
 // choice is the form of a value that is one of some words.
 func choice(argument string, words []string, set func(*Cluster, string)) form {
 	last := len(words) - 1

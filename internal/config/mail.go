@@ -256,7 +256,7 @@ func (d *draft) completeMail() {
 	case d.Mail.User != "" && !file:
 		// The variable may be set for another cluster: without a user it is ignored.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
-		if d.Mail.Password == "" {
+		if d.Mail.Password == "" && !d.env.Kept {
 			d.refuse("mail-user", 0, credentials(errors.New(noPassword)))
 		}
 	}

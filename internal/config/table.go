@@ -150,6 +150,11 @@ func Settings() []Setting {
 			form: number(0, 20, func(c *Cluster) *int { return &c.Announce }),
 		},
 		{
+			Name: "arp-rate", Group: groupTakeover, Default: "0",
+			Help: "most ARP and ND frames per second and interface, for switches that shut a port down above a rate; 0 is no limit",
+			form: orZero(number(5, 1000, func(c *Cluster) *int { return &c.ARPRate })),
+		},
+		{
 			Name: "lease", Group: groupTakeover, Default: "0",
 			Help: "lifetime of an alias that no run renews, iproute2 only; 0 is unlimited",
 			form: durationOrZero(time.Second, day, func(c *Cluster) *time.Duration { return &c.Lease }),

@@ -23,7 +23,7 @@ func released4(host string) string { return "[pingover] web: " + host + " releas
 
 func TestConflictWhileHolding(t *testing.T) {
 	alsoAt := func(mac string) string {
-		return "172.16.0.1 is also at " + mac + ", another machine, and is given up here"
+		return "172.16.0.1 is also assigned at " + mac + ", another machine: it is released here"
 	}
 	type conflict struct {
 		name   string
@@ -56,7 +56,7 @@ func TestConflictWhileHolding(t *testing.T) {
 
 		run := s.follow(s.Standby, withVIP...)
 		if c.leaves {
-			run.until("waiting 10s: 02:00:00:00:00:04 has 172.16.0.1 as well, and ought to give way: its MAC is the higher one")
+			run.until("waiting 10s: 02:00:00:00:00:04 has 172.16.0.1 as well, and should yield: its MAC is the higher one")
 			time.Sleep(2 * time.Second)
 			s.run(peer, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
 		}
@@ -239,7 +239,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 		s.must(s.Primary.PowerOn())
 		e := s.check(standby, c.args...).want(t, state.Released).
-			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine, and is given up here")
+			because(t, c.vip.String()+" is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 		done := time.Now()
 		s.wantOn(c.vip, s.Primary)
 		viewOf(s, trace, c.vip).firstAfter(done)
@@ -264,7 +264,7 @@ func TestPrimaryReturnsWithItsAddress(t *testing.T) {
 
 func TestConflictDuringTheAnnouncements(t *testing.T) {
 	given := func(mac string) string {
-		return "172.16.0.1 was taken, but " + mac + " has it as well: it is given up here"
+		return "172.16.0.1 was taken, but " + mac + " has it as well: it is released here"
 	}
 	type conflict struct {
 		name   string

@@ -463,8 +463,8 @@ func TestMailServerThatFallsSilent(t *testing.T) {
 				t.Errorf("it took %s", e.took)
 			}
 			waits := count(step != "QUIT") // the email was accepted before
-			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (waits == 1) || e.MailWaiting != waits {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if said := strings.Contains(e.stderr, "mail is pending: mail to ops@example.org via smtp://172.16.0.254"); said != (waits == 1) || e.MailWaiting != waits {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			s.check(s.Standby, args...).want(t, state.Holding)
 			s.check(s.Standby, args...).want(t, state.Holding)
@@ -490,21 +490,21 @@ func TestSendmailThatFails(t *testing.T) {
 			t.Logf("the run took %s, with a mail timeout of 2s", e.took)
 			if c.waits == "" {
 				if e.MailWaiting != 0 || strings.Contains(e.stderr, "mail") {
-					t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+					t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 				}
 				s.wantTakenOver(args, 1)
 				return
 			}
-			if e.MailWaiting != 1 || strings.Count(e.stderr, "mail waits: mail to ops@example.org via sendmail://") != 1 || !strings.Contains(e.stderr, c.waits) {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if e.MailWaiting != 1 || strings.Count(e.stderr, "mail is pending: mail to ops@example.org via sendmail://") != 1 || !strings.Contains(e.stderr, c.waits) {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			path := strings.TrimPrefix(value(args, "--mail-via", ""), "sendmail://")
 			s.script(path, "exec cat >"+filepath.Dir(path)+"/box/$$\n") // it is fixed
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != "pingover: web: mail is delivered again\n" {
-				t.Errorf("sendmail is fixed: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("sendmail is fixed: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.stderr != "" {
 				t.Errorf("stderr: %s", e.stderr)
@@ -523,18 +523,18 @@ func TestSendmailIsMissing(t *testing.T) {
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.must(s.Primary.PowerOff())
 	e := s.check(s.Standby, args...).want(t, state.TookOver)
-	if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") || !strings.Contains(e.stderr, path) {
-		t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+	if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail is pending: ") || !strings.Contains(e.stderr, path) {
+		t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 	}
 	for range 2 {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-			t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 		}
 	}
 	s.script(path, "exec cat >"+dir+"/box/$$\n")
 	for _, want := range []string{"pingover: web: mail is delivered again\n", ""} {
 		if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 || e.stderr != want {
-			t.Errorf("sendmail is there: %d emails wait, stderr %q, want %q", e.MailWaiting, e.stderr, want)
+			t.Errorf("sendmail is there: %d emails pending, stderr %q, want %q", e.MailWaiting, e.stderr, want)
 		}
 	}
 	s.wantTakenOver(args, 1)

@@ -138,7 +138,7 @@ func decidable() map[int][]state.Outcome {
 		func(s *state.Observation, yes bool) { s.WaitedForPeer = yes },
 		func(s *state.Observation, yes bool) {
 			if yes {
-				s.Conflict = state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}
+				s.Conflicts = []state.Conflict{{Holder: state.Holder{Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}}}
 			}
 		},
 		func(s *state.Observation, yes bool) {

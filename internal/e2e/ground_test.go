@@ -45,7 +45,7 @@ func TestStandbyUnplugged(t *testing.T) {
 				t.Errorf("it was pinged: %s", e.stdout)
 			}
 			if want := n / 2; e.MailWaiting != want { // once or twice is no news
-				t.Errorf("after unknown check %d %d emails wait, want %d", n+1, e.MailWaiting, want)
+				t.Errorf("after unknown check %d %d emails pending, want %d", n+1, e.MailWaiting, want)
 			}
 		}
 		s.wantOn(vip4, s.Primary)
@@ -65,7 +65,7 @@ func TestStandbyUnplugged(t *testing.T) {
 			e := s.check(s.Standby, withVIP...).want(t, state.Blocked).
 				because(t, "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network")
 			if e.MailWaiting != 1 {
-				t.Errorf("%d emails wait, want 1", e.MailWaiting)
+				t.Errorf("%d emails pending, want 1", e.MailWaiting)
 			}
 		}
 		s.wantOn(vip4, s.Primary)

@@ -28,12 +28,12 @@ func TestMailServerThatHangsUp(t *testing.T) {
 				}
 			}))
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
-			if said := strings.Contains(e.stderr, "mail waits: mail to ops@example.org via smtp://172.16.0.254"); said != (c.waits > 0) || e.MailWaiting != c.waits {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if said := strings.Contains(e.stderr, "mail is pending: mail to ops@example.org via smtp://172.16.0.254"); said != (c.waits > 0) || e.MailWaiting != c.waits {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			for range 2 {
 				if e := s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 0 {
-					t.Errorf("%d emails wait", e.MailWaiting)
+					t.Errorf("%d emails pending", e.MailWaiting)
 				}
 			}
 			s.wantTakenOver(args, c.copies)

@@ -99,7 +99,7 @@ func TestManualTakeoverDuringAConflict(t *testing.T) {
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t)
 
-	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, manually+", by force")
+	s.hand("takeover", "web", "--force").want(t, state.TookOver).because(t, manually+", with --force")
 	s.wantOn(vip4, s.Primary, s.Standby)
 	s.mail.want(t, takenManually)
 	s.check(s.Standby, swift...).want(t, state.Released)
@@ -147,7 +147,7 @@ func TestManualReleaseToAPrimaryThatTakesIt(t *testing.T) {
 func TestManualReleaseThatNobodyTakes(t *testing.T) {
 	s := newScene(t)
 	s.returned(swift...)
-	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: raised here again\n", "release", "web")
+	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: assigned here again\n", "release", "web")
 	if !strings.HasPrefix(e.stderr, "pingover: web: ") {
 		t.Errorf("stderr: %s", e.stderr)
 	}
@@ -194,7 +194,7 @@ func TestAfterAManualRelease(t *testing.T) {
 			s := newScene(t)
 			s.must(s.Primary.PowerOff())
 			s.check(s.Standby, swift...).want(t, state.TookOver)
-			s.hand("release", "web", "--force").want(t, state.Released).because(t, releasedManually+", by force")
+			s.hand("release", "web", "--force").want(t, state.Released).because(t, releasedManually+", with --force")
 			s.wantOn(vip4)
 			for range 2 {
 				s.check(s.Standby, swift...).want(t, state.Blocked).
@@ -296,8 +296,8 @@ func TestManualCommandWaitsForACheck(t *testing.T) {
 		says string
 		on   func(s *scene) []*lab.Host
 	}{
-		"takeover": {10, "pingover: web: holding: 172.16.0.1 is here already\n", func(s *scene) []*lab.Host { return []*lab.Host{s.Standby} }},
-		"release":  {12, "pingover: web: released: " + releasedManually + ", by force\n", func(s *scene) []*lab.Host { return nil }},
+		"takeover": {10, "pingover: web: holding: 172.16.0.1 is held here already\n", func(s *scene) []*lab.Host { return []*lab.Host{s.Standby} }},
+		"release":  {12, "pingover: web: released: " + releasedManually + ", with --force\n", func(s *scene) []*lab.Host { return nil }},
 	} {
 		t.Run(command, func(t *testing.T) {
 			s := newScene(t)
@@ -485,7 +485,7 @@ func (s *scene) asUser(capabilities ...string) {
 // next check, whichever host has it by then.
 func TestKilledDuringAHandOver(t *testing.T) {
 	t.Parallel()
-	const handing = "for somebody to answer for 172.16.0.1"
+	const handing = "for another machine to take 172.16.0.1"
 	t.Run("nobody takes it", func(t *testing.T) {
 		s := newScene(t)
 		swift := set(swift, "--rise", "9") // no email that the primary is back

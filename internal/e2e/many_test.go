@@ -223,7 +223,7 @@ func TestAVirtualIPThatIsTheStandbysOwn(t *testing.T) {
 			}
 			s.configure(fmt.Sprintf("  own:\n    host: 172.16.0.4\n    vip: %s\n    rise: 1\n    failback: %s\n  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n", c.vip, c.failback))
 			own := netip.MustParseAddr(c.own)
-			refused := "pingover: own: vip " + c.own + " is this machine's own address, on eth0\nhint: give another vip: one that only follows the primary\n"
+			refused := "pingover: own: vip " + c.own + " is this machine's own address, on eth0\nhint: set vip to an address that only follows the primary\n"
 			untouched := s.untouched(s.Standby)
 			// Another machine has it too, with a lower MAC: a conflicting host to yield to.
 			s.run(s.Client, "ip", "addr", "add", netip.PrefixFrom(own, own.BitLen()).String(), "dev", "eth0", "nodad")

@@ -94,7 +94,7 @@ func TestExim(t *testing.T) {
 			}
 			s.must(s.Primary.PowerOff())
 			if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 0 {
-				t.Fatalf("mail waits: %s", *s.record(s.Standby).MailError)
+				t.Fatalf("mail is pending: %s", *s.record(s.Standby).MailError)
 			}
 			l := s.wantDelivered(at, "ops@example.org")
 			if received := l.header.Get("Received"); !strings.Contains(received, " with "+test.with+" ") {
@@ -132,7 +132,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 
 	if e := s.check(s.Standby, args...).want(t, state.TookOver); e.MailWaiting != 1 {
-		t.Errorf("%d emails wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails pending, want 1", e.MailWaiting)
 	}
 	rec := s.record(s.Standby)
 	if len(rec.Outbox) != 1 || rec.MailError == nil || !strings.Contains(*rec.MailError, "certificate signed by unknown authority") {
@@ -143,7 +143,7 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	}
 
 	if e := s.check(s.Standby, append(args, "--mail-ca", certificate)...).want(t, state.Holding); e.MailWaiting != 0 {
-		t.Errorf("%d emails wait, want none", e.MailWaiting)
+		t.Errorf("%d emails pending, want none", e.MailWaiting)
 	}
 	l, owed := s.wantDelivered(s.Client, "ops@example.org"), rec.Outbox[0]
 	if l.id != owed.MessageID || l.subject != owed.Subject {
@@ -162,7 +162,7 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 
 	for _, outcome := range []state.Outcome{state.TookOver, state.Holding} {
 		if e := s.check(s.Standby, args...).want(t, outcome); e.MailWaiting != 1 {
-			t.Errorf("%d emails wait, want 1", e.MailWaiting)
+			t.Errorf("%d emails pending, want 1", e.MailWaiting)
 		}
 		s.wantDelivered(s.Client, "ops@example.org", "root@example.org")
 		rec := s.record(s.Standby)

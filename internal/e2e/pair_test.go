@@ -181,7 +181,7 @@ func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
 			if looked := looks(); looked.Outcome != state.Elsewhere && looked.Outcome != state.Blocked { // it may have looked too late
 				looked.want(t, l.want)
 			}
-			if strings.Contains(e.stderr, "goes first") {
+			if strings.Contains(e.stderr, "has precedence") {
 				t.Errorf("the other waited:\n%s", e.stderr)
 			}
 			s.wantOn(vip4, s.Second)
@@ -215,7 +215,7 @@ func TestLowerMACThatProbesAndTakesNothing(t *testing.T) {
 		run := s.follow(s.Standby, both...)
 		e := run.wait().want(t, state.TookOver)
 		stop()
-		if waited := strings.Contains(e.stderr, "waiting 3s: 02:00:00:00:00:01 is about to take over as well, and goes first"); waited != c.waits {
+		if waited := strings.Contains(e.stderr, "waiting 3s: 02:00:00:00:00:01 is about to take over as well, and has precedence"); waited != c.waits {
 			t.Errorf("waited: %v, want %v\n%s", waited, c.waits, e.stderr)
 		}
 		if c.waits && e.took < 3*time.Second {
@@ -238,7 +238,7 @@ func TestPrimaryThatProbesHasPrecedence(t *testing.T) {
 		s.run(s.Primary, "ip", "-4", "addr", "flush", "dev", "eth0")
 		s.t.Cleanup(s.probe(s.Primary, 50*time.Millisecond, vip4))
 		run := s.follow(s.Client, withVIP...)
-		run.until("waiting 3s: 02:00:00:00:00:02 is about to take over as well, and goes first")
+		run.until("waiting 3s: 02:00:00:00:00:02 is about to take over as well, and has precedence")
 		return s, run
 	}
 	t.Run("and takes its address", func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestPrimaryThatBootsDuringTheCheckAndIPv6(t *testing.T) {
 		s.must(s.Primary.PowerOn())
 		e := run.wait()
 		t.Logf("%s: %s", e.Outcome, e.Reason)
-		if strings.Contains(e.stderr, "goes first") && e.Outcome == state.TookOver {
+		if strings.Contains(e.stderr, "has precedence") && e.Outcome == state.TookOver {
 			t.Errorf("the primary was heard, and did not get its address:\n%s", e.stderr)
 		}
 		if len(e.Commands) > 0 {

@@ -641,8 +641,8 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 			since := time.Now()
 			e := s.check(s.Standby, args...).want(t, state.TookOver)
-			if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail waits: ") {
-				t.Errorf("%d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+			if e.MailWaiting != 1 || !strings.Contains(e.stderr, "mail is pending: ") {
+				t.Errorf("%d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			first := view.follows(s.Standby, since)
 			if serve != nil && (<-called).Before(first) {
@@ -657,11 +657,11 @@ func TestMailServerThatFailsDelaysNothing(t *testing.T) {
 
 			// Said when it begins and when it ends, not in every run.
 			if e = s.check(s.Standby, args...).want(t, state.Holding); e.MailWaiting != 1 || e.stderr != "" {
-				t.Errorf("next run: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("next run: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			e = s.check(s.Standby, withVIP...).want(t, state.Holding)
 			if e.MailWaiting != 0 || !strings.Contains(e.stderr, "mail is delivered again") {
-				t.Errorf("server is back: %d emails wait, stderr: %s", e.MailWaiting, e.stderr)
+				t.Errorf("server is back: %d emails pending, stderr: %s", e.MailWaiting, e.stderr)
 			}
 			l := s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")[0]
 			if l.id != rec.Outbox[0].MessageID {
@@ -705,7 +705,7 @@ func TestSignalDuringTheAnnouncing(t *testing.T) {
 		t.Errorf("it took %s to end", took)
 	}
 	if e.MailWaiting != 1 {
-		t.Errorf("%d emails wait, want 1", e.MailWaiting)
+		t.Errorf("%d emails pending, want 1", e.MailWaiting)
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)

@@ -29,8 +29,14 @@ type Result struct {
 	Obs      Observation // the latest
 	Commands []state.Command
 	Failed   []hookFailure
+	Hooks    []state.Entry // those that were run, for the history
 	Removed  []netip.Addr
 	Moved    bool // something was assigned or removed, or it was tried
+	// Isolation is why a machine that holds may be isolated. Rehearsed says that what
+	// a takeover needs was tried, NotReady what of it failed.
+	Isolation string
+	Rehearsed bool
+	NotReady  []string
 	// NobodyTook says that what was handed over was assigned here again.
 	NobodyTook bool
 	// Yield is the conflict that was met while announcing a takeover: another

@@ -63,7 +63,7 @@ func TestASlowWitness(t *testing.T) {
 				report, err = ReleaseIn(t.Context(), w, s.settings, Options{})
 				must(t, err)
 				s.quiet()
-				s.want(report, state.Blocked, "but nobody took 172.16.0.1 within 10s: assigned here again")
+				s.want(report, state.Blocked, "not released: 172.16.0.2 does not reply, and no other machine has 172.16.0.1: nobody could take it")
 			})
 		})
 	}

@@ -4,42 +4,91 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/run"
 	"pingover/state"
+	"pingover/vip"
 )
 
-// announce tells the clients once that the addresses are here.
+// announce tells the clients once that the addresses are here, and the witnesses
+// on the link by an ordinary request from them: routers that ignore gratuitous ARP
+// learn from that.
 func (a *actor) announce(addrs []netip.Addr) {
 	for _, addr := range addrs {
 		a.announceAt(addr, nil)
 	}
+	for _, addr := range addrs {
+		for _, w := range a.witnessesFor(addr) {
+			if err := a.asker.AskFrom(w, addr); err != nil {
+				a.j.Infof("%s could not be asked for from %s: %v", w.Address, addr, err)
+			}
+		}
+	}
+}
+
+// witnessesFor are the witnesses on the link of an address.
+func (a *actor) witnessesFor(addr netip.Addr) (targets []vip.Target) {
+	for _, w := range a.asker.Gateways {
+		if w.Interface == a.done.Obs.target(addr).Interface && w.Address.Is4() == addr.Is4() && a.j.set.Announce > 0 {
+			targets = append(targets, w)
+		}
+	}
+	return targets
+}
+
+// unreached are those of the addresses from which no witness of their family could
+// be asked, by ARP or ND or by ping, although one replies to this machine: their
+// clients may not reach them either.
+func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Time) (unreached []netip.Addr) {
+	if a.done.Obs.Witness != state.WitnessGood {
+		return nil
+	}
+	for _, addr := range addrs {
+		asked, replied := false, slices.ContainsFunc(a.witnessesFor(addr), func(w vip.Target) bool {
+			return slices.ContainsFunc(a.asker.Claims(w, since), func(r vip.Reply) bool { return r.To == addr })
+		})
+		for _, w := range a.done.Obs.Witnesses {
+			if replied || w.Address.Is4() != addr.Is4() {
+				continue
+			}
+			asked = true
+			pings := run.PingsWithin(lastGuard)
+			pings.Address, pings.Source = w.Address, addr
+			replied = a.j.Ping(ctx, pings).Verdict == check.Up
+		}
+		if asked && !replied {
+			unreached = append(unreached, addr)
+		}
+	}
+	return unreached
 }
 
 // announceOthers tells the clients by proxy which machines have what was released
 // here, where any was heard: a machine that boots does not announce itself, and
-// half a minute would pass before the clients ask again.
+// half a minute would pass before the clients ask again. The first announcement is
+// that of offer, which hears of them.
 func (a *actor) announceOthers(addrs []netip.Addr) {
-	for n := range a.j.set.Announce {
-		if n > 0 {
-			time.Sleep(config.AnnounceEvery)
-		}
-		if !a.announceClaims(addrs) {
-			return
-		}
+	for n := 1; n < a.j.set.Announce && a.anyClaimed(addrs); n++ {
+		time.Sleep(config.AnnounceEvery)
+		a.announceClaims(addrs)
 	}
 }
 
-// announceClaims tells the clients once; false: nobody was heard.
-func (a *actor) announceClaims(addrs []netip.Addr) (any bool) {
+func (a *actor) anyClaimed(addrs []netip.Addr) bool {
+	return len(a.done.Obs.unclaimed(a.asker, addrs)) < len(addrs)
+}
+
+// announceClaims tells the clients once.
+func (a *actor) announceClaims(addrs []netip.Addr) {
 	for _, addr := range addrs {
 		if claim, ok := a.asker.Holder(addr, a.done.Obs.replies.since); ok {
 			a.announceAt(claim.Address, claim.MAC)
-			any = true
 		}
 	}
-	return any
 }
 
 // announceAt tells the clients once that the address is at that MAC; nil is this
@@ -60,34 +109,34 @@ func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr) {
 
 // announceOn repeats the first announcement until there were as many as the
 // setting says, asking each time for a conflict; others are announced beside it,
-// where other machines have them. It returns the conflicting host to which this
-// machine must yield, if there is one, and whether that was waited for to yield
-// itself. A signal ends it early. What was taken manually and by force is not
-// released at once: the next check observes whether the conflict has gone.
-func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...netip.Addr) (conflict state.Holder, waited bool) {
+// where other machines have them. It returns the conflicts in which this machine
+// must yield, and whether the others were waited for to yield themselves. A signal
+// ends it early. What was taken manually and by force is not released at once: the
+// next check observes whether the conflict has gone.
+func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...netip.Addr) (conflicts []state.Conflict, waited bool) {
 	for left := a.j.set.Announce - 1; ; left-- {
 		a.announceClaims(others)
 		since := time.Now()
-		askHeld(a.j, a.asker, a.done.Obs.Local)
+		askHeld(a.j, a.asker, a.done.Obs.Local, left <= 0)
 		a.asker.Wait(ctx, config.AnnounceEvery, func() bool {
-			conflict, _ := conflictSince(a.j, a.asker, a.done.Obs.Local, since)
-			return conflict.MAC != ""
+			conflicts, _ := conflictsSince(a.j, a.asker, a.done.Obs, since)
+			return len(conflicts) > 0
 		})
-		conflict, lower := conflictSince(a.j, a.asker, a.done.Obs.Local, since)
+		conflicts, lower := conflictsSince(a.j, a.asker, a.done.Obs, since)
 		if a.j.opt.Force {
-			conflict = state.Holder{}
+			conflicts = nil
 		}
-		waited := conflict.MAC != "" && !lower
-		if waited {
-			conflict = waitForPeer(context.WithoutCancel(ctx), a.j, a.asker, a.done.Obs.Local, conflict)
+		waited := len(conflicts) > 0 && !lower
+		if waited && waitForPeer(context.WithoutCancel(ctx), a.j, conflicts[0]) {
+			conflicts = stillThere(context.WithoutCancel(ctx), a.j, a.asker, a.done.Obs)
 		}
 		over := left <= 0 || ctx.Err() != nil
-		if conflict.MAC != "" || over && !waited {
-			return conflict, waited
+		if len(conflicts) > 0 || over && !waited {
+			return conflicts, waited
 		}
 		a.announce(addrs) // the other may have told the clients otherwise
 		if over {
-			return state.Holder{}, false
+			return nil, false
 		}
 	}
 }

@@ -35,7 +35,7 @@ func probers(j *job, asker *vip.Asker, l Local, primary string, since time.Time)
 // other may have been blocked. IPv6 is not asked for by probes: the prober would
 // give the address up.
 func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
-	first := probers(j, asker, o.Local, o.Neighbour, o.replies.since)
+	first := probers(j, asker, o.Local, o.Neighbour, o.replies.began)
 	if len(first) == 0 {
 		return o
 	}
@@ -55,7 +55,7 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 	if err := o.unheard(asker, j.vips()); err != nil {
 		o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))
 	}
-	for _, mac := range probers(j, asker, o.Local, o.Neighbour, o.replies.since) {
+	for _, mac := range probers(j, asker, o.Local, o.Neighbour, o.replies.began) {
 		if !slices.Contains(first, mac) {
 			o.CompetingProber = mac
 		}
@@ -64,76 +64,94 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 }
 
 // resolveConflict decides who yields when another machine has what is held here.
-// Its MAC is lower: this one. This MAC is lower: stay silent for a while and ask
-// again; a machine that still replies then runs no pingover that yields, and this
-// one does. So two pingovers never both release, and a static holder wins.
+// It is the primary, or its MAC is lower: this one. This MAC is lower: stay silent
+// for a while and ask again; a machine that still replies then runs no pingover
+// that yields, and this one does. So two pingovers never both release, and a
+// static holder wins. Where several have it, those to yield to at once come first,
+// and the rest is left to the next check.
 func resolveConflict(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
-	conflict, lower := conflictSince(j, asker, o.Local, o.replies.since)
-	if conflict == (state.Holder{}) {
+	conflicts, lower := conflictsSince(j, asker, o, o.replies.since)
+	if len(conflicts) == 0 {
 		return o
 	}
 	if time.Now().After(j.PausedUntil()) {
-		if lower {
-			conflict = stillThere(ctx, j, asker, o.Local)
-		} else {
-			conflict = waitForPeer(ctx, j, asker, o.Local, conflict)
+		if !lower {
+			waitForPeer(ctx, j, conflicts[0])
 		}
+		conflicts = stillThere(ctx, j, asker, o)
 		o.Local = o.again(j)
 	}
-	o.Conflict, o.WaitedForPeer = conflict, !lower
+	o.Conflicts, o.WaitedForPeer = conflicts, !lower
 	return o
 }
 
-// waitForPeer stays silent, asks again, and returns the holder that still
-// replies.
-func waitForPeer(ctx context.Context, j *job, asker *vip.Asker, l Local, conflict state.Holder) state.Holder {
-	j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", conflict.MAC, conflict.Address)})
-	if !proc.Sleep(ctx, config.PeerPatience) {
-		return conflict
-	}
-	return stillThere(ctx, j, asker, l)
+// waitForPeer stays silent, so that the other machine may yield.
+func waitForPeer(ctx context.Context, j *job, c state.Conflict) bool {
+	j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", c.MAC, c.Address)})
+	return proc.Sleep(ctx, config.PeerPatience)
 }
 
-// stillThere asks once more for what is held, and returns the first holder that
-// replies. What was heard when a long round began is no ground for a release: the
+// stillThere asks once more for what is held, and returns the conflicts that
+// remain. What was heard when a long round began is no ground for a release: the
 // other machine may have released it by now.
-func stillThere(ctx context.Context, j *job, asker *vip.Asker, l Local) (conflict state.Holder) {
+func stillThere(ctx context.Context, j *job, asker *vip.Asker, o Observation) (conflicts []state.Conflict) {
 	since := time.Now()
-	for range leastAsks {
-		askHeld(j, asker, l)
-		if asker.Wait(ctx, holdGuard/leastAsks, func() bool { conflict, _ = conflictSince(j, asker, l, since); return conflict.MAC != "" }) {
+	for n := range leastAsks {
+		askHeld(j, asker, o.Local, n == leastAsks-1)
+		if asker.Wait(ctx, holdGuard/leastAsks, func() bool { conflicts, _ = conflictsSince(j, asker, o, since); return len(conflicts) > 0 }) {
 			break
 		}
 	}
-	return conflict
+	return conflicts
 }
 
-func askHeld(j *job, asker *vip.Asker, l Local) {
+// askHeld asks once for the virtual IPs; last also by a probe, where an ordinary
+// request may stay without a reply.
+func askHeld(j *job, asker *vip.Asker, l Local, last bool) {
 	if !j.set.DuplicateCheck {
 		return
 	}
 	for _, t := range l.targets() {
-		if err := asker.Ask(l.Snapshot, t, false); err != nil {
+		err := asker.Ask(l.Snapshot, t, false)
+		if err == nil && last && asker.NeedsProbe(l.Snapshot, t) {
+			err = asker.Ask(l.Snapshot, t, true)
+		}
+		if err != nil {
 			j.Infof("%v", err)
 		}
 	}
 }
 
-// conflictSince is another machine that has a virtual IP which is here, and
-// whether its MAC is lower than this one's; of several the lowest.
-func conflictSince(j *job, asker *vip.Asker, l Local, since time.Time) (conflict state.Holder, lower bool) {
+// conflictsSince are the other machines that have a virtual IP which is here, and
+// whether there is one to yield to at once: the primary, or one with a lower MAC.
+// Then those with a higher one are left out.
+func conflictsSince(j *job, asker *vip.Asker, o Observation, since time.Time) (conflicts []state.Conflict, lower bool) {
 	if !j.set.DuplicateCheck {
-		return conflict, false
+		return nil, false
 	}
-	for _, t := range l.targets() {
-		if !l.Snapshot.Holds(t.Address) {
+	var higher []state.Conflict
+	for _, t := range o.targets() {
+		if !o.Snapshot.Holds(t.Address) {
 			continue
 		}
-		if c, low, ok := asker.Conflict(t, since); ok && (conflict.MAC == "" || low && !lower) {
-			conflict, lower = state.Holder{Address: t.Address.String(), MAC: c.MAC.String()}, low
+		claim, low, ok := asker.Conflict(t, since)
+		if !ok {
+			continue
+		}
+		c := state.Conflict{
+			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},
+			Primary: claim.MAC.String() == o.Neighbour && !j.isVIP(o.Address),
+		}
+		if low || c.Primary {
+			conflicts = append(conflicts, c)
+		} else {
+			higher = append(higher, c)
 		}
 	}
-	return conflict, lower
+	if len(conflicts) > 0 {
+		return conflicts, true
+	}
+	return higher, false
 }
 
 // cannotListen is why nobody can be asked whether another machine has taken what
@@ -142,8 +160,8 @@ func (o Observation) cannotListen(j *job, asker *vip.Asker) string {
 	for _, a := range o.held(j) {
 		t := o.target(a)
 		switch {
-		case !asker.Sender(o.Snapshot, t).IsValid():
-			return fmt.Sprintf("this machine has no address to ask from on %s", t.Interface)
+		case t.Address.Is6() && !asker.CanRequest(o.Snapshot, t):
+			return fmt.Sprintf("this machine has no address on %s to send neighbour solicitations from", t.Interface)
 		case asker.Listening(t.Interface):
 		case asker.OpenErr() != nil:
 			return asker.OpenErr().Error()

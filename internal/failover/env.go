@@ -33,6 +33,7 @@ type Env struct {
 	Tool      Tool
 	Hook      func(context.Context, proc.Command) proc.Result
 	Trusted   func(argv []string) error // why root must not run it
+	Runnable  func(argv []string) error // why a hook cannot be run
 	MayPing   func() error
 	MayRaise  func() error
 	BootID    func() (string, error)
@@ -87,6 +88,7 @@ func Real(c config.Cluster) (Env, error) {
 		},
 		Hook:       proc.Run,
 		Trusted:    proc.Trusted,
+		Runnable:   runnable,
 		MayPing:    check.Permission,
 		MayRaise:   vip.Permission,
 		Locks:      new(state.Locks),

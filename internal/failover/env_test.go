@@ -40,23 +40,27 @@ type network struct {
 // machine is a computer. Its fields may be set before time begins to pass,
 // later only under do.
 type machine struct {
-	net        *network
-	name       string
-	off        bool                                         // power cut
-	noPing     bool                                         // its firewall drops echo requests
-	noARP      bool                                         // it does not answer for what it holds
-	nics       []nic                                        // as they are now
-	base       []nic                                        // as they come up at a boot
-	gateway    map[bool]netip.Addr                          // by family (true: IPv6)
-	neighbours map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
-	names      map[string]netip.Addr                        // what names resolve to
-	tap        func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
-	fails      func(call string) error                      // makes a call of its Env fail
-	raising    func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
-	hook       func(context.Context, proc.Command) (output string, err error)
-	memory     *run.Memory               // of its one process; nil: each run has its own
-	trusted    func(argv []string) error // why root must not run it; nil: it may
-	exclusive  bool                      // its tool raises well only while nobody else does
+	net    *network
+	name   string
+	off    bool // power cut
+	noPing bool // its firewall drops echo requests
+	noARP  bool // it does not answer for what it holds
+	// rpFilter: no reply to an ordinary request from an address of a network that
+	// it does not have on that interface; proxyARP: a reply to every ordinary one.
+	rpFilter, proxyARP bool
+	deafTo             netip.Addr                                   // what comes from this address never arrives
+	nics               []nic                                        // as they are now
+	base               []nic                                        // as they come up at a boot
+	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
+	neighbours         map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
+	names              map[string]netip.Addr                        // what names resolve to
+	tap                func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
+	fails              func(call string) error                      // makes a call of its Env fail
+	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
+	hook               func(context.Context, proc.Command) (output string, err error)
+	exclusive          bool                      // its tool raises well only while nobody else does
+	trusted            func(argv []string) error // why root must not run it; nil: it may
+	memory             *run.Memory               // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -106,6 +110,11 @@ func (m *machine) plug(name, segment string, number byte, addrs ...string) {
 	}
 	m.nics = append(m.nics, nic{l, segment})
 	m.base = copyNICs(m.nics)
+}
+
+// has tells whether an address is of one of the interface's networks.
+func (n *nic) has(a netip.Addr) bool {
+	return slices.ContainsFunc(n.Addresses, func(h vip.Address) bool { return h.Prefix.Masked().Contains(a) })
 }
 
 func mac(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
@@ -330,6 +339,7 @@ func (m *machine) env() Env {
 			}
 			return m.trusted(argv)
 		},
+		Runnable: func(argv []string) error { return m.called("may run %s", proc.Line(argv)) },
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
 		BootID: func() (string, error) {
@@ -406,6 +416,7 @@ func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	for i := range p.Count {
 		m.net.mu.Lock()
 		replied, err := m.reaches(p.Address)
+		replied = replied && !slices.ContainsFunc(m.net.machines, func(o *machine) bool { return p.Source.IsValid() && o.deafTo == p.Source && o.holds(p.Address) })
 		m.net.mu.Unlock()
 		wait := p.Interval
 		switch {
@@ -488,8 +499,13 @@ func (l *listener) Ask(target, from netip.Addr) error {
 			} else {
 				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
-			if o.holds(target) && !o.noARP {
-				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true}
+			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from))
+			if holds || o.proxyARP && from.IsValid() && !m.holds(target) {
+				to := from
+				if !from.IsValid() {
+					to = netip.IPv4Unspecified()
+				}
+				answer := vip.Reply{Address: target, MAC: at.MAC, Direct: true, To: to}
 				m.net.at(latency, func() { m.receive(m.nic(l.link), answer) })
 			}
 		}
@@ -524,6 +540,8 @@ func (l *listener) Replies(since time.Time) []vip.Reply {
 	defer l.m.net.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(l.replies), func(h vip.Reply) bool { return h.At.Before(since) })
 }
+
+func (l *listener) Lost() uint64 { return 0 }
 
 func (l *listener) Changed() <-chan struct{} {
 	l.m.net.mu.Lock()
@@ -612,9 +630,17 @@ func (t tool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err erro
 func (t tool) CanLease() error { return t.m.called("can lease") }
 func (t tool) Exclusive() bool { return t.m.exclusive }
 
-// record is what the machine's state directory says of a cluster, with its whole
-// history.
+// record is what the machine's state directory says of a cluster, with all its
+// changes.
 func (m *machine) record(t *testing.T, cluster string) *state.Record {
+	t.Helper()
+	rec := m.recordWithHistory(t, cluster)
+	rec.Recent = slices.DeleteFunc(rec.Recent, func(e state.Entry) bool { return e.Kind != state.ChangeEntry })
+	return rec
+}
+
+// recordWithHistory has the hooks and alerts, too.
+func (m *machine) recordWithHistory(t *testing.T, cluster string) *state.Record {
 	t.Helper()
 	rec, err := state.Dir(m.dir).Load(cluster, false)
 	if err == nil {
@@ -643,7 +669,8 @@ type scene struct {
 	settings                  config.Cluster
 	dry                       bool
 	events                    []any         // by the last check
-	took                      time.Duration // the last check
+	checked                   time.Time     // when the last check began
+	took                      time.Duration // and how long it took
 }
 
 var (
@@ -689,7 +716,11 @@ func (s *scene) vips(byValue ...string) {
 // before anything else happens.
 func (s *scene) try() (Report, error) {
 	s.t.Helper()
+	if len(s.events) > 0 && time.Since(s.checked) < time.Second { // or streaks would not advance
+		time.Sleep(time.Second - time.Since(s.checked))
+	}
 	began := time.Now()
+	s.checked = began
 	report, events, err := s.standby.run(s.t.Context(), s.settings, s.dry)
 	s.events, s.took = events, time.Since(began)
 	s.quiet()

@@ -68,7 +68,7 @@ func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) 
 	if noLink || x.IsPrimary || j.MayPing() != nil || ctx.Err() != nil {
 		return x
 	}
-	asker := newAsker(j, l)
+	asker := newAsker(j, l, x.Record.Neighbour)
 	defer asker.Close()
 	o := probeOnce(ctx, j, asker, start(j, x.Record, l))
 	if o.Primary == check.Up {

@@ -23,6 +23,14 @@ type Options struct {
 	// Finish says that no other run may come soon, as when a service is stopped:
 	// after a signal a switch that was begun is finished with its hook and its mail.
 	Finish bool
+	// Origin is the path of the file that defines the cluster; "" for flags.
+	Origin string
+	// Unconfigured says that the file no longer has the cluster: what it holds is
+	// guarded, but nothing is added, and nothing is failed back.
+	Unconfigured bool
+	// Inherits is the cluster that had all virtual IPs of this one, and has left
+	// the file: what is kept of it is taken over. "" for none.
+	Inherits string
 	// OnEvent is handed what the check does as it does it (run.RoundBegan, …,
 	// Decided); nil for nobody. It is called by one goroutine at a time.
 	OnEvent func(event any)
@@ -74,7 +82,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	asker := newAsker(j, local)
+	asker := newAsker(j, local, rec.Neighbour)
 	defer asker.Close()
 	if err := reportUntrusted(j, rec, local); err != nil {
 		return Report{}, err
@@ -99,6 +107,8 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		rec = intendToYield(j, rec, y)
 		result = yieldAssigned(ctx, j, asker, result, decide.again)
 	}
+	result.Isolation = result.Obs.isolation(j, asker)
+	result.Rehearsed, result.NotReady = rehearse(ctx, j, asker, rec, result.Obs)
 	return finish(ctx, j, before, rec, decision, result, drafted), nil
 }
 
@@ -135,12 +145,15 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 	switch {
 	case d.Release:
 		i.given = o.held(j)
+		if len(d.Only) > 0 {
+			i.given = d.Only
+		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !slices.Contains(offered, a) && !slices.Contains(i.given, a) })
+			i.given = without(j.vips(), without(without(j.vips(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))
-		rec.Offered = nil
+		rec.Offered, rec.Releasing = nil, i.given
 		if d.HandOver {
 			rec.Offered = i.given
 		}
@@ -166,9 +179,7 @@ func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.R
 // intendToYield writes down that what was just assigned is released again.
 func intendToYield(j *job, rec state.Record, y *yielding) state.Record {
 	rec.Intend(state.Releasing, y.change)
-	if y.waited {
-		rec.Offered = y.addrs
-	}
+	rec.Offered, rec.Releasing = y.addrs, y.addrs
 	_ = j.Save(&rec, true) // the result is written again
 	return rec
 }
@@ -188,7 +199,13 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
+		rec.SetPendingHook(state.PostTakeover, state.Change{Event: rec.Event, Time: now(), Reason: r.Reason})
+	}
 	rec, changed := counted(j, rec, d, r)
+	for _, e := range r.Hooks {
+		rec.Add(e)
+	}
 	if p := rec.PendingHook; p != nil && j.hookOf(p.Hook) == nil {
 		rec.PendingHook = nil
 	}
@@ -246,9 +263,10 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
-		Silent: r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
+		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
-	return rec, changed
+	return rec, changed || r.Partial && r.Change != nil
 }
 
 // checkOf is this check as the record keeps it.

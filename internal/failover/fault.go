@@ -18,6 +18,7 @@ const (
 	FaultInterface                  // missing, down, without carrier, or none to be found
 	FaultKernel                     // the snapshot could not be taken
 	FaultAsk                        // a question could not be sent, or an answer not heard
+	FaultPing                       // the primary could not be pinged
 )
 
 // Fault is something of this machine that makes the verdict unknown.
@@ -61,4 +62,9 @@ func (f faults) onlyVIP() bool {
 
 func hereNow(a netip.Addr) string {
 	return fmt.Sprintf("%s is on this machine now, so a ping would answer itself", a)
+}
+
+// has tells whether one of them is of that kind.
+func (f faults) has(kind FaultKind) bool {
+	return slices.ContainsFunc(f, func(one Fault) bool { return one.Kind == kind })
 }

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -51,6 +53,10 @@ type guardPlan struct {
 	// counts, and a witness may reply at any time: there is no time for a slow
 	// one to do so twice.
 	once bool
+	// last: the second round, whose replies are acted upon.
+	last bool
+	// brief: they end as soon as each witness has replied.
+	brief bool
 }
 
 // guards are the questions beside a round.
@@ -62,15 +68,27 @@ type guards struct {
 	known  string // the primary's MAC
 	ctx    context.Context
 	cancel context.CancelFunc
+	soon   context.Context // ends when the last question is due
+	last   context.CancelFunc
 	began  time.Time
 	short  bool // cut off before the end of the round
+	lost   uint64
 	tasks  sync.WaitGroup
 
 	mu        sync.Mutex
 	take      bool
+	replied   int // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    faults
+	asked     time.Time // the last question
+	claimed   map[netip.Addr]claimed
+}
+
+// claimed is how often an address was claimed, between questions, and when last.
+type claimed struct {
+	at    time.Time
+	times int
 }
 
 func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, plan guardPlan) *guards {
@@ -79,14 +97,16 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 	clear(o.replies.pinged)
 	if !plan.once {
 		o.replies.since = time.Now()
+		o.replies.began = o.replies.since
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, j: j, asker: asker, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		replies: o.replies, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: asker.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !j.set.Witness.Auto && len(o.Witnesses) == 0),
 	}
+	g.soon, g.last = context.WithCancel(ctx)
 	switch err := asker.OpenErr(); {
 	case err == nil:
 	case j.set.DuplicateCheck:
@@ -104,6 +124,9 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		}
 	}
 	g.tasks.Go(g.ask)
+	if plan.brief && len(o.Witnesses) == 0 {
+		cancel()
+	}
 	return g
 }
 
@@ -116,12 +139,17 @@ func (g *guards) wait() {
 // shorten ends the guards when they have asked for d.
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
-	time.AfterFunc(max(0, d-time.Since(g.began)), g.cancel)
+	left := d - time.Since(g.began)
+	time.AfterFunc(max(0, left-lastQuestion), g.last)
+	time.AfterFunc(max(0, left), g.cancel)
 }
 
 // finish waits for the guards, and is the observation with what they found.
 func (g *guards) finish(o Observation) Observation {
 	g.wait()
+	if g.plan.last || g.plan.once {
+		g.confirm()
+	}
 	j := g.j
 	o.Local = o.again(j)
 	o.replies, o.faults = g.replies, o.faults.and(g.faults...)
@@ -131,6 +159,54 @@ func (g *guards) finish(o Observation) Observation {
 	o = o.read(j, g.asker)
 	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Fault: o.faults.String()})
 	return o
+}
+
+// confirm asks once more where a claim was one frame that was not repeated, which
+// may be forged or that of a machine that has gone, and where frames were lost.
+// What is silent then is not in use.
+func (g *guards) confirm() {
+	ctx := context.WithoutCancel(g.ctx)
+	for range config.Rechecks {
+		single, lost := g.single(), g.asker.Lost()
+		if g.lost == lost && len(single) == 0 {
+			return
+		}
+		g.lost, g.asked = lost, time.Now()
+		for n := range leastAsks {
+			g.askAll(n == leastAsks-1)
+			if g.asker.Wait(ctx, holdGuard/leastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
+				break
+			}
+		}
+		if g.asker.Lost() == lost {
+			g.replies.ignore = map[netip.Addr]time.Time{}
+			for _, a := range g.single() {
+				g.replies.ignore[a] = g.asked
+			}
+			return
+		}
+	}
+	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+}
+
+// count notes whether an address was claimed since the last question.
+func (g *guards) count() {
+	for _, a := range append(g.j.vips(), g.local.Address) {
+		if claim, ok := g.asker.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
+			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+		}
+	}
+}
+
+// single are the addresses that were claimed once, before the last question.
+func (g *guards) single() (addrs []netip.Addr) {
+	g.count()
+	for a, c := range g.claimed {
+		if c.times == 1 && c.at.Before(g.asked) {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
 }
 
 // witnessState is what the witnesses prove together.
@@ -163,6 +239,9 @@ func (g *guards) witnessed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.take = g.take || g.plan.take
+	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
+		g.cancel()
+	}
 }
 
 // heardWitness says by what protocol a witness on the link replied to this
@@ -182,23 +261,26 @@ func (g *guards) ask() {
 	end := g.began.Add(g.plan.length)
 	for n := time.Duration(1); ; n++ {
 		g.askAll(false)
-		if left := time.Until(end.Add(-lastQuestion)); left <= every {
-			if proc.Sleep(g.ctx, left) {
-				g.askAll(true)
-				proc.Sleep(g.ctx, time.Until(end))
-			}
+		left := time.Until(end.Add(-lastQuestion))
+		if left <= every {
+			proc.Sleep(g.soon, left)
 			break
 		}
-		if !proc.Sleep(g.ctx, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+		if !proc.Sleep(g.soon, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
 			break
 		}
+	}
+	if g.ctx.Err() == nil {
+		g.askAll(true)
+		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
 	}
 	for _, err := range g.asker.Errs() {
 		g.fault(err)
 	}
 }
 
-// askAll asks once; last: for the last time in this round.
+// askAll asks once; last: for the last time in this round. Then a probe follows a
+// request that its holder may not reply to, or that only proxy ARP replied to.
 func (g *guards) askAll(last bool) {
 	g.mu.Lock()
 	probe := g.take
@@ -210,22 +292,44 @@ func (g *guards) askAll(last bool) {
 		}
 		return err
 	}
+	g.count()
+	if last {
+		g.asked = time.Now()
+	}
 	if g.j.set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			if ask(t, probe && g.mayProbe(t.Address, last)) == nil {
+			probe := probe && g.mayProbe(t.Address, last)
+			err := ask(t, probe)
+			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
+				err = ask(t, true)
+			}
+			if err == nil {
 				g.mu.Lock()
 				g.replies.asked[t.Address] = g.asker.Listening(t.Interface)
 				g.mu.Unlock()
 			}
 		}
-		if g.local.neighbour() && !g.j.isVIP(g.local.Address) {
-			_ = ask(vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}, false)
+		if host := (vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}); g.local.neighbour() && !g.j.isVIP(host.Address) {
+			_ = ask(host, false)
+			if _, heard := g.asker.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
+				_ = ask(host, true)
+			}
 		}
 	}
 	for _, w := range g.local.Witnesses {
 		// What fails here is a witness that does not reply.
 		_ = g.asker.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
 	}
+}
+
+// doubtful tells whether an ordinary request is not enough.
+func (g *guards) doubtful(t vip.Target) bool {
+	_, proxied := g.asker.Proxied(t, g.replies.since)
+	return proxied || g.asker.NeedsProbe(g.local.Snapshot, t)
+}
+
+func (g *guards) probers() []string {
+	return probers(g.j, g.asker, g.local, g.known, g.replies.began)
 }
 
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
@@ -243,7 +347,7 @@ func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 		return false
 	}
 	_, up := g.asker.Holder(g.local.Address, g.replies.since)
-	return !up && len(probers(g.j, g.asker, g.local, g.known, g.replies.since)) == 0
+	return !up && len(g.probers()) == 0
 }
 
 // ping asks for a virtual IP by ping. Where ARP or ND asks for it too, a ping
@@ -320,10 +424,13 @@ func (s *serving) wait(o Observation) Observation {
 		return o
 	}
 	s.asker.Open(s.local.Snapshot)
-	for range serveAsks {
+	for n := range serveAsks {
 		for _, t := range s.local.targets() {
 			if s.asker.Listening(t.Interface) && s.asker.Ask(s.local.Snapshot, t, false) == nil {
 				o.replies.asked[t.Address] = true
+			}
+			if n == serveAsks-1 && s.asker.NeedsProbe(s.local.Snapshot, t) {
+				_ = s.asker.Ask(s.local.Snapshot, t, true)
 			}
 		}
 		if s.asker.Wait(s.ctx, serveGuard/serveAsks, inUse) {

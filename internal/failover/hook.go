@@ -77,6 +77,17 @@ func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, 
 	return result, command, aliases
 }
 
+// ranHook is the entry of the history about it.
+func ranHook(name, event, reason string, r proc.Result) state.Entry {
+	if r.Err != nil {
+		reason = r.Err.Error()
+	}
+	return state.Entry{
+		Kind: state.HookEntry, What: name, Code: &r.Code, Duration: state.Milliseconds(r.Duration.Milliseconds()),
+		Change: state.Change{Event: event, Time: now(), Reason: reason},
+	}
+}
+
 // hook runs a hook beside a switch, and returns how long it took. The error is
 // that it did not exit with 0.
 func (a *actor) hook(ctx context.Context, name, reason string) (took time.Duration, err error) {
@@ -86,6 +97,11 @@ func (a *actor) hook(ctx context.Context, name, reason string) (took time.Durati
 	result, command, aliases := runHook(ctx, a.j, a.done.Obs.Local, a.done.Aliases, name, reason)
 	a.done.Aliases = aliases
 	a.done.Commands = append(a.done.Commands, command)
+	event := ""
+	if a.intent != nil {
+		event = a.intent.Event
+	}
+	a.done.Hooks = append(a.done.Hooks, ranHook(name, event, reason, result))
 	if result.Err != nil && name != preTakeover {
 		a.done.Failed = append(a.done.Failed, hookFailure{name, result.Err, command})
 	}

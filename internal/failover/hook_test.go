@@ -50,7 +50,7 @@ func TestHooksOfATakeoverAndARelease(t *testing.T) {
 		ran := s.hooked(func(_ context.Context, name string) (string, error) { return name + " says hello", nil })
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
-		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not reply, and 172.16.0.1 is not in use"
+		const down = "CLUSTER=web, EVENT=takeover, HOST=172.16.0.2, VIPS=172.16.0.1/32, INTERFACE=eth0, REASON=172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here"
 		if diff := cmp.Diff([]string{"/pre-takeover: " + down, "/post-takeover: " + down}, *ran); diff != "" {
 			t.Errorf("hooks (-want +got):\n%s", diff)
 		}
@@ -99,7 +99,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
 		})
 		s.do(s.primary.powerOff)
-		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
+		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here; but pre-takeover refuses: /pre-takeover now: exit code 3: no power switch"
 		for range 2 {
 			s.want(s.minute(), state.Blocked, reason)
 		}

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"net/netip"
+	"sync"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -20,6 +21,8 @@ type Machine struct {
 	vips  vip.Process
 	pings check.Process
 	locks state.Locks
+	rate  sync.Once
+	mail  mailroom
 
 	memory run.Memory
 }
@@ -54,7 +57,12 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	if err != nil {
 		return Report{}, err
 	}
-	return act(ctx, m.share(world), c, o)
+	m.rate.Do(func() { m.vips.ARPRate = c.ARPRate }) // which is that of all clusters
+	world = m.share(world)
+	combined, leave := m.mail.join(c, world.Deliver)
+	defer leave()
+	world.Deliver = combined
+	return act(ctx, world, c, o)
 }
 
 // share is the world with what is shared in it.
@@ -71,4 +79,14 @@ func (m *Machine) share(world Env) Env {
 		world.Tool = tool
 	}
 	return world
+}
+
+// Deliver hands messages that are of no cluster to the mail server of one, and
+// returns those that were not sent.
+func Deliver(ctx context.Context, c config.Cluster, m []state.Message) (left []state.Message, err error) {
+	env, err := Real(c)
+	if env.Deliver == nil {
+		return m, err
+	}
+	return env.Deliver(ctx, m)
 }

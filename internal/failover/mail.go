@@ -17,14 +17,16 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 	o := r.Obs
 	f := notify.Facts{
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Evidence: o.Evidence,
-		NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
+		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
 		Unverified: rec.Role == state.Releasing && !o.holding(j),
 		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.unclaimedVIPs(),
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),
 	}
 	f.Evidence.Commands = r.Commands
 	if j.mode == modeCheck {
-		f.Check = &notify.Check{Outcome: r.Outcome, Rule: rec.Last.Rule, Streaks: rec.Streaks, Now: f.Time}
+		f.Check = &notify.Check{
+			Outcome: r.Outcome, Rule: rec.Last.Rule, Reason: r.Reason, Streaks: rec.Streaks, Now: f.Time, Conditions: conditions(j, rec, r),
+		}
 	}
 	manual := !j.set.Failback || rec.ManualTakeover || rec.NobodyTook // else it is handed over
 	f.PrimaryBack = manual && rec.Role == state.Active && rec.Streaks.Up >= j.set.Rise
@@ -101,6 +103,8 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 		if result.Err != nil && ctx.Err() != nil {
 			return rec, draft, r, saveErr
 		}
+		rec.Recent = slices.Clone(rec.Recent)
+		rec.Add(ranHook(pending.Hook, pending.Event, pending.Reason, result))
 		var failed *notify.HookFailure
 		if result.Err != nil {
 			failed = &notify.HookFailure{Hook: pending.Hook, Reason: result.Err.Error(), Command: command}

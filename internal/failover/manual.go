@@ -79,3 +79,21 @@ func unwritable(what string, err error) error {
 	}
 	return e
 }
+
+// Forget deletes all that is kept of a cluster. For that it waits for a check that
+// is running; refuse is asked with the lock held.
+func Forget(ctx context.Context, c config.Cluster, o Options, refuse func() error) error {
+	r := &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), Manual: true, OnEvent: o.OnEvent}
+	_, err := run.Within(run.LockPatience+resumePatience, r, func() (struct{}, error) {
+		unlock, err := r.Lock(ctx, new(state.Locks))
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer unlock()
+		if err := refuse(); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, unwritable("the state cannot be deleted", r.Dir.Forget(r.Name))
+	})
+	return err
+}

@@ -151,6 +151,10 @@ func TestReleaseByHand(t *testing.T) {
 		"nobody takes it, by force": {
 			(*scene).lost, true, state.Released, "172.16.0.1 is released manually, with --force", false, "[pingover] web: HOSTNAME released 172.16.0.1",
 		},
+		"the primary is down, and nobody else has it": {
+			func(s *scene) { s.lost(); s.do(s.primary.powerOff) }, false, state.Blocked,
+			"not released: 172.16.0.2 does not reply, and no other machine has 172.16.0.1: nobody could take it", true, "",
+		},
 		"no cable: nobody can be asked": {
 			func(s *scene) { s.lost(); s.do(func() { s.standby.down("eth0") }) }, false, state.Blocked,
 			`not released: it cannot be verified whether another machine takes 172.16.0.1: interface "eth0" is down, or has no carrier`, true, "",
@@ -167,6 +171,13 @@ func TestReleaseByHand(t *testing.T) {
 				if report.Outcome != test.outcome || report.Reason != test.reason {
 					t.Errorf("%s, %q; want %s, %q", report.Outcome, report.Reason, test.outcome, test.reason)
 				}
+				wantHint := ""
+				if strings.HasSuffix(test.reason, "nobody could take it") {
+					wantHint = "release it when 172.16.0.2 is up again; pingover release --force web leaves it unassigned"
+				}
+				if report.Hint != wantHint {
+					t.Errorf("hint %q, want %q", report.Hint, wantHint)
+				}
 				if held := s.standby.holds(vipAddr); held != test.held {
 					t.Errorf("held: %t, want %t", held, test.held)
 				}
@@ -179,6 +190,20 @@ func TestReleaseByHand(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAReleaseOnASymmetricPairNamesTheWay(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Host = "172.16.0.1"
+		s.minute()
+		s.do(s.primary.powerOff)
+		s.want(s.minute(), state.TookOver, "")
+		report := s.release(Options{})
+		s.want(report, state.Blocked, "not released: 172.16.0.1 does not reply, and no other machine has 172.16.0.1: nobody could take it")
+		if want := "to move it to the peer: pingover release --force web here, then pingover takeover web there"; report.Hint != want {
+			t.Errorf("hint %q, want %q", report.Hint, want)
+		}
+	})
 }
 
 func TestAfterAReleaseByHandNoCheckTakesOver(t *testing.T) {

@@ -289,6 +289,8 @@ func (r *modelRun) env() Env {
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), LockSwitch: lockSwitch,
 		Hook:     r.hook,
+		Trusted:  func([]string) error { return nil },
+		Runnable: func([]string) error { return nil },
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
 		BootID: func() (string, error) {
@@ -430,11 +432,17 @@ func (e *modelListener) Ask(target, from netip.Addr) error {
 			continue
 		}
 		if back, ok := n.pass(o, m, frameAnswer, target, now); ok {
-			n.note(m, vip.Reply{Address: target, MAC: o.mac, At: now.Add(there + back)})
+			to := from
+			if !from.IsValid() {
+				to = netip.IPv4Unspecified()
+			}
+			n.note(m, vip.Reply{Address: target, MAC: o.mac, Direct: true, To: to, At: now.Add(there + back)})
 		}
 	}
 	return nil
 }
+
+func (e *modelListener) Lost() uint64 { return 0 }
 
 func (e *modelListener) Announce(a netip.Addr, hw net.HardwareAddr) error {
 	e.r.enter(true, true)

@@ -108,8 +108,14 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
 	for _, e := range r.listeners {
+		claims := map[netip.Addr]int{} // one frame that is not repeated is none
 		for _, h := range e.heard {
-			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+			if !h.Probe && !h.At.Before(r.round) && h.At.Before(now) {
+				claims[h.Address]++
+			}
+		}
+		for _, h := range e.heard {
+			if claims[h.Address] < 2 || exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
 				continue
 			}
 			if h.Address == addr || n.primary != nil && string(h.MAC) == string(n.primary.mac) {

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -29,6 +30,7 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 	}
 	loaded, err := j.Load()
 	if err == nil {
+		inherit(j, loaded)
 		rec, err = adopt(j, *loaded)
 	}
 	if err != nil {
@@ -55,32 +57,53 @@ func permitted(j *job) error {
 	return nil
 }
 
+// inherit takes over what is kept of a cluster that had the virtual IPs under
+// another name. What cannot be taken over now, the next check tries again.
+func inherit(j *job, rec *state.Record) {
+	if j.opt.Inherits == "" || j.DryRun {
+		return
+	}
+	unlock, err := j.Locks.Lock(j.Dir, j.opt.Inherits)
+	if err == nil {
+		defer unlock()
+		err = j.Dir.Inherit(rec, j.opt.Inherits)
+	}
+	if err != nil {
+		j.Infof("history and pending mail of %s cannot be taken over: %v", j.opt.Inherits, err)
+		return
+	}
+	j.Warnf("%s was renamed to %s: its history, pending mail and what it holds are taken over", j.opt.Inherits, j.set.Name)
+}
+
 // adopt makes the record that of this cluster with these settings.
 func adopt(j *job, rec state.Record) (state.Record, error) {
-	if rec.Host != "" && rec.Host != j.set.Host {
-		return rec, &run.Error{
-			Code: run.CodeSettings, Text: fmt.Sprintf("the record of cluster %q is of host %q, not of %q", j.set.Name, rec.Host, j.set.Host),
-			Hint: otherName(j),
-		}
+	before, err := rec.SetHost(j.set.Host, now())
+	if err != nil {
+		return rec, &run.Error{Code: run.CodeSettings, Text: err.Error(), Hint: otherName(j)}
 	}
-	rec.Host = j.set.Host
+	if before != "" {
+		text := fmt.Sprintf("the primary is now %q, and was %q: what was counted in a row begins anew", j.set.Host, before)
+		j.Event(run.Note{Text: text, Warning: !j.DryRun})
+	}
+	if j.mode == modeCheck {
+		rec.Origin = cmp.Or(j.opt.Origin, state.FlagsOrigin)
+	}
 	return rec, nil
 }
 
-// otherName is what to do where the record is another machine's.
+// otherName is what to do where two definitions have one name.
 func otherName(j *job) string {
 	place := j.set.From["host"]
 	if place == "" || place == "--host" {
-		return "give this cluster a name of its own with --name"
+		return "give each cluster a name of its own with --name"
 	}
-	return fmt.Sprintf("rename this cluster (%s); or, when only its primary has a new address, remove %s/%s.json: "+
-		"lost with it are its history, the pending mail, and what was assigned here or done manually", place, j.Dir, j.set.Name)
+	return fmt.Sprintf("rename this cluster (%s), or the other one; a host that stays is accepted after an hour", place)
 }
 
 // newAsker asks for the virtual IPs, the primary and the witnesses on the link.
 // Without virtual IPs there is nothing to guard.
-func newAsker(j *job, l Local) *vip.Asker {
-	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips()}
+func newAsker(j *job, l Local, primary string) *vip.Asker {
+	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips(), Primary: primary}
 	if len(l.Aliases) == 0 {
 		return a
 	}
@@ -89,7 +112,11 @@ func newAsker(j *job, l Local) *vip.Asker {
 		a.Targets = append(a.Targets, vip.Target{Interface: l.Route.Interface, Address: l.Address})
 	}
 	for _, w := range l.Witnesses {
-		a.Targets = append(a.Targets, vip.Target{Interface: w.Link, Address: w.Address})
+		t := vip.Target{Interface: w.Link, Address: w.Address}
+		a.Targets = append(a.Targets, t)
+		if w.Link != "" {
+			a.Gateways = append(a.Gateways, t)
+		}
 	}
 	return a
 }

@@ -22,10 +22,11 @@ type decider struct {
 // newDecider takes what was known from the record. What an operator does
 // manually changes the record at once, blocked or not: it says what is wanted.
 func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Record, decider) {
+	before := rec.StreaksBefore(j.Began)
 	d := decider{j: j, asker: asker, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
-		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook,
-		Up: rec.Streaks.Up, Unserved: rec.Streaks.Unserved, Silent: rec.Streaks.Silent,
+		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
+		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
 	}}
 	switch j.mode {
 	case modeTakeOver:
@@ -59,9 +60,11 @@ func (d decider) now(o Observation) (Observation, state.Decision) {
 	}
 	known, set := d.known, d.j.set
 	known.PausedUntil = d.j.PausedUntil()
-	return o, state.Decide(known, o.Observation, state.Settings{
-		Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated,
-	}, time.Now())
+	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated}
+	if d.j.opt.Unconfigured {
+		return o, state.DecideUnconfigured(known, o.Observation, settings, time.Now())
+	}
+	return o, state.Decide(known, o.Observation, settings, time.Now())
 }
 
 // again is the recheck: with ask it probes again, briefly, before it decides.
@@ -105,6 +108,8 @@ func probeForRelease(ctx context.Context, j *job, asker *vip.Asker, o Observatio
 		o.NoReply = "no witness replies"
 	case o.Witness == state.WitnessNotAsked:
 		o.NoReply = "no witness could be asked"
+	default:
+		o.NoTaker = !o.AnswersARP && len(o.Evidence.Holders) == 0
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -30,15 +31,25 @@ type Observation struct {
 // claims are what the decision rests on of what other machines say. They are
 // read from the listeners again and again, for replies arrive at any time.
 type claims struct {
-	since  time.Time           // what was heard before does not count
-	asked  map[netip.Addr]bool // the virtual IPs that others could be asked for
-	pinged map[netip.Addr]bool // those that replied to a ping
+	since  time.Time                // what was heard before does not count
+	began  time.Time                // but for competing probers
+	ignore map[netip.Addr]time.Time // a claim until then was one frame, and was not repeated
+	asked  map[netip.Addr]bool      // the virtual IPs that others could be asked for
+	pinged map[netip.Addr]bool      // those that replied to a ping
+}
+
+// of is since when claims of an address count.
+func (c claims) of(a netip.Addr) time.Time {
+	if until := c.ignore[a]; until.After(c.since) {
+		return until
+	}
+	return c.since
 }
 
 // start is the observation before anything was asked.
 func start(j *job, rec state.Record, l Local) Observation {
-	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host}}
-	o.replies = claims{since: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
+	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host, NeverUp: rec.NeverUp()}}
+	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
 	if l.Address.IsValid() {
 		o.Evidence.Address = l.Address.String()
 	}
@@ -54,7 +65,7 @@ func probe(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o O
 	j.Doing("probing")
 	switch {
 	case o.holding(j):
-		o = probeWhileHolding(ctx, j, asker, o)
+		o = probeWhileHolding(ctx, j, asker, known, o)
 	case len(o.faults) > 0:
 		o.Primary = check.Unknown
 	default:
@@ -87,7 +98,7 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 		o.Primary = check.Unknown
 		return o
 	}
-	g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o)})
+	g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
 	o, up = round(ctx, j, o, 2)
 	if up {
 		g.cancel()
@@ -100,12 +111,27 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 	return g.finish(o)
 }
 
-// probeWhileHolding makes one round and resolves a conflict.
-func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
+// probeWhileHolding makes one round and resolves a conflict. Where a virtual IP is
+// missing, it is added on the grounds on which all would be taken: two silent
+// rounds, the guards beside the second.
+func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, known state.Known, o Observation) Observation {
 	o = probeOnce(ctx, j, asker, o)
+	missing := len(o.held(j)) < len(j.set.VIPs) && (known.Role == state.Active || known.Role == state.Taking)
+	if missing && o.holding(j) && o.Primary == check.Down && len(o.faults) == 0 {
+		j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
+		if !proc.Sleep(ctx, j.set.RetryWait) {
+			return o
+		}
+		o.Local = o.again(j)
+		g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
+		if len(o.faults) == 0 {
+			o, _ = round(ctx, j, o, 2)
+		}
+		o = g.finish(o)
+	}
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.
-		o.faults = o.faults.and(faultOf(FaultAsk, "what was held here has left in the middle of the check"))
+		o.faults = o.faults.and(faultOf(FaultPing, "what was held here has left in the middle of the check"))
 		return o
 	}
 	return resolveConflict(ctx, j, asker, o)
@@ -133,7 +159,7 @@ func round(ctx context.Context, j *job, o Observation, n int) (Observation, bool
 	pings := check.Pings{Address: o.Address, Source: o.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
 	made, shown := j.Round(ctx, n, j.set.Host, pings, func(ctx context.Context, p check.Pings) check.Round { return j.pingOther(ctx, o.Local, p) })
 	if made.Err != nil && ctx.Err() == nil {
-		o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+		o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
 	}
 	o.Primary = made.Verdict
 	o.Evidence.Rounds = append(o.Evidence.Rounds[:len(o.Evidence.Rounds):len(o.Evidence.Rounds)], shown)
@@ -172,7 +198,7 @@ func probeAgain(ctx context.Context, j *job, asker *vip.Asker, o Observation, ma
 		case made.Verdict == check.Up:
 			o.Primary = check.Up
 		case made.Err != nil && ctx.Err() == nil && j.mode == modeCheck:
-			o.faults = o.faults.and(faultOf(FaultAsk, "%v", made.Err))
+			o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
 		}
 	}
 	return g.finish(o), primary
@@ -186,10 +212,15 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 		o.Primary, o.Fault = check.Unknown, o.faults.String()
 	}
 	o.HostIsVIP = o.faults.onlyVIP()
-	o.CannotListen = o.cannotListen(j, asker) != ""
+	o.CannotAsk = j.set.DuplicateCheck && (o.cannotListen(j, asker) != "" || o.faults.has(FaultAsk))
 	o.VIPs, o.AnswersARP, o.Evidence.Holders = nil, false, nil
+	known := o.Neighbour
 	if holder, ok := o.holder(asker, o.Address); ok && o.OnLink && !j.isVIP(o.Address) {
-		o.AnswersARP, o.Neighbour = true, holder.MAC
+		o.AnswersARP = true
+		if o.Primary == check.Up { // it is learned only then
+			o.Neighbour = holder.MAC
+		}
+		known = cmp.Or(o.Neighbour, holder.MAC)
 		o.Evidence.Holders = append(o.Evidence.Holders, holder)
 	}
 	for _, a := range j.vips() {
@@ -197,7 +228,7 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 		holder, ok := o.holder(asker, a)
 		if ok && !status.Held {
 			status.InUse, status.MAC = true, holder.MAC
-			status.AtPrimary = holder.MAC != "" && holder.MAC == o.Neighbour
+			status.AtPrimary = holder.MAC != "" && holder.MAC == known
 		}
 		if ok {
 			o.Evidence.Holders = append(o.Evidence.Holders, holder)
@@ -209,7 +240,7 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 
 // holder is another machine that has an address, if one was heard.
 func (o Observation) holder(asker *vip.Asker, a netip.Addr) (state.Holder, bool) {
-	if claim, ok := asker.Holder(a, o.replies.since); ok {
+	if claim, ok := asker.Holder(a, o.replies.of(a)); ok {
 		return state.Holder{Address: a.String(), MAC: claim.MAC.String()}, true
 	}
 	return state.Holder{Address: a.String()}, o.replies.pinged[a]
@@ -228,7 +259,7 @@ func (o Observation) allInUse(j *job, asker *vip.Asker) bool {
 // unclaimed are those that nobody has claimed.
 func (o Observation) unclaimed(asker *vip.Asker, addrs []netip.Addr) (free []netip.Addr) {
 	for _, a := range addrs {
-		if _, ok := asker.Holder(a, o.replies.since); !ok {
+		if _, ok := asker.Holder(a, o.replies.of(a)); !ok {
 			free = append(free, a)
 		}
 	}

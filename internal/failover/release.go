@@ -24,28 +24,32 @@ const (
 	inFlight = 20 * time.Millisecond
 )
 
-// release removes all that is here. Where it is handed over, what nobody takes
-// is assigned again. Given are the addresses that this is about, those of an
-// interrupted release included.
+// release removes what the decision names. Where it is handed over, what nobody
+// takes is assigned again. Given are the addresses that this is about, those of an
+// interrupted release included. The hooks are for the last address that goes.
 func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Addr) {
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
-	took, _ := a.hook(ctx, preRelease, d.Reason)
-	act := context.WithoutCancel(ctx)
+	a.done.Partial = len(without(a.held(), given)) > 0
+	took, act := time.Duration(0), context.WithoutCancel(ctx)
+	if !a.done.Partial {
+		took, _ = a.hook(ctx, preRelease, d.Reason)
+	}
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
 		a.done.Obs.replies.since = time.Now()
-		a.done.Obs.Conflict = stillThere(act, a.j, a.asker, a.done.Obs.Local)
+		a.done.Obs.Conflicts = stillThere(act, a.j, a.asker, a.done.Obs)
 	}
 	if again := a.decide(act); a.opened && !again.Release {
-		a.done.Withdrawn = true
+		a.done.Withdrawn, a.done.Partial = true, false
 		if a.j.hookOf(preRelease) != nil { // it may have stopped what has to go on
 			a.done.Resume = &change
 		}
 		a.keep(ctx, again)
 		return
 	}
-	if err := a.remove(act, a.held()); err != nil {
+	going := slices.DeleteFunc(a.held(), func(addr netip.Addr) bool { return !slices.Contains(given, addr) })
+	if err := a.remove(act, going); err != nil {
 		change.Reason += "; but " + err.Error()
 		a.done.Outcome = state.ReleaseFailed
 		a.releaseOpen(change)
@@ -55,9 +59,13 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 		a.handOver(act, d, change, given)
 		return
 	}
+	a.announceClaims(given)
 	a.announceOthers(given)
-	a.ended(state.Closed, state.Standby, change)
+	a.released(change)
 }
+
+// released ends a release that stays.
+func (a *actor) released(change state.Change) { a.ended(state.Closed, a.roleByHolding(), change) }
 
 // releaseFailed leaves the intent to release open: the next run goes on.
 func (a *actor) releaseFailed(change state.Change, err error) {
@@ -76,11 +84,15 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	var left []netip.Addr
 	var err error
 	patience, witnessed := config.HandOverPatience, a.done.Obs.Witness == state.WitnessGood
-	if d.Rule == state.RuleConflict { // to the machine that was just heard
+	toPeer := d.Rule == state.RuleConflict && len(a.done.Obs.without(given)) == 0
+	if toPeer { // to the machines that were just heard
 		patience = config.PeerReleased
-		left, err = a.offerToPeer(ctx, given, patience)
+		left, err = a.offerToPeer(ctx, given, a.done.Obs.WaitedForPeer)
 	} else {
-		_, _ = a.hook(ctx, state.PostRelease, change.Reason) // it may assign the address over there
+		if !a.done.Partial {
+			_, _ = a.hook(ctx, state.PostRelease, change.Reason) // it may assign the address over there
+			a.done.HookDone = true
+		}
 		left, err = a.offer(ctx, given, patience-lastGuard)
 		if err == nil && len(left) > 0 {
 			left, err = a.askWitness(ctx, left, witnessed) // the last second of it
@@ -93,16 +105,25 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; but it cannot be verified whether another machine has taken it: "+err.Error()
 	case len(left) == 0:
 		a.announceOthers(given)
-		a.handedOver(d, change)
+		a.released(change)
 	default:
-		a.takeBack(ctx, d, change, given, left, patience)
+		a.takeBack(ctx, change, given, left, patience, !toPeer)
 	}
 }
 
-// handedOver ends a hand-over that another machine took.
-func (a *actor) handedOver(d state.Decision, change state.Change) {
-	a.done.HookDone = d.Rule != state.RuleConflict // before the question
-	a.ended(state.Closed, state.Standby, change)
+// without are the addresses that are in no conflict.
+func (o Observation) without(given []netip.Addr) (rest []netip.Addr) {
+	for _, addr := range given {
+		if !slices.ContainsFunc(o.Conflicts, func(c state.Conflict) bool { return c.Address == addr.String() }) {
+			rest = append(rest, addr)
+		}
+	}
+	return rest
+}
+
+// without are the addresses of all that are not among some.
+func without(all, some []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(all), func(addr netip.Addr) bool { return slices.Contains(some, addr) })
 }
 
 // askWitness asks, when nobody has taken what was released here, whether this
@@ -132,7 +153,8 @@ func (a *actor) unheard(silent []netip.Addr) error {
 }
 
 // offer asks for so long who takes the addresses, and returns those that nobody
-// claims. An error means that it could not be asked.
+// claims. The clients are told of each holder at once. An error means that it
+// could not be asked.
 func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
 	a.asker.Open(a.done.Obs.Snapshot)
 	time.Sleep(inFlight)
@@ -140,34 +162,56 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 	a.done.Obs.replies.since = time.Now()
 	clear(a.done.Obs.replies.pinged)
 	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", AddressList(addrs))})
-	taken := func() bool {
-		left = a.done.Obs.unclaimed(a.asker, addrs)
-		return len(left) == 0
-	}
+	left = addrs
+	taken := func() bool { return len(a.done.Obs.unclaimed(a.asker, left)) < len(left) }
 	every := min(askEvery, patience/leastAsks)
 	for end := time.Now().Add(patience); ; {
-		for _, addr := range addrs {
-			t := a.done.Obs.target(addr)
-			if !a.asker.Listening(t.Interface) {
-				return nil, fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
-			}
-			if err := a.asker.Ask(a.done.Obs.Snapshot, t, false); err != nil {
-				return nil, err
-			}
-		}
 		wait := min(every, time.Until(end))
-		if wait <= 0 || a.asker.Wait(ctx, wait, taken) {
-			taken()
+		if err := a.askFor(left, wait <= every/2); err != nil {
+			return nil, err
+		}
+		if wait > 0 && a.asker.Wait(ctx, wait, taken) {
+			free := a.done.Obs.unclaimed(a.asker, left)
+			a.announceClaims(without(left, free))
+			left = free
+		}
+		if len(left) == 0 || wait <= 0 {
+			left = a.done.Obs.unclaimed(a.asker, left)
 			a.done.Obs.asked = time.Now()
 			return left, a.unheard(left)
 		}
 	}
 }
 
-// offerToPeer is offer to a conflicting host. One that replies may be about to
-// yield itself: the clients are told, and it is asked again when it must have
-// done so.
-func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
+// askFor asks once for released addresses; last also by probes, where an ordinary
+// request may stay without a reply.
+func (a *actor) askFor(addrs []netip.Addr, last bool) error {
+	for _, addr := range addrs {
+		t := a.done.Obs.target(addr)
+		if !a.asker.Listening(t.Interface) {
+			return fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
+		}
+		if err := a.asker.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+			return err
+		}
+		if last && a.asker.NeedsProbe(a.done.Obs.Snapshot, t) {
+			if err := a.asker.Ask(a.done.Obs.Snapshot, t, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// offerToPeer is offer to conflicting hosts. One that replies may be about to
+// yield itself: the clients are told, and it is asked again when it must have done
+// so. One with a lower MAC, that was not waited for, has precedence in assigning
+// the address again.
+func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool) (left []netip.Addr, err error) {
+	patience := config.PeerReleased
+	if !waited {
+		return a.offer(ctx, addrs, patience+config.YieldPatience)
+	}
 	removed := time.Now().Add(peerRemoves)
 	left, err = a.offer(ctx, addrs, patience)
 	if err != nil || len(left) == len(addrs) || time.Now().After(removed) {
@@ -179,36 +223,37 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, patience ti
 }
 
 // takeBack assigns again what nobody has taken, and only then goes on announcing
-// what others have.
-func (a *actor) takeBack(ctx context.Context, d state.Decision, change state.Change, given, left []netip.Addr, patience time.Duration) {
+// what others have. Suspend: automatic failback does not try again.
+func (a *actor) takeBack(ctx context.Context, change state.Change, given, left []netip.Addr, patience time.Duration, suspend bool) {
 	assigned, failed := a.assign(ctx, func() []netip.Addr { return a.done.Obs.unclaimed(a.asker, left) })
-	taken := slices.DeleteFunc(slices.Clone(given), func(addr netip.Addr) bool { return slices.Contains(left, addr) })
 	if len(assigned) == 0 && len(failed) == 0 { // another machine took it at the last moment
 		a.announceOthers(given)
-		a.handedOver(d, change)
+		a.released(change)
 		return
 	}
+	a.done.Partial, a.done.HookDone = false, false // post-takeover is due again
 	if len(failed) > 0 {
 		// The intent stays open, so that the next run tries again.
-		a.announceOthers(taken)
+		a.announceOthers(without(given, left))
 		change.Outcome = state.TakeoverFailed
 		change.Reason += "; but nobody took it, and it could not be assigned here again: " + strings.Join(failed, "; ")
 		a.ended(state.Open, "", change)
 		return
 	}
-	if conflict, _ := a.announceOn(ctx, assigned, taken...); conflict != (state.Holder{}) {
-		change.Reason += fmt.Sprintf("; %s has it now", conflict.MAC)
+	if conflicts, _ := a.announceOn(ctx, assigned, without(given, left)...); len(conflicts) > 0 {
+		change.Reason += fmt.Sprintf("; %s has it now", conflicts[0].MAC)
 		if err := a.remove(ctx, assigned); err != nil {
 			a.releaseFailed(change, err)
 			return
 		}
+		a.announceClaims(assigned)
 		a.announceOthers(assigned)
-		a.ended(state.Closed, state.Standby, change)
+		a.released(change)
 		return
 	}
 	change.Outcome = state.Holding
 	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", AddressList(left), patience)
 	a.recordHeld()
-	a.done.NobodyTook, a.done.Suspend = true, d.Rule != state.RuleConflict
+	a.done.NobodyTook, a.done.Suspend = true, suspend
 	a.ended(state.Closed, state.Active, change)
 }

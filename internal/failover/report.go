@@ -31,6 +31,8 @@ type Report struct {
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
+	// Hint is what to do about a manual command that was refused; "" for nothing.
+	Hint string `json:"-"`
 	// Check is what the record keeps of it, or would, could it be written.
 	Check state.Check `json:"-"`
 }
@@ -80,6 +82,9 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 		Host: j.set.Host, Evidence: e, MailWaiting: len(rec.Outbox),
 		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
 	}
+	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
+		report.Hint = releaseHint(j, r.Obs.Local)
+	}
 	if saveErr != nil {
 		text := saveErr.Error()
 		report.Error = &text
@@ -123,6 +128,14 @@ func LongCheck(c config.Cluster) string {
 	}
 	return fmt.Sprintf("with these settings a check can take %s, mail aside; while it runs, further ones exit at once with code %d",
 		config.DurationText(d.Round(time.Second)), run.CodeBusy)
+}
+
+// releaseHint is how addresses get away from here that nobody could take.
+func releaseHint(j *job, l Local) string {
+	if j.isVIP(l.Address) {
+		return fmt.Sprintf("to move it to the peer: pingover release --force %s here, then pingover takeover %s there", j.Name, j.Name)
+	}
+	return fmt.Sprintf("release it when %s is up again; pingover release --force %s leaves it unassigned", j.set.Host, j.Name)
 }
 
 func orEmpty[T any](s []T) []T {

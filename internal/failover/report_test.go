@@ -19,7 +19,7 @@ func TestReportJSON(t *testing.T) {
 		{
 			"took over", func(s *scene) { s.primary.powerOff() },
 			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":false,
-			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use","error":null,"role":"active","held":["172.16.0.1/32"],
+			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here","error":null,"role":"active","held":["172.16.0.1/32"],
 			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
 			"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null}],
 			"witnesses":[{"address":"172.16.0.254","answers":true,"by":"ping"}],"holders":[],
@@ -43,7 +43,7 @@ func TestReportJSON(t *testing.T) {
 		{
 			"would take over, in a dry run", func(s *scene) { s.primary.powerOff(); s.dry = true },
 			`{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z","outcome":"took-over","code":11,"changed":true,"dry_run":true,
-			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use","error":null,"role":"standby","held":[],
+			"reason":"172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here","error":null,"role":"standby","held":[],
 			"interface":"eth0","paused":false,"host":"172.16.0.2","address":"172.16.0.2",
 			"rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null}],
 			"witnesses":[{"address":"172.16.0.254","answers":true,"by":"ping"}],"holders":[],

@@ -102,18 +102,18 @@ func TestStory(t *testing.T) {
 		// The whole of it at the end.
 		minute60 := func(n int) time.Time { return s.began.Add(time.Duration(n) * time.Minute).UTC() }
 		rec := s.standby.record(t, "web")
-		rec.Recent, rec.Days, rec.Thread, rec.Event, rec.Damping.Mailed = nil, nil, "", "", nil
+		rec.Recent, rec.Days, rec.Thread, rec.Event, rec.Damping = nil, nil, "", "", state.Damping{}
 		wantRecord := &state.Record{
 			Head: state.Head{
 				Version: 1, Name: "web",
 				Last:   &state.Check{Time: minute60(20), Outcome: state.OK, Rule: 7, Reason: "172.16.0.2 replies", Primary: "up", Sent: 1, Received: 1, RTT: new(0.4)},
 				Counts: map[state.Outcome]int{state.Released: 1, state.TookOver: 1},
-				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13},
+				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13, Ready: 1}, Rehearsed: minute60(1),
 				Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
 			},
-			Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Origin: "flags", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
-			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true,
+			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true, SeenUp: minute60(20),
 		}
 		if diff := cmp.Diff(wantRecord, rec, cmpopts.EquateEmpty(), byValue); diff != "" {
 			t.Errorf("the record (-want +got):\n%s", diff)

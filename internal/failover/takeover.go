@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
-	"pingover/internal/config"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -79,14 +80,31 @@ func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.A
 			change.Evidence = a.intent.Evidence
 		}
 	}
-	conflict, waited := a.announceOn(ctx, assigned)
-	if conflict == (state.Holder{}) {
+	began := time.Now()
+	conflicts, waited := a.announceOn(ctx, assigned)
+	if len(conflicts) == 0 {
+		if unreached := a.unreached(ctx, assigned, began); len(unreached) > 0 {
+			change.Reason += fmt.Sprintf("; no witness replies to %s: clients may not reach it (ARP inspection at the switch, or a static entry?)", AddressList(unreached))
+			a.done.Unreached = unreached
+		}
 		a.tookOver(d, change, failed)
 		return
 	}
+	c := conflicts[0]
 	change.Outcome = state.Blocked
-	change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is released here", conflict.Address, conflict.MAC)
-	a.done.Yield = &yielding{decision: d, change: change, addrs: assigned, waited: waited}
+	change.Reason = fmt.Sprintf("%s was taken, but %s has it as well: it is released here", c.Address, c.MAC)
+	a.done.Yield = &yielding{decision: d, change: change, addrs: yielded(conflicts, assigned), waited: waited}
+}
+
+// yielded are the addresses to release in a conflict: those that are in conflict,
+// or all where the primary is back.
+func yielded(conflicts []state.Conflict, assigned []netip.Addr) (addrs []netip.Addr) {
+	for _, addr := range assigned {
+		if slices.ContainsFunc(conflicts, func(c state.Conflict) bool { return c.Primary || c.Address == addr.String() }) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
 }
 
 // tookOver ends a takeover that stays.
@@ -113,20 +131,19 @@ func yieldAssigned(ctx context.Context, j *job, asker *vip.Asker, taken Result, 
 		a.releaseFailed(change, err)
 		return a.done
 	}
-	if y.waited {
-		left, err := a.offerToPeer(act, y.addrs, config.PeerReleased)
-		switch {
-		case err != nil:
-			change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
-		case len(left) == len(y.addrs):
-			assigned, failed := a.assign(act, func() []netip.Addr { return a.done.Obs.unclaimed(asker, left) })
-			if len(assigned) > 0 {
-				a.tookOver(y.decision, change, failed)
-				return a.done
-			}
-			if len(failed) > 0 {
-				change.Reason += "; but nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
-			}
+	left, err := a.offerToPeer(act, y.addrs, y.waited)
+	switch {
+	case err != nil:
+		change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
+	case len(left) > 0:
+		assigned, failed := a.assign(act, func() []netip.Addr { return a.done.Obs.unclaimed(asker, left) })
+		if len(assigned) > 0 {
+			a.announceOthers(without(y.addrs, assigned))
+			a.tookOver(y.decision, change, failed)
+			return a.done
+		}
+		if len(failed) > 0 {
+			change.Reason += "; but nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
 		}
 	}
 	a.announceOthers(y.addrs)

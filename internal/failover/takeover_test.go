@@ -328,7 +328,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			}
 			return nil
 		}
-		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
+		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
 		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}

@@ -75,7 +75,7 @@ func rehearsalDue(j *job, rec state.Record) bool {
 	return rec.Rehearsed.IsZero() || rec.Streaks.NotReady > 0 || rec.Firing(string(notify.NotReady)) != nil || hour(rec.Rehearsed) != hour(j.Began)
 }
 
-// unrunnable are the hooks that cannot be run.
+// unrunnable are the hooks that cannot be run, and what root does not run.
 func (j *job) unrunnable() (failed []string) {
 	for _, name := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
 		argv := j.hookOf(name)
@@ -84,6 +84,11 @@ func (j *job) unrunnable() (failed []string) {
 		}
 		if err := j.Runnable(argv); err != nil {
 			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", name, err))
+		}
+	}
+	for _, p := range j.runs() {
+		if err := j.Trusted(p.argv); err != nil && p.setting != "mail-via" {
+			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
 		}
 	}
 	return failed

@@ -196,7 +196,7 @@ func TestPrimaryIsBackIsMailedOnce(t *testing.T) {
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	stays := s.staysAtItsPort(s.Primary)
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
+		because(t, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
 	view.follows(s.Primary, time.Now())
 	own.Stop()
 	stays()

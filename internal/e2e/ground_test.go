@@ -292,7 +292,7 @@ func TestDryRun(t *testing.T) {
 	untouched := s.untouched(s.Standby)
 	s.must(s.Primary.PowerOff())
 	const would = "pingover: web: would run: ip addr add 172.16.0.1/32 dev eth0 label eth0:1\n"
-	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
+	tookOver := "pingover: web: took-over (dry run): 172.16.0.2 does not reply, and 172.16.0.1 is not in use" + neverUp + "\n"
 	rehearse := func(want string) {
 		t.Helper()
 		e := s.say(s.Standby, dry...)

@@ -47,7 +47,7 @@ func TestServiceUnit(t *testing.T) {
 	s.setUp()
 	s.must(s.Primary.PowerOff())
 	argv := append(execStart(t, readFile(t, "packaging/pingover.service")), "--for=1s")
-	if out := s.run(s.Standby, argv...); out != tookOverLine {
+	if out := betweenStartAndEnd(s.run(s.Standby, argv...)); out != tookOverAtOnce {
 		t.Errorf("it printed %q", out)
 	}
 	s.wantOn(vip4, s.Standby)
@@ -64,7 +64,7 @@ func TestServiceUnitWithoutPrivileges(t *testing.T) {
 	s.setUp()
 	s.must(s.Primary.PowerOff())
 	argv := append([]string{"setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"}, execStart(t, unit)...)
-	if out := s.run(s.Standby, append(argv, "--for=1s")...); out != tookOverLine {
+	if out := betweenStartAndEnd(s.run(s.Standby, append(argv, "--for=1s")...)); out != tookOverAtOnce {
 		t.Errorf("it printed %q", out)
 	}
 	s.wantOn(vip4, s.Standby)
@@ -143,7 +143,7 @@ func TestCronFile(t *testing.T) {
 		t.Errorf("another command than was thought: %s", command)
 	}
 	s.must(s.Primary.PowerOff())
-	if out := s.run(s.Standby, append(cron, command)...); out != tookOverLine {
+	if out := betweenStartAndEnd(s.run(s.Standby, append(cron, command)...)); out != tookOverLine {
 		t.Errorf("%s: it printed %q", command, out)
 	}
 }

@@ -188,7 +188,7 @@ func TestStandbyThatTakesNothingDelaysNoOther(t *testing.T) {
 			s.forget(vip6)
 		}
 		for _, f := range heard.all() {
-			if f.what == "request" && f.address.IsUnspecified() && f.mac == s.Standby.MAC().String() {
+			if f.what == "request" && f.address.IsUnspecified() && f.target == vip4 && f.mac == s.Standby.MAC().String() {
 				t.Errorf("it probed, as a machine that takes the address does: %v", f)
 			}
 		}

@@ -61,7 +61,7 @@ func TestOrdinaryUserWithCapabilities(t *testing.T) {
 	s.hand("release", "web", "--force").want(t, state.Released)
 	s.wantOn(vip4)
 	s.wantUsersFiles("-rw------- act.lock", "-rw-r--r-- web.history", "-rw-r--r-- web.json", "-rw------- web.lock", "-rw------- web.settings")
-	s.mail.want(t, tookOver, released, takenManually) // the second release is suppressed
+	s.mail.want(t, tookOver, released, takenManually, released)
 	s.wantNothingLeft(s.Standby)
 }
 

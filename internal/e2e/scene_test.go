@@ -281,7 +281,7 @@ func TestVirtualIPAddedManuallyWhileThePrimaryServes(t *testing.T) {
 	// The primary has it too: it has the lower MAC, and gets it.
 	s.run(s.Primary, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
 	s.check(s.Standby, two...).want(t, state.Released).
-		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
+		because(t, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
 	s.check(s.Standby, two...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)
 	s.mail.want(t, "[pingover] web: standby released 172.16.0.1") // it never had the other
@@ -368,7 +368,7 @@ func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	view = s.watchFrom(vip4)
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
+		because(t, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
 	view.follows(s.Primary, time.Now())
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)

@@ -27,10 +27,11 @@ func (s *scene) keepWatch(h *lab.Host, args ...string) *running {
 	return r
 }
 
-// saidBetween is what a watch said, without its start and its end.
-func (r *running) saidBetween() string {
+// betweenStartAndEnd is the output of a watch without the lines at its start and
+// its end.
+func betweenStartAndEnd(output string) string {
 	var b strings.Builder
-	for line := range strings.Lines(r.said()) {
+	for line := range strings.Lines(output) {
 		if !strings.HasPrefix(line, "pingover: watching with version ") && !strings.HasPrefix(line, "pingover: watch ended: ") {
 			b.WriteString(line)
 		}
@@ -44,7 +45,7 @@ func (r *running) stop(signal syscall.Signal, said string) {
 	r.s.t.Helper()
 	r.s.must(r.cmd.Process.Signal(signal))
 	_ = r.cmd.Wait() // its error is the code
-	if code := r.cmd.ProcessState.ExitCode(); code != 0 || r.saidBetween() != said {
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 || betweenStartAndEnd(r.said()) != said {
 		r.s.t.Errorf("%s, stderr: %s\nwant exit code 0 and: %s", r.cmd.ProcessState, r.said(), said)
 	}
 }
@@ -82,7 +83,10 @@ func uses(t testing.TB, pid int) (files, threads int) {
 	return files, threads
 }
 
-const tookOverLine = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
+const (
+	tookOverLine   = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use\n"
+	tookOverAtOnce = "pingover: web: took-over: 172.16.0.2 does not reply, and 172.16.0.1 is not in use" + neverUp + "\n"
+)
 
 func TestWatchTakesOverOnce(t *testing.T) {
 	s := shortScene(t)
@@ -124,16 +128,16 @@ func TestWatchThatIsKilledAndStartedAgain(t *testing.T) {
 			s.checks(1, state.OK)
 			s.must(s.Primary.PowerOff())
 			_ = w.cmd.Wait()
-			if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL || w.saidBetween() != "" {
+			if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL || betweenStartAndEnd(w.said()) != "" {
 				t.Fatalf("%s, stderr: %s", w.cmd.ProcessState, w.said())
 			}
 			w = s.keepWatch(s.Standby, withVIP...)
 			w.until("took-over")
 			s.checks(2, state.Holding)
-			if said := w.saidBetween(); strings.Count(said, "\n") != 1 {
+			if said := betweenStartAndEnd(w.said()); strings.Count(said, "\n") != 1 {
 				t.Errorf("it said: %s", said)
 			}
-			w.stop(syscall.SIGINT, w.saidBetween())
+			w.stop(syscall.SIGINT, betweenStartAndEnd(w.said()))
 			s.wantOn(vip4, s.Standby)
 			s.mail.want(t, tookOver)
 			if rec := s.record(s.Standby); rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 0 {
@@ -183,7 +187,7 @@ func TestWatchStopsBeforeItActs(t *testing.T) {
 	w.until("before the second round")
 	s.must(w.cmd.Process.Signal(syscall.SIGTERM))
 	_ = w.cmd.Wait()
-	if code := w.cmd.ProcessState.ExitCode(); code != 0 || !strings.HasSuffix(w.saidBetween(), "web: ended by SIGTERM before it had changed anything\n") {
+	if code := w.cmd.ProcessState.ExitCode(); code != 0 || !strings.HasSuffix(betweenStartAndEnd(w.said()), "web: ended by SIGTERM before it had changed anything\n") {
 		t.Errorf("%s\n%s", w.cmd.ProcessState, w.said())
 	}
 	if took := time.Since(w.began); took > 30*time.Second {

@@ -119,9 +119,8 @@ func perform(text string) error {
 		}
 	}
 	if do.Resolve != "" {
-		a, err := Resolve(ctx, do.Resolve, do.ResolveTimeout)
-		got.Address = a.String()
-		if err != nil {
+		addrs, err := Resolve(ctx, do.Resolve, do.ResolveTimeout)
+		if got.Address = strings.Trim(fmt.Sprint(addrs), "[]"); err != nil {
 			got.Err = err.Error()
 		}
 	}

@@ -11,24 +11,13 @@ import (
 	"time"
 )
 
-// Resolve finds the address of host. An address is returned as it is, with its
-// zone. A name is looked up in the hosts file and the DNS, for at most timeout;
-// IPv4 addresses come first.
-func Resolve(ctx context.Context, host string, timeout time.Duration) (netip.Addr, error) {
+// Resolve finds the addresses of host, of which there is at least one: IPv4
+// addresses come first, and each comes once. An address is returned as it is, with
+// its zone. A name is looked up in the hosts file and the DNS, for at most timeout.
+func Resolve(ctx context.Context, host string, timeout time.Duration) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
-		return a.Unmap(), nil
+		return []netip.Addr{a.Unmap()}, nil
 	}
-	addrs, err := Lookup(ctx, host, timeout)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	v4 := slices.IndexFunc(addrs, netip.Addr.Is4)
-	return addrs[max(v4, 0)], nil
-}
-
-// Lookup finds all addresses of a name, of which there is at least one, in the
-// hosts file and the DNS, for at most timeout.
-func Lookup(ctx context.Context, host string, timeout time.Duration) ([]netip.Addr, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	// Go's own resolver honours the context and is the same in every build.
@@ -45,10 +34,12 @@ func Lookup(ctx context.Context, host string, timeout time.Duration) ([]netip.Ad
 	}
 	var addrs []netip.Addr
 	for _, f := range found {
-		if a, ok := netip.AddrFromSlice(f.IP); ok {
-			addrs = append(addrs, a.Unmap().WithZone(f.Zone))
+		a, ok := netip.AddrFromSlice(f.IP)
+		if a = a.Unmap().WithZone(f.Zone); ok && !slices.Contains(addrs, a) {
+			addrs = append(addrs, a)
 		}
 	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
 	return addrs, nil
 }
 

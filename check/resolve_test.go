@@ -17,6 +17,8 @@ func TestResolve(t *testing.T) {
 	const hosts = `cat >>/etc/hosts <<-E
 		2001:db8::5 both
 		172.16.0.5 both
+		172.16.0.6 both
+		172.16.0.5 both
 		2001:db8::6 six
 		fe80::7%lo linklocal
 	E
@@ -29,10 +31,10 @@ func TestResolve(t *testing.T) {
 		{name: "an address is not looked up", host: "172.16.0.2", want: "172.16.0.2"},
 		{name: "a zone stays", host: "fe80::1%eth0", want: "fe80::1%eth0"},
 		{name: "IPv4 written as IPv6", host: "::ffff:172.16.0.2", want: "172.16.0.2"},
-		{name: "hosts file, IPv4 first", before: hosts, host: "both", want: "172.16.0.5"},
+		{name: "hosts file, IPv4 first", before: hosts, host: "both", want: "172.16.0.5 172.16.0.6 2001:db8::5"},
 		{name: "hosts file, IPv6 alone", before: hosts, host: "six", want: "2001:db8::6"},
 		{name: "hosts file, with a zone", before: hosts, host: "linklocal", want: "fe80::7%lo"},
-		{name: "the host's own name", host: "localhost", want: "127.0.0.1"},
+		{name: "the host's own name", host: "localhost", want: "127.0.0.1 ::1"},
 		{name: "DNS", host: "db.example.org", dns: answerA, want: "172.16.0.8"},
 		{
 			name: "no such name", host: "db.example.org", dns: answerNone,

@@ -248,7 +248,10 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 		pinged = fmt.Sprintf("%s (%s)", c.Host, e.Address)
 	}
 	for i, r := range e.Rounds {
-		p.item(fmt.Sprintf("ping %s, round %d: %s", pinged, i+1, round(r)))
+		if e.Several() {
+			pinged = r.Address
+		}
+		p.item(fmt.Sprintf("ping %s, round %d: %s", pinged, cmp.Or(r.Number, i+1), round(r)))
 	}
 	for _, w := range e.Witnesses {
 		p.item(fmt.Sprintf("witness %s: %s", w.Address, witness(w)))

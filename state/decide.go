@@ -73,6 +73,9 @@ type VIPStatus struct {
 	InUse     bool   // another machine has it: it replied to ping, ARP or ND
 	MAC       string // of that machine, where known
 	AtPrimary bool   // and that MAC is the primary's
+	// CannotAssign is why it cannot be assigned here, for a fault of its interface
+	// or family; "" where it can, or is. It keeps no other one from being taken.
+	CannotAssign string
 }
 
 // WitnessState says what the witnesses prove of this machine's own network.
@@ -219,14 +222,27 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	case o.CompetingProber != "":
 		return blocked(13, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
 	}
+	can := o.assignable()
+	if len(can) == 0 {
+		return blocked(14, "%s does not reply, but %s", o.Host, o.cannotAssign())
+	}
 	never := ""
 	if o.NeverUp {
 		never = fmt.Sprintf("; %s was never seen up from here", o.Host)
 	}
-	return Decision{
-		Rule: 14, Outcome: TookOver, Raise: o.addresses(), Announce: true,
-		Reason: fmt.Sprintf("%s does not reply, and %s not in use%s", o.Host, being(o.addresses()), never),
+	return o.partly(Decision{
+		Rule: 14, Outcome: TookOver, Raise: can, Announce: true,
+		Reason: fmt.Sprintf("%s does not reply, and %s not in use%s", o.Host, being(can), never),
+	})
+}
+
+// partly is a decision to assign what can be, with what cannot.
+func (o Observation) partly(d Decision) Decision {
+	if cannot := o.cannotAssign(); cannot != "" {
+		d.Outcome = TakeoverFailed
+		d.Reason += "; " + cannot
 	}
+	return d
 }
 
 // DecideTakeOver is the policy of a manual takeover. The primary was not pinged:
@@ -235,20 +251,22 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 // that a release of what is here was interrupted. Rules have numbers for checks:
 // it has none.
 func DecideTakeOver(o Observation, why string, open, force bool) Decision {
-	held, missing := o.held(), o.missing()
+	held, missing := o.held(), o.assignable()
 	refuse := func(format string, args ...any) Decision {
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
 	}
 	inUse := o.inUse()
 	switch {
-	case len(missing) == 0 && open:
+	case len(o.missing()) == 0 && open:
 		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept manually: an interrupted release is undone", list(held))}
-	case len(missing) == 0:
+	case len(o.missing()) == 0:
 		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is held here already", list(held))}
 	case why != "":
 		return refuse("not taken over: %s", why)
+	case len(missing) == 0:
+		return refuse("not taken over: %s", o.cannotAssign())
 	case force:
-		return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually, with --force", list(missing))}
+		return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually, with --force", list(missing))})
 	case o.Witness == WitnessNone:
 		return refuse("not taken over: there is no witness (no default gateway, or it is the primary itself): it may be this machine's network")
 	case !o.witnessed():
@@ -258,7 +276,7 @@ func DecideTakeOver(o Observation, why string, open, force bool) Decision {
 	case o.CompetingProber != "":
 		return refuse("not taken over: %s is about to take %s over", o.CompetingProber, list(missing))
 	}
-	return Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually", list(missing))}
+	return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually", list(missing))})
 }
 
 // DecideRelease is the policy of a manual release; force releases without asking
@@ -344,6 +362,8 @@ func hold(known Known, o Observation) Decision {
 	// the grounds on which all of it would be taken over.
 	switch {
 	case !ours || o.Primary != check.Down && !o.HostIsVIP:
+	case len(o.assignable()) == 0:
+		d = o.partly(d)
 	case !o.witnessed():
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and no witness %s", list(missing), o.witnessLack("replies"))
@@ -351,11 +371,12 @@ func hold(known Known, o Observation) Decision {
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s is missing, and another machine replies", list(missing))
 	default:
-		d.Raise, d.Announce = missing, true
-		d.Reason += fmt.Sprintf("; assigning %s as well", list(missing))
+		d.Raise, d.Announce = o.assignable(), true
+		d.Reason += fmt.Sprintf("; assigning %s as well", list(d.Raise))
 		if known.Role == Taking {
 			d.Outcome = TookOver
 		}
+		d = o.partly(d)
 	}
 	return d
 }
@@ -395,6 +416,22 @@ func (o Observation) pick(which func(VIPStatus) bool) []netip.Addr {
 func (o Observation) addresses() []netip.Addr { return o.pick(func(VIPStatus) bool { return true }) }
 func (o Observation) held() []netip.Addr      { return o.pick(func(v VIPStatus) bool { return v.Held }) }
 func (o Observation) missing() []netip.Addr   { return o.pick(func(v VIPStatus) bool { return !v.Held }) }
+func (o Observation) assignable() []netip.Addr {
+	return o.pick(func(v VIPStatus) bool { return !v.Held && v.CannotAssign == "" })
+}
+
+// cannotAssign are the virtual IPs that are missing and cannot be assigned, and
+// why; "" for none.
+func (o Observation) cannotAssign() string {
+	var each []string
+	for _, v := range o.VIPs {
+		if !v.Held && v.CannotAssign != "" {
+			each = append(each, fmt.Sprintf("%s cannot be assigned: %s", v.Address, v.CannotAssign))
+		}
+	}
+	return strings.Join(each, "; ")
+}
+
 func (o Observation) inUse() []netip.Addr {
 	return o.pick(func(v VIPStatus) bool { return v.InUse })
 }
@@ -404,10 +441,10 @@ func (o Observation) unserved() []netip.Addr {
 	return o.pick(func(v VIPStatus) bool { return v.Asked && !v.InUse && !v.Held })
 }
 
-// elsewhere tells whether a machine that is not the primary has every virtual
-// IP.
+// elsewhere tells whether a machine that is not the primary has every virtual IP
+// that could be assigned here.
 func (o Observation) elsewhere() bool {
-	return len(o.pick(func(v VIPStatus) bool { return v.InUse && !v.AtPrimary })) == len(o.VIPs)
+	return len(o.assignable()) > 0 && len(o.pick(func(v VIPStatus) bool { return v.InUse && !v.AtPrimary || v.CannotAssign != "" })) == len(o.VIPs)
 }
 
 // being is a list with its verb: "A is", "A, B are".

@@ -4,6 +4,7 @@ package state
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,8 @@ type Record struct {
 	Origin    string     `json:"origin,omitempty"`
 	Host      string     `json:"host"`
 	Earlier   []Primary  `json:"earlier,omitempty"` // primaries that it had before, the newest last
-	Address   netip.Addr `json:"address"`           // the last address that Host resolved to
+	Address   netip.Addr `json:"address"`           // the last address that Host resolved to, or of several the one that replied
+	Paths     []Path     `json:"paths"`             // the addresses of the host
 	Neighbour string     `json:"neighbour"`         // the primary's MAC when it was last heard on the link
 	Interface string     `json:"interface"`
 	VIPs      []Alias    `json:"vips"` // as configured at the last run, and what is left over from before
@@ -52,9 +54,43 @@ type Record struct {
 	PendingHook    *PendingHook `json:"hook_owed"`        // hook that has to run yet
 	BackReported   bool         `json:"back_told"`        // that the primary replies again, since the takeover
 	SeenUp         time.Time    `json:"seen_up,omitzero"` // when the primary last replied to pings
+	Noted          []string     `json:"noted"`            // what every check notes, and was printed to cron already
 	// Settings are in a record of the first edition only: Save moves them into
 	// NAME.settings, where others cannot read them.
 	Settings map[string][]string `json:"settings,omitempty"`
+}
+
+// Path is an address of the primary.
+type Path struct {
+	Host      string     `json:"host"` // the entry of the setting
+	Address   netip.Addr `json:"address"`
+	Interface string     `json:"interface"` // where it was a neighbour when it was last asked; "": behind a router
+	Replied   bool       `json:"replied"`   // since it is an address of the host
+}
+
+// AddressesOf are the addresses of a host that have replied, else the last one
+// that it resolved to.
+func (r *Record) AddressesOf(host string) (addrs []netip.Addr) {
+	for _, p := range r.Paths {
+		if p.Host == host && p.Replied {
+			addrs = append(addrs, p.Address)
+		}
+	}
+	if len(addrs) == 0 && r.Address.IsValid() && host == r.Host {
+		addrs = []netip.Addr{r.Address}
+	}
+	return addrs
+}
+
+// CableTo is the interface where an address of the host was a neighbour, "" for
+// none.
+func (r *Record) CableTo(host string, a netip.Addr) string {
+	for _, p := range r.Paths {
+		if p.Host == host && p.Address == a {
+			return p.Interface
+		}
+	}
+	return ""
 }
 
 // PendingHook is a hook that belongs to a change that is written down already.
@@ -173,7 +209,9 @@ type Evidence struct {
 
 // Round is one series of pings.
 type Round struct {
-	Verdict  string   `json:"verdict"` // up, down, unknown
+	Number   int      `json:"round,omitzero"`   // 1 or 2; 0 in records of the first edition
+	Address  string   `json:"address,omitzero"` // that was pinged
+	Verdict  string   `json:"verdict"`          // up, down, unknown
 	Sent     int      `json:"sent"`
 	Received int      `json:"received"`
 	RTT      *float64 `json:"rtt_ms"` // milliseconds, of the first reply
@@ -198,6 +236,11 @@ type Holder struct {
 // while it switched may not have written it down.
 func (r *Record) Ours(a Alias) bool {
 	return a.Raised || r.Role == Taking || r.Role == Releasing
+}
+
+// Several tells whether the rounds are of several addresses.
+func (e Evidence) Several() bool {
+	return slices.ContainsFunc(e.Rounds, func(r Round) bool { return r.Address != e.Rounds[0].Address })
 }
 
 // whole is the evidence with no list nil, as JSON's readers expect.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -167,7 +168,7 @@ func fullRecord() *Record {
 		Reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
-			Rounds:    []Round{{Verdict: "up", Sent: 5, Received: 1, RTT: &rtt, Error: &noRoute}},
+			Rounds:    []Round{{Number: 1, Address: "172.16.0.2", Verdict: "up", Sent: 5, Received: 1, RTT: &rtt, Error: &noRoute}},
 			Witnesses: []Witness{{Address: "172.16.0.254", Answers: true, By: &ping}},
 			Holders:   []Holder{{Address: "172.16.0.1", MAC: otherMAC}},
 			Commands: []Command{{
@@ -215,7 +216,8 @@ func fullRecord() *Record {
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
-		BackReported: true, SeenUp: at(0),
+		BackReported: true, Noted: []string{"several primary"}, SeenUp: at(0),
+		Paths: []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1", Replied: true}},
 	}
 }
 
@@ -255,7 +257,11 @@ func TestGoldenRecord(t *testing.T) {
 	ok(t, err)
 	old := fullRecord()
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached = false, "", nil, nil, nil
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil
+	for _, e := range []*Evidence{&old.Pending.Evidence, &old.Recent[0].Evidence} {
+		e.Rounds = slices.Clone(e.Rounds)
+		e.Rounds[0].Number, e.Rounds[0].Address = 0, ""
+	}
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""

@@ -33,9 +33,9 @@ func (a Alias) Address() netip.Addr {
 }
 
 // RaisePlan is the command that Raise would run, with the tool's bare name; nil where the address is
-// assigned already.
+// held already.
 func (t Tool) RaisePlan(k *Snapshot, a Alias) ([]string, error) {
-	if k.Holds(a.Address()) {
+	if len(k.Held(a.Address(), a.Interface)) > 0 {
 		return nil, nil
 	}
 	label, err := t.label(k, a, nil)
@@ -45,7 +45,7 @@ func (t Tool) RaisePlan(k *Snapshot, a Alias) ([]string, error) {
 	return t.addCommands(a, label)[0], nil
 }
 
-// Raise adds the alias. Nothing is run where the address is on this machine already, on whatever
+// Raise adds the alias. Nothing is run where the address is held on this machine already, on whatever
 // interface. A nil error means that the kernel has the address in use; label is the one it has. An
 // address that duplicate address detection found on another machine is removed again.
 //
@@ -67,7 +67,7 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 	if err != nil {
 		return "", nil, err
 	}
-	if !k.Holds(a.Address()) {
+	if len(k.Held(a.Address(), a.Interface)) == 0 {
 		label, done, err := t.choose(began, k, a)
 		if err != nil {
 			return "", nil, err
@@ -77,7 +77,7 @@ func (t Tool) raise(ctx context.Context, a Alias) (label string, ran []proc.Resu
 			return "", ran, err
 		}
 	}
-	p, err := t.waitInUse(ctx, a.Address())
+	p, err := t.waitInUse(ctx, a)
 	if errors.Is(err, errDuplicate) {
 		removed, leftover := t.removeDADFailed(ctx, a.Address())
 		return "", append(ran, removed...), errors.Join(err, leftover)
@@ -97,7 +97,7 @@ func (t Tool) add(ctx context.Context, before *Snapshot, a Alias, label string) 
 		if err != nil {
 			return ran, err
 		}
-		if len(now.allAssignments(a.Address())) > 0 {
+		if len(now.allHeld(a.Address(), a.Interface)) > 0 {
 			return ran, checkOthers(before, now, a.Interface, a.Address())
 		}
 		if !usageRefused(r) {
@@ -149,19 +149,19 @@ func (t Tool) label(k *Snapshot, a Alias, taken []string) (string, error) {
 
 var errDuplicate = errors.New("the address is in use by another machine (duplicate address detection)")
 
-// waitInUse waits until the kernel has a in use: no wait for IPv4.
-func (t Tool) waitInUse(ctx context.Context, a netip.Addr) (Assignment, error) {
+// waitInUse waits until the kernel has the address in use: no wait for IPv4.
+func (t Tool) waitInUse(ctx context.Context, a Alias) (Assignment, error) {
 	for deadline := time.Now().Add(dadTimeout); ; {
 		k, err := t.snapshot()
 		if err != nil {
 			return Assignment{}, err
 		}
-		assigned := k.Assignments(a)
+		assigned := k.Held(a.Address(), a.Interface)
 		inUse := slices.IndexFunc(assigned, func(p Assignment) bool { return !p.Address.Tentative })
 		switch {
 		case inUse >= 0:
 			return assigned[inUse], nil
-		case len(assigned) == 0 && len(k.allAssignments(a)) > 0:
+		case len(assigned) == 0 && len(k.allHeld(a.Address(), a.Interface)) > 0:
 			return Assignment{}, errDuplicate
 		case len(assigned) == 0:
 			return Assignment{}, errors.New("the address was added, and removed again by another program")
@@ -176,10 +176,10 @@ func (t Tool) waitInUse(ctx context.Context, a netip.Addr) (Assignment, error) {
 	}
 }
 
-// LowerPlan is what Lower would run, with the tools' bare names; nothing where the address is not assigned.
-func (t Tool) LowerPlan(k *Snapshot, addr netip.Addr) ([][]string, error) {
+// LowerPlan is what Lower would run, with the tools' bare names; nothing where the address is not held.
+func (t Tool) LowerPlan(k *Snapshot, addr netip.Addr, added ...string) ([][]string, error) {
 	var plan [][]string
-	for _, p := range k.allAssignments(addr) {
+	for _, p := range k.allHeld(addr, added...) {
 		r, err := t.removal(k, p)
 		if err != nil {
 			return nil, removeError(p, err)
@@ -193,17 +193,18 @@ func (t Tool) LowerPlan(k *Snapshot, addr netip.Addr) ([][]string, error) {
 	return plan, nil
 }
 
-// Lower removes addr from every interface of this machine, and nothing else: where the kernel would
-// remove other addresses of its network with it, that is prevented, or nothing is removed. A nil error
-// means that the kernel shows the address nowhere and the others still. It stops at the first failure.
+// Lower removes addr from every interface that holds it (see Snapshot.Held), and nothing else: where
+// the kernel would remove other addresses of its network with it, that is prevented, or nothing is
+// removed. A nil error means that the kernel shows it held nowhere and the others still. It stops at the
+// first failure.
 //
 // Preventing that is a setting of the interface for the moment: the caller holds the machine-wide lock.
-func (t Tool) Lower(ctx context.Context, addr netip.Addr) (ran []proc.Result, err error) {
+func (t Tool) Lower(ctx context.Context, addr netip.Addr, added ...string) (ran []proc.Result, err error) {
 	k, err := t.snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("lower %s: %w", addr, err)
 	}
-	return t.removeAll(ctx, k.allAssignments(addr))
+	return t.removeAll(ctx, k.allHeld(addr, added...))
 }
 
 // removeDADFailed removes assignments of addr that failed duplicate address detection.

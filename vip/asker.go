@@ -99,11 +99,12 @@ func (a *Asker) Err(link string) error {
 	return nil
 }
 
-// Errs are the listeners that ended, and why.
-func (a *Asker) Errs() (errs []error) {
+// Errs are the listeners that ended, by interface, and why.
+func (a *Asker) Errs() map[string]error {
+	errs := map[string]error{}
 	for name := range a.conns {
 		if err := a.Err(name); err != nil {
-			errs = append(errs, fmt.Errorf("could not go on listening on %s: %w", name, err))
+			errs[name] = fmt.Errorf("could not go on listening on %s: %w", name, err)
 		}
 	}
 	return errs

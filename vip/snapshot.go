@@ -249,6 +249,11 @@ func (k *Snapshot) allAssignments(a netip.Addr) []Assignment {
 	return all
 }
 
+// allHeld are the Held assignments of a with those that failed duplicate address detection.
+func (k *Snapshot) allHeld(a netip.Addr, added ...string) []Assignment {
+	return slices.DeleteFunc(k.allAssignments(a), func(p Assignment) bool { return !k.attracts(p, added) })
+}
+
 // Holds reports whether a is an address of this machine, on whatever interface.
 func (k *Snapshot) Holds(a netip.Addr) bool {
 	return len(k.Assignments(a)) > 0

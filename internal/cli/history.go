@@ -121,7 +121,7 @@ func (c pastChange) text(zone *time.Location) string {
 		add("%s", c.Reason)
 	}
 	for i, r := range c.Rounds {
-		add("round %d: %s", i+1, roundText(r))
+		add("round %d: %s", cmp.Or(r.Number, i+1), roundOf(r, c.Evidence.Several()))
 	}
 	for _, w := range c.Witnesses {
 		add("%s", witnessText(w))

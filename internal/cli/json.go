@@ -19,6 +19,9 @@ import (
 func unmade(r failover.Report, err error, code int, c config.Cluster, dryRun bool) failover.Report {
 	text := err.Error()
 	r.Version, r.Cluster, r.Host, r.DryRun, r.Error, r.Code = 1, c.Name, c.Host, dryRun, &text, code
+	if c.Host != "" {
+		r.Paths = c.Hosts()
+	}
 	r.Outcome = exit.ErrorOutcome
 	if code == exit.Busy {
 		r.Outcome = exit.BusyOutcome
@@ -33,7 +36,7 @@ func unmade(r failover.Report, err error, code int, c config.Cluster, dryRun boo
 func (p Program) printJSON(r failover.Report) {
 	r.Time = r.Time.UTC().Truncate(time.Second)
 	r.Held = list(r.Held)
-	r.Rounds = list(r.Rounds)
+	r.Paths, r.Rounds = list(r.Paths), list(r.Rounds)
 	r.Witnesses = list(r.Witnesses)
 	r.Holders = list(r.Holders)
 	r.Services, r.Alerts = list(r.Services), list(r.Alerts)

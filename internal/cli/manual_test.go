@@ -267,7 +267,7 @@ func TestManualOperationsPrintTheirResult(t *testing.T) {
 	want(t, release(handed(ends(state.OK)), "-q", "-v"), printed{Code: 64, Stderr: "pingover: --quiet and --verbose exclude each other\n"})
 
 	const object = `{"version":0,"cluster":"","time":"0001-01-01T00:00:00Z","outcome":"%s","code":%d,"changed":true,"dry_run":false,` +
-		`"reason":"why","error":null,"role":"","held":[],"interface":"","paused":false,"host":"","address":"","rounds":[],` +
+		`"reason":"why","error":null,"role":"","held":[],"interface":"","paused":false,"host":"","paths":[],"address":"","rounds":[],` +
 		`"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n"
 	want(t, release(handed(ends(state.Released)), "--json"), printed{Code: 12, Stdout: fmt.Sprintf(object, "released", 12)})
 	want(t, release(handed(ends(state.Blocked)), "--json"), printed{

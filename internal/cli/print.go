@@ -155,7 +155,7 @@ func (p printer) event(event any) {
 	case run.Replied:
 		p.infof("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
 	case run.RoundEnded:
-		p.infof("round %d: %s", e.N, roundText(e.Round))
+		p.infof("round %d: %s", e.N, roundOf(e.Round, e.Several))
 	case run.Waiting:
 		p.infof("waiting %s: %s", config.DurationText(e.For), e.Why)
 	case failover.Guarded:
@@ -199,6 +199,14 @@ func (p printer) event(event any) {
 			p.infof("%s", e.Text)
 		}
 	}
+}
+
+// roundOf is what a round found, with the address where the host has several.
+func roundOf(r state.Round, several bool) string {
+	if several {
+		return r.Address + " " + roundText(r)
+	}
+	return roundText(r)
 }
 
 func roundText(r state.Round) string {

@@ -218,7 +218,15 @@ func (s *status) hold(kernel *vip.Snapshot, err error) {
 	}
 	s.Held = []netip.Prefix{}
 	for _, a := range s.VIPs {
-		if places := kernel.Assignments(a.Addr()); len(places) > 0 {
+		var added []string
+		if s.record != nil {
+			for _, known := range s.record.VIPs {
+				if known.Prefix.Addr() == a.Addr() && s.record.Ours(known) {
+					added = append(added, known.Interface)
+				}
+			}
+		}
+		if places := kernel.Held(a.Addr(), added...); len(places) > 0 {
 			s.Held = append(s.Held, places[0].Address.Prefix)
 		}
 	}

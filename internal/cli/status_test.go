@@ -543,10 +543,12 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	must(t, state.Dir(dir).Save(s.record, false))
 	var noted []string
 	_, err := failover.CheckIn(t.Context(), failover.Env{
-		MayPing:    func() error { return nil },
-		Snapshot:   func() (*vip.Snapshot, error) { return kernel, nil },
-		Route:      func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
-		Resolve:    func(context.Context, string) (netip.Addr, error) { return netip.MustParseAddr("172.16.0.2"), nil },
+		MayPing:  func() error { return nil },
+		Snapshot: func() (*vip.Snapshot, error) { return kernel, nil },
+		Route:    func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("172.16.0.2")}, nil
+		},
 		BootID:     func() (string, error) { return "", nil },
 		Uptime:     func() (time.Duration, error) { return time.Hour, nil },
 		LockSwitch: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },

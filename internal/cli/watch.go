@@ -65,7 +65,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
-		memories: map[string]*memory{}, turns: map[string]*sync.Mutex{}, stopped: make(chan struct{}, 1),
+		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
 	if p.Hangup != nil {
@@ -107,8 +107,8 @@ type watcher struct {
 	made     map[string]failover.Report // the newest check of each cluster that was made
 	ended    map[string]state.Outcome   // of each cluster's newest check, made or not
 	memories map[string]*memory
-	turns    map[string]*sync.Mutex // of each cluster: a reload waits for the check that is under way
-	loops    int                    // that run, of all plans
+	turns    map[string]chan struct{} // of each cluster: after a reload its check that is under way ends first
+	loops    int                      // that run, of all plans
 	code     int
 	panicked *run.InternalError
 }
@@ -160,7 +160,7 @@ func (w *watcher) follow(made plan) {
 		name := cluster.Name
 		kept[name] = true
 		if w.turns[name] == nil {
-			w.turns[name], w.memories[name] = new(sync.Mutex), new(memory)
+			w.turns[name], w.memories[name] = make(chan struct{}, 1), new(memory)
 		}
 		l := loop{watcher: w, plan: made, cluster: cluster, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
 		l.out.cluster, l.out.memory = name, w.memories[name]
@@ -254,8 +254,8 @@ type loop struct {
 	cluster  config.Cluster
 	replaced <-chan struct{}
 	out      printer
-	turn     *sync.Mutex
-	single   bool // the only cluster
+	turn     chan struct{} // full while a check of the cluster is made
+	single   bool          // the only cluster
 }
 
 // run checks the cluster at each tick, until the watch ends or the plan is
@@ -275,8 +275,8 @@ func (l loop) run(first time.Time) {
 
 // check makes one check, and reports whether others may follow.
 func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
 	var hung atomic.Bool
 	act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
 		o.Finish = true // no check may follow

@@ -10,7 +10,8 @@ import (
 // Cluster is one cluster's settings, parsed and within their ranges.
 type Cluster struct {
 	Name           string
-	Host           string // the primary: an address or a name
+	Host           string   // the primary: an address or a name
+	OtherHosts     []string // further paths to the same machine
 	VIPs           []VIP
 	Interface      string // "": chosen for each virtual IP
 	Label          string // "": INTERFACE:N, the first free
@@ -18,7 +19,7 @@ type Cluster struct {
 	Interval       time.Duration
 	Timeout        time.Duration
 	RetryWait      time.Duration
-	Source         netip.Addr // zero: an address of the interface that is no virtual IP
+	Source         netip.Addr // zero: what the kernel chooses, unless that is a virtual IP
 	Witness        Witness
 	DuplicateCheck bool
 	Tool           string // auto, ip, ifconfig
@@ -45,6 +46,9 @@ type Cluster struct {
 	From map[string]string
 }
 
+// Hosts are all paths to the primary, Host first.
+func (c Cluster) Hosts() []string { return append([]string{c.Host}, c.OtherHosts...) }
+
 // Hooks are the operator's own commands, as argv; nil for none.
 type Hooks struct {
 	PreTakeover, PostTakeover, PreRelease, PostRelease []string
@@ -54,7 +58,16 @@ type Hooks struct {
 // VIP is one virtual IP as configured.
 type VIP struct {
 	Prefix    netip.Prefix // not masked: Addr is the virtual IP
-	Interface string       // "" unless named as ADDR@IFACE
+	Interface string       // "" unless named as ADDR@IFACE; of a link-local one also by the setting interface
+}
+
+// Address is the virtual IP. A link-local one is told apart by its interface,
+// which is its zone where it is named.
+func (v VIP) Address() netip.Addr {
+	if a := v.Prefix.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
+		return a.WithZone(v.Interface)
+	}
+	return v.Prefix.Addr()
 }
 
 // Witness is the third machine that must reply before a takeover. Neither Auto

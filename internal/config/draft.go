@@ -148,6 +148,7 @@ func (d *draft) build() Cluster {
 	}
 	d.completeName()
 	d.completeVIPs()
+	d.completeHost()
 	d.completeLabel()
 	d.completeVIPName()
 	d.completeSource()
@@ -249,7 +250,8 @@ func (d *draft) unfit(name, format string, args ...any) {
 
 func (d *draft) refuse(name string, n int, err error) {
 	_, ofFile := errors.AsType[fileError](err)
-	if ofFile && d.env.Kept {
+	_, ofCredentials := errors.AsType[credentialsError](err)
+	if ofFile && d.env.Kept && !ofCredentials {
 		return
 	}
 	f := fault{line: d.line, what: name, text: err.Error(), code: exit.Usage}
@@ -260,7 +262,7 @@ func (d *draft) refuse(name string, n int, err error) {
 	if ofFile || f.line > 0 {
 		f.code = exit.Config
 	}
-	if _, ok := errors.AsType[credentialsError](err); ok {
+	if ofCredentials {
 		d.credentials = append(d.credentials, credentialsFault{f, name})
 		return
 	}

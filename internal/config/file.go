@@ -161,11 +161,11 @@ func (c *claims) check(d *draft) {
 	}
 	if !d.bad["vip"] {
 		for i, v := range d.VIPs {
-			if other, taken := c.vips[v.Prefix.Addr()]; taken {
+			if other, taken := c.vips[v.Address()]; taken {
 				d.wrong("vip", i, "cluster %s already has it", other)
 				continue
 			}
-			c.vips[v.Prefix.Addr()] = d.Name
+			c.vips[v.Address()] = d.Name
 		}
 	}
 	if d.is("label") {
@@ -194,6 +194,15 @@ func (c *claims) check(d *draft) {
 	}
 }
 
+// holder is the cluster with that virtual IP. A link-local one without an
+// interface may be assigned to any.
+func (c *claims) holder(a netip.Addr) (name string, taken bool) {
+	if name, taken = c.vips[a]; !taken {
+		name, taken = c.vips[a.WithZone("")]
+	}
+	return name, taken
+}
+
 // checkWitness checks that no witness is a virtual IP of another cluster: while
 // that is held here, this machine would reply to itself.
 func (c *claims) checkWitness(d *draft) {
@@ -201,7 +210,7 @@ func (c *claims) checkWitness(d *draft) {
 		return
 	}
 	for i, addr := range d.Witness.Addresses {
-		if other, taken := c.vips[addr.WithZone("")]; taken && other != d.Name {
+		if other, taken := c.holder(addr); taken && other != d.Name {
 			d.wrong("witness", i, "is a vip of cluster %s, which may be assigned here; set witness to a third machine", other)
 		}
 	}
@@ -210,12 +219,13 @@ func (c *claims) checkWitness(d *draft) {
 // checkHost checks that no host is a virtual IP of another cluster: while that is
 // held here, it cannot be pinged, and its own would never be taken over.
 func (c *claims) checkHost(d *draft) {
-	host, ok := d.hostAddress()
-	if !ok || d.bad["name"] {
+	if d.bad["name"] {
 		return
 	}
-	if other, taken := c.vips[host.WithZone("")]; taken && other != d.Name {
-		d.wrong("host", 0, "is a vip of cluster %s, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary", other)
+	for i, host := range d.hostAddresses() {
+		if other, taken := c.holder(host); taken && other != d.Name {
+			d.wrong("host", i, "is a vip of cluster %s, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary", other)
+		}
 	}
 }
 

@@ -140,14 +140,14 @@ clusters:
 host 172.16.0.2 (/etc/pingover.yaml:4)
 vip 172.16.0.1 (/etc/pingover.yaml:4)
 netmask 255.255.255.255 (default)
-interface for each virtual IP the one whose network contains it, else the one of the route to the host (default)
+interface for each virtual IP the one where it was last, else the one whose network contains it, else the one of the route to the host (default)
 label INTERFACE:N, the first free (default)
 vip-name none (default)
 count 5 (default)
 interval 1s (--interval)
 timeout 1s (default)
 retry-wait 5s (/etc/pingover.yaml:4)
-source an address of the interface that is no virtual IP (default)
+source what the kernel chooses, unless that is a virtual IP (default)
 witness auto (default)
 duplicate-check true (default)
 rise 3 (default)
@@ -400,7 +400,7 @@ f:4: cluster "a b": count "0": out of range (1 to 100)`,
 			"wrong forms", `
 clusters:
   web:
-    host: [h]
+    host: [[h]]
     vip: {a: b}
     count: {}
     pre-takeover: {sh: -c}
@@ -421,7 +421,7 @@ clusters:
     host:
     vip: [10.0.0.1, [10.0.0.2]]
 `,
-			`f:4: cluster web: host: takes one value, not a list
+			`f:4: cluster web: host: takes one value or a list of values, not a list within the list
 f:5: cluster web: vip: takes one value or a list of values, not keys with values
 f:6: cluster web: count: takes one value, not keys with values
 f:7: cluster web: pre-takeover: takes a command line or a list of its words, not keys with values
@@ -478,7 +478,7 @@ f:17: cluster web: mail-ca "/nonexistent": cannot be read: no such file or direc
 f:20: cluster db: count "101": out of range (1 to 100)
 f:21: cluster db: duplicate-check "True": must be true or false`,
 		},
-		{"a default of a wrong form is wrong once", "defaults: {host: [h], tool: {}}\nclusters:\n  web:\n  db:\n", `f:1: defaults: host: takes one value, not a list
+		{"a default of a wrong form is wrong once", "defaults: {host: [[h]], tool: {}}\nclusters:\n  web:\n  db:\n", `f:1: defaults: host: takes one value or a list of values, not a list within the list
 f:1: defaults: tool: takes one value, not keys with values`},
 		{"one wrong value twice", "clusters: {web: {host: h, vip: [x, x]}}", `f:1: cluster web: vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`},
 		{"a long value", "clusters: {web: {host: " + strings.Repeat("x", 1000) + "}}", `f:1: cluster web: host "` + strings.Repeat("x", 500) + `…": neither an address nor a host name`},

@@ -51,12 +51,38 @@ func (d *draft) completeName() {
 	}
 }
 
-func setHost(d *draft, text string) error {
+func addHost(d *draft, text string) error {
 	if err := checkHost(text); err != nil {
 		return err
 	}
-	d.Host = text
+	addr, err := netip.ParseAddr(text)
+	for _, given := range d.Cluster.Hosts() {
+		known, unparsed := netip.ParseAddr(given)
+		if given == text || err == nil && unparsed == nil && known == addr {
+			return fmt.Errorf("%s is given twice", text)
+		}
+	}
+	if d.Host == "" {
+		d.Host = text
+	} else {
+		d.OtherHosts = append(d.OtherHosts, text)
+	}
 	return nil
+}
+
+// completeHost checks that the addresses of the host are all virtual IPs, or
+// none: a virtual IP is not pinged while it is here.
+func (d *draft) completeHost() {
+	if d.bad["host"] || d.bad["vip"] {
+		return
+	}
+	addrs := d.hostAddresses()
+	for i := range d.Cluster.Hosts() {
+		if a, ok := addrs[i]; ok && d.hasVIP(a) != d.hasVIP(addrs[0]) && addrs[0].IsValid() {
+			d.wrong("host", i, "cannot be mixed with %s: one is a vip, the other is not", d.Host)
+			return
+		}
+	}
 }
 
 // checkHost checks that host is an address or a name.
@@ -119,12 +145,18 @@ func (d *draft) completeSource() {
 	if !d.is("source") || d.bad["host"] || d.bad["vip"] {
 		return
 	}
-	if d.hasVIP(d.Source.WithZone("")) {
+	if d.hasVIP(d.Source) {
 		d.wrong("source", 0, "is a vip; pings need an address that stays on this machine")
 	}
-	if host, ok := d.hostAddress(); ok && host.Is4() != d.Source.Is4() {
+	addrs := d.hostAddresses()
+	for _, host := range addrs {
+		if host.Is4() == d.Source.Is4() {
+			return
+		}
+	}
+	if hosts := d.Cluster.Hosts(); len(addrs) == len(hosts) {
 		d.Source = netip.Addr{}
-		d.unfit("source", "cannot be the source of pings to %s: one is IPv4, the other IPv6", d.Host)
+		d.unfit("source", "cannot be the source of pings to %s: one is IPv4, the other IPv6", strings.Join(hosts, " or "))
 	}
 }
 
@@ -167,17 +199,25 @@ func (d *draft) completeWitness() {
 		}
 	}
 	for i, addr := range d.Witness.Addresses {
-		if host, ok := d.hostAddress(); ok && host == addr {
-			d.wrong("witness", i, "is the host; set witness to a third machine")
+		for _, host := range d.hostAddresses() {
+			if host == addr {
+				d.wrong("witness", i, "is the host; set witness to a third machine")
+			}
 		}
-		if !d.bad["vip"] && d.hasVIP(addr.WithZone("")) {
+		if !d.bad["vip"] && d.hasVIP(addr) {
 			d.wrong("witness", i, "is a vip; set witness to a third machine")
 		}
 	}
 }
 
-// hostAddress is the host if it is an address and not a name.
-func (d *draft) hostAddress() (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(d.Host)
-	return addr, err == nil
+// hostAddresses are the entries of host that are addresses and not names, by
+// their position.
+func (d *draft) hostAddresses() map[int]netip.Addr {
+	addrs := map[int]netip.Addr{}
+	for i, host := range d.Cluster.Hosts() {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			addrs[i] = addr
+		}
+	}
+	return addrs
 }

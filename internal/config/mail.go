@@ -256,7 +256,7 @@ func (d *draft) completeMail() {
 	case d.Mail.User != "" && !file:
 		// The variable may be set for another cluster: without a user it is ignored.
 		d.Mail.Password = d.env.Getenv("PINGOVER_MAIL_PASSWORD")
-		if d.Mail.Password == "" && !d.env.Kept {
+		if d.Mail.Password == "" {
 			d.refuse("mail-user", 0, credentials(errors.New(noPassword)))
 		}
 	}
@@ -281,7 +281,8 @@ func (d *draft) completeCredentials() {
 	if len(d.credentials) == 0 {
 		return
 	}
-	if len(d.bad) == 0 && d.env.Checked != nil && d.env.Checked(d.StateDir, d.Name) {
+	checked := d.env.Kept || d.env.Checked != nil && d.env.Checked(d.StateDir, d.Name)
+	if len(d.bad) == 0 && checked {
 		whose := ""
 		if d.file != "" {
 			whose = "cluster " + d.Name

@@ -65,8 +65,8 @@ func Settings() []Setting {
 		},
 		{
 			Name: "host", Group: groupCluster, Required: true,
-			Help: "the primary that is pinged; an address is better than a name",
-			form: form{Argument: "HOST", Range: "an IPv4 or IPv6 address, or a name", set: setHost},
+			Help: "the primary that is pinged; may be repeated for several paths to it; an address is better than a name",
+			form: list(form{Argument: "HOST", Range: "an IPv4 or IPv6 address, or a name", set: addHost}),
 		},
 		{
 			Name: "vip", Group: groupCluster, Derived: "none, so that checks only report",
@@ -80,7 +80,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "interface", Short: "I", Group: groupCluster,
-			Derived: "for each virtual IP the one whose network contains it, else the one of the route to the host",
+			Derived: "for each virtual IP the one where it was last, else the one whose network contains it, else the one of the route to the host",
 			Help:    "interface to which the virtual IPs are added",
 			form:    form{Argument: "INTERFACE", Range: "1 to 15 characters", set: setInterface},
 		},
@@ -115,7 +115,7 @@ func Settings() []Setting {
 			form: duration(0, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.RetryWait }),
 		},
 		{
-			Name: "source", Group: groupPing, Derived: "an address of the interface that is no virtual IP",
+			Name: "source", Group: groupPing, Derived: "what the kernel chooses, unless that is a virtual IP",
 			Help: "source address of the pings",
 			form: form{Argument: "ADDRESS", Range: "an address of this machine that is no virtual IP", set: setSource},
 		},

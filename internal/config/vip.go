@@ -86,7 +86,7 @@ func addVIP(d *draft, text string) error {
 	if err != nil {
 		return err
 	}
-	if d.hasVIP(v.Prefix.Addr()) {
+	if slices.ContainsFunc(d.VIPs, func(other VIP) bool { return other.Address() == v.Address() }) {
 		return fmt.Errorf("%s is given twice", v.Prefix.Addr())
 	}
 	d.VIPs = append(d.VIPs, v)
@@ -94,8 +94,13 @@ func addVIP(d *draft, text string) error {
 	return nil
 }
 
+// hasVIP tells whether an address is a virtual IP. The zone of a link-local one
+// decides where both have one.
 func (d *draft) hasVIP(a netip.Addr) bool {
-	return slices.ContainsFunc(d.VIPs, func(v VIP) bool { return v.Prefix.Addr() == a })
+	return slices.ContainsFunc(d.VIPs, func(v VIP) bool {
+		zone := v.Address().Zone()
+		return v.Prefix.Addr() == a.WithZone("") && (zone == "" || a.Zone() == "" || zone == a.Zone())
+	})
 }
 
 func setNetmask(d *draft, text string) error {
@@ -113,8 +118,14 @@ func setNetmask(d *draft, text string) error {
 	return nil
 }
 
-// completeVIPs applies the netmask to the IPv4 virtual IPs without a length.
+// completeVIPs gives link-local virtual IPs their interface, and applies the
+// netmask to the IPv4 ones without a length.
 func (d *draft) completeVIPs() {
+	for i, v := range d.VIPs {
+		if a := v.Prefix.Addr(); a.Is6() && a.IsLinkLocalUnicast() && v.Interface == "" && !d.bad["interface"] {
+			d.VIPs[i].Interface = d.Interface
+		}
+	}
 	if !d.is("netmask") || d.bad["vip"] {
 		return
 	}

@@ -26,44 +26,45 @@ func (x *examination) network(ctx context.Context) {
 }
 
 func (x *examination) host() {
+	for _, p := range x.Local.Paths {
+		x.path(p)
+	}
+}
+
+// path is one way to the primary.
+func (x *examination) path(p failover.Path) {
 	const byAddress = "set host to its address: a name server may be down when the primary is"
-	host, address, route := x.set.Host, x.Local.Address, x.Local.Route
-	_, err := netip.ParseAddr(host)
-	named := err != nil
-	faulty := false
-	for _, f := range x.Faults {
-		fix := ""
-		switch {
-		case f.Kind == failover.FaultVIP, f.Kind == failover.FaultSelf: // pinged only while it is elsewhere
-			x.warn("nothing, while it is assigned here", "host %s: %s", host, f.Text)
-			faulty = true
-			continue
-		case f.Kind == failover.FaultInterface: // see links and aliases
-			continue
-		case f.Kind == failover.FaultRoute:
-			fix = "check the routes of this machine: ip route get " + address.String()
-		case !address.IsValid():
-			fix = "check that the name resolves, or set host to the address"
-		default:
-			fix = "set host to the address of the primary"
-		}
-		x.fail(fix, "host %s: %s", host, f.Text)
-		faulty = true
-	}
-	where := "by way of " + route.Gateway.String() + ", through " + route.Interface
+	where := "by way of " + p.Route.Gateway.String() + ", through " + p.Route.Interface
 	switch {
-	case route.Local:
+	case p.Route.Local:
 		where = "this machine"
-	case route.OnLink:
-		where = "on the link of " + route.Interface
+	case p.Route.OnLink:
+		where = "on the link of " + p.Route.Interface
 	}
-	switch {
-	case faulty, x.IsPrimary:
-	case named:
-		x.warn(byAddress, "host %s is a name, now of %s, %s", host, address, where)
-	default:
-		x.good("host %s: %s", address, where)
+	fix := "set host to the address of the primary"
+	switch f := p.Fault; {
+	case p.Asked() && p.Host != p.Address.String():
+		x.warn(byAddress, "host %s is a name, now of %s, %s", p.Host, p.Address, where)
+		return
+	case p.Asked():
+		x.good("host %s: %s", p.Address, where)
+		return
+	case f.Kind == failover.FaultVIP, f.Kind == failover.FaultSelf: // pinged only while it is elsewhere
+		x.warn("nothing, while it is assigned here", "host %s: %s", p.Host, f.Text)
+		return
+	case f.Kind == failover.FaultInterface: // see links
+		return
+	case f.Kind == failover.FaultOwn:
+		if !slices.ContainsFunc(x.Refused, func(err error) bool { return err.Error() == f.Text }) {
+			x.fail(p.OwnHint(), "%s", f.Text)
+		}
+		return
+	case f.Kind == failover.FaultRoute:
+		fix = "check the routes of this machine: ip route get " + p.Address.String()
+	case !p.Address.IsValid():
+		fix = "check that the name resolves, or set host to the address"
 	}
+	x.fail(fix, "host %s: %s", p.Host, p.Fault.Text)
 }
 
 // links are the interfaces that are needed: can they be used?
@@ -88,14 +89,21 @@ func (x *examination) links() {
 }
 
 func (x *examination) source() {
-	switch source, l := x.set.Source, x.Local; {
-	case source.IsValid() && !l.Snapshot.Holds(source):
+	source, l := x.set.Source, x.Local
+	if source.IsValid() && !l.Snapshot.Holds(source) {
 		x.fail("set source to an address that ip addr shows, or leave it out", "source %s is no address of this machine", source)
-	case len(x.Faults) > 0 || l.Route.Local:
-	case !l.Source.IsValid():
-		x.warn("assign an address to it", "interface %q has no address to ping %s from", l.Route.Interface, l.Address)
-	default:
-		x.good("pings come from %s", l.Source)
+		return
+	}
+	var from []netip.Addr
+	for _, p := range l.Paths {
+		switch {
+		case !p.Asked() || p.Route.Local:
+		case !p.Source.IsValid():
+			x.warn("assign an address to it", "interface %q has no address to ping %s from", p.Route.Interface, p.Address)
+		case !slices.Contains(from, p.Source):
+			from = append(from, p.Source)
+			x.good("pings come from %s", p.Source)
+		}
 	}
 }
 
@@ -106,12 +114,14 @@ func (x *examination) aliases() {
 	}
 	for _, a := range x.Local.Aliases {
 		addr := a.Prefix.Addr()
-		switch assigned := x.Local.Snapshot.Assignments(addr); {
+		switch assigned := x.Local.Snapshot.Held(addr, x.addedOn(addr)...); {
 		case slices.Contains(x.Own, addr): // which is among the errors
 		case len(assigned) > 0:
 			x.assigned(addr, assigned[0].Interface)
+		case a.Interface != "" && x.Local.LinkFault(a.Interface) == "" && x.Local.CannotAssign(a) != "": // of faults of the link see links
+			x.fail("fix that, or remove the vip: the others are taken over without it", "vip %s cannot be taken over: %s", addr, x.Local.CannotAssign(a))
 		case a.Interface == "":
-			x.fail("set interface", "no interface for %s: no network of this machine holds it, and no route leads to %s", addr, x.set.Host)
+			x.fail("set interface", "no interface for %s: no network of this machine holds it, and no route leads to the primary", addr)
 		default:
 			x.prefix(a)
 		}
@@ -119,6 +129,16 @@ func (x *examination) aliases() {
 	for _, argv := range x.Plans {
 		x.good("a takeover runs: %s", proc.Line(argv))
 	}
+}
+
+// addedOn are the interfaces where pingover has assigned a virtual IP.
+func (x *examination) addedOn(addr netip.Addr) (names []string) {
+	for _, a := range x.Record.VIPs {
+		if a.Prefix.Addr() == addr && x.Record.Ours(a) {
+			names = append(names, a.Interface)
+		}
+	}
+	return names
 }
 
 // assigned is a virtual IP that is on this machine.
@@ -143,13 +163,11 @@ func (x *examination) prefix(a vip.Alias) {
 		return
 	}
 	addr := a.Prefix.Addr()
-	var network netip.Prefix
-	for _, has := range link.Addresses {
-		p := has.Prefix.Masked()
-		if !p.IsSingleIP() && p.Contains(addr) && !x.isVIP(has.Prefix.Addr()) && (!network.IsValid() || p.Bits() > network.Bits()) {
-			network = p
-		}
+	var vips []netip.Addr
+	for _, v := range x.set.VIPs {
+		vips = append(vips, v.Prefix.Addr())
 	}
+	network := failover.NetworkOf(link, addr, vips)
 	switch {
 	case !network.IsValid():
 		x.warn("check vip and interface", "vip %s is in no network of interface %q", addr, a.Interface)
@@ -168,7 +186,7 @@ func (x *examination) vipName(ctx context.Context) {
 	if name == "" {
 		return
 	}
-	found, err := x.env.Lookup(ctx, name)
+	found, err := x.env.Resolve(ctx, name)
 	if err != nil {
 		x.fail("fix the DNS, or this machine's way to it", "vip-name %s: %v", name, err)
 		return

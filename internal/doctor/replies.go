@@ -27,30 +27,41 @@ func (x *examination) replies() {
 }
 
 func (x *examination) primary() {
-	o, a := x.Observation, x.Local.Address
-	if len(o.Evidence.Rounds) == 0 {
-		return // it cannot be pinged, which is a fault
+	for _, p := range x.Local.Paths {
+		rounds := x.Observation.Evidence.Rounds
+		i := slices.IndexFunc(rounds, func(r state.Round) bool { return r.Address == p.Address.String() })
+		if i >= 0 { // else it cannot be pinged, which is a fault
+			x.reply(p, rounds[i])
+		}
 	}
-	switch round := o.Evidence.Rounds[0]; {
-	case o.Primary == check.Up:
+}
+
+// reply is what the primary replied at one of its addresses.
+func (x *examination) reply(p failover.Path, round state.Round) {
+	o, a := x.Observation, p.Address
+	heard := slices.IndexFunc(o.Evidence.Holders, func(h state.Holder) bool { return h.Address == a.String() && h.MAC != "" })
+	switch {
+	case round.Verdict == check.Up.String():
 		x.good("primary %s replies to pings (%.1f ms)", a, *round.RTT)
-	case o.Primary != check.Down:
-	case o.AnswersARP:
+	case o.Primary == check.Up:
+		x.warn("find out why; one path that replies is enough", "primary %s did not reply to %d pings, and replies by another path", a, round.Sent)
+	case round.Verdict != check.Down.String():
+	case heard >= 0 && o.AnswersARP:
 		x.fail("let its firewall answer pings: without a reply it counts as down, and is never taken over from",
-			"primary %s does not reply to pings, but is at %s (%s)", a, o.Neighbour, protocol(a))
+			"primary %s does not reply to pings, but is at %s (%s)", a, o.Evidence.Holders[heard].MAC, protocol(a))
 	case slices.ContainsFunc(o.VIPs, func(v state.VIPStatus) bool { return v.Held }):
 		x.warn("fix the primary: its virtual IP is here meanwhile", "primary %s did not reply to %d pings", a, round.Sent)
 	default:
 		x.fail("check whether it is down, and whether host is right", "primary %s did not reply to %d pings", a, round.Sent)
 	}
-	if o.Primary != check.Up || len(x.set.VIPs) == 0 || !x.set.DuplicateCheck {
+	if round.Verdict != check.Up.String() || len(x.set.VIPs) == 0 || !x.set.DuplicateCheck {
 		return
 	}
 	switch {
-	case !o.Route.OnLink:
+	case !p.Route.OnLink:
 		x.good("primary %s is not on the link: only pings tell whether it is up", a)
-	case o.AnswersARP:
-		x.good("primary %s is at %s (%s)", a, o.Neighbour, protocol(a))
+	case heard >= 0:
+		x.good("primary %s is at %s (%s)", a, o.Evidence.Holders[heard].MAC, protocol(a))
 	case o.OnLink:
 		x.warn("find out what replies for it: a router in between may do so", "primary %s replies to pings, but not to %s", a, protocol(a))
 	}

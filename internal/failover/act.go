@@ -166,7 +166,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 		a.done.Moved = a.done.Moved || len(ran) > 0
 		if err != nil {
 			failed = append(failed, err.Error())
-			if s, e := a.j.Snapshot(); e != nil || !s.Holds(addr) {
+			if s, e := a.j.Snapshot(); e != nil || len(s.Held(addr, alias.Interface)) == 0 {
 				continue
 			}
 			label = "" // it is assigned all the same: another address has gone by it, or meanwhile
@@ -174,6 +174,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 		a.record(addr, func(k *state.Alias) {
 			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, a.leaseEnd()
 		})
+		a.done.Obs.Local = a.done.Obs.adding(addr, alias.Interface)
 		a.announce([]netip.Addr{addr})
 		assigned = append(assigned, addr)
 	}
@@ -215,7 +216,7 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	}
 	var failed []string
 	for _, addr := range addrs {
-		ran, err := a.j.Tool.Lower(ctx, addr)
+		ran, err := a.j.Tool.Lower(ctx, addr, a.done.Obs.added[addr]...)
 		a.ran(ran)
 		a.done.Moved = a.done.Moved || len(ran) > 0
 		if err != nil {
@@ -252,7 +253,7 @@ func (a *actor) record(addr netip.Addr, change func(*state.Alias)) {
 // recordHeld records what is here as assigned by pingover.
 func (a *actor) recordHeld() {
 	for _, addr := range a.held() {
-		assigned := a.done.Obs.Snapshot.Assignments(addr)[0]
+		assigned := a.done.Obs.assigned(addr)[0]
 		a.record(addr, func(k *state.Alias) {
 			k.Interface, k.Label, k.Raised = assigned.Interface, assigned.Address.Label, true
 		})

@@ -17,7 +17,7 @@ import (
 // lower MAC, and the primary, which probes for its own address when it boots.
 // Where the host is a virtual IP itself, it is no machine's own.
 func probers(j *job, asker *vip.Asker, l Local, primary string, since time.Time) (macs []string) {
-	if j.isVIP(l.Address) {
+	if l.hostIsVIP(j) {
 		primary = ""
 	}
 	for _, t := range l.targets() {
@@ -131,7 +131,7 @@ func conflictsSince(j *job, asker *vip.Asker, o Observation, since time.Time) (c
 	}
 	var higher []state.Conflict
 	for _, t := range o.targets() {
-		if !o.Snapshot.Holds(t.Address) {
+		if !o.holds(t.Address) {
 			continue
 		}
 		claim, low, ok := asker.Conflict(t, since)
@@ -140,7 +140,7 @@ func conflictsSince(j *job, asker *vip.Asker, o Observation, since time.Time) (c
 		}
 		c := state.Conflict{
 			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},
-			Primary: claim.MAC.String() == o.Neighbour && !j.isVIP(o.Address),
+			Primary: claim.MAC.String() == o.Neighbour && !o.hostIsVIP(j),
 		}
 		if low || c.Primary {
 			conflicts = append(conflicts, c)

@@ -26,7 +26,7 @@ type Env struct {
 	Snapshot  func() (*vip.Snapshot, error)
 	Route     func(to, from netip.Addr) (vip.Route, error)
 	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
-	Resolve   func(ctx context.Context, host string) (netip.Addr, error)
+	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
 	Ping      run.Ping
 	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
@@ -44,9 +44,8 @@ type Env struct {
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
 	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
-	// What only doctor needs: all addresses of a name; a connection to the mail
-	// server, without a message; a test message, and the server's reply.
-	Lookup   func(ctx context.Context, name string) ([]netip.Addr, error)
+	// What only doctor needs: a connection to the mail server, without a message; a
+	// test message, and the server's reply.
 	TestMail func(context.Context) (how string, err error)
 	SendTest func(ctx context.Context, m state.Message, to string) (reply string, err error)
 }
@@ -54,9 +53,9 @@ type Env struct {
 // Tool assigns and removes addresses; vip.Tool is the real one.
 type Tool interface {
 	RaisePlan(*vip.Snapshot, vip.Alias) ([]string, error)
-	LowerPlan(*vip.Snapshot, netip.Addr) ([][]string, error)
+	LowerPlan(s *vip.Snapshot, a netip.Addr, added ...string) ([][]string, error)
 	Raise(context.Context, vip.Alias) (label string, ran []proc.Result, err error)
-	Lower(context.Context, netip.Addr) (ran []proc.Result, err error)
+	Lower(ctx context.Context, a netip.Addr, added ...string) (ran []proc.Result, err error)
 	RenewPlan(*vip.Snapshot, vip.Alias) ([][]string, error)
 	Renew(context.Context, vip.Alias) (ran []proc.Result, err error)
 	CanLease() error
@@ -77,11 +76,8 @@ func Real(c config.Cluster) (Env, error) {
 		Gateway:   vip.Gateway,
 		Neighbour: vip.Neighbour,
 		Ping:      check.Ping,
-		Resolve: func(ctx context.Context, host string) (netip.Addr, error) {
+		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return check.Resolve(ctx, host, resolveTimeout)
-		},
-		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return check.Lookup(ctx, name, resolveTimeout)
 		},
 		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 			return listening(vip.Open(l, own, addrs...))

@@ -53,7 +53,7 @@ type machine struct {
 	base               []nic                                        // as they come up at a boot
 	gateway            map[bool]netip.Addr                          // by family (true: IPv6)
 	neighbours         map[netip.Addr]net.HardwareAddr              // the kernel's neighbour table
-	names              map[string]netip.Addr                        // what names resolve to
+	names              map[string][]netip.Addr                      // what names resolve to
 	tap                func(m *machine, target, from netip.Addr)    // is shown the questions that it receives
 	fails              func(call string) error                      // makes a call of its Env fail
 	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
@@ -91,7 +91,7 @@ func newNetwork() *network { return &network{began: time.Now()} }
 func (n *network) add(name string, number byte, addrs ...string) *machine {
 	m := &machine{
 		net: n, name: name, gateway: map[bool]netip.Addr{}, neighbours: map[netip.Addr]net.HardwareAddr{},
-		names: map[string]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
+		names: map[string][]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
 	}
 	m.nics = []nic{{Link: vip.Link{
 		Index: 1, Name: "lo", Up: true, Carrier: true, Loopback: true,
@@ -213,7 +213,7 @@ func (m *machine) route(a netip.Addr) (vip.Route, error) {
 	if k.Holds(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
-	for _, name := range k.Networks(a) {
+	for _, name := range longestNetworks(k, a, k.Networks(a)) {
 		if m.nic(name).Up {
 			return vip.Route{Interface: name, Source: k.Source(name, a, nil), OnLink: true}, nil
 		}
@@ -289,19 +289,19 @@ func (m *machine) env() Env {
 			g := m.gateway[v6]
 			return g, g.IsValid(), nil
 		},
-		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 			if err := m.called("resolve %s", host); err != nil {
-				return none, err
+				return nil, err
 			}
 			if a, err := netip.ParseAddr(host); err == nil {
-				return a, nil
+				return []netip.Addr{a}, nil
 			}
 			m.net.mu.Lock()
 			defer m.net.mu.Unlock()
 			if a, ok := m.names[host]; ok {
 				return a, nil
 			}
-			return none, fmt.Errorf("host %q: no such host", host)
+			return nil, fmt.Errorf("resolve %q: no such host", host)
 		},
 		Ping: m.ping,
 		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
@@ -367,14 +367,6 @@ func (m *machine) env() Env {
 			}
 			m.net.do(func() { m.mailbox = append(m.mailbox, messages...) })
 			return nil, nil
-		},
-		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			if a, ok := m.names[name]; ok {
-				return []netip.Addr{a}, nil
-			}
-			return nil, fmt.Errorf("resolve %q: no such host", name)
 		},
 		TestMail: func(context.Context) (string, error) { return "/usr/sbin/sendmail", m.called("greet") },
 		SendTest: func(_ context.Context, l state.Message, to string) (string, error) {
@@ -596,11 +588,11 @@ func (t tool) Raise(ctx context.Context, a vip.Alias) (label string, ran []proc.
 	return label, []proc.Result{{Argv: argv}}, nil
 }
 
-func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err error) {
+func (t tool) Lower(_ context.Context, a netip.Addr, added ...string) (ran []proc.Result, err error) {
 	failed := t.m.called("lower %s", a)
 	t.m.net.mu.Lock()
 	defer t.m.net.mu.Unlock()
-	plan, err := t.LowerPlan(t.m.snapshot(), a)
+	plan, err := t.LowerPlan(t.m.snapshot(), a, added...)
 	if err != nil {
 		return nil, err
 	}
@@ -610,7 +602,10 @@ func (t tool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err err
 		}
 		ran = append(ran, proc.Result{Argv: argv})
 	}
-	t.m.unset(a)
+	for _, p := range t.m.snapshot().Held(a, added...) {
+		l := t.m.nic(p.Interface)
+		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+	}
 	return ran, nil
 }
 

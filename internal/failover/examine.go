@@ -43,6 +43,7 @@ type Examination struct {
 // left out.
 func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) (x Examination) {
 	j := newJob(env, c, Options{DryRun: true, OnEvent: onEvent}, modeCheck)
+	j.everyPath = true
 	x.Record, x.RecordErr = readRecord(j)
 	x.Local, x.Refused = survey(ctx, j, &x.Record)
 	l := x.Local
@@ -50,10 +51,14 @@ func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) 
 	if l.Snapshot == nil {
 		return x
 	}
-	usable := func(a netip.Addr) bool { return l.LinkFault(l.target(a).Interface) == "" }
+	for _, n := range l.notes {
+		if !n.judged {
+			j.Infof("%s", n.text)
+		}
+	}
 	x.Faults, x.Links, x.Leftovers = l.faults, l.links(j), leftovers(j, x.Record, l)
 	for _, a := range l.held(j) {
-		if slices.ContainsFunc(l.Snapshot.Assignments(a), func(p vip.Assignment) bool { return l.isOwn(j, &x.Record, p) }) {
+		if slices.ContainsFunc(l.assigned(a), func(p vip.Assignment) bool { return l.isOwn(j, &x.Record, p) }) {
 			x.Own = append(x.Own, a)
 		}
 	}
@@ -61,11 +66,11 @@ func Examine(ctx context.Context, env Env, c config.Cluster, onEvent func(any)) 
 		if len(l.faults) > 0 || l.holding(j) { // else the survey has tried
 			x.Refused = append(x.Refused, canAssign(j, l)...)
 		}
-		x.Plans, _ = raisePlans(j, l, usable)
+		x.Plans, _ = raisePlans(j, l, func(netip.Addr) bool { return true })
 	}
-	x.IsPrimary = isThePrimary(j, &x.Record, &l) != nil
-	noLink := slices.ContainsFunc(x.Links, func(name string) bool { return l.LinkFault(name) != "" })
-	if noLink || x.IsPrimary || j.MayPing() != nil || ctx.Err() != nil {
+	x.IsPrimary = slices.ContainsFunc(l.Paths, func(p Path) bool { return p.Fault.Kind == FaultOwn && !p.Asked() })
+	noLink := len(x.Links) > 0 && !slices.ContainsFunc(x.Links, func(name string) bool { return l.LinkFault(name) == "" })
+	if noLink || x.IsPrimary && len(l.asked()) == 0 || j.MayPing() != nil || ctx.Err() != nil {
 		return x
 	}
 	asker := newAsker(j, l, x.Record.Neighbour)

@@ -52,6 +52,8 @@ type job struct {
 	set  config.Cluster
 	opt  Options
 	mode mode
+	// everyPath: a reply by one path does not end the round of the others.
+	everyPath bool
 }
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
@@ -199,6 +201,11 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	rec = keepGateways(j, rec, obs)
+	rec.Paths = obs.forRecord(rec.Paths)
+	if a := obs.shown(); a.IsValid() {
+		rec.Address = a
+	}
 	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
 		rec.SetPendingHook(state.PostTakeover, state.Change{Event: rec.Event, Time: now(), Reason: r.Reason})
 	}

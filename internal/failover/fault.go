@@ -13,6 +13,7 @@ type FaultKind uint8
 const (
 	FaultHost      FaultKind = iota // its name does not resolve, or it is a broadcast address
 	FaultRoute                      // no route to it
+	FaultOwn                        // its address is this machine's own
 	FaultSelf                       // its address is on this machine, but is no virtual IP
 	FaultVIP                        // its address is a virtual IP that is on this machine
 	FaultInterface                  // missing, down, without carrier, or none to be found
@@ -25,6 +26,13 @@ const (
 type Fault struct {
 	Kind FaultKind
 	Text string
+	Link string // the interface where it was found; "": it concerns all
+}
+
+// isOurs tells whether a path is left out for it: a fault of this machine, which
+// says nothing of the primary.
+func (f Fault) isOurs() bool {
+	return f.Kind == FaultRoute || f.Kind == FaultOwn || f.Kind == FaultInterface
 }
 
 // faults are those of one run, in the order in which they were found: the last
@@ -32,7 +40,7 @@ type Fault struct {
 type faults []Fault
 
 func faultOf(kind FaultKind, format string, args ...any) Fault {
-	return Fault{kind, fmt.Sprintf(format, args...)}
+	return Fault{Kind: kind, Text: fmt.Sprintf(format, args...)}
 }
 
 // and is f with one more, unless it is known.

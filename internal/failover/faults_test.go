@@ -32,6 +32,7 @@ var fates = []fate{
 	{"resolve ", 0, state.Unknown, 20, "it broke"},
 	{"route to 172.16.0.254", 0, state.TookOver, 11, ""}, // a witness that is no neighbour can still be pinged
 	{"route to 172.16.0.2", 0, state.Unknown, 20, "no it broke"},
+	{"route to 172.16.0.1", 0, state.TookOver, 11, ""}, // its network leads there as well
 	{"gateway of", 0, state.Blocked, 21, "there is no witness"},
 	{"neighbour 172.16.0.254", 0, state.TookOver, 11, "the gateway's MAC is unknown: it broke"},
 	{"boot id", 0, state.TookOver, 11, "the boot id cannot be read: it broke"},

@@ -119,7 +119,7 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
 	for _, a := range o.Aliases {
-		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && addr != o.Address {
+		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
 			g.tasks.Go(func() { g.ping(a) })
 		}
 	}
@@ -152,8 +152,13 @@ func (g *guards) finish(o Observation) Observation {
 	}
 	j := g.j
 	o.Local = o.again(j)
-	o.replies, o.faults = g.replies, o.faults.and(g.faults...)
-	o.OnLink = j.set.DuplicateCheck && o.neighbour() && g.asker.Listening(o.Route.Interface)
+	o.replies = g.replies
+	for _, f := range g.faults {
+		if o.LinkFault(f.Link) == "" { // else it concerns what is on that link alone
+			o.faults = o.faults.and(f)
+		}
+	}
+	o.OnLink = j.set.DuplicateCheck && slices.ContainsFunc(o.neighbours(), func(t vip.Target) bool { return g.asker.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
 	o.asked = time.Now()
 	o = o.read(j, g.asker)
@@ -191,7 +196,7 @@ func (g *guards) confirm() {
 
 // count notes whether an address was claimed since the last question.
 func (g *guards) count() {
-	for _, a := range append(g.j.vips(), g.local.Address) {
+	for _, a := range append(g.j.vips(), g.local.hosts()...) {
 		if claim, ok := g.asker.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
 			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
 		}
@@ -274,8 +279,8 @@ func (g *guards) ask() {
 		g.askAll(true)
 		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
 	}
-	for _, err := range g.asker.Errs() {
-		g.fault(err)
+	for link, err := range g.asker.Errs() {
+		g.faultOn(link, err)
 	}
 }
 
@@ -287,8 +292,8 @@ func (g *guards) askAll(last bool) {
 	g.mu.Unlock()
 	ask := func(t vip.Target, probe bool) error {
 		err := g.asker.Ask(g.local.Snapshot, t, probe)
-		if err != nil {
-			g.fault(err)
+		if err != nil && g.local.cannotTake(t.Address) == "" {
+			g.faultOn(t.Interface, err)
 		}
 		return err
 	}
@@ -309,7 +314,10 @@ func (g *guards) askAll(last bool) {
 				g.mu.Unlock()
 			}
 		}
-		if host := (vip.Target{Interface: g.local.Route.Interface, Address: g.local.Address}); g.local.neighbour() && !g.j.isVIP(host.Address) {
+		for _, host := range g.local.neighbours() {
+			if g.j.isVIP(host.Address) {
+				continue
+			}
 			_ = ask(host, false)
 			if _, heard := g.asker.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
 				_ = ask(host, true)
@@ -339,14 +347,17 @@ func (g *guards) probers() []string {
 // when the primary or a prober that has precedence was heard.
 func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 	switch {
-	case g.local.Snapshot.Holds(addr):
+	case g.local.holds(addr):
 		return false
 	case addr.Is4():
 		return true
 	case !last || slices.ContainsFunc(g.j.vips(), netip.Addr.Is4):
 		return false
 	}
-	_, up := g.asker.Holder(g.local.Address, g.replies.since)
+	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {
+		_, up := g.asker.Holder(a, g.replies.since)
+		return up
+	})
 	return !up && len(g.probers()) == 0
 }
 
@@ -371,10 +382,13 @@ func (g *guards) ping(a vip.Alias) {
 	}
 }
 
-func (g *guards) fault(err error) {
+func (g *guards) fault(err error) { g.faultOn("", err) }
+
+// faultOn is a fault of what is asked for on one interface.
+func (g *guards) faultOn(link string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.faults = g.faults.and(faultOf(FaultAsk, "%v", err))
+	g.faults = g.faults.and(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
 }
 
 // serving is who serves the virtual IPs while the primary replies.

@@ -75,7 +75,7 @@ func keepingLeases(j *job, l Local, aliases []state.Alias, work func()) []state.
 // assigned, and what has one already.
 func leases(j *job, l Local, known []state.Alias, addrs []netip.Addr) (aliases []vip.Alias) {
 	for _, a := range addrs {
-		assigned := l.Snapshot.Assignments(a)[0]
+		assigned := l.assigned(a)[0]
 		if assigned.Address.Lease > 0 || j.set.Lease > 0 && recorded(known, a).Raised {
 			aliases = append(aliases, vip.Alias{Prefix: assigned.Address.Prefix, Interface: assigned.Interface, Label: assigned.Address.Label, Lease: j.set.Lease})
 		}

@@ -68,7 +68,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 		"before anything was done": {
 			func(_ *machine, until <-chan struct{}, w *Env) {
 				look := w.Resolve
-				w.Resolve = func(ctx context.Context, host string) (netip.Addr, error) { <-until; return look(ctx, host) }
+				w.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) { <-until; return look(ctx, host) }
 			},
 			20, "abandoned after 4m41s, the longest that these settings allow: hung while finding the primary; nothing was changed",
 		},

@@ -65,7 +65,7 @@ func (o Observation) unclaimedVIPs() (addrs []netip.Addr) {
 // are not.
 func prefixes(l Local, here bool) (p []netip.Prefix) {
 	for _, a := range l.Aliases {
-		if l.Snapshot.Holds(a.Prefix.Addr()) == here {
+		if l.holds(a.Prefix.Addr()) == here {
 			p = append(p, a.Prefix)
 		}
 	}

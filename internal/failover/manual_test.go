@@ -66,7 +66,7 @@ func TestTakeOverByHand(t *testing.T) {
 			func(s *scene) { s.primary.powerOff(); s.gateway.powerOff() }, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},
 		"no cable, by force": {
-			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: interface "eth0" is down`,
+			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: 172.16.0.1 cannot be assigned: interface "eth0" is down`,
 		},
 		"within boot-wait, paused, and after a release by hand": {
 			func(s *scene) {

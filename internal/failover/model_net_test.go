@@ -270,8 +270,9 @@ func (r *modelRun) env() Env {
 		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
 			return gatewayAddr, true, nil
 		},
-		Resolve: func(_ context.Context, host string) (netip.Addr, error) {
-			return netip.ParseAddr(host)
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+			a, err := netip.ParseAddr(host)
+			return []netip.Addr{a}, err
 		},
 		Ping: r.ping,
 		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
@@ -553,7 +554,7 @@ func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
 	return proc.Result{Argv: c.Argv, Duration: took}
 }
 
-func (t modelTool) Lower(_ context.Context, a netip.Addr) (ran []proc.Result, err error) {
+func (t modelTool) Lower(_ context.Context, a netip.Addr, _ ...string) (ran []proc.Result, err error) {
 	t.r.enter(true, true)
 	defer t.r.leave(true, true)
 	u := t.r.u

@@ -266,7 +266,7 @@ func (n *model) audit() {
 // what is taken and given up again and again, only the first is told.
 func (n *model) told(u *unit, rec *state.Record) {
 	for _, c := range rec.Recent {
-		if !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
+		if c.Kind == state.ChangeEntry && !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
 			return strings.Contains(l.MessageID, c.Event) || strings.Contains(l.Body, c.Event) ||
 				c.Outcome == state.Blocked && strings.Contains(oneLine(l.Body), oneLine(c.Reason))
 		}) && !slices.ContainsFunc(rec.Damping.Suppressed, func(g state.Suppressed) bool { return g.Event == c.Event }) {

@@ -108,9 +108,7 @@ func newAsker(j *job, l Local, primary string) *vip.Asker {
 		return a
 	}
 	a.Targets = l.targets()
-	if l.neighbour() {
-		a.Targets = append(a.Targets, vip.Target{Interface: l.Route.Interface, Address: l.Address})
-	}
+	a.Targets = append(a.Targets, l.neighbours()...)
 	for _, w := range l.Witnesses {
 		t := vip.Target{Interface: w.Link, Address: w.Address}
 		a.Targets = append(a.Targets, t)
@@ -141,13 +139,10 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		assigned = append(assigned, alias)
 	}
 	rec.VIPs = append(assigned, left...)
-	if l.Address.IsValid() {
-		rec.Address = l.Address
+	if a := l.shown(); a.IsValid() {
+		rec.Address = a
 	}
 	rec.Interface = l.shownInterface()
-	for _, g := range l.Gateways {
-		rec.SetGateway(g.Interface, g.Address)
-	}
 	var draft notify.Draft
 	if drift != state.NoDrift {
 		facts := notify.Facts{Time: change.Time, Drift: drift, Change: change, Held: prefixes(l, true), Missing: prefixes(l, false)}
@@ -161,6 +156,12 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 	}
 	if text := ShortLease(j.set, gap); text != "" {
 		j.Infof("%s", text)
+	}
+	noted := rec.Noted
+	rec.Noted = nil
+	for _, n := range l.notes {
+		j.Event(run.Note{Text: n.text, Warning: !slices.Contains(noted, n.key)})
+		rec.Noted = append(rec.Noted, n.key)
 	}
 	if len(j.set.Mail.To) == 0 {
 		j.Infof("%s", NoRecipient)
@@ -201,7 +202,7 @@ func ShortLease(c config.Cluster, gap time.Duration) string {
 // setting.
 func leftovers(j *job, rec state.Record, l Local) (left []state.Alias) {
 	for _, a := range rec.VIPs {
-		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.Snapshot.Holds(a.Prefix.Addr()) {
+		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.holds(a.Prefix.Addr()) {
 			a.Raised, a.LeftOver = true, true
 			left = append(left, a)
 		}
@@ -228,10 +229,11 @@ func (j *job) mayTake(known state.Known, o Observation) bool {
 
 // primaryMAC is what the record keeps: the kernel has it from the pings.
 func primaryMAC(j *job, o Observation) string {
-	if o.Primary != check.Up || !o.neighbour() || j.isVIP(o.Address) {
+	near := o.neighbours()
+	if o.Primary != check.Up || len(near) == 0 || o.hostIsVIP(j) {
 		return o.Neighbour
 	}
-	mac, err := j.Neighbour(o.Route.Interface, o.Address)
+	mac, err := j.Neighbour(near[0].Interface, near[0].Address)
 	switch {
 	case err != nil:
 		j.Warnf("the primary's MAC is unknown: %v", err)

@@ -30,7 +30,7 @@ func dryRun(j *job, l Local, aliases []state.Alias, d state.Decision) (commands 
 	}
 	missing := d.Raise
 	if j.mode == modeTakeOver {
-		missing = slices.DeleteFunc(j.vips(), l.Snapshot.Holds)
+		missing = slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return l.holds(a) || l.cannotTake(a) != "" })
 	}
 	switch {
 	case len(missing) > 0:
@@ -55,7 +55,7 @@ func dryRun(j *job, l Local, aliases []state.Alias, d state.Decision) (commands 
 func raisePlans(j *job, l Local, wanted func(netip.Addr) bool) (plans [][]string, then *vip.Snapshot) {
 	s := &vip.Snapshot{Links: slices.Clone(l.Snapshot.Links)}
 	for _, a := range l.Aliases {
-		if !wanted(a.Prefix.Addr()) {
+		if !wanted(a.Prefix.Addr()) || l.cannotTake(a.Prefix.Addr()) != "" {
 			continue
 		}
 		argv, err := j.Tool.RaisePlan(s, a)
@@ -81,7 +81,7 @@ func raisePlans(j *job, l Local, wanted func(netip.Addr) bool) (plans [][]string
 // snapshot.
 func lowerPlans(j *job, l Local, s *vip.Snapshot) (plans [][]string) {
 	for _, a := range l.Aliases {
-		argvs, err := j.Tool.LowerPlan(s, a.Prefix.Addr())
+		argvs, err := j.Tool.LowerPlan(s, a.Prefix.Addr(), l.added[a.Prefix.Addr()]...)
 		if err != nil {
 			j.Infof("%v", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"pingover/check"
@@ -50,8 +52,8 @@ func (c claims) of(a netip.Addr) time.Time {
 func start(j *job, rec state.Record, l Local) Observation {
 	o := Observation{Local: l, Neighbour: rec.Neighbour, Observation: state.Observation{Host: j.set.Host, NeverUp: rec.NeverUp()}}
 	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
-	if l.Address.IsValid() {
-		o.Evidence.Address = l.Address.String()
+	if a := l.shown(); a.IsValid() {
+		o.Evidence.Address = a.String()
 	}
 	if uptime, err := j.Uptime(); err == nil {
 		o.Uptime = uptime // else zero, which blocks a takeover
@@ -87,7 +89,7 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 		return o
 	}
 	o.Local = o.again(j)
-	if o.Primary != check.Down || len(o.faults) > 0 {
+	if o = o.judged(); o.Primary != check.Down || len(o.faults) > 0 {
 		return o
 	}
 	j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
@@ -108,7 +110,7 @@ func probeWhileStandingBy(ctx context.Context, j *job, asker *vip.Asker, known s
 		serving.end()
 		return o
 	}
-	return g.finish(o)
+	return g.finish(o).judged()
 }
 
 // probeWhileHolding makes one round and resolves a conflict. Where a virtual IP is
@@ -150,33 +152,74 @@ func probeOnce(ctx context.Context, j *job, asker *vip.Asker, o Observation) Obs
 		if o, up = round(ctx, j, o, 1); up {
 			g.shorten(holdGuard)
 		}
+		return g.finish(o).judged()
 	}
 	return g.finish(o)
 }
 
-// round makes one round of pings to the primary.
+// round makes one round of pings to the primary, and tells whether it replied.
 func round(ctx context.Context, j *job, o Observation, n int) (Observation, bool) {
-	pings := check.Pings{Address: o.Address, Source: o.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
-	made, shown := j.Round(ctx, n, j.set.Host, pings, func(ctx context.Context, p check.Pings) check.Round { return j.pingOther(ctx, o.Local, p) })
-	if made.Err != nil && ctx.Err() == nil {
-		o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
+	shown := make([]state.Round, len(o.Paths))
+	o, up := pingPaths(ctx, j, o, func(ctx context.Context, i int, p Path) check.Round {
+		pings := check.Pings{Address: p.Address, Source: p.Source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
+		made, s := j.Round(ctx, n, p.Host, len(o.Paths) > 1, pings, func(ctx context.Context, pings check.Pings) check.Round { return j.pingOther(ctx, p, pings) })
+		shown[i] = s
+		return made
+	})
+	o.Evidence.Rounds = slices.Clone(o.Evidence.Rounds)
+	for i, p := range o.Paths {
+		if p.Asked() && (!up || j.everyPath || p.round.Verdict == check.Up) { // the others were cut short
+			o.Evidence.Rounds = append(o.Evidence.Rounds, shown[i])
+		}
 	}
-	o.Primary = made.Verdict
-	o.Evidence.Rounds = append(o.Evidence.Rounds[:len(o.Evidence.Rounds):len(o.Evidence.Rounds)], shown)
-	return o, made.Verdict == check.Up
+	if up {
+		o.Evidence.Address = o.shown().String()
+	}
+	return o, up
+}
+
+// pingPaths pings the primary by all paths, side by side. The first reply ends it.
+func pingPaths(ctx context.Context, j *job, o Observation, ping func(ctx context.Context, i int, p Path) check.Round) (_ Observation, up bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o.Paths = slices.Clone(o.Paths)
+	var rounds sync.WaitGroup
+	for i, p := range o.Paths {
+		if !p.Asked() {
+			continue
+		}
+		rounds.Go(func() {
+			if o.Paths[i].round = ping(ctx, i, p); o.Paths[i].round.Verdict == check.Up && !j.everyPath {
+				cancel()
+			}
+		})
+	}
+	rounds.Wait()
+	if verdict, _ := o.verdict(); verdict == check.Up {
+		o.Primary, up = check.Up, true
+	}
+	return o, up
+}
+
+// judged is the observation with what the last round says of the primary, by the
+// local state after it: a cable may have lost its carrier in the middle.
+func (o Observation) judged() Observation {
+	verdict, why := o.verdict()
+	o.Primary, o.faults = verdict, o.faults.and(why...)
+	return o
 }
 
 // pingOther pings the primary, with a verdict only if it was another machine
 // that replied: since the survey the address may have come here, as another
 // cluster's virtual IP.
-func (j *job) pingOther(ctx context.Context, l Local, p check.Pings) check.Round {
-	made := j.Ping(ctx, p)
-	if made.Verdict != check.Up || l.Route.Local {
+func (j *job) pingOther(ctx context.Context, path Path, pings check.Pings) check.Round {
+	made := j.Ping(ctx, pings)
+	if made.Verdict != check.Up || path.Route.Local {
 		return made
 	}
 	snapshot, err := j.Snapshot()
-	if err == nil && snapshot.Holds(l.Address) {
-		err = errors.New(hereNow(l.Address))
+	if err == nil && snapshot.Holds(path.Address) {
+		err = errors.New(hereNow(path.Address))
 	}
 	if err != nil {
 		made.Verdict, made.Err = check.Unknown, err
@@ -189,19 +232,20 @@ func (j *job) pingOther(ctx context.Context, l Local, p check.Pings) check.Round
 // what its pings say for themselves.
 func probeAgain(ctx context.Context, j *job, asker *vip.Asker, o Observation, mayTake bool) (_ Observation, primary check.Verdict) {
 	g := startGuards(ctx, j, asker, o, guardPlan{length: lastGuard, take: mayTake, once: true})
-	if j.mode != modeTakeOver && len(o.faults) == 0 && o.Address.IsValid() && !o.Route.Local {
-		pings := run.PingsWithin(lastGuard)
-		pings.Address, pings.Source = o.Address, o.Source
-		made := j.pingOther(ctx, o.Local, pings)
-		primary = made.Verdict
-		switch {
-		case made.Verdict == check.Up:
-			o.Primary = check.Up
-		case made.Err != nil && ctx.Err() == nil && j.mode == modeCheck:
-			o.faults = o.faults.and(faultOf(FaultPing, "%v", made.Err))
-		}
+	if j.mode == modeTakeOver || len(o.faults) > 0 {
+		return g.finish(o), primary
 	}
-	return g.finish(o), primary
+	o, _ = pingPaths(ctx, j, o, func(ctx context.Context, _ int, p Path) check.Round {
+		pings := run.PingsWithin(lastGuard)
+		pings.Address, pings.Source = p.Address, p.Source
+		return j.pingOther(ctx, p, pings)
+	})
+	o = g.finish(o)
+	primary, why := o.verdict()
+	if j.mode == modeCheck && ctx.Err() == nil {
+		o.faults = o.faults.and(why...)
+	}
+	return o, primary
 }
 
 // read is the observation with what has been heard until now.
@@ -215,16 +259,22 @@ func (o Observation) read(j *job, asker *vip.Asker) Observation {
 	o.CannotAsk = j.set.DuplicateCheck && (o.cannotListen(j, asker) != "" || o.faults.has(FaultAsk))
 	o.VIPs, o.AnswersARP, o.Evidence.Holders = nil, false, nil
 	known := o.Neighbour
-	if holder, ok := o.holder(asker, o.Address); ok && o.OnLink && !j.isVIP(o.Address) {
+	for i, t := range o.neighbours() {
+		holder, ok := o.holder(asker, t.Address)
+		if !ok || !o.OnLink || j.isVIP(t.Address) {
+			continue
+		}
 		o.AnswersARP = true
-		if o.Primary == check.Up { // it is learned only then
+		if i == 0 && o.Primary == check.Up { // it is learned only then, and by another cable it has another one
 			o.Neighbour = holder.MAC
 		}
-		known = cmp.Or(o.Neighbour, holder.MAC)
+		if i == 0 {
+			known = cmp.Or(o.Neighbour, holder.MAC)
+		}
 		o.Evidence.Holders = append(o.Evidence.Holders, holder)
 	}
 	for _, a := range j.vips() {
-		status := state.VIPStatus{Address: a, Held: o.Snapshot.Holds(a), Asked: o.replies.asked[a]}
+		status := state.VIPStatus{Address: a, Held: o.holds(a), Asked: o.replies.asked[a], CannotAssign: o.cannotTake(a)}
 		holder, ok := o.holder(asker, a)
 		if ok && !status.Held {
 			status.InUse, status.MAC = true, holder.MAC
@@ -249,7 +299,7 @@ func (o Observation) holder(asker *vip.Asker, a netip.Addr) (state.Holder, bool)
 // allInUse tells whether every virtual IP that is not here is in use elsewhere.
 func (o Observation) allInUse(j *job, asker *vip.Asker) bool {
 	for _, a := range j.vips() {
-		if _, ok := o.holder(asker, a); !ok && !o.Snapshot.Holds(a) {
+		if _, ok := o.holder(asker, a); !ok && !o.holds(a) {
 			return false
 		}
 	}

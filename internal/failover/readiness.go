@@ -51,7 +51,9 @@ func rehearse(ctx context.Context, j *job, asker *vip.Asker, rec state.Record, o
 		}
 	}
 	for _, t := range seen.targets() {
-		if j.set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
+		if why := seen.cannotTake(t.Address); why != "" {
+			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
+		} else if j.set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
 			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
 		}
 	}
@@ -73,7 +75,7 @@ func rehearsalDue(j *job, rec state.Record) bool {
 	return rec.Rehearsed.IsZero() || rec.Streaks.NotReady > 0 || rec.Firing(string(notify.NotReady)) != nil || hour(rec.Rehearsed) != hour(j.Began)
 }
 
-// unrunnable are the hooks that cannot be run.
+// unrunnable are the hooks that cannot be run, and what root does not run.
 func (j *job) unrunnable() (failed []string) {
 	for _, name := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
 		argv := j.hookOf(name)
@@ -82,6 +84,11 @@ func (j *job) unrunnable() (failed []string) {
 		}
 		if err := j.Runnable(argv); err != nil {
 			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", name, err))
+		}
+	}
+	for _, p := range j.runs() {
+		if err := j.Trusted(p.argv); err != nil && p.setting != "mail-via" {
+			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
 		}
 	}
 	return failed

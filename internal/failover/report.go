@@ -29,6 +29,7 @@ type Report struct {
 	Interface string         `json:"interface"`
 	Paused    bool           `json:"paused"`
 	Host      string         `json:"host"`
+	Paths     []string       `json:"paths"` // all entries of host
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
@@ -86,7 +87,7 @@ type (
 		Witnesses []state.Witness
 		Holders   []state.Holder
 		Primary   state.Holder // its address, and its MAC where that is known
-		Fault     string // what could not be asked, "" when everything was
+		Fault     string       // what could not be asked, "" when everything was
 	}
 	// Decided carries the decision, before anything is done about it.
 	Decided struct {
@@ -112,7 +113,7 @@ func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
 func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
 	held := []netip.Prefix{}
 	for _, a := range r.Obs.held(j) {
-		held = append(held, r.Obs.Snapshot.Assignments(a)[0].Address.Prefix)
+		held = append(held, r.Obs.assigned(a)[0].Address.Prefix)
 	}
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
@@ -121,7 +122,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 		Version: 1, Cluster: j.set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Role: rec.Role, Held: held, Interface: r.Obs.shownInterface(), Paused: time.Now().Before(j.PausedUntil()),
-		Host: j.set.Host, Evidence: e, MailWaiting: len(rec.Outbox),
+		Host: j.set.Host, Paths: j.set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
 		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: AttentionOf(&rec),
 	}
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
@@ -174,7 +175,7 @@ func LongCheck(c config.Cluster) string {
 
 // releaseHint is how addresses get away from here that nobody could take.
 func releaseHint(j *job, l Local) string {
-	if j.isVIP(l.Address) {
+	if l.hostIsVIP(j) {
 		return fmt.Sprintf("to move it to the peer: pingover release --force %s here, then pingover takeover %s there", j.Name, j.Name)
 	}
 	return fmt.Sprintf("release it when %s is up again; pingover release --force %s leaves it unassigned", j.set.Host, j.Name)

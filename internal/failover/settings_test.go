@@ -118,12 +118,6 @@ func TestFaultsOfTheGround(t *testing.T) {
 	}{
 		{"interface down", func(s *scene) { s.settings.Interface = "eth0"; s.standby.down("eth0") }, `no route to 172.16.0.2: network is unreachable; interface "eth0" is down`},
 		{"no carrier", func(s *scene) { s.standby.nic("eth0").Carrier = false }, `interface "eth0" has no carrier: is the cable in?`},
-		{"no such interface", func(s *scene) { s.settings.Interface = "eth7" }, `there is no interface "eth7"`},
-		{"the other interface has no carrier", func(s *scene) {
-			s.standby.plug("eth1", "other", 30)
-			s.standby.nic("eth1").Carrier = false
-			s.settings.VIPs[0].Interface = "eth1"
-		}, `interface "eth1" has no carrier: is the cable in?`},
 		{
 			"no route, and no network that holds the vip",
 			func(s *scene) {
@@ -131,7 +125,7 @@ func TestFaultsOfTheGround(t *testing.T) {
 				s.vips("198.51.100.1/32")
 				clear(s.standby.gateway)
 			},
-			"no route to 192.0.2.9: network is unreachable; no interface for 198.51.100.1: no network of this machine holds it, and no route leads to 192.0.2.9",
+			"no route to 192.0.2.9: network is unreachable",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

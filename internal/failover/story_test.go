@@ -111,7 +111,7 @@ func TestStory(t *testing.T) {
 				Gap:    60000, Streaks: state.Streaks{Good: 3, Up: 13, Ready: 1}, Rehearsed: minute60(1),
 				Gateways: []state.Gateway{{Interface: "eth0", Address: gatewayAddr}},
 			},
-			Origin: "flags", Host: "172.16.0.2", Address: primaryAddr, Neighbour: "02:00:00:00:00:02",
+			Origin: "flags", Host: "172.16.0.2", Address: primaryAddr, Paths: []state.Path{{Host: "172.16.0.2", Address: primaryAddr, Interface: "eth0", Replied: true}}, Neighbour: "02:00:00:00:00:02",
 			Interface: "eth0", VIPs: []state.Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0"}},
 			Role: state.Standby, Since: minute60(12), BootID: "standby-boot-1", BackReported: true, SeenUp: minute60(20),
 		}
@@ -288,12 +288,12 @@ func TestTwoStandbys(t *testing.T) {
 }
 
 // TestTheNameNoLongerResolves: the last good address is used, and that is
-// said.
+// printed to cron once.
 func TestTheNameNoLongerResolves(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Host = "primary.example"
-		s.ends(state.Unknown, `host "primary.example": no such host`)
-		s.standby.names["primary.example"] = primaryAddr
+		s.ends(state.Unknown, `resolve "primary.example": no such host`)
+		s.standby.names["primary.example"] = []netip.Addr{primaryAddr}
 		report := s.minute()
 		s.want(report, state.OK, "primary.example replies")
 		if report.Host != "primary.example" || report.Address != "172.16.0.2" {
@@ -301,8 +301,13 @@ func TestTheNameNoLongerResolves(t *testing.T) {
 		}
 		clear(s.standby.names)
 		s.want(s.minute(), state.OK, "primary.example replies")
-		if diff := cmp.Diff([]string{`host "primary.example": no such host; going on with its last good address, 172.16.0.2`}, s.notes()); diff != "" {
+		const note = `resolve "primary.example": no such host; going on with what last replied, 172.16.0.2`
+		if diff := cmp.Diff([]string{"! " + note}, s.notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
+		}
+		s.want(s.minute(), state.OK, "primary.example replies")
+		if diff := cmp.Diff([]string{note}, s.notes()); diff != "" {
+			t.Errorf("notes of the next check (-want +got):\n%s", diff)
 		}
 	})
 }

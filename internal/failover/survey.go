@@ -1,13 +1,12 @@
 package failover
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"pingover/internal/config"
 	"pingover/internal/run"
@@ -15,20 +14,37 @@ import (
 	"pingover/vip"
 )
 
-// Local is the state of this machine: where the primary is, by which interface
-// it is reached, where each virtual IP is or would be assigned, and what makes
-// it impossible to ask. Nothing of it was asked of other machines.
+// Local is the state of this machine: by which paths the primary is reached,
+// where each virtual IP is or would be assigned, and what makes it impossible to
+// ask. Nothing of it was asked of other machines.
 type Local struct {
 	Snapshot  *vip.Snapshot
 	BootID    string
-	Address   netip.Addr // the primary's; zero when its name does not resolve
-	Route     vip.Route  // to it
-	Source    netip.Addr // of the pings; zero: the kernel chooses
+	Paths     []Path // to the primary
 	Aliases   []vip.Alias
 	Witnesses []run.Witness
 	Gateways  []state.Gateway // found as automatic witnesses
 	NoWitness bool            // witness auto, and no gateway was ever found
-	faults    faults
+	faults    faults          // that make the verdict unknown
+	notes     []note
+	added     map[netip.Addr][]string // the interfaces where pingover has assigned a virtual IP
+}
+
+// note is what every check tells an operator who watches, and the first one to
+// cron.
+type note struct {
+	key, text string
+	judged    bool // doctor has a finding of its own for it
+}
+
+func (l *Local) note(key, format string, args ...any) {
+	l.notes = append(l.notes, note{key: key, text: fmt.Sprintf(format, args...)})
+}
+
+// judged is a note for which doctor has a finding of its own.
+func (l *Local) judged(key, format string, args ...any) {
+	l.note(key, format, args...)
+	l.notes[len(l.notes)-1].judged = true
 }
 
 // survey asks this machine, and nobody else but the name server, for what the
@@ -51,15 +67,17 @@ func survey(ctx context.Context, j *job, rec *state.Record) (l Local, errs []err
 		j.Infof("the boot id cannot be read: %v", err)
 		l.BootID = rec.BootID
 	}
-	findPrimary(ctx, j, rec, &l)
-	refuse(isThePrimary(j, rec, &l))
-	refuse(hasOwnVIP(j, rec, &l))
-	if j.mode != modeCheck {
-		l.faults = nil // a manual command pings nobody: the primary may be gone for good
+	l.added = map[netip.Addr][]string{}
+	for _, a := range rec.VIPs {
+		if rec.Ours(a) {
+			l.added[a.Prefix.Addr()] = append(l.added[a.Prefix.Addr()], a.Interface)
+		}
 	}
-	refuse(placeAliases(j, &l))
-	l.faults = l.faults.and(linkFaults(j, l)...)
-	findSource(j, &l)
+	findPaths(ctx, j, rec, &l)
+	errs = append(errs, ownHosts(j, rec, &l)...)
+	refuse(hasOwnVIP(j, rec, &l))
+	errs = append(errs, placeAliases(j, rec, &l)...)
+	l.faults = l.noPath(j)
 	findWitnesses(j, rec, &l)
 	if len(l.faults) == 0 && !l.holding(j) {
 		errs = append(errs, canAssign(j, l)...)
@@ -70,7 +88,7 @@ func survey(ctx context.Context, j *job, rec *state.Record) (l Local, errs []err
 // canAssign are the virtual IPs that the tool cannot assign where they belong.
 func canAssign(j *job, l Local) (errs []error) {
 	for _, a := range l.Aliases {
-		if j.Tool == nil || l.LinkFault(a.Interface) != "" {
+		if j.Tool == nil || l.CannotAssign(a) != "" {
 			continue
 		}
 		if _, err := j.Tool.RaisePlan(l.Snapshot, a); err != nil {
@@ -91,10 +109,11 @@ func (l Local) again(j *job) Local {
 		return l
 	}
 	l.Snapshot = snapshot
-	if a := l.Address; snapshot.Holds(a) && !mayPingItself(j, a) {
-		l.faults = l.faults.and(faultOf(FaultSelf, "%s", hereNow(a)))
+	l.Paths = slices.Clone(l.Paths)
+	for i, p := range l.Paths {
+		l.Paths[i] = l.followLinks(j, p)
 	}
-	l.faults = l.faults.and(linkFaults(j, l)...)
+	l.faults = l.faults.and(l.noPath(j)...)
 	return l
 }
 
@@ -109,158 +128,11 @@ func canLease(j *job) error {
 	return nil
 }
 
-// findPrimary resolves the host and asks the kernel for the route to it.
-func findPrimary(ctx context.Context, j *job, rec *state.Record, l *Local) {
-	fault := func(kind FaultKind, format string, args ...any) {
-		l.faults = l.faults.and(faultOf(kind, format, args...))
-	}
-	address, err := j.Resolve(ctx, j.set.Host)
-	switch {
-	case err == nil:
-		l.Address = address
-	case rec.Address.IsValid():
-		l.Address = rec.Address
-		j.Infof("%v; going on with its last good address, %s", err, l.Address)
-	default:
-		fault(FaultHost, "%v", err)
-		return
-	}
-	if l.Snapshot.Holds(l.Address) {
-		if j.isVIP(l.Address) {
-			fault(FaultVIP, "%s", hereNow(l.Address))
-		}
-		l.Route.Local = true
-		return
-	}
-	l.Route, err = j.Route(l.Address, j.set.Source)
-	switch {
-	case err != nil:
-		fault(FaultRoute, "no %v", err)
-	case l.Route.Broadcast:
-		fault(FaultHost, "%s is a broadcast address: a reply proves nothing", l.Address)
-	}
-}
-
-// mayPingItself tells whether the host may be this machine: by a loopback address,
-// where nothing could be taken over.
-func mayPingItself(j *job, a netip.Addr) bool { return a.IsLoopback() && len(j.set.VIPs) == 0 }
-
-// isThePrimary is the error that the host is this machine. An address that was assigned here for another
-// cluster cannot be asked for while it is here.
-func isThePrimary(j *job, rec *state.Record, l *Local) error {
-	a := l.Address
-	if !a.IsValid() || !l.Snapshot.Holds(a) || j.isVIP(a) || mayPingItself(j, a) {
-		return nil
-	}
-	if !a.IsLoopback() && !slices.ContainsFunc(l.Snapshot.Assignments(a), func(p vip.Assignment) bool {
-		return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || l.isOwn(j, rec, p))
-	}) {
-		l.faults = l.faults.and(faultOf(FaultSelf, "%s", hereNow(a)))
-		return nil
-	}
-	return &run.Error{
-		Code: run.CodeSettings, Text: fmt.Sprintf("this machine is the primary: %s is its own address", a),
-		Hint: "pingover runs on the standby; set host to the other machine",
-	}
-}
-
-// hasOwnVIP is the error that a virtual IP is this machine's own address: that
-// would count as held, and be released sooner or later.
-func hasOwnVIP(j *job, rec *state.Record, l *Local) error {
-	for _, v := range j.set.VIPs {
-		for _, p := range l.Snapshot.Assignments(v.Prefix.Addr()) {
-			if l.isOwn(j, rec, p) {
-				return &run.Error{Code: run.CodeSettings, Text: ownVIP(p), Hint: otherVIP}
-			}
-		}
-	}
-	return nil
-}
-
-func ownVIP(p vip.Assignment) string {
-	return fmt.Sprintf("vip %s is this machine's own address, on %s", p.Address.Prefix.Addr(), p.Interface)
-}
-
-const otherVIP = "set vip to an address that only follows the primary"
-
-// isOwn tells whether an assignment is an address by which this machine is on
-// its network: neither pingover nor anybody else has assigned it as an alias,
-// and it is the first IPv4 address of its interface, or the only one in its
-// network there. One without a network, as clouds give, is its own when there is
-// no other. An address that is native to one machine of a pair comes in addition
-// to that machine's own.
-func (l Local) isOwn(j *job, rec *state.Record, p vip.Assignment) bool {
-	has, addr := p.Address, p.Address.Prefix.Addr()
-	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(recorded(rec.VIPs, addr)) {
-		return false
-	}
-	link, _ := l.Snapshot.Link(p.Interface)
-	if has.Prefix.IsSingleIP() {
-		return !slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
-			other := a.Prefix.Addr()
-			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !j.isVIP(other)
-		})
-	}
-	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
-	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
-		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
-			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !j.isVIP(a.Prefix.Addr())
-		})
-}
-
-// isAlias tells whether an address is assigned as aliases are: under a label of
-// its own, or never chosen as a source.
-func isAlias(p vip.Assignment) bool {
-	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
-}
-
-// recorded is the alias of an address, zero for none.
-func recorded(aliases []state.Alias, a netip.Addr) state.Alias {
-	for _, known := range aliases {
-		if known.Prefix.Addr() == a {
-			return known
-		}
-	}
-	return state.Alias{}
-}
-
-// placeAliases finds the interface of each virtual IP: where it is assigned now,
-// else as configured, else the one whose network holds it, else the one that
-// leads to the primary. An ambiguous choice is an error.
-func placeAliases(j *job, l *Local) (err error) {
-	for _, v := range j.set.VIPs {
-		alias := vip.Alias{Prefix: v.Prefix, Interface: cmp.Or(v.Interface, j.set.Interface), Label: j.set.Label, Lease: j.set.Lease, Reserved: j.set.Reserved}
-		networks := l.Snapshot.Networks(v.Prefix.Addr(), j.vips()...)
-		assigned := l.Snapshot.Assignments(v.Prefix.Addr())
-		switch {
-		case len(assigned) > 0:
-			alias.Interface = assigned[0].Interface
-			if label := assigned[0].Address.Label; label != alias.Interface { // that is none of its own
-				alias.Label = label
-			}
-		case alias.Interface != "":
-		case len(networks) == 1:
-			alias.Interface = networks[0]
-		case len(networks) > 1:
-			return &run.Error{
-				Code: run.CodeSettings, Text: fmt.Sprintf("vip %q: the networks of %s all hold it", v.Prefix, strings.Join(networks, " and ")),
-				Hint: fmt.Sprintf("set interface, or write %s@%s", v.Prefix.Addr(), networks[0]),
-			}
-		case l.Route.Interface != "":
-			alias.Interface = l.Route.Interface
-		default:
-			l.faults = l.faults.and(faultOf(FaultInterface, "no interface for %s: no network of this machine holds it, and no route leads to %s", v.Prefix.Addr(), j.set.Host))
-		}
-		l.Aliases = append(l.Aliases, alias)
-	}
-	return nil
-}
-
 // linkFaults are the interfaces that are needed and cannot be used.
 func linkFaults(j *job, l Local) (found []Fault) {
 	for _, name := range l.links(j) {
 		if text := l.LinkFault(name); text != "" {
-			found = append(found, Fault{FaultInterface, text})
+			found = append(found, Fault{Kind: FaultInterface, Text: text})
 		}
 	}
 	return found
@@ -268,7 +140,13 @@ func linkFaults(j *job, l Local) (found []Fault) {
 
 // links are the interfaces that are needed.
 func (l Local) links(j *job) []string {
-	names := []string{j.set.Interface, l.Route.Interface}
+	var names []string
+	for _, p := range l.Paths {
+		names = append(names, p.Route.Interface)
+	}
+	if len(l.Aliases) == 0 {
+		names = append(names, j.set.Interface)
+	}
 	for _, a := range l.Aliases {
 		names = append(names, a.Interface)
 	}
@@ -280,6 +158,8 @@ func (l Local) links(j *job) []string {
 func (l Local) LinkFault(name string) string {
 	link, ok := l.Snapshot.Link(name)
 	switch {
+	case name == "":
+		return ""
 	case !ok:
 		return fmt.Sprintf("there is no interface %q", name)
 	case !link.Up:
@@ -290,91 +170,32 @@ func (l Local) LinkFault(name string) string {
 	return ""
 }
 
-// findSource chooses the address that the pings come from.
-func findSource(j *job, l *Local) {
-	if len(l.faults) > 0 || !l.Address.IsValid() {
-		return
-	}
-	l.Source = j.set.Source
-	if !l.Source.IsValid() && !l.Route.Local {
-		l.Source = l.Snapshot.Source(l.Route.Interface, l.Address, j.vips())
-	}
-}
-
-// findWitnesses lists who can prove that this machine's own network works. The
-// automatic one is the default gateway of the interface of the first virtual IP
-// (else of the route to the primary), unless that is the primary or a virtual IP
-// itself; the last one known counts when the route is gone.
-func findWitnesses(j *job, rec *state.Record, l *Local) {
-	addresses := j.set.Witness.Addresses
-	if j.set.Witness.Auto {
-		l.Gateways = gateways(j, rec, l)
-		l.NoWitness = len(l.Gateways) == 0
-		for _, g := range l.Gateways {
-			addresses = append(addresses, g.Address)
-		}
-	}
-	for _, a := range addresses {
-		w := run.Witness{Address: a}
-		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {
-			w.Link = route.Interface
-		}
-		l.Witnesses = append(l.Witnesses, w)
-	}
-}
-
-func gateways(j *job, rec *state.Record, l *Local) (found []state.Gateway) {
-	name := l.Route.Interface
-	if len(l.Aliases) > 0 {
-		name = l.Aliases[0].Interface
-	}
-	families := map[bool]bool{}
-	if l.Address.IsValid() {
-		families[l.Address.Is6()] = true
-	}
-	for _, a := range j.vips() {
-		families[a.Is6()] = true
-	}
-	for _, v6 := range []bool{false, true} {
-		if !families[v6] {
-			continue
-		}
-		gateway, ok, err := j.Gateway(name, v6, j.set.Source)
-		if err != nil || !ok {
-			gateway = rec.Gateway(name, v6)
-		}
-		if !gateway.IsValid() || gateway == l.Address || j.isVIP(gateway.WithZone("")) {
-			continue
-		}
-		mac, err := j.Neighbour(name, gateway)
-		if err != nil {
-			j.Warnf("the gateway's MAC is unknown: %v", err)
-		}
-		if mac != nil && mac.String() == rec.Neighbour {
-			continue // the primary by another address
-		}
-		found = append(found, state.Gateway{Interface: name, Address: gateway})
-	}
-	return found
-}
-
 // held are the virtual IPs that are on this machine.
 func (l Local) held(j *job) []netip.Addr {
-	return slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !l.Snapshot.Holds(a) })
+	return slices.DeleteFunc(j.vips(), func(a netip.Addr) bool { return !l.holds(a) })
+}
+
+// assigned are the interfaces that hold a virtual IP on this machine. One without
+// ARP holds none, unless pingover has assigned it there.
+func (l Local) assigned(a netip.Addr) []vip.Assignment {
+	return l.Snapshot.Held(a, l.added[a]...)
+}
+
+func (l Local) holds(a netip.Addr) bool { return len(l.assigned(a)) > 0 }
+
+// adding is the local state when an address has been assigned.
+func (l Local) adding(a netip.Addr, link string) Local {
+	l.added = maps.Clone(l.added)
+	l.added[a] = append(slices.Clone(l.added[a]), link)
+	return l
 }
 
 func (l Local) holding(j *job) bool { return len(l.held(j)) > 0 }
 
-// neighbour tells whether the primary is on the link, where ARP or ND reaches it
-// even when its pings are filtered.
-func (l Local) neighbour() bool {
-	return l.Address.IsValid() && l.Route.OnLink && !l.Route.Local
-}
-
 // target is a virtual IP with the interface where it is, or is to be assigned.
 func (l Local) target(a netip.Addr) vip.Target {
 	t := vip.Target{Address: a}
-	if assigned := l.Snapshot.Assignments(a); len(assigned) > 0 {
+	if assigned := l.assigned(a); len(assigned) > 0 {
 		t.Interface = assigned[0].Interface
 		return t
 	}
@@ -399,7 +220,17 @@ func (l Local) shownInterface() string {
 	if len(l.Aliases) > 0 {
 		return l.Aliases[0].Interface
 	}
-	return l.Route.Interface
+	return l.pathInterface()
+}
+
+// pathInterface is the one by which the primary is reached.
+func (l Local) pathInterface() string {
+	for _, p := range l.Paths {
+		if p.Route.Interface != "" {
+			return p.Route.Interface
+		}
+	}
+	return ""
 }
 
 // leads tells whether the network of this machine leads to an address, as far as
@@ -414,6 +245,9 @@ func (l Local) leads(j *job, a netip.Addr) bool {
 // meanwhile, or listening ended. Nil: an answer would have been heard.
 func (l Local) unheard(asker *vip.Asker, silent []netip.Addr) error {
 	for _, a := range silent {
+		if l.cannotTake(a) != "" {
+			continue
+		}
 		t := l.target(a)
 		if err := asker.Err(t.Interface); err != nil {
 			return err

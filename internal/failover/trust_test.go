@@ -68,6 +68,21 @@ func TestPostTakeoverThatOthersCanRewriteFails(t *testing.T) {
 	})
 }
 
+// What root would not run is an alert before it is needed.
+func TestHookThatOthersCanRewriteIsNotReady(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.hooked(nil)
+		s.ends(state.OK, "")
+		s.untrusted("/post-takeover")
+		for range 65 { // an hour, and three in a row
+			s.want(s.minute(), state.OK, "")
+		}
+		if got, want := s.subjects(), "[pingover] web: PROBLEM: HOSTNAME is not ready to take over"; len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("mail %q, want %q", got, want)
+		}
+	})
+}
+
 func TestPreTakeoverThatOthersCanRewriteBlocks(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.hooked(nil)

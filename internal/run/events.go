@@ -21,13 +21,15 @@ type (
 	}
 	// Replied says that the host replied to ping Seq (from 1) of round N.
 	Replied struct {
-		N, Seq int
-		RTT    time.Duration
+		N, Seq  int
+		Address netip.Addr
+		RTT     time.Duration
 	}
-	// RoundEnded carries what round N found.
+	// RoundEnded carries what round N found at one address of the host.
 	RoundEnded struct {
-		N     int
-		Round state.Round
+		N       int
+		Several bool // the host has several addresses
+		Round   state.Round
 	}
 	// Waiting says that nothing happens for so long, and why.
 	Waiting struct {

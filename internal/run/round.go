@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"time"
 
 	"pingover/check"
@@ -11,21 +13,35 @@ import (
 // Ping is check.Ping, or shares its rounds.
 type Ping func(context.Context, check.Pings) check.Round
 
-// Round makes round n of pings to the host, and reports it.
-func (r *Run) Round(ctx context.Context, n int, host string, pings check.Pings, ping Ping) (check.Round, state.Round) {
-	pings.OnReply = func(seq int, rtt time.Duration) { r.Event(Replied{N: n, Seq: seq, RTT: rtt}) }
+// maxStalls is how often a round is repeated that proves nothing, because this
+// machine stalled.
+const maxStalls = 3
+
+// Round makes round n of pings to one address of the host, and reports it;
+// several: the host has others.
+func (r *Run) Round(ctx context.Context, n int, host string, several bool, pings check.Pings, ping Ping) (check.Round, state.Round) {
+	pings.OnReply = func(seq int, rtt time.Duration) {
+		r.Event(Replied{N: n, Seq: seq, Address: pings.Address, RTT: rtt})
+	}
 	r.Event(RoundBegan{N: n, Host: host, Address: pings.Address, Count: pings.Count, Interval: pings.Interval, Timeout: pings.Timeout})
 	round := ping(ctx, pings)
-	shown := evidence(round)
+	for range maxStalls {
+		if !errors.Is(round.Err, check.ErrStalled) || ctx.Err() != nil {
+			break
+		}
+		r.Infof("round %d: %v: it is repeated", n, round.Err)
+		round = ping(ctx, pings)
+	}
+	shown := evidence(n, pings.Address, round)
 	if ctx.Err() == nil {
-		r.Event(RoundEnded{N: n, Round: shown})
+		r.Event(RoundEnded{N: n, Several: several, Round: shown})
 	}
 	return round, shown
 }
 
 // evidence is a round as the record keeps it.
-func evidence(round check.Round) state.Round {
-	shown := state.Round{Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
+func evidence(n int, a netip.Addr, round check.Round) state.Round {
+	shown := state.Round{Number: n, Address: a.String(), Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
 	if round.Received > 0 {
 		ms := float64(round.RTT.Microseconds()) / 1000
 		shown.RTT = &ms

@@ -19,6 +19,9 @@ const witnessEdge = 2 * time.Second
 type Witness struct {
 	Address netip.Addr
 	Link    string // where it is a neighbour; "" where it is not
+	// PingOnly: a reply on the link proves too little, because the primary is
+	// behind a router.
+	PingOnly bool
 }
 
 // WitnessReplies is what came of asking a witness.
@@ -85,6 +88,10 @@ func (a WitnessAsker) within(ctx context.Context, w *WitnessReplies, window time
 		return "ping"
 	}
 	proc.Sleep(ctx, time.Until(began.Add(window)))
+	if w.PingOnly {
+		w.NotAsked = w.NotAsked || round.Verdict == check.Unknown && ctx.Err() == nil
+		return ""
+	}
 	protocol, cannot := a.Neighbour(w.Witness, began)
 	if protocol == "" && round.Verdict == check.Unknown && ctx.Err() == nil && cannot {
 		w.NotAsked = true

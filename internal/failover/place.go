@@ -1,0 +1,257 @@
+package failover
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"pingover/internal/run"
+	"pingover/state"
+	"pingover/vip"
+)
+
+// placeAliases finds the interface of each virtual IP. The errors are choices that
+// only the operator can make.
+func placeAliases(j *job, rec *state.Record, l *Local) (errs []error) {
+	for _, v := range j.set.VIPs {
+		alias := vip.Alias{Prefix: v.Prefix, Label: j.set.Label, Lease: j.set.Lease, Reserved: j.set.Reserved}
+		if assigned := l.assigned(v.Prefix.Addr()); len(assigned) > 0 {
+			alias.Interface = assigned[0].Interface
+			if label := assigned[0].Address.Label; label != alias.Interface { // that is none of its own
+				alias.Label = label
+			}
+			l.Aliases = append(l.Aliases, alias)
+			continue
+		}
+		name, err := chooseInterface(j, rec, l, v.Prefix, cmp.Or(v.Interface, j.set.Interface))
+		alias.Interface = l.received(name)
+		if err == nil {
+			err = l.isNetwork(rec, alias)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l.Aliases = append(l.Aliases, alias)
+		l.noteAlias(alias)
+	}
+	return errs
+}
+
+// chooseInterface is the interface that a virtual IP belongs to: as configured,
+// else the one of the last check while it still fits, else the one of the kernel's
+// route to it where that is on the link, else the one of the route to the primary.
+func chooseInterface(j *job, rec *state.Record, l *Local, v netip.Prefix, configured string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	addr := v.Addr()
+	networks := l.Snapshot.Networks(addr, j.vips()...)
+	leads := l.pathInterface()
+	if known := recorded(rec.VIPs, addr).Interface; l.fits(known, networks, leads) {
+		return known, nil
+	}
+	longest := longestNetworks(l.Snapshot, addr, networks)
+	if len(longest) > 1 {
+		return "", &run.Error{
+			Code: run.CodeSettings, Text: fmt.Sprintf("vip %q: the networks of %s all hold it", v, strings.Join(longest, " and ")),
+			Hint: fmt.Sprintf("set interface, or write %s@%s", addr, longest[0]),
+		}
+	}
+	if route, err := j.Route(addr, netip.Addr{}); err == nil && route.OnLink {
+		return route.Interface, nil
+	}
+	if len(longest) == 1 { // the address is on lo, so that the kernel's route leads there
+		return longest[0], nil
+	}
+	return leads, nil
+}
+
+// fits tells whether a virtual IP still belongs to the interface of the last
+// check: its network holds it, or no network does and the route to the primary
+// leaves there. What an interface without carrier held may have gone with it.
+func (l Local) fits(name string, networks []string, leads string) bool {
+	link, ok := l.Snapshot.Link(name)
+	return ok && (slices.Contains(networks, link.Name) || !link.Up || !link.Carrier || len(networks) == 0 && link.Name == leads)
+}
+
+// longestNetworks are those of the interfaces whose network of the longest prefix
+// holds the address: as for the kernel, the others do not count, and
+// neither do those that are down while one is up.
+func longestNetworks(s *vip.Snapshot, a netip.Addr, names []string) (longest []string) {
+	up := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		link, _ := s.Link(name)
+		return !link.Up
+	})
+	if len(up) > 0 {
+		names = up
+	}
+	bits := 0
+	for _, name := range names {
+		link, _ := s.Link(name)
+		n := NetworkOf(link, a, nil).Bits()
+		if n < bits {
+			continue
+		}
+		if n > bits {
+			longest, bits = nil, n
+		}
+		longest = append(longest, name)
+	}
+	return longest
+}
+
+// NetworkOf is the longest network of an interface that holds an address, zero for
+// none. Networks of the addresses in not, as virtual IPs are, do not count.
+func NetworkOf(link vip.Link, a netip.Addr, not []netip.Addr) (network netip.Prefix) {
+	for _, has := range link.Addresses {
+		p := has.Prefix.Masked()
+		if has.Peer.IsValid() {
+			p = has.Peer.Masked()
+		}
+		if !p.IsSingleIP() && p.Contains(a.WithZone("")) && !slices.Contains(not, has.Prefix.Addr()) && (!network.IsValid() || p.Bits() > network.Bits()) {
+			network = p
+		}
+	}
+	return network
+}
+
+// received is the interface by its own name. Frames of a port are received by its
+// bridge, bond or team.
+func (l *Local) received(name string) string {
+	link, ok := l.Snapshot.Link(name)
+	switch {
+	case !ok:
+		return name
+	case link.Master != "":
+		l.note("port "+link.Name, "interface %q is a port of %s: the virtual IPs are on %[2]s", link.Name, link.Master)
+		return link.Master
+	}
+	return link.Name
+}
+
+// isNetwork is the error that a virtual IP is the address of a network itself, or
+// its broadcast address: nobody can have it. A /31 has neither (RFC 3021).
+func (l Local) isNetwork(rec *state.Record, a vip.Alias) error {
+	text := l.networkAddress(a)
+	if text == "" || rec.Last != nil {
+		return nil
+	}
+	return &run.Error{Code: run.CodeSettings, Text: text, Hint: "set vip to an address of a machine"}
+}
+
+func (l Local) networkAddress(a vip.Alias) string {
+	link, _ := l.Snapshot.Link(a.Interface)
+	addr := a.Prefix.Addr()
+	network := NetworkOf(link, addr, []netip.Addr{addr})
+	switch {
+	case !addr.Is4() || !network.IsValid() || network.Bits() > 30:
+		return ""
+	case addr == network.Addr():
+		return fmt.Sprintf("vip %s is the address of the network %s itself", addr, network)
+	case !network.Contains(addr.Next()):
+		return fmt.Sprintf("vip %s is the broadcast address of the network %s", addr, network)
+	}
+	return ""
+}
+
+// noteAlias notes what is wrong with the place of a virtual IP that is not held.
+func (l *Local) noteAlias(a vip.Alias) {
+	addr := a.Prefix.Addr()
+	if on := l.Snapshot.WithoutARP(addr, l.added[addr]...); len(on) > 0 {
+		l.note("without ARP "+addr.String(), "vip %s is on %s as well, which does not do ARP: it does not count as held, and is left alone", addr, on[0].Interface)
+	}
+	if why := l.CannotAssign(a); why != "" {
+		l.judged("cannot assign "+addr.String(), "vip %s cannot be taken over: %s", addr, why)
+	} else if link, _ := l.Snapshot.Link(a.Interface); !NetworkOf(link, addr, []netip.Addr{addr}).IsValid() && len(l.Snapshot.Networks(addr, addr)) == 0 {
+		l.judged("outside "+addr.String(), "vip %s is outside all networks of this machine", addr)
+	}
+}
+
+// CannotAssign is why a virtual IP cannot be assigned here now, "" where it can.
+// That concerns no other one.
+func (l Local) CannotAssign(a vip.Alias) string {
+	if a.Interface == "" {
+		return fmt.Sprintf("no interface for %s: no network of this machine holds it, and no route leads to the primary", a.Prefix.Addr())
+	}
+	if text := l.LinkFault(a.Interface); text != "" {
+		return text
+	}
+	if link, _ := l.Snapshot.Link(a.Interface); link.NoIPv6 && a.Prefix.Addr().Is6() {
+		return fmt.Sprintf("IPv6 is disabled on %s (net.ipv6.conf.%[1]s.disable_ipv6)", link.Name)
+	}
+	return l.networkAddress(a)
+}
+
+// cannotTake is why a virtual IP that is not here cannot be assigned, "" where it
+// can, or is.
+func (l Local) cannotTake(addr netip.Addr) string {
+	for _, a := range l.Aliases {
+		if a.Prefix.Addr() == addr && !l.holds(addr) {
+			return l.CannotAssign(a)
+		}
+	}
+	return ""
+}
+
+// hasOwnVIP is the error that a virtual IP is this machine's own address: that
+// would count as held, and be released sooner or later.
+func hasOwnVIP(j *job, rec *state.Record, l *Local) error {
+	for _, v := range j.set.VIPs {
+		for _, p := range l.assigned(v.Prefix.Addr()) {
+			if l.isOwn(j, rec, p) {
+				return &run.Error{Code: run.CodeSettings, Text: ownVIP(p), Hint: otherVIP}
+			}
+		}
+	}
+	return nil
+}
+
+func ownVIP(p vip.Assignment) string {
+	return fmt.Sprintf("vip %s is this machine's own address, on %s", p.Address.Prefix.Addr(), p.Interface)
+}
+
+const otherVIP = "set vip to an address that only follows the primary"
+
+// isOwn tells whether an assignment is an address by which this machine is on
+// its network: neither pingover nor anybody else has assigned it as an alias,
+// and it is the first IPv4 address of its interface, or the only one in its
+// network there. One without a network, as clouds give, is its own when there is
+// no other. An address that is native to one machine of a pair comes in addition
+// to that machine's own.
+func (l Local) isOwn(j *job, rec *state.Record, p vip.Assignment) bool {
+	has, addr := p.Address, p.Address.Prefix.Addr()
+	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(recorded(rec.VIPs, addr)) {
+		return false
+	}
+	link, _ := l.Snapshot.Link(p.Interface)
+	if has.Prefix.IsSingleIP() {
+		return !slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
+			other := a.Prefix.Addr()
+			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !j.isVIP(other)
+		})
+	}
+	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
+	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
+		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
+			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !j.isVIP(a.Prefix.Addr())
+		})
+}
+
+// isAlias tells whether an address is assigned as aliases are: under a label of
+// its own, or never chosen as a source.
+func isAlias(p vip.Assignment) bool {
+	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
+}
+
+// recorded is the alias of an address, zero for none.
+func recorded(aliases []state.Alias, a netip.Addr) state.Alias {
+	for _, known := range aliases {
+		if known.Prefix.Addr() == a {
+			return known
+		}
+	}
+	return state.Alias{}
+}

@@ -415,7 +415,7 @@ func unknownAdvice(c Cluster, n Notification) string {
 	switch {
 	case strings.HasPrefix(n.Reason, "resolve "):
 		return fmt.Sprintf("Check the name servers of %s, or give host as an address.", c.Hostname)
-	case strings.Contains(n.Reason, "prohibited"):
+	case strings.Contains(n.Reason, "refused by"):
 		return fmt.Sprintf("A router or firewall refuses the pings: allow ICMP echo from %s to %s.", c.Hostname, c.Host)
 	}
 	return fmt.Sprintf("Check %s first, not %s: its cable, its addresses and its routes.", c.Hostname, c.Host)

@@ -151,7 +151,8 @@ func (p Program) commands() []command {
 				{Code: exit.Config, Meaning: "something must be fixed"},
 			}, exit.Usage, exit.Internal, exit.Output, exit.Permission),
 			flags: flags([]flagRow{
-				bare("send-mail", "", "send a test email to each recipient"),
+				bare("send-test", "", "send a test email to each recipient"),
+				bare("send-mail", "", "the old name of --send-test"),
 			}, helpFlags(), settings),
 		},
 		{

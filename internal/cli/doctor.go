@@ -42,7 +42,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 	}
 	code := 0
 	for cluster, examined := range parallel(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []doctor.Finding {
-		return p.Examine(c.Context, cluster, c.Bool("send-mail"))
+		return p.Examine(c.Context, cluster, c.Bool("send-test") || c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
 			return exit.Interrupted, nil

@@ -74,7 +74,7 @@ func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {
 		return nil
 	})
 	p.run("doctor", "--host", "172.16.0.2")
-	p.run("doctor", "--host", "172.16.0.2", "--send-mail")
+	p.run("doctor", "--host", "172.16.0.2", "--send-test")
 	if diff := cmp.Diff([]bool{false, true}, sent); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -89,7 +89,7 @@ two, whichever is longer). Worst of several clusters: 2, 3, 1, 0.
 
 ` + aboutAll
 
-const aboutHistory = `Lists up to 100 changes of each cluster, with the evidence and the commands.
+const aboutHistory = `Lists past changes of each cluster, with the evidence and the commands.
 
   pingover history web
 
@@ -102,10 +102,10 @@ of root.
 const aboutDoctor = `Tests everything that a takeover will need: settings, permissions, state
 directory, tool, interface, addresses, primary, witness, hooks, mail. Says what
 fails and how to fix it. It changes nothing and sends what a dry run sends; with
---send-mail also a test email to each mail-to.
+--send-test also a test email to each mail-to.
 
   pingover doctor
-  pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-mail
+  pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-test
 
 Without a name: all clusters that are known. One that has been checked is known
 by its name, with the settings of that check.

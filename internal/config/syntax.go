@@ -47,7 +47,7 @@ func notText(data []byte) (line int, why string) {
 			line++
 		case r == '\t' || r == '\r' && bytes.HasPrefix(data[i:], []byte("\r\n")):
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\ufeff': // some end a line only in YAML
-			return line, fmt.Sprintf("not text: it contains the character %U in it", r)
+			return line, fmt.Sprintf("not text: it contains the character %U", r)
 		}
 		i += size
 	}

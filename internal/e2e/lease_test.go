@@ -79,7 +79,7 @@ func TestLeaseRunsOutWhenTheRunsStop(t *testing.T) {
 			want = append(want, took("standby"))
 		case state.Elsewhere:
 			s.wantOn(vip4, s.Second)
-			want = append(want, took("second"))
+			want = append(want, took("second"), strings.Replace(elsewhere(s.Second.MAC().String()), "172.16.0.1", "172.16.0.1 and 2001:db8::1", 1))
 		case state.OK:
 			s.wantOn(vip4, s.Primary)
 		}

@@ -368,7 +368,7 @@ func TestPrimaryThatIsItsOwnVirtualIP(t *testing.T) {
 	view = s.watchFrom(vip4)
 	s.must(s.Primary.PowerOn())
 	s.check(s.Standby, args...).want(t, state.Released).
-		because(t, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
+		because(t, "172.16.0.1 is also assigned at 02:00:00:00:00:02, another machine: it is released here")
 	view.follows(s.Primary, time.Now())
 	s.check(s.Standby, args...).want(t, state.OK)
 	s.wantOn(vip4, s.Primary)

@@ -372,7 +372,8 @@ func blockedBy(c Cluster, n Notification) (why, todo string) {
 	case n.rule() == 13:
 		return inUse + are + " in use", fmt.Sprintf("Find the machine that replies at %s. If it should not serve, remove %s there: the next check then takes over.", inUse, inUse)
 	}
-	return "see the reason", fmt.Sprintf("Fix what the reason names, and find out what happened to %s. Each check decides again.", host)
+	why, _, _ = strings.Cut(n.Reason, ";")
+	return why, fmt.Sprintf("Fix what the reason names, and find out what happened to %s. Each check decides again.", host)
 }
 
 // inUse names the virtual IPs that another machine was seen to have, and the

@@ -101,7 +101,7 @@ func checkLoss(t *testing.T, percent, checks int) {
 	if fewest < math.MaxInt {
 		t.Logf("%d questions at the fewest", fewest)
 	}
-	if fewest < defaultQuestions-2 { // a busy machine may be late
+	if fewest < defaultQuestions*2/3 { // a busy machine is late
 		t.Errorf("a check asked only %d times; the arithmetic is of %d", fewest, defaultQuestions)
 	}
 }

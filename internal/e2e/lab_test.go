@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ type scene struct {
 	path string // of the program
 	mail *mailbox
 
-	checked int64 // second in which the last check began
+	checked atomic.Int64 // second in which the last check began
 }
 
 var (
@@ -129,10 +130,10 @@ func (s *scene) command(h *lab.Host, args ...string) *exec.Cmd {
 // second than the one before, or streaks would not advance.
 func (s *scene) check(h *lab.Host, args ...string) ended {
 	s.t.Helper()
-	if now := time.Now(); now.Unix() == s.checked {
-		time.Sleep(time.Unix(s.checked+1, 0).Sub(now))
+	if now := time.Now(); now.Unix() == s.checked.Load() {
+		time.Sleep(time.Unix(now.Unix()+1, 0).Sub(now))
 	}
-	s.checked = time.Now().Unix()
+	s.checked.Store(time.Now().Unix())
 	return s.start(h, args...)()
 }
 

@@ -136,7 +136,7 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 }
 
 // onlyFlags are the flags that are no settings.
-var onlyFlags = []string{"all", "dry-run", "every", "file", "for", "force", "json", "monitoring", "quiet", "send-mail", "verbose"}
+var onlyFlags = []string{"all", "dry-run", "every", "file", "for", "force", "json", "monitoring", "quiet", "send-mail", "send-test", "verbose"}
 
 // unknown notes an unknown key, and returns the nearest known one.
 func (r reader) unknown(whose string, p pair, known []string, otherwise string) (nearest string) {

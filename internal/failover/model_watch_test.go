@@ -108,10 +108,13 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
 	for _, e := range r.listeners {
-		claims := map[netip.Addr]int{} // one frame that is not repeated is none
+		// A claim that is not repeated is none, and the frames between two
+		// questions, such as both of an announcement, are one claim.
+		claims, counted := map[netip.Addr]int{}, map[netip.Addr]time.Time{}
 		for _, h := range e.heard {
-			if !h.Probe && !h.At.Before(r.round) && h.At.Before(now) {
+			if !h.Probe && !h.At.Before(r.round) && h.At.Before(now) && h.At.Sub(counted[h.Address]) > askEvery {
 				claims[h.Address]++
+				counted[h.Address] = h.At
 			}
 		}
 		for _, h := range e.heard {

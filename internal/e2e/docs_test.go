@@ -266,7 +266,7 @@ func TestReadmeTakeover(t *testing.T) {
 	s := shortScene(t)
 	s.install(s.Standby)
 	once := strings.TrimPrefix(command, "# ") + " --interval 100ms --timeout 200ms --retry-wait 1s"
-	s.run(s.Standby, "sh", "-c", once+" 2>/dev/null") // it was up before
+	s.run(s.Standby, "sh", "-c", "PATH=/usr/local/sbin:$PATH "+once+" 2>/dev/null") // it was up before
 	s.must(s.Primary.PowerOff())
 	cmd := s.Standby.Command(t.Context(), "sh", "-c", once)
 	cmd.Env = append(os.Environ(), "TZ=UTC", "PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")

@@ -155,7 +155,7 @@ func TestEverySituation(t *testing.T) {
 		{"nothing is raised or released while paused, but an interrupted release is finished", func(s situation, d Decision) bool {
 			return !s.paused() || len(d.Raise) == 0 && (!d.Release || d.Rule == 1)
 		}},
-		{"nothing is taken over within boot-wait, or after a release by hand", func(s situation, d Decision) bool {
+		{"nothing is taken over within boot-wait, or after a manual release", func(s situation, d Decision) bool {
 			return s.seen.Uptime >= s.set.BootWait && !s.known.ManualRelease || d.Rule != 14
 		}},
 		{"only what is not here is raised, and only what is here released", func(s situation, d Decision) bool {
@@ -181,7 +181,7 @@ func TestEverySituation(t *testing.T) {
 		{"isolated is two silent checks of every witness, and a primary that is not up", func(s situation, d Decision) bool {
 			return d.Rule != 4 || s.set.Isolated && s.seen.Witness == WitnessSilent && s.known.Silent > 0 && s.seen.Primary != check.Up && !d.HandOver
 		}},
-		{"failback hands over, to a primary that is up, what was not taken by hand", func(s situation, d Decision) bool {
+		{"failback hands over, to a primary that is up, what was not taken manually", func(s situation, d Decision) bool {
 			return d.Rule != 5 || d.HandOver && s.set.Failback && s.seen.Primary == check.Up && s.known.Up+1 >= s.set.Rise &&
 				!s.known.ManualTakeover && !s.known.NobodyTook
 		}},

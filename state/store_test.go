@@ -865,7 +865,7 @@ func TestKilledRunLeavesTheOldOrTheNewRecord(t *testing.T) {
 	wantFiles(t, string(d), "web.json")
 }
 
-// Whoever has what a killed run left open, or another name of it, gets nothing of
+// A process that has open what a killed run left, or another name of it, gets nothing of
 // what is written now.
 func TestTemporaryFileOfAKilledRunIsReplaced(t *testing.T) {
 	t.Parallel()

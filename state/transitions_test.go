@@ -357,7 +357,7 @@ func TestSwitched(t *testing.T) {
 	}
 }
 
-// TestWhatAChangeLeavesBehind: marks for what was done by hand, and the hook
+// TestWhatAChangeLeavesBehind: marks for what was done manually, and the hook
 // that follows.
 func TestWhatAChangeLeavesBehind(t *testing.T) {
 	t.Parallel()
@@ -375,8 +375,8 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 		want    marks
 	}{
 		{"taken over", marks{ReleasedByHand: true}, Standby, Active, TookOver, false, marks{Owed: PostTakeover}},
-		{"taken over by hand", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
-		{"more was raised of what was taken by hand", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
+		{"taken over manually", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
+		{"more was raised of what was taken manually", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
 		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Owed: PostRelease}},
 		{"released manually", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
 		{"nothing could be raised", marks{ReleasedByHand: true}, Standby, Standby, TakeoverFailed, false, marks{ReleasedByHand: true}},
@@ -615,7 +615,7 @@ func TestReleaseByHandRestsUntilThePrimaryWasUp(t *testing.T) {
 	}{{check.Down, true}, {check.Unknown, true}, {check.Up, false}, {check.Down, false}} {
 		r.Count(Check{Time: now, Outcome: Blocked}, Signs{Primary: test.primary})
 		if r.ManualRelease != test.want {
-			t.Errorf("primary %s: released by hand %t, want %t", test.primary, r.ManualRelease, test.want)
+			t.Errorf("primary %s: released manually %t, want %t", test.primary, r.ManualRelease, test.want)
 		}
 	}
 }
@@ -629,7 +629,7 @@ func TestMarksThatRestUntilThePrimaryWasDown(t *testing.T) {
 	}{{check.Up, true}, {check.Unknown, true}, {check.Down, false}, {check.Up, false}} {
 		r.Count(Check{Time: now, Outcome: Holding}, Signs{Primary: test.primary})
 		if r.ManualTakeover != test.want || r.NobodyTook != test.want {
-			t.Errorf("primary %s: taken by hand %t, nobody took %t, want %t", test.primary, r.ManualTakeover, r.NobodyTook, test.want)
+			t.Errorf("primary %s: taken manually %t, nobody took %t, want %t", test.primary, r.ManualTakeover, r.NobodyTook, test.want)
 		}
 	}
 }

@@ -205,7 +205,7 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
 	defined, err := config.FromFlags(settings(c), p.Env)
 	if err != nil {
-		return "", nil // the error is reported by whoever needs the cluster
+		return "", nil // the error is reported where the cluster is needed
 	}
 	known, err := recordedIn(dir)
 	if err != nil {

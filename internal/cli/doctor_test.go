@@ -98,7 +98,7 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --pre-release "/none": "/none": no such file or directory
       → settings without a flag are those of the last check of web
 `})
-	// The command line is the operator's own, and mended there.
+	// The command line is the operator's own, and fixed there.
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--count", "0"), printed{Code: 64, Stderr: "pingover: --count \"0\": out of range (1 to 100)\n"})
 }
 

@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 		return nil
 	case limited.Err() != nil:
 		return context.Cause(limited)
-	case errors.Is(err, syscall.EPIPE): // whoever closed the pipe has seen enough
+	case errors.Is(err, syscall.EPIPE): // the reader has closed the pipe: it has seen enough
 		return nil
 	default:
 		return &Error{Code: exit.Internal, Text: err.Error()}

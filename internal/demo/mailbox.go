@@ -16,8 +16,8 @@ import (
 
 // mailbox is a mail server that keeps what it gets.
 type mailbox struct {
-	mu      sync.Mutex
-	letters [][]byte
+	mu       sync.Mutex
+	messages [][]byte
 }
 
 // serveMail listens on a host, until close is called.
@@ -37,19 +37,19 @@ func serveMail(h *lab.Host) (m *mailbox, close func() error, err error) {
 	return m, server.Close, nil
 }
 
-// all are the letters so far, as they came.
+// all are the messages so far, as they came.
 func (m *mailbox) all() [][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.letters)
+	return slices.Clone(m.messages)
 }
 
-// subjects are those of the letters so far.
+// subjects are those of the messages so far.
 func (m *mailbox) subjects() []string {
 	var subjects []string
-	for _, letter := range m.all() {
+	for _, message := range m.all() {
 		subject := "(no mail)"
-		if parsed, err := mail.ReadMessage(bytes.NewReader(letter)); err == nil {
+		if parsed, err := mail.ReadMessage(bytes.NewReader(message)); err == nil {
 			subject = parsed.Header.Get("Subject")
 		}
 		subjects = append(subjects, subject)
@@ -57,7 +57,7 @@ func (m *mailbox) subjects() []string {
 	return subjects
 }
 
-// session takes every letter.
+// session takes every message.
 type session struct{ box *mailbox }
 
 func (session) Reset()                               {}
@@ -66,12 +66,12 @@ func (session) Mail(string, *smtp.MailOptions) error { return nil }
 func (session) Rcpt(string, *smtp.RcptOptions) error { return nil }
 
 func (s session) Data(r io.Reader) error {
-	letter, err := io.ReadAll(r)
+	message, err := io.ReadAll(r)
 	if err != nil {
 		return err
 	}
 	s.box.mu.Lock()
 	defer s.box.mu.Unlock()
-	s.box.letters = append(s.box.letters, letter)
+	s.box.messages = append(s.box.messages, message)
 	return nil
 }

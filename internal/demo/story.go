@@ -12,7 +12,7 @@ import (
 	"pingover/state"
 )
 
-// The check, as it is typed. A letter goes to the gateway's mail server.
+// The check, as it is typed. A message goes to the gateway's mail server.
 const check = `pingover check --name web --host 172.16.0.2 --vip 172.16.0.1 \
   --witness 172.16.0.254 --mail-to ops@example.org \
   --mail-via smtp://172.16.0.254 --count 3 --interval 200ms \
@@ -51,7 +51,7 @@ func (s *story) play(ctx context.Context, l *lab.Lab, program string) error {
 	}{
 		{"1. All is well", s.allIsWell},
 		{"2. The primary loses its power", s.powerCut},
-		{"3. The operator has mail", s.letter},
+		{"3. The operator has mail", s.message},
 		{"4. The primary is back", s.primaryReturns},
 		{"5. The standby hands over", s.handOver},
 		{"6. What is written down", s.history},
@@ -127,7 +127,7 @@ cron, the gap is 46 s to two minutes.`)
 
 const subject = "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"
 
-func (s *story) letter(ctx context.Context) error {
+func (s *story) message(ctx context.Context) error {
 	s.say("As the mail server received it:")
 	if err := s.wantMail(ctx, subject); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (s *story) letter(ctx context.Context) error {
 	return nil
 }
 
-// wantMail verifies that these letters have come, and no others.
+// wantMail verifies that these messages have come, and no others.
 func (s *story) wantMail(ctx context.Context, subjects ...string) error {
 	within(ctx, func() bool { return len(s.mail.all()) >= len(subjects) })
 	if got := s.mail.subjects(); !slices.Equal(got, subjects) {
@@ -202,7 +202,7 @@ func (s *story) history(ctx context.Context) error {
 	if err := s.wantMail(ctx, subject, "[pingover] web: standby released 172.16.0.1"); err != nil {
 		return err
 	}
-	s.say("The operator has had a second letter, about the release. What was done, when\nand why, is kept:")
+	s.say("The operator has had a second message, about the release. What was done, when\nand why, is kept:")
 	if err := s.pingover(ctx, "pingover history web", state.OK); err != nil {
 		return err
 	}

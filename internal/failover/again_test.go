@@ -100,7 +100,7 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 			s.want(s.release(Options{Force: true}), state.Released, "")
 		})
 	})
-	t.Run("released by hand, and the primary answers", func(t *testing.T) {
+	t.Run("released manually, and the primary answers", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
 			s.lost()
 			s.takesIt()
@@ -210,7 +210,7 @@ func TestOnePauseOneLetter(t *testing.T) {
 		}
 		s.want(s.minute(), state.Blocked, "paused")
 		if got := s.subjects(); len(got) != 1 {
-			t.Errorf("letters %q", got)
+			t.Errorf("messages %q", got)
 		}
 	})
 }

@@ -54,7 +54,7 @@ func TestNotReadyToTakeOver(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("no such thing")
 	for name, c := range map[string]struct {
-		breaks, mends func(s *scene)
+		breaks, fixes func(s *scene)
 		reason        string
 	}{
 		"the witness is dead": {
@@ -90,7 +90,7 @@ func TestNotReadyToTakeOver(t *testing.T) {
 					t.Fatalf("the alert is %+v, want the reason %q", alert, c.reason)
 				}
 				s.wantSubjects("[pingover] web: PROBLEM: HOSTNAME is not ready to take over")
-				s.do(func() { c.mends(s) })
+				s.do(func() { c.fixes(s) })
 				for range 3 {
 					s.minute()
 				}
@@ -147,7 +147,7 @@ func TestADryRunAndAHolderDoNotRehearse(t *testing.T) {
 func TestHoldingButIsolated(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		breaks, mends func(s *scene)
+		breaks, fixes func(s *scene)
 		reason        string
 	}{
 		"the cable is out": {
@@ -181,7 +181,7 @@ func TestHoldingButIsolated(t *testing.T) {
 					t.Fatalf("the alert is %+v, want the reason %q", alert, c.reason)
 				}
 				s.wantSubjects("[pingover] web: PROBLEM: HOSTNAME holds 172.16.0.1, but is isolated")
-				s.do(func() { c.mends(s) })
+				s.do(func() { c.fixes(s) })
 				for range 3 {
 					s.minute()
 				}

@@ -67,7 +67,7 @@ func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 		s.want(report, state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well")
 		s.quiet()
 		if s.standby.holds(vipAddr) || len(s.standby.mailbox) > 0 || len(s.standby.record(t, "web").Outbox) != 1 {
-			t.Errorf("here: %t, letters %q", s.standby.holds(vipAddr), s.subjects())
+			t.Errorf("here: %t, messages %q", s.standby.holds(vipAddr), s.subjects())
 		}
 	})
 }

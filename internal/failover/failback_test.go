@@ -133,7 +133,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 	})
 }
 
-// TestKilledInAHandOver: whoever finds the intent asks again.
+// TestKilledInAHandOver: the next run finds the intent and asks again.
 func TestKilledInAHandOver(t *testing.T) {
 	for name, test := range map[string]struct {
 		taken bool
@@ -341,9 +341,9 @@ func TestLeaseThatRanOut(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		s.do(func() { s.standby.unset(vipAddr) }) // as the kernel does
 		s.ends(state.TookOver, "172.16.0.2 does not reply")
-		letters := s.standby.mailbox
-		if len(letters) != 3 || !strings.Contains(letters[1].Body, "the lease of 172.16.0.1 ran out at ") {
-			t.Errorf("letters: %q", s.subjects())
+		messages := s.standby.mailbox
+		if len(messages) != 3 || !strings.Contains(messages[1].Body, "the lease of 172.16.0.1 ran out at ") {
+			t.Errorf("messages: %q", s.subjects())
 		}
 	})
 }

@@ -55,7 +55,7 @@ var fates = []fate{
 }
 
 // TestAnyCallMayFail: whatever fails, nothing is taken over that was not asked
-// for, what is begun is finished, the operator can read why, and no letter is
+// for, what is begun is finished, the operator can read why, and no message is
 // lost.
 func TestAnyCallMayFail(t *testing.T) {
 	var calls []call
@@ -116,11 +116,11 @@ func TestAnyCallMayFail(t *testing.T) {
 				}
 				slices.Sort(told)
 				if len(slices.Compact(told)) != len(s.standby.mailbox) {
-					t.Errorf("letters came twice: %q", s.subjects())
+					t.Errorf("messages came twice: %q", s.subjects())
 				}
 				rec := s.standby.record(t, "web")
 				if rec.Role != state.Active || !s.standby.holds(vipAddr) || len(rec.Outbox) > 0 {
-					t.Errorf("after the next run: %s, held %t, %d letters wait", rec.Role, s.standby.holds(vipAddr), len(rec.Outbox))
+					t.Errorf("after the next run: %s, held %t, %d messages wait", rec.Role, s.standby.holds(vipAddr), len(rec.Outbox))
 				}
 				if n := count(s.subjects(), "took over"); n != 1 {
 					t.Errorf("the takeover was told %d times: %q", n, s.subjects())
@@ -205,12 +205,12 @@ func TestASignalAtAnyTime(t *testing.T) {
 			rec := s.standby.record(t, "web")
 			if err != nil || report.Outcome != state.TookOver || !s.standby.holds(vipAddr) ||
 				rec.Role != state.Active || rec.Pending != nil || len(rec.Recent) != 1 || len(rec.Outbox) != 1 || len(s.standby.mailbox) != 0 {
-				t.Errorf("signal after %v: error %v, %s, here %t, the record says %s, pending %v, %d changes, %d letters wait, %d sent", at, err,
+				t.Errorf("signal after %v: error %v, %s, here %t, the record says %s, pending %v, %d changes, %d messages wait, %d sent", at, err,
 					report.Outcome, s.standby.holds(vipAddr), rec.Role, rec.Pending, len(rec.Recent), len(rec.Outbox), len(s.standby.mailbox))
 			}
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 			if n := count(s.subjects(), "took over"); n != 1 || len(s.standby.mailbox) != 1 {
-				t.Errorf("signal after %v: letters of the next run: %q", at, s.subjects())
+				t.Errorf("signal after %v: messages of the next run: %q", at, s.subjects())
 			}
 		})
 		if t.Failed() {
@@ -251,7 +251,7 @@ func TestASignalWhileHolding(t *testing.T) {
 
 // TestAKillAtAnyTime: a run that is killed has left behind what was on the
 // disk, in the kernel and in the mailbox at that moment. Later runs finish it;
-// the letter may come twice, but only as the same letter.
+// the message may come twice, but only as the same message.
 func TestAKillAtAnyTime(t *testing.T) {
 	var calls []call
 	play(t, func(t *testing.T, s *scene) {
@@ -259,7 +259,7 @@ func TestAKillAtAnyTime(t *testing.T) {
 		s.ends(state.TookOver, "")
 		calls = slices.DeleteFunc(s.standby.calls, func(c call) bool { return c.At < 46*time.Second })
 	})
-	const delivered = "the letter has left" // and is not crossed off
+	const delivered = "the message has left" // and is not crossed off
 	for _, c := range append(calls, call{What: delivered}) {
 		t.Run(c.String(), func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
@@ -290,17 +290,17 @@ func TestAKillAtAnyTime(t *testing.T) {
 				s.want(s.minute(), state.Holding, "holding 172.16.0.1; 172.16.0.2 does not reply")
 				rec := s.standby.record(t, "web")
 				if rec.Role != state.Active || rec.Pending != nil || len(rec.Outbox) > 0 || len(rec.Recent) != 1 || rec.Recent[0].Outcome != state.TookOver {
-					t.Errorf("the record says %s, pending %v, %d letters wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Recent)
+					t.Errorf("the record says %s, pending %v, %d messages wait, changes %v", rec.Role, rec.Pending, len(rec.Outbox), rec.Recent)
 				}
 				ids := map[string]bool{}
 				for _, l := range s.standby.mailbox {
 					ids[l.MessageID] = true
 				}
 				if c.What == delivered && len(s.standby.mailbox) != 2 {
-					t.Errorf("letters %q", s.subjects())
+					t.Errorf("messages %q", s.subjects())
 				}
 				if len(ids) != 1 || count(s.subjects(), "took over") != len(s.standby.mailbox) {
-					t.Errorf("letters %q, %d of them different", s.subjects(), len(ids))
+					t.Errorf("messages %q, %d of them different", s.subjects(), len(ids))
 				}
 			})
 		})

@@ -59,11 +59,11 @@ func TestHooksOfATakeoverAndARelease(t *testing.T) {
 			"announce 172.16.0.1 on eth0", "announce 172.16.0.1 on eth0 #2", "announce 172.16.0.1 on eth0 #3", "hook /post-takeover",
 		)
 		if len(s.standby.mailbox) != 1 {
-			t.Fatalf("letters %q", s.subjects())
+			t.Fatalf("messages %q", s.subjects())
 		}
 		for _, said := range []string{"/pre-takeover says hello", "/post-takeover says hello"} {
 			if !strings.Contains(s.standby.mailbox[0].Body, said) {
-				t.Errorf("the letter does not say %q:\n%s", said, s.standby.mailbox[0].Body)
+				t.Errorf("the message does not say %q:\n%s", said, s.standby.mailbox[0].Body)
 			}
 		}
 
@@ -82,7 +82,7 @@ func TestHooksOfATakeoverAndARelease(t *testing.T) {
 		}
 		for _, said := range []string{"/pre-release says hello", "ip addr del 172.16.0.1/32 dev eth0", "/post-release says hello"} {
 			if body := s.standby.mailbox[len(s.standby.mailbox)-1].Body; !strings.Contains(body, said) {
-				t.Errorf("the letter does not say %q:\n%s", said, body)
+				t.Errorf("the message does not say %q:\n%s", said, body)
 			}
 		}
 		*ran = nil
@@ -110,7 +110,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 		}
 		if len(s.standby.mailbox) != 1 || !strings.Contains(s.standby.mailbox[0].Body, "no power switch") ||
 			strings.Contains(s.standby.mailbox[0].Body, "gave up again") {
-			t.Errorf("letters %q", s.subjects())
+			t.Errorf("messages %q", s.subjects())
 		}
 	})
 }
@@ -167,7 +167,7 @@ func TestASignalWhilePreTakeoverRuns(t *testing.T) {
 		finish    bool
 		ran       []string
 		announced int
-		letters   int
+		messages  int
 	}{
 		"another run comes": {false, []string{"/pre-takeover"}, 1, 0},
 		"none may come":     {true, []string{"/pre-takeover", "/post-takeover"}, 3, 1},
@@ -189,8 +189,8 @@ func TestASignalWhilePreTakeoverRuns(t *testing.T) {
 				if !s.standby.holds(vipAddr) || rec.Role != state.Active || rec.Pending != nil {
 					t.Errorf("held %t, role %s, pending %v", s.standby.holds(vipAddr), rec.Role, rec.Pending)
 				}
-				if !slices.Equal(ran, test.ran) || len(s.standby.mailbox) != test.letters {
-					t.Errorf("hooks %q, %d letters", ran, len(s.standby.mailbox))
+				if !slices.Equal(ran, test.ran) || len(s.standby.mailbox) != test.messages {
+					t.Errorf("hooks %q, %d messages", ran, len(s.standby.mailbox))
 				}
 				if n := len(s.calls("announce ")); n != test.announced {
 					t.Errorf("announced %d times", n)
@@ -222,7 +222,7 @@ func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
 		}
 		for i, said := range []string{"/post-takeover: exit code 1", "/post-release: exit code 1", "/pre-release: exit code 1"} {
 			if body := s.standby.mailbox[min(i, 1)].Body; !strings.Contains(body, said) {
-				t.Errorf("letter %d does not say %q:\n%s", min(i, 1), said, body)
+				t.Errorf("message %d does not say %q:\n%s", min(i, 1), said, body)
 			}
 		}
 	})
@@ -276,7 +276,7 @@ func TestOwedHook(t *testing.T) {
 					t.Errorf("ran %q, want %q", names, test.want)
 				}
 				if got := len(s.standby.mailbox); got != test.mail {
-					t.Errorf("%d letters, want %d: %q", got, test.mail, s.subjects())
+					t.Errorf("%d messages, want %d: %q", got, test.mail, s.subjects())
 				}
 				if after := s.standby.record(t, "web"); after.PendingHook != nil {
 					t.Errorf("still owed: %+v", after.PendingHook)
@@ -299,7 +299,7 @@ func TestHookWhileTheStateCannotBeWritten(t *testing.T) {
 			s.want(s.minute(), state.Holding, "")
 		}
 		if len(*ran) != 2 || len(s.standby.mailbox) != 1 {
-			t.Errorf("ran %q, letters %q", *ran, s.subjects())
+			t.Errorf("ran %q, messages %q", *ran, s.subjects())
 		}
 	})
 }

@@ -33,7 +33,7 @@ func (m *Machine) Check(ctx context.Context, c config.Cluster, o Options) (Repor
 	return m.do(CheckIn, ctx, c, o)
 }
 
-// TakeOver takes the virtual IPs now, by hand, also from a primary that is
+// TakeOver takes the virtual IPs now, manually, also from a primary that is
 // alive: it is not pinged. This machine's network, a witness, and that nobody
 // answers for what is to be raised must agree; force leaves only the first. A
 // machine that has the address all the same gets it back at the next check.
@@ -43,7 +43,7 @@ func (m *Machine) TakeOver(ctx context.Context, c config.Cluster, o Options) (Re
 	return m.do(TakeOverIn, ctx, c, o)
 }
 
-// Release gives up now, by hand, what is held here, and hands it over: what
+// Release gives up now, manually, what is held here, and hands it over: what
 // nobody answers for within 10 s is raised here again. Force leaves it on
 // nobody. Until the primary was up once no check takes over. Outcomes:
 // released; ok when nothing is held; blocked when nobody took it;

@@ -16,11 +16,11 @@ import (
 	"pingover/state"
 )
 
-// letter is what the tests compare of one.
-type letter struct{ ID, ReplyTo, Subject string }
+// message is what the tests compare of one.
+type message struct{ ID, ReplyTo, Subject string }
 
-// letters are those in the mailbox; Message-IDs are numbered as they come.
-func (s *scene) letters() (letters []letter) {
+// messages are those in the mailbox; Message-IDs are numbered as they come.
+func (s *scene) messages() (messages []message) {
 	ids := map[string]string{"": ""}
 	for i, l := range s.standby.mailbox {
 		if _, again := ids[l.MessageID]; !again {
@@ -30,15 +30,15 @@ func (s *scene) letters() (letters []letter) {
 		if !known {
 			reply = "unknown " + l.InReplyTo
 		}
-		letters = append(letters, letter{ids[l.MessageID], reply, plain(l.Subject)})
+		messages = append(messages, message{ids[l.MessageID], reply, plain(l.Subject)})
 	}
-	return letters
+	return messages
 }
 
-func (s *scene) wantLetters(want ...letter) {
+func (s *scene) wantMessages(want ...message) {
 	s.t.Helper()
-	if diff := cmp.Diff(want, s.letters()); diff != "" {
-		s.t.Errorf("letters (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, s.messages()); diff != "" {
+		s.t.Errorf("messages (-want +got):\n%s", diff)
 	}
 }
 
@@ -49,7 +49,7 @@ func TestTheCommandsOfALetterFindTheCluster(t *testing.T) {
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if body := s.standby.mailbox[0].Body; !strings.Contains(body, "\n  pingover release web\n") {
-			t.Errorf("the letter says\n%s", body)
+			t.Errorf("the message says\n%s", body)
 		}
 	})
 	play(t, func(t *testing.T, s *scene) {
@@ -57,7 +57,7 @@ func TestTheCommandsOfALetterFindTheCluster(t *testing.T) {
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if body, want := s.standby.mailbox[0].Body, "\n  pingover release web --state-dir "+s.standby.dir+"\n"; !strings.Contains(body, want) {
-			t.Errorf("the letter does not have %q\n%s", want, body)
+			t.Errorf("the message does not have %q\n%s", want, body)
 		}
 	})
 }
@@ -70,19 +70,19 @@ func TestBlockedIsMailedOnce(t *testing.T) {
 		for range 9 {
 			s.want(s.minute(), state.Blocked, "it replies to ARP: it is alive")
 		}
-		first := letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"}
-		s.wantLetters(first)
+		first := message{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"}
+		s.wantMessages(first)
 		s.minute()
 		s.minute()
-		reminder := letter{"B", "A", first.Subject}
-		s.wantLetters(first, reminder)
+		reminder := message{"B", "A", first.Subject}
+		s.wantMessages(first, reminder)
 		s.primary.noPing = false
 		s.minute()
 		s.minute()
-		s.wantLetters(first, reminder)
+		s.wantMessages(first, reminder)
 		s.minute()
 		s.minute()
-		s.wantLetters(first, reminder, letter{"C", "A", "[pingover] web: RESOLVED: 172.16.0.2 replies again"})
+		s.wantMessages(first, reminder, message{"C", "A", "[pingover] web: RESOLVED: 172.16.0.2 replies again"})
 		if diff := cmp.Diff([]state.Alert(nil), s.standby.record(t, "web").Alerts); diff != "" {
 			t.Errorf("troubles (-want +got):\n%s", diff)
 		}
@@ -96,10 +96,10 @@ func TestUnknownIsMailedTheThirdTime(t *testing.T) {
 		for _, want := range []int{0, 0, 1, 1} {
 			s.want(s.minute(), state.Unknown, `interface "eth0" has no carrier: is the cable in?`)
 			if got := len(s.standby.mailbox); got != want {
-				t.Errorf("%d letters, want %d", got, want)
+				t.Errorf("%d messages, want %d", got, want)
 			}
 		}
-		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: HOSTNAME cannot check 172.16.0.2"})
+		s.wantMessages(message{"A", "", "[pingover] web: PROBLEM: HOSTNAME cannot check 172.16.0.2"})
 	})
 }
 
@@ -131,9 +131,9 @@ func TestMailThatCannotLeave(t *testing.T) {
 			t.Errorf("notes of each run (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]int{1, 1, 1, 0, 0}, waiting); diff != "" {
-			t.Errorf("letters waiting after each run (-want +got):\n%s", diff)
+			t.Errorf("messages waiting after each run (-want +got):\n%s", diff)
 		}
-		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
+		s.wantMessages(message{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 	})
 }
 
@@ -159,7 +159,7 @@ func (s *scene) spoil() {
 	must(s.t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755))
 }
 
-// TestStateThatCannotBeWritten: the takeover happens, its letter leaves at
+// TestStateThatCannotBeWritten: the takeover happens, its message leaves at
 // once and only once, and the exit code says it.
 func TestStateThatCannotBeWritten(t *testing.T) {
 	for _, test := range []struct {
@@ -193,19 +193,19 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				for range 4 {
 					s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 				}
-				s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
+				s.wantMessages(message{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 				if len(s.standby.mailbox) == 0 {
 					return
 				}
 				if body := s.standby.mailbox[0].Body; !strings.Contains(body, "the state cannot be written") {
-					t.Errorf("the letter does not tell of the state:\n%s", body)
+					t.Errorf("the message does not tell of the state:\n%s", body)
 				}
 			})
 		})
 	}
 }
 
-// TestASignalWhileTheStateCannotBeWritten: no later run knows of the letter,
+// TestASignalWhileTheStateCannotBeWritten: no later run knows of the message,
 // so it leaves all the same.
 func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
@@ -216,7 +216,7 @@ func TestASignalWhileTheStateCannotBeWritten(t *testing.T) {
 		report, _, err := s.standby.run(ctx, s.settings, false)
 		must(t, err)
 		s.want(report, state.StateFailed, "")
-		s.wantLetters(letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
+		s.wantMessages(message{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"})
 		s.quiet()
 	})
 }
@@ -231,7 +231,7 @@ func TestTroubleThatCannotBeWritten(t *testing.T) {
 		for range 4 {
 			s.want(s.minute(), state.Blocked, "it is alive")
 		}
-		s.wantLetters(letter{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"})
+		s.wantMessages(message{"A", "", "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: 172.16.0.2 replies to ARP, but not to ping"})
 	})
 }
 
@@ -252,10 +252,10 @@ func TestStateThatCanBeWrittenAgain(t *testing.T) {
 		must(t, os.Remove(filepath.Join(s.standby.dir, "web.json.tmp")))
 		s.minute()
 		if n := count(s.subjects(), "not taken over"); n != 1 {
-			t.Errorf("letters: %q", s.subjects())
+			t.Errorf("messages: %q", s.subjects())
 		}
 		if rec := s.standby.record(t, "web"); len(rec.Outbox) != 0 {
-			t.Errorf("%d letters wait", len(rec.Outbox))
+			t.Errorf("%d messages wait", len(rec.Outbox))
 		}
 	})
 }

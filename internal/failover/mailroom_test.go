@@ -84,7 +84,7 @@ func TestMessagesOfOneRunAboutOnePrimaryAreOneMail(t *testing.T) {
 			},
 			sent: []string{"1.5s: A"},
 		},
-		"nor for ever": {
+		"and not without end": {
 			runs: func(o *office, began time.Time) {
 				o.cluster(began, "a", two, ops, time.Second, "A")
 				o.cluster(began, "b", two, ops, time.Minute, "B")

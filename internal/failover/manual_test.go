@@ -17,7 +17,7 @@ import (
 	"pingover/state"
 )
 
-// typed does by hand what is typed on the standby.
+// typed does manually what is typed on the standby.
 func (s *scene) typed(command func(context.Context, Env, config.Cluster, Options) (Report, error), o Options) (Report, error) {
 	s.t.Helper()
 	var told []any
@@ -68,7 +68,7 @@ func TestTakeOverByHand(t *testing.T) {
 		"no cable, by force": {
 			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: 172.16.0.1 cannot be assigned: interface "eth0" is down`,
 		},
-		"within boot-wait, paused, and after a release by hand": {
+		"within boot-wait, paused, and after a manual release": {
 			func(s *scene) {
 				s.primary.powerOff()
 				s.standby.booted = time.Now()
@@ -97,7 +97,7 @@ func TestTakeOverByHand(t *testing.T) {
 				}
 				rec := s.standby.record(t, "web")
 				if taken := test.outcome != state.Blocked; rec.ManualTakeover != taken || taken && rec.ManualRelease || rec.Pending != nil {
-					t.Errorf("the record: taken by hand %t, released by hand %t, pending %v", rec.ManualTakeover, rec.ManualRelease, rec.Pending)
+					t.Errorf("the record: taken manually %t, released manually %t, pending %v", rec.ManualTakeover, rec.ManualRelease, rec.Pending)
 				}
 				var want []string
 				if test.outcome == state.TookOver {
@@ -182,7 +182,7 @@ func TestReleaseByHand(t *testing.T) {
 					t.Errorf("held: %t, want %t", held, test.held)
 				}
 				if rec := s.standby.record(t, "web"); rec.ManualRelease != (test.outcome == state.Released) || rec.Pending != nil {
-					t.Errorf("the record: released by hand %t, pending %v", rec.ManualRelease, rec.Pending)
+					t.Errorf("the record: released manually %t, pending %v", rec.ManualRelease, rec.Pending)
 				}
 				if got := strings.Join(s.subjects(), "\n"); got != test.subject {
 					t.Errorf("mail %q, want %q", got, test.subject)
@@ -368,7 +368,7 @@ func TestATakeoverByHandEndsAReleaseThatWasInterrupted(t *testing.T) {
 		s.want(s.takeover(Options{}), state.TookOver, "172.16.0.1 is kept manually: an interrupted release is undone")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		if after := s.standby.record(t, "web"); after.Role != state.Active || after.Pending != nil || !after.ManualTakeover {
-			t.Errorf("the record: role %s, pending %v, taken by hand %t", after.Role, after.Pending, after.ManualTakeover)
+			t.Errorf("the record: role %s, pending %v, taken manually %t", after.Role, after.Pending, after.ManualTakeover)
 		}
 	})
 }
@@ -383,7 +383,7 @@ func TestByHandThatIsKilledIsFinished(t *testing.T) {
 		s.do(s.primary.powerOff)
 		s.want(s.minute(), state.Blocked, "released manually")
 		if after := s.standby.record(t, "web"); !after.ManualRelease || !slices.ContainsFunc(after.Recent, func(c state.Entry) bool { return c.Event == "E" && c.Manual }) {
-			t.Errorf("released by hand %t, changes %+v", after.ManualRelease, after.Recent)
+			t.Errorf("released manually %t, changes %+v", after.ManualRelease, after.Recent)
 		}
 	})
 }
@@ -433,7 +433,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 				}
 				for _, subject := range s.subjects() {
 					if strings.Contains(subject, "has lost") {
-						t.Errorf("a letter says %q", subject)
+						t.Errorf("a message says %q", subject)
 					}
 				}
 			})
@@ -441,7 +441,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 	}
 }
 
-// TestWhatAKilledCommandWasIsRemembered: by hand stays by hand.
+// TestWhatAKilledCommandWasIsRemembered: manually stays manually.
 func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 	t.Run("takeover", func(t *testing.T) {
 		play(t, func(t *testing.T, s *scene) {
@@ -454,7 +454,7 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			s.do(func() { s.standby.set("eth0", "172.16.0.1/32") })
 			s.want(s.minute(), state.TookOver, "an interrupted takeover is finished")
 			if !s.standby.record(t, "web").ManualTakeover {
-				t.Error("it is no longer by hand")
+				t.Error("it is no longer manually")
 			}
 		})
 	})

@@ -57,14 +57,14 @@ type unit struct {
 	run      *modelRun
 	next     *kill // for the next run that begins
 	paused   time.Time
-	released bool // by hand, and no check has seen the primary up since
+	released bool // manually, and no check has seen the primary up since
 	mailbox  []state.Message
 	watch    watched
 	reckoned reckoning
 	gave     bool   // by a run since the last check that came to its end
 	open     bool   // a release was open when the last check came to its end
-	unmailed string // the switch that no letter has told of yet
-	blocked  bool   // the last letter about a switch said that it was refused
+	unmailed string // the switch that no message has told of yet
+	blocked  bool   // the last message about a switch said that it was refused
 }
 
 // path is the way from one machine to another.
@@ -304,13 +304,13 @@ func (r *modelRun) env() Env {
 			defer r.leave(true, false)
 			return time.Since(r.u.booted), nil
 		},
-		Deliver: func(ctx context.Context, letters []state.Message) ([]state.Message, error) {
+		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 			r.enter(true, true)
 			defer r.leave(true, true)
 			if r.u.n.mailDown {
-				return letters, errNoMail
+				return messages, errNoMail
 			}
-			for _, l := range letters {
+			for _, l := range messages {
 				r.u.n.trace("%s: mails %s %q", r.u.name, l.MessageID, l.Subject)
 				r.u.mailed(l)
 			}

@@ -178,7 +178,7 @@ var happenings = []happening{
 			}
 		})
 		if p.percent(60) {
-			p.at(t+time.Duration(p.Int64N(int64(modelEvery))), fmt.Sprintf("%s and %s: mended", a.name, b.name), func() {
+			p.at(t+time.Duration(p.Int64N(int64(modelEvery))), fmt.Sprintf("%s and %s: fixed", a.name, b.name), func() {
 				p.n.paths[a.i][b.i], p.n.paths[b.i][a.i] = path{}, path{}
 			})
 		}
@@ -220,7 +220,7 @@ var happenings = []happening{
 	}},
 	{4, func(p *plan, t time.Duration) { // an operator removes the address
 		u := p.pick(p.standbys())
-		p.at(t, "by hand: "+u.name+" has no virtual IP", func() {
+		p.at(t, "manually: "+u.name+" has no virtual IP", func() {
 			if u.on {
 				u.unset(vipAddr)
 				u.reckoned.lost, u.unmailed = true, ""

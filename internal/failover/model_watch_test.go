@@ -102,7 +102,7 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 	// address or the virtual IP since that round began. Nor did any other
 	// machine claim the virtual IP then. What was given up in this run, or
 	// in one that was killed since, may be raised again when nobody took it;
-	// what is raised by hand does not ask the primary.
+	// what is raised manually does not ask the primary.
 	exempt := r.word != "check" || r.gave || u.gave
 	if !exempt && r.verdict == check.Up {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
@@ -134,7 +134,7 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 
 	// P6: with manual failback there is one takeover for an outage: what was
 	// taken is not taken again, unless it was lost in between, by a reboot,
-	// by hand, in isolation, or to a rival that was heard.
+	// manually, in isolation, or to a rival that was heard.
 	if u.reckoned.raised && !u.reckoned.lost && !u.set.Failback && !exempt {
 		n.fail("P6: %s raises %s again, and never lost it", u.name, addr)
 	}
@@ -178,7 +178,7 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	u := r.u
 	if r.word != "check" {
 		if err != nil || n.log != nil {
-			n.trace("%s: %s by hand: %s (%s) %v", u.name, r.word, report.Outcome, report.Reason, err)
+			n.trace("%s: %s manually: %s (%s) %v", u.name, r.word, report.Outcome, report.Reason, err)
 		}
 		return
 	}
@@ -255,17 +255,17 @@ func (n *model) audit() {
 			n.fail("%s: holds %t, the record says %s", u.name, holds, rec.Role)
 		}
 		if len(rec.Outbox) > 0 {
-			n.fail("%s: %d letters are left, and mail is delivered", u.name, len(rec.Outbox))
+			n.fail("%s: %d messages are left, and mail is delivered", u.name, len(rec.Outbox))
 		}
 	}
 }
 
 // told is P4: each change in the history has had its mail, at least once,
-// when the mail server has been there for two further runs: a letter with
+// when the mail server has been there for two further runs: a message with
 // the change's event in its Message-ID or in the text, or it is gathered for
-// the letter that tells of many. And
+// the message that tells of many. And
 // so has each switch that was made, whatever the history says, unless the
-// machine lost power, or somebody undid it by hand, before a letter left. Of
+// machine lost power, or somebody undid it manually, before a message left. Of
 // what is taken and given up again and again, only the first is told.
 func (n *model) told(u *unit, rec *state.Record) {
 	for _, c := range rec.Recent {
@@ -281,10 +281,10 @@ func (n *model) told(u *unit, rec *state.Record) {
 	}
 }
 
-// switched and mailed keep count of the switches that letters have to tell of.
+// switched and mailed keep count of the switches that messages have to tell of.
 func (u *unit) switched(how string) { u.unmailed = how + " " + time.Since(u.n.t0).String() }
 
-// eventID is in each letter that tells of a change, be it among many.
+// eventID is in each message that tells of a change, be it among many.
 var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
 
 func (u *unit) mailed(l state.Message) {

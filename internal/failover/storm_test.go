@@ -10,8 +10,8 @@ import (
 	"pingover/state"
 )
 
-// TestAPrimaryThatTogglesForAnHour is at most three letters in any hour, and every change of the history is told: by its own
-// letter, or by the one that tells of many.
+// TestAPrimaryThatTogglesForAnHour is at most three messages in any hour, and every change of the history is told: by its own
+// message, or by the one that tells of many.
 func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
 	ways := map[string]struct {
 		up, down func(s *scene)
@@ -77,7 +77,7 @@ func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
 func (s *scene) storm(every int, up, down func(*scene)) {
 	s.t.Helper()
 	var changes []state.Change
-	var at []time.Time // letters
+	var at []time.Time // messages
 	minute := func() {
 		s.minute()
 		for len(at) < len(s.standby.mailbox) {
@@ -113,7 +113,7 @@ func (s *scene) storm(every int, up, down func(*scene)) {
 			}
 		}
 		if n > 16 { // ten changes of role, two of each other kind, and what was suppressed
-			s.t.Errorf("%d letters in the hour from minute %.0f on", n, since.Sub(s.began).Minutes())
+			s.t.Errorf("%d messages in the hour from minute %.0f on", n, since.Sub(s.began).Minutes())
 			break
 		}
 	}
@@ -131,6 +131,6 @@ func (s *scene) storm(every int, up, down func(*scene)) {
 	}
 	rec := s.standby.record(s.t, "web")
 	if len(rec.Outbox) > 0 || len(rec.Damping.Suppressed) > 0 {
-		s.t.Errorf("not told: %d letters, %d gathered", len(rec.Outbox), len(rec.Damping.Suppressed))
+		s.t.Errorf("not told: %d messages, %d gathered", len(rec.Outbox), len(rec.Damping.Suppressed))
 	}
 }

@@ -91,12 +91,12 @@ func TestStory(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the story (-want +got):\n%s", diff)
 		}
-		s.wantLetters(
-			letter{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"},
-			letter{"B", "A", "[pingover] web: 172.16.0.2 is up again, HOSTNAME still holds 172.16.0.1"},
-			letter{"C", "A", "[pingover] web: HOSTNAME released 172.16.0.1"},
-			letter{"D", "", "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"},
-			letter{"E", "D", "[pingover] web: RESOLVED: 172.16.0.1 is served again"},
+		s.wantMessages(
+			message{"A", "", "[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1"},
+			message{"B", "A", "[pingover] web: 172.16.0.2 is up again, HOSTNAME still holds 172.16.0.1"},
+			message{"C", "A", "[pingover] web: HOSTNAME released 172.16.0.1"},
+			message{"D", "", "[pingover] web: PROBLEM: 172.16.0.1 unassigned, while 172.16.0.2 is up"},
+			message{"E", "D", "[pingover] web: RESOLVED: 172.16.0.1 is served again"},
 		)
 
 		// The whole of it at the end.
@@ -132,7 +132,7 @@ func TestReboot(t *testing.T) {
 		s.want(report, state.OK, "172.16.0.2 replies")
 		rec := s.standby.record(t, "web")
 		if rec.Role != state.Standby || rec.BootID != "standby-boot-1+" || len(rec.Recent) != 2 || len(s.standby.mailbox) != 2 {
-			t.Errorf("the record says %s, boot %q, %d changes; letters %q", rec.Role, rec.BootID, len(rec.Recent), s.subjects())
+			t.Errorf("the record says %s, boot %q, %d changes; messages %q", rec.Role, rec.BootID, len(rec.Recent), s.subjects())
 		}
 		s.primary.powerOff()
 		s.do(s.standby.boot)
@@ -151,7 +151,7 @@ func TestTheAliasIsGone(t *testing.T) {
 		s.want(s.minute(), state.Holding, "")
 		subjects := strings.Join(s.subjects(), "\n")
 		if len(s.standby.mailbox) != 3 || !strings.Contains(oneLine(s.standby.mailbox[1].Body), "172.16.0.1 is no longer on this machine, and pingover did not remove it") {
-			t.Errorf("letters:\n%s", subjects)
+			t.Errorf("messages:\n%s", subjects)
 		}
 	})
 }
@@ -200,7 +200,7 @@ func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
 		before  []string
 		after   []string
 		outcome state.Outcome // of the first run with the new settings
-		told    int           // letters, the takeover among them
+		told    int           // messages, the takeover among them
 	}{
 		{"one of two", []string{"172.16.0.1/32", "172.16.0.5/32"}, []string{"172.16.0.5/32"}, state.Holding, 1},
 		{"the only one", []string{"172.16.0.1/32"}, []string{"172.16.0.5/32"}, state.TookOver, 2},
@@ -222,11 +222,11 @@ func TestAVirtualIPThatIsNoLongerASetting(t *testing.T) {
 					}
 				}
 				if len(s.standby.mailbox) != test.told || !s.standby.holds(vipAddr) {
-					t.Errorf("letters %q, 172.16.0.1 here: %t", s.subjects(), s.standby.holds(vipAddr))
+					t.Errorf("messages %q, 172.16.0.1 here: %t", s.subjects(), s.standby.holds(vipAddr))
 				}
 				for _, l := range s.standby.mailbox {
 					if strings.Contains(oneLine(l.Body), "no longer on this machine") {
-						t.Errorf("a letter says that it is gone:\n%s", l.Body)
+						t.Errorf("a message says that it is gone:\n%s", l.Body)
 					}
 				}
 				s.do(func() { s.standby.unset(vipAddr) })

@@ -18,7 +18,7 @@ import (
 )
 
 // TestOrderOfATakeover: the intent is on the disk before the tool runs, and
-// the result with its letter before the letter leaves.
+// the result with its message before the message leaves.
 func TestOrderOfATakeover(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.powerOff()
@@ -32,7 +32,7 @@ func TestOrderOfATakeover(t *testing.T) {
 			if rec.Pending != nil {
 				pending = ", meaning " + string(rec.Pending.Outcome)
 			}
-			return fmt.Sprintf("the record says %s%s, %d changes, %d letters", rec.Role, pending, len(rec.Recent), len(rec.Outbox))
+			return fmt.Sprintf("the record says %s%s, %d changes, %d messages", rec.Role, pending, len(rec.Recent), len(rec.Outbox))
 		}
 		s.standby.raising = func(context.Context, vip.Alias) error {
 			say("raise: %s", disk())
@@ -78,14 +78,14 @@ func TestOrderOfATakeover(t *testing.T) {
 			"46s     round 2: down",
 			"46s     guards: 1 witnesses, 0 holders",
 			"46s     rule 14: took-over",
-			"46s     raise: the record says taking, meaning took-over, 0 changes, 0 letters",
+			"46s     raise: the record says taking, meaning took-over, 0 changes, 0 messages",
 			"46s     ran ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 			"46s     announced 172.16.0.1 at 02:00:00:00:00:03",
 			"47.1s   announced 172.16.0.1 at 02:00:00:00:00:03",
 			"48.2s   announced 172.16.0.1 at 02:00:00:00:00:03",
-			"49.3s   deliver: the record says active, 1 changes, 1 letters",
+			"49.3s   deliver: the record says active, 1 changes, 1 messages",
 			"49.3s   delivered 1, 0 wait",
-			"49.3s   end: took-over, the record says active, 1 changes, 0 letters",
+			"49.3s   end: took-over, the record says active, 1 changes, 0 messages",
 		}
 		if diff := cmp.Diff(want, log); diff != "" {
 			t.Errorf("course of the takeover (-want +got):\n%s", diff)
@@ -340,7 +340,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			"[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on HOSTNAME",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
-			t.Errorf("letters (-want +got):\n%s", diff)
+			t.Errorf("messages (-want +got):\n%s", diff)
 		}
 	})
 }

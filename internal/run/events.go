@@ -8,7 +8,7 @@ import (
 )
 
 // A run reports what it does by handing one of these to OnEvent. They are facts;
-// the words belong to whoever prints.
+// the words belong to the package that prints.
 type (
 	// RoundBegan says that the first ping of round N (1 or 2) is about to leave.
 	RoundBegan struct {

@@ -64,7 +64,7 @@ type Run struct {
 	recalled bool
 }
 
-// Event hands an event to whoever prints, one at a time.
+// Event hands an event to the package that prints, one at a time.
 func (r *Run) Event(event any) {
 	if r.OnEvent == nil {
 		return

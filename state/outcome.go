@@ -20,17 +20,25 @@ const (
 	StateFailed    Outcome = "state-failed"    // switched, but it could not be written down
 )
 
+// The outcomes that only pools have, with the code of their counterpart.
+const (
+	Reduced      Outcome = "reduced"       // a member is out of DNS
+	Removed      Outcome = "removed"       // taken out of DNS in this run
+	Restored     Outcome = "restored"      // put back into DNS in this run
+	UpdateFailed Outcome = "update-failed" // the name server did not make the change
+)
+
 // Code is the exit code of the outcome. A word that is no outcome is a bug,
 // and has the code of one (EX_SOFTWARE of sysexits.h).
 func (o Outcome) Code() int {
 	switch o {
 	case OK:
 		return 0
-	case Holding:
+	case Holding, Reduced:
 		return 10
-	case TookOver:
+	case TookOver, Removed:
 		return 11
-	case Released:
+	case Released, Restored:
 		return 12
 	case Elsewhere:
 		return 13
@@ -42,7 +50,7 @@ func (o Outcome) Code() int {
 		return 20
 	case Blocked:
 		return 21
-	case TakeoverFailed:
+	case TakeoverFailed, UpdateFailed:
 		return 30
 	case ReleaseFailed:
 		return 31
@@ -55,10 +63,11 @@ func (o Outcome) Code() int {
 // known says whether it is one of the outcomes.
 func (o Outcome) known() bool { return o.Code() != 70 }
 
-// Switched says whether the outcome is a change of who holds the virtual IPs.
+// Switched says whether the outcome is a change of what clients reach: of who
+// holds the virtual IPs, or of the members in DNS.
 func (o Outcome) Switched() bool {
 	switch o {
-	case TookOver, Released, StateFailed:
+	case TookOver, Released, Removed, Restored, StateFailed:
 		return true
 	}
 	return false
@@ -66,4 +75,4 @@ func (o Outcome) Switched() bool {
 
 // Good says whether nothing is wrong that was not reported as a change: such
 // checks in a row resolve an alert.
-func (o Outcome) Good() bool { return o == OK || o == Holding }
+func (o Outcome) Good() bool { return o == OK || o == Holding || o == Reduced }

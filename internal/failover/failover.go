@@ -244,7 +244,7 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
 	if saveErr != nil {
-		j.Remember(rec)
+		j.Remember(&rec)
 	}
 	return report(j, rec, r, changed, saveErr)
 }

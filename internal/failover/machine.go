@@ -7,7 +7,6 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -24,7 +23,7 @@ type Machine struct {
 	rate  sync.Once
 	mail  mailroom
 
-	memory run.Memory
+	memory state.Memory
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,

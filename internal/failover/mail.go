@@ -134,7 +134,7 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l Local) (state.Rec
 // alert or the intent of an earlier run, is sent only in the first such run, for
 // no run remembers that it was: the one that comes when the last record is about
 // one gap old. Where there never was a record, a line an hour says so. A process
-// that goes on remembers (run.Memory), and its later runs send what is in the
+// that goes on remembers (state.Memory), and its later runs send what is in the
 // outbox. Reported says whether this run has.
 func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
 	last, gap := lastCheck(before)

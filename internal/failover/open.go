@@ -28,7 +28,7 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 		reportHeldLock(ctx, j, err)
 		return rec, nil, err
 	}
-	loaded, err := j.Load()
+	loaded, err := run.Load[state.Record](j.Run)
 	if err == nil {
 		inherit(j, loaded)
 		rec, err = adopt(j, *loaded)

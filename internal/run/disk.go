@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -32,7 +29,7 @@ func timely[T any](d *disk, work func(context.Context) (T, error)) (T, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), config.DiskPatience, errHangs)
 	defer cancel()
-	result, err, ended := within(config.DiskPatience, func() (T, error) { return work(ctx) })
+	result, err, ended := proc.Within(config.DiskPatience, func() (T, error) { return work(ctx) })
 	if !ended {
 		d.hangs = true
 		return none, errHangs
@@ -66,20 +63,20 @@ func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
 
 // Save writes the record. The error does not change what a run does, but how it
 // ends.
-func (r *Run) Save(rec *state.Record, durable bool) error {
-	saved, err := timely(&r.writing, func(ctx context.Context) (state.Record, error) {
-		written := *rec
-		return written, r.Dir.SaveUntil(ctx, &written, durable)
-	})
-	if err != nil {
+func (r *Run) Save(rec state.Kept, durable bool) error {
+	written := rec.Copy()
+	if _, err := timely(&r.writing, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Dir.SaveUntil(ctx, written, durable)
+	}); err != nil {
 		return fmt.Errorf("the state cannot be written: %w", err)
 	}
-	*rec = saved
-	r.forget(rec)
+	rec.Become(written)
+	r.onDisk = rec.Edition()
+	r.Memory.Forget(r.Dir, r.Name)
 	return nil
 }
 
-// KeepSettings keeps the settings for what is done by the cluster's name alone.
+// KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
 		return struct{}{}, r.Dir.SaveSettings(r.Name, settings)
@@ -89,19 +86,15 @@ func (r *Run) KeepSettings(settings map[string][]string) {
 	}
 }
 
-// move moves what is over from the record into its own files. What could not be
-// moved stays in the record.
-func (r *Run) move(rec *state.Record) {
-	head, err := timely(&r.writing, func(context.Context) (state.Head, error) {
-		h := rec.Head
-		h.Recent, h.Days = slices.Clone(h.Recent), slices.Clone(h.Days)
-		return h, errors.Join(r.Dir.MoveHistory(&h), r.Dir.MoveDays(&h))
-	})
+// move moves what is over from the record into its own files.
+func (r *Run) move(h *state.Head) {
+	before := *h
+	moved, err := timely(&r.writing, func(context.Context) (state.Head, error) { return r.Dir.Move(before) })
 	if err != nil {
 		r.Infof("%v", err)
 	}
-	if head.Name != "" {
-		rec.Head = head
+	if moved.Name != "" {
+		*h = moved
 	}
 }
 
@@ -112,7 +105,7 @@ func (r *Run) move(rec *state.Record) {
 func (r *Run) PausedUntil() time.Time {
 	until, err := timely(&r.reading, func(context.Context) (time.Time, error) {
 		until, err := r.Dir.PausedUntil(r.Name)
-		if err != nil && unreadable(r.Dir) {
+		if err != nil && r.Dir.Unreadable() {
 			err = &unreadableError{err}
 		}
 		return until, err
@@ -135,15 +128,3 @@ func (r *Run) PausedUntil() time.Time {
 // unreadableError is the error of a file where nothing of the state directory can
 // be read.
 type unreadableError struct{ error }
-
-// unreadable tells whether nothing of a directory can be read. Where this process
-// lacks descriptors or memory, that says nothing of the directory.
-func unreadable(d state.Dir) bool {
-	_, err := os.ReadDir(string(d))
-	for _, own := range []error{nil, os.ErrNotExist, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
-		if errors.Is(err, own) {
-			return false
-		}
-	}
-	return true
-}

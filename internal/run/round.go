@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"pingover/check"
@@ -32,25 +31,11 @@ func (r *Run) Round(ctx context.Context, n int, host string, several bool, pings
 		r.Infof("round %d: %v: it is repeated", n, round.Err)
 		round = ping(ctx, pings)
 	}
-	shown := evidence(n, pings.Address, round)
+	shown := state.RoundOf(n, pings.Address, round)
 	if ctx.Err() == nil {
 		r.Event(RoundEnded{N: n, Several: several, Round: shown})
 	}
 	return round, shown
-}
-
-// evidence is a round as the record keeps it.
-func evidence(n int, a netip.Addr, round check.Round) state.Round {
-	shown := state.Round{Number: n, Address: a.String(), Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
-	if round.Received > 0 {
-		ms := float64(round.RTT.Microseconds()) / 1000
-		shown.RTT = &ms
-	}
-	if round.Err != nil {
-		text := round.Err.Error()
-		shown.Error = &text
-	}
-	return shown
 }
 
 // PingsWithin are a few pings, spread over so long.

@@ -18,14 +18,12 @@ const (
 	TakeoverFailed Outcome = "takeover-failed" // not added, or not all of it
 	ReleaseFailed  Outcome = "release-failed"  // not removed: it may still be here
 	StateFailed    Outcome = "state-failed"    // switched, but it could not be written down
-)
 
-// The outcomes that only pools have, with the code of their counterpart.
-const (
-	Reduced      Outcome = "reduced"       // a member is out of DNS
+	// Of pools, beside OK, Unknown, Blocked and StateFailed.
+	Reduced      Outcome = "reduced"       // some member is out of DNS
 	Removed      Outcome = "removed"       // taken out of DNS in this run
 	Restored     Outcome = "restored"      // put back into DNS in this run
-	UpdateFailed Outcome = "update-failed" // the name server did not make the change
+	UpdateFailed Outcome = "update-failed" // the DNS update was not made
 )
 
 // Code is the exit code of the outcome. A word that is no outcome is a bug,
@@ -63,8 +61,8 @@ func (o Outcome) Code() int {
 // known says whether it is one of the outcomes.
 func (o Outcome) known() bool { return o.Code() != 70 }
 
-// Switched says whether the outcome is a change of what clients reach: of who
-// holds the virtual IPs, or of the members in DNS.
+// Switched says whether the outcome is a change of who holds the virtual IPs, or
+// of what is in DNS.
 func (o Outcome) Switched() bool {
 	switch o {
 	case TookOver, Released, Removed, Restored, StateFailed:

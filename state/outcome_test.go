@@ -36,8 +36,8 @@ func TestOutcomes(t *testing.T) {
 	}
 	got := map[Outcome]meaning{}
 	for _, o := range []Outcome{
-		OK, Holding, TookOver, Released, Elsewhere, Down, Unserved, Unknown, Blocked, TakeoverFailed, ReleaseFailed, StateFailed,
-		Reduced, Removed, Restored, UpdateFailed, "", "OK", "busy",
+		OK, Holding, TookOver, Released, Elsewhere, Down, Unserved, Unknown, Blocked, TakeoverFailed, ReleaseFailed, StateFailed, Reduced, Removed, Restored, UpdateFailed,
+		"", "OK", "busy",
 	} {
 		got[o] = meaning{o.Code(), o.Switched(), o.Good()}
 	}

@@ -43,6 +43,9 @@ const (
 	// all reading and writing of a run, of which one may take DiskPatience.
 	resolvePatience = 5 * time.Second
 	diskPatience    = 3 * DiskPatience
+	// dnsPatience is for the name server: one exchange of a few questions, and an
+	// update with its reading back, as often as other writers are faster.
+	dnsPatience = 5*time.Second + 3*(5+5+6)*time.Second
 	// killPatience is how long a killed child may take to end.
 	killPatience = 2 * time.Second
 )
@@ -84,6 +87,26 @@ func (c Cluster) Deadline() time.Duration {
 	}
 	if len(c.Mail.To) > 0 {
 		d += c.Mail.Timeout + killPatience
+	}
+	return d.Round(time.Second)
+}
+
+// Round is how long a round of pings takes that gets no reply.
+func (p Pool) Round() time.Duration {
+	return time.Duration(p.Count-1)*p.Interval + p.Timeout
+}
+
+// LongestCheck is the longest that a check takes while nothing hangs: two rounds,
+// and an update. Mail is not in it.
+func (p Pool) LongestCheck() time.Duration {
+	return 2*p.Round() + p.RetryWait + lastQuestions + dnsPatience
+}
+
+// Deadline is the time after which a check is abandoned whatever hangs.
+func (p Pool) Deadline() time.Duration {
+	d := p.LongestCheck() + diskPatience
+	if len(p.Mail.To) > 0 {
+		d += p.Mail.Timeout + killPatience
 	}
 	return d.Round(time.Second)
 }

@@ -285,7 +285,7 @@ func (d *draft) completeCredentials() {
 	if len(d.bad) == 0 && checked {
 		whose := ""
 		if d.file != "" {
-			whose = "cluster " + d.Name
+			whose = d.scope.String() + " " + d.Name
 		}
 		for _, f := range d.credentials {
 			d.Mail.Unusable = append(d.Mail.Unusable, f.problem(d.file, whose))

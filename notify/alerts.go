@@ -151,6 +151,7 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 func AlertKinds() []Kind {
 	return []Kind{
 		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, Unconfigured,
+		UpdateFailed, LeftRecords,
 	}
 }
 
@@ -158,7 +159,7 @@ func AlertKinds() []Kind {
 func canFire(o state.Outcome) bool {
 	switch o {
 	case state.Blocked, state.Elsewhere, state.Down, state.Unserved, state.Unknown,
-		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed:
+		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed, state.UpdateFailed:
 		return true
 	}
 	return false

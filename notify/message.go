@@ -43,6 +43,12 @@ const (
 	Flapping       Kind = "flapping"      // the suppressed notifications together
 	MailDropped    Kind = "mail-dropped"  // the outbox was full
 	FileUnusable   Kind = "file-unusable" // the configuration file has errors, or is gone
+
+	// Of pools, beside Blocked, Unknown, StateFailed and LockHeld.
+	Removed      Kind = "removed"       // members taken out of DNS
+	Restored     Kind = "restored"      // members put back into DNS
+	UpdateFailed Kind = "update-failed" // the name server did not make the change
+	LeftRecords  Kind = "left-records"  // published, but no longer members or no longer a pool
 )
 
 // Cluster is what the notification is about, and its recipients.
@@ -55,6 +61,9 @@ type Cluster struct {
 	Hostname   string   // of this machine
 	StateDir   string   // for the commands in the text; "" where it is the default
 	To         []string // mail addresses
+	// Of a pool, whose Host is the name that clients use.
+	Server string   // that takes the updates; "" of a cluster
+	Now    []string // what is published now
 }
 
 // Notification is one event to tell the operator.
@@ -123,7 +132,7 @@ func Compose(c Cluster, all []Notification, id, inReplyTo string) state.Message 
 func subject(c Cluster, n Notification) string {
 	state := ""
 	switch n.Kind {
-	case TookOver, Released, PrimaryBack, Elsewhere:
+	case TookOver, Released, PrimaryBack, Elsewhere, Removed, Restored:
 	case Recovered:
 		state = "RESOLVED: "
 	default:
@@ -147,6 +156,9 @@ func tagged(c Cluster, text string) string {
 // down or this machine is isolated.
 func alarm(c Cluster, n Notification) string {
 	rounds := n.Evidence.Rounds
+	if c.isPool() { // its own words name the member
+		return ""
+	}
 	if len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
 		return ""
 	}
@@ -205,6 +217,7 @@ func (p *page) notification(c Cluster, w words, n Notification) {
 	}
 	p.evidence(c, n.Evidence)
 	p.commands(n.Evidence.Commands)
+	p.update(n.Evidence.Update)
 
 	if w.todo != "" {
 		p.heading("What to do now")
@@ -248,7 +261,7 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 		pinged = fmt.Sprintf("%s (%s)", c.Host, e.Address)
 	}
 	for i, r := range e.Rounds {
-		if e.Several() {
+		if e.Several() || c.isPool() {
 			pinged = r.Address
 		}
 		p.item(fmt.Sprintf("ping %s, round %d: %s", pinged, cmp.Or(r.Number, i+1), round(r)))
@@ -359,6 +372,9 @@ func span(d time.Duration) string {
 func signature(c Cluster) string {
 	if c.Host == "" { // several clusters
 		return fmt.Sprintf("pingover on %s, clusters %s", c.Hostname, c.Name)
+	}
+	if c.isPool() {
+		return fmt.Sprintf("pingover on %s, pool %s: %s at %s", c.Hostname, c.Name, c.Host, c.Server)
 	}
 	s := fmt.Sprintf("pingover on %s, cluster %s: primary %s", c.Hostname, c.Name, c.Host)
 	if len(c.VIPs) > 0 {

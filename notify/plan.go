@@ -100,7 +100,7 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	}
 	// The user of a command sees why it was refused; what was tried is reported,
 	// and so is what was taken and released again, whatever was reported before.
-	tried := f.Check == nil && (f.Outcome == state.TakeoverFailed || f.Outcome == state.ReleaseFailed)
+	tried := f.Check == nil && (f.Outcome == state.TakeoverFailed || f.Outcome == state.ReleaseFailed || f.Outcome == state.UpdateFailed)
 	if alert == nil && f.Change != nil && (tried || f.Outcome == state.Blocked) {
 		alert = new(state.Alert)
 	}
@@ -126,6 +126,11 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 		d.BackReported = false
 	case f.Outcome == state.Released || f.Partial:
 		add(Released, this, state.Alert{}, h.Thread)
+	case f.Outcome == state.Removed || f.Outcome == state.Restored:
+		add(Kind(f.Outcome), this, state.Alert{}, "")
+		if alert != nil { // others had to stay
+			add(Kind(alert.Kind), state.Change{Time: f.Time, Reason: alert.Reason}, *alert, alert.MessageID)
+		}
 	case alert != nil:
 		add(Kind(f.Outcome), this, *alert, alert.MessageID)
 	}
@@ -200,7 +205,7 @@ func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draf
 	}
 	event := state.NewEvent(now)
 	switch d.told[0].Kind {
-	case TookOver, Released, NobodyTook, AliasGone:
+	case TookOver, Released, NobodyTook, AliasGone, Removed, Restored:
 		event = d.told[0].Event // told again by the run that finishes it, it is the same message
 	}
 	d.id = event + "." + string(d.told[0].Kind)

@@ -23,6 +23,9 @@ type words struct {
 // wordsFor finds the words for a notification. They claim nothing that is not
 // known, and advise only on the cause at hand.
 func wordsFor(c Cluster, n Notification) words {
+	if c.isPool() {
+		return poolWords(c, n)
+	}
 	w := wordsOf(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")

@@ -247,6 +247,15 @@ type Evidence struct {
 	Witnesses []Witness `json:"witnesses"`
 	Holders   []Holder  `json:"holders"`
 	Commands  []Command `json:"commands"`
+	Update    *Update   `json:"update,omitempty"` // of a pool
+}
+
+// Update is a change of a pool's records in DNS.
+type Update struct {
+	Leave   []netip.Addr `json:"leave"`
+	Return  []netip.Addr `json:"return"`
+	Script  string       `json:"script"`  // input of nsupdate(1) that makes it
+	Inverse string       `json:"inverse"` // input that undoes it
 }
 
 // Round is one series of pings.

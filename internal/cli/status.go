@@ -105,7 +105,7 @@ type status struct {
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
 	Error       *string        `json:"error"` // why something is not known
-	failover.Attention
+	notify.Attention
 
 	record   *state.Record // nil where it cannot be read
 	now      time.Time
@@ -162,7 +162,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if c.Host == "" {
 		s.Host, s.VIPs = &rec.Host, setIn(rec)
 	}
-	s.record, s.Attention = rec, failover.AttentionOf(rec)
+	s.record, s.Attention = rec, notify.AttentionOf(rec.Head)
 	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
 	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
 	s.Overdue = new(false)

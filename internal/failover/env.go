@@ -38,8 +38,8 @@ type Env struct {
 	MayRaise  func() error
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
-	Locks     *state.Locks // of the process
-	Memory    *state.Memory  // of the process; nil: it ends with this run
+	Locks     *state.Locks  // of the process
+	Memory    *state.Memory // of the process; nil: it ends with this run
 	// LockSwitch takes the switch lock, shared where this process may assign
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)

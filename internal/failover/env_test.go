@@ -60,7 +60,7 @@ type machine struct {
 	hook               func(context.Context, proc.Command) (output string, err error)
 	exclusive          bool                      // its tool raises well only while nobody else does
 	trusted            func(argv []string) error // why root must not run it; nil: it may
-	memory             *state.Memory               // of its one process; nil: each run has its own
+	memory             *state.Memory             // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time

@@ -155,20 +155,7 @@ func (l Local) links(j *job) []string {
 }
 
 // LinkFault is what is wrong with an interface, "" for nothing.
-func (l Local) LinkFault(name string) string {
-	link, ok := l.Snapshot.Link(name)
-	switch {
-	case name == "":
-		return ""
-	case !ok:
-		return fmt.Sprintf("there is no interface %q", name)
-	case !link.Up:
-		return fmt.Sprintf("interface %q is down", name)
-	case !link.Carrier:
-		return fmt.Sprintf("interface %q has no carrier: is the cable in?", name)
-	}
-	return ""
-}
+func (l Local) LinkFault(name string) string { return l.Snapshot.LinkFault(name) }
 
 // held are the virtual IPs that are on this machine.
 func (l Local) held(j *job) []netip.Addr {

@@ -1,15 +1,18 @@
 package pool
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
 	"time"
 )
 
 // Problem is the kind of an Error.
 type Problem uint8
 
-// The problems. An update whose problem is Silent or Ineffective may have been
-// made, see Unsettled.
+// The problems.
 const (
 	Unreachable      Problem = iota + 1 // there is no connection, so nothing was asked
 	Silent                              // no complete answer arrived in time
@@ -28,6 +31,7 @@ const (
 	OtherCode                           // any other response code
 	Changed                             // the set is not as it was read: another writer was faster
 	Ineffective                         // accepted, but not published
+	KeyFile                             // the key file cannot be used
 )
 
 // Error is why a name server did not do what it was asked.
@@ -37,7 +41,8 @@ type Error struct {
 	Hint    string    // what to do, as an instruction; "" where nothing helps but the next run
 	Time    time.Time // of BadTime: the server's clock
 	Cause   error     // of Interrupted: the context's error
-	update  bool      // it was an update, and it was sent
+	// unsettled says that it was an update, and may have been made.
+	unsettled bool
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -57,12 +62,64 @@ func ProblemOf(err error) Problem {
 // the same: its answer was lost, or is not to be trusted. Only reading tells.
 func Unsettled(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || !e.update {
-		return false
+	return ok && e.unsettled
+}
+
+// notShown is the error of an update that was sent and is not published, or
+// cannot be seen to be.
+func (s Server) notShown(ctx context.Context, c Change, why error) error {
+	e := &Error{Problem: Ineffective, unsettled: true}
+	if ctx.Err() != nil {
+		e.Problem, e.Cause = Interrupted, context.Cause(ctx)
 	}
-	switch e.Problem {
-	case Silent, Interrupted, Malformed, Unsigned, Forged, Ineffective:
-		return true
+	e.Text = fmt.Sprintf("name server %s accepted the update, but does not publish it within %s", s.Address, shownWithin)
+	e.Hint = "set server to the zone's primary: a secondary may forward updates and show the old records"
+	if why != nil {
+		e.Text = fmt.Sprintf("it is not known whether %s was updated: %s", shown(c.Before.Name), why)
+		e.Hint = ""
+		if first, ok := errors.AsType[*Error](why); ok {
+			e.Problem, e.Hint = first.Problem, first.Hint
+		}
 	}
-	return false
+	return e
+}
+
+func (s Server) notAuthoritative(name string) *Error {
+	return s.fail(NotAuthoritative, "set server to the zone's primary: not a resolver, nor the parent zone's server",
+		"name server %s is not authoritative for %s", s.Address, shown(name))
+}
+
+func (s Server) interrupted(ctx context.Context) *Error {
+	e := s.fail(Interrupted, "", "name server %s: stopped waiting: %v", s.Address, context.Cause(ctx))
+	e.Cause = context.Cause(ctx)
+	return e
+}
+
+// noConnection is the error of dialling: nothing was sent.
+func (s Server) noConnection(ctx context.Context, err error, timeout time.Duration) *Error {
+	var network net.Error
+	switch {
+	case ctx.Err() != nil:
+		return s.interrupted(ctx)
+	case errors.As(err, &network) && network.Timeout():
+		return s.fail(Unreachable, "see whether the name server is up, and open TCP port 53 to it",
+			"name server %s does not accept a connection within %s", s.Address, timeout)
+	}
+	return s.fail(Unreachable, "see whether the name server is up, and open TCP port 53 to it",
+		"name server %s cannot be reached: %v", s.Address, cause(err))
+}
+
+func (s Server) fail(p Problem, hint, format string, args ...any) *Error {
+	return &Error{Problem: p, Text: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// cause is a network error without the addresses, which its sentence has.
+func cause(err error) error {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		return call.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }

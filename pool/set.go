@@ -62,6 +62,16 @@ type Change struct {
 // Empty says whether nothing would be changed.
 func (c Change) Empty() bool { return len(c.steps()) == 0 }
 
+// shownBy says whether a set shows the change; others may have made their own since.
+func (c Change) shownBy(s Set) bool {
+	for _, step := range c.steps() {
+		if s.Has(step.addr) != step.add {
+			return false
+		}
+	}
+	return true
+}
+
 // Inverse is the change that undoes c.
 func (c Change) Inverse() Change { return Change{c.Zone, c.After, c.Before} }
 

@@ -22,6 +22,9 @@ type Facts struct {
 	// Drift is what the record did not expect of the kernel; Change is about that
 	// then, and nothing else of the facts counts.
 	Drift state.Drift
+	// Finished is a change that a run has made which was killed before it could
+	// report it; nil for none.
+	Finished *state.Change
 
 	NeverUp      bool          // the primary has never replied to this machine
 	Unconfigured bool          // the file no longer has the cluster
@@ -127,12 +130,17 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	case f.Outcome == state.Released || f.Partial:
 		add(Released, this, state.Alert{}, h.Thread)
 	case f.Outcome == state.Removed || f.Outcome == state.Restored:
-		add(Kind(f.Outcome), this, state.Alert{}, "")
+		if f.Change != nil { // else it is the finished one
+			add(Kind(f.Outcome), this, state.Alert{}, "")
+		}
 		if alert != nil { // others had to stay
 			add(Kind(alert.Kind), state.Change{Time: f.Time, Reason: alert.Reason}, *alert, alert.MessageID)
 		}
 	case alert != nil:
 		add(Kind(f.Outcome), this, *alert, alert.MessageID)
+	}
+	if f.Finished != nil {
+		add(Kind(f.Finished.Outcome), *f.Finished, state.Alert{}, "")
 	}
 	for _, a := range firing {
 		of := state.Change{Time: f.Time, Reason: a.Reason, Evidence: f.Evidence}

@@ -166,9 +166,9 @@ func (d Dir) Clusters() ([]string, error) { return d.names(OfCluster) }
 // Pools are the names of the pools that have a record here.
 func (d Dir) Pools() ([]string, error) { return d.names(OfPool) }
 
-// Unreadable tells whether nothing of the directory can be read. Where this
+// unreadable tells whether nothing of the directory can be read. Where this
 // process lacks descriptors or memory, that says nothing of the directory.
-func (d Dir) Unreadable() bool {
+func (d Dir) unreadable() bool {
 	_, err := os.ReadDir(string(d))
 	for _, own := range []error{nil, os.ErrNotExist, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
 		if errors.Is(err, own) {

@@ -100,16 +100,7 @@ func Real(c config.Cluster) (Env, error) {
 			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
 		}
 	}
-	// The files are read when they are needed: they may be replaced while a watch
-	// goes on, and what is wrong with them concerns the mail alone.
-	server := func() (notify.Server, error) {
-		password, roots, err := c.Mail.Credentials()
-		return notify.Server{
-			Via:  notify.Via(c.Mail.Via),
-			From: c.Mail.From, User: c.Mail.User, Password: password, Roots: roots,
-			Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
-		}, err
-	}
+	server := func() (notify.Server, error) { return run.MailServer(c.Mail) }
 	env.Deliver = func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 		s, err := server()
 		if err != nil {
@@ -165,12 +156,4 @@ func uptime() (time.Duration, error) {
 		return 0, fmt.Errorf("/proc/uptime: %w", err)
 	}
 	return time.Duration(seconds * float64(time.Second)), nil
-}
-
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
 }

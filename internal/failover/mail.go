@@ -3,13 +3,11 @@ package failover
 import (
 	"context"
 	"net/netip"
-	"slices"
-	"time"
-
 	"pingover/check"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
+	"slices"
 )
 
 // factsOf is what the run has to tell its operator.
@@ -84,7 +82,7 @@ func aboutCluster(j *job, l Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: j.set.Name, Host: j.set.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.shownInterface(), Hostname: hostname(), StateDir: dir, To: j.set.Mail.To,
+		Interface: l.shownInterface(), Hostname: run.Hostname(), StateDir: dir, To: j.set.Mail.To,
 	}
 }
 
@@ -128,39 +126,15 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l Local) (state.Rec
 	return rec, j.Save(&rec, true)
 }
 
-// sendUnwritten sends the mail of a run whose record could not be written: at
-// once, for no later run of another process will know of it. Mail that was pending
-// before is left alone, or it would be sent in every run. What lasts, such as an
-// alert or the intent of an earlier run, is sent only in the first such run, for
-// no run remembers that it was: the one that comes when the last record is about
-// one gap old. Where there never was a record, a line an hour says so. A process
-// that goes on remembers (state.Memory), and its later runs send what is in the
-// outbox. Reported says whether this run has.
+// sendUnwritten sends the mail of a run whose record could not be written.
 func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
-	last, gap := lastCheck(before)
-	recalled := j.Recalled()
-	first := !recalled && !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
-	if !first && !(r.Outcome.Switched() && r.Moved) {
-		j.Event(run.Note{Text: saveErr.Error(), Warning: state.HourBegins(j.Began, gap)})
-		if !recalled || len(rec.Outbox) == 0 {
-			return rec, recalled
+	var compose func(state.Head) state.Head
+	if len(j.set.Mail.To) > 0 {
+		compose = func(h state.Head) state.Head {
+			h, _ = draft.Unwritten(h, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
+			return h
 		}
-	} else {
-		j.Warnf("%v", saveErr)
 	}
-	if len(j.set.Mail.To) == 0 {
-		return rec, true
-	}
-	var pending []state.Message
-	if !recalled {
-		pending = j.Pending()
-		rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
-	}
-	left, err := j.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
-	j.Event(run.Delivered{Sent: len(rec.Outbox) - len(left), Waiting: len(left), Error: err})
-	if err != nil {
-		j.Warnf("mail is lost: %v", err)
-	}
-	rec.Outbox = slices.Concat(pending, left)
-	return rec, true
+	rec.Head, reported = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, r.Outcome.Switched() && r.Moved, compose, j.Deliver)
+	return rec, reported
 }

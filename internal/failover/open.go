@@ -122,7 +122,7 @@ func newAsker(j *job, l Local, primary string) *vip.Asker {
 // settle brings the record in line with the local state and with the settings,
 // and drafts what it did not expect.
 func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
-	last, gap := lastCheck(rec)
+	last, gap := rec.LastCheck()
 	// What is no longer a setting is only reported.
 	known, here := rec.VIPs, l.held(j)
 	left := leftovers(j, rec, l)
@@ -171,15 +171,6 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		rec.WitnessReported = true
 	}
 	return rec, draft
-}
-
-// lastCheck is when the last check was, zero for none, and its distance to the
-// one before.
-func lastCheck(rec state.Record) (last time.Time, gap time.Duration) {
-	if rec.Last == nil {
-		return last, 0
-	}
-	return rec.Last.Time, rec.Gap.Duration()
 }
 
 // What a verbose check and doctor say in the same words.

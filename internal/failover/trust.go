@@ -16,7 +16,7 @@ import (
 // the other hooks count as failed, mail waits. It is said once an hour, and so is
 // what is wrong with mail's credentials.
 func reportUntrusted(j *job, rec state.Record, l Local) error {
-	last, gap := lastCheck(rec)
+	last, gap := rec.LastCheck()
 	warning := j.mode != modeCheck || state.HourBegins(j.Began, gap)
 	for _, used := range j.runs() {
 		err := j.Trusted(used.argv)

@@ -103,18 +103,11 @@ func (r *Run) move(h *state.Head) {
 // nothing of the state directory can be read, as on a dead disk, there may be none,
 // and a takeover must not wait for that disk.
 func (r *Run) PausedUntil() time.Time {
-	until, err := timely(&r.reading, func(context.Context) (time.Time, error) {
-		until, err := r.Dir.PausedUntil(r.Name)
-		if err != nil && r.Dir.Unreadable() {
-			err = &unreadableError{err}
-		}
-		return until, err
-	})
-	if dead := new(unreadableError); errors.As(err, &dead) {
-		r.once("%v; a pause is ignored, for nothing of the state directory can be read", dead.error)
-		return time.Time{}
-	}
+	until, err := timely(&r.reading, func(context.Context) (time.Time, error) { return r.Dir.PausedUntil(r.Name) })
 	switch {
+	case errors.As(err, new(*state.UnreadableError)):
+		r.once("%v; a pause is ignored, for nothing of the state directory can be read", err)
+		return time.Time{}
 	case errors.Is(err, errHangs):
 		return r.paused // as it was read before
 	case err != nil:
@@ -124,7 +117,3 @@ func (r *Run) PausedUntil() time.Time {
 	r.paused = until
 	return until
 }
-
-// unreadableError is the error of a file where nothing of the state directory can
-// be read.
-type unreadableError struct{ error }

@@ -169,12 +169,6 @@ func Load[T any, R interface {
 	return rec, nil
 }
 
-// Pending is the outbox of the record on disk.
-func (r *Run) Pending() []state.Message { return r.pending }
-
-// Recalled tells whether the run goes on from what this process remembers.
-func (r *Run) Recalled() bool { return r.recalled }
-
 // Remember keeps a record that could not be written for the next run of this
 // process.
 func (r *Run) Remember(rec state.Kept) { r.Memory.Remember(r.Dir, rec, r.onDisk) }
@@ -186,24 +180,4 @@ func Foreign(err error) error {
 		return &Error{Code: CodeSettings, Text: err.Error(), Hint: "choose another name, or delete what is kept of the old one: pingover forget"}
 	}
 	return &Error{Code: CodeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
-}
-
-// DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil
-// once all is delivered. Failing is the reason of the last run: that mail is
-// pending is reported when that begins, and when it ends.
-func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
-	r.Doing("sending mail")
-	left, err := send(outbox)
-	r.Event(Delivered{Sent: len(outbox) - len(left), Waiting: len(left), Error: err})
-	switch {
-	case err != nil && failing == nil:
-		r.Warnf("mail is pending: %v", err)
-	case err == nil && failing != nil:
-		r.Warnf("mail is delivered again")
-	}
-	if err != nil {
-		text := err.Error()
-		reason = &text
-	}
-	return left, reason
 }

@@ -38,6 +38,7 @@ type Entry struct {
 	Code     *int         `json:"code,omitempty"`        // exit code of a hook, -1 when it was killed
 	Duration Milliseconds `json:"duration_ms,omitempty"` // of a hook
 	Resolved bool         `json:"resolved,omitempty"`    // of an alert: it no longer fires
+	Rule     int          `json:"rule,omitempty"`        // of an alert: by which rule of the decision it fired
 	Moved    bool         `json:"moved,omitempty"`       // only in the record: it is in NAME.history, too
 }
 

@@ -105,8 +105,10 @@ func parseLines[T any](data []byte, check func(*T) error) (all []T, err error) {
 
 // check says what makes no sense of an entry.
 func (e *Entry) check() error {
-	if err := sensible(e.Time); err != nil {
-		return err
+	for _, t := range []time.Time{e.Time, e.Began} {
+		if err := sensible(t); err != nil {
+			return err
+		}
 	}
 	if e.Kind == ChangeEntry && e.Outcome != "" && !e.Outcome.known() {
 		return fmt.Errorf("outcome %q", e.Outcome)

@@ -84,7 +84,7 @@ func aboutCluster(j *job, l Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: j.set.Name, Host: j.set.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.shownInterface(), Hostname: hostname(), StateDir: dir, To: j.set.Mail.To,
+		Interface: l.shownInterface(), Hostname: hostname(), StateDir: dir, To: j.set.Mail.To, Command: j.set.Mail.Notify != nil,
 	}
 }
 
@@ -148,7 +148,7 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 	} else {
 		j.Warnf("%v", saveErr)
 	}
-	if len(j.set.Mail.To) == 0 {
+	if j.set.Mail.Silent() {
 		return rec, true
 	}
 	var pending []state.Message

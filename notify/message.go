@@ -61,10 +61,14 @@ type Cluster struct {
 	Hostname   string   // of this machine
 	StateDir   string   // for the commands in the text; "" where it is the default
 	To         []string // mail addresses
+	Command    bool     // there is a notify command
 	// Of a pool, whose Host is the name that clients use.
 	Server string   // that takes the updates; "" of a cluster
 	Now    []string // what is published now
 }
+
+// silent tells that there is no recipient.
+func (c Cluster) silent() bool { return len(c.To) == 0 && !c.Command }
 
 // Notification is one event to tell the operator.
 type Notification struct {

@@ -12,6 +12,9 @@ import (
 // isPool tells whether it is a pool, and no cluster.
 func (c Cluster) isPool() bool { return c.Server != "" }
 
+// PoolAlertKinds are the kinds that an alert of a pool may have.
+func PoolAlertKinds() []Kind { return []Kind{Blocked, Unknown, UpdateFailed, StateFailed, LeftRecords} }
+
 // update writes a change of DNS records, and how to undo it.
 func (p *page) update(u *state.Update) {
 	if u == nil {

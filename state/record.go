@@ -234,6 +234,7 @@ type Suppressed struct {
 type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
+	Began    time.Time `json:"began,omitzero"` // when the run began that observed what led to it
 	Outcome  Outcome   `json:"outcome"`
 	Manual   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`
@@ -337,6 +338,8 @@ type Message struct {
 	Cluster   string    `json:"cluster,omitempty"`
 	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
 	Kind      string    `json:"kind,omitempty"`    // of the first notification in it
+	// Event is the line of JSON for the notify command; "" of mail. To stands for it.
+	Event string `json:"event,omitempty"`
 	// Of a message about dropped ones: how many, and the time of the oldest.
 	Dropped      int       `json:"dropped,omitempty"`
 	DroppedSince time.Time `json:"dropped_since,omitzero"`

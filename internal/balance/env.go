@@ -9,6 +9,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/proc"
 	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/pool"
 	"pingover/state"
 	"pingover/vip"
@@ -59,11 +60,14 @@ func Real(p config.Pool) Env {
 			return server, err
 		},
 		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
-			s, err := run.MailServer(p.Mail)
-			if err != nil {
-				return messages, err
+			mail := func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
+				s, err := run.MailServer(p.Mail)
+				if err != nil {
+					return messages, err
+				}
+				return s.Deliver(ctx, messages)
 			}
-			return s.Deliver(ctx, messages)
+			return notify.Dispatch(ctx, messages, mail, notify.Command{Argv: p.Mail.Notify, Timeout: p.CommandTimeout})
 		},
 	}
 }

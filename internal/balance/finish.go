@@ -56,7 +56,7 @@ func finish(ctx context.Context, j *job, before, rec Record, s seen, r Result) R
 	switch {
 	case saveErr != nil:
 		var compose func(state.Head) state.Head
-		if len(j.set.Mail.To) > 0 {
+		if !j.set.Mail.Silent() {
 			compose = func(h state.Head) state.Head {
 				h, _ = draft.Unwritten(h, about(j, rec), facts, saveErr.Error())
 				return h
@@ -158,7 +158,7 @@ func factsOf(j *job, rec Record, s seen, r Result, finished *state.Change) notif
 
 // about is what messages say of the pool.
 func about(j *job, rec Record) notify.Cluster {
-	c := notify.Cluster{Name: j.set.Name, Host: shown(j.set.Record), Server: j.set.Server, Hostname: run.Hostname(), To: j.set.Mail.To}
+	c := notify.Cluster{Name: j.set.Name, Host: shown(j.set.Record), Server: j.set.Server, Hostname: run.Hostname(), To: j.set.Mail.To, Command: j.set.Mail.Notify != nil}
 	if len(j.set.Given["state-dir"]) > 0 {
 		c.StateDir = j.set.StateDir
 	}
@@ -189,7 +189,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",
 		pid, since.Local().Format("2006-01-02 15:04:05 -0700"), config.DurationText(limit))
 	j.Warnf("%s, and this pool is not checked; to end it: kill -9 %d", reason, pid)
-	if len(j.set.Mail.To) == 0 {
+	if j.set.Mail.Silent() {
 		return
 	}
 	message := notify.Compose(about(j, Record{}), []notify.Notification{{

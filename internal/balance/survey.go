@@ -153,7 +153,7 @@ func noted(j *job, rec Record, l local) Record {
 	if j.set.Witness.Auto && len(l.witnesses) == 0 {
 		note("witness", "no witness: there is no default gateway by the interfaces of the members, or it is a member itself; only another member that replies allows a removal; set witness")
 	}
-	if len(j.set.Mail.To) == 0 {
+	if j.set.Mail.Silent() {
 		j.Infof("no recipient configured: changes are not mailed (mail-to)")
 	}
 	if j.DryRun {

@@ -88,6 +88,7 @@ func (c Cluster) Deadline() time.Duration {
 	if len(c.Mail.To) > 0 {
 		d += c.Mail.Timeout + killPatience
 	}
+	d += c.hooks(c.Mail.Notify)
 	return d.Round(time.Second)
 }
 
@@ -105,6 +106,9 @@ func (p Pool) LongestCheck() time.Duration {
 // Deadline is the time after which a check is abandoned whatever hangs.
 func (p Pool) Deadline() time.Duration {
 	d := p.LongestCheck() + diskPatience
+	if p.Mail.Notify != nil {
+		d += p.CommandTimeout + killPatience
+	}
 	if len(p.Mail.To) > 0 {
 		d += p.Mail.Timeout + killPatience
 	}

@@ -16,24 +16,25 @@ const maxMembers = 1000
 
 // Pool is one pool's settings, parsed and within their ranges.
 type Pool struct {
-	Name        string
-	Record      string       // fully qualified, lower case, with the final dot
-	Server      string       // host:port
-	Zone        string       // as Record; "": found by asking the server
-	Members     []netip.Addr // in the order of the file
-	KeyFile     string       // "": unsigned
-	TTL         time.Duration
-	MinMembers  int // per family
-	Count       int
-	Interval    time.Duration
-	Timeout     time.Duration
-	RetryWait   time.Duration
-	Source      netip.Addr // zero: what the kernel chooses; only for members of its family
-	Witness     Witness
-	Rise        int
-	Mail        Mail
-	StateDir    string
-	MetricsFile string // "": none
+	Name           string
+	Record         string       // fully qualified, lower case, with the final dot
+	Server         string       // host:port
+	Zone           string       // as Record; "": found by asking the server
+	Members        []netip.Addr // in the order of the file
+	KeyFile        string       // "": unsigned
+	TTL            time.Duration
+	MinMembers     int // per family
+	Count          int
+	Interval       time.Duration
+	Timeout        time.Duration
+	RetryWait      time.Duration
+	Source         netip.Addr // zero: what the kernel chooses; only for members of its family
+	Witness        Witness
+	Rise           int
+	CommandTimeout time.Duration // of the notify command
+	Mail           Mail
+	StateDir       string
+	MetricsFile    string // "": none
 	// Given and From are as those of a Cluster.
 	Given map[string][]string
 	From  map[string]string
@@ -61,7 +62,7 @@ func (d *draft) buildPool() Pool {
 	d.remember()
 	p, c := d.pool, d.Cluster
 	p.Name, p.Count, p.Interval, p.Timeout, p.RetryWait = c.Name, c.Count, c.Interval, c.Timeout, c.RetryWait
-	p.Source, p.Witness, p.Rise = c.Source, c.Witness, c.Rise
+	p.Source, p.Witness, p.Rise, p.CommandTimeout = c.Source, c.Witness, c.Rise, c.Hooks.Timeout
 	p.Mail, p.StateDir, p.MetricsFile, p.Given, p.From = c.Mail, c.StateDir, c.MetricsFile, c.Given, c.From
 	return p
 }

@@ -36,7 +36,7 @@ defaults: {lease: 30m, pre-takeover: true, witness: none, count: 2, state-dir: /
 		Name: "www", Record: "host1.zone.com.", Server: "192.0.2.53:53",
 		Members: []netip.Addr{netip.MustParseAddr("10.2.2.10"), netip.MustParseAddr("10.2.2.11"), netip.MustParseAddr("2001:db8::10")},
 		TTL:     time.Minute, MinMembers: 1, Count: 2, Interval: 3 * time.Second, Timeout: 2 * time.Second, RetryWait: 20 * time.Second,
-		Rise: 5, Mail: p.Mail, StateDir: "/srv/state",
+		Rise: 5, CommandTimeout: 30 * time.Second, Mail: p.Mail, StateDir: "/srv/state",
 		Given: map[string][]string{
 			"name": {"www"}, "record": {"Host1.zone.com"}, "server": {"192.0.2.53"}, "members": {"10.2.2.10", "10.2.2.11", "2001:db8::10"},
 			"rise": {"5"}, "witness": {"none"}, "count": {"2"}, "timeout": {"2s"}, "state-dir": {"/srv/state"},

@@ -82,7 +82,7 @@ func aboutCluster(j *job, l Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: j.set.Name, Host: j.set.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.shownInterface(), Hostname: run.Hostname(), StateDir: dir, To: j.set.Mail.To,
+		Interface: l.shownInterface(), Hostname: run.Hostname(), StateDir: dir, To: j.set.Mail.To, Command: j.set.Mail.Notify != nil,
 	}
 }
 
@@ -129,7 +129,7 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l Local) (state.Rec
 // sendUnwritten sends the mail of a run whose record could not be written.
 func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
 	var compose func(state.Head) state.Head
-	if len(j.set.Mail.To) > 0 {
+	if !j.set.Mail.Silent() {
 		compose = func(h state.Head) state.Head {
 			h, _ = draft.Unwritten(h, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
 			return h

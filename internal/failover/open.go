@@ -163,7 +163,7 @@ func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
 		j.Event(run.Note{Text: n.text, Warning: !slices.Contains(noted, n.key)})
 		rec.Noted = append(rec.Noted, n.key)
 	}
-	if len(j.set.Mail.To) == 0 {
+	if j.set.Mail.Silent() {
 		j.Infof("%s", NoRecipient)
 	}
 	if l.NoWitness && len(j.set.VIPs) > 0 {

@@ -51,6 +51,9 @@ func (j *job) runs() (all []program) {
 			all = append(all, program{hook, argv})
 		}
 	}
+	if argv := j.set.Mail.Notify; argv != nil {
+		all = append(all, program{"notify", argv})
+	}
 	if tool, ok := j.Tool.(vip.Tool); ok {
 		all = append(all, program{"tool", []string{tool.Path}})
 	}

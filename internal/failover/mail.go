@@ -3,11 +3,12 @@ package failover
 import (
 	"context"
 	"net/netip"
+	"slices"
+
 	"pingover/check"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
-	"slices"
 )
 
 // factsOf is what the run has to tell its operator.

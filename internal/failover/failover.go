@@ -6,14 +6,13 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // Options are what the command line adds to a cluster's settings.
@@ -47,20 +46,15 @@ const (
 
 // job is what one run works with. No step of it changes any of this.
 type job struct {
-	*run.Run
-	Env
-	set  config.Cluster
-	opt  Options
-	mode mode
-	// everyPath: a reply by one path does not end the round of the others.
-	everyPath bool
+	*observe.Job // settings, reports, and what the survey and the probe use
+	env          Env
+	opt          Options
+	mode         mode
 }
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
-	return &job{
-		Run: &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory},
-		Env: env, set: c, opt: o, mode: m,
-	}
+	r := &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory}
+	return &job{Job: &observe.Job{Run: r, Env: env.Env, Set: c, NoPings: m == modeTakeOver, Tool: env.Tool}, env: env, opt: o, mode: m}
 }
 
 // CheckIn is Machine.Check in an environment of the caller's making.
@@ -80,19 +74,19 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	defer unlock()
-	local, errs := survey(ctx, j, &rec)
+	local, errs := observe.Survey(ctx, j.Job, &rec)
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	asker := newAsker(j, local, rec.Neighbour)
-	defer asker.Close()
+	network := observe.NewNetwork(j.Job, local, rec.Neighbour)
+	defer network.Close()
 	if err := reportUntrusted(j, rec, local); err != nil {
 		return Report{}, err
 	}
 	rec, drafted := settle(j, rec, local)
-	rec, decide := newDecider(j, asker, rec, local)
+	rec, decide := newDecider(j, network, rec, local)
 
-	obs, err := observe(ctx, j, asker, decide, start(j, rec, local))
+	obs, err := probe(ctx, j, network, decide, observe.Start(j.Job, rec, local))
 	if err != nil {
 		return Report{}, err
 	}
@@ -104,27 +98,27 @@ func (j *job) check(ctx context.Context) (Report, error) {
 
 	before := rec
 	rec, intent := intend(j, rec, obs, &decision)
-	result := act(ctx, j, asker, intent, obs, decision, decide.during(decision).again)
+	result := act(ctx, j, network, intent, obs, decision, decide.during(decision).again)
 	if y := result.Yield; y != nil { // the intent is another one from here on
 		rec = intendToYield(j, rec, y)
-		result = yieldAssigned(ctx, j, asker, result, decide.again)
+		result = yieldAssigned(ctx, j, network, result, decide.again)
 	}
-	result.Isolation = result.Obs.isolation(j, asker)
-	result.Rehearsed, result.NotReady = rehearse(ctx, j, asker, rec, result.Obs)
-	return finish(ctx, j, before, rec, decision, result, drafted), nil
+	result.Isolation = network.Isolation(result.Obs)
+	result.Rehearsed, result.NotReady = rehearse(ctx, j, network, rec, result.Obs)
+	return finish(ctx, j, network, before, rec, decision, result, drafted), nil
 }
 
-// observe asks the network what this run has to know.
-func observe(ctx context.Context, j *job, asker *vip.Asker, d decider, o Observation) (Observation, error) {
+// probe asks the network what this run has to know.
+func probe(ctx context.Context, j *job, n *observe.Network, d decider, o observe.Observation) (observe.Observation, error) {
 	reportLength(j)
 	switch j.mode {
 	case modeTakeOver:
-		o = probeForTakeOver(ctx, j, asker, d, o)
+		o = probeForTakeOver(ctx, j, n, d, o)
 	case modeRelease:
-		return probeForRelease(ctx, j, asker, o), nil
+		return probeForRelease(ctx, j, n, o), nil
 	default:
-		o = probe(ctx, j, asker, d.known, o)
-		if !o.holding(j) {
+		o = n.Probe(ctx, d.known, o)
+		if !o.Holding() {
 			o = d.yield(ctx, o)
 		}
 	}
@@ -142,16 +136,16 @@ type intent struct {
 
 // intend writes down what is about to be done. A release that nobody would
 // remember, and every further run would repeat, becomes a decision to hold.
-func intend(j *job, rec state.Record, o Observation, d *state.Decision) (state.Record, intent) {
+func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) (state.Record, intent) {
 	before, i := rec, intent{aliases: rec.VIPs}
 	switch {
 	case d.Release:
-		i.given = o.held(j)
+		i.given = o.Held()
 		if len(d.Only) > 0 {
 			i.given = d.Only
 		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = without(j.vips(), without(without(j.vips(), offered), i.given))
+			i.given = without(j.VIPs(), without(without(j.VIPs(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))
@@ -188,7 +182,7 @@ func intendToYield(j *job, rec state.Record, y *yielding) state.Record {
 
 // finish writes down what came of the run, with the mail that is due, in one
 // write; then it runs the hook that is pending and delivers the mail.
-func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decision, r Result, drafted notify.Draft) Report {
+func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.Record, d state.Decision, r Result, drafted notify.Draft) Report {
 	if j.opt.Finish && r.Outcome.Switched() {
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -200,10 +194,10 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 		r.Change.Evidence.Commands = r.Commands
 	}
 	obs := r.Obs
-	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.holding(j), Primary: obs.Primary, Neighbour: primaryMAC(j, obs)}, now())
+	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs)}, now())
 	rec = keepGateways(j, rec, obs)
-	rec.Paths = obs.forRecord(rec.Paths)
-	if a := obs.shown(); a.IsValid() {
+	rec.Paths = obs.ForRecord(rec.Paths)
+	if a := obs.Shown(); a.IsValid() {
 		rec.Address = a
 	}
 	if j.mode == modeTakeOver && r.Outcome == state.Holding { // all is here already: the services too, after this
@@ -218,7 +212,7 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 	}
 	told := factsOf(j, rec, r)
 	var draft notify.Draft
-	rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, obs.Local, rec.Neighbour), told, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
+	rec.Head, draft = notify.Plan(rec.Head, About(j.Set, obs.Local, rec.Neighbour), told, notify.Policy{Rise: j.Set.Rise, Remind: j.Set.Mail.Remind})
 	rec.BackReported = draft.BackReported
 	draft.All = append(draft.All, drafted.All...)
 	saveErr := j.Save(&rec, !rec.Quiet() || changed)
@@ -252,10 +246,10 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 // keepSettings keeps the settings of a check. Those of a manual command are for
 // once.
 func keepSettings(j *job) {
-	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
+	if _, unknown := j.Dir.Settings(j.Set.Name); j.mode != modeCheck && unknown == nil {
 		return
 	}
-	j.KeepSettings(j.set.Given)
+	j.KeepSettings(j.Set.Given)
 }
 
 // counted adds the check to the streaks. Changed says whether it ended otherwise
@@ -265,13 +259,13 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		return rec, r.Change != nil
 	}
 	rule := cmp.Or(r.Rule, d.Rule)
-	if r.Outcome == state.TakeoverFailed && r.Obs.holding(j) {
+	if r.Outcome == state.TakeoverFailed && r.Obs.Holding() {
 		rule = state.RuleHold // by which the next run goes on with it: one alert
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
-		Primary: r.Obs.Primary, Unserved: len(r.Obs.unserved()) > 0,
-		Silent:  r.Obs.holding(j) && r.Obs.Witness == state.WitnessSilent,
-		Holding: r.Obs.holding(j), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
+		Primary: r.Obs.Primary, Unserved: len(r.Obs.Unserved()) > 0,
+		Silent:  r.Obs.Holding() && r.Obs.Witness == state.WitnessSilent,
+		Holding: r.Obs.Holding(), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
 	return rec, changed || r.Partial && r.Change != nil
 }
@@ -289,12 +283,16 @@ func checkOf(j *job, r Result, rule int) state.Check {
 	return c
 }
 
-func (j *job) vips() []netip.Addr {
-	addrs := make([]netip.Addr, len(j.set.VIPs))
-	for i, v := range j.set.VIPs {
-		addrs[i] = v.Prefix.Addr()
+// keepGateways records the automatic witnesses, as soon as it is known that they
+// are not the primary by another address.
+func keepGateways(j *job, rec state.Record, o observe.Observation) state.Record {
+	for _, g := range o.Gateways {
+		if rec.Gateway(g.Interface, g.Address.Is6()) == g.Address || len(o.Neighbours()) > 0 && rec.Neighbour == "" {
+			continue
+		}
+		if mac, err := j.Neighbour(g.Interface, g.Address); err == nil && (mac == nil || mac.String() != rec.Neighbour) {
+			rec.SetGateway(g.Interface, g.Address)
+		}
 	}
-	return addrs
+	return rec
 }
-
-func (j *job) isVIP(a netip.Addr) bool { return slices.Contains(j.vips(), a) }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/state"
 )
@@ -31,19 +32,19 @@ type hookFailure struct {
 func (j *job) hookOf(name string) []string {
 	switch name {
 	case preTakeover:
-		return j.set.Hooks.PreTakeover
+		return j.Set.Hooks.PreTakeover
 	case state.PostTakeover:
-		return j.set.Hooks.PostTakeover
+		return j.Set.Hooks.PostTakeover
 	case preRelease:
-		return j.set.Hooks.PreRelease
+		return j.Set.Hooks.PreRelease
 	case state.PostRelease:
-		return j.set.Hooks.PostRelease
+		return j.Set.Hooks.PostRelease
 	}
 	return nil
 }
 
 // runHook runs a hook, and renews leases meanwhile. No command: the zero Result.
-func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, reason string) (proc.Result, state.Command, []state.Alias) {
+func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias, name, reason string) (proc.Result, state.Command, []state.Alias) {
 	argv := j.hookOf(name)
 	if argv == nil {
 		return proc.Result{}, state.Command{}, aliases
@@ -53,23 +54,23 @@ func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, 
 	if name == preRelease || name == state.PostRelease {
 		event = "release"
 	}
-	vips := make([]string, len(j.set.VIPs))
-	for i, v := range j.set.VIPs {
+	vips := make([]string, len(j.Set.VIPs))
+	for i, v := range j.Set.VIPs {
 		vips[i] = v.Prefix.String()
 	}
 	var result proc.Result
 	aliases = keepingLeases(j, l, aliases, func() {
-		result = j.Hook(ctx, proc.Command{
+		result = j.env.Hook(ctx, proc.Command{
 			Argv: argv,
 			Env: proc.Environment(
-				"PINGOVER_CLUSTER="+j.set.Name,
+				"PINGOVER_CLUSTER="+j.Set.Name,
 				"PINGOVER_EVENT="+event,
-				"PINGOVER_HOST="+j.set.Host,
+				"PINGOVER_HOST="+j.Set.Host,
 				"PINGOVER_VIPS="+strings.Join(vips, " "),
-				"PINGOVER_INTERFACE="+l.shownInterface(),
+				"PINGOVER_INTERFACE="+l.ShownInterface(),
 				"PINGOVER_REASON="+reason,
 			),
-			Timeout: j.set.Hooks.Timeout,
+			Timeout: j.Set.Hooks.Timeout,
 		})
 	})
 	command := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}

@@ -1,8 +1,10 @@
-package failover
+package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -10,18 +12,17 @@ import (
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // probers are the machines that probe for a virtual IP and have precedence: a
 // lower MAC, and the primary, which probes for its own address when it boots.
 // Where the host is a virtual IP itself, it is no machine's own.
-func probers(j *job, asker *vip.Asker, l Local, primary string, since time.Time) (macs []string) {
-	if l.hostIsVIP(j) {
+func (n *Network) probers(l Local, primary string, since time.Time) (macs []string) {
+	if l.PrimaryIsVIP() {
 		primary = ""
 	}
 	for _, t := range l.targets() {
-		for _, mac := range asker.Probers(t, since, primary) {
+		for _, mac := range n.Probers(t, since, primary) {
 			if !slices.Contains(macs, mac) {
 				macs = append(macs, mac)
 			}
@@ -34,33 +35,33 @@ func probers(j *job, asker *vip.Asker, l Local, primary string, since time.Time)
 // address it is heard as its holder; when it does not, this machine goes on: the
 // other may have been blocked. IPv6 is not asked for by probes: the prober would
 // give the address up.
-func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
-	first := probers(j, asker, o.Local, o.Neighbour, o.replies.began)
+func (n *Network) Yield(ctx context.Context, o Observation) Observation {
+	first := n.probers(o.Local, o.Neighbour, o.replies.began)
 	if len(first) == 0 {
 		return o
 	}
-	j.Event(run.Waiting{For: config.YieldPatience, Why: fmt.Sprintf("%s is about to take over as well, and has precedence", first[0])})
+	n.j.Event(run.Waiting{For: config.YieldPatience, Why: fmt.Sprintf("%s is about to take over as well, and has precedence", first[0])})
 	for end := time.Now().Add(config.YieldPatience); ; {
 		for _, t := range o.targets() {
-			if err := asker.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
-				o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))
+			if err := n.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
+				o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))
 			}
 		}
 		left := time.Until(end)
-		if left <= 0 || ctx.Err() != nil || asker.Wait(ctx, min(askEvery, left), func() bool { return o.allInUse(j, asker) }) {
+		if left <= 0 || ctx.Err() != nil || n.Wait(ctx, min(AskEvery, left), func() bool { return n.allInUse(o) }) {
 			break
 		}
 	}
-	o.Local = o.again(j)
-	if err := o.unheard(asker, j.vips()); err != nil {
-		o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))
+	o.Local = o.Again(n.j)
+	if err := n.Silence(o.Local, n.j.VIPs()); err != nil {
+		o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))
 	}
-	for _, mac := range probers(j, asker, o.Local, o.Neighbour, o.replies.began) {
+	for _, mac := range n.probers(o.Local, o.Neighbour, o.replies.began) {
 		if !slices.Contains(first, mac) {
 			o.CompetingProber = mac
 		}
 	}
-	return o.read(j, asker)
+	return n.Read(o)
 }
 
 // resolveConflict decides who yields when another machine has what is held here.
@@ -69,36 +70,36 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 // that yields, and this one does. So two pingovers never both release, and a
 // static holder wins. Where several have it, those to yield to at once come first,
 // and the rest is left to the next check.
-func resolveConflict(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
-	conflicts, lower := conflictsSince(j, asker, o, o.replies.since)
+func (n *Network) resolveConflict(ctx context.Context, o Observation) Observation {
+	conflicts, lower := n.Conflicts(o, o.replies.since)
 	if len(conflicts) == 0 {
 		return o
 	}
-	if time.Now().After(j.PausedUntil()) {
+	if time.Now().After(n.j.PausedUntil()) {
 		if !lower {
-			waitForPeer(ctx, j, conflicts[0])
+			n.WaitForPeer(ctx, conflicts[0])
 		}
-		conflicts = stillThere(ctx, j, asker, o)
-		o.Local = o.again(j)
+		conflicts = n.StillThere(ctx, o)
+		o.Local = o.Again(n.j)
 	}
 	o.Conflicts, o.WaitedForPeer = conflicts, !lower
 	return o
 }
 
 // waitForPeer stays silent, so that the other machine may yield.
-func waitForPeer(ctx context.Context, j *job, c state.Conflict) bool {
-	j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", c.MAC, c.Address)})
+func (n *Network) WaitForPeer(ctx context.Context, c state.Conflict) bool {
+	n.j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", c.MAC, c.Address)})
 	return proc.Sleep(ctx, config.PeerPatience)
 }
 
 // stillThere asks once more for what is held, and returns the conflicts that
 // remain. What was heard when a long round began is no ground for a release: the
 // other machine may have released it by now.
-func stillThere(ctx context.Context, j *job, asker *vip.Asker, o Observation) (conflicts []state.Conflict) {
+func (n *Network) StillThere(ctx context.Context, o Observation) (conflicts []state.Conflict) {
 	since := time.Now()
-	for n := range leastAsks {
-		askHeld(j, asker, o.Local, n == leastAsks-1)
-		if asker.Wait(ctx, holdGuard/leastAsks, func() bool { conflicts, _ = conflictsSince(j, asker, o, since); return len(conflicts) > 0 }) {
+	for i := range LeastAsks {
+		n.AskHeld(o.Local, i == LeastAsks-1)
+		if n.Wait(ctx, holdGuard/LeastAsks, func() bool { conflicts, _ = n.Conflicts(o, since); return len(conflicts) > 0 }) {
 			break
 		}
 	}
@@ -107,17 +108,17 @@ func stillThere(ctx context.Context, j *job, asker *vip.Asker, o Observation) (c
 
 // askHeld asks once for the virtual IPs; last also by a probe, where an ordinary
 // request may stay without a reply.
-func askHeld(j *job, asker *vip.Asker, l Local, last bool) {
-	if !j.set.DuplicateCheck {
+func (n *Network) AskHeld(l Local, last bool) {
+	if !n.j.Set.DuplicateCheck {
 		return
 	}
 	for _, t := range l.targets() {
-		err := asker.Ask(l.Snapshot, t, false)
-		if err == nil && last && asker.NeedsProbe(l.Snapshot, t) {
-			err = asker.Ask(l.Snapshot, t, true)
+		err := n.Ask(l.Snapshot, t, false)
+		if err == nil && last && n.NeedsProbe(l.Snapshot, t) {
+			err = n.Ask(l.Snapshot, t, true)
 		}
 		if err != nil {
-			j.Infof("%v", err)
+			n.j.Infof("%v", err)
 		}
 	}
 }
@@ -125,22 +126,22 @@ func askHeld(j *job, asker *vip.Asker, l Local, last bool) {
 // conflictsSince are the other machines that have a virtual IP which is here, and
 // whether there is one to yield to at once: the primary, or one with a lower MAC.
 // Then those with a higher one are left out.
-func conflictsSince(j *job, asker *vip.Asker, o Observation, since time.Time) (conflicts []state.Conflict, lower bool) {
-	if !j.set.DuplicateCheck {
+func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.Conflict, lower bool) {
+	if !n.j.Set.DuplicateCheck {
 		return nil, false
 	}
 	var higher []state.Conflict
 	for _, t := range o.targets() {
-		if !o.holds(t.Address) {
+		if !o.Holds(t.Address) {
 			continue
 		}
-		claim, low, ok := asker.Conflict(t, since)
+		claim, low, ok := n.Conflict(t, since)
 		if !ok {
 			continue
 		}
 		c := state.Conflict{
 			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},
-			Primary: claim.MAC.String() == o.Neighbour && !o.hostIsVIP(j),
+			Primary: claim.MAC.String() == o.Neighbour && !o.PrimaryIsVIP(),
 		}
 		if low || c.Primary {
 			conflicts = append(conflicts, c)
@@ -156,18 +157,36 @@ func conflictsSince(j *job, asker *vip.Asker, o Observation, since time.Time) (c
 
 // cannotListen is why nobody can be asked whether another machine has taken what
 // is held here, "" when all can.
-func (o Observation) cannotListen(j *job, asker *vip.Asker) string {
-	for _, a := range o.held(j) {
-		t := o.target(a)
+func (n *Network) CannotListen(l Local) string {
+	for _, a := range l.Held() {
+		t := l.Target(a)
 		switch {
-		case t.Address.Is6() && !asker.CanRequest(o.Snapshot, t):
+		case t.Address.Is6() && !n.CanRequest(l.Snapshot, t):
 			return fmt.Sprintf("this machine has no address on %s to send neighbour solicitations from", t.Interface)
-		case asker.Listening(t.Interface):
-		case asker.OpenErr() != nil:
-			return asker.OpenErr().Error()
+		case n.Listening(t.Interface):
+		case n.OpenErr() != nil:
+			return n.OpenErr().Error()
 		default:
 			return fmt.Sprintf("interface %q is down, or has no carrier", t.Interface)
 		}
 	}
 	return ""
+}
+
+// Silence is why the silence of addresses is no answer: the cable went out
+// meanwhile, or listening ended. Nil: an answer would have been heard.
+func (n *Network) Silence(l Local, silent []netip.Addr) error {
+	for _, a := range silent {
+		if l.CannotTake(a) != "" {
+			continue
+		}
+		t := l.Target(a)
+		if err := n.Err(t.Interface); err != nil {
+			return err
+		}
+		if fault := l.LinkFault(t.Interface); fault != "" {
+			return errors.New(fault)
+		}
+	}
+	return nil
 }

@@ -34,7 +34,7 @@ func (x *examination) examine(ctx context.Context) {
 	}
 	if j.Tool != nil {
 		if len(l.Faults) > 0 || l.Holding() { // else the survey has tried
-			x.Refused = append(x.Refused, l.CanAssign(j)...)
+			x.Refused = append(x.Refused, l.RefusedByTool(j)...)
 		}
 		x.Plans, _ = l.RaisePlans(j, func(netip.Addr) bool { return true })
 	}

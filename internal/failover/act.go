@@ -11,6 +11,8 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -28,8 +30,8 @@ type Result struct {
 	Reason   string
 	Obs      observe.Observation // the latest
 	Commands []state.Command
-	Failed   []hookFailure
-	Hooks    []state.Entry // those that were run, for the history
+	Failed   []notify.HookFailure // those that stopped nothing by that
+	Hooks    []state.Entry        // those that were run, for the history
 	Removed  []netip.Addr
 	Moved    bool // something was assigned or removed, or it was tried
 	// Isolation is why a machine that holds may be isolated. Rehearsed says that what
@@ -175,7 +177,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 			label = "" // it is assigned all the same: another address has gone by it, or meanwhile
 		}
 		a.record(addr, func(k *state.Alias) {
-			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, a.leaseEnd()
+			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, leaseEnd(a.j)
 		})
 		a.done.Obs.Local = a.done.Obs.Adding(addr, alias.Interface)
 		a.announce([]netip.Addr{addr})
@@ -271,7 +273,7 @@ func (a *actor) ran(results []proc.Result) {
 			c.Output = p.Output
 		}
 		a.done.Commands = append(a.done.Commands, c)
-		a.j.Event(ranEvent(c))
+		a.j.Event(run.Ran{Command: c})
 	}
 }
 

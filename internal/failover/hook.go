@@ -7,6 +7,7 @@ import (
 
 	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -20,13 +21,6 @@ const (
 // slowHook is how long a hook may take before the observation is too old to act
 // upon.
 const slowHook = time.Second
-
-// hookFailure is a hook that failed and stopped nothing by that.
-type hookFailure struct {
-	hook    string
-	err     error
-	command state.Command
-}
 
 // hookOf is the operator's command for it, nil for none.
 func (j *job) hookOf(name string) []string {
@@ -104,7 +98,7 @@ func (a *actor) hook(ctx context.Context, name, reason string) (took time.Durati
 	}
 	a.done.Hooks = append(a.done.Hooks, ranHook(name, event, reason, result))
 	if result.Err != nil && name != preTakeover {
-		a.done.Failed = append(a.done.Failed, hookFailure{name, result.Err, command})
+		a.done.Failed = append(a.done.Failed, notify.HookFailure{Hook: name, Reason: result.Err.Error(), Command: command})
 	}
 	return result.Duration, result.Err
 }

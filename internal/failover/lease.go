@@ -23,13 +23,11 @@ func (a *actor) renew(ctx context.Context, addrs []netip.Addr) {
 			a.j.Warnf("the lease of %s could not be renewed: %v", alias.Prefix.Addr(), err)
 			continue
 		}
-		a.record(alias.Prefix.Addr(), func(k *state.Alias) { k.Until = a.leaseEnd() })
+		a.record(alias.Prefix.Addr(), func(k *state.Alias) { k.Until = leaseEnd(a.j) })
 	}
 }
 
 // leaseEnd is when a lease that is given now ends, zero without one.
-func (a *actor) leaseEnd() time.Time { return leaseEnd(a.j) }
-
 func leaseEnd(j *job) time.Time {
 	if j.Set.Lease == 0 {
 		return time.Time{}

@@ -20,7 +20,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Partial: r.Partial && r.Change != nil, Evidence: o.Evidence,
 		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
 		Unverified: rec.Role == state.Releasing && !o.Holding(),
-		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.Unheard(),
+		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.Unanswered(), Failed: r.Failed,
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),
 	}
 	f.Evidence.Commands = r.Commands
@@ -31,14 +31,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 	}
 	manual := !j.Set.Failback || rec.ManualTakeover || rec.NobodyTook // else it is handed over
 	f.PrimaryBack = manual && rec.Role == state.Active && rec.Streaks.Up >= j.Set.Rise
-	for _, failed := range r.Failed {
-		f.Failed = append(f.Failed, failed.shown())
-	}
 	return f
-}
-
-func (f hookFailure) shown() notify.HookFailure {
-	return notify.HookFailure{Hook: f.hook, Reason: f.err.Error(), Command: f.command}
 }
 
 // prefixes are the virtual IPs as configured: those that are here, or those that

@@ -150,7 +150,7 @@ func (a *actor) unheard(silent []netip.Addr) error {
 		return nil
 	}
 	a.observe()
-	return a.n.Silence(a.done.Obs.Local, silent)
+	return a.n.CannotHear(a.done.Obs.Local, silent)
 }
 
 // offer asks for so long who takes the addresses, and returns those that nobody

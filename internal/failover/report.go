@@ -100,8 +100,6 @@ type (
 	}
 )
 
-func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
-
 // report puts together what is shown of the run.
 func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
 	held := []netip.Prefix{}

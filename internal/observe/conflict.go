@@ -31,7 +31,7 @@ func (n *Network) probers(l Local, primary string, since time.Time) (macs []stri
 	return macs
 }
 
-// yield waits for a competing prober that has precedence. When it takes the
+// Yield waits for a competing prober that has precedence. When it takes the
 // address it is heard as its holder; when it does not, this machine goes on: the
 // other may have been blocked. IPv6 is not asked for by probes: the prober would
 // give the address up.
@@ -53,7 +53,7 @@ func (n *Network) Yield(ctx context.Context, o Observation) Observation {
 		}
 	}
 	o.Local = o.Again(n.j)
-	if err := n.Silence(o.Local, n.j.VIPs()); err != nil {
+	if err := n.CannotHear(o.Local, n.j.VIPs()); err != nil {
 		o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))
 	}
 	for _, mac := range n.probers(o.Local, o.Neighbour, o.replies.began) {
@@ -86,13 +86,13 @@ func (n *Network) resolveConflict(ctx context.Context, o Observation) Observatio
 	return o
 }
 
-// waitForPeer stays silent, so that the other machine may yield.
+// WaitForPeer stays silent, so that the other machine may yield.
 func (n *Network) WaitForPeer(ctx context.Context, c state.Conflict) bool {
 	n.j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", c.MAC, c.Address)})
 	return proc.Sleep(ctx, config.PeerPatience)
 }
 
-// stillThere asks once more for what is held, and returns the conflicts that
+// StillThere asks once more for what is held, and returns the conflicts that
 // remain. What was heard when a long round began is no ground for a release: the
 // other machine may have released it by now.
 func (n *Network) StillThere(ctx context.Context, o Observation) (conflicts []state.Conflict) {
@@ -106,7 +106,7 @@ func (n *Network) StillThere(ctx context.Context, o Observation) (conflicts []st
 	return conflicts
 }
 
-// askHeld asks once for the virtual IPs; last also by a probe, where an ordinary
+// AskHeld asks once for the virtual IPs; last also by a probe, where an ordinary
 // request may stay without a reply.
 func (n *Network) AskHeld(l Local, last bool) {
 	if !n.j.Set.DuplicateCheck {
@@ -123,7 +123,7 @@ func (n *Network) AskHeld(l Local, last bool) {
 	}
 }
 
-// conflictsSince are the other machines that have a virtual IP which is here, and
+// Conflicts are the other machines that have a virtual IP which is here, and
 // whether there is one to yield to at once: the primary, or one with a lower MAC.
 // Then those with a higher one are left out.
 func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.Conflict, lower bool) {
@@ -155,7 +155,7 @@ func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.C
 	return higher, false
 }
 
-// cannotListen is why nobody can be asked whether another machine has taken what
+// CannotListen is why nobody can be asked whether another machine has taken what
 // is held here, "" when all can.
 func (n *Network) CannotListen(l Local) string {
 	for _, a := range l.Held() {
@@ -173,9 +173,9 @@ func (n *Network) CannotListen(l Local) string {
 	return ""
 }
 
-// Silence is why the silence of addresses is no answer: the cable went out
+// CannotHear is why the silence of addresses is no answer: the cable went out
 // meanwhile, or listening ended. Nil: an answer would have been heard.
-func (n *Network) Silence(l Local, silent []netip.Addr) error {
+func (n *Network) CannotHear(l Local, silent []netip.Addr) error {
 	for _, a := range silent {
 		if l.CannotTake(a) != "" {
 			continue

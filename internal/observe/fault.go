@@ -35,7 +35,7 @@ func (f Fault) isOurs() bool {
 	return f.Kind == FaultRoute || f.Kind == FaultOwn || f.Kind == FaultInterface
 }
 
-// faults are those of one run, in the order in which they were found: the last
+// Faults are those of one run, in the order in which they were found: the last
 // cause is often the plainest ("interface is down" after "no route").
 type Faults []Fault
 
@@ -43,7 +43,7 @@ func faultf(kind FaultKind, format string, args ...any) Fault {
 	return Fault{Kind: kind, Text: fmt.Sprintf(format, args...)}
 }
 
-// and is f with one more, unless it is known.
+// And is f with one more, unless it is known.
 func (f Faults) And(more ...Fault) Faults {
 	f = slices.Clone(f)
 	for _, m := range more {

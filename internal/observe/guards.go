@@ -39,10 +39,6 @@ const (
 	// holdGuard is how long a conflicting host is listened for while holding,
 	// when the primary replies at once and the round is over.
 	holdGuard = 900 * time.Millisecond
-	// serveGuard is how long the link is asked who serves the virtual IPs while
-	// the primary replies. Where they are served, it takes one round trip.
-	serveGuard = 900 * time.Millisecond
-	serveAsks  = 9
 )
 
 // guardPlan is how long guards ask, and what for.

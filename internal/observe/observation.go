@@ -174,8 +174,8 @@ func (o Observation) Unserved() (addrs []netip.Addr) {
 	return addrs
 }
 
-// Unheard are the virtual IPs for which no reply was heard.
-func (o Observation) Unheard() (addrs []netip.Addr) {
+// Unanswered are the virtual IPs for which no reply was heard.
+func (o Observation) Unanswered() (addrs []netip.Addr) {
 	for _, v := range o.VIPs {
 		if !slices.ContainsFunc(o.Evidence.Holders, func(h state.Holder) bool { return h.Address == v.Address.String() }) {
 			addrs = append(addrs, v.Address)

@@ -181,12 +181,12 @@ func (l Local) hosts() (addrs []netip.Addr) {
 	return addrs
 }
 
-// hostIsVIP tells whether the host is a virtual IP.
+// PrimaryIsVIP tells whether the host is a virtual IP.
 func (l Local) PrimaryIsVIP() bool {
 	return slices.ContainsFunc(l.Paths, func(p Path) bool { return l.isVIP(p.Address) })
 }
 
-// asked are the paths that are pinged.
+// Pinged are the paths that are pinged.
 func (l Local) Pinged() []Path {
 	return slices.DeleteFunc(slices.Clone(l.Paths), func(p Path) bool { return !p.Asked() })
 }
@@ -291,7 +291,7 @@ func (l Local) ForRecord(known []state.Path) (paths []state.Path) {
 	return paths
 }
 
-// shown is the address that reports name: the one that replied, else the first.
+// Shown is the address that reports name: the one that replied, else the first.
 func (l Local) Shown() (a netip.Addr) {
 	for _, p := range l.Paths {
 		if p.round.Verdict == check.Up {

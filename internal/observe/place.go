@@ -252,7 +252,7 @@ func isAlias(p vip.Assignment) bool {
 	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
 }
 
-// recorded is the alias of an address, zero for none.
+// Recorded is the alias of an address, zero for none.
 func Recorded(aliases []state.Alias, a netip.Addr) state.Alias {
 	for _, known := range aliases {
 		if known.Prefix.Addr() == a {

@@ -44,8 +44,8 @@ func (l Local) RaisePlans(j *Job, wanted func(netip.Addr) bool) (plans [][]strin
 	return plans, s
 }
 
-// CanAssign are the virtual IPs that the tool cannot assign where they belong.
-func (l Local) CanAssign(j *Job) (errs []error) {
+// RefusedByTool are the errors of virtual IPs that the tool cannot assign where they belong.
+func (l Local) RefusedByTool(j *Job) (errs []error) {
 	for _, a := range l.Aliases {
 		if j.Tool == nil || l.CannotAssign(a) != "" {
 			continue

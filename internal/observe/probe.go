@@ -13,7 +13,7 @@ import (
 	"pingover/state"
 )
 
-// probe asks the network: one round of pings, or two with the wait between them,
+// Probe asks the network: one round of pings, or two with the wait between them,
 // and the guards beside the last one.
 func (n *Network) Probe(ctx context.Context, known state.Known, o Observation) Observation {
 	n.j.Doing("probing")
@@ -57,10 +57,7 @@ func (n *Network) probeWhileStandingBy(ctx context.Context, known state.Known, o
 	if up {
 		g.cancel()
 		g.wait()
-		serving := n.askWhoServes(ctx, o)
-		o = serving.wait(o)
-		serving.end()
-		return o
+		return n.whoServes(ctx, o)
 	}
 	return g.finish(o).judged()
 }
@@ -171,7 +168,7 @@ func (n *Network) pingOther(ctx context.Context, path Path, pings check.Pings) c
 	return made
 }
 
-// probeAgain asks once more, for a moment, whether the primary or another machine
+// ProbeAgain asks once more, for a moment, whether the primary or another machine
 // that has a virtual IP replies: what was observed before is too old. Primary is
 // what its pings say for themselves.
 func (n *Network) ProbeAgain(ctx context.Context, o Observation, mayTake bool) (_ Observation, primary check.Verdict) {
@@ -210,9 +207,7 @@ func Examine(ctx context.Context, j *Job, rec state.Record, l Local) (_ Observat
 	defer n.Close()
 	o := n.probeOnce(ctx, Start(j, rec, l))
 	if o.Primary == check.Up {
-		serving := n.askWhoServes(ctx, o)
-		o = serving.wait(o)
-		serving.end()
+		o = n.whoServes(ctx, o)
 	}
 	return n.Read(o), o.Faults[len(l.Faults):]
 }

@@ -3,8 +3,16 @@ package observe
 import (
 	"context"
 	"sync"
+	"time"
 
 	"pingover/check"
+)
+
+const (
+	// serveGuard is how long the link is asked who serves the virtual IPs while
+	// the primary replies. Where they are served, it takes one round trip.
+	serveGuard = 900 * time.Millisecond
+	serveAsks  = 9
 )
 
 // serving is who serves the virtual IPs while the primary replies.
@@ -34,6 +42,14 @@ func (n *Network) askWhoServes(ctx context.Context, o Observation) *serving {
 		})
 	}
 	return s
+}
+
+// whoServes is the observation with who serves the virtual IPs, where the pings of
+// the primary are over.
+func (n *Network) whoServes(ctx context.Context, o Observation) Observation {
+	s := n.askWhoServes(ctx, o)
+	defer s.end()
+	return s.wait(o)
 }
 
 // wait is the observation with the replies, for which it asks on the link where

@@ -31,7 +31,7 @@ type Local struct {
 	added map[netip.Addr][]string // the interfaces where pingover has assigned a virtual IP
 }
 
-// note is what every check tells an operator who watches, and the first one to
+// Note is what every check tells an operator who watches, and the first one to
 // cron.
 type Note struct {
 	Key, Text string
@@ -82,7 +82,7 @@ func Survey(ctx context.Context, j *Job, rec *state.Record) (l Local, errs []err
 	l.Faults = l.noPath(j)
 	findWitnesses(j, rec, &l)
 	if len(l.Faults) == 0 && !l.Holding() {
-		errs = append(errs, l.CanAssign(j)...)
+		errs = append(errs, l.RefusedByTool(j)...)
 	}
 	return l, errs
 }

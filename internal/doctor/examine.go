@@ -22,7 +22,7 @@ func (x *examination) examine(ctx context.Context) {
 		Env: x.env.Env, Set: x.set, Tool: x.env.Tool, EveryPath: true,
 	}
 	x.Record, x.RecordErr = readRecord(j)
-	l, refused := observe.Survey(ctx, j, &x.Record)
+	l, refused := observe.Survey(ctx, j, x.Record)
 	x.Local, x.Refused = l, refused
 	if l.Snapshot == nil {
 		return

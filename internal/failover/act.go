@@ -280,7 +280,7 @@ func (a *actor) ran(results []proc.Result) {
 // change is what the history will say of a decision.
 func changeOf(j *job, o observe.Observation, d state.Decision) state.Change {
 	return state.Change{
-		Event: state.NewEvent(j.Began), Time: now(), Outcome: d.Outcome,
+		Event: state.NewEvent(j.Began), Time: now(), Began: j.Began.UTC().Truncate(time.Second), Outcome: d.Outcome,
 		Manual: j.mode != modeCheck, Reason: d.Reason, Evidence: o.Evidence,
 	}
 }

@@ -71,7 +71,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	defer unlock()
-	local, errs := observe.Survey(ctx, j.Job, &rec)
+	local, errs := observe.Survey(ctx, j.Job, rec)
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}

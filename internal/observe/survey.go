@@ -51,7 +51,7 @@ func (l *Local) judged(key, format string, args ...any) {
 // Survey asks this machine, and nobody else but the name server, for what the
 // check rests on. The errors are settings that do not fit this machine, or that
 // the kernel cannot be asked; faults are part of the local state.
-func Survey(ctx context.Context, j *Job, rec *state.Record) (l Local, errs []error) {
+func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []error) {
 	l.vips, l.iface = j.VIPs(), j.Set.Interface
 	j.Doing("finding the primary")
 	refuse := func(err error) {
@@ -75,12 +75,12 @@ func Survey(ctx context.Context, j *Job, rec *state.Record) (l Local, errs []err
 			l.added[a.Prefix.Addr()] = append(l.added[a.Prefix.Addr()], a.Interface)
 		}
 	}
-	findPaths(ctx, j, rec, &l)
-	errs = append(errs, ownHosts(j, rec, &l)...)
-	refuse(l.hasOwnVIP(rec))
-	errs = append(errs, placeAliases(j, rec, &l)...)
+	findPaths(ctx, j, &rec, &l)
+	errs = append(errs, ownHosts(j, &rec, &l)...)
+	refuse(l.hasOwnVIP(&rec))
+	errs = append(errs, placeAliases(j, &rec, &l)...)
 	l.Faults = l.noPath(j)
-	findWitnesses(j, rec, &l)
+	findWitnesses(j, &rec, &l)
 	if len(l.Faults) == 0 && !l.Holding() {
 		errs = append(errs, l.RefusedByTool(j)...)
 	}

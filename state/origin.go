@@ -89,7 +89,7 @@ func (r *Record) inherit(old Record) {
 		r.Counts[outcome] += n
 	}
 	for _, a := range old.VIPs {
-		i := slices.IndexFunc(r.VIPs, func(b Alias) bool { return a.Prefix.Addr() == b.Prefix.Addr() })
+		i := slices.IndexFunc(r.VIPs, func(b Alias) bool { return SameAddress(a.Address(), b.Address()) })
 		switch {
 		case i < 0:
 			r.VIPs = append(r.VIPs, a)

@@ -40,12 +40,12 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 	var gone []netip.Addr
 	var ended time.Time // the last lease of what has gone
 	for i, a := range r.VIPs {
-		if a.Raised && !here[a.Prefix.Addr()] {
+		if a.Raised && !here[a.Address()] {
 			if a.Until.After(ended) {
 				ended = a.Until
 			}
 			r.VIPs[i].Raised, r.VIPs[i].Label, r.VIPs[i].Until = false, "", time.Time{}
-			gone = append(gone, a.Prefix.Addr())
+			gone = append(gone, a.Address())
 		}
 	}
 

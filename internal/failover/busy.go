@@ -52,7 +52,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	snapshot, err := j.Snapshot()
 	for _, v := range j.Set.VIPs {
 		about.VIPs = append(about.VIPs, v.Prefix)
-		if err == nil && snapshot.Holds(v.Prefix.Addr()) {
+		if err == nil && snapshot.Holds(v.Address()) {
 			held = append(held, v.Prefix)
 		} else {
 			missing = append(missing, v.Prefix)

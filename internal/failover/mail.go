@@ -38,7 +38,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 // are not.
 func prefixes(l observe.Local, here bool) (p []netip.Prefix) {
 	for _, a := range l.Aliases {
-		if l.Holds(a.Prefix.Addr()) == here {
+		if l.Holds(a.Address()) == here {
 			p = append(p, a.Prefix)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +44,8 @@ type Job struct {
 	NoPings   bool // the primary is not asked once more by ping: a manual takeover
 }
 
-// VIPs are the addresses of the virtual IPs.
+// VIPs are the addresses of the virtual IPs, without a zone: what is never asked
+// from. Local.Addresses tells link-local ones apart.
 func (j *Job) VIPs() []netip.Addr {
 	addrs := make([]netip.Addr, len(j.Set.VIPs))
 	for i, v := range j.Set.VIPs {
@@ -53,9 +53,6 @@ func (j *Job) VIPs() []netip.Addr {
 	}
 	return addrs
 }
-
-// IsVIP tells whether an address is a virtual IP.
-func (j *Job) IsVIP(a netip.Addr) bool { return slices.Contains(j.VIPs(), a) }
 
 // MayTake tells whether this check could become a takeover, as far as that is
 // known before the guards ask.

@@ -288,6 +288,8 @@ type Message struct {
 	Cluster   string    `json:"cluster,omitempty"`
 	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
 	Kind      string    `json:"kind,omitempty"`    // of the first notification in it
+	// Event is the line of JSON for the notify command; "" of mail. To stands for it.
+	Event string `json:"event,omitempty"`
 	// Of a message about dropped ones: how many, and the time of the oldest.
 	Dropped      int       `json:"dropped,omitempty"`
 	DroppedSince time.Time `json:"dropped_since,omitzero"`

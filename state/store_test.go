@@ -195,7 +195,7 @@ func fullRecord() *Record {
 			Outbox: []Message{{
 				MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
-				Cluster: "www", Outcome: "down", Kind: "blocked", Dropped: 2, DroppedSince: at(-59),
+				Cluster: "www", Outcome: "down", Kind: "blocked", Event: "{}\n", Dropped: 2, DroppedSince: at(-59),
 			}},
 			MailError: &refused, Thread: "<1.took-over@standby>",
 			Recent: []Entry{{
@@ -268,7 +268,7 @@ func TestGoldenRecord(t *testing.T) {
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
 	old.Damping.Mailed[0].Again, old.Damping.Changes, old.Damping.Next = false, nil, time.Time{}
 	m := &old.Outbox[0]
-	m.Cluster, m.Outcome, m.Kind, m.Dropped, m.DroppedSince = "", "", "", 0, time.Time{} // new since then
+	m.Cluster, m.Outcome, m.Kind, m.Event, m.Dropped, m.DroppedSince = "", "", "", "", 0, time.Time{} // new since then
 	for name, c := range map[string]struct {
 		text []byte
 		want *Record

@@ -36,6 +36,7 @@ type Env struct {
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
 	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
+	Notify     notify.Command
 	// What only doctor needs: a connection to the mail server, without a message; a
 	// test message, and the server's reply.
 	TestMail func(context.Context) (how string, err error)
@@ -111,6 +112,7 @@ func Real(c config.Cluster) (Env, error) {
 		}
 		return s.Deliver(ctx, messages)
 	}
+	env.Notify = notify.Command{Argv: c.Mail.Notify, Timeout: c.Hooks.Timeout}
 	env.TestMail = func(ctx context.Context) (string, error) {
 		s, err := server()
 		if err != nil {

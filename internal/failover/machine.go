@@ -8,6 +8,7 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -61,7 +62,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	world = m.share(world)
 	combined, leave := m.mail.join(c, world.Deliver)
 	defer leave()
-	world.Deliver = combined
+	world.Deliver = world.dispatch(combined)
 	return act(ctx, world, c, o)
 }
 
@@ -88,5 +89,12 @@ func Deliver(ctx context.Context, c config.Cluster, m []state.Message) (left []s
 	if env.Deliver == nil {
 		return m, err
 	}
-	return env.Deliver(ctx, m)
+	return env.dispatch(env.Deliver)(ctx, m)
+}
+
+// dispatch sends mail this way, and events to the notify command.
+func (e Env) dispatch(mail deliver) deliver {
+	return func(ctx context.Context, m []state.Message) ([]state.Message, error) {
+		return notify.Dispatch(ctx, m, mail, e.Notify)
+	}
 }

@@ -143,7 +143,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		j.Event(run.Note{Text: n.Text, Warning: !slices.Contains(noted, n.Key)})
 		rec.Noted = append(rec.Noted, n.Key)
 	}
-	if len(j.Set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		j.Infof("%s", NoRecipient)
 	}
 	if l.NoWitness && len(j.Set.VIPs) > 0 {

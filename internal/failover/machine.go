@@ -7,6 +7,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
@@ -73,7 +74,7 @@ func (m *Machine) share(world Env) Env {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}
 	world.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-		return listening(m.vips.Open(l, own, addrs...))
+		return observe.Listening(m.vips.Open(l, own, addrs...))
 	}
 	if tool, ok := world.Tool.(vip.Tool); ok {
 		tool.Process = &m.vips

@@ -5,8 +5,6 @@
 package observe
 
 import (
-	"context"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -17,21 +15,6 @@ import (
 	"pingover/state"
 	"pingover/vip"
 )
-
-// Env is what an observation reads of the kernel, the links and the name server.
-// Tests put something else here; the clock is Go's own, which testing/synctest
-// fakes.
-type Env struct {
-	Snapshot  func() (*vip.Snapshot, error)
-	Route     func(to, from netip.Addr) (vip.Route, error)
-	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
-	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
-	Ping      run.Ping
-	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
-	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
-	BootID    func() (string, error)
-	Uptime    func() (time.Duration, error)
-}
 
 // Job is what one run observes with. No step changes any of it.
 type Job struct {

@@ -171,7 +171,9 @@ func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) N
 		n.Rule = f.Check.Rule
 	}
 	only := func(addrs []netip.Addr) []netip.Prefix {
-		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
+		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool {
+			return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return state.SameAddress(a, p.Addr()) })
+		})
 	}
 	switch kind {
 	case TookOver:

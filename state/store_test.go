@@ -207,7 +207,7 @@ func fullRecord() *Record {
 		},
 		Origin: "/etc/pingover.yaml",
 		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
-		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", SeenUp: at(0), Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},

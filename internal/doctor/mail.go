@@ -71,7 +71,7 @@ func (x *examination) mailer(ctx context.Context) bool {
 
 // notifyTest hands the notify command a test message.
 func (x *examination) notifyTest(ctx context.Context) {
-	event := notify.TestEvent(x.About, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	event := notify.TestEvent(x.about(), state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
 	if _, err := x.env.Notify.Deliver(ctx, []state.Message{event}); err != nil {
 		x.fail("run the command with a line of JSON as its input, and see why it fails", "%v", err)
 		return
@@ -81,7 +81,7 @@ func (x *examination) notifyTest(ctx context.Context) {
 
 // sendTest sends each recipient a message.
 func (x *examination) sendTest(ctx context.Context) {
-	message := notify.TestMessage(x.About, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	message := notify.TestMessage(x.about(), state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
 	for _, recipient := range message.To {
 		switch reply, err := x.env.SendTest(ctx, message, recipient); {
 		case err != nil:
@@ -92,4 +92,9 @@ func (x *examination) sendTest(ctx context.Context) {
 			x.good("mail to %s: accepted: %s", recipient, reply)
 		}
 	}
+}
+
+// about is what test messages say of the cluster.
+func (x *examination) about() notify.Cluster {
+	return failover.About(x.set, x.Local, x.Record.Neighbour)
 }

@@ -7,6 +7,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
@@ -72,7 +73,7 @@ func (m *Machine) share(world Env) Env {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}
 	world.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-		return listening(m.vips.Open(l, own, addrs...))
+		return observe.Listening(m.vips.Open(l, own, addrs...))
 	}
 	if tool, ok := world.Tool.(vip.Tool); ok {
 		tool.Process = &m.vips

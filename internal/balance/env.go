@@ -29,7 +29,12 @@ type Env struct {
 	Locks      *state.Locks                          // of the process
 	Memory     *state.Memory                         // of the process; nil: it ends with this run
 	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
+	// Resolve is what only doctor needs: the addresses of the zone's name servers.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
+
+// resolveTimeout is for the lookup of a name server.
+const resolveTimeout = 2 * time.Second
 
 // NameServer answers what is published, and takes the updates; pool.Server is the
 // real one.
@@ -50,6 +55,9 @@ func Real(p config.Pool) Env {
 		MayPing:  check.Permission,
 		Trusted:  proc.Trusted,
 		Locks:    new(state.Locks),
+		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return check.Resolve(ctx, host, resolveTimeout)
+		},
 		NameServer: func(p config.Pool) (NameServer, error) {
 			server := pool.Server{Address: p.Server}
 			if p.KeyFile == "" {

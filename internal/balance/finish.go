@@ -51,14 +51,14 @@ func finish(ctx context.Context, j *job, before, rec Record, s seen, r Result) R
 	}
 	facts := factsOf(j, rec, s, r, finished)
 	var draft notify.Draft
-	rec.Head, draft = notify.Plan(rec.Head, about(j, rec), facts, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
+	rec.Head, draft = notify.Plan(rec.Head, About(j.set, rec), facts, notify.Policy{Rise: j.set.Rise, Remind: j.set.Mail.Remind})
 	saveErr := j.Save(&rec, !rec.Quiet() || changed || j.manual)
 	switch {
 	case saveErr != nil:
 		var compose func(state.Head) state.Head
 		if !j.set.Mail.Silent() {
 			compose = func(h state.Head) state.Head {
-				h, _ = draft.Unwritten(h, about(j, rec), facts, saveErr.Error())
+				h, _ = draft.Unwritten(h, About(j.set, rec), facts, saveErr.Error())
 				return h
 			}
 		}
@@ -156,11 +156,11 @@ func factsOf(j *job, rec Record, s seen, r Result, finished *state.Change) notif
 	return f
 }
 
-// about is what messages say of the pool.
-func about(j *job, rec Record) notify.Cluster {
-	c := notify.Cluster{Name: j.set.Name, Host: shown(j.set.Record), Server: j.set.Server, Hostname: run.Hostname(), To: j.set.Mail.To, Command: j.set.Mail.Notify != nil}
-	if len(j.set.Given["state-dir"]) > 0 {
-		c.StateDir = j.set.StateDir
+// About is what messages say of the pool.
+func About(p config.Pool, rec Record) notify.Cluster {
+	c := notify.Cluster{Name: p.Name, Host: shown(p.Record), Server: p.Server, Hostname: run.Hostname(), To: p.Mail.To, Command: p.Mail.Notify != nil}
+	if len(p.Given["state-dir"]) > 0 {
+		c.StateDir = p.StateDir
 	}
 	for _, a := range PublishedIn(&rec) {
 		c.Now = append(c.Now, a.String())
@@ -192,7 +192,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	if j.set.Mail.Silent() {
 		return
 	}
-	message := notify.Compose(about(j, Record{}), []notify.Notification{{
+	message := notify.Compose(About(j.set, Record{}), []notify.Notification{{
 		Kind: notify.LockHeld, Time: now(), Reason: reason, Undo: []string{fmt.Sprintf("kill -9 %d", pid)},
 	}}, state.NewEvent(now())+"."+string(notify.LockHeld), "")
 	left, err := j.Deliver(ctx, []state.Message{message})

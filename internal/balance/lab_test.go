@@ -92,7 +92,6 @@ type hosts struct {
 	*testing.T
 	members  []*lab.Host
 	standby  *lab.Host
-	server   pool.Server
 	settings map[string][]string
 	events   string
 }

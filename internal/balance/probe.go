@@ -2,6 +2,7 @@ package balance
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -63,33 +64,43 @@ func probe(ctx context.Context, j *job, l local, published pool.Set) seen {
 	}
 	s = s.judged(l.refreshed(j))
 	asked := 0
-	again := map[string]bool{}
+	again := map[netip.Addr]bool{}
 	for i := range s.members {
 		a := &s.members[i]
 		proof := a.verdict == check.Up && !a.own && asked < proofs
 		if proof {
 			asked++
 		}
-		again[a.address.String()] = proof || silent(*a)
+		again[a.address] = proof || silent(*a)
 		a.replied = false
 	}
-	var witnesses sync.WaitGroup
-	replies := make([]run.WitnessReplies, len(l.witnesses))
+	replies := make(chan []state.Witness, 1)
+	go func() { replies <- askWitnesses(ctx, j, l) }()
+	s = s.round(ctx, j, 2, func(a answer) bool { return again[a.address] })
+	s.witnesses = <-replies
+	s.witness = s.witness || slices.ContainsFunc(s.witnesses, func(w state.Witness) bool { return w.Answers })
+	j.Event(Witnessed{Witnesses: s.witnesses})
+	return s.judged(l.refreshed(j))
+}
+
+// askWitnesses asks all witnesses for the length of a round: each must reply at its
+// start and at its end.
+func askWitnesses(ctx context.Context, j *job, l local) []state.Witness {
 	asker := run.WitnessAsker{
 		Ping: j.Ping, Began: time.Now(), Length: j.set.Round(),
 		Neighbour: func(run.Witness, time.Time) (string, bool) { return "", true },
 	}
+	shown := make([]state.Witness, len(l.witnesses))
+	var witnesses sync.WaitGroup
 	for i, w := range l.witnesses {
-		witnesses.Go(func() { replies[i] = asker.Ask(ctx, w, func() {}) })
+		witnesses.Go(func() {
+			replies := asker.Ask(ctx, w, func() {})
+			by, good := replies.Good(false)
+			shown[i] = replies.Evidence(by, good)
+		})
 	}
-	s = s.round(ctx, j, 2, func(a answer) bool { return again[a.address.String()] })
 	witnesses.Wait()
-	for _, w := range replies {
-		by, good := w.Good(false)
-		s.witnesses, s.witness = append(s.witnesses, w.Evidence(by, good)), s.witness || good
-	}
-	j.Event(Witnessed{Witnesses: s.witnesses})
-	return s.judged(l.refreshed(j))
+	return shown
 }
 
 // round makes round n to those members, side by side. A member that was up stays

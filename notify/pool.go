@@ -22,7 +22,7 @@ func (p *page) update(u *state.Update) {
 	}
 	for _, script := range []struct{ heading, text string }{
 		{"The update, as input of nsupdate", u.Script},
-		{"To undo it, give nsupdate this input (the next checks decide again: pause them first)", u.Inverse},
+		{"To undo it, as input of nsupdate (pause the pool first)", u.Inverse},
 	} {
 		if script.text == "" {
 			continue

@@ -17,6 +17,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/pool"
 	"pingover/state"
@@ -277,7 +278,7 @@ func TestLostCarrierIsUnknown(t *testing.T) {
 		s.want(s.check(), state.Unknown, `10.2.2.11 could not be asked: interface "eth0" has no carrier: is the cable in?`, a10, a11, a12)
 		s.want(s.check(), state.Unknown, `10.2.2.10 could not be asked: interface "eth0" has no carrier: is the cable in?`, a10, a11, a12)
 		s.want(s.check(), state.Unknown, `10.2.2.10 could not be asked: interface "eth0" has no carrier: is the cable in?`, a10, a11, a12)
-		s.mailed("www: PROBLEM: " + run.Hostname() + " cannot check host1.zone.com")
+		s.mailed("www: PROBLEM: " + proc.Hostname() + " cannot check host1.zone.com")
 	})
 }
 

@@ -158,7 +158,7 @@ func factsOf(j *job, rec Record, s seen, r Result, finished *state.Change) notif
 
 // About is what messages say of the pool.
 func About(p config.Pool, rec Record) notify.Cluster {
-	c := notify.Cluster{Name: p.Name, Host: shown(p.Record), Server: p.Server, Hostname: run.Hostname(), To: p.Mail.To, Command: p.Mail.Notify != nil}
+	c := notify.Cluster{Name: p.Name, Host: shown(p.Record), Server: p.Server, Hostname: proc.Hostname(), To: p.Mail.To, Command: p.Mail.Notify != nil}
 	if len(p.Given["state-dir"]) > 0 {
 		c.StateDir = p.StateDir
 	}
@@ -202,23 +202,16 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	}
 }
 
-// reportUntrusted reports sendmail where root does not run it, because others can
-// write to it or replace it: mail waits. Of a pool that was never checked it is an
-// error.
+// reportUntrusted reports what root does not run because others can write to it or
+// replace it: notifications wait. Of a pool that was never checked it is an error.
 func reportUntrusted(j *job, rec Record) error {
 	last, gap := rec.LastCheck()
 	warning := j.manual || state.HourBegins(j.Began, gap)
-	if m := j.set.Mail; len(m.To) > 0 && m.Via.Scheme == "sendmail" {
-		if err := j.Trusted([]string{cmp.Or(m.Via.Path, "sendmail")}); err != nil {
-			hint := ""
-			if e, ok := errors.AsType[*proc.UntrustedError](err); ok {
-				hint = "after reviewing it: " + e.Fix
-			}
-			if last.IsZero() {
-				return &run.Error{Code: run.CodeSettings, Text: "mail-via: " + err.Error(), Hint: hint}
-			}
-			j.Event(run.Note{Text: "mail-via: " + err.Error() + "; " + hint, Warning: warning})
+	for _, r := range proc.Refused(j.set.Mail.Programs(), j.Trusted) {
+		if last.IsZero() {
+			return &run.Error{Code: run.CodeSettings, Text: r.Text, Hint: r.Fix}
 		}
+		j.Event(run.Note{Text: r.Text + "; " + r.Fix, Warning: warning})
 	}
 	for _, p := range j.set.Mail.Unusable {
 		j.Event(run.Note{Text: p.Error() + "; mail stays pending", Warning: warning})

@@ -810,7 +810,7 @@ func (s *scene) subjects() (subjects []string) {
 	return subjects
 }
 
-func plain(text string) string { return strings.ReplaceAll(text, run.Hostname(), "HOSTNAME") }
+func plain(text string) string { return strings.ReplaceAll(text, proc.Hostname(), "HOSTNAME") }
 
 // must fails the test for an error.
 func must(t *testing.T, err error) {

@@ -7,7 +7,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/observe"
-	"pingover/internal/run"
+	"pingover/internal/proc"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -56,7 +56,7 @@ func About(c config.Cluster, l observe.Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: c.Name, Host: c.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.ShownInterface(), Hostname: run.Hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
+		Interface: l.ShownInterface(), Hostname: proc.Hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
 	}
 }
 

@@ -68,8 +68,8 @@ func (j *job) unrunnable() (failed []string) {
 		}
 	}
 	for _, p := range j.runs() {
-		if err := j.env.Trusted(p.argv); err != nil && p.setting != "mail-via" {
-			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
+		if err := j.env.Trusted(p.Argv); err != nil && p.Setting != "mail-via" {
+			failed = append(failed, fmt.Sprintf("%s: %v", p.Setting, err))
 		}
 	}
 	return failed

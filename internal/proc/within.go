@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -73,4 +74,21 @@ func Within[T any](limit time.Duration, work func() (T, error)) (result T, err e
 	case <-timer.C:
 		return result, nil, false
 	}
+}
+
+// Timely is Within for work that is not tried again once it has hung: each further
+// time could take as long. Then, and where it hangs, the error is late. Work gets a
+// context that has ended by then, and must not touch what the caller goes on with.
+func Timely[T any](hung *bool, limit time.Duration, late error, work func(context.Context) (T, error)) (T, error) {
+	var none T
+	if *hung {
+		return none, late
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, late)
+	defer cancel()
+	result, err, ended := Within(limit, func() (T, error) { return work(ctx) })
+	if *hung = !ended; *hung {
+		return none, late
+	}
+	return result, err
 }

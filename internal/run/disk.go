@@ -15,26 +15,10 @@ import (
 // is full, and tries it no more: each further time could take as long.
 var errHangs = fmt.Errorf("the disk does not answer within %s", config.DurationText(config.DiskPatience))
 
-// disk is what was found out about reading or writing the state directory. One may
-// hang without the other, as on a file system that is frozen.
-type disk struct{ hangs bool }
-
-// timely does something with the state directory, and stops waiting for it after
-// config.DiskPatience. Work gets a context that has ended by then, and must not
-// touch what the run goes on with.
-func timely[T any](d *disk, work func(context.Context) (T, error)) (T, error) {
-	var none T
-	if d.hangs {
-		return none, errHangs
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), config.DiskPatience, errHangs)
-	defer cancel()
-	result, err, ended := proc.Within(config.DiskPatience, func() (T, error) { return work(ctx) })
-	if !ended {
-		d.hangs = true
-		return none, errHangs
-	}
-	return result, err
+// timely does something with the state directory, for at most config.DiskPatience.
+// One kind of access may hang without the other, as on a file system that is frozen.
+func timely[T any](hung *bool, work func(context.Context) (T, error)) (T, error) {
+	return proc.Timely(hung, config.DiskPatience, errHangs, work)
 }
 
 // foreign says whether something else is in place of one of the run's files.
@@ -106,7 +90,10 @@ func (r *Run) PausedUntil() time.Time {
 	until, err := timely(&r.reading, func(context.Context) (time.Time, error) { return r.Dir.PausedUntil(r.Name) })
 	switch {
 	case errors.As(err, new(*state.UnreadableError)):
-		r.once("%v; a pause is ignored, for nothing of the state directory can be read", err)
+		if !r.unread {
+			r.Warnf("%v; a pause is ignored, for nothing of the state directory can be read", err)
+		}
+		r.unread = true
 		return time.Time{}
 	case errors.Is(err, errHangs):
 		return r.paused // as it was read before

@@ -2,11 +2,11 @@ package run
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -17,17 +17,8 @@ import (
 func MailServer(m config.Mail) (notify.Server, error) {
 	password, roots, err := m.Credentials()
 	return notify.Server{
-		Via: notify.Via(m.Via), From: m.From, User: m.User, Password: password, Roots: roots, Timeout: m.Timeout, Hostname: Hostname(), HELO: m.HELO,
+		Via: notify.Via(m.Via), From: m.From, User: m.User, Password: password, Roots: roots, Timeout: m.Timeout, Hostname: proc.Hostname(), HELO: m.HELO,
 	}, err
-}
-
-// Hostname is that of this machine.
-func Hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
 }
 
 // DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil

@@ -57,9 +57,9 @@ type Run struct {
 	// up for hanging: it changes no address any more.
 	switching, abandoned atomic.Bool
 
-	reading, writing disk
-	paused           time.Time       // until when, as last read
-	warned           map[string]bool // what was said once
+	reading, writing bool      // of the state directory hangs
+	paused           time.Time // until when, as last read
+	unread           bool      // it was said that a pause cannot be read
 
 	onDisk   any             // the edition of the record that is on disk
 	pending  []state.Message // in the outbox of the one that was loaded
@@ -84,19 +84,6 @@ func (r *Run) Infof(format string, args ...any) {
 // Warnf reports what is printed even when the check is not verbose.
 func (r *Run) Warnf(format string, args ...any) {
 	r.Event(Note{Text: fmt.Sprintf(format, args...), Warning: true})
-}
-
-// once is Warnf, once in a run.
-func (r *Run) once(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if r.warned[text] {
-		return
-	}
-	if r.warned == nil {
-		r.warned = map[string]bool{}
-	}
-	r.warned[text] = true
-	r.Warnf("%s", text)
 }
 
 // Doing records the present stage, for the error of a run that hangs.

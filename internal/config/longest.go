@@ -53,9 +53,10 @@ func (c Cluster) Round() time.Duration {
 }
 
 // LongestProbe is the longest that a check observes before it decides: two
-// silent rounds and a competing prober, or a conflict while holding.
+// rounds and a competing prober, or the services when the second has a reply; or a
+// conflict while holding.
 func (c Cluster) LongestProbe() time.Duration {
-	return max(2*c.Round()+c.RetryWait+YieldPatience+lastQuestions, c.Round()+PeerPatience+2*lastQuestions)
+	return max(2*c.Round()+c.RetryWait+max(YieldPatience, c.services())+lastQuestions, c.Round()+max(PeerPatience, c.services())+2*lastQuestions)
 }
 
 // LongestCheck is the longest that a check takes while nothing hangs: rounds,

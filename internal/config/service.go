@@ -32,7 +32,7 @@ func parseService(text string) (s check.Service, err error) {
 	switch {
 	case scheme == "tcp":
 		s.Port, err = parsePort(rest)
-	case strings.HasPrefix(rest, "//"):
+	case scheme != "" && strings.HasPrefix(rest, "//"):
 		s.URL, err = parseURL(text)
 	case scheme != "":
 		return s, fmt.Errorf("begins with %q; must be %s", scheme+":", serviceForms)
@@ -47,7 +47,7 @@ func parseService(text string) (s check.Service, err error) {
 // cutScheme cuts off what a service begins with that is no command; scheme is ""
 // for a command.
 func cutScheme(text string) (scheme, rest string) {
-	if scheme, rest, found := strings.Cut(text, ":"); found && !strings.ContainsAny(scheme, " \t/'\"\\") {
+	if scheme, rest, found := strings.Cut(text, ":"); found && scheme != "" && !strings.ContainsAny(scheme, " \t/'\"\\") {
 		return scheme, rest
 	}
 	return "", text

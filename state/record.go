@@ -192,6 +192,7 @@ type Suppressed struct {
 type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
+	Began    time.Time `json:"began,omitzero"` // when the run began that observed what led to it
 	Outcome  Outcome   `json:"outcome"`
 	Manual   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`

@@ -58,6 +58,17 @@ func (s Service) Name() string {
 	return fmt.Sprintf("tcp:%d", s.Port)
 }
 
+// String is the service as it is configured, which may have a password in it.
+func (s Service) String() string {
+	switch {
+	case s.URL != nil:
+		return s.URL.String()
+	case s.Argv != nil:
+		return proc.Line(s.Argv)
+	}
+	return s.Name()
+}
+
 // Attempt is how services are asked.
 type Attempt struct {
 	Address        netip.Addr    // the host; a link-local address needs its zone

@@ -61,7 +61,7 @@ func (r *Record) SetHost(host string, now time.Time) (before string, err error) 
 	r.Earlier = append(slices.DeleteFunc(slices.Clone(r.Earlier), func(p Primary) bool { return p.Host == host || p.Host == before }), left)
 	r.Earlier = r.Earlier[max(0, len(r.Earlier)-mostPrimaries):]
 	r.Host, r.Address, r.Neighbour = host, known.Address, known.Neighbour
-	r.Streaks, r.BackReported = Streaks{}, false
+	r.Streaks, r.Services, r.BackReported = Streaks{}, nil, false
 	return before, nil
 }
 

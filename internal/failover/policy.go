@@ -23,10 +23,13 @@ type decider struct {
 // manually changes the record at once, blocked or not: it says what is wanted.
 func newDecider(j *job, n *observe.Network, rec state.Record, l observe.Local) (state.Record, decider) {
 	before := rec.StreaksBefore(j.Began)
+	if len(rec.Services) > 0 {
+		before.Up = before.Fit
+	}
 	d := decider{j: j, n: n, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
 		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
-		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
+		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent, Services: rec.ServicesBefore(j.Began),
 	}}
 	switch j.mode {
 	case modeTakeOver:

@@ -44,11 +44,11 @@ type Report struct {
 // Attention is what an operator should know besides the outcome. A check and
 // status print the same.
 type Attention struct {
-	Services    []any       `json:"services"` // none yet
-	Suppressed  *Suppressed `json:"suppressed"`
-	Alerts      []Alert     `json:"alerts"`       // that fire
-	Ready       *bool       `json:"ready"`        // a takeover was rehearsed with success; null until one was
-	ConfigError *string     `json:"config_error"` // why the file cannot be used
+	Services    []state.ServiceAnswer `json:"services"` // what they said in the last check
+	Suppressed  *Suppressed           `json:"suppressed"`
+	Alerts      []Alert               `json:"alerts"`       // that fire
+	Ready       *bool                 `json:"ready"`        // a takeover was rehearsed with success; null until one was
+	ConfigError *string               `json:"config_error"` // why the file cannot be used
 }
 
 // Suppressed counts notifications that flap damping holds back.
@@ -67,7 +67,7 @@ type Alert struct {
 
 // AttentionOf is what the record says of that.
 func AttentionOf(rec *state.Record) Attention {
-	a := Attention{Services: []any{}, Suppressed: &Suppressed{Count: len(rec.Damping.Suppressed)}, Alerts: []Alert{}}
+	a := Attention{Services: orEmpty(rec.Answers), Suppressed: &Suppressed{Count: len(rec.Damping.Suppressed)}, Alerts: []Alert{}}
 	if a.Suppressed.Count > 0 {
 		a.Suppressed.Next = new(rec.Damping.Next.UTC().Truncate(time.Second))
 	}
@@ -109,6 +109,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
 	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
+	e.Answers = nil // they are in Attention
 	report := Report{
 		Version: 1, Cluster: j.Set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,

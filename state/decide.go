@@ -62,6 +62,7 @@ type Decision struct {
 	Only     []netip.Addr // of it; empty: all
 	HandOver bool         // and assign again what nobody takes
 	Announce bool         // tell the clients that what is held is here
+	Fences   string       // the services for which the primary, which replies, is fenced first; "": it is not
 }
 
 // Decide is pingover's policy: what to do about an observation, and why. It is a
@@ -134,7 +135,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case set.FailoverOnService && !paused && o.Uptime >= set.BootWait && !known.ManualRelease && o.witnessed() && o.canBeFenced() && len(o.WorthFencing(known, set.Fall)) > 0:
 		return Decision{
-			Rule: 15, Outcome: TookOver, Raise: o.assignable(), Announce: true,
+			Rule: 15, Outcome: TookOver, Raise: o.assignable(), Announce: true, Fences: namesOf(o.WorthFencing(known, set.Fall)),
 			Reason: fmt.Sprintf("%s replies, but %s (%d checks in a row); it is fenced, and %s taken over", o.Host,
 				notWorking(o.WorthFencing(known, set.Fall), serving), set.Fall, list(o.addresses())),
 		}

@@ -519,7 +519,7 @@ func TestReasons(t *testing.T) {
 				s.set.FailoverOnService = true
 			}),
 			Decision{
-				Rule: 15, Outcome: TookOver, Announce: true, Raise: both,
+				Rule: 15, Outcome: TookOver, Announce: true, Raise: both, Fences: "tcp:80",
 				Reason: "172.16.0.2 replies, but service tcp:80 does not work: connection refused (3 checks in a row); it is fenced, and 172.16.0.1, 172.16.0.5 taken over",
 			},
 		},

@@ -22,8 +22,8 @@ type Service struct {
 	Proven bool `json:"proven"`
 }
 
-// NewService is a service of the settings, of which nothing is known yet.
-func NewService(s check.Service) Service {
+// newService is a service of the settings, of which nothing is known yet.
+func newService(s check.Service) Service {
 	return Service{Name: s.Name(), Mark: fmt.Sprintf("%x", sha256.Sum256([]byte(s.String())))[:4]}
 }
 
@@ -39,6 +39,17 @@ type ServiceStatus struct {
 type Answer struct {
 	Health check.Health
 	Reason string
+}
+
+// WorstAnswer is a bad one of the answers where there is one, else an unknown one,
+// else a good one; unknown where there are none.
+func WorstAnswer(all []Answer) (worst Answer) {
+	for i, a := range all {
+		if i == 0 || a.Health == check.Bad && worst.Health != check.Bad || a.Health == check.HealthUnknown && worst.Health == check.Good {
+			worst = a
+		}
+	}
+	return worst
 }
 
 // worst is bad when one is, else unknown when one is; good where there are none.
@@ -60,17 +71,17 @@ func atHost(s ServiceStatus) Answer  { return s.AtHost }
 
 // SetServices makes these the services of the cluster. What is known of one stays
 // while its setting does.
-func (r *Record) SetServices(services []Service) {
-	changed := len(services) != len(r.Services)
-	known := r.Services
-	r.Services = slices.Clone(services)
-	for i, s := range services {
-		at := slices.IndexFunc(known, func(k Service) bool { return k.Name == s.Name && k.Mark == s.Mark })
-		if at < 0 {
+func (r *Record) SetServices(services []check.Service) {
+	known, changed := r.Services, len(services) != len(r.Services)
+	r.Services = nil
+	for _, setting := range services {
+		s := newService(setting)
+		if at := slices.IndexFunc(known, func(k Service) bool { return k.Name == s.Name && k.Mark == s.Mark }); at >= 0 {
+			s = known[at]
+		} else {
 			changed = true
-			continue
 		}
-		r.Services[i] = known[at]
+		r.Services = append(r.Services, s)
 	}
 	if changed {
 		r.Streaks.Fit, r.Streaks.Served = 0, 0
@@ -122,7 +133,10 @@ func (r *Record) countServices(s Signs, counts bool) {
 		return
 	}
 	r.Services = slices.Clone(r.Services)
-	for i, status := range s.Services[:min(len(s.Services), len(r.Services))] {
+	if len(s.Services) != len(r.Services) {
+		s.Services = make([]ServiceStatus, len(r.Services)) // none was asked
+	}
+	for i, status := range s.Services {
 		known := &r.Services[i]
 		switch status.Serving.Health {
 		case check.Good:

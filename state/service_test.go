@@ -108,20 +108,20 @@ func TestAnIntentThatCameToNothingKeepsTheServices(t *testing.T) {
 // first.
 func TestAChangedServiceBeginsAnew(t *testing.T) {
 	t.Parallel()
-	page := func(path string) Service {
-		return NewService(check.Service{URL: &url.URL{Scheme: "http", Host: "web", Path: path}})
+	page := func(path string) check.Service {
+		return check.Service{URL: &url.URL{Scheme: "http", Host: "web", Path: path}}
 	}
-	port := NewService(check.Service{Port: 80})
+	port := check.Service{Port: 80}
 	r := Record{}
-	r.SetServices([]Service{port, page("/health")})
+	r.SetServices([]check.Service{port, page("/health")})
 	for range 2 {
 		aCheck(&r, Signs{Primary: check.Up, Services: seen(check.Good, check.Good)})
 	}
-	r.SetServices([]Service{page("/health"), port})
+	r.SetServices([]check.Service{page("/health"), port})
 	if !r.Services[0].Proven || !r.Services[1].Proven || r.Streaks.Fit != 2 {
 		t.Errorf("the order matters: %+v", r)
 	}
-	r.SetServices([]Service{port, page("/helth")})
+	r.SetServices([]check.Service{port, page("/helth")})
 	if !r.Services[0].Proven || r.Services[1].Proven || r.Streaks.Fit != 0 {
 		t.Errorf("%+v", r)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,6 +128,9 @@ func Parse(data []byte) (*Record, error) {
 		if !a.Prefix.IsValid() {
 			return nil, errors.New("a virtual IP of it is not an address")
 		}
+	}
+	if slices.ContainsFunc(rec.Services, func(s Service) bool { return s.Bad < 0 }) {
+		return nil, errors.New("a count is below zero")
 	}
 	var wrong error
 	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { wrong = cmp.Or(wrong, sensible(*t)) })

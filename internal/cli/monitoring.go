@@ -95,8 +95,11 @@ func (s status) monitorCode() int {
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
+	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool { return a.Kind == string(notify.Certificate) }) {
+		code = worseToMonitor(code, monitorWarning)
+	}
 	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool {
-		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.HookFailed}, notify.Kind(a.Kind))
+		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.ServiceDown, notify.HookFailed}, notify.Kind(a.Kind))
 	}) {
 		code = worseToMonitor(code, monitorCritical)
 	}

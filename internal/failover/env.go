@@ -69,6 +69,9 @@ func Real(c config.Cluster) (Env, error) {
 			Gateway:   vip.Gateway,
 			Neighbour: vip.Neighbour,
 			Ping:      check.Ping,
+			Service: func(ctx context.Context, s check.Service, a check.Attempt) check.ServiceResult {
+				return s.Check(ctx, a)
+			},
 			Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 				return check.Resolve(ctx, host, resolveTimeout)
 			},

@@ -12,7 +12,7 @@ import (
 )
 
 // reportUntrusted reports what root does not run because others can write to it or
-// replace it: a hook, sendmail or the tool. With a new cluster that is an error. One
+// replace it: a hook, a service command, sendmail or the tool. With a new cluster that is an error. One
 // that was checked before, or holds something, goes on: pre-takeover then blocks,
 // the other hooks count as failed, mail waits. It is said once an hour, and so is
 // what is wrong with mail's credentials.
@@ -50,6 +50,11 @@ func (j *job) runs() (all []program) {
 	for _, hook := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
 		if argv := j.hookOf(hook); argv != nil {
 			all = append(all, program{hook, argv})
+		}
+	}
+	for _, s := range j.Set.Services {
+		if s.Argv != nil {
+			all = append(all, program{"service", s.Argv})
 		}
 	}
 	if tool, ok := j.env.Tool.(vip.Tool); ok {

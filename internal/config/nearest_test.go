@@ -21,7 +21,6 @@ func TestNearest(t *testing.T) {
 		"witnes":      "witness",
 		"failover":    "failover-on",
 		"colour":      "",
-		"notify":      "",
 		"arbiter":     "",
 		"hots":        "host",
 		"vips":        "vip",

@@ -63,7 +63,7 @@ func (j *job) unrunnable() (failed []string) {
 		if p.setting == "mail-via" {
 			continue
 		}
-		if err := j.env.Runnable(p.argv); err != nil && p.setting != "tool" {
+		if err := j.env.Runnable(p.argv); err != nil && p.setting != "tool" && p.setting != "notify" {
 			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.setting, err))
 		} else if err := j.env.Trusted(p.argv); err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))

@@ -128,7 +128,7 @@ func (n *Network) notAtPrimary(o Observation, a vip.Alias) string {
 		mac = n.neighbour(a.Interface, addr)
 	}
 	for _, t := range o.Neighbours() {
-		if primary := n.neighbour(t.Interface, t.Address); t.Interface == a.Interface && !o.isVIP(t.Address) && primary != "" && mac != "" && primary != mac {
+		if primary := n.neighbour(t.Interface, t.Address); t.Interface == a.Interface && !o.IsVIP(t.Address) && primary != "" && mac != "" && primary != mac {
 			return "another machine has the virtual IP: " + mac
 		}
 	}

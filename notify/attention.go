@@ -9,11 +9,11 @@ import (
 // Attention is what an operator should know besides the outcome. A check and
 // status print the same.
 type Attention struct {
-	Services    []any            `json:"services"` // none yet
-	Suppressed  *SuppressedCount `json:"suppressed"`
-	Alerts      []FiringAlert    `json:"alerts"`       // that fire
-	Ready       *bool            `json:"ready"`        // a takeover was rehearsed with success; null until one was
-	ConfigError *string          `json:"config_error"` // why the file cannot be used
+	Services    []state.ServiceAnswer `json:"services"` // what they said in the last check
+	Suppressed  *SuppressedCount      `json:"suppressed"`
+	Alerts      []FiringAlert         `json:"alerts"`       // that fire
+	Ready       *bool                 `json:"ready"`        // a takeover was rehearsed with success; null until one was
+	ConfigError *string               `json:"config_error"` // why the file cannot be used
 }
 
 // SuppressedCount counts notifications that flap damping holds back.
@@ -30,9 +30,9 @@ type FiringAlert struct {
 	Reason string    `json:"reason"`
 }
 
-// AttentionOf is what the record says of that.
-func AttentionOf(h state.Head) Attention {
-	a := Attention{Services: []any{}, Suppressed: &SuppressedCount{Count: len(h.Damping.Suppressed)}, Alerts: []FiringAlert{}}
+// AttentionOf is what the record says of that, and the services.
+func AttentionOf(h state.Head, services []state.ServiceAnswer) Attention {
+	a := Attention{Services: append([]state.ServiceAnswer{}, services...), Suppressed: &SuppressedCount{Count: len(h.Damping.Suppressed)}, Alerts: []FiringAlert{}}
 	if a.Suppressed.Count > 0 {
 		a.Suppressed.Next = new(h.Damping.Next.UTC().Truncate(time.Second))
 	}

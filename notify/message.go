@@ -37,6 +37,8 @@ const (
 	HookFailed     Kind = "hook-failed"   // any hook but pre-takeover
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
+	ServiceDown    Kind = "service-down"  // holding, but a service does not work at the virtual IPs
+	Certificate    Kind = "certificate"   // of a service, which does not verify
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
 	Recovered      Kind = "recovered"     // an alert has resolved
@@ -256,7 +258,7 @@ func (p *page) suppressed(all []state.Suppressed) {
 
 // evidence writes what the rounds, the witnesses and ARP or ND showed.
 func (p *page) evidence(c Cluster, e state.Evidence) {
-	if len(e.Rounds)+len(e.Witnesses)+len(e.Holders) == 0 {
+	if len(e.Rounds)+len(e.Witnesses)+len(e.Answers)+len(e.Holders) == 0 {
 		return
 	}
 	p.heading("Evidence")
@@ -272,6 +274,9 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 	}
 	for _, w := range e.Witnesses {
 		p.item(fmt.Sprintf("witness %s: %s", w.Address, witness(w)))
+	}
+	for _, a := range e.Answers {
+		p.item(answered(a))
 	}
 	for _, h := range e.Holders {
 		if h.MAC == "" {
@@ -323,6 +328,15 @@ func witness(w state.Witness) string {
 		return "replies"
 	}
 	return fmt.Sprintf("replies (%s)", *w.By)
+}
+
+// answered is what a service said.
+func answered(a state.ServiceAnswer) string {
+	s := fmt.Sprintf("service %s at %s: %s", a.Service, a.Address, a.Health)
+	if a.Reason != "" {
+		s += ": " + a.Reason
+	}
+	return s
 }
 
 // commands writes the commands that were run, ready to be pasted.

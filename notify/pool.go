@@ -13,7 +13,9 @@ import (
 func (c Cluster) isPool() bool { return c.Server != "" }
 
 // PoolAlertKinds are the kinds that an alert of a pool may have.
-func PoolAlertKinds() []Kind { return []Kind{Blocked, Unknown, UpdateFailed, StateFailed, LeftRecords} }
+func PoolAlertKinds() []Kind {
+	return []Kind{Blocked, Unknown, UpdateFailed, StateFailed, LeftRecords, Certificate}
+}
 
 // update writes a change of DNS records, and how to undo it.
 func (p *page) update(u *state.Update) {
@@ -85,6 +87,8 @@ func poolWords(c Cluster, n Notification) words {
 			happened: fmt.Sprintf("%s has addresses that are no longer members: pingover neither checks nor removes them.", name) + now,
 			todo:     fmt.Sprintf("Delete the records that the reason names from %s, or make them members again.", name),
 		}
+	case Certificate:
+		return serviceWords(c, n)
 	case StateFailed:
 		return words{
 			subject:  me + " cannot write its state",
@@ -109,6 +113,8 @@ func poolRecovered(c Cluster, n Notification, now string) words {
 		text = fmt.Sprintf("%s can check %s again", c.Hostname, c.Host)
 	case LeftRecords:
 		text = fmt.Sprintf("%s has only records of members, or of others", c.Host)
+	case Certificate:
+		text = "the certificates of the services verify again"
 	case StateFailed:
 		text = c.Hostname + " can write its state again"
 	}

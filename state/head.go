@@ -120,7 +120,7 @@ func (h *Head) check() error {
 	}
 	s := h.Streaks
 	counts := slices.Collect(maps.Values(h.Counts))
-	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.NotReady, s.Ready)) < 0 {
+	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.Fit, s.Served, s.NotReady, s.Ready)) < 0 {
 		return errors.New("a count is below zero")
 	}
 	if h.Last != nil && !h.Last.Outcome.known() {

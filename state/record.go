@@ -42,6 +42,10 @@ type Record struct {
 	Role      Role       `json:"role"`
 	Since     time.Time  `json:"since"`  // since when it has this role
 	Before    Role       `json:"before"` // the role before the open intent; "" when none is open
+	// Services are those of the settings, in their order; Answers are what they said
+	// in the last check.
+	Services []Service       `json:"services,omitempty"`
+	Answers  []ServiceAnswer `json:"service_answers,omitempty"`
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
@@ -98,6 +102,9 @@ func (r *Record) Sound() error {
 		if !a.Prefix.IsValid() {
 			return errors.New("a virtual IP of it is not an address")
 		}
+	}
+	if slices.ContainsFunc(r.Services, func(s Service) bool { return s.Bad < 0 }) {
+		return errors.New("a count is below zero")
 	}
 	return nil
 }
@@ -199,6 +206,10 @@ type Streaks struct {
 	// it, or all witnesses were silent; or neither.
 	Isolated  int `json:"isolated"`
 	Connected int `json:"connected"`
+	// With services: the primary replied, and they were good; something was held
+	// here, and they were good at it.
+	Fit    int `json:"fit,omitempty"`
+	Served int `json:"served,omitempty"`
 	// Rehearsals of a takeover in a row that failed, or did not.
 	NotReady int `json:"not_ready"`
 	Ready    int `json:"ready"`
@@ -264,6 +275,8 @@ type Evidence struct {
 	Holders   []Holder  `json:"holders"`
 	Commands  []Command `json:"commands"`
 	Update    *Update   `json:"update,omitempty"` // of a pool
+	// Answers are what services said.
+	Answers []ServiceAnswer `json:"service_answers,omitempty"`
 }
 
 // Update is a change of a pool's records in DNS.
@@ -272,6 +285,14 @@ type Update struct {
 	Return  []netip.Addr `json:"return"`
 	Script  string       `json:"script"`  // input of nsupdate(1) that makes it
 	Inverse string       `json:"inverse"` // input that undoes it
+}
+
+// ServiceAnswer is what a service said at one address.
+type ServiceAnswer struct {
+	Service string `json:"service"` // its name, without what may be secret
+	Address string `json:"address"`
+	Health  string `json:"health"` // good, bad, unknown
+	Reason  string `json:"reason"` // why it is not good
 }
 
 // Round is one series of pings.

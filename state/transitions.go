@@ -167,6 +167,7 @@ type Signs struct {
 	Silent   bool // no witness replied, while something was held here
 	Holding  bool // something is held here
 	Isolated bool // and no witness replied, or it could not be asked whether another machine has it
+	Services []ServiceStatus
 	// Rehearsed: what a takeover needs was tried; NotReady: and something failed.
 	Rehearsed, NotReady bool
 }
@@ -175,7 +176,7 @@ type Signs struct {
 func (r *Record) StreaksBefore(began time.Time) Streaks {
 	s := r.Streaks
 	if r.sameSecond(began) {
-		s.Up, s.Unserved, s.Silent = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1)
+		s.Up, s.Unserved, s.Silent, s.Fit = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1), max(0, s.Fit-1)
 	}
 	return s
 }
@@ -205,6 +206,7 @@ func (r *Record) Count(c Check, s Signs) (changed bool) {
 	streak(&r.Streaks.Silent, s.Silent)
 	streak(&r.Streaks.Isolated, s.Holding && s.Isolated)
 	streak(&r.Streaks.Connected, s.Holding && !s.Isolated)
+	r.countServices(s, counts)
 	if s.Rehearsed {
 		streak(&r.Streaks.NotReady, s.NotReady)
 		streak(&r.Streaks.Ready, !s.NotReady)
@@ -232,6 +234,9 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	}
 	if role != before || r.Since.IsZero() {
 		r.Since = now
+	}
+	if role != before {
+		r.switchedServices()
 	}
 	r.Role, r.Before, r.Event, r.Pending, r.Offered, r.Releasing = role, "", event, nil, nil, nil
 }

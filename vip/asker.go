@@ -245,6 +245,18 @@ func (a *Asker) Holder(addr netip.Addr, since time.Time) (Reply, bool) {
 	return Reply{}, false
 }
 
+// Holders are the MACs that have claimed the address on any link since then.
+func (a *Asker) Holders(addr netip.Addr, since time.Time) (macs []string) {
+	for name := range a.conns {
+		for _, claim := range a.Claims(Target{name, addr}, since) {
+			if mac := claim.MAC.String(); !slices.Contains(macs, mac) {
+				macs = append(macs, mac)
+			}
+		}
+	}
+	return macs
+}
+
 // Probers are the machines that probed for the target since then and have
 // precedence: a lower MAC than this one's, or the owner's (RFC 5227 2.1.1).
 func (a *Asker) Probers(t Target, since time.Time, owner string) (macs []string) {

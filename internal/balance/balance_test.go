@@ -584,3 +584,69 @@ func TestNameOfACluster(t *testing.T) {
 		}
 	})
 }
+
+// With services a member is up when all of them are good, whatever its pings say.
+func TestServiceThatDiesOnAHostThatPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.set.Services = []check.Service{{Port: 80}, {Port: 443}}
+		health := map[netip.Addr]check.ServiceResult{}
+		attempts := 0
+		env := s.env()
+		env.MayPing = func() error { return errors.New("no right to ping, and none is needed") }
+		env.Service = func(_ context.Context, service check.Service, a check.Attempt) check.ServiceResult {
+			if r, ok := health[a.Address]; ok && service.Port == 443 {
+				attempts++
+				return r
+			}
+			return check.ServiceResult{Health: check.Good}
+		}
+		run := func() Report {
+			t.Helper()
+			time.Sleep(time.Minute)
+			r, err := CheckIn(t.Context(), env, s.set, s.options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		s.want(run(), state.OK, "all members of host1.zone.com are up", a10, a11, a12)
+		health[a11] = check.ServiceResult{Health: check.HealthUnknown, Reason: "a certificate", Certificate: true}
+		s.want(run(), state.Unknown, "10.2.2.11 could not be asked: tcp:443: a certificate", a10, a11, a12)
+		s.mailed("www: PROBLEM: a certificate does not verify: tcp:443 at 10.2.2.11: a certificate")
+		health[a11], attempts = check.ServiceResult{Health: check.Bad, Reason: "refused"}, 0
+		r := run()
+		s.want(r, state.Removed, "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com", a10, a12)
+		if attempts != 4 || r.Members[1].Reason != "tcp:443: refused" {
+			t.Errorf("%d attempts in two rounds, want 4; %+v", attempts, r.Members[1])
+		}
+		s.mailed("www: 10.2.2.11 is down! removed from host1.zone.com")
+		delete(health, a11)
+		run()
+		run()
+		s.want(run(), state.Restored, "10.2.2.11 was up in 3 checks in a row: 10.2.2.11 returns to host1.zone.com", a10, a11, a12)
+	})
+}
+
+// A pool that the file no longer has: its records in DNS are an alert, and nothing
+// is changed.
+func TestPoolThatHasLeftTheFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.check()
+		time.Sleep(time.Minute)
+		for _, a := range s.set.Members {
+			s.silent[a] = true
+		}
+		o := s.options()
+		o.Unconfigured = true
+		r, err := CheckIn(t.Context(), s.env(), s.set, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Outcome != state.OK || len(s.dns.published) != 3 || len(r.Alerts) != 1 {
+			t.Errorf("%s: %s, alerts %+v", r.Outcome, r.Reason, r.Alerts)
+		}
+		s.mailed("www: PROBLEM: records without a member in host1.zone.com")
+	})
+}

@@ -23,6 +23,7 @@ type Env struct {
 	Route      func(to, from netip.Addr) (vip.Route, error)
 	Gateway    func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
 	Ping       run.Ping
+	Service    func(context.Context, check.Service, check.Attempt) check.ServiceResult
 	MayPing    func() error
 	NameServer func(config.Pool) (NameServer, error) // with its key, which is read each time
 	Trusted    func(argv []string) error             // why root must not run it
@@ -53,8 +54,11 @@ func Real(p config.Pool) Env {
 		Gateway:  vip.Gateway,
 		Ping:     check.Ping,
 		MayPing:  check.Permission,
-		Trusted:  proc.Trusted,
-		Locks:    new(state.Locks),
+		Service: func(ctx context.Context, s check.Service, a check.Attempt) check.ServiceResult {
+			return s.Check(ctx, a)
+		},
+		Trusted: proc.Trusted,
+		Locks:   new(state.Locks),
 		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return check.Resolve(ctx, host, resolveTimeout)
 		},

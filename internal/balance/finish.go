@@ -151,7 +151,13 @@ func factsOf(j *job, rec Record, s seen, r Result, finished *state.Change) notif
 	if left.Firing {
 		left.Reason = fmt.Sprintf("%s %s published, and no longer %s of this pool", list(r.Left), isAre(r.Left), memberWord(r.Left))
 	}
-	c.Conditions = append(c.Conditions, left)
+	var certificates []string
+	for _, a := range s.members {
+		certificates = append(certificates, a.certificates...)
+	}
+	c.Conditions = append(c.Conditions, left, notify.Condition{
+		Kind: notify.Certificate, Firing: len(certificates) > 0, Over: true, Reason: strings.Join(certificates, "; "),
+	})
 	f.Check = &c
 	return f
 }
@@ -207,7 +213,13 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 func reportUntrusted(j *job, rec Record) error {
 	last, gap := rec.LastCheck()
 	warning := j.manual || state.HourBegins(j.Began, gap)
-	for _, r := range proc.Refused(j.set.Mail.Programs(), j.Trusted) {
+	programs := j.set.Mail.Programs()
+	for _, s := range j.set.Services {
+		if s.Argv != nil {
+			programs = append(programs, proc.Program{Setting: "service", Argv: s.Argv})
+		}
+	}
+	for _, r := range proc.Refused(programs, j.Trusted) {
 		if last.IsZero() {
 			return &run.Error{Code: run.CodeSettings, Text: r.Text, Hint: r.Fix}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/pool"
@@ -33,6 +34,9 @@ type answer struct {
 	fault   string // why it is unknown
 	replied bool   // in the last round
 	rounds  []state.Round
+	answers []state.ServiceAnswer // of its services, in the last attempt
+	// certificates are the services whose certificate does not verify.
+	certificates []string
 }
 
 // observation is what the decision needs of it.
@@ -107,6 +111,7 @@ func askWitnesses(ctx context.Context, j *job, l local) []state.Witness {
 // up.
 func (s seen) round(ctx context.Context, j *job, n int, which func(answer) bool) seen {
 	s.members = slices.Clone(s.members)
+	roots := config.ServiceRoots(j.set.ServiceCA)
 	var rounds sync.WaitGroup
 	for i := range s.members {
 		a := &s.members[i]
@@ -120,6 +125,10 @@ func (s seen) round(ctx context.Context, j *job, n int, which func(answer) bool)
 			continue
 		}
 		rounds.Go(func() {
+			if len(j.set.Services) > 0 {
+				*a = a.attempts(ctx, j, n, roots)
+				return
+			}
 			pings := check.Pings{Address: a.address, Source: a.source, Count: j.set.Count, Interval: j.set.Interval, Timeout: j.set.Timeout}
 			made, shown := j.Round(ctx, n, a.address.String(), len(s.members) > 1, pings, j.Ping)
 			a.rounds, a.replied = append(slices.Clone(a.rounds), shown), made.Verdict == check.Up
@@ -158,7 +167,7 @@ func (s seen) evidence(which func(answer) bool) state.Evidence {
 	e := state.Evidence{Witnesses: s.witnesses}
 	for _, a := range s.members {
 		if which(a) {
-			e.Rounds = append(e.Rounds, a.rounds...)
+			e.Rounds, e.Answers = append(e.Rounds, a.rounds...), append(e.Answers, a.answers...)
 		}
 	}
 	return e

@@ -120,7 +120,7 @@ func report(j *job, rec Record, s seen, r Result, changed bool, saveErr error) R
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Record: shown(j.set.Record), Server: j.set.Server, Zone: shown(rec.Zone), Published: PublishedIn(&rec), Members: members, Foreign: orEmpty(rec.Foreign),
 		Paused: time.Now().Before(j.PausedUntil()), Rounds: orEmpty(e.Rounds), Witnesses: orEmpty(e.Witnesses), MailWaiting: len(rec.Outbox),
-		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head), Hint: r.Hint,
+		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head, orEmpty(e.Answers)), Hint: r.Hint,
 	}
 	if r.Change != nil {
 		report.Update = r.Change.Evidence.Update

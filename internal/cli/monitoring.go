@@ -94,8 +94,11 @@ func (s status) monitorCode() int {
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
+	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool { return a.Kind == string(notify.Certificate) }) {
+		code = worseToMonitor(code, monitorWarning)
+	}
 	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
-		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.HookFailed}, notify.Kind(a.Kind))
+		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.ServiceDown, notify.HookFailed}, notify.Kind(a.Kind))
 	}) {
 		code = worseToMonitor(code, monitorCritical)
 	}

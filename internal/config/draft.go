@@ -155,6 +155,7 @@ func (d *draft) build() Cluster {
 	d.completeWitness()
 	d.completeLease()
 	d.completeFailback()
+	d.completeFailoverOn()
 	d.completeIsolated()
 	d.completeMail()
 	d.completeStateDir()
@@ -266,7 +267,7 @@ func (d *draft) refuse(name string, n int, err error) {
 		f.line = values[n].line
 		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
 	}
-	if ofFile || f.line > 0 {
+	if _, alone := errors.AsType[needsFencing](err); alone || ofFile || f.line > 0 {
 		f.code = exit.Config
 	}
 	if ofCredentials {

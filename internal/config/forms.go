@@ -52,8 +52,7 @@ func orZero(f form) form {
 
 // choice is the form of a value that is one of some words.
 func choice(argument string, words []string, set func(*Cluster, string)) form {
-	last := len(words) - 1
-	names := strings.Join(words[:last], ", ") + " or " + words[last]
+	names := oneOf(words)
 	return form{Argument: argument, Range: names, Values: words, set: func(d *draft, text string) error {
 		if !slices.Contains(words, text) {
 			return errors.New("must be " + names)
@@ -61,6 +60,12 @@ func choice(argument string, words []string, set func(*Cluster, string)) form {
 		set(&d.Cluster, text)
 		return nil
 	}}
+}
+
+// oneOf is "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // yesNo is the form of a switch.

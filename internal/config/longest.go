@@ -56,9 +56,10 @@ func (c Cluster) Round() time.Duration {
 }
 
 // LongestProbe is the longest that a check observes before it decides: two
-// silent rounds and a competing prober, or a conflict while holding.
+// rounds and a competing prober, or the services when the second has a reply; or a
+// conflict while holding.
 func (c Cluster) LongestProbe() time.Duration {
-	return max(2*c.Round()+c.RetryWait+YieldPatience+lastQuestions, c.Round()+PeerPatience+2*lastQuestions)
+	return max(2*c.Round()+c.RetryWait+max(YieldPatience, c.services())+lastQuestions, c.Round()+max(PeerPatience, c.services())+2*lastQuestions)
 }
 
 // LongestCheck is the longest that a check takes while nothing hangs: rounds,
@@ -100,7 +101,11 @@ func (p Pool) Round() time.Duration {
 // LongestCheck is the longest that a check takes while nothing hangs: two rounds,
 // and an update. Mail is not in it.
 func (p Pool) LongestCheck() time.Duration {
-	return 2*p.Round() + p.RetryWait + lastQuestions + dnsPatience
+	round := p.Round()
+	if longest := (Cluster{Services: p.Services, Timeout: p.Timeout, Hooks: Hooks{Timeout: p.CommandTimeout}}).services(); longest > 0 {
+		round = time.Duration(p.Count)*longest + time.Duration(p.Count-1)*p.Interval
+	}
+	return 2*round + p.RetryWait + lastQuestions + dnsPatience
 }
 
 // Deadline is the time after which a check is abandoned whatever hangs.

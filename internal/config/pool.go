@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pingover/check"
 	"pingover/pool"
 )
 
@@ -16,22 +17,25 @@ const maxMembers = 1000
 
 // Pool is one pool's settings, parsed and within their ranges.
 type Pool struct {
-	Name           string
-	Record         string       // fully qualified, lower case, with the final dot
-	Server         string       // host:port
-	Zone           string       // as Record; "": found by asking the server
-	Members        []netip.Addr // in the order of the file
-	KeyFile        string       // "": unsigned
-	TTL            time.Duration
-	MinMembers     int // per family
-	Count          int
-	Interval       time.Duration
-	Timeout        time.Duration
-	RetryWait      time.Duration
-	Source         netip.Addr // zero: what the kernel chooses; only for members of its family
-	Witness        Witness
+	Name       string
+	Record     string       // fully qualified, lower case, with the final dot
+	Server     string       // host:port
+	Zone       string       // as Record; "": found by asking the server
+	Members    []netip.Addr // in the order of the file
+	KeyFile    string       // "": unsigned
+	TTL        time.Duration
+	MinMembers int // per family
+	Count      int
+	Interval   time.Duration
+	Timeout    time.Duration
+	RetryWait  time.Duration
+	Source     netip.Addr // zero: what the kernel chooses; only for members of its family
+	Witness    Witness
+	// Services are what must work at a member; none: it must reply to ping.
+	Services       []check.Service
+	ServiceCA      string // file of the roots for https; "": this machine's
 	Rise           int
-	CommandTimeout time.Duration // of the notify command
+	CommandTimeout time.Duration // of a service command, and of the notify command
 	Mail           Mail
 	StateDir       string
 	MetricsFile    string // "": none
@@ -63,6 +67,7 @@ func (d *draft) buildPool() Pool {
 	p, c := d.pool, d.Cluster
 	p.Name, p.Count, p.Interval, p.Timeout, p.RetryWait = c.Name, c.Count, c.Interval, c.Timeout, c.RetryWait
 	p.Source, p.Witness, p.Rise, p.CommandTimeout = c.Source, c.Witness, c.Rise, c.Hooks.Timeout
+	p.Services, p.ServiceCA = c.Services, c.ServiceCA
 	p.Mail, p.StateDir, p.MetricsFile, p.Given, p.From = c.Mail, c.StateDir, c.MetricsFile, c.Given, c.From
 	return p
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pingover/check"
 )
 
 // example is the reference file that the packages bring along.
@@ -52,7 +55,7 @@ func TestTheReferenceFileIsASmallCluster(t *testing.T) {
 
 func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t)} {
+	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t), "service-ca.pem": certificate(t)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -83,6 +86,9 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 		Timeout:        time.Second,
 		RetryWait:      20 * time.Second,
 		Source:         netip.MustParseAddr("172.16.0.3"),
+		Services:       []check.Service{{URL: &url.URL{Scheme: "https", Host: "www.example.com", Path: "/health"}}},
+		ServiceCA:      dir + "/service-ca.pem",
+		Fall:           3,
 		Witness:        Witness{Auto: true},
 		DuplicateCheck: true,
 		Tool:           "auto",
@@ -134,6 +140,8 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 		RetryWait:      want.RetryWait,
 		Source:         want.Source,
 		Witness:        want.Witness,
+		Services:       want.Services,
+		ServiceCA:      want.ServiceCA,
 		Rise:           want.Rise,
 		CommandTimeout: 30 * time.Second,
 		Mail:           want.Mail,

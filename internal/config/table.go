@@ -74,6 +74,7 @@ const (
 	groupCluster  = "Cluster"
 	groupPool     = "Pool"
 	groupPing     = "Ping"
+	groupServices = "Services"
 	groupGuards   = "Safety checks"
 	groupTakeover = "Takeover"
 	groupBack     = "Failback"
@@ -190,6 +191,26 @@ func AllSettings() []Setting {
 			form: form{Argument: "ADDRESS", Range: "an address of this machine that is no virtual IP", set: setSource},
 		},
 		{
+			Name: "service", Group: groupServices, Derived: "none: ping is enough",
+			Help: "what must work at the primary besides ping; may be repeated; exit codes of a command as those of monitoring-plugins, and {} in it stands for the address",
+			form: list(form{Argument: "SERVICE", Range: serviceForms, set: addService, hide: hideService}),
+		},
+		{
+			Name: "service-ca", Group: groupServices, Derived: "the certificates of this machine",
+			Help: "CA certificates that https services are verified with",
+			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setServiceCA},
+		},
+		{
+			Name: "fall", Only: Clusters, Group: groupServices, Default: "3",
+			Help: "checks in a row with a bad service until it counts",
+			form: number(1, 1000, func(c *Cluster) *int { return &c.Fall }),
+		},
+		{
+			Name: "failover-on", Only: Clusters, Group: groupServices, Default: "host",
+			Help: "service takes over from a primary that replies, too, when a service is bad; needs pre-takeover, which must cut the primary off (fencing)",
+			form: choice("WHAT", []string{"host", "service"}, func(c *Cluster, text string) { c.FailoverOnService = text == "service" }),
+		},
+		{
 			Name: "witness", Group: groupGuards, Default: "auto",
 			Help: "address that must reply before a takeover; may be repeated, one reply is enough; auto is the default gateway",
 			form: list(form{Argument: "WITNESS", Range: "auto, none or an address", Values: []string{"auto", "none"}, set: addWitness}),
@@ -261,7 +282,7 @@ func AllSettings() []Setting {
 		},
 		{
 			Name: "hook-timeout", Group: groupHooks, Default: "30s",
-			Help: "time after which a hook, or the notify command, is killed",
+			Help: "time after which a hook, the notify command or that of a service is killed",
 			form: duration(time.Second, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.Hooks.Timeout }),
 		},
 		{

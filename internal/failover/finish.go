@@ -89,13 +89,17 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		return rec, r.Change != nil
 	}
 	rule := cmp.Or(r.Rule, d.Rule)
+	rec.Answers = r.Obs.Evidence.Answers
+	if r.Moved { // they were asked of the one that served before
+		r.Obs.Services = nil
+	}
 	if r.Outcome == state.TakeoverFailed && r.Obs.Holding() {
 		rule = state.RuleHold // by which the next run goes on with it: one alert
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.Unserved()) > 0,
-		Silent:  r.Obs.Holding() && r.Obs.Witness == state.WitnessSilent,
-		Holding: r.Obs.Holding(), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
+		Silent:   r.Obs.Holding() && r.Obs.Witness == state.WitnessSilent,
+		Services: r.Obs.Services, Holding: r.Obs.Holding(), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
 	return rec, changed || r.Partial && r.Change != nil
 }

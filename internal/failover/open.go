@@ -132,7 +132,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		rec.Head, draft = notify.Plan(rec.Head, About(j.Set, l, rec.Neighbour), facts, notify.Policy{})
 	}
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
-		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
+		rec.EndStreaks() // the runs had stopped: nothing was in a row
 	}
 	if text := ShortLease(j.Set, gap); text != "" {
 		j.Infof("%s", text)

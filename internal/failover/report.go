@@ -70,12 +70,13 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
 	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
+	e.Answers = nil // they are in Attention
 	report := Report{
 		Version: 1, Cluster: j.Set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Role: rec.Role, Held: held, Interface: r.Obs.ShownInterface(), Paused: time.Now().Before(j.PausedUntil()),
 		Host: j.Set.Host, Paths: j.Set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
-		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head),
+		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head, rec.Answers),
 	}
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
 		report.Hint = releaseHint(j, r.Obs.Local)

@@ -9,7 +9,7 @@ import (
 )
 
 // reportUntrusted reports what root does not run because others can write to it or
-// replace it: a hook, sendmail or the tool. With a new cluster that is an error. One
+// replace it: a hook, a service command, sendmail or the tool. With a new cluster that is an error. One
 // that was checked before, or holds something, goes on: pre-takeover then blocks,
 // the other hooks count as failed, mail waits. It is said once an hour, and so is
 // what is wrong with mail's credentials.
@@ -33,6 +33,11 @@ func (j *job) runs() (all []proc.Program) {
 	for _, hook := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
 		if argv := j.hookOf(hook); argv != nil {
 			all = append(all, proc.Program{Setting: hook, Argv: argv})
+		}
+	}
+	for _, s := range j.Set.Services {
+		if s.Argv != nil {
+			all = append(all, proc.Program{Setting: "service", Argv: s.Argv})
 		}
 	}
 	if tool, ok := j.env.Tool.(vip.Tool); ok {

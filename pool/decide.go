@@ -213,7 +213,7 @@ func view(r Record, o Observation, set Settings, now time.Time) situation {
 			v.drained = append(v.drained, a)
 		case published[a] && s.Verdict == check.Down:
 			v.down = append(v.down, a)
-		case !published[a] && !drained && r.streak(m, s.Verdict, now) >= m.Required(set.Rise):
+		case !published[a] && r.streak(m, s.Verdict, now) >= m.Required(set.Rise):
 			v.up = append(v.up, a)
 			v.required[a] = m.Required(set.Rise)
 		}

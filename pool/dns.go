@@ -268,7 +268,7 @@ func (s Server) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 		client.TsigProvider = signer(s.Key)
 	}
 	answer, _, err := client.ExchangeWithConnContext(limited, m, &dns.Conn{Conn: conn})
-	if e := s.understood(ctx, m, answer, err, timeout); e != nil {
+	if e := s.understood(ctx, limited, m, answer, err, timeout); e != nil {
 		e.unsettled = m.Opcode == dns.OpcodeUpdate && slices.Contains(inDoubt, e.Problem)
 		return nil, e
 	}
@@ -276,7 +276,7 @@ func (s Server) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 }
 
 // understood says why an answer is none, or is not to be trusted.
-func (s Server) understood(ctx context.Context, m, answer *dns.Msg, err error, timeout time.Duration) *Error {
+func (s Server) understood(ctx, limited context.Context, m, answer *dns.Msg, err error, timeout time.Duration) *Error {
 	var network net.Error
 	switch {
 	case ctx.Err() != nil:
@@ -286,7 +286,7 @@ func (s Server) understood(ctx context.Context, m, answer *dns.Msg, err error, t
 	case errors.Is(err, dns.ErrSig), errors.Is(err, dns.ErrTime), errors.Is(err, dns.ErrSecret), errors.Is(err, dns.ErrKeyAlg):
 		return s.fail(Forged, "set server to the zone's primary itself: something on the way changes the answers",
 			"the signature of the answer from name server %s is wrong (%v)", s.Address, err)
-	case errors.As(err, &network) && network.Timeout(), errors.Is(err, net.ErrClosed):
+	case err != nil && limited.Err() != nil, errors.As(err, &network) && network.Timeout():
 		return s.fail(Silent, "see whether the name server hangs, and whether it answers by TCP",
 			"name server %s accepts the connection and does not reply within %s", s.Address, timeout)
 	case err != nil && answer == nil:

@@ -327,8 +327,8 @@ func keyError(answer *dns.Msg) *dns.TSIG {
 func (s Server) badKey(t *dns.TSIG) *Error {
 	switch t.Error {
 	case dns.RcodeBadKey:
-		return s.fail(BadKey, "give the name server the key of key-file, with the same name, algorithm and secret",
-			"name server %s does not know the key %s (BADKEY)", s.Address, s.Key)
+		return s.fail(BadKey, "give the name server the key of key-file, with the same name, algorithm and secret, and the right to update",
+			"name server %s does not accept the key %s (BADKEY)", s.Address, s.Key)
 	case dns.RcodeBadSig:
 		return s.fail(BadSecret, "copy the key from the name server to key-file again",
 			"name server %s has another secret for the key %s (BADSIG)", s.Address, shown(s.Key.Name))

@@ -184,7 +184,7 @@ func TestTheReasonIsInTheTSIGRecord(t *testing.T) {
 			want  Problem
 			text  string
 		}{
-			{dns.RcodeNotAuth, dns.RcodeBadKey, "", BadKey, "name server 192.0.2.53:53 does not know the key www (hmac-sha256) (BADKEY)"},
+			{dns.RcodeNotAuth, dns.RcodeBadKey, "", BadKey, "name server 192.0.2.53:53 does not accept the key www (hmac-sha256) (BADKEY)"},
 			{dns.RcodeNotAuth, dns.RcodeBadSig, "", BadSecret, "name server 192.0.2.53:53 has another secret for the key www (BADSIG)"},
 			{dns.RcodeRefused, dns.RcodeBadSig, "", BadSecret, "name server 192.0.2.53:53 has another secret for the key www (BADSIG)"},
 			{dns.RcodeNotAuth, dns.RcodeBadTime, fmt.Sprintf("%012x", time.Now().Add(-time.Hour).Unix()), BadTime, "name server 192.0.2.53:53 has a clock that is 1h0m0s behind this machine's, more than 5m (BADTIME)"},

@@ -259,6 +259,7 @@ send
 	// The inverse of a record that was added alone gives the others their TTL back.
 	c.After = before.With(nil, ips("10.2.2.12"), time.Minute)
 	const ttl = `update delete host1.zone.com. A 10.2.2.12
+update delete host1.zone.com. A 10.2.2.10
 update add host1.zone.com. 300 A 10.2.2.10
 send
 `

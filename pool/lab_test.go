@@ -473,8 +473,14 @@ func TestServerGoneOrSilent(t *testing.T) {
 	}
 	both(gone, gone, Untouched)
 	s.must(s.ns.PowerOff())
+	_, err := s.server.Read(t.Context(), www)
 	gone.Text = "name server 10.2.0.53:53 does not accept a connection within 1s"
-	both(gone, gone, Untouched)
+	if err == nil || !strings.HasSuffix(err.Error(), "no route to host") { // as the kernel says after three seconds
+		wantError(t, err, gone)
+	}
+	if _, err = s.server.Publish(t.Context(), do); ProblemOf(err) != Unreachable || EffectOf(err) != Untouched {
+		t.Errorf("power off: %v", err)
+	}
 	s.server.Address = "192.0.2.53:53"
 	gone.Text = "name server 192.0.2.53:53 cannot be reached: network is unreachable"
 	both(gone, gone, Untouched)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -348,10 +349,14 @@ type forwarder struct {
 	published []string
 	after     time.Duration
 	lost      bool // no answer comes to an update
-	made      time.Time
+
+	mu   sync.Mutex
+	made time.Time
 }
 
 func (f *forwarder) answer(q *dns.Msg) *dns.Msg {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if q.Opcode == dns.OpcodeUpdate {
 		f.made = time.Now()
 		if f.lost {
@@ -368,17 +373,17 @@ func (f *forwarder) answer(q *dns.Msg) *dns.Msg {
 
 func TestAnUpdateIsReadBack(t *testing.T) {
 	for name, tt := range map[string]struct {
-		f      forwarder
+		f      *forwarder
 		effect Effect
 		text   string
 		atMost time.Duration
 	}{
-		"at once":                        {forwarder{}, Published, "", 0},
-		"after four seconds":             {forwarder{after: 4 * time.Second}, Published, "", 5 * time.Second},
-		"never":                          {forwarder{after: time.Hour}, Open, "name server 192.0.2.53:53 accepted the update, but does not publish it within 6s", 6 * time.Second},
-		"its answer is lost, it is made": {forwarder{lost: true}, Published, "", 5 * time.Second},
+		"at once":                        {&forwarder{}, Published, "", 0},
+		"after four seconds":             {&forwarder{after: 4 * time.Second}, Published, "", 5 * time.Second},
+		"never":                          {&forwarder{after: time.Hour}, Open, "name server 192.0.2.53:53 accepted the update, but does not publish it within 6s", 6 * time.Second},
+		"its answer is lost, it is made": {&forwarder{lost: true}, Published, "", 5 * time.Second},
 		"its answer is lost, it is not": {
-			forwarder{lost: true, after: time.Hour},
+			&forwarder{lost: true, after: time.Hour},
 			Open, "it is not known whether host1.zone.com was updated: name server 192.0.2.53:53 accepts the connection and does not reply within 5s", 11 * time.Second,
 		},
 	} {

@@ -55,6 +55,9 @@ const (
 	RuleOK      = 8
 )
 
+// Tries is how often a run reads, decides and updates while other writers are faster.
+const Tries = 3
+
 // Decision is what Decide answers. Its zero value does nothing.
 type Decision struct {
 	Rule    int           // number of the first matching rule; 0 of a drain

@@ -19,9 +19,6 @@ import (
 	"pingover/internal/proc"
 )
 
-// Tries is how often a run reads, decides and updates while other writers are faster.
-const Tries = 3
-
 const (
 	dnsPort = "53"
 

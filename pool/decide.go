@@ -55,6 +55,9 @@ const (
 	RuleOK      = 8
 )
 
+// Tries is how often a run reads, decides and updates while other writers are faster.
+const Tries = 3
+
 // Decision is what Decide answers. Its zero value does nothing.
 type Decision struct {
 	Rule    int           // number of the first matching rule; 0 of a drain
@@ -213,7 +216,7 @@ func view(r Record, o Observation, set Settings, now time.Time) situation {
 			v.drained = append(v.drained, a)
 		case published[a] && s.Verdict == check.Down:
 			v.down = append(v.down, a)
-		case !published[a] && !drained && r.streak(m, s.Verdict, now) >= m.Required(set.Rise):
+		case !published[a] && r.streak(m, s.Verdict, now) >= m.Required(set.Rise):
 			v.up = append(v.up, a)
 			v.required[a] = m.Required(set.Rise)
 		}

@@ -19,9 +19,6 @@ import (
 	"pingover/internal/proc"
 )
 
-// Tries is how often a run reads, decides and updates while other writers are faster.
-const Tries = 3
-
 const (
 	dnsPort = "53"
 
@@ -268,7 +265,7 @@ func (s Server) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 		client.TsigProvider = signer(s.Key)
 	}
 	answer, _, err := client.ExchangeWithConnContext(limited, m, &dns.Conn{Conn: conn})
-	if e := s.understood(ctx, m, answer, err, timeout); e != nil {
+	if e := s.understood(ctx, limited, m, answer, err, timeout); e != nil {
 		e.unsettled = m.Opcode == dns.OpcodeUpdate && slices.Contains(inDoubt, e.Problem)
 		return nil, e
 	}
@@ -276,7 +273,7 @@ func (s Server) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 }
 
 // understood says why an answer is none, or is not to be trusted.
-func (s Server) understood(ctx context.Context, m, answer *dns.Msg, err error, timeout time.Duration) *Error {
+func (s Server) understood(ctx, limited context.Context, m, answer *dns.Msg, err error, timeout time.Duration) *Error {
 	var network net.Error
 	switch {
 	case ctx.Err() != nil:
@@ -286,7 +283,7 @@ func (s Server) understood(ctx context.Context, m, answer *dns.Msg, err error, t
 	case errors.Is(err, dns.ErrSig), errors.Is(err, dns.ErrTime), errors.Is(err, dns.ErrSecret), errors.Is(err, dns.ErrKeyAlg):
 		return s.fail(Forged, "set server to the zone's primary itself: something on the way changes the answers",
 			"the signature of the answer from name server %s is wrong (%v)", s.Address, err)
-	case errors.As(err, &network) && network.Timeout(), errors.Is(err, net.ErrClosed):
+	case err != nil && limited.Err() != nil, errors.As(err, &network) && network.Timeout():
 		return s.fail(Silent, "see whether the name server hangs, and whether it answers by TCP",
 			"name server %s accepts the connection and does not reply within %s", s.Address, timeout)
 	case err != nil && answer == nil:
@@ -327,8 +324,8 @@ func keyError(answer *dns.Msg) *dns.TSIG {
 func (s Server) badKey(t *dns.TSIG) *Error {
 	switch t.Error {
 	case dns.RcodeBadKey:
-		return s.fail(BadKey, "give the name server the key of key-file, with the same name, algorithm and secret",
-			"name server %s does not know the key %s (BADKEY)", s.Address, s.Key)
+		return s.fail(BadKey, "give the name server the key of key-file, with the same name, algorithm and secret, and the right to update",
+			"name server %s does not accept the key %s (BADKEY)", s.Address, s.Key)
 	case dns.RcodeBadSig:
 		return s.fail(BadSecret, "copy the key from the name server to key-file again",
 			"name server %s has another secret for the key %s (BADSIG)", s.Address, shown(s.Key.Name))

@@ -20,7 +20,7 @@ const (
 	Malformed                           // the answer is none to the question
 	Unsigned                            // the question was signed, the answer is not
 	Forged                              // the answer's signature is wrong, or its clock is
-	BadKey                              // the server does not know the key, or not with this algorithm
+	BadKey                              // the server does not accept the key, or not with this algorithm
 	BadSecret                           // the server has another secret for the key
 	BadTime                             // the clocks are more than 300 s apart
 	Refused                             // no right, or a zone that is static or frozen

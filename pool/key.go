@@ -25,14 +25,8 @@ import (
 type Key struct {
 	Name      string // fully qualified, lower case, with the final dot
 	Algorithm string // as in the file, such as hmac-sha256
-	secret    secret
+	secret    string // base64
 }
-
-// secret is base64. It is never printed.
-type secret string
-
-func (secret) String() string   { return "***" }
-func (secret) GoString() string { return "***" }
 
 // algorithms are those of tsig-keygen(8) but hmac-md5, which is broken.
 var algorithms = map[string]func() hash.Hash{
@@ -42,7 +36,7 @@ var algorithms = map[string]func() hash.Hash{
 
 // sign is the signature of a message.
 func (k Key) sign(msg []byte) []byte {
-	raw, _ := base64.StdEncoding.DecodeString(string(k.secret)) // the parser has tried it
+	raw, _ := base64.StdEncoding.DecodeString(k.secret) // the parser has tried it
 	mac := hmac.New(algorithms[k.Algorithm], raw)
 	mac.Write(msg)
 	return mac.Sum(nil)
@@ -80,9 +74,13 @@ func ReadKey(path string) (Key, error) {
 		case err != nil:
 			return fail("", "%v", err)
 		case len(exposed) > 0:
-			return fail(exposed[0].Fix, "%s, so root does not use it", exposed[0])
+			why := exposed[0].Why
+			if exposed[0].Kind != "" {
+				why = exposed[0].String()
+			}
+			return fail(exposed[0].Fix, "%s, so root does not use this key", why)
 		case info.Mode().Perm()&0o044 != 0:
-			return fail("chmod go-rwx "+proc.Line([]string{path}), "others can read this key")
+			return fail("chmod go-rwx "+proc.Line([]string{path}), "can be read by others, so root does not use this key")
 		}
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
@@ -102,6 +100,9 @@ func ReadKey(path string) (Key, error) {
 
 // String is the name and the algorithm, never the secret.
 func (k Key) String() string { return fmt.Sprintf("%s (%s)", shown(k.Name), k.Algorithm) }
+
+// GoString is String, for %#v.
+func (k Key) GoString() string { return k.String() }
 
 // keyParser reads the syntax of named.conf(5), as far as one key needs it:
 //
@@ -179,7 +180,7 @@ func (p *keyParser) secret(k *Key) error {
 	if raw, err := base64.StdEncoding.DecodeString(word); err != nil || len(raw) == 0 {
 		return p.fail("the secret is not base64")
 	}
-	k.secret = secret(word)
+	k.secret = word
 	return nil
 }
 

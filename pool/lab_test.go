@@ -255,8 +255,8 @@ func TestWrongKeys(t *testing.T) {
 
 	s.key("stranger")
 	try(Error{
-		Problem: BadKey, Text: "name server 10.2.0.53:53 does not know the key stranger (hmac-sha256) (BADKEY)",
-		Hint: "give the name server the key of key-file, with the same name, algorithm and secret",
+		Problem: BadKey, Text: "name server 10.2.0.53:53 does not accept the key stranger (hmac-sha256) (BADKEY)",
+		Hint: "give the name server the key of key-file, with the same name, algorithm and secret, and the right to update",
 	})
 	s.key("www") // another secret
 	try(Error{
@@ -266,8 +266,8 @@ func TestWrongKeys(t *testing.T) {
 	s.server.Key = right
 	s.server.Key.Algorithm = "hmac-sha512"
 	try(Error{
-		Problem: BadKey, Text: "name server 10.2.0.53:53 does not know the key www (hmac-sha512) (BADKEY)",
-		Hint: "give the name server the key of key-file, with the same name, algorithm and secret",
+		Problem: BadKey, Text: "name server 10.2.0.53:53 does not accept the key www (hmac-sha512) (BADKEY)",
+		Hint: "give the name server the key of key-file, with the same name, algorithm and secret, and the right to update",
 	})
 	s.server.Key = right
 	s.want(s.read(), before)
@@ -412,8 +412,8 @@ func TestViewByKey(t *testing.T) {
 	s.key("outside")
 	_, err = s.server.Read(t.Context(), www)
 	wantError(t, err, Error{
-		Problem: BadKey, Text: "name server 10.2.0.53:53 does not know the key outside (hmac-sha256) (BADKEY)",
-		Hint: "give the name server the key of key-file, with the same name, algorithm and secret",
+		Problem: BadKey, Text: "name server 10.2.0.53:53 does not accept the key outside (hmac-sha256) (BADKEY)",
+		Hint: "give the name server the key of key-file, with the same name, algorithm and secret, and the right to update",
 	})
 	s.server.Key = Key{}
 	_, err = s.server.Read(t.Context(), www)
@@ -473,8 +473,14 @@ func TestServerGoneOrSilent(t *testing.T) {
 	}
 	both(gone, gone, Untouched)
 	s.must(s.ns.PowerOff())
+	_, err := s.server.Read(t.Context(), www)
 	gone.Text = "name server 10.2.0.53:53 does not accept a connection within 1s"
-	both(gone, gone, Untouched)
+	if err == nil || !strings.HasSuffix(err.Error(), "no route to host") { // as the kernel says after three seconds
+		wantError(t, err, gone)
+	}
+	if _, err = s.server.Publish(t.Context(), do); ProblemOf(err) != Unreachable || EffectOf(err) != Untouched {
+		t.Errorf("power off: %v", err)
+	}
 	s.server.Address = "192.0.2.53:53"
 	gone.Text = "name server 192.0.2.53:53 cannot be reached: network is unreachable"
 	both(gone, gone, Untouched)

@@ -64,8 +64,8 @@ func (c Change) Empty() bool { return len(c.steps()) == 0 }
 
 // shownBy says whether a set shows the change; others may have made their own since.
 func (c Change) shownBy(s Set) bool {
-	for _, step := range c.steps() {
-		if s.Has(step.addr) != step.add {
+	for _, a := range slices.Concat(c.Before.Addrs(), c.After.Addrs()) {
+		if c.Before.Has(a) != c.After.Has(a) && s.Has(a) != c.After.Has(a) {
 			return false
 		}
 	}
@@ -82,25 +82,26 @@ type step struct {
 	ttl  time.Duration // of add
 }
 
-// steps are what the update does, deletions first. A record that is added with
-// another TTL changes that of its whole set (RFC 2181 5.2), so where no address
-// is added, one that is there is added once more.
+// steps are what the update does, deletions first. A record that is added gives
+// its TTL to the whole set (RFC 2181 5.2). Where only the TTL is another one, a
+// record is deleted and added: Knot ignores the addition of one that is there.
 func (c Change) steps() (steps []step) {
-	for _, r := range []struct{ before, after Records }{{c.Before.A, c.After.A}, {c.Before.AAAA, c.After.AAAA}} {
-		for _, a := range without(r.before.Addrs, r.after.Addrs) {
+	families := [...]struct{ before, after Records }{{c.Before.A, c.After.A}, {c.Before.AAAA, c.After.AAAA}}
+	var add []step
+	for _, r := range families {
+		out, in := without(r.before.Addrs, r.after.Addrs), without(r.after.Addrs, r.before.Addrs)
+		if len(in) == 0 && len(r.after.Addrs) > 0 && r.after.TTL != r.before.TTL {
+			in = r.after.Addrs[:1]
+			out = append(out, in...)
+		}
+		for _, a := range out {
 			steps = append(steps, step{addr: a})
 		}
-	}
-	for _, r := range []struct{ before, after Records }{{c.Before.A, c.After.A}, {c.Before.AAAA, c.After.AAAA}} {
-		add := without(r.after.Addrs, r.before.Addrs)
-		if len(add) == 0 && len(r.after.Addrs) > 0 && r.after.TTL != r.before.TTL {
-			add = r.after.Addrs[:1]
-		}
-		for _, a := range add {
-			steps = append(steps, step{true, a, r.after.TTL})
+		for _, a := range in {
+			add = append(add, step{true, a, r.after.TTL})
 		}
 	}
-	return steps
+	return append(steps, add...)
 }
 
 func only(addrs []netip.Addr, which func(netip.Addr) bool) (some []netip.Addr) {

@@ -41,6 +41,7 @@ func yield(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observa
 	}
 	j.Event(run.Waiting{For: config.YieldPatience, Why: fmt.Sprintf("%s is about to take over as well, and has precedence", first[0])})
 	for end := time.Now().Add(config.YieldPatience); ; {
+		o.asked = time.Now()
 		for _, t := range o.targets() {
 			if err := asker.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
 				o.faults = o.faults.and(faultOf(FaultAsk, "%v", err))

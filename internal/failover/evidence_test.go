@@ -117,10 +117,48 @@ func TestAForgedClaim(t *testing.T) {
 				s.ends(state.OK, "")
 				s.do(s.primary.powerOff)
 				client := s.add("client", 0x0d, "172.16.0.13/16")
+				time.Sleep(time.Minute)
 				for d := time.Duration(0); d < 40*time.Second; d += 5 * time.Second {
 					s.at(d, func() { client.announce("eth0", forged, mac(0xfe)) })
 				}
-				s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+				s.want(s.check(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+			})
+		})
+	}
+}
+
+// TestANewHolderThatHearsNoQuestion, across a one-way cut, is heard when it announces
+// itself a second time.
+func TestANewHolderThatHearsNoQuestion(t *testing.T) {
+	for name, test := range map[string]struct {
+		at    time.Duration // of the first announcement, in the check
+		times int
+		want  state.Outcome
+		took  time.Duration
+	}{
+		"in the middle of round two":            {40 * time.Second, 2, state.Elsewhere, 46 * time.Second},
+		"in its last second":                    {45300 * time.Millisecond, 2, state.Elsewhere, 46400 * time.Millisecond},
+		"once, long ago":                        {40 * time.Second, 1, state.TookOver, 46900*time.Millisecond + 3300*time.Millisecond},
+		"once, in the last second: it has gone": {45300 * time.Millisecond, 1, state.TookOver, 46900*time.Millisecond + 3300*time.Millisecond},
+		"while another frame is listened for":   {46300 * time.Millisecond, 2, state.Elsewhere, 47800 * time.Millisecond},
+		"once, while another is listened for":   {46300 * time.Millisecond, 1, state.TookOver, 47800*time.Millisecond + 3300*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.ends(state.OK, "")
+				s.do(s.primary.powerOff)
+				peer := s.add("peer", 0x0d, "172.16.0.4/16")
+				time.Sleep(time.Minute)
+				for n := range test.times {
+					s.at(test.at+time.Duration(n)*config.AnnounceEvery, func() { peer.announce("eth0", vipAddr, nil) })
+				}
+				if test.at > 46*time.Second {
+					s.at(45*time.Second, func() { peer.announce("eth0", primaryAddr, nil) })
+				}
+				s.want(s.check(), test.want, "")
+				if s.took != test.took {
+					t.Errorf("the check took %s, want %s", s.took, test.took)
+				}
 			})
 		})
 	}

@@ -160,38 +160,58 @@ func (g *guards) finish(o Observation) Observation {
 	}
 	o.OnLink = j.set.DuplicateCheck && slices.ContainsFunc(o.neighbours(), func(t vip.Target) bool { return g.asker.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
-	o.asked = time.Now()
+	o.asked = g.asked // the round may have gone on since
 	o = o.read(j, g.asker)
 	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.faults.String()})
 	return o
 }
 
 // confirm asks once more where a claim was one frame that was not repeated, which
-// may be forged or that of a machine that has gone, and where frames were lost.
-// What is silent then is not in use.
+// may be forged or that of a machine that has gone, and where frames were lost. A
+// new holder that hears no question of ours, as across a one-way cut, still
+// announces itself again: so it is listened for until that must have been heard.
+// What is silent then is not in use. A new holder of whose announcements only the
+// last was heard, as with announce 1 or where frames are lost, is not noticed.
 func (g *guards) confirm() {
 	ctx := context.WithoutCancel(g.ctx)
+	lost := false
 	for range config.Rechecks {
-		single, lost := g.single(), g.asker.Lost()
-		if g.lost == lost && len(single) == 0 {
+		single, before := g.single(), g.asker.Lost()
+		if lost = before != g.lost; !lost && len(single) == 0 {
 			return
 		}
-		g.lost, g.asked = lost, time.Now()
-		for n := range leastAsks {
-			g.askAll(n == leastAsks-1)
-			if g.asker.Wait(ctx, holdGuard/leastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
+		g.lost, g.asked = before, time.Now()
+		end := g.asked.Add(holdGuard)
+		for _, a := range single {
+			if again := g.claimed[a].at.Add(config.RepeatPatience); again.After(end) {
+				end = again
+			}
+		}
+		for left := time.Until(end); left > 0; left = time.Until(end) {
+			g.askAll(left <= holdGuard/leastAsks)
+			if g.asker.Wait(ctx, min(left, holdGuard/leastAsks), func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
 				break
 			}
 		}
-		if g.asker.Lost() == lost {
-			g.replies.ignore = map[netip.Addr]time.Time{}
-			for _, a := range g.single() {
+		if lost = g.asker.Lost() != before; lost {
+			continue
+		}
+		young := false // claimed meanwhile
+		g.replies.ignore = map[netip.Addr]time.Time{}
+		for _, a := range g.single() {
+			if time.Since(g.claimed[a].at) < config.RepeatPatience {
+				young = true
+			} else {
 				g.replies.ignore[a] = g.asked
 			}
+		}
+		if !young {
 			return
 		}
 	}
-	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	if lost {
+		g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	}
 }
 
 // count notes whether an address was claimed since the last question.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -33,6 +34,9 @@ type reckoning struct {
 	lost   bool // and it went since then, through nothing that an outage explains
 	rival  bool // another machine's claim to it was heard since then
 }
+
+// oneClaim is within how long both frames of an announcement arrive.
+const oneClaim = time.Millisecond
 
 // changed looks anew at who holds what and who hears whom.
 func (n *model) changed() {
@@ -108,17 +112,20 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
 	for _, e := range r.listeners {
-		// A claim that is not repeated is none, and the frames between two
-		// questions, such as both of an announcement, are one claim.
-		claims, counted := map[netip.Addr]int{}, map[netip.Addr]time.Time{}
+		// One claim that is not repeated is none, when it was waited for; both
+		// frames of an announcement are one.
+		claims, last := map[netip.Addr]int{}, map[netip.Addr]time.Time{}
 		for _, h := range e.heard {
-			if !h.Probe && !h.At.Before(r.round) && h.At.Before(now) && h.At.Sub(counted[h.Address]) > askEvery {
-				claims[h.Address]++
-				counted[h.Address] = h.At
+			if h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+				continue
 			}
+			if h.At.Sub(last[h.Address]) > oneClaim {
+				claims[h.Address]++
+			}
+			last[h.Address] = h.At
 		}
 		for _, h := range e.heard {
-			if claims[h.Address] < 2 || exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) || claims[h.Address] == 1 && now.Sub(h.At) >= config.RepeatPatience {
 				continue
 			}
 			if h.Address == addr || n.primary != nil && string(h.MAC) == string(n.primary.mac) {

@@ -214,11 +214,14 @@ func (g *guards) confirm() {
 	}
 }
 
-// count notes whether an address was claimed since the last question.
+// count notes how often an address was claimed since the last question. A reply to
+// it and an announcement are two claims; both frames of an announcement are one.
 func (g *guards) count() {
 	for _, a := range append(g.j.vips(), g.local.hosts()...) {
-		if claim, ok := g.asker.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
-			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+		for _, claim := range g.asker.ClaimsOf(a, g.replies.since) {
+			if claim.At.After(g.claimed[a].at) {
+				g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+			}
 		}
 	}
 }

@@ -464,12 +464,36 @@ func (e *modelListener) Replies(since time.Time) []vip.Reply {
 	now := time.Now()
 	var heard []vip.Reply
 	for _, h := range e.heard {
-		if !h.At.Before(since) && !h.At.After(now) {
+		if h.At.Before(since) || h.At.After(now) {
+			continue
+		}
+		// The newest of each kind is kept, as a vip.Listener does.
+		same := slices.IndexFunc(heard, func(o vip.Reply) bool {
+			return o.Address == h.Address && kindOfFrame(o) == kindOfFrame(h) && string(o.MAC) == string(h.MAC)
+		})
+		switch {
+		case same < 0:
 			heard = append(heard, h)
+		case !h.At.Before(heard[same].At):
+			heard[same] = h
 		}
 	}
 	slices.SortStableFunc(heard, func(a, b vip.Reply) int { return a.At.Compare(b.At) })
 	return heard
+}
+
+// kindOfFrame tells a probe, a reply to a probe, a reply to a request, and a claim
+// that replies to nobody.
+func kindOfFrame(h vip.Reply) int {
+	switch {
+	case h.Probe:
+		return frameAsk
+	case h.Direct && h.To.IsUnspecified():
+		return frameReply
+	case h.Direct:
+		return frameAnswer
+	}
+	return frameTell
 }
 
 // Changed is asked for by goroutines that outlive a run for a moment.

@@ -35,9 +35,6 @@ type reckoning struct {
 	rival  bool // another machine's claim to it was heard since then
 }
 
-// oneClaim is within how long both frames of an announcement arrive.
-const oneClaim = time.Millisecond
-
 // changed looks anew at who holds what and who hears whom.
 func (n *model) changed() {
 	now := time.Now()
@@ -112,17 +109,21 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
 	for _, e := range r.listeners {
-		// One claim that is not repeated is none, when it was waited for; both
-		// frames of an announcement are one.
-		claims, last := map[netip.Addr]int{}, map[netip.Addr]time.Time{}
+		// One claim that is not repeated is none, when it was waited for. Frames of
+		// one kind between two questions are one, as both of an announcement are.
+		type claim struct {
+			a    netip.Addr
+			kind int
+		}
+		claims, last := map[netip.Addr]int{}, map[claim]time.Time{}
 		for _, h := range e.heard {
 			if h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
 				continue
 			}
-			if h.At.Sub(last[h.Address]) > oneClaim {
+			if c := (claim{h.Address, kindOfFrame(h)}); h.At.Sub(last[c]) > askEvery {
 				claims[h.Address]++
+				last[c] = h.At
 			}
-			last[h.Address] = h.At
 		}
 		for _, h := range e.heard {
 			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) || claims[h.Address] == 1 && now.Sub(h.At) >= config.RepeatPatience {

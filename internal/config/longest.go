@@ -88,9 +88,10 @@ func (c Cluster) LongestCheck() time.Duration {
 func (c Cluster) Deadline() time.Duration {
 	d := c.LongestCheck() + 2*MaxStalls*c.Round() + resolvePatience + diskPatience
 	if n := len(c.VIPs); n > 0 {
-		// Assign and remove, each after the other clusters of this machine; a
+		// Assign and remove, each after the other clusters of this machine, and
+		// observed again where assigning the address before took long; a
 		// conflict while announcing, and its announcements.
-		d += 4*SwitchPatience + Rechecks*(SwitchPatience+RecheckLength+confirmLength) + 2*time.Duration(n)*toolPatience +
+		d += 4*SwitchPatience + time.Duration(Rechecks+n-1)*(SwitchPatience+RecheckLength+confirmLength) + 2*time.Duration(n)*toolPatience +
 			PeerPatience + 2*PeerReleased + time.Duration(c.Announce)*AnnounceEvery + HandOverPatience + confirmLength
 		// A hand-over that fails has hooks of both kinds.
 		d += c.hooks(c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)

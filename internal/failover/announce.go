@@ -122,13 +122,16 @@ func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...ne
 			conflicts, _ := conflictsSince(a.j, a.asker, a.done.Obs, since)
 			return len(conflicts) > 0
 		})
+		if conflicts, _ := conflictsSince(a.j, a.asker, a.done.Obs, since); len(conflicts) > 0 && len(conflicts) < len(a.held()) {
+			time.Sleep(inFlight) // it may have the others too
+		}
 		conflicts, lower := conflictsSince(a.j, a.asker, a.done.Obs, since)
 		if a.j.opt.Force {
 			conflicts = nil
 		}
 		waited := len(conflicts) > 0 && !lower
 		if waited && waitForPeer(context.WithoutCancel(ctx), a.j, conflicts[0]) {
-			conflicts = stillThere(context.WithoutCancel(ctx), a.j, a.asker, a.done.Obs)
+			conflicts = stillThere(context.WithoutCancel(ctx), a.j, a.asker, a.done.Obs, len(conflicts))
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if len(conflicts) > 0 || over && !waited {

@@ -79,7 +79,7 @@ func resolveConflict(ctx context.Context, j *job, asker *vip.Asker, o Observatio
 		if !lower {
 			waitForPeer(ctx, j, conflicts[0])
 		}
-		conflicts = stillThere(ctx, j, asker, o)
+		conflicts = stillThere(ctx, j, asker, o, len(conflicts))
 		o.Local = o.again(j)
 	}
 	o.Conflicts, o.WaitedForPeer = conflicts, !lower
@@ -93,13 +93,14 @@ func waitForPeer(ctx context.Context, j *job, c state.Conflict) bool {
 }
 
 // stillThere asks once more for what is held, and returns the conflicts that
-// remain. What was heard when a long round began is no ground for a release: the
-// other machine may have released it by now.
-func stillThere(ctx context.Context, j *job, asker *vip.Asker, o Observation) (conflicts []state.Conflict) {
+// remain, of so many: the first to be heard is not all. What was heard when a long
+// round began is no ground for a release: the other machine may have released it by
+// now.
+func stillThere(ctx context.Context, j *job, asker *vip.Asker, o Observation, of int) (conflicts []state.Conflict) {
 	since := time.Now()
 	for n := range leastAsks {
 		askHeld(j, asker, o.Local, n == leastAsks-1)
-		if asker.Wait(ctx, holdGuard/leastAsks, func() bool { conflicts, _ = conflictsSince(j, asker, o, since); return len(conflicts) > 0 }) {
+		if asker.Wait(ctx, holdGuard/leastAsks, func() bool { conflicts, _ = conflictsSince(j, asker, o, since); return len(conflicts) >= of }) {
 			break
 		}
 	}

@@ -42,10 +42,13 @@ func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Reco
 	return rec, d
 }
 
-// during is the decider while a decision is carried out: a hand-over that this
-// run began is open.
+// during is the decider while a decision is carried out: a hand-over, or a takeover,
+// that this run began is open.
 func (d decider) during(being state.Decision) decider {
 	d.open = d.open || d.j.mode == modeRelease && being.HandOver
+	if len(being.Raise) > 0 {
+		d.known.Role = state.Taking
+	}
 	return d
 }
 

@@ -3,6 +3,7 @@ package failover
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,46 @@ func TestAConflictForOneOfTwo(t *testing.T) {
 				t.Errorf("held %v", report.Held)
 			}
 		})
+	})
+}
+
+// TestAConflictForBothOfTwo: both are released, whichever is heard first.
+func TestAConflictForBothOfTwo(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		peer := s.add("peer", 1, "172.16.0.9/16")
+		s.do(func() {
+			peer.set("eth0", "172.16.0.1/32")
+			peer.set("eth0", "172.16.0.5/32")
+		})
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "ask for 172.16.0.5") {
+				time.Sleep(5 * time.Millisecond)
+			}
+			return nil
+		}
+		if report := s.minute(); report.Outcome != state.Released || len(report.Held) > 0 {
+			t.Errorf("%s, held %v", report.Outcome, report.Held)
+		}
+	})
+}
+
+// TestWhatStaysKeepsItsLease, in a check that releases the other one.
+func TestWhatStaysKeepsItsLease(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.settings.Lease = 3 * time.Minute
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		laptop := s.add("laptop", 1, "172.16.0.9/16")
+		s.do(func() { laptop.set("eth0", "172.16.0.5/32") })
+		s.forget()
+		s.want(s.minute(), state.Holding, "172.16.0.5 is also assigned at")
+		if got := s.calls("renew"); !slices.Equal(got, []string{"renew 172.16.0.1/32 for 3m0s"}) {
+			t.Errorf("renewed: %q", got)
+		}
 	})
 }
 

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
 	"pingover/state"
 )
@@ -199,6 +201,44 @@ func TestAConflictForOneOfTwo(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestAMissingVirtualIPWaits while round two is no silence, and nobody is probed when
+// it has a reply.
+func TestAMissingVirtualIPWaits(t *testing.T) {
+	for name, test := range map[string]struct {
+		second func(s *scene) error // round two
+		reason string
+	}{
+		"for a round in which this machine stalled": {func(*scene) error { return check.ErrStalled }, "could not be asked"},
+		"for a primary that is back":                {func(s *scene) error {
+			s.do(func() { s.primary.boot(); s.primary.unset(vipAddr) })
+			return nil
+		}, "replies again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.vips("172.16.0.1/32", "172.16.0.5/32")
+				s.primary.powerOff()
+				s.ends(state.TookOver, "")
+				s.do(func() { s.standby.unset(netip.MustParseAddr("172.16.0.5")) })
+				s.forget()
+				s.standby.fails = func(call string) error {
+					name, again, _ := strings.Cut(call, " #")
+					if n, _ := strconv.Atoi(again); name == "ping 172.16.0.2" && n > 1 {
+						return test.second(s)
+					}
+					return nil
+				}
+				report := s.minute()
+				s.want(report, state.Holding, test.reason)
+				probes := len(s.calls("ask for 172.16.0.5 on eth0, probe"))
+				if len(s.calls("raise 1")) > 0 || test.reason == "replies again" && probes > 1 {
+					t.Errorf("%s, with %d probes", report.Reason, probes)
+				}
+			})
+		})
+	}
 }
 
 // TestAConflictForBothOfTwo: both are released, whichever is heard first.

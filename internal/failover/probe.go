@@ -126,10 +126,16 @@ func probeWhileHolding(ctx context.Context, j *job, asker *vip.Asker, known stat
 		}
 		o.Local = o.again(j)
 		g := startGuards(ctx, j, asker, o, guardPlan{length: j.set.Round(), take: j.mayTake(known, o), last: true})
+		up := false
 		if len(o.faults) == 0 {
-			o, _ = round(ctx, j, o, 2)
+			o, up = round(ctx, j, o, 2)
 		}
-		o = g.finish(o)
+		if up {
+			g.cancel()
+			g.wait()
+		} else {
+			o = g.finish(o).judged()
+		}
 	}
 	if !o.holding(j) {
 		// One round is too little to take it over again at once.

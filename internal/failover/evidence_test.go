@@ -211,7 +211,7 @@ func TestAMissingVirtualIPWaits(t *testing.T) {
 		reason string
 	}{
 		"for a round in which this machine stalled": {func(*scene) error { return check.ErrStalled }, "could not be asked"},
-		"for a primary that is back":                {func(s *scene) error {
+		"for a primary that is back": {func(s *scene) error {
 			s.do(func() { s.primary.boot(); s.primary.unset(vipAddr) })
 			return nil
 		}, "replies again"},

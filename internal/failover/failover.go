@@ -252,8 +252,10 @@ func finish(ctx context.Context, j *job, before, rec state.Record, d state.Decis
 // keepSettings keeps the settings of a check. Those of a manual command are for
 // once.
 func keepSettings(j *job) {
-	if _, unknown := j.Dir.Settings(j.set.Name); j.mode != modeCheck && unknown == nil {
-		return
+	if j.mode != modeCheck {
+		if _, unknown := j.Dir.Settings(j.set.Name); unknown == nil {
+			return
+		}
 	}
 	j.KeepSettings(j.set.Given)
 }

@@ -472,7 +472,9 @@ func (r *modelRun) due(act bool) bool {
 	return r.calls == r.killAt.call || act && r.acts == r.killAt.act
 }
 
-// stall lets the machine's run stand still for so long, or all of the machine.
+// stall lets the machine's run stand still for so long, or all of the machine. A
+// bubble of testing/synctest has one clock for all and both kinds: that only the
+// wall clock goes on while a machine sleeps cannot be played here.
 func (u *unit) stall(d time.Duration, machine bool) {
 	u.n.trace("%s: stands still for %v, all of it: %t", u.name, d, machine)
 	until := time.Now().Add(d)

@@ -237,6 +237,10 @@ var happenings = []happening{
 			})
 		}
 	}},
+	{6, func(p *plan, _ time.Duration) { // a standby hears another one, which does not hear it
+		a, b := p.pick(p.standbys()), p.pick(p.standbys())
+		p.at(0, fmt.Sprintf("%s to %s: cut", a.name, b.name), func() { p.n.paths[a.i][b.i] = path{cut: true} })
+	}},
 	{8, func(p *plan, t time.Duration) { // the network falls apart, at times one way only
 		side, both := p.IntN(32), p.percent(70)
 		p.at(t, fmt.Sprintf("partition %05b, both ways: %t", side, both), func() {

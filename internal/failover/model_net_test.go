@@ -16,6 +16,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -517,41 +518,53 @@ func (r *modelRun) kill() {
 
 func (r *modelRun) env() Env {
 	return Env{
-		Snapshot: func() (*vip.Snapshot, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.snapshot(), nil
-		},
-		Route: func(a, _ netip.Addr) (vip.Route, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			switch {
-			case r.u.holds(a):
-				return vip.Route{Interface: "lo", Local: true}, nil
-			case linkOf(a) == 1:
-				return vip.Route{Interface: "eth1", Source: r.u.second.Addr(), OnLink: true}, nil
-			}
-			return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
-		},
-		Gateway: func(_ string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
-			return gatewayAddr, !v6, nil
-		},
-		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
-			a, err := netip.ParseAddr(host)
-			return []netip.Addr{a}, err
-		},
-		Ping: r.ping,
-		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-			r.enter(!r.u.second.IsValid(), false) // else the order of the links is anybody's
-			defer r.leave(!r.u.second.IsValid(), false)
-			e := &modelListener{r: r, link: slices.Index(linkNames, l.Name), own: own, addrs: addrs}
-			r.listeners = append(r.listeners, e)
-			return e, nil
-		},
-		Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.neigh[a], nil
+		Env: observe.Env{
+			Snapshot: func() (*vip.Snapshot, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.snapshot(), nil
+			},
+			Route: func(a, _ netip.Addr) (vip.Route, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				switch {
+				case r.u.holds(a):
+					return vip.Route{Interface: "lo", Local: true}, nil
+				case linkOf(a) == 1:
+					return vip.Route{Interface: "eth1", Source: r.u.second.Addr(), OnLink: true}, nil
+				}
+				return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
+			},
+			Gateway: func(_ string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
+				return gatewayAddr, !v6, nil
+			},
+			Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+				a, err := netip.ParseAddr(host)
+				return []netip.Addr{a}, err
+			},
+			Ping: r.ping,
+			Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+				r.enter(!r.u.second.IsValid(), false) // else the order of the links is anybody's
+				defer r.leave(!r.u.second.IsValid(), false)
+				e := &modelListener{r: r, link: slices.Index(linkNames, l.Name), own: own, addrs: addrs}
+				r.listeners = append(r.listeners, e)
+				return e, nil
+			},
+			Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.neigh[a], nil
+			},
+			BootID: func() (string, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.bootID, nil
+			},
+			Uptime: func() (time.Duration, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return time.Since(r.u.booted), nil
+			},
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks),
@@ -573,16 +586,6 @@ func (r *modelRun) env() Env {
 		},
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
-		BootID: func() (string, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.bootID, nil
-		},
-		Uptime: func() (time.Duration, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return time.Since(r.u.booted), nil
-		},
 		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 			r.enter(true, true)
 			defer r.leave(true, true)

@@ -132,7 +132,7 @@ func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...ne
 		}
 		waited := len(conflicts) > 0 && !lower
 		if waited && a.n.WaitForPeer(context.WithoutCancel(ctx), conflicts[0]) {
-			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs, len(conflicts))
+			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs, conflicts)
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if len(conflicts) > 0 || over && !waited {

@@ -264,6 +264,31 @@ func TestAConflictForBothOfTwo(t *testing.T) {
 	})
 }
 
+// TestAThirdMachineDoesNotHideThePrimary: it is yielded to at once, although another
+// machine with a higher MAC claims the address first.
+func TestAThirdMachineDoesNotHideThePrimary(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.nic("eth0").MAC = mac(1)
+		s.standby.base = copyNICs(s.standby.nics)
+		s.ends(state.OK, "")
+		s.do(s.primary.powerOff)
+		s.want(s.minute(), state.TookOver, "")
+		laptop := s.add("laptop", 9, "172.16.0.9/16")
+		s.do(func() { laptop.set("eth0", "172.16.0.1/32"); s.primary.boot() })
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "ask for 172.16.0.1") { // and it announces itself before each reply
+				s.do(func() { laptop.announce("eth0", vipAddr, nil) })
+			}
+			return nil
+		}
+		report := s.minute()
+		s.want(report, state.Released, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
+		if took := report.Duration.Duration(); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
 // TestWhatStaysKeepsItsLease, in a check that releases the other one.
 func TestWhatStaysKeepsItsLease(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

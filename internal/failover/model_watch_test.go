@@ -382,7 +382,7 @@ var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
 
 func (u *unit) mailed(l state.Message) {
 	u.mailbox = append(u.mailbox, l)
-	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
+	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked", "primary-back"} {
 		if strings.Contains(l.MessageID, "."+kind+"@") || eventID.MatchString(l.Body) {
 			u.unmailed = ""
 			u.blocked = kind == "blocked"

@@ -41,7 +41,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
 		a.done.Obs = a.done.Obs.Anew()
-		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs, len(a.done.Obs.Conflicts))
+		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs, a.done.Obs.Conflicts)
 	}
 	if again := a.decide(act); a.opened && !again.Release {
 		a.done.Withdrawn, a.done.Partial = true, false

@@ -80,7 +80,7 @@ func (n *Network) resolveConflict(ctx context.Context, o Observation) Observatio
 		if !lower {
 			n.WaitForPeer(ctx, conflicts[0])
 		}
-		conflicts = n.StillThere(ctx, o, len(conflicts))
+		conflicts = n.StillThere(ctx, o, conflicts)
 		o.Local = o.Again(n.j)
 	}
 	o.Conflicts, o.WaitedForPeer = conflicts, !lower
@@ -94,14 +94,17 @@ func (n *Network) WaitForPeer(ctx context.Context, c state.Conflict) bool {
 }
 
 // StillThere asks once more for what is held, and returns the conflicts that
-// remain, of so many: the first to be heard is not all. What was heard when a long
-// round began is no ground for a release: the other machine may have released it by
-// now.
-func (n *Network) StillThere(ctx context.Context, o Observation, of int) (conflicts []state.Conflict) {
+// remain; it does not wait for others than were there before, but for all of them:
+// the first to be heard is not all. What was heard when a long round began is no
+// ground for a release: the other machine may have released it by now.
+func (n *Network) StillThere(ctx context.Context, o Observation, before []state.Conflict) (conflicts []state.Conflict) {
 	since := time.Now()
 	for i := range LeastAsks {
 		n.AskHeld(o.Local, i == LeastAsks-1)
-		if n.Wait(ctx, holdGuard/LeastAsks, func() bool { conflicts, _ = n.Conflicts(o, since); return len(conflicts) >= of }) {
+		if n.Wait(ctx, holdGuard/LeastAsks, func() bool {
+			conflicts, _ = n.Conflicts(o, since)
+			return !slices.ContainsFunc(before, func(c state.Conflict) bool { return !slices.Contains(conflicts, c) })
+		}) {
 			break
 		}
 	}
@@ -140,6 +143,11 @@ func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.C
 		claim, low, ok := n.Conflict(t, since)
 		if !ok {
 			continue
+		}
+		for _, r := range n.Claims(t, since) { // a third machine does not hide the primary
+			if r.MAC.String() == o.Neighbour {
+				claim = r
+			}
 		}
 		c := state.Conflict{
 			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},

@@ -40,15 +40,14 @@ func (n *model) changed() {
 	for i, a := range n.units {
 		for j, b := range n.units[:i] {
 			for _, v := range n.vips {
-				switch p, known := n.pairs[i][j][v]; {
+				switch _, known := n.pairs[i][j][v]; {
 				case !n.doubled(a, b, v):
 					delete(n.pairs[i][j], v)
 				case !known:
 					if n.pairs[i][j] == nil {
 						n.pairs[i][j] = map[netip.Addr]pair{}
 					}
-					p = pair{since: now, done: [2]bool{a.set == nil, b.set == nil}}
-					n.pairs[i][j][v] = p
+					n.pairs[i][j][v] = pair{since: now, done: [2]bool{a.set == nil, b.set == nil}}
 				}
 			}
 		}

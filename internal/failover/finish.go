@@ -76,8 +76,10 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 // keepSettings keeps the settings of a check. Those of a manual command are for
 // once.
 func keepSettings(j *job) {
-	if _, unknown := j.Dir.Settings(j.Set.Name); j.mode != modeCheck && unknown == nil {
-		return
+	if j.mode != modeCheck {
+		if _, unknown := j.Dir.Settings(j.Set.Name); unknown == nil {
+			return
+		}
 	}
 	j.KeepSettings(j.Set.Given)
 }

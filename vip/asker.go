@@ -48,7 +48,7 @@ type Asker struct {
 }
 
 // Open opens a listener on each link of the targets that is up, has carrier and
-// does ARP, once.
+// does ARP, once; for a port of a bridge, bond or team on its master.
 func (a *Asker) Open(s *Snapshot) {
 	if a.conns != nil {
 		return
@@ -63,7 +63,7 @@ func (a *Asker) Open(s *Snapshot) {
 	}
 	own := func(r Reply) bool { return a.snapshot.Load().OwnReply(r) }
 	for name, list := range addrs {
-		link, ok := s.Link(name)
+		link, ok := s.receiving(name)
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
 			continue
 		}
@@ -162,7 +162,8 @@ func (a *Asker) NeedsProbe(s *Snapshot, t Target) bool {
 // sender is the address that an ordinary request for the target comes from: one
 // of its interface, else any that this machine has.
 func (a *Asker) sender(s *Snapshot, t Target) (from netip.Addr, outside bool) {
-	from, outside = s.RequestSource(t.Interface, t.Address, a.VIPs)
+	link, _ := s.receiving(t.Interface)
+	from, outside = s.RequestSource(link.Name, t.Address, a.VIPs)
 	for i := 0; !from.IsValid() && i < len(s.Links); i++ {
 		if !s.Links[i].Loopback && t.Address.Is4() {
 			from, outside = s.Source(s.Links[i].Name, t.Address, a.VIPs), true

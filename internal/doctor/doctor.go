@@ -14,6 +14,7 @@ import (
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // Grade says how much a finding matters.
@@ -142,7 +143,9 @@ func (x *examination) tool() {
 	case x.env.Tool == nil:
 		return
 	}
-	x.good("tool: %s", x.env.Tool)
+	if tool, ok := x.env.Tool.(vip.Tool); !ok || x.trusted("tool", []string{tool.Path}) {
+		x.good("tool: %s", x.env.Tool)
+	}
 	if text := failover.ShortLease(x.set, x.Record.Gap.Duration()); text != "" {
 		x.warn("make the lease longer, or check more often", "%s", text)
 	} else if x.set.Lease > 0 && len(x.Refused) == 0 {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -30,6 +31,9 @@ func (x *examination) mail(ctx context.Context, send bool) {
 		x.fail("change that setting, or the file it names: until then mail waits", "%v", p)
 	}
 	able := len(x.set.Mail.Unusable) == 0 && x.env.TestMail != nil && ctx.Err() == nil
+	if via := x.set.Mail.Via; able && via.Scheme == "sendmail" {
+		able = x.trusted("mail-via", []string{cmp.Or(via.Path, "sendmail")})
+	}
 	fix := "wait: the next check tries again; if it stays pending, --send-test shows why"
 	if able && !x.mailer(ctx) {
 		fix = "fix the mailer: each check tries again"

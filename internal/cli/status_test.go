@@ -17,6 +17,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -543,16 +544,18 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	must(t, state.Dir(dir).Save(s.record, false))
 	var noted []string
 	_, err := failover.CheckIn(t.Context(), failover.Env{
-		MayPing:  func() error { return nil },
-		Snapshot: func() (*vip.Snapshot, error) { return kernel, nil },
-		Route:    func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
-		Resolve: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("172.16.0.2")}, nil
-		},
-		BootID:     func() (string, error) { return "", nil },
-		Uptime:     func() (time.Duration, error) { return time.Hour, nil },
+		MayPing:    func() error { return nil },
 		LockSwitch: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },
-		Ping:       func(context.Context, check.Pings) check.Round { return check.Round{} },
+		Env: observe.Env{
+			Snapshot: func() (*vip.Snapshot, error) { return kernel, nil },
+			Route:    func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
+			Resolve: func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("172.16.0.2")}, nil
+			},
+			BootID: func() (string, error) { return "", nil },
+			Uptime: func() (time.Duration, error) { return time.Hour, nil },
+			Ping:   func(context.Context, check.Pings) check.Round { return check.Round{} },
+		},
 	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
 		DryRun: true,
 		OnEvent: func(event any) {

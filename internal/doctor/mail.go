@@ -67,7 +67,7 @@ func (x *examination) mailer(ctx context.Context) bool {
 
 // sendTest sends each recipient a message.
 func (x *examination) sendTest(ctx context.Context) {
-	message := notify.TestMessage(x.About, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	message := notify.TestMessage(failover.About(x.set, x.Local, x.Record.Neighbour), state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
 	for _, recipient := range message.To {
 		switch reply, err := x.env.SendTest(ctx, message, recipient); {
 		case err != nil:

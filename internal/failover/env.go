@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/notify"
@@ -23,23 +23,15 @@ import (
 // the links, the tools, the mail server. It is the one place where tests put
 // something else; the clock is Go's own, which testing/synctest fakes.
 type Env struct {
-	Snapshot  func() (*vip.Snapshot, error)
-	Route     func(to, from netip.Addr) (vip.Route, error)
-	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
-	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
-	Ping      run.Ping
-	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
-	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
-	Tool      Tool
-	Hook      func(context.Context, proc.Command) proc.Result
-	Trusted   func(argv []string) error // why root must not run it
-	Runnable  func(argv []string) error // why a hook cannot be run
-	MayPing   func() error
-	MayRaise  func() error
-	BootID    func() (string, error)
-	Uptime    func() (time.Duration, error)
-	Locks     *state.Locks // of the process
-	Memory    *run.Memory  // of the process; nil: it ends with this run
+	observe.Env
+	Tool     Tool
+	Hook     func(context.Context, proc.Command) proc.Result
+	Trusted  func(argv []string) error // why root must not run it
+	Runnable func(argv []string) error // why a hook cannot be run
+	MayPing  func() error
+	MayRaise func() error
+	Locks    *state.Locks // of the process
+	Memory   *run.Memory  // of the process; nil: it ends with this run
 	// LockSwitch takes the switch lock, shared where this process may assign
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
@@ -71,16 +63,20 @@ const resolveTimeout = 5 * time.Second
 // tool, or the mail functions.
 func Real(c config.Cluster) (Env, error) {
 	env := Env{
-		Snapshot:  vip.TakeSnapshot,
-		Route:     vip.RouteTo,
-		Gateway:   vip.Gateway,
-		Neighbour: vip.Neighbour,
-		Ping:      check.Ping,
-		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return check.Resolve(ctx, host, resolveTimeout)
-		},
-		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-			return listening(vip.Open(l, own, addrs...))
+		Env: observe.Env{
+			Snapshot:  vip.TakeSnapshot,
+			Route:     vip.RouteTo,
+			Gateway:   vip.Gateway,
+			Neighbour: vip.Neighbour,
+			Ping:      check.Ping,
+			Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
+				return check.Resolve(ctx, host, resolveTimeout)
+			},
+			Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+				return listening(vip.Open(l, own, addrs...))
+			},
+			BootID: bootID,
+			Uptime: uptime,
 		},
 		Hook:       proc.Run,
 		Trusted:    proc.Trusted,
@@ -89,8 +85,6 @@ func Real(c config.Cluster) (Env, error) {
 		MayRaise:   vip.Permission,
 		Locks:      new(state.Locks),
 		LockSwitch: lockSwitch,
-		BootID:     bootID,
-		Uptime:     uptime,
 	}
 	var err error
 	if len(c.VIPs) > 0 {

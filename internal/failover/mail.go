@@ -108,8 +108,9 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (s
 // no run remembers that it was: the one that comes when the last record is about
 // one gap old. Where there never was a record, a line an hour says so. A process
 // that goes on remembers (run.Memory), and its later runs send what is in the
-// outbox. Reported says whether this run has.
-func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
+// outbox. Reported says whether this run has; the line about a run that changed
+// something has the error in it.
+func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, changed bool, saveErr error) (_ state.Record, reported bool) {
 	last, gap := lastCheck(before)
 	recalled := j.Recalled()
 	first := !recalled && !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
@@ -119,7 +120,7 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 			return rec, recalled
 		}
 	} else {
-		j.Warnf("%v", saveErr)
+		j.Event(run.Note{Text: saveErr.Error(), Warning: !changed})
 	}
 	if len(j.Set.Mail.To) == 0 {
 		return rec, true

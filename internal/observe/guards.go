@@ -296,7 +296,11 @@ func (g *guards) askAll(last bool) {
 	}
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			probe := probe && g.mayProbe(t.Address, last)
+			mute := t.Address.Is6() && !g.n.CanRequest(g.local.Snapshot, t)
+			probe := probe && g.mayProbe(t.Address, last, mute)
+			if mute && !last && g.plan.take { // the last question is a probe
+				continue
+			}
 			err := ask(t, probe)
 			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)
@@ -336,15 +340,16 @@ func (g *guards) probers() []string {
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
 // probe harms a machine that is just assigning the address, as the primary does
 // when it boots: it gives the address up for good (RFC 4862 5.4.3). So it is sent
-// only where no IPv4 probe tells the other standbys the same, once, last, and not
-// when the primary or a prober that has precedence was heard.
-func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
+// only where no IPv4 probe tells the other standbys the same, or where this machine
+// is mute: it has no address to send a request from; once, last, and not when the
+// primary or a prober that has precedence was heard.
+func (g *guards) mayProbe(addr netip.Addr, last, mute bool) bool {
 	switch {
 	case g.local.Holds(addr):
 		return false
 	case addr.Is4():
 		return true
-	case !last || slices.ContainsFunc(g.n.j.VIPs(), netip.Addr.Is4):
+	case !last || !mute && slices.ContainsFunc(g.n.j.VIPs(), netip.Addr.Is4):
 		return false
 	}
 	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {

@@ -221,6 +221,17 @@ func (a *Asker) Proxied(t Target, since time.Time) (net.HardwareAddr, bool) {
 	return all[0].MAC, true
 }
 
+// ProxyFor is the gateway's MAC where that replied for the target by proxy ARP
+// since then, beside its holder or alone.
+func (a *Asker) ProxyFor(t Target, since time.Time) (net.HardwareAddr, bool) {
+	all := a.replies(t, since)
+	i := slices.IndexFunc(all, a.proxied(t, since))
+	if i < 0 {
+		return nil, false
+	}
+	return all[i].MAC, true
+}
+
 // gatewayMACs are those of the gateways, for a target that is none of them.
 func (a *Asker) gatewayMACs(t Target) (macs []string) {
 	for _, g := range a.Gateways {

@@ -3,6 +3,7 @@ package failover
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,11 @@ func TestProxyARP(t *testing.T) {
 			s.ends(state.OK, "")
 			s.do(s.primary.powerOff)
 			s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+			for _, a := range []string{"172.16.0.1", "172.16.0.2"} {
+				if want := "the gateway (" + mac(0xfe).String() + ") replies to ARP for " + a + " as well: proxy ARP, ignored"; !slices.Contains(s.notes(), want) {
+					t.Errorf("notes %q, want %q", s.notes(), want)
+				}
+			}
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		})
 	})

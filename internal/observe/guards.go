@@ -155,6 +155,11 @@ func (g *guards) finish(o Observation) Observation {
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
 	o.Asked = time.Now()
 	o = g.n.Read(o)
+	for _, t := range slices.Concat(o.targets(), o.Neighbours()) {
+		if mac, ok := g.n.ProxyFor(t, g.replies.since); ok {
+			g.n.j.Infof("the gateway (%s) replies to ARP for %s as well: proxy ARP, ignored", mac, t.Address)
+		}
+	}
 	g.n.j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.Faults.String()})
 	return o
 }

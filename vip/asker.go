@@ -15,6 +15,7 @@ import (
 type Conn interface {
 	Ask(target, from netip.Addr) error
 	Announce(addr netip.Addr, mac net.HardwareAddr) error
+	AnnounceAgain(addr netip.Addr, mac net.HardwareAddr) error
 	Lost() uint64
 	Replies(since time.Time) []Reply
 	Changed() <-chan struct{}
@@ -290,14 +291,18 @@ func (a *Asker) higher(link string, other net.HardwareAddr) bool {
 }
 
 // Announce announces once on the interface that the address is at that MAC, or
-// here where it is nil. False: there is no listener.
-func (a *Asker) Announce(t Target, mac net.HardwareAddr) (at net.HardwareAddr, sent bool, err error) {
+// here where it is nil; again: it waits until it may be sent, ten a second on the
+// link. False: there is no listener.
+func (a *Asker) Announce(t Target, mac net.HardwareAddr, again bool) (at net.HardwareAddr, sent bool, err error) {
 	c := a.conns[t.Interface]
 	if c == nil {
 		return nil, false, nil
 	}
 	if mac == nil {
 		mac = a.links[t.Interface].MAC
+	}
+	if again {
+		return mac, true, c.AnnounceAgain(t.Address, mac)
 	}
 	return mac, true, c.Announce(t.Address, mac)
 }

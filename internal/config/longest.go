@@ -20,6 +20,9 @@ const (
 	// AnnounceEvery is the time between two announcements of an address. Linux
 	// before about 4.11 ignores a second update within one second.
 	AnnounceEvery = 1100 * time.Millisecond
+	// announceSpread is the time between two later announcements on a link, as
+	// package vip spreads them.
+	announceSpread = 100 * time.Millisecond
 	// SwitchPatience is how long another cluster on this machine may take to
 	// switch before this one stops waiting for it.
 	SwitchPatience = 15 * time.Second
@@ -62,7 +65,7 @@ func (c Cluster) LongestProbe() time.Duration {
 // waits, guards and announcements, and hooks as long as they may take. Mail is
 // not in it.
 func (c Cluster) LongestCheck() time.Duration {
-	d := c.LongestProbe() + time.Duration(c.Announce)*AnnounceEvery
+	d := c.LongestProbe() + c.announcing()
 	if c.Failback {
 		d += HandOverPatience
 	}
@@ -78,7 +81,7 @@ func (c Cluster) Deadline() time.Duration {
 		// Assign and remove, each after the other clusters of this machine; a
 		// conflict while announcing, and its announcements.
 		d += 4*SwitchPatience + Rechecks*(SwitchPatience+RecheckLength) + 2*time.Duration(n)*toolPatience +
-			PeerPatience + 2*PeerReleased + time.Duration(c.Announce)*AnnounceEvery + HandOverPatience
+			PeerPatience + 2*PeerReleased + c.announcing() + HandOverPatience
 		// A hand-over that fails has hooks of both kinds.
 		d += c.hooks(c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}
@@ -86,6 +89,11 @@ func (c Cluster) Deadline() time.Duration {
 		d += c.Mail.Timeout + killPatience
 	}
 	return d.Round(time.Second)
+}
+
+// announcing is how long the announcements of all addresses take.
+func (c Cluster) announcing() time.Duration {
+	return time.Duration(c.Announce) * (AnnounceEvery + time.Duration(max(0, len(c.VIPs)-1))*announceSpread)
 }
 
 func (c Cluster) hooks(each ...[]string) (d time.Duration) {

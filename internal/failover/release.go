@@ -60,7 +60,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 		a.handOver(act, d, change, given)
 		return
 	}
-	a.announceClaims(given)
+	a.announceClaims(given, false)
 	a.announceOthers(given)
 	a.released(change)
 }
@@ -171,7 +171,7 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 		}
 		if wait > 0 && a.n.Wait(ctx, wait, taken) {
 			free := a.n.Unclaimed(a.done.Obs, left)
-			a.announceClaims(without(left, free))
+			a.announceClaims(without(left, free), false)
 			left = free
 		}
 		if len(left) == 0 || wait <= 0 {
@@ -216,7 +216,7 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool
 	if err != nil || len(left) == len(addrs) || time.Now().After(removed) {
 		return left, err
 	}
-	a.announceClaims(addrs)
+	a.announceClaims(addrs, false)
 	time.Sleep(time.Until(removed))
 	return a.offer(ctx, addrs, patience-peerRemoves)
 }
@@ -245,7 +245,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 			a.releaseFailed(change, err)
 			return
 		}
-		a.announceClaims(assigned)
+		a.announceClaims(assigned, false)
 		a.announceOthers(assigned)
 		a.released(change)
 		return

@@ -38,6 +38,7 @@ const (
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
+	NotUsed        Kind = "not-used"      // a program or credentials file that the settings name, and that is left out
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
 	Recovered      Kind = "recovered"     // an alert has resolved
 	Flapping       Kind = "flapping"      // the suppressed notifications together

@@ -95,6 +95,9 @@ func (s status) monitorCode() int {
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
+	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool { return notify.Kind(a.Kind) == notify.NotUsed }) {
+		code = worseToMonitor(code, monitorWarning)
+	}
 	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool {
 		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.HookFailed}, notify.Kind(a.Kind))
 	}) {

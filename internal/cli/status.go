@@ -280,6 +280,8 @@ func (s status) remarks() []string {
 			add("not ready to take over since %s: %s", since, a.Reason)
 		case notify.Isolated:
 			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.NotUsed:
+			add("not used since %s: %s", since, a.Reason)
 		case notify.HookFailed:
 			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
 		}

@@ -39,6 +39,21 @@ func reportUntrusted(j *job, rec state.Record, l observe.Local) error {
 	return nil
 }
 
+// notUsed is what the settings name and root does not use, while mail, or what a
+// holder may need, depends on it. Of a machine that stands by, readiness names the
+// rest.
+func (j *job) notUsed(holding bool) (all []string) {
+	for _, p := range j.runs() {
+		if err := j.env.Trusted(p.argv); err != nil && (holding || p.setting == "mail-via") {
+			all = append(all, p.setting+": "+err.Error())
+		}
+	}
+	for _, p := range j.Set.Mail.Unusable {
+		all = append(all, p.Error())
+	}
+	return all
+}
+
 // program is a command line that a run may start, and the setting it comes from.
 type program struct {
 	setting string

@@ -195,7 +195,7 @@ func fullRecord() *Record {
 			Outbox: []Message{{
 				MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
-				Cluster: "www", Outcome: "down", Kind: "blocked", Dropped: 2, DroppedSince: at(-59),
+				Cluster: "www", Outcome: "down", Kind: "blocked", Event: "{}\n", Dropped: 2, DroppedSince: at(-59),
 			}},
 			MailError: &refused, Thread: "<1.took-over@standby>",
 			Recent: []Entry{{
@@ -207,7 +207,7 @@ func fullRecord() *Record {
 		},
 		Origin: "/etc/pingover.yaml",
 		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
-		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", SeenUp: at(0), Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
@@ -268,7 +268,7 @@ func TestGoldenRecord(t *testing.T) {
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
 	old.Damping.Mailed[0].Again, old.Damping.Changes, old.Damping.Next = false, nil, time.Time{}
 	m := &old.Outbox[0]
-	m.Cluster, m.Outcome, m.Kind, m.Dropped, m.DroppedSince = "", "", "", 0, time.Time{} // new since then
+	m.Cluster, m.Outcome, m.Kind, m.Event, m.Dropped, m.DroppedSince = "", "", "", "", 0, time.Time{} // new since then
 	for name, c := range map[string]struct {
 		text []byte
 		want *Record

@@ -575,3 +575,24 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 		t.Errorf("status says %q, the check %q, %v", remarks, noted, err)
 	}
 }
+
+// A link-local virtual IP on each of two links is two of them.
+func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
+	linkLocal := netip.MustParsePrefix("fe80::1/128")
+	for links, want := range map[int]int{0: 0, 1: 1, 2: 2} {
+		kernel := new(vip.Snapshot)
+		for i := range 2 {
+			l := vip.Link{Name: fmt.Sprintf("eth%d", i), ARP: true}
+			if i < links {
+				l.Addresses = []vip.Address{{Prefix: linkLocal}}
+			}
+			kernel.Links = append(kernel.Links, l)
+		}
+		s := known(active("web"), kernel, func(r *state.Record) {
+			r.VIPs = []state.Alias{{Prefix: linkLocal, Interface: "eth0", Raised: true}, {Prefix: linkLocal, Interface: "eth1", Raised: true}}
+		})
+		if len(s.Held) != want || len(s.VIPs) != 2 {
+			t.Errorf("on %d links: held %v of %v, want %d", links, s.Held, s.VIPs, want)
+		}
+	}
+}

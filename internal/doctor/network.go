@@ -115,9 +115,11 @@ func (x *examination) aliases() {
 	}
 	own := x.Local.OwnVIPs(&x.Record)
 	for _, a := range x.Local.Aliases {
-		addr := a.Prefix.Addr()
+		addr := a.Address()
 		switch assigned := x.Local.Assigned(addr); {
-		case slices.ContainsFunc(own, func(p vip.Assignment) bool { return p.Address.Prefix.Addr() == addr }): // which is among the errors
+		case slices.ContainsFunc(own, func(p vip.Assignment) bool {
+			return p.Interface == a.Interface && p.Address.Prefix.Addr() == a.Prefix.Addr()
+		}): // which is among the errors
 		case len(assigned) > 0:
 			x.assigned(addr, assigned[0].Interface)
 		case a.Interface != "" && x.Local.LinkFault(a.Interface) == "" && x.Local.CannotAssign(a) != "": // of faults of the link see links
@@ -135,7 +137,7 @@ func (x *examination) aliases() {
 
 // assigned is a virtual IP that is on this machine.
 func (x *examination) assigned(addr netip.Addr, name string) {
-	ours := slices.ContainsFunc(x.Record.VIPs, func(a state.Alias) bool { return a.Prefix.Addr() == addr && x.Record.Ours(a) })
+	ours := slices.ContainsFunc(x.Record.VIPs, func(a state.Alias) bool { return a.Address() == addr && x.Record.Ours(a) })
 	switch {
 	case ours && x.Record.BootID == x.Local.BootID:
 		x.good("vip %s is on this machine, assigned by pingover on %s", addr, name)

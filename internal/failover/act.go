@@ -162,7 +162,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 	defer unlock()
 	a.j.Doing("assigning " + observe.AddressList(addrs))
 	for _, alias := range a.done.Obs.Aliases {
-		addr := alias.Prefix.Addr()
+		addr := alias.Address()
 		if !slices.Contains(addrs, addr) {
 			continue
 		}
@@ -249,7 +249,7 @@ func (a *actor) lockSwitch(ctx context.Context, exclusive bool) (func(), error) 
 // record changes what the record will say of an address.
 func (a *actor) record(addr netip.Addr, change func(*state.Alias)) {
 	for i := range a.done.Aliases {
-		if a.done.Aliases[i].Prefix.Addr() == addr {
+		if a.done.Aliases[i].Address() == addr {
 			change(&a.done.Aliases[i])
 		}
 	}

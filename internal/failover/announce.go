@@ -63,7 +63,7 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 	}
 	for _, addr := range addrs {
 		asked, replied := false, slices.ContainsFunc(a.witnessesFor(addr), func(w vip.Target) bool {
-			return slices.ContainsFunc(a.n.Claims(w, since), func(r vip.Reply) bool { return r.To == addr })
+			return slices.ContainsFunc(a.n.Claims(w, since), func(r vip.Reply) bool { return state.SameAddress(r.To, addr) })
 		})
 		for _, w := range a.done.Obs.Witnesses {
 			if replied || w.Address.Is4() != addr.Is4() {

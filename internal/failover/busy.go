@@ -44,7 +44,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",
 		pid, since.Local().Format("2006-01-02 15:04:05 -0700"), config.DurationText(limit))
 	j.Warnf("%s, and this cluster is not checked; to end it: kill -9 %d", reason, pid)
-	if len(j.Set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		return
 	}
 	about := About(j.Set, observe.Local{}, rec.Neighbour)
@@ -52,7 +52,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	snapshot, err := j.Snapshot()
 	for _, v := range j.Set.VIPs {
 		about.VIPs = append(about.VIPs, v.Prefix)
-		if err == nil && snapshot.Holds(v.Prefix.Addr()) {
+		if err == nil && snapshot.Holds(v.Address()) {
 			held = append(held, v.Prefix)
 		} else {
 			missing = append(missing, v.Prefix)

@@ -607,7 +607,7 @@ func (t tool) Lower(_ context.Context, a netip.Addr, added ...string) (ran []pro
 	}
 	for _, p := range t.m.snapshot().Held(a, added...) {
 		l := t.m.nic(p.Interface)
-		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a.WithZone("") })
 	}
 	return ran, nil
 }

@@ -27,7 +27,7 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 			i.given = d.Only
 		}
 		if offered := rec.Offered; len(offered) > 0 { // by a run that was killed, perhaps after it had removed it
-			i.given = without(j.VIPs(), without(without(j.VIPs(), offered), i.given))
+			i.given = without(o.Addresses(), without(without(o.Addresses(), offered), i.given))
 		}
 		i.opened = rec.Role != state.Releasing
 		rec.Intend(state.Releasing, changeOf(j, o, *d))

@@ -20,10 +20,10 @@ func (a *actor) renew(ctx context.Context, addrs []netip.Addr) {
 		ran, err := a.j.env.Tool.Renew(ctx, alias)
 		a.ran(ran)
 		if err != nil {
-			a.j.Warnf("the lease of %s could not be renewed: %v", alias.Prefix.Addr(), err)
+			a.j.Warnf("the lease of %s could not be renewed: %v", alias.Address(), err)
 			continue
 		}
-		a.record(alias.Prefix.Addr(), func(k *state.Alias) { k.Until = leaseEnd(a.j) })
+		a.record(alias.Address(), func(k *state.Alias) { k.Until = leaseEnd(a.j) })
 	}
 }
 
@@ -63,7 +63,7 @@ func keepingLeases(j *job, l observe.Local, aliases []state.Alias, work func()) 
 	}
 	aliases = slices.Clone(aliases)
 	for i := range aliases {
-		if slices.Contains(held, aliases[i].Prefix.Addr()) {
+		if slices.Contains(held, aliases[i].Address()) {
 			aliases[i].Until = leaseEnd(j)
 		}
 	}

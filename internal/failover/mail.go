@@ -38,7 +38,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 // are not.
 func prefixes(l observe.Local, here bool) (p []netip.Prefix) {
 	for _, a := range l.Aliases {
-		if l.Holds(a.Prefix.Addr()) == here {
+		if l.Holds(a.Address()) == here {
 			p = append(p, a.Prefix)
 		}
 	}
@@ -57,7 +57,7 @@ func About(c config.Cluster, l observe.Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: c.Name, Host: c.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.ShownInterface(), Hostname: hostname(), StateDir: dir, To: c.Mail.To,
+		Interface: l.ShownInterface(), Hostname: hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
 	}
 }
 
@@ -122,7 +122,7 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 	} else {
 		j.Event(run.Note{Text: saveErr.Error(), Warning: !changed})
 	}
-	if len(j.Set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		return rec, true
 	}
 	var pending []state.Message

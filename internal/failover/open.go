@@ -105,15 +105,16 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 	// What is no longer a setting is only reported.
 	known, here := rec.VIPs, l.Held()
 	left := l.Leftovers(rec)
-	rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !j.IsVIP(a.Prefix.Addr()) })
+	rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !l.IsVIP(a.Address()) })
 	for _, a := range left {
 		j.Infof("%s; to remove it: %s", LeftBehind(a), Removal(a))
-		here = append(here, a.Prefix.Addr()) // it has not vanished
+		here = append(here, a.Address()) // it has not vanished
 	}
+	rec.Offered, rec.Releasing = l.Zoned(rec.Offered), l.Zoned(rec.Releasing)
 	drift, change := rec.Settle(here, l.BootID, now())
 	assigned := make([]state.Alias, 0, len(l.Aliases)+len(left))
 	for _, a := range l.Aliases {
-		alias := observe.Recorded(rec.VIPs, a.Prefix.Addr())
+		alias := observe.Recorded(rec.VIPs, a.Address())
 		alias.Prefix, alias.Interface = a.Prefix, a.Interface
 		assigned = append(assigned, alias)
 	}
@@ -142,7 +143,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		j.Event(run.Note{Text: n.Text, Warning: !slices.Contains(noted, n.Key)})
 		rec.Noted = append(rec.Noted, n.Key)
 	}
-	if len(j.Set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		j.Infof("%s", NoRecipient)
 	}
 	if l.NoWitness && len(j.Set.VIPs) > 0 {
@@ -179,7 +180,7 @@ func ShortLease(c config.Cluster, gap time.Duration) string {
 
 // LeftBehind is the words for an alias that is here, and no longer a setting.
 func LeftBehind(a state.Alias) string {
-	return fmt.Sprintf("%s is still on this machine, assigned by pingover, but no longer a setting of this cluster", a.Prefix.Addr())
+	return fmt.Sprintf("%s is still on this machine, assigned by pingover, but no longer a setting of this cluster", a.Address())
 }
 
 // Removal is the command that removes it.

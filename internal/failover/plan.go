@@ -31,7 +31,7 @@ func dryRun(j *job, l observe.Local, aliases []state.Alias, d state.Decision) (c
 	}
 	missing := d.Raise
 	if j.mode == modeTakeOver {
-		missing = slices.DeleteFunc(j.VIPs(), func(a netip.Addr) bool { return l.Holds(a) || l.CannotTake(a) != "" })
+		missing = slices.DeleteFunc(l.Addresses(), func(a netip.Addr) bool { return l.Holds(a) || l.CannotTake(a) != "" })
 	}
 	switch {
 	case len(missing) > 0:
@@ -54,7 +54,7 @@ func dryRun(j *job, l observe.Local, aliases []state.Alias, d state.Decision) (c
 // snapshot.
 func lowerPlans(j *job, l observe.Local, s *vip.Snapshot) (plans [][]string) {
 	for _, a := range l.Aliases {
-		argvs, err := j.env.Tool.LowerPlan(s, a.Prefix.Addr(), l.AddedOn(a.Prefix.Addr())...)
+		argvs, err := j.env.Tool.LowerPlan(s, a.Address(), l.AddedOn(a.Address())...)
 		if err != nil {
 			j.Infof("%v", err)
 		}

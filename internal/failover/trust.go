@@ -67,6 +67,9 @@ func (j *job) runs() (all []program) {
 			all = append(all, program{hook, argv})
 		}
 	}
+	if argv := j.Set.Mail.Notify; argv != nil {
+		all = append(all, program{"notify", argv})
+	}
 	if tool, ok := j.env.Tool.(vip.Tool); ok {
 		all = append(all, program{"tool", []string{tool.Path}})
 	}

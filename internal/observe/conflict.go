@@ -53,7 +53,7 @@ func (n *Network) Yield(ctx context.Context, o Observation) Observation {
 		}
 	}
 	o.Local = o.Again(n.j)
-	if err := n.CannotHear(o.Local, n.j.VIPs()); err != nil {
+	if err := n.CannotHear(o.Local, o.vips); err != nil {
 		o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))
 	}
 	for _, mac := range n.probers(o.Local, o.Neighbour, o.replies.began) {

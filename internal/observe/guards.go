@@ -113,7 +113,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
 	for _, a := range o.Aliases {
-		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
+		if addr := a.Address(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
 			g.tasks.Go(func() { g.ping(a) })
 		}
 	}
@@ -194,7 +194,7 @@ func (g *guards) confirm() {
 
 // count notes whether an address was claimed since the last question.
 func (g *guards) count() {
-	for _, a := range append(g.n.j.VIPs(), g.local.hosts()...) {
+	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
 		if claim, ok := g.n.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
 			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
 		}
@@ -317,7 +317,7 @@ func (g *guards) askAll(last bool) {
 			}
 		}
 		for _, host := range g.local.Neighbours() {
-			if g.n.j.IsVIP(host.Address) {
+			if g.local.IsVIP(host.Address) {
 				continue
 			}
 			_ = ask(host, false)
@@ -354,7 +354,7 @@ func (g *guards) mayProbe(addr netip.Addr, last, mute bool) bool {
 		return false
 	case addr.Is4():
 		return true
-	case !last || !mute && slices.ContainsFunc(g.n.j.VIPs(), netip.Addr.Is4):
+	case !last || !mute && slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
 		return false
 	}
 	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {
@@ -368,7 +368,7 @@ func (g *guards) mayProbe(addr netip.Addr, last, mute bool) bool {
 // that cannot be sent means nothing (its network may not be ours); where nothing
 // else asks, the question stays open.
 func (g *guards) ping(a vip.Alias) {
-	addr := a.Prefix.Addr()
+	addr := a.Address()
 	pings := check.Pings{Count: g.n.j.Set.Count, Interval: g.n.j.Set.Interval, Timeout: g.n.j.Set.Timeout}
 	if g.plan.length < g.n.j.Set.Round() {
 		pings = run.PingsWithin(g.plan.length)

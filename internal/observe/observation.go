@@ -103,7 +103,7 @@ func (n *Network) Read(o Observation) Observation {
 	known := o.Neighbour
 	for i, t := range o.Neighbours() {
 		holder, ok := n.holder(o, t.Address)
-		if !ok || !o.OnLink || o.isVIP(t.Address) {
+		if !ok || !o.OnLink || o.IsVIP(t.Address) {
 			continue
 		}
 		o.AnswersARP = true

@@ -5,10 +5,7 @@
 package observe
 
 import (
-	"context"
-	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,21 +15,6 @@ import (
 	"pingover/state"
 	"pingover/vip"
 )
-
-// Env is what an observation reads of the kernel, the links and the name server.
-// Tests put something else here; the clock is Go's own, which testing/synctest
-// fakes.
-type Env struct {
-	Snapshot  func() (*vip.Snapshot, error)
-	Route     func(to, from netip.Addr) (vip.Route, error)
-	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
-	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
-	Ping      run.Ping
-	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
-	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
-	BootID    func() (string, error)
-	Uptime    func() (time.Duration, error)
-}
 
 // Job is what one run observes with. No step changes any of it.
 type Job struct {
@@ -45,7 +27,8 @@ type Job struct {
 	NoPings   bool // the primary is not asked once more by ping: a manual takeover
 }
 
-// VIPs are the addresses of the virtual IPs.
+// VIPs are the addresses of the virtual IPs, without a zone: what is never asked
+// from. Local.Addresses tells link-local ones apart.
 func (j *Job) VIPs() []netip.Addr {
 	addrs := make([]netip.Addr, len(j.Set.VIPs))
 	for i, v := range j.Set.VIPs {
@@ -53,9 +36,6 @@ func (j *Job) VIPs() []netip.Addr {
 	}
 	return addrs
 }
-
-// IsVIP tells whether an address is a virtual IP.
-func (j *Job) IsVIP(a netip.Addr) bool { return slices.Contains(j.VIPs(), a) }
 
 // MayTake tells whether this check could become a takeover, as far as that is
 // known before the guards ask.

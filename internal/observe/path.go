@@ -73,9 +73,9 @@ func pathTo(j *Job, rec *state.Record, l *Local, host string, a netip.Addr) Path
 	case l.mayPingItself(a):
 		p.Route.Local = here
 		return p
-	case here && l.isVIP(a) && !l.Holds(a):
+	case here && l.IsVIP(a) && !l.Holds(a):
 		p.Fault = faultf(FaultOwn, "%s is on %s, which does not do ARP: a ping would answer itself", named(host, a), l.Snapshot.WithoutARP(a)[0].Interface)
-	case here && l.isVIP(a):
+	case here && l.IsVIP(a):
 		p.Fault = faultf(FaultVIP, "%s", hereNow(a))
 	case here && l.isOtherAlias(rec, a):
 		p.Fault = faultf(FaultSelf, "%s", hereNow(a))
@@ -122,9 +122,9 @@ func named(host string, a netip.Addr) string {
 
 // unmix leaves out virtual IPs beside other addresses, as names may have them.
 func (l *Local) unmix() {
-	other := slices.IndexFunc(l.Paths, func(p Path) bool { return p.Address.IsValid() && !l.isVIP(p.Address) })
+	other := slices.IndexFunc(l.Paths, func(p Path) bool { return p.Address.IsValid() && !l.IsVIP(p.Address) })
 	for i, p := range l.Paths {
-		if other >= 0 && l.isVIP(p.Address) {
+		if other >= 0 && l.IsVIP(p.Address) {
 			l.Paths[i].Fault = faultf(FaultOwn, "%s is a vip, and cannot be mixed with %s", named(p.Host, p.Address), l.Paths[other].Address)
 		}
 	}
@@ -183,7 +183,7 @@ func (l Local) hosts() (addrs []netip.Addr) {
 
 // PrimaryIsVIP tells whether the host is a virtual IP.
 func (l Local) PrimaryIsVIP() bool {
-	return slices.ContainsFunc(l.Paths, func(p Path) bool { return l.isVIP(p.Address) })
+	return slices.ContainsFunc(l.Paths, func(p Path) bool { return l.IsVIP(p.Address) })
 }
 
 // Pinged are the paths that are pinged.

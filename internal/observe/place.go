@@ -15,14 +15,14 @@ import (
 // placeAliases finds the interface of each virtual IP. The errors are choices that
 // only the operator can make.
 func placeAliases(j *Job, rec *state.Record, l *Local) (errs []error) {
-	for _, v := range j.Set.VIPs {
+	for i, v := range j.Set.VIPs {
 		alias := vip.Alias{Prefix: v.Prefix, Label: j.Set.Label, Lease: j.Set.Lease, Reserved: j.Set.Reserved}
-		if assigned := l.Assigned(v.Prefix.Addr()); len(assigned) > 0 {
+		if assigned := l.Assigned(l.vips[i]); len(assigned) > 0 {
 			alias.Interface = assigned[0].Interface
 			if label := assigned[0].Address.Label; label != alias.Interface { // that is none of its own
 				alias.Label = label
 			}
-			l.Aliases = append(l.Aliases, alias)
+			l.vips[i], l.Aliases = alias.Address(), append(l.Aliases, alias)
 			continue
 		}
 		name, err := chooseInterface(j, rec, l, v.Prefix, cmp.Or(v.Interface, j.Set.Interface))
@@ -34,7 +34,7 @@ func placeAliases(j *Job, rec *state.Record, l *Local) (errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		l.Aliases = append(l.Aliases, alias)
+		l.vips[i], l.Aliases = alias.Address(), append(l.Aliases, alias)
 		l.noteAlias(alias)
 	}
 	return errs
@@ -121,15 +121,19 @@ func NetworkOf(link vip.Link, a netip.Addr, not []netip.Addr) (network netip.Pre
 // received is the interface by its own name. Frames of a port are received by its
 // bridge, bond or team.
 func (l *Local) received(name string) string {
-	link, ok := l.Snapshot.Link(name)
-	switch {
-	case !ok:
-		return name
-	case link.Master != "":
+	if link, _ := l.Snapshot.Link(name); link.Master != "" {
 		l.note("port "+link.Name, "interface %q is a port of %s: the virtual IPs are on %[2]s", link.Name, link.Master)
-		return link.Master
 	}
-	return link.Name
+	return l.ownName(name)
+}
+
+// ownName is received without the note.
+func (l Local) ownName(name string) string {
+	link, ok := l.Snapshot.Link(name)
+	if !ok {
+		return name
+	}
+	return cmp.Or(link.Master, link.Name)
 }
 
 // isNetwork is the error that a virtual IP is the address of a network itself, or
@@ -159,7 +163,7 @@ func (l Local) networkAddress(a vip.Alias) string {
 
 // noteAlias notes what is wrong with the place of a virtual IP that is not held.
 func (l *Local) noteAlias(a vip.Alias) {
-	addr := a.Prefix.Addr()
+	addr := a.Address()
 	if on := l.Snapshot.WithoutARP(addr, l.added[addr]...); len(on) > 0 {
 		l.note("without ARP "+addr.String(), "vip %s is on %s as well, which does not do ARP: it does not count as held, and is left alone", addr, on[0].Interface)
 	}
@@ -169,7 +173,7 @@ func (l *Local) noteAlias(a vip.Alias) {
 	}
 	if why := l.CannotAssign(a); why != "" {
 		l.judged("cannot assign "+addr.String(), "vip %s cannot be taken over: %s", addr, why)
-	} else if !NetworkOf(link, addr, []netip.Addr{addr}).IsValid() && len(l.Snapshot.Networks(addr, addr)) == 0 {
+	} else if !NetworkOf(link, addr, []netip.Addr{a.Prefix.Addr()}).IsValid() && len(l.Snapshot.Networks(a.Prefix.Addr(), addr)) == 0 {
 		l.judged("outside "+addr.String(), "vip %s is outside all networks of this machine", addr)
 	}
 }
@@ -193,7 +197,7 @@ func (l Local) CannotAssign(a vip.Alias) string {
 // can, or is.
 func (l Local) CannotTake(addr netip.Addr) string {
 	for _, a := range l.Aliases {
-		if a.Prefix.Addr() == addr && !l.Holds(addr) {
+		if a.Address() == addr && !l.Holds(addr) {
 			return l.CannotAssign(a)
 		}
 	}
@@ -233,20 +237,20 @@ func (l Local) OwnVIPs(rec *state.Record) (own []vip.Assignment) {
 // to that machine's own.
 func (l Local) isOwn(rec *state.Record, p vip.Assignment) bool {
 	has, addr := p.Address, p.Address.Prefix.Addr()
-	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(Recorded(rec.VIPs, addr)) {
+	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(Recorded(rec.VIPs, addressOn(p))) {
 		return false
 	}
 	link, _ := l.Snapshot.Link(p.Interface)
 	if has.Prefix.IsSingleIP() {
 		return !slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
 			other := a.Prefix.Addr()
-			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !l.isVIP(other)
+			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !l.IsVIP(other)
 		})
 	}
 	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
 	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
 		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
-			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !l.isVIP(a.Prefix.Addr())
+			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !l.IsVIP(a.Prefix.Addr())
 		})
 }
 
@@ -259,9 +263,15 @@ func isAlias(p vip.Assignment) bool {
 // Recorded is the alias of an address, zero for none.
 func Recorded(aliases []state.Alias, a netip.Addr) state.Alias {
 	for _, known := range aliases {
-		if known.Prefix.Addr() == a {
+		if state.SameAddress(known.Address(), a) {
 			return known
 		}
 	}
 	return state.Alias{}
+}
+
+// addressOn is an assigned address, with the interface as zone where it is
+// link-local.
+func addressOn(p vip.Assignment) netip.Addr {
+	return vip.Alias{Prefix: p.Address.Prefix, Interface: p.Interface}.Address()
 }

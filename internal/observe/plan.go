@@ -22,7 +22,7 @@ type Planner interface {
 func (l Local) RaisePlans(j *Job, wanted func(netip.Addr) bool) (plans [][]string, then *vip.Snapshot) {
 	s := &vip.Snapshot{Links: slices.Clone(l.Snapshot.Links)}
 	for _, a := range l.Aliases {
-		if !wanted(a.Prefix.Addr()) || l.CannotTake(a.Prefix.Addr()) != "" {
+		if !wanted(a.Address()) || l.CannotTake(a.Address()) != "" {
 			continue
 		}
 		argv, err := j.Tool.RaisePlan(s, a)

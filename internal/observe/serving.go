@@ -35,7 +35,7 @@ func (n *Network) askWhoServes(ctx context.Context, o Observation) *serving {
 		return s
 	}
 	for i, a := range o.Aliases {
-		source := o.Snapshot.Source(a.Interface, a.Prefix.Addr(), n.j.VIPs())
+		source := o.Snapshot.Source(a.Interface, a.Address(), n.j.VIPs())
 		s.pings.Go(func() {
 			round := n.j.Ping(s.ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
 			s.replied[i] = round.Verdict == check.Up
@@ -61,7 +61,7 @@ func (s *serving) wait(o Observation) Observation {
 	s.pings.Wait()
 	o = o.withClaims()
 	for i, a := range s.local.Aliases {
-		addr := a.Prefix.Addr()
+		addr := a.Address()
 		o.replies.asked[addr], o.replies.pinged[addr] = s.replied[i], s.replied[i]
 	}
 	inUse := func() bool { return s.n.allInUse(o) }

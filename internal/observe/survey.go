@@ -26,7 +26,7 @@ type Local struct {
 	Faults    Faults          // that make the verdict unknown
 	Notes     []Note
 
-	vips  []netip.Addr            // of the settings
+	vips  []netip.Addr            // of the settings; a link-local one with its interface as zone
 	iface string                  // of the settings
 	added map[netip.Addr][]string // the interfaces where pingover has assigned a virtual IP
 }
@@ -52,7 +52,10 @@ func (l *Local) judged(key, format string, args ...any) {
 // check rests on. The errors are settings that do not fit this machine, or that
 // the kernel cannot be asked; faults are part of the local state.
 func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []error) {
-	l.vips, l.iface = j.VIPs(), j.Set.Interface
+	l.iface = j.Set.Interface
+	for _, v := range j.Set.VIPs {
+		l.vips = append(l.vips, v.Address())
+	}
 	j.Doing("finding the primary")
 	refuse := func(err error) {
 		if err != nil {
@@ -69,10 +72,15 @@ func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []erro
 		j.Infof("the boot id cannot be read: %v", err)
 		l.BootID = rec.BootID
 	}
+	for i, a := range l.vips {
+		if a.Zone() != "" {
+			l.vips[i] = a.WithZone(l.ownName(a.Zone()))
+		}
+	}
 	l.added = map[netip.Addr][]string{}
 	for _, a := range rec.VIPs {
 		if rec.Ours(a) {
-			l.added[a.Prefix.Addr()] = append(l.added[a.Prefix.Addr()], a.Interface)
+			l.added[a.Address()] = append(l.added[a.Address()], a.Interface)
 		}
 	}
 	findPaths(ctx, j, &rec, &l)
@@ -148,8 +156,14 @@ func (l Local) LinkFault(name string) string {
 	return ""
 }
 
-// isVIP tells whether an address is a virtual IP.
-func (l Local) isVIP(a netip.Addr) bool { return slices.Contains(l.vips, a) }
+// Addresses are the virtual IPs. A link-local one has the interface where it is, or
+// is to be assigned, as its zone.
+func (l Local) Addresses() []netip.Addr { return slices.Clone(l.vips) }
+
+// IsVIP tells whether an address is a virtual IP.
+func (l Local) IsVIP(a netip.Addr) bool {
+	return slices.ContainsFunc(l.vips, func(v netip.Addr) bool { return state.SameAddress(v, a) })
+}
 
 // Held are the virtual IPs that are on this machine.
 func (l Local) Held() []netip.Addr {
@@ -183,7 +197,7 @@ func (l Local) Target(a netip.Addr) vip.Target {
 		return t
 	}
 	for _, alias := range l.Aliases {
-		if alias.Prefix.Addr() == a {
+		if alias.Address() == a {
 			t.Interface = alias.Interface
 		}
 	}
@@ -193,7 +207,7 @@ func (l Local) Target(a netip.Addr) vip.Target {
 // targets are the virtual IPs by the interfaces of their aliases.
 func (l Local) targets() (targets []vip.Target) {
 	for _, a := range l.Aliases {
-		targets = append(targets, vip.Target{Interface: a.Interface, Address: a.Prefix.Addr()})
+		targets = append(targets, vip.Target{Interface: a.Interface, Address: a.Address()})
 	}
 	return targets
 }
@@ -231,10 +245,22 @@ func (l Local) AddedOn(a netip.Addr) []string { return l.added[a] }
 // setting.
 func (l Local) Leftovers(rec state.Record) (left []state.Alias) {
 	for _, a := range rec.VIPs {
-		if rec.Ours(a) && !l.isVIP(a.Prefix.Addr()) && l.Holds(a.Prefix.Addr()) {
+		if rec.Ours(a) && !l.IsVIP(a.Address()) && l.Holds(a.Address()) {
 			a.Raised, a.LeftOver = true, true
 			left = append(left, a)
 		}
 	}
 	return left
+}
+
+// Zoned are addresses of a record. Earlier versions wrote link-local virtual IPs
+// without their interface.
+func (l Local) Zoned(addrs []netip.Addr) []netip.Addr {
+	zoned := slices.Clone(addrs)
+	for i, a := range zoned {
+		if at := slices.IndexFunc(l.vips, func(v netip.Addr) bool { return state.SameAddress(v, a) }); at >= 0 {
+			zoned[i] = l.vips[at]
+		}
+	}
+	return zoned
 }

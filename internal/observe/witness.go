@@ -46,7 +46,7 @@ func gateways(j *Job, rec *state.Record, l *Local) (found []netip.Addr) {
 			continue
 		}
 		name, gateway := defaultGateway(j, rec, links, v6)
-		if !gateway.IsValid() || l.isHost(gateway) || j.IsVIP(gateway.WithZone("")) {
+		if !gateway.IsValid() || l.isHost(gateway) || l.IsVIP(gateway) {
 			continue
 		}
 		mac, err := j.Neighbour(name, gateway)

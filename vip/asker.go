@@ -146,10 +146,26 @@ func (a *Asker) AskFrom(t Target, from netip.Addr) error {
 	return nil
 }
 
-// CanRequest tells whether an ordinary request for the target can be sent.
-func (a *Asker) CanRequest(s *Snapshot, t Target) bool {
+// Mute tells whether only a probe can be sent for an IPv6 target: this machine has
+// no address there to send a request from.
+func (a *Asker) Mute(s *Snapshot, t Target) bool {
 	from, _ := a.sender(s, t)
-	return from.IsValid()
+	return t.Address.Is6() && !from.IsValid()
+}
+
+// AskAgain asks once for a target that this machine has or had: by an ordinary
+// request, and in the last question of several also by a probe, where a request
+// may stay without a reply.
+func (a *Asker) AskAgain(s *Snapshot, t Target, last bool) error {
+	if !a.Mute(s, t) {
+		if err := a.Ask(s, t, false); err != nil {
+			return err
+		}
+	}
+	if last && a.NeedsProbe(s, t) {
+		return a.Ask(s, t, true)
+	}
+	return nil
 }
 
 // NeedsProbe tells whether an ordinary request for the target may stay without a

@@ -190,13 +190,8 @@ func (a *actor) askFor(addrs []netip.Addr, last bool) error {
 		if !a.n.Listening(t.Interface) {
 			return fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
 		}
-		if err := a.n.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+		if err := a.n.AskAgain(a.done.Obs.Snapshot, t, last); err != nil {
 			return err
-		}
-		if last && a.n.NeedsProbe(a.done.Obs.Snapshot, t) {
-			if err := a.n.Ask(a.done.Obs.Snapshot, t, true); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

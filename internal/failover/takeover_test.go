@@ -199,7 +199,7 @@ func TestProbesForIPv6(t *testing.T) {
 		{
 			"no IPv6 address to ask from", "",
 			[]string{"172.16.0.1/32", "2001:db8::1/128"},
-			[]time.Duration{12900 * time.Millisecond},
+			[]time.Duration{12900 * time.Millisecond, 15200 * time.Millisecond}, // the second for a conflict after the takeover
 			[]string{
 				"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 				"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0",

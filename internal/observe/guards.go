@@ -301,11 +301,11 @@ func (g *guards) askAll(last bool) {
 	}
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			mute := t.Address.Is6() && !g.n.CanRequest(g.local.Snapshot, t)
-			probe := probe && g.mayProbe(t.Address, last, mute)
-			if mute && !last && g.plan.take { // the last question is a probe
+			held, mute := g.local.Holds(t.Address), g.n.Mute(g.local.Snapshot, t)
+			if mute && !last && (held || g.plan.take) { // the last question is a probe
 				continue
 			}
+			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
 			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)

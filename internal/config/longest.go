@@ -23,6 +23,9 @@ const (
 	// RepeatPatience is how long after a single claim of an address a new holder must
 	// have announced it again, with time for a late frame.
 	RepeatPatience = AnnounceEvery + 200*time.Millisecond
+	// announceSpread is the time between two later announcements on a link, as
+	// package vip spreads them.
+	announceSpread = 100 * time.Millisecond
 	// SwitchPatience is how long another cluster on this machine may take to
 	// switch before this one stops waiting for it.
 	SwitchPatience = 15 * time.Second
@@ -75,7 +78,7 @@ func (c Cluster) LongestProbe() time.Duration {
 // waits, guards and announcements, and hooks as long as they may take. Mail is
 // not in it.
 func (c Cluster) LongestCheck() time.Duration {
-	d := c.LongestProbe() + time.Duration(c.Announce)*AnnounceEvery
+	d := c.LongestProbe() + c.announcing()
 	if c.Failback {
 		d += HandOverPatience + confirmLength
 	}
@@ -95,7 +98,7 @@ func (c Cluster) Deadline() time.Duration {
 		// observed again where assigning the address before took long; a
 		// conflict while announcing, and its announcements.
 		d += 4*SwitchPatience + time.Duration(Rechecks+n-1)*(SwitchPatience+RecheckLength+confirmLength) + 2*time.Duration(n)*toolPatience +
-			PeerPatience + 2*PeerReleased + time.Duration(c.Announce)*AnnounceEvery + HandOverPatience + confirmLength
+			PeerPatience + 2*PeerReleased + c.announcing() + HandOverPatience + confirmLength
 		// A hand-over that fails has hooks of both kinds.
 		d += c.hooks(c.Hooks.PreTakeover, c.Hooks.PostTakeover, c.Hooks.PreRelease, c.Hooks.PostRelease)
 	}
@@ -131,6 +134,11 @@ func (p Pool) Deadline() time.Duration {
 		d += p.Mail.Timeout + killPatience
 	}
 	return d.Round(time.Second)
+}
+
+// announcing is how long the announcements of all addresses take.
+func (c Cluster) announcing() time.Duration {
+	return time.Duration(c.Announce) * (AnnounceEvery + time.Duration(max(0, len(c.VIPs)-1))*announceSpread)
 }
 
 func (c Cluster) hooks(each ...[]string) (d time.Duration) {

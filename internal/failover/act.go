@@ -105,7 +105,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 		return
 	}
 	if d.Announce && a.j.Set.Announce > 0 {
-		a.announce(held)
+		a.announceAgain(held)
 	}
 	a.done.Outcome, a.done.Reason, a.done.Rule = d.Outcome, d.Reason, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual

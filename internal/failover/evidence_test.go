@@ -66,6 +66,23 @@ func TestAHolderWithoutAnAddressOfItsOwn(t *testing.T) {
 	})
 }
 
+// TestAHolderWithoutAnIPv6Address hears another machine all the same, and hands over
+// to it.
+func TestAHolderWithoutAnIPv6Address(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("2001:db8::1/128")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		s.want(s.minute(), state.Holding, "holding 2001:db8::1; 172.16.0.2 does not reply")
+		if a := s.standby.record(t, "web").Firing("isolated"); a != nil {
+			t.Errorf("alert %+v", a)
+		}
+		client := s.add("client", 0x01, "172.16.0.13/16") // the lower MAC
+		s.do(func() { client.set("eth0", "2001:db8::1/128") })
+		s.want(s.minute(), state.Released, "2001:db8::1 is also assigned at 02:00:00:00:00:01, another machine: it is released here")
+	})
+}
+
 // TestWhatCannotBeAskedForIsNotAnnounced: another machine may have it.
 func TestWhatCannotBeAskedForIsNotAnnounced(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
@@ -93,6 +110,11 @@ func TestProxyARP(t *testing.T) {
 			s.ends(state.OK, "")
 			s.do(s.primary.powerOff)
 			s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+			for _, a := range []string{"172.16.0.1", "172.16.0.2"} {
+				if want := "the gateway (" + mac(0xfe).String() + ") replies to ARP for " + a + " as well: proxy ARP, ignored"; !slices.Contains(s.notes(), want) {
+					t.Errorf("notes %q, want %q", s.notes(), want)
+				}
+			}
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		})
 	})

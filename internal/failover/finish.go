@@ -56,7 +56,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	switch {
 	case saveErr != nil:
 		var reported bool
-		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, saveErr)
+		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, changed, saveErr)
 		changed = changed && reported
 		switch {
 		case r.Outcome.Switched() && reported:

@@ -62,7 +62,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 		a.handOver(act, d, change, given)
 		return
 	}
-	a.announceClaims(given)
+	a.announceClaims(given, false)
 	a.announceOthers(given)
 	a.released(change)
 }
@@ -173,7 +173,7 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 		}
 		if wait > 0 && a.n.Wait(ctx, wait, taken) {
 			free := a.n.Unclaimed(a.done.Obs, left)
-			a.announceClaims(without(left, free))
+			a.announceClaims(without(left, free), false)
 			left = free
 		}
 		if len(left) == 0 || wait <= 0 {
@@ -192,13 +192,8 @@ func (a *actor) askFor(addrs []netip.Addr, last bool) error {
 		if !a.n.Listening(t.Interface) {
 			return fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
 		}
-		if err := a.n.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+		if err := a.n.AskAgain(a.done.Obs.Snapshot, t, last); err != nil {
 			return err
-		}
-		if last && a.n.NeedsProbe(a.done.Obs.Snapshot, t) {
-			if err := a.n.Ask(a.done.Obs.Snapshot, t, true); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -218,7 +213,7 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool
 	if err != nil || len(left) == len(addrs) || time.Now().After(removed) {
 		return left, err
 	}
-	a.announceClaims(addrs)
+	a.announceClaims(addrs, false)
 	time.Sleep(time.Until(removed))
 	return a.offer(ctx, addrs, patience-peerRemoves)
 }
@@ -247,7 +242,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 			a.releaseFailed(change, err)
 			return
 		}
-		a.announceClaims(assigned)
+		a.announceClaims(assigned, false)
 		a.announceOthers(assigned)
 		a.released(change)
 		return

@@ -118,11 +118,7 @@ func (n *Network) AskHeld(l Local, last bool) {
 		return
 	}
 	for _, t := range l.targets() {
-		err := n.Ask(l.Snapshot, t, false)
-		if err == nil && last && n.NeedsProbe(l.Snapshot, t) {
-			err = n.Ask(l.Snapshot, t, true)
-		}
-		if err != nil {
+		if err := n.AskAgain(l.Snapshot, t, last); err != nil {
 			n.j.Infof("%v", err)
 		}
 	}
@@ -171,8 +167,6 @@ func (n *Network) CannotListen(l Local) string {
 	for _, a := range l.Held() {
 		t := l.Target(a)
 		switch {
-		case t.Address.Is6() && !n.CanRequest(l.Snapshot, t):
-			return fmt.Sprintf("this machine has no address on %s to send neighbour solicitations from", t.Interface)
 		case n.Listening(t.Interface):
 		case n.OpenErr() != nil:
 			return n.OpenErr().Error()

@@ -155,6 +155,11 @@ func (g *guards) finish(o Observation) Observation {
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
 	o.Asked = g.asked // the round may have gone on since
 	o = g.n.Read(o)
+	for _, t := range slices.Concat(o.targets(), o.Neighbours()) {
+		if mac, ok := g.n.ProxyFor(t, g.replies.since); ok {
+			g.n.j.Infof("the gateway (%s) replies to ARP for %s as well: proxy ARP, ignored", mac, t.Address)
+		}
+	}
 	g.n.j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.Faults.String()})
 	return o
 }
@@ -319,7 +324,11 @@ func (g *guards) askAll(last bool) {
 	}
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			probe := probe && g.mayProbe(t.Address, last)
+			held, mute := g.local.Holds(t.Address), g.n.Mute(g.local.Snapshot, t)
+			if mute && !last && (held || g.plan.take) { // the last question is a probe
+				continue
+			}
+			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
 			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)
@@ -359,15 +368,16 @@ func (g *guards) probers() []string {
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
 // probe harms a machine that is just assigning the address, as the primary does
 // when it boots: it gives the address up for good (RFC 4862 5.4.3). So it is sent
-// only where no IPv4 probe tells the other standbys the same, once, last, and not
-// when the primary or a prober that has precedence was heard.
-func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
+// only where no IPv4 probe tells the other standbys the same, or where this machine
+// is mute: it has no address to send a request from; once, last, and not when the
+// primary or a prober that has precedence was heard.
+func (g *guards) mayProbe(addr netip.Addr, last, mute bool) bool {
 	switch {
 	case g.local.Holds(addr):
 		return false
 	case addr.Is4():
 		return true
-	case !last || slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
+	case !last || !mute && slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
 		return false
 	}
 	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {

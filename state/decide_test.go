@@ -305,7 +305,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflicts = now.Add(time.Hour), rival }),
-			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
+			Decision{Rule: 2, Outcome: Blocked, Cause: CausePaused, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
 		},
 		{
 			"rival", hold(func(s *situation) { s.seen.Conflicts = rival }),
@@ -333,7 +333,7 @@ func TestReasons(t *testing.T) {
 			"isolated", hold(func(s *situation) { s.set.Isolated, s.seen.Witness, s.known.Silent = true, WitnessSilent, 1 }),
 			Decision{
 				Rule: 4, Outcome: Released, Release: true,
-				Reason: "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1, 172.16.0.5",
+				Cause: CauseIsolated, Reason: "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1, 172.16.0.5",
 			},
 		},
 		{
@@ -403,8 +403,10 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 replies, but no machine has 172.16.0.5"},
 		},
 		{
-			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Fault = check.Unknown, "no route to 172.16.0.2" }),
-			Decision{Rule: 8, Outcome: Unknown, Reason: "no route to 172.16.0.2"},
+			"unknown", dead(func(s *situation) {
+				s.seen.Primary, s.seen.Fault, s.seen.FaultCause = check.Unknown, "no route to 172.16.0.2", CauseRefused
+			}),
+			Decision{Rule: 8, Outcome: Unknown, Cause: CauseRefused, Reason: "no route to 172.16.0.2"},
 		},
 		{
 			"no virtual IP", dead(func(s *situation) { s.seen.VIPs = nil }),
@@ -412,27 +414,27 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"no virtual IP, no witness replies", dead(func(s *situation) { s.seen.VIPs, s.seen.Witness = nil, WitnessSilent }),
-			Decision{Rule: 9, Outcome: Unknown, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
+			Decision{Rule: 9, Outcome: Unknown, Cause: CauseWitnessSilent, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"paused standby", dead(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this cluster is paused"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CausePaused, Reason: "172.16.0.2 does not reply, but this cluster is paused"},
 		},
 		{
 			"just booted", dead(func(s *situation) { s.seen.Uptime = time.Minute }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this machine has been up for less than 3m (boot-wait)"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CauseBootWait, Reason: "172.16.0.2 does not reply, but this machine has been up for less than 3m (boot-wait)"},
 		},
 		{
 			"released manually", dead(func(s *situation) { s.known.ManualRelease = true }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CauseManualRelease, Reason: "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since"},
 		},
 		{
 			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNone }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Cause: CauseNoWitness, Reason: "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
 		},
 		{
 			"witness silent", dead(func(s *situation) { s.seen.Witness = WitnessSilent }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Cause: CauseWitnessSilent, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse = true, true }),
@@ -440,25 +442,25 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].InUse = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseInUse, Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use"},
 		},
 		{
 			"the dead host's own machine still serves", dead(func(s *situation) {
 				s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse, s.seen.VIPs[1].AtPrimary = true, true, true
 			}),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseInUse, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
 		},
 		{
 			"pings filtered", dead(func(s *situation) { s.seen.AnswersARP = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseAlive, Reason: "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive"},
 		},
 		{
 			"pings filtered, IPv6", dead(func(s *situation) { s.seen.AnswersARP, s.seen.Host = true, "2001:db8::2" }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not reply to pings, but it replies to neighbour solicitations: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseAlive, Reason: "2001:db8::2 does not reply to pings, but it replies to neighbour solicitations: it is alive"},
 		},
 		{
 			"a lower MAC probes", dead(func(s *situation) { s.seen.CompetingProber = otherMAC }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseCompeting, Reason: "172.16.0.2 does not reply, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
 		},
 		{
 			"takeover", dead(func(*situation) {}),

@@ -31,7 +31,7 @@ const (
 func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Addr) {
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
-	a.done.Partial = len(without(a.held(), given)) > 0
+	a.done.Partial, a.done.Cause = len(without(a.held(), given)) > 0, d.Cause
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
 	if !a.done.Partial {
 		took, _ = a.hook(ctx, preRelease, d.Reason)

@@ -348,8 +348,8 @@ func TestAFileThatTheUserMayNotRead(t *testing.T) {
 	}
 }
 
-// ending is how a cluster's check ends, and after how long.
-type ending struct {
+// fated is how a cluster's check ends, and after how long.
+type fated struct {
 	after time.Duration
 	code  int
 	err   error
@@ -358,7 +358,7 @@ type ending struct {
 
 // several is a program that checks the clusters of a file, in its order, which
 // end so.
-func several(t *testing.T, order string, ends map[string]ending) Program {
+func several(t *testing.T, order string, ends map[string]fated) Program {
 	t.Helper()
 	return faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
 		e := ends[c.Name]
@@ -386,7 +386,7 @@ func (c *stopwatch) Write(text []byte) (int, error) {
 
 func TestNoClusterDelaysAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := several(t, "slow web db", map[string]ending{
+		p := several(t, "slow web db", map[string]fated{
 			"slow": {after: 46 * time.Second, code: 11}, "web": {after: 2 * time.Second, code: 11}, "db": {after: time.Second, code: 12},
 		})
 		stdout, stderr := &stopwatch{began: time.Now()}, &stopwatch{began: time.Now()}
@@ -409,12 +409,12 @@ func TestNoClusterDelaysAnother(t *testing.T) {
 func TestTheWorstOfAllChecksIsTheExitCode(t *testing.T) {
 	order := []int{70, 31, 30, 32, 78, 77, 21, 20, 14, 15, 13, 12, 11, 10, 75, 0}
 	for i, worst := range order {
-		ends := map[string]ending{}
+		ends := map[string]fated{}
 		for n, code := range order[i:] {
 			// Names and times so that neither the first nor the last is the worst.
-			e := ending{after: time.Duration((n*7)%5) * time.Second, code: code}
+			e := fated{after: time.Duration((n*7)%5) * time.Second, code: code}
 			if code >= 64 {
-				e = ending{after: e.after, err: &run.Error{Code: code, Text: "no"}}
+				e = fated{after: e.after, err: &run.Error{Code: code, Text: "no"}}
 			}
 			ends[fmt.Sprintf("c%d", (n*5)%16)] = e
 		}
@@ -433,7 +433,7 @@ func TestTheWorstOfAllChecksIsTheExitCode(t *testing.T) {
 
 func TestABugInOneClusterEndsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := several(t, "a b c", map[string]ending{"a": {after: time.Second, code: 11}, "b": {panic: "oh"}, "c": {after: 2 * time.Second, code: 31}})
+		p := several(t, "a b c", map[string]fated{"a": {after: time.Second, code: 11}, "b": {panic: "oh"}, "c": {after: 2 * time.Second, code: 31}})
 		got := p.run("check", "--json")
 		var outcomes []string
 		for line := range strings.Lines(got.Stdout) {

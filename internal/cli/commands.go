@@ -100,7 +100,7 @@ func (p Program) commands() []command {
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(p.TakeOver), about: aboutTakeOver,
+			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.TakeOver }), about: aboutTakeOver,
 			summary: "take the virtual IPs now, even from a primary that is up",
 			codes: codesOf([]exit.Code{
 				{Code: 10, Outcome: "holding", Meaning: "already held here"},
@@ -111,7 +111,7 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
-			name: "release", operand: clusterOperand, acts: true, run: p.manual(p.Release), about: aboutRelease,
+			name: "release", operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.Release }), about: aboutRelease,
 			summary: "release the virtual IPs now, and hand them over",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Outcome: "ok", Meaning: "nothing is held here"},

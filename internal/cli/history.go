@@ -16,14 +16,14 @@ import (
 
 // history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
-	clusters, _, src, err := p.observed(c)
+	tasks, _, src, err := p.observed(c)
 	if err != nil {
 		return 0, err
 	}
 	if !src.usable() {
 		errorf(p.Stderr, "%s", src.brief())
 	}
-	changes, faults := remembered(clusters)
+	changes, faults := remembered(tasks)
 	for _, text := range faults {
 		errorf(p.Stderr, "%s", text)
 		code = state.Unknown.Code()
@@ -62,19 +62,19 @@ type pastChange struct {
 	after time.Time // the latest time of this change and those before it in its record
 }
 
-// remembered are the changes of the clusters, newest last, and the errors of the
+// remembered are the changes of the tasks, newest last, and the errors of the
 // records that cannot be read. Those of one record stay in its order, even if the
 // clock was set back between them.
-func remembered(clusters []config.Cluster) (changes []pastChange, faults []string) {
-	for _, cluster := range clusters {
-		rec, err := recordOf(cluster)
+func remembered(tasks []Task) (changes []pastChange, faults []string) {
+	for _, t := range tasks {
+		rec, err := t.record()
 		if err != nil {
-			faults = append(faults, cluster.Name+": "+err.Error())
+			faults = append(faults, t.Name+": "+err.Error())
 			continue
 		}
-		entries, err := state.Dir(cluster.StateDir).History(cluster.Name, rec.Recent)
+		entries, err := t.StateDir.History(t.Name, rec.Recent)
 		if err != nil {
-			faults = append(faults, cluster.Name+": "+err.Error())
+			faults = append(faults, t.Name+": "+err.Error())
 		}
 		var after time.Time
 		for _, c := range entries {
@@ -87,7 +87,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 				code = c.Outcome.Code()
 			}
 			changes = append(changes, pastChange{
-				1, cluster.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
+				1, t.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
 				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, after,
 			})
 		}

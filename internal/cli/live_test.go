@@ -251,7 +251,7 @@ func TestSummary(t *testing.T) {
 		},
 	} {
 		clusters := max(3, len(tt.ended))
-		if got := (&watcher{screen: &screen{}, now: plan{checks: make([]config.Cluster, clusters)}, ended: tt.ended}).summary(); got != tt.want {
+		if got := (&watcher{screen: &screen{}, now: plan{checks: make([]Task, clusters)}, ended: tt.ended}).summary(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -109,9 +109,9 @@ func (p *printer) onScreen() *screen {
 	return s
 }
 
-// of is p for that cluster.
-func (p printer) of(c config.Cluster) printer {
-	p.cluster = c.Name
+// of is p for that task.
+func (p printer) of(t Task) printer {
+	p.cluster = t.Name
 	return p
 }
 
@@ -293,7 +293,7 @@ func commandText(c state.Command) string {
 
 // ended prints how it ended, and the commands of a dry run: for a manual
 // operation also those that are blocked now.
-func (p printer) ended(r failover.Report) {
+func (p printer) ended(r ending) {
 	blocked := p.manual && (r.Outcome == state.OK || r.Outcome == state.Blocked || r.Outcome == state.Unknown)
 	if !blocked {
 		p.planned(r, "would run: ")
@@ -305,7 +305,7 @@ func (p printer) ended(r failover.Report) {
 }
 
 // planned shows the commands of a dry run.
-func (p printer) planned(r failover.Report, would string) {
+func (p printer) planned(r ending, would string) {
 	if !r.DryRun || p.quiet {
 		return
 	}
@@ -316,7 +316,7 @@ func (p printer) planned(r failover.Report, would string) {
 
 // outcome prints how it ended: always if verbose or manual, else when the
 // outcome of the check changed.
-func (p printer) outcome(r failover.Report) {
+func (p printer) outcome(r ending) {
 	text := string(r.Outcome)
 	if r.DryRun {
 		text += " (dry run)"

@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/term"
 	"pingover/notify"
@@ -53,15 +52,15 @@ func (p Program) status(c *cli.Context) (int, error) {
 // statuses are those of the clusters that the command is for, and of those that
 // are no longer configured while they still hold something.
 func (p Program) statuses(c *cli.Context) ([]status, error) {
-	clusters, unset, src, err := p.observed(c)
+	tasks, unset, src, err := p.observed(c)
 	if err != nil {
 		return nil, err
 	}
 	named := c.Args().Present()
 	if !named {
-		clusters = slices.Concat(clusters, unset)
+		tasks = slices.Concat(tasks, unset)
 	}
-	all, others := survey(clusters, time.Now(), nil), namesOf(unset)
+	all, others := survey(tasks, time.Now(), nil), namesOf(unset)
 	for i := range all {
 		all[i].unset = slices.Contains(others, all[i].Cluster)
 		all[i].configured(src)
@@ -127,17 +126,17 @@ type lastCheck struct {
 
 // survey is the status of each cluster. Made are checks that were made just
 // now, by cluster, which the record may have been unable to take.
-func survey(clusters []config.Cluster, now time.Time, made map[string]state.Check) []status {
+func survey(tasks []Task, now time.Time, made map[string]state.Check) []status {
 	kernel, err := vip.TakeSnapshot()
-	all := make([]status, len(clusters))
-	for i, c := range clusters {
-		rec, broken := recordOf(c)
-		if check, ok := made[c.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
+	all := make([]status, len(tasks))
+	for i, t := range tasks {
+		rec, broken := t.record()
+		if check, ok := made[t.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
 			rec.Last = &check
 		}
-		all[i] = statusOf(c, rec, now)
+		all[i] = statusOf(t, rec, now)
 		all[i].fault(broken)
-		all[i].pause(state.Dir(c.StateDir).PausedUntil(c.Name))
+		all[i].pause(t.StateDir.PausedUntil(t.Name))
 		all[i].hold(kernel, err)
 	}
 	return all
@@ -145,7 +144,8 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 
 // statusOf is the status by a cluster's settings and its record. If only the name
 // is set, the rest comes from the record; rec is nil if it cannot be read.
-func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
+func statusOf(t Task, rec *state.Record, now time.Time) status {
+	c := t.cluster
 	s := status{Version: 1, Cluster: c.Name, now: now}
 	if c.Host != "" {
 		s.Host, s.VIPs = &c.Host, []netip.Prefix{}

@@ -68,14 +68,14 @@ func known(rec *state.Record, kernel *vip.Snapshot, changes ...func(*state.Recor
 	for _, change := range changes {
 		change(rec)
 	}
-	s := statusOf(config.Cluster{Name: rec.Name}, rec, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: rec.Name}), rec, noon)
 	s.hold(kernel, nil)
 	return s
 }
 
 // unreadable is one whose record cannot be read.
 func unreadable(name string) status {
-	s := statusOf(config.Cluster{Name: name}, nil, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: name}), nil, noon)
 	s.fault(&state.CorruptError{Path: "/var/lib/pingover/" + name + ".json", Err: fmt.Errorf("it is empty")})
 	s.hold(here(), nil)
 	return s
@@ -111,7 +111,7 @@ func left(name string) status {
 }
 
 func neverChecked(name string) status {
-	s := statusOf(config.Cluster{Name: name, Host: "172.16.0.3", VIPs: []config.VIP{{Prefix: vipOf}}}, &state.Record{Role: state.Standby}, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: name, Host: "172.16.0.3", VIPs: []config.VIP{{Prefix: vipOf}}}), &state.Record{Role: state.Standby}, noon)
 	s.hold(here(), nil)
 	return s
 }
@@ -207,23 +207,23 @@ func TestStatusForPrograms(t *testing.T) {
 // kernel does not, is not.
 func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	set := config.Cluster{Name: "web", Host: "172.16.0.2", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.7/32")}}}
-	s := statusOf(set, active("web"), noon)
+	s := statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(here("172.16.0.1/32"), nil)
 	if diff := cmp.Diff("[172.16.0.7/32] [] [172.16.0.1/32]", fmt.Sprint(s.VIPs, s.Held, s.LeftBehind)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	s = statusOf(set, active("web"), noon)
+	s = statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(here(), nil)
 	if len(s.Held) != 0 || s.Held == nil {
 		t.Errorf("held: %v, by the record", s.Held)
 	}
-	s = statusOf(set, active("web"), noon)
+	s = statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(nil, fmt.Errorf("list the addresses: no buffer space available"))
 	if s.Held != nil || *s.Error != "list the addresses: no buffer space available" {
 		t.Errorf("held: %v, error %v", s.Held, s.Error)
 	}
 	set.Host, set.StateDir = "172.16.0.3", checked(t, "web") // the next check accepts it
-	if s = survey([]config.Cluster{set}, noon, nil)[0]; s.record == nil || *s.Host != "172.16.0.3" {
+	if s = survey([]Task{Program{}.task(set)}, noon, nil)[0]; s.record == nil || *s.Host != "172.16.0.3" {
 		t.Errorf("host %s, record %v", *s.Host, s.record)
 	}
 }

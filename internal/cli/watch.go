@@ -10,14 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
 	"pingover/internal/exit"
-	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
@@ -64,7 +62,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	p.Stderr, p.Stdout = out.out, &term.Line{Out: p.Stdout}
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
-		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
+		made: map[string]ending{}, ended: map[string]state.Outcome{},
 		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
@@ -102,10 +100,10 @@ type watcher struct {
 	stopped      chan struct{} // receives when a loop has ended
 
 	mu       sync.Mutex
-	now      plan                       // until the next reload
-	replaced chan struct{}              // closed by it
-	made     map[string]failover.Report // the newest check of each cluster that was made
-	ended    map[string]state.Outcome   // of each cluster's newest check, made or not
+	now      plan                     // until the next reload
+	replaced chan struct{}            // closed by it
+	made     map[string]ending        // the newest check of each cluster that was made
+	ended    map[string]state.Outcome // of each cluster's newest check, made or not
 	memories map[string]*memory
 	turns    map[string]chan struct{} // of each cluster: after a reload its check that is under way ends first
 	loops    int                      // that run, of all plans
@@ -156,13 +154,13 @@ func (w *watcher) follow(made plan) {
 	}
 	w.now, w.replaced = made, make(chan struct{})
 	kept := map[string]bool{}
-	for i, cluster := range made.checks {
-		name := cluster.Name
+	for i, t := range made.checks {
+		name := t.Name
 		kept[name] = true
 		if w.turns[name] == nil {
 			w.turns[name], w.memories[name] = make(chan struct{}, 1), new(memory)
 		}
-		l := loop{watcher: w, plan: made, cluster: cluster, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
+		l := loop{watcher: w, plan: made, task: t, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
 		l.out.cluster, l.out.memory = name, w.memories[name]
 		if l.single {
 			l.out.screen = w.screen
@@ -251,7 +249,7 @@ func (w *watcher) ending() string {
 type loop struct {
 	*watcher
 	plan     plan
-	cluster  config.Cluster
+	task     Task
 	replaced <-chan struct{}
 	out      printer
 	turn     chan struct{} // full while a check of the cluster is made
@@ -277,23 +275,20 @@ func (l loop) run(first time.Time) {
 func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	var hung atomic.Bool
-	act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.Finish = true // no check may follow
-		return l.Check(ctx, c, l.plan.options(c, o))
-	}
-	report, ended := l.one(l.c, l.out, noteHung(act, &hung), l.cluster)
-	if ended == exit.Interrupted {
+	o := l.plan.options(l.task)
+	o.Finish = true // no check may follow
+	e := l.one(l.c, l.out, l.task.Check, o)
+	if e.Code == exit.Interrupted {
 		return false
 	}
-	if ended == exit.Internal || hung.Load() {
+	if e.Code == exit.Internal || e.Hung {
 		l.mu.Lock()
 		l.code = exit.Internal
 		l.mu.Unlock()
 	}
-	l.out.memory.turn(report.Outcome)
-	l.note(l.cluster.Name, report, first.Add(l.nextTick(at, time.Since(first))), l.single)
-	if hung.Load() {
+	l.out.memory.turn(e.Outcome)
+	l.note(e, first.Add(l.nextTick(at, time.Since(first))), l.single)
+	if e.Hung {
 		l.end(errHung)
 	}
 	return true
@@ -305,22 +300,22 @@ func (w *watcher) nextTick(last, now time.Duration) time.Duration {
 	return max(last+w.every, ticks*w.every)
 }
 
-// note shows the outcome of a check, and keeps the report for the metrics.
-func (w *watcher) note(name string, r failover.Report, next time.Time, single bool) {
+// note shows the outcome of a check, and keeps it for the metrics.
+func (w *watcher) note(e ending, next time.Time, single bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.ContainsFunc(w.now.checks, func(c config.Cluster) bool { return c.Name == name }) {
+	if !slices.ContainsFunc(w.now.checks, func(t Task) bool { return t.Name == e.Task }) {
 		return // it has left the file meanwhile
 	}
-	w.ended[r.Cluster] = r.Outcome
-	if r.Check.Outcome != "" {
-		w.made[r.Cluster] = r
+	w.ended[e.Task] = e.Outcome
+	if e.Check.Outcome != "" {
+		w.made[e.Task] = e
 	}
 	switch {
 	case w.c.Bool("json"):
-		w.printJSON(r)
+		w.printRaw(jsonLine(e.object(e)))
 	case single:
-		w.screen.between(r, next)
+		w.screen.between(e, next)
 	default:
 		w.screen.Draw(term.Still(w.summary()))
 	}

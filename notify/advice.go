@@ -14,14 +14,14 @@ import (
 // detection (always for IPv6, RFC 4862) refuses one that is still held here.
 func takeBack(c Cluster, vips []netip.Prefix) string {
 	release := fmt.Sprintf("\"%s\"", c.command("release"))
-	const again = "What no machine takes within ten seconds is assigned here again."
+	again := fmt.Sprintf("What no machine takes within ten seconds is assigned on %s again.", c.Hostname)
 	six := slices.DeleteFunc(slices.Clone(vips), func(p netip.Prefix) bool { return p.Addr().Is4() })
 	if len(six) > 0 {
-		return fmt.Sprintf("run %s here, and assign %s there at once: its duplicate address detection refuses %s while %s holds %s. %s",
-			release, list(vips), list(six), c.Hostname, these(six), again)
+		return fmt.Sprintf("run %s on %s, and assign %s on %s at once: its duplicate address detection refuses %s while %s holds %s. %s",
+			release, c.Hostname, list(vips), c.Host, list(six), c.Hostname, these(six), again)
 	}
-	return fmt.Sprintf("assign %s there: %s releases %s at its next check. If it looks for duplicate addresses first, run %s here instead. %s",
-		list(vips), c.Hostname, these(vips), release, again)
+	return fmt.Sprintf("assign %s on it: %s then releases %s at its next check. If %s checks for duplicate addresses first, run %s on %s instead. %s",
+		list(vips), c.Hostname, these(vips), c.Host, release, c.Hostname, again)
 }
 
 // releasedWords says who has now what was released here.
@@ -60,9 +60,9 @@ func blockedWords(c Cluster, n Notification) words {
 			subject: fmt.Sprintf("%s released %s, hand-over not verified", me, list(missing)),
 			happened: fmt.Sprintf("%s released %s to hand %s over, and could not ask whether another machine has taken %s: clients may reach no machine at %s.",
 				me, list(missing), these(missing), these(missing), thisAddress(missing)),
-			todo: fmt.Sprintf("Find out which machine has %s, and what keeps %s from asking. Each check asks again, and assigns %s here when no machine has %s.",
-				list(missing), me, these(missing), these(missing)),
-			undo:  fmt.Sprintf("To have %s here again", these(missing)),
+			todo: fmt.Sprintf("Find out which machine has %s, and what keeps %s from asking. Each check asks again, and assigns %s on %s again when no machine has %s.",
+				list(missing), me, these(missing), me, these(missing)),
+			undo:  fmt.Sprintf("To have %s on %s again", these(missing), me),
 			first: takeover,
 		}
 	}
@@ -72,8 +72,8 @@ func blockedWords(c Cluster, n Notification) words {
 		w := words{
 			subject:  fmt.Sprintf("address conflict: %s and %s have %s", me, who, held),
 			happened: fmt.Sprintf("%s holds %s, and %s has %s too. Nothing was changed.", me, held, who, these(n.Held)),
-			todo:     fmt.Sprintf("Only one machine may have %s: remove %s from the other one, or release %s here.", held, these(n.Held), these(n.Held)),
-			undo:     fmt.Sprintf("To release %s here", these(n.Held)), first: c.command("release"),
+			todo:     fmt.Sprintf("Only one machine may have %s: remove %s from the other one, or from %s.", held, these(n.Held), me),
+			undo:     fmt.Sprintf("To release %s from %s", these(n.Held), me), first: c.command("release"),
 		}
 		if mac == "" {
 			w.subject = fmt.Sprintf("%s holds %s, and a switch was blocked", me, held)

@@ -46,12 +46,12 @@ func wordsOf(c Cluster, n Notification) words {
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
 		}
 		if down != "" {
-			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
+			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while %s serves the clients. ", host, me)
 		}
 		if n.NeverUp {
 			w.happened += fmt.Sprintf(" %s had never seen %s up.", me, host)
-			w.todo = fmt.Sprintf("Check at once that %s is not up all the same: %s has never had a reply from it. Is %s its address, does the netmask fit, "+
-				"and is it no guest of %s that its own host cannot hear, as behind macvlan or macvtap? ", host, me, host, me) + w.todo
+			w.todo = fmt.Sprintf("Check at once that %s is not up all the same: %s has never had a reply from it. Is its address right, does the netmask fit, "+
+				"and can %s reach it at all (a guest on macvlan or macvtap and its own host cannot)? ", host, me, me) + w.todo
 		}
 		w.todo += fmt.Sprintf("When %s is fit to serve again, ", host) + takeBack(c, held)
 		return w
@@ -157,7 +157,7 @@ func wordsOf(c Cluster, n Notification) words {
 		return words{
 			subject: fmt.Sprintf("no machine took %s, %s holds %s again", list(held), me, these(held)),
 			happened: fmt.Sprintf("%s released %s to hand %s over, but no machine took %s. "+
-				"So it assigned %s here again.", me, list(held), these(held), these(held), these(held)),
+				"So %s has assigned %s again.", me, list(held), these(held), these(held), me, these(held)),
 			todo: fmt.Sprintf("Log in to %s, and ", host) + takeBack(c, held) + fmt.Sprintf(" A failback that no machine took is not tried again until %s has been down once.", host),
 			undo: fmt.Sprintf("To release %s although no machine takes %s", these(held), these(held)), first: c.command("release", "--force"),
 		}
@@ -178,7 +178,7 @@ func wordsOf(c Cluster, n Notification) words {
 	case NotReady:
 		return words{
 			subject:  fmt.Sprintf("%s is not ready to take over", me),
-			happened: fmt.Sprintf("%s may be unable to take over from %s: a rehearsal of what a takeover needs failed three times in a row. Nothing was changed.", me, host),
+			happened: fmt.Sprintf("%s may be unable to take over from %s: the rehearsal of a takeover failed three times in a row. Nothing was changed.", me, host),
 			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks rehearse again.", c.command("doctor")),
 		}
 
@@ -187,9 +187,9 @@ func wordsOf(c Cluster, n Notification) words {
 			subject: fmt.Sprintf("%s holds %s, but is isolated", me, list(held)),
 			happened: fmt.Sprintf("%s holds %s, but no witness replies, or it cannot ask whether another machine has %s. Clients may not reach %s.",
 				me, list(held), these(held), these(held)),
-			todo: fmt.Sprintf("Check the network of %s: cable, switch port, addresses. If another machine serves %s, release %s here.",
-				me, list(held), these(held)),
-			undo: fmt.Sprintf("To release %s here", these(held)), first: c.command("release", "--force"),
+			todo: fmt.Sprintf("Check the network of %s: cable, switch port, addresses. If another machine serves %s, release %s from %s.",
+				me, list(held), these(held), me),
+			undo: fmt.Sprintf("To release %s from %s", these(held), me), first: c.command("release", "--force"),
 		}
 
 	case Unconfigured:
@@ -235,7 +235,7 @@ func wordsOf(c Cluster, n Notification) words {
 	case MailDropped:
 		return words{
 			subject: n.Reason,
-			happened: fmt.Sprintf("On %s %s. Mail could not be delivered for a while, and the queue holds %d: "+
+			happened: fmt.Sprintf("On %s %s. Mail could not be delivered for a while, and the queue holds at most %d: "+
 				"the oldest were dropped first.", me, n.Reason, state.MaxOutbox),
 			todo: fmt.Sprintf("The takeovers and releases that they reported are in the history: \"%s\".", c.command("history")),
 		}

@@ -149,7 +149,7 @@ func TestAdviceToTakeBackIPv6ReleasesFirst(t *testing.T) {
 	for _, kind := range []Kind{TookOver, PrimaryBack, NobodyTook} {
 		m := Compose(c, []Notification{{Kind: kind, Time: night, Held: c.VIPs}}, "id", "")
 		body := strings.Join(strings.Fields(m.Body), " ")
-		if !strings.Contains(body, `run "pingover release web" here, and assign 2001:db8::1 there at once`) || strings.Contains(body, "at its next check") {
+		if !strings.Contains(body, `run "pingover release web" on standby1, and assign 2001:db8::1 on 172.16.0.2 at once`) || strings.Contains(body, "at its next check") {
 			t.Errorf("%s:\n%s", kind, m.Body)
 		}
 	}

@@ -70,6 +70,7 @@ func (p Program) printer(c *cli.Context) (printer, error) {
 	plain := quiet || c.Bool("json")
 	return printer{
 		out:     p.Stderr,
+		rights:  p.rights,
 		verbose: c.Bool("verbose") || p.Terminal && !quiet,
 		quiet:   quiet,
 		dryRun:  c.Bool("dry-run"),

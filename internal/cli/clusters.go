@@ -104,13 +104,10 @@ func areKnown(names []string, known ...string) error {
 // listed are the names of the known clusters, at least one.
 func listed(known []string) string {
 	const most = 10
-	switch {
-	case len(known) == 1:
-		return "known is " + known[0]
-	case len(known) > most:
-		return fmt.Sprintf("known are %s and %d more", strings.Join(known[:most], ", "), len(known)-most)
+	if len(known) > most {
+		return fmt.Sprintf("known: %s and %d more", strings.Join(known[:most], ", "), len(known)-most)
 	}
-	return "known are " + strings.Join(known, ", ")
+	return "known: " + strings.Join(known, ", ")
 }
 
 // recall makes a task from the state directory and the flags.
@@ -323,6 +320,6 @@ func recordedIn(dir string) ([]string, error) {
 func noCluster(dir string) error {
 	return usageError{
 		"no cluster is known in " + dir,
-		"a cluster is known after its first check; before that, give --host and the other flags of its check",
+		"run a check first, or give --host and the other flags of the check",
 	}
 }

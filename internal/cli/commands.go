@@ -34,10 +34,10 @@ func (p Program) commands() []command {
 	const jsonHelp = "one JSON object per cluster and line"
 	all := bare("all", "", "all clusters that are known")
 	forcedTakeOver := bare("force", "", "even if no witness replies or a virtual IP is in use")
-	forcedRelease := bare("force", "", "leave unassigned what nobody takes")
+	forcedRelease := bare("force", "", "release even if no machine takes the virtual IPs")
 	quietCheck := bare("quiet", "q", "print only changes, as without a terminal")
 	quietManual := bare("quiet", "q", "print only errors")
-	dryRun := bare("dry-run", "n", "change, send and write nothing; print the commands that would run")
+	dryRun := bare("dry-run", "n", "change, send and write nothing; print the commands that a real run would run")
 	report := func(quiet flagRow) []flagRow {
 		return []flagRow{
 			bare("json", "", jsonHelp+" on stdout; implies --quiet"),
@@ -73,12 +73,12 @@ func (p Program) commands() []command {
 			}, exit.Usage, exit.Permission, exit.Config),
 			flags: flags([]flagRow{
 				durationFlag("every", "from the start of a check to that of the next", config.DurationText(usualTick), shortestTick, longestTick),
-				durationFlag("for", "start no check after this time", "until a signal", shortestWatch, longestWatch),
+				durationFlag("for", "start no check later than this", "until a signal", shortestWatch, longestWatch),
 			}, report(quietCheck), helpFlags(), settings),
 		},
 		{
 			name: "status", operand: clusterOperand, run: p.status, about: aboutStatus,
-			summary: "current state: what is held, the last check, pending mail",
+			summary: "show who serves the virtual IPs, the last check, pending mail",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but not everything is known"},
@@ -103,7 +103,7 @@ func (p Program) commands() []command {
 			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.TakeOver }), about: aboutTakeOver,
 			summary: "take the virtual IPs now, even from a primary that is up",
 			codes: codesOf([]exit.Code{
-				{Code: 10, Outcome: "holding", Meaning: "already held here"},
+				{Code: 10, Outcome: "holding", Meaning: "this machine held them already"},
 				{Code: 11, Outcome: "took-over", Meaning: "taken over"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
@@ -114,19 +114,19 @@ func (p Program) commands() []command {
 			name: "release", operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.Release }), about: aboutRelease,
 			summary: "release the virtual IPs now, and hand them over",
 			codes: codesOf([]exit.Code{
-				{Code: 0, Outcome: "ok", Meaning: "nothing is held here"},
+				{Code: 0, Outcome: "ok", Meaning: "this machine holds nothing"},
 				{Code: 12, Outcome: "released", Meaning: "released"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
-				{Code: 21, Outcome: "blocked", Meaning: "refused, or nobody took it: it is held here"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused, or no machine took them: this machine holds them"},
 			}, with(31, 32, exit.Busy)...),
 			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
 			name: "pause", operand: clusterOperand, run: p.pause, about: aboutPause,
-			summary: "maintenance: checks go on and report, nothing is switched",
+			summary: "maintenance: checks go on and report, and switch nothing",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "paused"},
-				{Code: 32, Meaning: "it could not be written down"},
+				{Code: 32, Meaning: "the state could not be written"},
 			}, errorCodes...),
 			flags: flags([]flagRow{
 				all,
@@ -139,13 +139,13 @@ func (p Program) commands() []command {
 			summary: "end a pause; after a manual release, allow takeovers again",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "resumed, or there was nothing to resume"},
-				{Code: 32, Meaning: "it could not be written down"},
+				{Code: 32, Meaning: "the state could not be written"},
 			}, with(exit.Busy)...),
 			flags: flags([]flagRow{all, quietManual}, helpFlags(), forPause),
 		},
 		{
 			name: "doctor", operand: clusterOperand, run: p.doctor, about: aboutDoctor,
-			summary: "test all that a takeover will need, and say how to fix it",
+			summary: "test everything a takeover needs, and show how to fix what fails",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "nothing must be fixed; there may be warnings"},
 				{Code: exit.Config, Meaning: "something must be fixed"},
@@ -161,7 +161,7 @@ func (p Program) commands() []command {
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "deleted"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused: it still holds something"},
-				{Code: 32, Meaning: "it could not be deleted"},
+				{Code: 32, Meaning: "the state could not be deleted"},
 			}, with(exit.Busy)...),
 			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
 		},

@@ -26,58 +26,60 @@ other. A check that takes longer than --every skips ticks.
   pingover watch
   pingover watch --every 10s --for 58s --quiet
 
-Repeated messages are printed once, and a line at its start and at its end, which
---quiet leaves out for cron. SIGHUP reads the configuration file again; if
-it cannot be used, the last valid one stays in effect. Any other signal ends the
-watch at once; a switch in progress is finished first.
+Prints a line at its start and its end (not with --quiet), and a repeated message
+once. SIGHUP reads the configuration file again; if it cannot be used, the last
+valid one stays in effect. SIGTERM and SIGINT end the watch at once; a switch in
+progress is finished first.
 `
 
 const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be up. A witness must
-reply, and the virtual IPs must not be in use. A machine that assigns them all
-the same gets them back at the next check; automatic failback is suspended until
-the primary has failed once.
+reply, and the virtual IPs must not be in use. If another machine assigns them
+later, the next check releases them. Automatic failback is suspended until the
+primary has failed once.
 
   pingover takeover web --dry-run
   pingover takeover web
 
 ` + aboutKnown
 
-const aboutRelease = `Releases what is held here, and waits up to 10s for another machine to take it;
-an address that nobody takes is added here again. Refused while neither a
-witness nor the primary replies. Until the primary was up once, or takeover or
-resume is run, no check takes over.
+const aboutRelease = `Releases the virtual IPs that this machine holds, and waits up to 10s for another
+machine to take them; those that no machine takes are added on this machine
+again. Refused while neither a witness nor the primary replies. Checks take over
+again when the primary has been up once, or after takeover or resume.
 
   pingover release web
 
 ` + aboutKnown
 
-const aboutKnown = `A cluster that has been checked is known by its name, with the settings of that
-check; flags override them. One that has not been is defined by --host and the
-other flags of its check. Without a name: the only one.
+const aboutKnown = `A cluster that was checked before is known by its name, with the settings of that
+check; flags override them. Define any other by --host and the other flags of its
+check. Without a name: the only one.
 `
 
-const aboutPause = `Takes effect at once, even in the middle of a check. What is held here stays.
+const aboutPause = `Takes effect at once, even in the middle of a check. This machine keeps the
+virtual IPs that it holds.
 
   pingover pause web --for 2h
 
-Without a name: the only cluster that is known.
+Without a name: the only known cluster.
 `
 
 const aboutResume = `Ends a pause early; after a manual release, lets checks take over again.
 
   pingover resume web
 
-Without a name: all clusters that are known.
+Without a name: all known clusters.
 `
 
-const aboutForget = `Deletes what is kept of a cluster: its record, settings, history and pending
-mail. Refused while it holds a virtual IP, and for a cluster that is configured.
+const aboutForget = `Deletes all files of a cluster in the state directory: record, settings, history
+and pending mail. Refused while this machine holds a virtual IP of it, and for a
+cluster that is configured.
 
   pingover forget web
 `
 
-const aboutStatus = `Takes no lock, changes nothing and needs no root. What is held is read from the
-kernel, all else from the record of the last check.
+const aboutStatus = `Takes no lock, changes nothing and needs no root. The virtual IPs that this machine
+holds are read from the kernel, the rest from the record of the last check.
 
   pingover status
   pingover status web --monitoring
@@ -95,20 +97,19 @@ const aboutHistory = `Lists past changes of each cluster, with the evidence and 
 
 ` + aboutAll
 
-const aboutAll = `Without a name: all clusters that are known. A user without records sees those
-of root.
+const aboutAll = `Without a name: all known clusters. A user without records sees those of root.
 `
 
-const aboutDoctor = `Tests everything that a takeover will need: settings, permissions, state
-directory, tool, interface, addresses, primary, witness, hooks, mail. Says what
-fails and how to fix it. It changes nothing and sends what a dry run sends; with
---send-test also a test email to each mail-to.
+const aboutDoctor = `Tests everything that a takeover needs: settings, permissions, state directory,
+tool, interface, addresses, primary, witness, hooks, mail. Shows what fails and
+how to fix it. Changes nothing; asks the network as a dry run does. With
+--send-test it sends a test email to each mail-to.
 
   pingover doctor
   pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-test
 
-Without a name: all clusters that are known. One that has been checked is known
-by its name, with the settings of that check.
+Without a name: all known clusters. One that was checked before is known by its
+name, with the settings of that check.
 `
 
 const aboutDemo = `Four machines on a virtual switch, made of network namespaces: a takeover, its

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
@@ -43,7 +45,8 @@ type Program struct {
 	// where it never does.
 	Hangup func() <-chan os.Signal
 
-	unprinted *bool // something could not be printed; set by Run
+	unprinted *bool  // something could not be printed; set by Run
+	rights    string // hint about a missing permission; set by Run
 }
 
 // Act is a check of a cluster, or a manual operation.
@@ -62,6 +65,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.unprinted = new(bool)
+	if !p.Env.Root {
+		p.rights = "run it as root: sudo " + proc.Line(append([]string{programName}, args...))
+	}
 	if p.Env.Checked == nil {
 		p.Env.Checked = func(dir, name string) bool { return state.Dir(dir).Checked(name) }
 	}
@@ -157,6 +163,9 @@ func (p Program) explain(err error) int {
 		}
 	} else if failed, ok := errors.AsType[*run.Error](err); ok {
 		texts[0], hint, code = failed.Text, failed.Hint, failed.Code
+		if code == exit.Permission {
+			hint = cmp.Or(hint, p.rights)
+		}
 	} else if code == exit.Internal {
 		texts[0] = "internal error: " + texts[0]
 	}

@@ -58,7 +58,7 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 		return settings, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err), Hint: "run it as the user who runs the checks"}
+		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err)}
 	}
 	hint := "give --host and the other flags of its check, or wait for the next check: it writes them"
 	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {

@@ -132,9 +132,9 @@ func (p Program) reportUnusable(src source, tasks []Task, always bool) {
 	}
 	switch {
 	case src.kept.Text != "":
-		errorf(p.Stderr, "%s cannot be used; going on with the whole file as it was valid last, at %s", src.path, clock(src.kept.Valid.Local()))
+		errorf(p.Stderr, "%s cannot be used; going on with the last valid file, of %s", src.path, clock(src.kept.Valid.Local()))
 	case len(tasks) > 0:
-		errorf(p.Stderr, "%s cannot be used, and no copy of it is kept; only what is held here is checked, with the settings of the last check", src.path)
+		errorf(p.Stderr, "%s cannot be used, and no valid copy of it is known; only clusters that hold an address are checked, with the settings of their last check", src.path)
 	}
 }
 
@@ -166,7 +166,7 @@ func (p Program) keepFile(ctx context.Context, out printer, src source, tasks []
 	if changed {
 		if err := dir.SaveValidConfig(kept); err != nil {
 			if !errors.Is(err, state.ErrBusy) && out.verbose {
-				errorf(p.Stderr, "the valid configuration cannot be kept: %v", err)
+				errorf(p.Stderr, "the copy of the valid file cannot be written: %v", err)
 			}
 			return // what is not written down would be mailed in every run
 		}
@@ -183,7 +183,7 @@ func (p Program) keepFile(ctx context.Context, out printer, src source, tasks []
 	}
 	kept.Outbox = left
 	if err := dir.SaveValidConfig(kept); err != nil && out.verbose {
-		errorf(p.Stderr, "the valid configuration cannot be kept: %v", err)
+		errorf(p.Stderr, "the copy of the valid file cannot be written: %v", err)
 	}
 }
 

@@ -288,7 +288,7 @@ func (s status) remarks() []string {
 	}
 	switch {
 	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to release what is held here: pingover release %s", s.Cluster)
+		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
 	case s.unset:
 		add("no longer configured in the file")
 	case orZero(s.Overdue) && s.ahead > 0:
@@ -297,10 +297,10 @@ func (s status) remarks() []string {
 		add("the last check was %s ago: is cron running?", s.age())
 	}
 	if len(s.Held) > 0 {
-		add("held here: %s", prefixes(s.Held))
+		add("held on this machine: %s", prefixes(s.Held))
 	}
 	if missing := s.missing(); len(missing) > 0 {
-		add("not here: %s", prefixes(missing))
+		add("missing on this machine: %s", prefixes(missing))
 	}
 	for _, a := range s.left {
 		add("%s; to remove it: %s", failover.LeftBehind(a), failover.Removal(a))

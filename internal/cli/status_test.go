@@ -63,7 +63,7 @@ func here(prefixes ...string) *vip.Snapshot {
 	return &vip.Snapshot{Links: []vip.Link{link}}
 }
 
-// known is the status of a cluster of which there is this record, with changes.
+// known: the status of a cluster of which there is this record, with changes.
 func known(rec *state.Record, kernel *vip.Snapshot, changes ...func(*state.Record)) status {
 	for _, change := range changes {
 		change(rec)
@@ -131,13 +131,13 @@ func TestStatusForPeople(t *testing.T) {
 db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
 web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
     holding 172.16.0.1; 172.16.0.2 does not reply
-    held here: 172.16.0.1/16
+    held on this machine: 172.16.0.1/16
 mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
     exit code 2: RTNETLINK answers: Permission denied
     the last check was 12m ago: is cron running?
-    held here: 172.16.0.1/32
-    not here: 2001:db8::5/128
+    held on this machine: 172.16.0.1/32
+    missing on this machine: 2001:db8::5/128
     paused until 2026-03-01 12:30:00 +0100
     2 emails pending: dial tcp 172.16.0.25:25: connect: connection refused [2J
     post-takeover is pending
@@ -189,7 +189,7 @@ func TestStatusForPrograms(t *testing.T) {
 				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
 		},
 		{
-			"a broken record: what is not known is null", unreadable("old"),
+			"a broken record: what is not known: null", unreadable("old"),
 			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
 				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored",` +
 				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null}`,
@@ -275,7 +275,7 @@ func TestMonitoring(t *testing.T) {
 			"holding",
 			[]status{known(active("web"), here("172.16.0.1/32"))},
 			1,
-			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not reply, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
+			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not reply, held on this machine: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
 		},
 		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
 		{
@@ -460,14 +460,14 @@ web      172.16.0.2  standby  -     -      never never checked: is cron running?
 
 func TestStatusOfNothing(t *testing.T) {
 	none := t.TempDir()
-	firstCheck := "pingover: no cluster is known in " + none + "\nhint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
+	firstCheck := "pingover: no cluster is known in " + none + "\nhint: run a check first, or give --host and the other flags of the check\n"
 	want(t, faked(nil).run("status", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
 	want(t, faked(nil).run("history", "--json", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
 	want(t, faked(nil).run("status", "--monitoring", "web", "--state-dir", none), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - no cluster is known in " + none + "\n"})
 	long := "/" + strings.Repeat("x", 300)
 	want(t, faked(nil).run("status", "--monitoring", "--state-dir", long), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - open " + long + ": file name too long\n"})
 	dir := checked(t, "web")
-	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - \"wbe\": no such cluster; known is web\n"})
+	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - \"wbe\": no such cluster; known: web\n"})
 	want(t, faked(nil).run("status", "--monitoring", "--json", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --json and --monitoring exclude each other\n"})
 }
 

@@ -239,7 +239,7 @@ func (w *watcher) ending() string {
 	var held []string
 	for _, s := range survey(checks, time.Now(), nil) {
 		if len(s.Held) > 0 {
-			held = append(held, fmt.Sprintf("%s stays here, no longer checked by this watch; to release it: pingover release %s", prefixes(s.Held), s.Cluster))
+			held = append(held, fmt.Sprintf("%s stays on this machine, unwatched; to release it: pingover release %s", prefixes(s.Held), s.Cluster))
 		}
 	}
 	return strings.Join(append([]string{"watch ended: " + why}, held...), "; ")

@@ -41,13 +41,7 @@ func (p Program) check(c *cli.Context) (int, error) {
 	p.reportUnusable(made.source, made.checks, out.verbose || out.dryRun)
 	var done atomic.Int64
 	endings, code := p.perform(c, made.checks, func(t Task) ending {
-		out := out.of(t)
-		if out.dryRun {
-			for _, o := range t.Origins() {
-				out.infof("%s", o)
-			}
-		}
-		e := p.one(c, out, t.Check, made.options(t))
+		e := p.one(c, out.of(t), t.Check, made.options(t))
 		if n := done.Add(1); len(made.checks) > 1 {
 			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(made.checks))))
 		}

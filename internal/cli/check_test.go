@@ -362,7 +362,7 @@ func TestTheSettingsReachTheCheck(t *testing.T) {
 }
 
 func TestEverySettingIsInHelpWithItsRangeAndDefault(t *testing.T) {
-	help := strings.Join(strings.Fields(faked(nil).run("help", "check").Stdout), " ")
+	help := strings.Join(strings.Fields(faked(nil).run("help", "settings").Stdout), " ")
 	for _, s := range config.Settings() {
 		words := []string{"--" + s.Name + " ", s.Help, s.Range, s.Default + s.Derived}
 		if s.Short != "" {
@@ -372,6 +372,31 @@ func TestEverySettingIsInHelpWithItsRangeAndDefault(t *testing.T) {
 			if !strings.Contains(help, word) {
 				t.Errorf("%s: help does not say %q", s.Name, word)
 			}
+		}
+	}
+}
+
+// A command's help has the settings that matter first, and says where all are.
+func TestHelpOfACommandHasTenSettings(t *testing.T) {
+	for _, command := range []string{"check", "watch", "takeover", "release", "config", "doctor"} {
+		help := faked(nil).run("help", command).Stdout
+		_, settings, ok := strings.Cut(help, "\nSettings:\n")
+		settings, _, rest := strings.Cut(settings, "\nAll settings: pingover help settings\n")
+		if n := strings.Count("\n"+settings, "--"); !ok || !rest || n != 10 {
+			t.Errorf("%s: %d settings:\n%s", command, n, help)
+		}
+	}
+	if help := faked(nil).run("help", "pause").Stdout; strings.Contains(help, "All settings") {
+		t.Errorf("pause has them all already:\n%s", help)
+	}
+}
+
+func TestWithoutACommandTheUsageIsPrinted(t *testing.T) {
+	usage := faked(nil).run("help").Stdout
+	want(t, faked(nil).run(), printed{Code: 64, Stderr: usage})
+	for _, heading := range []string{"\nRun:\n", "\nShow:\n", "\nOperate:\n", "\nSet up:\n"} {
+		if strings.Count(usage, heading) != 1 {
+			t.Errorf("%q:\n%s", heading, usage)
 		}
 	}
 }

@@ -515,40 +515,6 @@ func TestASignalBeforeTheLastHasBegun(t *testing.T) {
 	})
 }
 
-func TestADryRunShowsWhereEachSettingComesFrom(t *testing.T) {
-	path := filed(t, "defaults:\n  retry-wait: 5s\n  mail-to: [root, ops]\nclusters:\n  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n  db:\n    host: 172.16.0.3\n    retry-wait: 1s\n")
-	got := faked(func(c config.Cluster, _ failover.Options) (failover.Report, error) {
-		return failover.Report{Outcome: state.OK, Reason: "r", DryRun: true}, nil
-	}).configuredBy(path).run("check", "web", "--dry-run", "--verbose", "--interval", "2s")
-	if got.Code != 0 || got.Stdout != "" {
-		t.Errorf("%+v", got)
-	}
-	var lines []string
-	for line := range strings.Lines(got.Stderr) {
-		lines = append(lines, strings.TrimSuffix(line, "\n"))
-	}
-	for _, line := range []string{
-		"pingover: web: host 172.16.0.2 (" + path + ":6)",
-		"pingover: web: vip 172.16.0.1 (" + path + ":7)",
-		"pingover: web: retry-wait 5s (" + path + ":2)",
-		"pingover: web: mail-to root, ops (" + path + ":3)",
-		"pingover: web: interval 2s (--interval)",
-		"pingover: web: count 5 (default)",
-		"pingover: web: mail-from the MTA's own sender; by SMTP mail-user where it is an address, else pingover@FQDN (default)",
-		"pingover: web: ok (dry run): r",
-	} {
-		if !slices.Contains(lines, line) {
-			t.Errorf("it does not say %q:\n%s", line, got.Stderr)
-		}
-	}
-	if n := len(lines); n != len(config.Settings())+1 {
-		t.Errorf("%d lines for %d settings", n, len(config.Settings()))
-	}
-	if got := faked(fine).configuredBy(path).run("check", "web", "--verbose"); strings.Contains(got.Stderr, "(default)") {
-		t.Errorf("a check that is made shows them as well:\n%s", got.Stderr)
-	}
-}
-
 func TestTenThousandClustersAreChecked(t *testing.T) {
 	names := make([]string, 10_000)
 	for i := range names {

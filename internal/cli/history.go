@@ -16,6 +16,14 @@ import (
 
 // history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
+	since, err := duration(c, "since", 0, shortestSince, longestSince)
+	if err != nil {
+		return 0, err
+	}
+	last, err := number(c, "last", 0, 1, mostLast)
+	if err != nil {
+		return 0, err
+	}
 	tasks, _, src, err := p.observed(c)
 	if err != nil {
 		return 0, err
@@ -28,18 +36,39 @@ func (p Program) history(c *cli.Context) (code int, err error) {
 		errorf(p.Stderr, "%s", text)
 		code = state.Unknown.Code()
 	}
-	for _, change := range changes {
-		if c.Bool("json") {
-			p.printRaw(jsonLine(change))
-		} else {
-			p.print(change.text(time.Local))
-		}
+	some := changes
+	if since > 0 {
+		began := time.Now().Add(-since)
+		some = slices.DeleteFunc(slices.Clone(some), func(c pastChange) bool { return c.Time.Before(began) })
 	}
-	if len(changes) == 0 && len(faults) == 0 && !c.Bool("json") {
+	if last > 0 {
+		some = some[max(0, len(some)-last):]
+	}
+	switch {
+	case c.Bool("json"):
+		for _, change := range some {
+			p.printRaw(jsonLine(change))
+		}
+	case c.Bool("details"):
+		for _, change := range some {
+			p.print(change.details(time.Local))
+		}
+	case len(some) > 0:
+		p.print(historyTable(some, time.Local, p.Out))
+	case len(changes) > 0:
+		p.print("nothing has changed in that time\n")
+	case len(faults) == 0:
 		p.print("nothing has changed yet\n")
 	}
 	return code, nil
 }
+
+// Limits of --since and --last.
+const (
+	shortestSince = time.Second
+	longestSince  = 10 * 365 * 24 * time.Hour
+	mostLast      = 1_000_000
+)
 
 // pastChange is a line of history --json: a change of a cluster, with the
 // evidence and the commands, a hook or an alert. All keys are always there.
@@ -96,24 +125,48 @@ func remembered(tasks []Task) (changes []pastChange, faults []string) {
 	return changes, faults
 }
 
-// text shows the change, and below it the reason, the evidence and the commands.
-func (c pastChange) text(zone *time.Location) string {
-	var b strings.Builder
+// what is what happened, in a few words.
+func (c pastChange) what() string {
 	what := string(c.Outcome)
-	switch c.Kind {
-	case state.HookEntry:
+	switch {
+	case c.Kind == state.HookEntry:
 		what = fmt.Sprintf("hook %s: exit code %d after %s", c.What, c.Code, config.DurationText(c.Duration.Duration()))
-	case state.AlertEntry:
+	case c.Kind == state.AlertEntry && c.Resolved:
+		what = fmt.Sprintf("alert %s resolved", c.What)
+	case c.Kind == state.AlertEntry:
 		what = fmt.Sprintf("alert %s firing", c.What)
-		if c.Resolved {
-			what = fmt.Sprintf("alert %s resolved", c.What)
-		}
 	}
-	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), term.Printable(c.Cluster), term.Printable(what))
 	if c.ByHand {
-		b.WriteString(", manually")
+		what += ", manually"
 	}
-	b.WriteString("\n")
+	return term.Printable(what)
+}
+
+// historyTable has one line for each change.
+func historyTable(changes []pastChange, zone *time.Location, out Output) string {
+	var rows [][]string
+	for _, c := range changes {
+		text := c.what()
+		if c.Reason != "" {
+			text += ": " + term.Printable(c.Reason)
+		}
+		rows = append(rows, []string{c.Time.In(zone).Format(time.DateTime), term.Printable(c.Cluster), text})
+	}
+	lines := term.Table(rows, out.Columns, func(row, column int, cell string) string {
+		o := changes[row].Outcome
+		if rest, ok := strings.CutPrefix(cell, string(o)); column == 2 && ok && o != "" {
+			return colored(out.Colors, o) + rest
+		}
+		return cell
+	})
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// details shows the change, and below it the reason, the evidence and the
+// commands.
+func (c pastChange) details(zone *time.Location) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  %s\n", clock(c.Time.In(zone)), term.Printable(c.Cluster), c.what())
 	add := func(format string, args ...any) {
 		term.Columns(&b, remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -136,6 +137,22 @@ func duration(c *cli.Context, flag string, usual, shortest, longest time.Duratio
 			err = usageError{fmt.Sprintf("--%s %q: %v", flag, given[0], err), ""}
 		}
 		return d, err
+	}
+	return 0, givenTwice(flag, given)
+}
+
+// number is the value of a flag that is a whole number.
+func number(c *cli.Context, flag string, usual, least, most int) (int, error) {
+	given := c.StringSlice(flag)
+	switch len(given) {
+	case 0:
+		return usual, nil
+	case 1:
+		n, err := strconv.Atoi(given[0])
+		if err != nil || n < least || n > most {
+			return 0, usageError{fmt.Sprintf("--%s %q: must be a whole number, %d to %d", flag, given[0], least, most), ""}
+		}
+		return n, nil
 	}
 	return 0, givenTwice(flag, given)
 }

@@ -54,8 +54,7 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 			"define the cluster by --host and other flags, or write " + p.File,
 		}
 	default:
-		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
-		return plan{}, hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
+		return plan{}, p.undefined(c)
 	}
 	made.all = all
 	if src.path != "" && (!c.Args().Present() || len(all) == 0) {
@@ -65,6 +64,12 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 		return plan{}, broken // without a copy, and nothing is held
 	}
 	return made, nil
+}
+
+// undefined is the error where neither flags nor a file define a cluster.
+func (p Program) undefined(c *cli.Context) error {
+	_, err := config.FromFlags(settings(c), p.Env) // says what is missing
+	return hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
 }
 
 // addLeft adds the clusters that have left the file and still hold something, and

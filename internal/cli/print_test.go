@@ -106,10 +106,10 @@ func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 		t.Errorf("on a terminal: %q", raw)
 	}
 	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: []state.Entry{{Change: state.Change{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}}}})
-	if got := p.run("history", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
+	if got := p.run("history", "--details", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
 		t.Errorf("history: %+v", got)
 	}
-	if got := p.run("history", "--state-dir", dir, "--json"); !strings.Contains(got.Stdout, `"reason":"caf`+"\u00e9"+`"`) {
+	if got := p.run("history", "--details", "--state-dir", dir, "--json"); !strings.Contains(got.Stdout, `"reason":"caf`+"\u00e9"+`"`) {
 		t.Errorf("history as JSON: %+v", got)
 	}
 }

@@ -25,9 +25,10 @@ import (
 // that comes from outside.
 type Program struct {
 	Stdout, Stderr io.Writer
-	ASCII          bool  // the locale is not UTF-8
-	Terminal       bool  // Stderr is a terminal
-	Live, Color    bool  // and can draw a line again, and has colours
+	ASCII          bool // the locale is not UTF-8
+	Terminal       bool // Stderr is a terminal
+	Live, Color    bool // and can draw a line again, and has colours
+	Out            Output
 	Stamp          Stamp // of the lines of a watch
 	Version        string
 	Env            config.Env
@@ -47,6 +48,12 @@ type Program struct {
 
 	unprinted *bool  // something could not be printed; set by Run
 	rights    string // hint about a missing permission; set by Run
+}
+
+// Output is the terminal that Stdout is, zero for none.
+type Output struct {
+	Columns int
+	Colors  term.Colors
 }
 
 // Act is a check of a cluster, or a manual operation.
@@ -100,7 +107,9 @@ func (p Program) runLine(ctx context.Context, line []string, commands []command,
 		Flags:                     libraryFlags(rootFlags(), line),
 		Action: func(c *cli.Context) error {
 			if !c.Bool("version") {
-				return usageError{"a command is missing", "see pingover help"}
+				*code = exit.Usage
+				io.WriteString(p.Stderr, rootHelp(commands))
+				return nil
 			}
 			p.print(programName + " " + p.Version + "\n")
 			if *p.unprinted {

@@ -129,7 +129,7 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 		case p.key == "name":
 			r.wrong(whose, p.line, keyNamed(p.key), "the name of a cluster is the key above its settings")
 		default:
-			r.unknown(whose, p, r.names, "; pingover help check lists the settings")
+			r.unknown(whose, p, r.names, "; pingover help settings lists them")
 		}
 	}
 	return s

@@ -2,18 +2,14 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/failover"
-	"pingover/internal/term"
-	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -41,7 +37,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 			p.printRaw(jsonLine(s))
 		}
 	default:
-		p.print(statusTable(all))
+		p.print(p.statusText(all))
 	}
 	if slices.ContainsFunc(all, func(s status) bool { return s.Error != nil }) {
 		return state.Unknown.Code(), nil
@@ -257,80 +253,6 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// remarks are what an operator should know about the cluster, the worst first;
-// none when everything is fine.
-func (s status) remarks() []string {
-	var remarks []string
-	add := func(format string, args ...any) { remarks = append(remarks, fmt.Sprintf(format, args...)) }
-	if s.Error != nil {
-		add("%s", *s.Error)
-	}
-	if s.ConfigError != nil {
-		add("%s", *s.ConfigError)
-	}
-	switch {
-	case s.record == nil:
-	case s.Last == nil:
-		add("never checked: is cron running?")
-	case s.Last.Outcome != state.OK:
-		add("%s", s.Last.Reason)
-	}
-	for _, a := range s.Alerts {
-		since := clock(a.Since.In(s.now.Location()))
-		switch notify.Kind(a.Kind) {
-		case notify.NotReady:
-			add("not ready to take over since %s: %s", since, a.Reason)
-		case notify.Isolated:
-			add("holding, but isolated since %s: %s", since, a.Reason)
-		case notify.HookFailed:
-			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
-		}
-	}
-	switch {
-	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
-	case s.unset:
-		add("no longer configured in the file")
-	case orZero(s.Overdue) && s.ahead > 0:
-		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
-	case orZero(s.Overdue):
-		add("the last check was %s ago: is cron running?", s.age())
-	}
-	if len(s.Held) > 0 {
-		add("held on this machine: %s", prefixes(s.Held))
-	}
-	if missing := s.missing(); len(missing) > 0 {
-		add("missing on this machine: %s", prefixes(missing))
-	}
-	for _, a := range s.left {
-		add("%s; to remove it: %s", failover.LeftBehind(a), failover.Removal(a))
-	}
-	if orZero(s.Paused) {
-		add("paused until %s", clock(s.PausedUntil.In(s.now.Location())))
-	}
-	switch n := orZero(s.MailWaiting); {
-	case n > 0 && s.MailError != nil:
-		add("%s pending: %s", count(n, "email"), *s.MailError)
-	case n > 0:
-		add("%s pending", count(n, "email"))
-	}
-	if s.HookOwed != nil {
-		add("%s is pending", *s.HookOwed)
-	}
-	if n := s.Suppressed; n != nil && n.Count > 0 {
-		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
-	}
-	return remarks
-}
-
-// missing are the virtual IPs that the record expects here, and that are not.
-func (s status) missing() []netip.Prefix {
-	if s.Role == nil || *s.Role != state.Active || s.Held == nil {
-		return nil
-	}
-	return without(s.VIPs, s.Held)
-}
-
 // without are those of list whose addresses are not among others.
 func without(list, others []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
@@ -352,75 +274,4 @@ func prefixes(list []netip.Prefix) string {
 		texts = append(texts, p.String())
 	}
 	return strings.Join(texts, ", ")
-}
-
-// age is how long ago the last check was, in its largest useful unit.
-func (s status) age() string {
-	switch n := s.Last.Age; {
-	case n < 120:
-		return fmt.Sprintf("%ds", n)
-	case n < 2*60*60:
-		return fmt.Sprintf("%dm", n/60)
-	case n < 2*24*60*60:
-		return fmt.Sprintf("%dh", n/(60*60))
-	default:
-		return fmt.Sprintf("%dd", n/(24*60*60))
-	}
-}
-
-// clock is a time as history and status name it.
-func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 -0700") }
-
-// statusTable shows one line for each cluster, and its remarks below it.
-func statusTable(all []status) string {
-	rows := [][]string{{"CLUSTER", "HOST", "ROLE", "HELD", "SINCE", "LAST CHECK"}}
-	for _, s := range all {
-		rows = append(rows, s.row())
-	}
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for i, row := range rows {
-		line := ""
-		for i, cell := range row {
-			line += cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		if i > 0 {
-			for _, remark := range all[i-1].remarks() {
-				term.Columns(&b, remarkIndent, "", term.Printable(remark))
-			}
-		}
-	}
-	return b.String()
-}
-
-const remarkIndent = 4
-
-// row is the cluster's line of the table.
-func (s status) row() []string {
-	row := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
-	if s.Role != nil {
-		row[2] = string(*s.Role)
-	}
-	switch {
-	case s.Held == nil:
-		row[3] = "?"
-	case len(s.VIPs) > 0:
-		row[3] = fmt.Sprintf("%d of %d", len(s.Held), len(s.VIPs))
-	}
-	if s.Since != nil {
-		row[4] = s.Since.In(s.now.Location()).Format("2006-01-02 15:04")
-	}
-	switch {
-	case s.record == nil:
-		row[5] = "?"
-	case s.Last != nil:
-		row[5] = fmt.Sprintf("%s ago: %s", s.age(), s.Last.Outcome)
-	}
-	return row
 }

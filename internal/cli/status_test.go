@@ -117,7 +117,7 @@ func neverChecked(name string) status {
 }
 
 func TestStatusForPeople(t *testing.T) {
-	got := statusTable([]status{
+	got := Program{Env: config.Env{Hostname: "standby"}}.statusText([]status{
 		known(standing("db"), here()),
 		known(active("web"), here("172.16.0.1/16")),
 		inTrouble("mail"),
@@ -127,12 +127,15 @@ func TestStatusForPeople(t *testing.T) {
 		known(standing("ahead"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) }),
 		known(standing("report"), here(), func(r *state.Record) { r.VIPs = nil; r.Host = "2001:db8::1234" }),
 	})
-	want := `CLUSTER  HOST            ROLE     HELD    SINCE             LAST CHECK
-db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
-web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
+	want := `6 of 8 clusters need attention: web, mail, new, old, moved, 1 more
+
+CLUSTER  PRIMARY         VIP          SERVED BY  SINCE             LAST CHECK
+db       172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
+web      172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  34s ago: holding
     holding 172.16.0.1; 172.16.0.2 does not reply
     held on this machine: 172.16.0.1/16
-mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
+mail     172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  12m ago: takeover-failed
+                         2001:db8::5  ?
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
     exit code 2: RTNETLINK answers: Permission denied
     the last check was 12m ago: is cron running?
@@ -141,17 +144,17 @@ mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-fa
     paused until 2026-03-01 12:30:00 +0100
     2 emails pending: dial tcp 172.16.0.25:25: connect: connection refused [2J
     post-takeover is pending
-new      172.16.0.3      standby  0 of 1  -                 never
+new      172.16.0.3      172.16.0.1   ?          -                 never
     never checked: is cron running?
-old      -               -        ?       -                 ?
+old      -               -            -          -                 ?
     /var/lib/pingover/old.json is corrupt (it is empty), ignored
-moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
+moved    172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
     172.16.0.9 is still on this machine, assigned by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
-ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
+ahead    172.16.0.2      172.16.0.1   ?          2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
     was set back; is cron running?
-report   2001:db8::1234  standby  -       2026-02-26 12:00  34s ago: ok
+report   2001:db8::1234  -            -          2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -395,7 +398,7 @@ func TestStatusNamesAlertsAndWhatIsSuppressed(t *testing.T) {
 	if s := alerting("not-ready", "no"); !strings.Contains(jsonLine(s), `"ready":null`) {
 		t.Errorf("not rehearsed: %s", jsonLine(s))
 	}
-	table := strings.Join(strings.Fields(statusTable([]status{s})), " ")
+	table := strings.Join(strings.Fields(Program{Env: config.Env{Hostname: "standby"}}.statusText([]status{s})), " ")
 	for _, want := range []string{
 		"holding, but isolated since 2026-03-01 11:00:00 +0100: no witness replies",
 		"flapping: 2 notifications suppressed, mailed at 2026-03-01 13:00:00 +0100 at the latest",
@@ -441,9 +444,11 @@ func TestStatusReadsAndWritesNothing(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "web.json.bad"), nil, 0o644))
 	got := faked(nil).run("status", "--state-dir", dir)
 	got.Stdout = strings.ReplaceAll(got.Stdout, "\n    ", " ") // the directory's name is of any length
-	want(t, got, printed{Code: 20, Stdout: `CLUSTER  HOST        ROLE     HELD  SINCE  LAST CHECK
-db       -           -        ?     -      ? ` + dir + `/db.json is corrupt (unexpected end of JSON input), ignored
-web      172.16.0.2  standby  -     -      never never checked: is cron running?
+	want(t, got, printed{Code: 20, Stdout: `2 of 2 clusters need attention: db, web
+
+CLUSTER  PRIMARY     VIP  SERVED BY  SINCE  LAST CHECK
+db       -           -    -          -      ? ` + dir + `/db.json is corrupt (unexpected end of JSON input), ignored
+web      172.16.0.2  -    -          -      never never checked: is cron running?
 `})
 	if got := faked(nil).run("status", "--json", "db", "--state-dir", dir); got.Code != 20 || !strings.Contains(got.Stdout, `"held":null,`) || got.Stderr != "" {
 		t.Errorf("%+v", got)

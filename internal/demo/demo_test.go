@@ -217,10 +217,8 @@ var wantStory = []string{
 	`^    client: no answer for \d{2,5} ms$`,
 	`^    0$`,
 	`^    standby# pingover history web$`,
-	`  web  took-over$`,
-	`^ *172\.16\.0\.2 does not reply, and 172\.16\.0\.1 is not in use$`,
-	`  web  released, manually$`,
-	`^ *172\.16\.0\.1 is released manually$`,
+	`  web  took-over: 172\.16\.0\.2 does not reply, and`,
+	`  web  released, manually: 172\.16\.0\.1 is released`,
 	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
 }
 

@@ -336,7 +336,7 @@ func TestMessages(t *testing.T) {
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Witnesses = []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253"}}
 				}),
-				Alert: state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
+				Cause: state.CauseWitnessSilent, Alert: state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
 			}},
 		},
 		{
@@ -348,7 +348,7 @@ func TestMessages(t *testing.T) {
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
 				}),
-				Held: prefixes("172.16.0.1/32"), Rule: 2,
+				Held: prefixes("172.16.0.1/32"), Cause: state.CausePaused,
 			}},
 		},
 		{

@@ -23,6 +23,9 @@ type words struct {
 // wordsFor finds the words for a notification. They claim nothing that is not
 // known, and advise only on the cause at hand.
 func wordsFor(c Cluster, n Notification) words {
+	if c.isPool() {
+		return poolWords(c, n)
+	}
 	w := wordsOf(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")
@@ -44,6 +47,10 @@ func wordsOf(c Cluster, n Notification) words {
 			subject:  fmt.Sprintf("%s took over %s", me, list(held)),
 			happened: fmt.Sprintf("%s%s has taken over %s: clients now reach %s at %s.", down, me, list(held), me, thisAddress(held)),
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
+		}
+		if n.rule() == state.RuleService {
+			w.happened = fmt.Sprintf("%s replied, but %s did not work. %s was fenced. ", host, notGood(n.Evidence), host) + w.happened
+			w.todo += fmt.Sprintf("Then find out why it failed on %s: pre-takeover has cut %s off. ", host, host)
 		}
 		if down != "" {
 			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
@@ -110,6 +117,9 @@ func wordsOf(c Cluster, n Notification) words {
 		}
 
 	case Unserved:
+		if len(n.Missing) == 0 || slices.ContainsFunc(n.Evidence.Answers, func(a state.ServiceAnswer) bool { return a.Health == "bad" }) {
+			return serviceWords(c, n)
+		}
 		return words{
 			subject: fmt.Sprintf("%s unassigned, while %s is up", list(missing), host),
 			happened: fmt.Sprintf("%s is up, but no machine on the network of %s has %s: clients cannot reach %s.",
@@ -191,6 +201,9 @@ func wordsOf(c Cluster, n Notification) words {
 				me, list(held), these(held)),
 			undo: fmt.Sprintf("To release %s here", these(held)), first: c.command("release", "--force"),
 		}
+
+	case ServiceDown, Certificate:
+		return serviceWords(c, n)
 
 	case Unconfigured:
 		return words{
@@ -352,6 +365,10 @@ func blockedBy(c Cluster, n Notification) (why, todo string) {
 	says := func(word string) bool { return strings.Contains(n.Reason, word) }
 	inUse, are, macs := inUse(c, n.Evidence)
 	switch {
+	case n.rule() == state.RuleService:
+		return host + " is up without its service, and fencing it failed", fmt.Sprintf("Find out why %s does not work on %s, and what pre-takeover did. "+
+			"Fencing for a service is not repeated until the service was good.", notGood(n.Evidence), host)
+
 	case says("pre-takeover"):
 		return "pre-takeover failed", fmt.Sprintf("Fix what pre-takeover reports, or fence %s manually. Each check runs it again.", host)
 
@@ -459,6 +476,13 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " can write its state again"
 	case NotReady:
 		now = c.Hostname + " is ready to take over again"
+	case ServiceDown:
+		now = "the services work on " + c.Hostname
+		if len(n.Held) == 0 {
+			now = fmt.Sprintf("%s no longer holds %s", c.Hostname, list(c.VIPs))
+		}
+	case Certificate:
+		now = "the certificates of the services verify again"
 	case Isolated:
 		now = c.Hostname + " is no longer isolated"
 		if len(n.Held) == 0 {

@@ -264,14 +264,34 @@ func (a *Asker) gatewayMACs(t Target) (macs []string) {
 	return macs
 }
 
+// ClaimsOf are the claims of the address on all links since then, oldest first: of
+// each kind of frame the newest one.
+func (a *Asker) ClaimsOf(addr netip.Addr, since time.Time) (all []Reply) {
+	for name := range a.conns {
+		all = append(all, a.Claims(Target{name, addr}, since)...)
+	}
+	slices.SortFunc(all, func(a, b Reply) int { return a.At.Compare(b.At) })
+	return all
+}
+
 // Holder is the newest claim of the address on any link.
 func (a *Asker) Holder(addr netip.Addr, since time.Time) (Reply, bool) {
-	for name := range a.conns {
-		if claims := a.Claims(Target{name, addr}, since); len(claims) > 0 {
-			return claims[len(claims)-1], true
-		}
+	if claims := a.ClaimsOf(addr, since); len(claims) > 0 {
+		return claims[len(claims)-1], true
 	}
 	return Reply{}, false
+}
+
+// Holders are the MACs that have claimed the address on any link since then.
+func (a *Asker) Holders(addr netip.Addr, since time.Time) (macs []string) {
+	for name := range a.conns {
+		for _, claim := range a.Claims(Target{name, addr}, since) {
+			if mac := claim.MAC.String(); !slices.Contains(macs, mac) {
+				macs = append(macs, mac)
+			}
+		}
+	}
+	return macs
 }
 
 // Probers are the machines that probed for the target since then and have

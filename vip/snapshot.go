@@ -223,6 +223,22 @@ type Assignment struct {
 	Address   Address
 }
 
+// LinkFault is what is wrong with an interface, "" for nothing.
+func (k *Snapshot) LinkFault(name string) string {
+	link, ok := k.Link(name)
+	switch {
+	case name == "":
+		return ""
+	case !ok:
+		return fmt.Sprintf("there is no interface %q", name)
+	case !link.Up:
+		return fmt.Sprintf("interface %q is down", name)
+	case !link.Carrier:
+		return fmt.Sprintf("interface %q has no carrier: is the cable in?", name)
+	}
+	return ""
+}
+
 // Assignments are all interfaces' assignments of a, whatever the prefix or label. Tentative ones are
 // included, those that failed duplicate address detection are not. A zone in a restricts them to that
 // interface. What pingover holds is Held.

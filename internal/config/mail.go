@@ -202,13 +202,18 @@ func readPassword(path string) (string, error) {
 }
 
 func setMailCA(d *draft, text string) error {
-	err, known := d.certificates[text]
-	if !known {
-		_, err = readCertificates(text)
-		d.certificates[text] = err
-	}
 	d.Mail.CAFile = text
-	return credentials(err)
+	return credentials(d.certificatesIn(text))
+}
+
+// certificatesIn is what is wrong with a file of certificates.
+func (d *draft) certificatesIn(path string) error {
+	err, known := d.certificates[path]
+	if !known {
+		_, err = readCertificates(path)
+		d.certificates[path] = err
+	}
+	return err
 }
 
 func readCertificates(path string) (*x509.CertPool, error) {
@@ -285,7 +290,7 @@ func (d *draft) completeCredentials() {
 	if len(d.bad) == 0 && checked {
 		whose := ""
 		if d.file != "" {
-			whose = "cluster " + d.Name
+			whose = d.scope.String() + " " + d.Name
 		}
 		for _, f := range d.credentials {
 			d.Mail.Unusable = append(d.Mail.Unusable, f.problem(d.file, whose))

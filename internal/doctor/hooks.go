@@ -39,8 +39,8 @@ func (x *examination) hooks() {
 }
 
 // trusted tells whether root runs the program of a setting.
-func (x *examination) trusted(setting string, argv []string) bool {
-	untrusted, refused := errors.AsType[*proc.UntrustedError](x.env.Trusted(argv))
+func (x *subject) trusted(setting string, argv []string) bool {
+	untrusted, refused := errors.AsType[*proc.UntrustedError](x.mayRun(argv))
 	if refused {
 		x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", setting, untrusted)
 	}

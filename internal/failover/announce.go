@@ -136,13 +136,16 @@ func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...ne
 			conflicts, _ := a.n.Conflicts(a.done.Obs, since)
 			return len(conflicts) > 0
 		})
+		if conflicts, _ := a.n.Conflicts(a.done.Obs, since); len(conflicts) > 0 && len(conflicts) < len(a.held()) {
+			time.Sleep(inFlight) // it may have the others too
+		}
 		conflicts, lower := a.n.Conflicts(a.done.Obs, since)
 		if a.j.opt.Force {
 			conflicts = nil
 		}
 		waited := len(conflicts) > 0 && !lower
 		if waited && a.n.WaitForPeer(context.WithoutCancel(ctx), conflicts[0]) {
-			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs)
+			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs, conflicts)
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if len(conflicts) > 0 || over && !waited {

@@ -298,7 +298,7 @@ func TestAnotherRunHoldsTheLock(t *testing.T) {
 // each change and alert once, however often it checks.
 func TestProcessThatCannotWriteRemembersWhatItMailed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.standby.memory = new(run.Memory)
+		s.standby.memory = new(state.Memory)
 		every := func(n int, outcome state.Outcome) {
 			t.Helper()
 			for range n {
@@ -334,7 +334,7 @@ func TestProcessThatCannotWriteRemembersWhatItMailed(t *testing.T) {
 // TestRecordThatAnotherProcessWroteCounts: what this one remembers is older.
 func TestRecordThatAnotherProcessWroteCounts(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.standby.memory = new(run.Memory)
+		s.standby.memory = new(state.Memory)
 		s.ends(state.OK, "")
 		s.spoil()
 		s.minute()

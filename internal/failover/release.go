@@ -31,15 +31,17 @@ const (
 func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Addr) {
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
-	a.done.Partial = len(without(a.held(), given)) > 0
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
+	kept := without(a.held(), given)
+	a.done.Partial = len(kept) > 0
+	a.renew(act, kept)
 	if !a.done.Partial {
 		took, _ = a.hook(ctx, preRelease, d.Reason)
 	}
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
 		a.done.Obs = a.done.Obs.Anew()
-		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs)
+		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs, a.done.Obs.Conflicts)
 	}
 	if again := a.decide(act); a.opened && !again.Release {
 		a.done.Withdrawn, a.done.Partial = true, false

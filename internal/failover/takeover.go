@@ -62,7 +62,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
 			refused.Outcome = state.TakeoverFailed
 		}
 		return refused
-	case took > slowHook:
+	case took > slowHook || d.Fences != "":
 		return a.probe(ctx)
 	}
 	return a.decide(ctx)

@@ -351,6 +351,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
 		want := []string{
 			"[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1 and 172.16.0.5",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)

@@ -153,7 +153,7 @@ func (g *guards) finish(o Observation) Observation {
 	}
 	o.OnLink = g.n.j.Set.DuplicateCheck && slices.ContainsFunc(o.Neighbours(), func(t vip.Target) bool { return g.n.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
-	o.Asked = time.Now()
+	o.Asked = g.asked // the round may have gone on since
 	o = g.n.Read(o)
 	for _, t := range slices.Concat(o.targets(), o.Neighbours()) {
 		if mac, ok := g.n.ProxyFor(t, g.replies.since); ok {
@@ -165,38 +165,61 @@ func (g *guards) finish(o Observation) Observation {
 }
 
 // confirm asks once more where a claim was one frame that was not repeated, which
-// may be forged or that of a machine that has gone, and where frames were lost.
-// What is silent then is not in use.
+// may be forged or that of a machine that has gone, and where frames were lost. A
+// new holder that hears no question of ours, as across a one-way cut, still
+// announces itself again: so it is listened for until that must have been heard.
+// What is silent then is not in use. A new holder of whose announcements only the
+// last was heard, as with announce 1 or where frames are lost, is not noticed.
 func (g *guards) confirm() {
 	ctx := context.WithoutCancel(g.ctx)
+	lost := false
 	for range config.Rechecks {
-		single, lost := g.single(), g.n.Lost()
-		if g.lost == lost && len(single) == 0 {
+		single, before := g.single(), g.n.Lost()
+		if lost = before != g.lost; !lost && len(single) == 0 {
 			return
 		}
-		g.lost, g.asked = lost, time.Now()
-		for n := range LeastAsks {
-			g.askAll(n == LeastAsks-1)
-			if g.n.Wait(ctx, holdGuard/LeastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
+		g.lost, g.asked = before, time.Now()
+		end := g.asked.Add(holdGuard)
+		for _, a := range single {
+			if again := g.claimed[a].at.Add(config.RepeatPatience); again.After(end) {
+				end = again
+			}
+		}
+		for left := time.Until(end); left > 0; left = time.Until(end) {
+			g.askAll(left <= holdGuard/LeastAsks)
+			if g.n.Wait(ctx, min(left, holdGuard/LeastAsks), func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
 				break
 			}
 		}
-		if g.n.Lost() == lost {
-			g.replies.ignore = map[netip.Addr]time.Time{}
-			for _, a := range g.single() {
+		if lost = g.n.Lost() != before; lost {
+			continue
+		}
+		young := false // claimed meanwhile
+		g.replies.ignore = map[netip.Addr]time.Time{}
+		for _, a := range g.single() {
+			if time.Since(g.claimed[a].at) < config.RepeatPatience {
+				young = true
+			} else {
 				g.replies.ignore[a] = g.asked
 			}
+		}
+		if !young {
 			return
 		}
 	}
-	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	if lost {
+		g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	}
 }
 
-// count notes whether an address was claimed since the last question.
+// count notes how often an address was claimed since the last question. A reply to
+// it and an announcement are two claims; both frames of an announcement are one.
 func (g *guards) count() {
 	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
-		if claim, ok := g.n.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
-			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+		for _, claim := range g.n.ClaimsOf(a, g.replies.since) {
+			if claim.At.After(g.claimed[a].at) {
+				g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+			}
 		}
 	}
 }

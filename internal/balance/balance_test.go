@@ -628,6 +628,33 @@ func TestServiceThatDiesOnAHostThatPings(t *testing.T) {
 	})
 }
 
+func TestServiceOfThisMachineAsAMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.set.Services = []check.Service{{Port: 80}}
+		s.links = append(s.links, vip.Address{Prefix: netip.PrefixFrom(a10, 24)})
+		env := s.env()
+		health := check.Good
+		env.Service = func(_ context.Context, _ check.Service, a check.Attempt) check.ServiceResult {
+			if a.Address == a10 {
+				return check.ServiceResult{Health: health, Reason: "refused"}
+			}
+			return check.ServiceResult{Health: check.Good}
+		}
+		for _, want := range []state.Outcome{state.OK, state.Removed} {
+			time.Sleep(time.Minute)
+			r, err := CheckIn(t.Context(), env, s.set, s.options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Outcome != want {
+				t.Errorf("%s: %s; want %s", r.Outcome, r.Reason, want)
+			}
+			health = check.Bad
+		}
+	})
+}
+
 // A pool that the file no longer has: its records in DNS are an alert, and nothing
 // is changed.
 func TestPoolThatHasLeftTheFile(t *testing.T) {

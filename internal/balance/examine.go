@@ -79,7 +79,7 @@ func Examine(ctx context.Context, env Env, p config.Pool, onEvent func(any)) (x 
 	}
 	replies := make(chan []state.Witness, 1)
 	go func() { replies <- askWitnesses(ctx, j, l) }()
-	s = s.round(ctx, j, 1, func(answer) bool { return true }).judged(l.refreshed(j))
+	s = s.round(ctx, j, 1, func(answer) bool { return true }).judged(j)
 	x.Witnesses = <-replies
 	for _, a := range s.members {
 		x.Members = append(x.Members, ExaminedMember{a.address, a.verdict, a.fault, a.own, x.Set.Has(a.address)})

@@ -150,7 +150,7 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 // AlertKinds are the kinds that an alert of a cluster may have.
 func AlertKinds() []Kind {
 	return []Kind{
-		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, ServiceDown, Certificate, Unconfigured,
+		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, ServiceDown, Certificate, Unconfigured, NotUsed,
 	}
 }
 

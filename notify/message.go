@@ -40,6 +40,7 @@ const (
 	ServiceDown    Kind = "service-down"  // holding, but a service does not work at the virtual IPs
 	Certificate    Kind = "certificate"   // of a service, which does not verify
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
+	NotUsed        Kind = "not-used"      // a program or credentials file that the settings name, and that is left out
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
 	Recovered      Kind = "recovered"     // an alert has resolved
 	Flapping       Kind = "flapping"      // the suppressed notifications together

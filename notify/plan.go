@@ -153,6 +153,9 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	for _, failed := range f.Failed {
 		d.All = append(d.All, f.hookFailed(failed, this))
 	}
+	if len(d.All) == 0 && f.Outcome == state.Holding && f.Change != nil { // what was missing is held here now
+		add(TookOver, this, state.Alert{}, h.Thread)
+	}
 	if f.PrimaryBack && !d.BackReported {
 		add(PrimaryBack, this, state.Alert{}, h.Thread)
 		d.BackReported = true

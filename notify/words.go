@@ -214,6 +214,14 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
 		}
 
+	case NotUsed:
+		return words{
+			subject: fmt.Sprintf("%s does not use all that the settings name", me),
+			happened: fmt.Sprintf("A program or a credentials file that the settings name is not used on %s, because it is missing or others can change it. "+
+				"Checks go on without it: mail stays pending, hooks do not run.", me),
+			todo: fmt.Sprintf("Review what the reason names, and fix its owner, its mode or the setting; \"%s\" shows the command.", c.command("doctor")),
+		}
+
 	case LockHeld:
 		return words{
 			subject: fmt.Sprintf("not checked: a run on %s keeps the lock", me),
@@ -485,6 +493,8 @@ func recovered(c Cluster, n Notification) words {
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
 		}
+	case NotUsed:
+		now = c.Hostname + " uses all that the settings name again"
 	case FileUnusable:
 		now = n.File + " can be used again"
 	case Unconfigured:

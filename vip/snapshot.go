@@ -207,6 +207,16 @@ func (k *Snapshot) Link(name string) (Link, bool) {
 	return k.Links[i], true
 }
 
+// receiving is the interface that takes the frames of this one: the master of a
+// port, where that is there.
+func (k *Snapshot) receiving(name string) (Link, bool) {
+	link, ok := k.Link(name)
+	if master, there := k.Link(link.Master); there {
+		return master, true
+	}
+	return link, ok
+}
+
 // Assignment is an address on an interface.
 type Assignment struct {
 	Interface string

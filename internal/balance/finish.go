@@ -62,7 +62,7 @@ func finish(ctx context.Context, j *job, before, rec Record, s seen, r Result) R
 				return h
 			}
 		}
-		rec.Head, _ = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, r.Effect == pool.Published, compose, j.Deliver)
+		rec.Head, _ = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, changed, r.Effect == pool.Published, compose, j.Deliver)
 		if r.Effect == pool.Published || j.manual && r.Outcome != state.Blocked && r.Outcome != state.UpdateFailed {
 			r.Outcome = state.StateFailed
 		}

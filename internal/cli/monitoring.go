@@ -94,7 +94,9 @@ func (s status) monitorCode() int {
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
-	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool { return a.Kind == string(notify.Certificate) }) {
+	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
+		return slices.Contains([]notify.Kind{notify.Certificate, notify.NotUsed}, notify.Kind(a.Kind))
+	}) {
 		code = worseToMonitor(code, monitorWarning)
 	}
 	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {

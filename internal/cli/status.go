@@ -286,6 +286,8 @@ func (s status) remarks() []string {
 			add("%s (since %s)", a.Reason, since)
 		case notify.Certificate:
 			add("a certificate does not verify since %s: %s", since, a.Reason)
+		case notify.NotUsed:
+			add("not used since %s: %s", since, a.Reason)
 		case notify.HookFailed:
 			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
 		}

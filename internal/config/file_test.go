@@ -509,8 +509,8 @@ clusters:
   other:
     host: h
 `,
-			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait
-f:3: cluster db: lease "30s": shorter than twice the longest check, 52s (count 1 of f:10); increase it, or decrease count, interval, timeout or retry-wait
+			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait
+f:3: cluster db: lease "30s": shorter than twice the longest check, 57.8s (count 1 of f:10); increase it, or decrease count, interval, timeout or retry-wait
 f:7: cluster web: label "eth0:1": a label is for one vip, but there are 0
 f:11: cluster db: failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`,
 		},
@@ -627,11 +627,11 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that does not fit the file": {
 			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",
-			`--lease "30s": cluster a and 1 more: shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`, 64,
+			`--lease "30s": cluster a and 1 more: shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`, 64,
 		},
 		"one that the file does not fit": {
 			"--count 100", "clusters:\n  a:\n    host: h\n    lease: 2m\n",
-			"f:4: cluster a: lease \"2m\": shorter than twice the longest check, 20m40s (count 100 of --count); increase it, or decrease count, interval, timeout or retry-wait", 78,
+			"f:4: cluster a: lease \"2m\": shorter than twice the longest check, 20m45.8s (count 100 of --count); increase it, or decrease count, interval, timeout or retry-wait", 78,
 		},
 		"one vip for two clusters": {
 			"--vip 172.16.0.1", "clusters: {a: {host: h}, b: {host: h}}",
@@ -923,7 +923,7 @@ func TestTenThousandClusters(t *testing.T) {
 		}
 	}
 	_, err = clustersIn("f", manyClusters(10_000, "lease: 1s"), nil, rootOn("standby"))
-	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`
+	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

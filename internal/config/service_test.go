@@ -168,10 +168,10 @@ func TestServiceRoots(t *testing.T) {
 
 func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 	for line, want := range map[string]time.Duration{
-		"--service tcp:80":                 50 * time.Second, // a competing prober takes as long
-		"--service tcp:80 --timeout 8s":    2*20*time.Second + 20*time.Second + 8*time.Second + time.Second,
-		"--service true --hook-timeout 1m": 2*13*time.Second + 20*time.Second + 62*time.Second + time.Second,
-		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s": 65 * time.Second,
+		"--service tcp:80":                 52900 * time.Millisecond, // a competing prober takes as long
+		"--service tcp:80 --timeout 8s":    2*20*time.Second + 20*time.Second + 8*time.Second + 3900*time.Millisecond,
+		"--service true --hook-timeout 1m": 2*13*time.Second + 20*time.Second + 62*time.Second + 3900*time.Millisecond,
+		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s": 67900 * time.Millisecond,
 	} {
 		c, err := FromFlags(flags("--host h "+line), rootOn("standby"))
 		if err != nil {
@@ -182,7 +182,7 @@ func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 		}
 	}
 	_, err := FromFlags(flags("--host h --vip 172.16.0.1 --lease 100s --service true"), rootOn("standby"))
-	want := `--lease "100s": shorter than twice the longest check, 2m38s; increase it, or decrease count, interval, timeout, retry-wait or hook-timeout`
+	want := `--lease "100s": shorter than twice the longest check, 2m43.8s; increase it, or decrease count, interval, timeout, retry-wait or hook-timeout`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

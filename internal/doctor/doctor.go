@@ -16,6 +16,7 @@ import (
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // Grade says how much a finding matters.
@@ -53,7 +54,7 @@ func Run(ctx context.Context, c config.Cluster, sendTest bool) []Finding {
 func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest bool) []Finding {
 	x := &examination{env: env, set: c, subject: subject{
 		kind: state.OfCluster, name: c.Name, metricsFile: c.MetricsFile, way: c.Mail, dir: state.Dir(c.StateDir), began: time.Now(),
-		testMail: env.TestMail, sendMail: env.SendTest, command: env.Notify,
+		mayRun: env.Trusted, testMail: env.TestMail, sendMail: env.SendTest, command: env.Notify,
 	}}
 	x.examine(ctx)
 	x.head, x.about = &x.Record.Head, failover.About(c, x.Local, x.Record.Neighbour)
@@ -108,6 +109,7 @@ type subject struct {
 	notes       []string
 	found       []Finding
 
+	mayRun   func(argv []string) error // why root must not
 	testMail func(context.Context) (how string, err error)
 	sendMail func(ctx context.Context, m state.Message, to string) (reply string, err error)
 	command  notify.Command
@@ -169,7 +171,9 @@ func (x *examination) tool() {
 	case x.env.Tool == nil:
 		return
 	}
-	x.good("tool: %s", x.env.Tool)
+	if tool, ok := x.env.Tool.(vip.Tool); !ok || x.trusted("tool", []string{tool.Path}) {
+		x.good("tool: %s", x.env.Tool)
+	}
 	if text := failover.ShortLease(x.set, x.Record.Gap.Duration()); text != "" {
 		x.warn("make the lease longer, or check more often", "%s", text)
 	} else if x.set.Lease > 0 && len(x.Refused) == 0 {

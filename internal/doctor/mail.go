@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -38,6 +39,9 @@ func (x *subject) mail(ctx context.Context, send bool) {
 		x.fail("change that setting, or the file it names: until then mail waits", "%v", p)
 	}
 	able := len(x.way.Unusable) == 0 && x.testMail != nil && ctx.Err() == nil
+	if via := x.way.Via; able && via.Scheme == "sendmail" {
+		able = x.trusted("mail-via", []string{cmp.Or(via.Path, "sendmail")})
+	}
 	fix := "wait: the next check tries again; if it stays pending, --send-test shows why"
 	if able && !x.mailer(ctx) {
 		fix = "fix the mailer: each check tries again"

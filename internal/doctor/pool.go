@@ -64,7 +64,7 @@ type poolExamination struct {
 func newPoolExamination(env balance.Env, p config.Pool) *poolExamination {
 	return &poolExamination{env: env, set: p, subject: subject{
 		kind: state.OfPool, name: p.Name, metricsFile: p.MetricsFile, way: p.Mail, dir: state.Dir(p.StateDir), began: time.Now(),
-		command: notify.Command{Argv: p.Mail.Notify, Timeout: p.CommandTimeout}, about: balance.About(p, balance.Record{}),
+		mayRun: env.Trusted, command: notify.Command{Argv: p.Mail.Notify, Timeout: p.CommandTimeout}, about: balance.About(p, balance.Record{}),
 	}}
 }
 

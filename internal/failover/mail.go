@@ -101,7 +101,7 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (s
 }
 
 // sendUnwritten sends the mail of a run whose record could not be written.
-func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
+func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, changed bool, saveErr error) (_ state.Record, reported bool) {
 	var compose func(state.Head) state.Head
 	if !j.Set.Mail.Silent() {
 		compose = func(h state.Head) state.Head {
@@ -109,6 +109,6 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 			return h
 		}
 	}
-	rec.Head, reported = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, r.Outcome.Switched() && r.Moved, compose, j.env.Deliver)
+	rec.Head, reported = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, changed, r.Outcome.Switched() && r.Moved, compose, j.env.Deliver)
 	return rec, reported
 }

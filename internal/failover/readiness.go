@@ -30,7 +30,7 @@ func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record,
 	for _, text := range unrunnable {
 		j.Infof("%s", text)
 	}
-	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || !rehearsalDue(j, rec) {
+	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || len(unrunnable) == 0 && !rehearsalDue(j, rec) {
 		return false, nil
 	}
 	j.Doing("rehearsing a takeover")
@@ -88,6 +88,8 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 	all = append(all, notify.Condition{
 		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + observe.AddressList(r.Obs.Held()),
 	})
+	unused := j.notUsed(holding)
+	all = append(all, notify.Condition{Kind: notify.NotUsed, Firing: len(unused) > 0, Over: len(unused) == 0, Reason: strings.Join(unused, "; ")})
 	if a := rec.Firing(string(notify.HookFailed)); a != nil {
 		all = append(all, notify.Condition{Kind: notify.HookFailed, Firing: holding, Over: !holding, Reason: a.Reason})
 	}

@@ -49,9 +49,10 @@ func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([
 // one gap old. Where there never was a record, a line an hour says so. A process
 // that goes on remembers (state.Memory), and its later runs send what is in the
 // outbox. Reported says whether this run has.
-// Switched says that this run has changed what clients reach; compose adds to the
-// outbox what the run has to tell, nil where there is no recipient.
-func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr error, switched bool, compose func(state.Head) state.Head,
+// Shown says that the line about the run's outcome has the error in it, switched
+// that this run has changed what clients reach; compose adds to the outbox what the
+// run has to tell, nil where there is no recipient.
+func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr error, shown, switched bool, compose func(state.Head) state.Head,
 	send func(context.Context, []state.Message) ([]state.Message, error),
 ) (_ state.Head, reported bool) {
 	last, gap := before.LastCheck()
@@ -62,7 +63,7 @@ func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr e
 			return h, r.recalled
 		}
 	} else {
-		r.Warnf("%v", saveErr)
+		r.Event(Note{Text: saveErr.Error(), Warning: !shown})
 	}
 	if compose == nil {
 		return h, true

@@ -6,15 +6,12 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/state"
 )
 
 // Ping is check.Ping, or shares its rounds.
 type Ping func(context.Context, check.Pings) check.Round
-
-// maxStalls is how often a round is repeated that proves nothing, because this
-// machine stalled.
-const maxStalls = 3
 
 // Round makes round n of pings to one address of the host, and reports it;
 // several: the host has others.
@@ -24,7 +21,7 @@ func (r *Run) Round(ctx context.Context, n int, host string, several bool, pings
 	}
 	r.Event(RoundBegan{N: n, Host: host, Address: pings.Address, Count: pings.Count, Interval: pings.Interval, Timeout: pings.Timeout})
 	round := ping(ctx, pings)
-	for range maxStalls {
+	for range config.MaxStalls {
 		if !errors.Is(round.Err, check.ErrStalled) || ctx.Err() != nil {
 			break
 		}

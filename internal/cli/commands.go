@@ -114,7 +114,9 @@ func (p Program) commands() []command {
 				bare("details", "", "with the evidence and the commands of each"),
 				{name: "last", argument: "N", help: "only the last N"},
 				{name: "since", argument: "DURATION", help: "only those of this time, such as 7d"},
-				bare("json", "", "one JSON object per change and line"),
+				bare("summary", "", "availability: each outage, and who served when"),
+				bare("html", "", "the same as one page"),
+				bare("json", "", "one JSON object per change and line; with --summary per cluster"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -271,6 +273,7 @@ type flagRow struct {
 	values      []string
 	bare        bool // needs no value, which is true or false
 	setting     bool
+	key         bool // in the file only
 	rare        bool // a setting that only help settings shows
 	help        string
 	limits      string // a setting's range and default, after help

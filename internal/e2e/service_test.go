@@ -274,7 +274,7 @@ func TestNeverFencedForAService(t *testing.T) {
 			cut.want(t, 0)
 			s.wantHeld(s.Standby, vip4, 0)
 			if strings.HasPrefix(c.services[0], "https") {
-				s.mail.want(t, "[pingover] web: PROBLEM: a certificate does not verify: https://www.example.com at 172.16.0.1: its…")
+				s.mail.want(t, "[pingover] web: PROBLEM: the certificate of service https://www.example.com does not verify")
 			}
 		})
 	}

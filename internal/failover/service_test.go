@@ -153,7 +153,7 @@ func TestACertificateThatDoesNotVerifyIsAnAlert(t *testing.T) {
 		result = good
 		s.ends(state.OK, "")
 		want := []string{
-			"[pingover] web: PROBLEM: a certificate does not verify: tcp:80 at 172.16.0.1: its certificate does not verify: x509: certificate has expired",
+			"[pingover] web: PROBLEM: the certificate of service tcp:80 does not verify",
 			"[pingover] web: RESOLVED: the certificates of the services verify again",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {

@@ -168,10 +168,11 @@ func TestServiceRoots(t *testing.T) {
 
 func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 	for line, want := range map[string]time.Duration{
-		"--service tcp:80":                 50 * time.Second, // a competing prober takes as long
-		"--service tcp:80 --timeout 8s":    2*20*time.Second + 20*time.Second + 8*time.Second + time.Second,
-		"--service true --hook-timeout 1m": 2*13*time.Second + 20*time.Second + 62*time.Second + time.Second,
-		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s": 65 * time.Second,
+		"--service tcp:80":              50 * time.Second, // a competing prober takes as long
+		"--service tcp:80 --timeout 8s": 2*20*time.Second + 20*time.Second + 8*time.Second + time.Second,
+		"--service tcp:80 --vip 172.16.0.1 --failover-on service --pre-takeover true": 2*13*time.Second + 20*time.Second + 16*time.Second + time.Second,
+		"--service true --hook-timeout 1m":                                            2*13*time.Second + 20*time.Second + 62*time.Second + time.Second,
+		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s":      65 * time.Second,
 	} {
 		c, err := FromFlags(flags("--host h "+line), rootOn("standby"))
 		if err != nil {

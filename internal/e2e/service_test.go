@@ -246,7 +246,7 @@ func TestNeverFencedForAService(t *testing.T) {
 		}, state.Unserved},
 		"paused": {[]string{health}, "80", func(s *scene, w *webServer) {
 			w.stop()
-			s.hand("pause", "web")
+			s.pause(s.Standby)
 		}, state.Unserved},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,9 @@ type words struct {
 // wordsFor finds the words for a notification. They claim nothing that is not
 // known, and advise only on the cause at hand.
 func wordsFor(c Cluster, n Notification) words {
+	if c.isPool() {
+		return poolWords(c, n)
+	}
 	w := wordsOf(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")
@@ -209,6 +212,14 @@ func wordsOf(c Cluster, n Notification) words {
 			todo: fmt.Sprintf("Release %s, or put the cluster back into the file. Until then it is checked with its last settings: "+
 				"a conflict makes %s release %s, and nothing else is switched.", these(held), me, these(held)),
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
+		}
+
+	case NotUsed:
+		return words{
+			subject: fmt.Sprintf("%s does not use all that the settings name", me),
+			happened: fmt.Sprintf("A program or a credentials file that the settings name is not used on %s, because it is missing or others can change it. "+
+				"Checks go on without it: mail stays pending, hooks do not run.", me),
+			todo: fmt.Sprintf("Review what the reason names, and fix its owner, its mode or the setting; \"%s\" shows the command.", c.command("doctor")),
 		}
 
 	case LockHeld:
@@ -486,6 +497,8 @@ func recovered(c Cluster, n Notification) words {
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
 		}
+	case NotUsed:
+		now = c.Hostname + " uses all that the settings name again"
 	case FileUnusable:
 		now = n.File + " can be used again"
 	case Unconfigured:

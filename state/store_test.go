@@ -241,6 +241,9 @@ func TestFullRecordIsFull(t *testing.T) {
 			walk(path+"[0]", v.Index(0))
 		case reflect.Struct:
 			for i := range v.NumField() {
+				if t := v.Type().Field(i).Type; t == reflect.TypeFor[Kind]() || t == reflect.TypeFor[*Update]() { // zero of a cluster
+					continue
+				}
 				if f := v.Type().Field(i); f.IsExported() && f.Name != "Settings" { // of the first edition
 					walk(path+"."+f.Name, v.Field(i))
 				}

@@ -3,8 +3,11 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
+
+	"pingover/internal/proc"
 
 	"pingover/check"
 )
@@ -101,6 +104,17 @@ type Mail struct {
 	// Unusable is what is wrong with the credentials of a cluster that was checked
 	// before: its mail waits. Of any other it is an error of the settings.
 	Unusable Problems
+}
+
+// Programs are those that deliver notifications.
+func (m Mail) Programs() (all []proc.Program) {
+	if m.Notify != nil {
+		all = append(all, proc.Program{Setting: "notify", Argv: m.Notify})
+	}
+	if len(m.To) > 0 && m.Via.Scheme == "sendmail" {
+		all = append(all, proc.Program{Setting: "mail-via", Argv: []string{cmp.Or(m.Via.Path, "sendmail")}})
+	}
+	return all
 }
 
 // Silent tells that there is no recipient.

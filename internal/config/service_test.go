@@ -125,11 +125,11 @@ func TestFailoverOnServiceNeedsFencing(t *testing.T) {
 // In defaults it is for the clusters that have a service.
 func TestFailoverOnServiceInDefaults(t *testing.T) {
 	head := "defaults: {failover-on: service}\nclusters:\n  plain: {host: 172.16.0.2, vip: 172.16.0.1}\n  web:\n    host: 172.16.0.4\n    vip: 172.16.0.3\n    service: tcp:80\n"
-	got, err := FromFile("p.yaml", []byte(head+"    pre-takeover: 'true'\n"), nil, rootOn("standby"))
+	got, err := clustersIn("p.yaml", []byte(head+"    pre-takeover: 'true'\n"), nil, rootOn("standby"))
 	if err != nil || got[0].FailoverOnService || !got[1].FailoverOnService || got[0].Given["failover-on"] != nil {
 		t.Errorf("%v, %+v", err, got)
 	}
-	_, err = FromFile("p.yaml", []byte(head), nil, rootOn("standby"))
+	_, err = clustersIn("p.yaml", []byte(head), nil, rootOn("standby"))
 	want := `p.yaml:1: cluster web: failover-on "service": needs pre-takeover, a command that cuts the primary off (fencing): without it both machines would have the vip`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -168,11 +168,11 @@ func TestServiceRoots(t *testing.T) {
 
 func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 	for line, want := range map[string]time.Duration{
-		"--service tcp:80":              50 * time.Second, // a competing prober takes as long
-		"--service tcp:80 --timeout 8s": 2*20*time.Second + 20*time.Second + 8*time.Second + time.Second,
-		"--service tcp:80 --vip 172.16.0.1 --failover-on service --pre-takeover true": 2*13*time.Second + 20*time.Second + 16*time.Second + time.Second,
-		"--service true --hook-timeout 1m":                                            2*13*time.Second + 20*time.Second + 62*time.Second + time.Second,
-		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s":      65 * time.Second,
+		"--service tcp:80":                 52900 * time.Millisecond, // a competing prober takes as long
+		"--service tcp:80 --timeout 8s":    2*20*time.Second + 20*time.Second + 8*time.Second + 3900*time.Millisecond,
+		"--service true --hook-timeout 1m": 2*13*time.Second + 20*time.Second + 62*time.Second + 3900*time.Millisecond,
+		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s":      67900 * time.Millisecond,
+		"--service tcp:80 --vip 172.16.0.1 --failover-on service --pre-takeover true": 2*13*time.Second + 20*time.Second + 16*time.Second + 3900*time.Millisecond,
 	} {
 		c, err := FromFlags(flags("--host h "+line), rootOn("standby"))
 		if err != nil {
@@ -183,7 +183,7 @@ func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 		}
 	}
 	_, err := FromFlags(flags("--host h --vip 172.16.0.1 --lease 100s --service true"), rootOn("standby"))
-	want := `--lease "100s": shorter than twice the longest check, 2m38s; increase it, or decrease count, interval, timeout, retry-wait or hook-timeout`
+	want := `--lease "100s": shorter than twice the longest check, 2m43.8s; increase it, or decrease count, interval, timeout, retry-wait or hook-timeout`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -261,7 +261,8 @@ func TestReadmeFile(t *testing.T) {
 	_, file, _ := strings.Cut(readmeSection(t, "The file"), "\n    defaults:")
 	file, _, _ = strings.Cut("\n    defaults:"+file, "\n\nThen")
 	hook := strings.Replace(indented(file), "systemctl start postgresql", "true", 1) // not every machine has it
-	clusters, err := config.FromFile("README.md", []byte(hook), nil, config.Env{Hostname: "standby", Root: true, Getenv: func(string) string { return "" }})
+	got, err := config.FromFile("README.md", []byte(hook), nil, config.Env{Hostname: "standby", Root: true, Getenv: func(string) string { return "" }})
+	clusters := got.Clusters
 	if err != nil || len(clusters) != 2 || clusters[1].Name != "db" || len(clusters[1].VIPs) != 2 {
 		t.Errorf("%+v, %v\n%s", clusters, err, hook)
 	}

@@ -62,7 +62,7 @@ type machine struct {
 	exclusive          bool                                 // its tool raises well only while nobody else does
 	trusted            func(argv []string) error            // why root must not run it; nil: it may
 	service            func(netip.Addr) check.ServiceResult // what each service at an address says
-	memory             *run.Memory                          // of its one process; nil: each run has its own
+	memory             *state.Memory                        // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -815,7 +815,7 @@ func (s *scene) subjects() (subjects []string) {
 	return subjects
 }
 
-func plain(text string) string { return strings.ReplaceAll(text, hostname(), "HOSTNAME") }
+func plain(text string) string { return strings.ReplaceAll(text, proc.Hostname(), "HOSTNAME") }
 
 // must fails the test for an error.
 func must(t *testing.T, err error) {

@@ -56,7 +56,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	switch {
 	case saveErr != nil:
 		var reported bool
-		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, saveErr)
+		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, changed, saveErr)
 		changed = changed && reported
 		switch {
 		case r.Outcome.Switched() && reported:
@@ -68,7 +68,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
 	if saveErr != nil {
-		j.Remember(rec)
+		j.Remember(&rec)
 	}
 	return report(j, rec, r, changed, saveErr)
 }
@@ -76,8 +76,10 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 // keepSettings keeps the settings of a check. Those of a manual command are for
 // once.
 func keepSettings(j *job) {
-	if _, unknown := j.Dir.Settings(j.Set.Name); j.mode != modeCheck && unknown == nil {
-		return
+	if j.mode != modeCheck {
+		if _, unknown := j.Dir.Settings(j.Set.Name); unknown == nil {
+			return
+		}
 	}
 	j.KeepSettings(j.Set.Given)
 }

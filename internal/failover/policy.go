@@ -45,11 +45,15 @@ func newDecider(j *job, n *observe.Network, rec state.Record, l observe.Local) (
 	return rec, d
 }
 
-// during is the decider while a decision is carried out: a hand-over that this
-// run began is open, a primary that it fences for a service has to be silent.
+// during is the decider while a decision is carried out: a hand-over, or a takeover,
+// that this run began is open, a primary that it fences for a service has to be
+// silent.
 func (d decider) during(being state.Decision) decider {
 	d.open = d.open || d.j.mode == modeRelease && being.HandOver
 	d.known.Fenced = being.Fences
+	if len(being.Raise) > 0 {
+		d.known.Role = state.Taking
+	}
 	return d
 }
 

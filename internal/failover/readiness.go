@@ -30,7 +30,7 @@ func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record,
 	for _, text := range unrunnable {
 		j.Infof("%s", text)
 	}
-	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || !rehearsalDue(j, rec) {
+	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || len(unrunnable) == 0 && !rehearsalDue(j, rec) {
 		return false, nil
 	}
 	j.Doing("rehearsing a takeover")
@@ -60,13 +60,13 @@ func rehearsalDue(j *job, rec state.Record) bool {
 // does not run.
 func (j *job) unrunnable() (failed []string) {
 	for _, p := range j.runs() {
-		if p.setting == "mail-via" {
+		if p.Setting == "mail-via" {
 			continue
 		}
-		if err := j.env.Runnable(p.argv); err != nil && p.setting != "tool" && p.setting != "notify" {
-			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.setting, err))
-		} else if err := j.env.Trusted(p.argv); err != nil {
-			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
+		if err := j.env.Runnable(p.Argv); err != nil && p.Setting != "tool" && p.Setting != "notify" {
+			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.Setting, err))
+		} else if err := j.env.Trusted(p.Argv); err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", p.Setting, err))
 		}
 	}
 	return failed
@@ -88,6 +88,8 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 	all = append(all, notify.Condition{
 		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + observe.AddressList(r.Obs.Held()),
 	})
+	unused := j.notUsed(holding)
+	all = append(all, notify.Condition{Kind: notify.NotUsed, Firing: len(unused) > 0, Over: len(unused) == 0, Reason: strings.Join(unused, "; ")})
 	if a := rec.Firing(string(notify.HookFailed)); a != nil {
 		all = append(all, notify.Condition{Kind: notify.HookFailed, Firing: holding, Over: !holding, Reason: a.Reason})
 	}

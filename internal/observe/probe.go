@@ -80,10 +80,16 @@ func (n *Network) probeWhileHolding(ctx context.Context, known state.Known, o Ob
 		}
 		o.Local = o.Again(n.j)
 		g := n.guard(ctx, o, guardPlan{length: n.j.Set.Round(), take: n.j.MayTake(known, o), last: true})
+		up := false
 		if len(o.Faults) == 0 {
-			o, _ = n.round(ctx, o, 2)
+			o, up = n.round(ctx, o, 2)
 		}
-		o = g.finish(o)
+		if up {
+			g.cancel()
+			g.wait()
+		} else {
+			o = g.finish(o).judged()
+		}
 	}
 	if !o.Holding() {
 		// One round is too little to take it over again at once.

@@ -176,6 +176,19 @@ func decidable() map[int][]state.Outcome {
 			}
 		}
 	}
+	// Services: rule 15, and rule 7 without it.
+	service := state.Known{Services: []state.Service{{Bad: 9, Proven: true}}}
+	for _, o := range all[state.Observation](func(o *state.Observation, yes bool) {
+		if yes {
+			o.Services = []state.ServiceStatus{{Name: "tcp:80", Serving: state.Answer{Health: check.Bad}}}
+		}
+	}) {
+		for _, service.Fenced = range []string{"", "tcp:80"} {
+			o.Primary, o.Witness, o.VIPs = check.Up, state.WitnessGood, []state.VIPStatus{{Address: one, InUse: true, AtPrimary: true, PrimaryAlone: true}}
+			d := state.Decide(service, o, state.Settings{Rise: 1, Fall: 1, FailoverOnService: true}, now)
+			add(d.Rule, d.Outcome)
+		}
+	}
 	for _, o := range outcomes {
 		slices.Sort(o)
 	}

@@ -48,7 +48,7 @@ func TestManPageSettings(t *testing.T) {
 		fmt.Fprintf(&b, "%s\n(%s%s).\n", roff(s.Help), roff(s.Range), roff(value))
 	}
 	b.WriteString(".El\n")
-	generated(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
+	generatedBetween(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
 }
 
 func TestManPageCodes(t *testing.T) {
@@ -62,7 +62,7 @@ func TestManPageCodes(t *testing.T) {
 		fmt.Fprintf(&b, ".It %d%s\n%s.\n", c.Code, outcome, roff(c.Meaning))
 	}
 	b.WriteString(".El\n")
-	generated(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
+	generatedBetween(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
 }
 
 // roff is text as it is written in the middle of a line of a manual page.

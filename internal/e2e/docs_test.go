@@ -275,7 +275,11 @@ func TestDocsCommands(t *testing.T) {
 	}
 	for _, document := range documents(t) {
 		t.Run(filepath.Base(document), func(t *testing.T) {
-			s := shortScene(t)
+			start := newScene
+			if document == "README.md" {
+				start = shortScene
+			}
+			s := start(t)
 			s.reader()
 			if document == "README.md" || document == "docs/primary.md" {
 				s.run(s.Primary, "ip", "addr", "del", vip4.String()+"/32", "dev", "eth0")
@@ -302,7 +306,7 @@ func (s *scene) reader() {
 			mount -t overlay -o lowerdir="$PWD",upperdir=/var/lib/lab/here,workdir=/var/lib/lab/here-work lab "$PWD"
 			mount -t overlay -o lowerdir=/usr/share,upperdir=/var/lib/lab/share,workdir=/var/lib/lab/share-work lab /usr/share
 			mkdir -p /usr/share/pingover /etc/cron.d
-			cp packaging/pingover.cron /usr/share/pingover/
+			cp packaging/pingover.cron packaging/strict.conf /usr/share/pingover/
 			cat >/var/lib/bin/sudo <<-"END"
 				#!/bin/sh
 				exec env -i HOME=/root PATH=/var/lib/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
@@ -340,6 +344,9 @@ func (s *scene) obey(document, text string) {
 			s.must(s.Primary.PowerOff())
 		case slices.ContainsFunc(slices.Collect(maps.Keys(aside)), func(prefix string) bool { return strings.HasPrefix(command, prefix) }):
 		default:
+			if strings.HasPrefix(command, "sudo sysctl ") {
+				lab.Need(s.t, "sysctl", "procps")
+			}
 			cmd := h.Command(s.t.Context(), "sh", "-c", command)
 			cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "PATH=/var/lib/bin:/usr/local/sbin:"+os.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin")
 			out, err := cmd.CombinedOutput()

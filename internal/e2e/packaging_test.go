@@ -82,8 +82,8 @@ func TestCheckUnit(t *testing.T) {
 	s.wantOn(vip4, s.Standby)
 }
 
-// restricted is a command under the restrictions of a unit, as far as setpriv and a
-// mount namespace can make them: capabilities, privileges, and the file system.
+// restricted is a command under the restrictions of a unit, made by setpriv, a mount
+// namespace and restrict: capabilities, privileges, the file system, sockets, memory.
 func restricted(t *testing.T, unit string, argv ...string) []string {
 	t.Helper()
 	has := func(line string) bool { return strings.Contains("\n"+unit, "\n"+line+"\n") }
@@ -101,22 +101,42 @@ func restricted(t *testing.T, unit string, argv ...string) []string {
 	if has("NoNewPrivileges=yes") {
 		privileges = append(privileges, "--no-new-privs")
 	}
-	script := ":"
+	// A root of its own, as systemd makes it.
+	root := []string{"mkdir -p /run/root", "mount --rbind / /run/root"}
 	if has("ProtectSystem=strict") {
-		script = "mount --rbind / /mnt; mount -o remount,bind,ro /mnt; for d in dev proc sys; do mount --rbind /$d /mnt/$d; done; mount -o remount,bind,ro /mnt/etc; mount --bind /var/lib /mnt/var/lib; mount -o remount,bind,ro /mnt/var/lib; mount --bind /var/lib/pingover /mnt/var/lib/pingover"
+		root = append(root, "mount -o remount,bind,ro /run/root",
+			"for d in etc usr usr/sbin usr/local/sbin var/lib; do mount -o remount,bind,ro /run/root/$d 2>/dev/null || :; done",
+			"mount --bind /var/lib/pingover /run/root/var/lib/pingover")
 	}
 	if has("ProtectHome=yes") {
-		script += "; mount -t tmpfs -o ro,mode=0 lab /mnt/root; mount -t tmpfs -o ro,mode=0 lab /mnt/home"
+		root = append(root, "for d in root home; do mount -t tmpfs -o ro,mode=0 lab /run/root/$d; done")
 	}
 	if has("PrivateTmp=yes") {
-		script += "; mount -t tmpfs lab /mnt/tmp"
+		root = append(root, "mount -t tmpfs lab /run/root/tmp", "mount -t tmpfs lab /run/root/var/tmp")
 	}
-	if script != ":" {
-		script += "; exec chroot /mnt \"$@\""
-	} else {
-		script += "; exec \"$@\""
+	if has("PrivateDevices=yes") {
+		root = append(root, "mount -t tmpfs lab /run/root/dev",
+			"for d in null zero full random urandom tty; do : >/run/root/dev/$d; mount --bind /dev/$d /run/root/dev/$d; done")
 	}
-	return slices.Concat([]string{"unshare", "--mount", "sh", "-ec", script, "sh", "setpriv"}, privileges, argv)
+	if has("ProtectKernelModules=yes") {
+		root = append(root, "mkdir -p /run/none; if test -d /usr/lib/modules; then mount --bind /run/none /run/root/usr/lib/modules; fi")
+	}
+	if has("ProtectControlGroups=yes") {
+		root = append(root, "mount -o remount,bind,ro /run/root/sys/fs/cgroup || :")
+	}
+	script := strings.Join(append(root, `exec chroot /run/root "$@"`), "\n")
+	var families []string
+	if m := regexp.MustCompile(`(?m)^RestrictAddressFamilies=(.+)$`).FindStringSubmatch(unit); m != nil {
+		families = strings.Fields(m[1])
+	}
+	command := slices.Concat([]string{"setpriv"}, privileges, argv)
+	if len(families) > 0 && has("MemoryDenyWriteExecute=yes") {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(allowedFamilies)), slices.Sorted(slices.Values(families))); diff != "" {
+			t.Fatalf("families (-tried +unit):\n%s", diff)
+		}
+		command = slices.Concat([]string{"setpriv"}, privileges, []string{"/run/" + restrictedAs}, argv)
+	}
+	return slices.Concat([]string{"unshare", "--mount", "sh", "-ec", script, "sh"}, command)
 }
 
 // The units do their work under their restrictions: with a hook and sendmail as
@@ -131,6 +151,9 @@ func TestUnitsWorkUnderTheirRestrictions(t *testing.T) {
 			s := newScene(t)
 			s.install(s.Standby)
 			s.configure("  web: {host: 172.16.0.2, vip: 172.16.0.1" + test.extra + "}\n")
+			self, err := os.Executable()
+			s.must(err)
+			s.run(s.Standby, "cp", self, "/run/"+restrictedAs)
 			s.must(s.Primary.PowerOff())
 			argv := restricted(t, test.unit, append(execStart(t, unit), "--for=1s")...)
 			if out := betweenStartAndEnd(s.run(s.Standby, argv...)); out != tookOverAtOnce {
@@ -139,6 +162,7 @@ func TestUnitsWorkUnderTheirRestrictions(t *testing.T) {
 			s.wantOn(vip4, s.Standby)
 			if test.extra == "" {
 				s.mail.want(t, tookOver)
+				s.run(s.Standby, restricted(t, test.unit, "sh", "-c", "! touch /etc/no && ! touch /usr/sbin/no && ! touch /var/lib/no && ! ls /root/")...)
 				return
 			}
 			if out := s.run(s.Standby, "cat", "/var/lib/lab/hook"); out != "0\n" {

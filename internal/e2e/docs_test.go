@@ -46,9 +46,13 @@ type block struct {
 	text     string
 }
 
-func blocks(t testing.TB, document string) (found []block) {
+func blocks(t testing.TB, document string) []block {
 	t.Helper()
-	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(readFile(t, document), -1) {
+	return fenced(readFile(t, document))
+}
+
+func fenced(text string) (found []block) {
+	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		found = append(found, block{m[1], m[2]})
 	}
 	return found

@@ -608,6 +608,61 @@ func TestPackageThroughItsLife(t *testing.T) {
 	}
 }
 
+// The quick start of README.md, word for word, on a standby with the package: cron
+// takes over with the default settings, in the time that README.md promises.
+func TestReadmeQuickStart(t *testing.T) {
+	lab.Long(t)
+	needGroups(t)
+	lab.Need(t, "dpkg", "dpkg")
+	lab.Need(t, "/usr/sbin/cron", "cron")
+	pkg := built(t, "0.1.2").deb
+	_, section, _ := strings.Cut(readFile(t, "README.md"), "\n## Quick start\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	steps := fenced(section)
+	if len(steps) != 5 {
+		t.Fatalf("%d blocks, want one for each step", len(steps))
+	}
+
+	s := newScene(t)
+	s.ownSystem()
+	s.run(s.Standby, "sh", "-ec", `
+		mkdir /var/lib/mail
+		rm -f /usr/sbin/sendmail
+		cat >/usr/sbin/sendmail <<-"END"
+			#!/bin/sh
+			email=/var/lib/mail/$$
+			cat >$email.part && mv $email.part $email
+		END
+		printf '#!/bin/sh\nexec "$@"\n' >/usr/bin/sudo
+		chmod 0755 /usr/sbin/sendmail /usr/bin/sudo
+		rm -rf /etc/crontab /etc/cron.d/*
+		printf '%s required pam_permit.so\n' auth account session >/etc/pam.d/cron
+		mount -t tmpfs lab /var/spool/cron
+		mkdir -m 1730 /var/spool/cron/crontabs
+		dpkg --force-depends --install "$1"
+	`, "sh", pkg)
+	s.run(s.Primary, "sh", "-ec", "ip addr del 172.16.0.1/32 dev eth0; mkdir /var/lib/bin; printf '#!/bin/sh\nexec \"$@\"\n' >/var/lib/bin/sudo; chmod 0755 /var/lib/bin/sudo; PATH=/var/lib/bin:$PATH; "+steps[0].text)
+	s.writeFile("/etc/pingover.yaml", steps[1].text)
+	s.run(s.Standby, "sh", "-ec", steps[2].text)
+	if mails := s.emails(s.Standby); len(mails) != 1 || !strings.Contains(mails[0].subject, "test") {
+		t.Errorf("the test mail: %+v", mails)
+	}
+	s.run(s.Standby, "sh", "-ec", steps[3].text)
+	cron := s.Standby.Command(t.Context(), "cron", "-f")
+	s.must(cron.Start())
+	defer func() { cron.Process.Kill(); cron.Wait() }()
+	s.within(70*time.Second, "a run has found the primary up", func() bool { return s.lastUnderCron() == state.OK })
+	s.must(s.Primary.PowerOff())
+	since := time.Now()
+	s.within(125*time.Second, "the standby has taken over", func() bool { return s.lastUnderCron() == state.TookOver })
+	t.Logf("taken over after %s", time.Since(since).Round(time.Second))
+	s.wantOn(vip4, s.Standby)
+	if out := s.run(s.Standby, "sh", "-ec", steps[4].text); !strings.Contains(out, "172.16.0.1") || !strings.Contains(out, "web") {
+		t.Errorf("status: %s", out)
+	}
+	s.within(20*time.Second, "the test mail, ours and cron's have come", func() bool { return len(s.emails(s.Standby)) == 3 })
+}
+
 // ownSystem gives the standby a system of its own to install packages on, whose
 // systemd only keeps what it was asked.
 func (s *scene) ownSystem() {

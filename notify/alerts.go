@@ -134,7 +134,7 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 		if slices.ContainsFunc(others, func(o state.Alert) bool { return o.Kind == a.Kind && o.Rule == a.Rule }) {
 			return
 		}
-		e := state.Entry{Kind: state.AlertEntry, What: a.Kind, Resolved: resolved, Change: state.Change{Time: now, Reason: a.Reason}}
+		e := state.Entry{Kind: state.AlertEntry, What: a.Kind, Rule: a.Rule, Resolved: resolved, Change: state.Change{Time: now, Reason: a.Reason}}
 		e.ID = fmt.Sprintf("%s.%s.%d.resolved-%t", now.UTC().Format("20060102T150405Z"), a.Kind, a.Rule, resolved)
 		h.Add(e)
 	}

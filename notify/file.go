@@ -32,13 +32,17 @@ func PlanFile(v state.ValidConfig, errors []string, recipients []Cluster, remind
 		v.Errors, v.Told = errors, now
 		n.Alert = state.Alert{Kind: string(FileUnusable), Since: v.Unusable}
 	}
-	event := state.NewEvent(now)
+	newest := state.NewEvent(now)
 	v.Outbox = slices.Clone(v.Outbox)
 	for i, c := range recipients {
+		id := fmt.Sprintf("%s.%s.%d", newest, FileUnusable, i)
+		if c.Command {
+			v.Outbox = Enqueue(c, v.Outbox, event(c, n, id+".event"))
+		}
 		if len(c.To) == 0 {
 			continue
 		}
-		m := Compose(c, []Notification{n}, fmt.Sprintf("%s.%s.%d", event, FileUnusable, i), v.Thread)
+		m := Compose(c, []Notification{n}, id, v.Thread)
 		v.Outbox = Enqueue(c, v.Outbox, m)
 		if v.Thread == "" {
 			v.Thread = m.MessageID

@@ -55,7 +55,11 @@ type Cluster struct {
 	Hostname   string   // of this machine
 	StateDir   string   // for the commands in the text; "" where it is the default
 	To         []string // mail addresses
+	Command    bool     // there is a notify command
 }
+
+// silent tells that there is no recipient.
+func (c Cluster) silent() bool { return len(c.To) == 0 && !c.Command }
 
 // Notification is one event to tell the operator.
 type Notification struct {

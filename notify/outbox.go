@@ -29,19 +29,26 @@ func Enqueue(c Cluster, outbox []state.Message, m state.Message) []state.Message
 		since = kept[0].Time
 	}
 	count := earlier.Dropped + excess
-	c.To = slices.Clone(earlier.To)
-	for _, o := range kept[:excess] {
-		c.To = append(c.To, o.To...)
+	c.To = nil
+	for _, o := range append([]state.Message{earlier}, kept[:excess]...) {
+		if o.Event == "" {
+			c.To = append(c.To, o.To...)
+		}
 	}
 
 	// A new Message-ID each time that it grows: a mailbox that has the shorter
 	// one would hide the longer as a duplicate.
 	local, _, _ := strings.Cut(strings.TrimPrefix(m.MessageID, "<"), "@")
-	notice := Compose(c, []Notification{{
+	n := Notification{
 		Kind:   MailDropped,
 		Time:   earlier.Time,
 		Reason: fmt.Sprintf("%d messages were dropped, of %s to %s", count, utc(since), utc(until)),
-	}}, fmt.Sprintf("%s.%d.%s", MailDropped, count, local), "")
+	}
+	id := fmt.Sprintf("%s.%d.%s", MailDropped, count, local)
+	notice := Compose(c, []Notification{n}, id, "")
+	if len(c.To) == 0 { // all that was dropped was for the notify command
+		notice = event(c, n, id)
+	}
 	notice.Dropped, notice.DroppedSince = count, since
 	return append(kept[excess:], notice, m)
 }

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -71,7 +72,7 @@ func Plan(h state.Head, c Cluster, f Facts, p Policy) (state.Head, Draft) {
 		h.Alerts, d = due(h, f, p, d)
 		h = inHistory(h, before, f.Time)
 	}
-	if len(c.To) == 0 {
+	if c.silent() {
 		d.All = nil
 		return h, d
 	}
@@ -157,7 +158,9 @@ func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) N
 		n.Rule = f.Check.Rule
 	}
 	only := func(addrs []netip.Addr) []netip.Prefix {
-		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
+		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool {
+			return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return state.SameAddress(a, p.Addr()) })
+		})
 	}
 	switch kind {
 	case TookOver:
@@ -198,12 +201,16 @@ func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draf
 	if len(d.told) == 0 {
 		return h, d
 	}
-	event := state.NewEvent(now)
+	change := state.NewEvent(now)
 	switch d.told[0].Kind {
 	case TookOver, Released, NobodyTook, AliasGone:
-		event = d.told[0].Event // told again by the run that finishes it, it is the same message
+		change = d.told[0].Event // told again by the run that finishes it, it is the same message
 	}
-	d.id = event + "." + string(d.told[0].Kind)
+	d.id = change + "." + string(d.told[0].Kind)
+	h.Outbox = d.events(h.Outbox, c, 0)
+	if len(c.To) == 0 {
+		return h, d
+	}
 	m := Compose(c, d.told, d.id, d.replyTo)
 	h.Outbox = Enqueue(c, h.Outbox, m)
 	if d.told[0].Kind == TookOver {
@@ -215,6 +222,15 @@ func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draf
 		}
 	}
 	return h, d
+}
+
+// events puts those that are told, from the one with this number on, into the
+// outbox for the notify command, the most important as the newest.
+func (d Draft) events(outbox []state.Message, c Cluster, from int) []state.Message {
+	for i := len(d.told) - 1; i >= from && c.Command; i-- {
+		outbox = Enqueue(c, outbox, event(c, d.told[i], fmt.Sprintf("%s.%d.event", d.id, i)))
+	}
+	return outbox
 }
 
 // HookRan adds what a hook came to that ran when the message of its change was
@@ -230,7 +246,7 @@ func (d Draft) HookRan(h state.Head, c Cluster, f Facts, event string, command s
 		h.Alerts, more = f.postTakeover(h.Alerts, failed, more, &d)
 		h = inHistory(h, before, f.Time)
 	}
-	if len(c.To) == 0 {
+	if c.silent() {
 		return h, d
 	}
 	d.All = append(d.All, more...)
@@ -238,7 +254,9 @@ func (d Draft) HookRan(h state.Head, c Cluster, f Facts, event string, command s
 		d.replyTo = cmp.Or(d.replyTo, h.Thread)
 		return d.post(h, c, f, more, f.Time)
 	}
+	told := len(d.told)
 	d.told = slices.Concat(d.told, more)
+	h.Outbox = d.events(h.Outbox, c, told)
 	first := &d.told[0]
 	first.Evidence.Commands = append(slices.Clone(first.Evidence.Commands), command)
 	m := Compose(c, d.told, d.id, d.replyTo)

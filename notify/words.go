@@ -382,7 +382,7 @@ func inUse(c Cluster, e state.Evidence) (vips, are string, macs []string) {
 	var used []netip.Prefix
 	for _, p := range c.VIPs {
 		for _, h := range e.Holders {
-			if h.Address != p.Addr().String() {
+			if !isOf(p, h) {
 				continue
 			}
 			if !slices.Contains(used, p) {
@@ -397,11 +397,17 @@ func inUse(c Cluster, e state.Evidence) (vips, are string, macs []string) {
 	return list(used), pick(len(used), " is", " are"), distinct(macs)
 }
 
+// isOf tells whether a holder is that of a virtual IP, whatever its interface.
+func isOf(p netip.Prefix, h state.Holder) bool {
+	address, _, _ := strings.Cut(h.Address, "%")
+	return address == p.Addr().String()
+}
+
 // otherHolder is the other machine that was seen to have one of the addresses,
 // in words, and its MAC; "" where none was seen.
 func otherHolder(c Cluster, e state.Evidence, vips []netip.Prefix) (who, mac string) {
 	for _, h := range e.Holders {
-		if slices.ContainsFunc(vips, func(p netip.Prefix) bool { return p.Addr().String() == h.Address }) {
+		if slices.ContainsFunc(vips, func(p netip.Prefix) bool { return isOf(p, h) }) {
 			mac = cmp.Or(mac, h.MAC)
 		}
 	}

@@ -38,6 +38,7 @@ type Entry struct {
 	Code     *int         `json:"code,omitempty"`        // exit code of a hook, -1 when it was killed
 	Duration Milliseconds `json:"duration_ms,omitempty"` // of a hook
 	Resolved bool         `json:"resolved,omitempty"`    // of an alert: it no longer fires
+	Rule     int          `json:"rule,omitempty"`        // of an alert: by which rule of the decision it fired
 	Moved    bool         `json:"moved,omitempty"`       // only in the record: it is in NAME.history, too
 }
 
@@ -104,8 +105,10 @@ func parseLines[T any](data []byte, check func(*T) error) (all []T, err error) {
 
 // check says what makes no sense of an entry.
 func (e *Entry) check() error {
-	if err := sensible(e.Time); err != nil {
-		return err
+	for _, t := range []time.Time{e.Time, e.Began} {
+		if err := sensible(t); err != nil {
+			return err
+		}
 	}
 	if e.Kind == ChangeEntry && e.Outcome != "" && !e.Outcome.known() {
 		return fmt.Errorf("outcome %q", e.Outcome)

@@ -18,6 +18,7 @@ type Primary struct {
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`
 	Neighbour string     `json:"neighbour"`
+	SeenUp    time.Time  `json:"seen_up,omitzero"`
 	Left      time.Time  `json:"left"` // when the host was changed
 }
 
@@ -43,7 +44,7 @@ func (e *TwoDefinitionsError) Error() string {
 
 // SetHost makes host the primary of the cluster, and returns the one before, ""
 // where it is the same. What was learned is kept per host; what was in a row ends,
-// for it was about another address. The error is a *TwoDefinitionsError.
+// for it was about another address, and a takeover is rehearsed anew. The error is a *TwoDefinitionsError.
 func (r *Record) SetHost(host string, now time.Time) (before string, err error) {
 	before = r.Host
 	if before == "" || before == host {
@@ -57,11 +58,11 @@ func (r *Record) SetHost(host string, now time.Time) (before string, err error) 
 			return "", &TwoDefinitionsError{r.Name, host, before, known.Left}
 		}
 	}
-	left := Primary{Host: before, Address: r.Address, Neighbour: r.Neighbour, Left: now}
+	left := Primary{Host: before, Address: r.Address, Neighbour: r.Neighbour, SeenUp: r.SeenUp, Left: now}
 	r.Earlier = append(slices.DeleteFunc(slices.Clone(r.Earlier), func(p Primary) bool { return p.Host == host || p.Host == before }), left)
 	r.Earlier = r.Earlier[max(0, len(r.Earlier)-mostPrimaries):]
-	r.Host, r.Address, r.Neighbour = host, known.Address, known.Neighbour
-	r.Streaks, r.BackReported = Streaks{}, false
+	r.Host, r.Address, r.Neighbour, r.SeenUp = host, known.Address, known.Neighbour, known.SeenUp
+	r.Streaks, r.BackReported, r.Rehearsed = Streaks{}, false, time.Time{}
 	return before, nil
 }
 
@@ -88,7 +89,7 @@ func (r *Record) inherit(old Record) {
 		r.Counts[outcome] += n
 	}
 	for _, a := range old.VIPs {
-		i := slices.IndexFunc(r.VIPs, func(b Alias) bool { return a.Prefix.Addr() == b.Prefix.Addr() })
+		i := slices.IndexFunc(r.VIPs, func(b Alias) bool { return SameAddress(a.Address(), b.Address()) })
 		switch {
 		case i < 0:
 			r.VIPs = append(r.VIPs, a)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pingover/check"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -45,6 +47,38 @@ func TestAPrimaryThatGetsAnotherAddress(t *testing.T) {
 	}
 	if len(r.Earlier) != mostPrimaries || r.Earlier[3].Host != "e" {
 		t.Errorf("earlier: %+v", r.Earlier)
+	}
+}
+
+// What the old primary has shown says nothing of the new one: a takeover from it
+// says that it was never seen up, and what a takeover needs is tried again.
+func TestANewPrimaryWasNeverSeenUp(t *testing.T) {
+	hour := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
+	r := Record{Head: Head{Name: "web"}, Role: Standby}
+	seen := func(host string, at time.Time, primary check.Verdict) {
+		t.Helper()
+		if _, err := r.SetHost(host, at); err != nil {
+			t.Fatal(err)
+		}
+		r.Count(Check{Time: at, Outcome: OK, Primary: primary.String()}, Signs{Primary: primary, Rehearsed: primary == check.Up})
+	}
+	seen("172.16.0.2", noon, check.Up)
+	if _, err := r.SetHost("172.16.0.7", hour(1)); err != nil || !r.NeverUp() || !r.Rehearsed.IsZero() {
+		t.Errorf("a new host: %v, never up %t, rehearsed %s", err, r.NeverUp(), r.Rehearsed)
+	}
+	seen("172.16.0.7", hour(1), check.Down)
+	if !r.NeverUp() {
+		t.Error("a new host that is down was seen up")
+	}
+	if _, err := r.SetHost("172.16.0.2", hour(2)); err != nil || r.NeverUp() || !r.SeenUp.Equal(noon) {
+		t.Errorf("what was learned of the old host is forgotten: %v, never up %t, seen up %s", err, r.NeverUp(), r.SeenUp)
+	}
+	seen("172.16.0.7", hour(3), check.Up)
+	if r.NeverUp() {
+		t.Error("a new host that replies was never seen up")
+	}
+	if r.SeenUp = (time.Time{}); r.NeverUp() { // as in a record of the first edition
+		t.Error("the last check does not count")
 	}
 }
 

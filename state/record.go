@@ -117,6 +117,21 @@ type Alias struct {
 	LeftOver  bool         `json:"left_over,omitempty"` // still here, and no longer a setting
 }
 
+// Address is the virtual IP. A link-local one is told apart by its interface, which
+// is its zone.
+func (a Alias) Address() netip.Addr {
+	if addr := a.Prefix.Addr(); addr.Is6() && addr.IsLinkLocalUnicast() {
+		return addr.WithZone(a.Interface)
+	}
+	return a.Prefix.Addr()
+}
+
+// SameAddress tells whether two addresses are one; a zone decides where both have
+// one.
+func SameAddress(a, b netip.Addr) bool {
+	return a == b || (a.Zone() == "" || b.Zone() == "") && a.WithZone("") == b.WithZone("")
+}
+
 // Check is how a check ended.
 type Check struct {
 	Time     time.Time    `json:"time"` // when it began
@@ -192,6 +207,7 @@ type Suppressed struct {
 type Change struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
+	Began    time.Time `json:"began,omitzero"` // when the run began that observed what led to it
 	Outcome  Outcome   `json:"outcome"`
 	Manual   bool      `json:"by_hand"`
 	Reason   string    `json:"reason"`
@@ -272,6 +288,8 @@ type Message struct {
 	Cluster   string    `json:"cluster,omitempty"`
 	Outcome   string    `json:"outcome,omitempty"` // of the run, or the kind of alert
 	Kind      string    `json:"kind,omitempty"`    // of the first notification in it
+	// Event is the line of JSON for the notify command; "" of mail. To stands for it.
+	Event string `json:"event,omitempty"`
 	// Of a message about dropped ones: how many, and the time of the oldest.
 	Dropped      int       `json:"dropped,omitempty"`
 	DroppedSince time.Time `json:"dropped_since,omitzero"`

@@ -164,7 +164,7 @@ func fullRecord() *Record {
 	at := func(minute int) time.Time { return time.Date(2026, 3, 1, 3, minute, 5, 0, time.UTC) }
 	rtt, noRoute, ping, refused, done := 0.25, "no route to 172.16.0.2", "ping", "smtp: connection refused", 2
 	change := Change{
-		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Outcome: TakeoverFailed, Manual: true,
+		Event: "20260301T030405Z-ABCDEFGH", Time: at(4), Began: at(3), Outcome: TakeoverFailed, Manual: true,
 		Reason: "172.16.0.2 does not reply, and 172.16.0.1 is not in use",
 		Evidence: Evidence{
 			Address:   "172.16.0.2",
@@ -195,19 +195,19 @@ func fullRecord() *Record {
 			Outbox: []Message{{
 				MessageID: "<2.blocked@standby>", InReplyTo: "<1.blocked@standby>", Time: at(4),
 				To: []string{"root@standby", "ops@example.org"}, Subject: "172.16.0.2 is down!", Body: "Nothing was changed.\n",
-				Cluster: "www", Outcome: "down", Kind: "blocked", Dropped: 2, DroppedSince: at(-59),
+				Cluster: "www", Outcome: "down", Kind: "blocked", Event: "{}\n", Dropped: 2, DroppedSince: at(-59),
 			}},
 			MailError: &refused, Thread: "<1.took-over@standby>",
 			Recent: []Entry{{
 				ID: "20260301T030405Z.takeover-failed.20260301T030405Z-ABCDEFGH", Kind: ChangeEntry, Change: change,
-				What: "post-takeover", Code: &done, Duration: 1500, Resolved: true, Moved: true,
+				What: "post-takeover", Code: &done, Duration: 1500, Resolved: true, Rule: 11, Moved: true,
 			}},
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
 		Origin: "/etc/pingover.yaml",
 		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
-		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", Left: at(0)}},
+		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", SeenUp: at(0), Left: at(0)}},
 		Neighbour: "02:00:00:00:00:02", Interface: "eth0",
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
@@ -256,6 +256,7 @@ func TestGoldenRecord(t *testing.T) {
 	first, err := os.ReadFile("testdata/first-edition.json")
 	ok(t, err)
 	old := fullRecord()
+	old.Pending.Began, old.Recent[0].Began = time.Time{}, time.Time{}
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
 	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil
 	for _, e := range []*Evidence{&old.Pending.Evidence, &old.Recent[0].Evidence} {
@@ -267,7 +268,7 @@ func TestGoldenRecord(t *testing.T) {
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
 	old.Damping.Mailed[0].Again, old.Damping.Changes, old.Damping.Next = false, nil, time.Time{}
 	m := &old.Outbox[0]
-	m.Cluster, m.Outcome, m.Kind, m.Dropped, m.DroppedSince = "", "", "", 0, time.Time{} // new since then
+	m.Cluster, m.Outcome, m.Kind, m.Event, m.Dropped, m.DroppedSince = "", "", "", "", 0, time.Time{} // new since then
 	for name, c := range map[string]struct {
 		text []byte
 		want *Record
@@ -436,6 +437,7 @@ func TestCorruptRecordIsIgnored(t *testing.T) {
 		{"change with an unknown outcome", with(`"kind": "change",
 			"event": "20260301T030405Z-ABCDEFGH",
 			"time": "2026-03-01T03:04:05Z",
+			"began": "2026-03-01T03:03:05Z",
 			"outcome": "takeover-failed"`, `"kind": "change", "outcome": "mastered"`), `an entry of its history: outcome "mastered"`},
 		{"change after the year 9999 in UTC", with(`"kind": "change",
 			"event": "20260301T030405Z-ABCDEFGH",

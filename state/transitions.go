@@ -40,12 +40,12 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 	var gone []netip.Addr
 	var ended time.Time // the last lease of what has gone
 	for i, a := range r.VIPs {
-		if a.Raised && !here[a.Prefix.Addr()] {
+		if a.Raised && !here[a.Address()] {
 			if a.Until.After(ended) {
 				ended = a.Until
 			}
 			r.VIPs[i].Raised, r.VIPs[i].Label, r.VIPs[i].Until = false, "", time.Time{}
-			gone = append(gone, a.Prefix.Addr())
+			gone = append(gone, a.Address())
 		}
 	}
 
@@ -187,10 +187,16 @@ func (r *Record) StreaksBefore(began time.Time) Streaks {
 }
 
 // NeverUp tells whether the primary has never replied to a ping of this machine.
-// Records of the first edition do not know when it did.
+// Records of the first edition do not know when it did: the last check and the days
+// tell, but for those of an earlier primary.
 func (r *Record) NeverUp() bool {
-	return r.SeenUp.IsZero() && r.Neighbour == "" && (r.Last == nil || r.Last.Primary != check.Up.String()) &&
-		!slices.ContainsFunc(r.Days, func(d Day) bool { return d.Up > 0 })
+	var since time.Time
+	if n := len(r.Earlier); n > 0 {
+		since = r.Earlier[n-1].Left
+	}
+	return r.SeenUp.IsZero() && r.Neighbour == "" &&
+		(r.Last == nil || r.Last.Primary != check.Up.String() || r.Last.Time.Before(since)) &&
+		!slices.ContainsFunc(r.Days, func(d Day) bool { return d.Up > 0 && d.Date > since.UTC().Format(time.DateOnly) })
 }
 
 // Count adds a check to the streaks, and makes it the last one. It says

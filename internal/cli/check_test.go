@@ -16,6 +16,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -78,7 +79,7 @@ func takeover(_ config.Cluster, o failover.Options) (failover.Report, error) {
 			o.OnEvent(run.Waiting{For: 20 * time.Second, Why: "before the second round"})
 		}
 	}
-	o.OnEvent(failover.Guarded{Witnesses: evidence.Witnesses})
+	o.OnEvent(observe.Guarded{Witnesses: evidence.Witnesses})
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
 	o.OnEvent(run.Ran{Command: add, DryRun: o.DryRun})
 	if !o.DryRun {
@@ -275,14 +276,14 @@ func TestWords(t *testing.T) {
 		want  string
 	}{
 		{"a round that could not be made", run.RoundEnded{N: 2, Round: state.Round{Verdict: "unknown", Sent: 3, Error: new("network is unreachable")}}, "web: round 2: unknown: network is unreachable"},
-		{"witnesses and holders", failover.Guarded{
+		{"witnesses and holders", observe.Guarded{
 			Witnesses: []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253", Answers: true}},
 			Holders:   []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}, {Address: "2001:db8::1"}},
 		}, `web: witness 172.16.0.254 does not reply
 web: witness 172.16.0.253 replies
 web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
 web: 2001:db8::1 is in use`},
-		{"what the primary has is not another machine's", failover.Guarded{
+		{"what the primary has is not another machine's", observe.Guarded{
 			Holders: []state.Holder{{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"}, {Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
 			Primary: state.Holder{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"},
 		}, `web: primary 172.16.0.2 is at 02:00:00:00:00:02

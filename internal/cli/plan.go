@@ -144,7 +144,7 @@ func (p plan) heir(rec *state.Record, dir string) string {
 func (p plan) heldOnly(rec *state.Record, kernel *vip.Snapshot) (held []netip.Prefix) {
 	for _, a := range rec.VIPs {
 		ours := rec.Ours(a) || rec.Role == state.Active && !a.LeftOver
-		if ours && kernel.Holds(a.Prefix.Addr()) {
+		if ours && kernel.Holds(a.Address()) {
 			held = append(held, a.Prefix)
 		}
 	}

@@ -49,6 +49,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
@@ -158,7 +159,7 @@ func (p printer) event(event any) {
 		p.infof("round %d: %s", e.N, roundOf(e.Round, e.Several))
 	case run.Waiting:
 		p.infof("waiting %s: %s", config.DurationText(e.For), e.Why)
-	case failover.Guarded:
+	case observe.Guarded:
 		p.guarded(e)
 	case failover.Decided:
 		rule := ""
@@ -219,7 +220,7 @@ func roundText(r state.Round) string {
 	return r.Verdict
 }
 
-func (p printer) guarded(e failover.Guarded) {
+func (p printer) guarded(e observe.Guarded) {
 	for _, w := range e.Witnesses {
 		p.infof("%s", witnessText(w))
 	}

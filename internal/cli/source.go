@@ -191,7 +191,12 @@ func (p Program) keepFile(ctx context.Context, out printer, src source, clusters
 // recipients, and returns those that were not delivered.
 func (p Program) deliver(ctx context.Context, outbox []state.Message, clusters []config.Cluster) (left []state.Message) {
 	for _, m := range outbox {
-		i := slices.IndexFunc(clusters, func(c config.Cluster) bool { return slices.Contains(c.Mail.To, m.To[0]) })
+		i := slices.IndexFunc(clusters, func(c config.Cluster) bool {
+			if m.Event != "" {
+				return c.Mail.Notify != nil
+			}
+			return slices.Contains(c.Mail.To, m.To[0])
+		})
 		if i < 0 {
 			continue // nobody to tell any more
 		}
@@ -210,7 +215,7 @@ func recipients(clusters []config.Cluster, hostname string) (groups []notify.Clu
 	servers := map[string]int{}
 	names := map[int][]string{}
 	for _, c := range clusters {
-		if len(c.Mail.To) == 0 {
+		if c.Mail.Silent() {
 			continue
 		}
 		mail := c.Mail
@@ -220,7 +225,7 @@ func recipients(clusters []config.Cluster, hostname string) (groups []notify.Clu
 		if !known {
 			i = len(groups)
 			servers[server] = i
-			groups = append(groups, notify.Cluster{Host: c.Host, Hostname: cmp.Or(hostname, "localhost")})
+			groups = append(groups, notify.Cluster{Host: c.Host, Hostname: cmp.Or(hostname, "localhost"), Command: c.Mail.Notify != nil})
 			for _, v := range c.VIPs {
 				groups[i].VIPs = append(groups[i].VIPs, v.Prefix)
 			}
@@ -245,7 +250,7 @@ func recipients(clusters []config.Cluster, hostname string) (groups []notify.Clu
 // remindOf is after how long the errors of the file are reported again.
 func remindOf(clusters []config.Cluster) time.Duration {
 	for _, c := range clusters {
-		if len(c.Mail.To) > 0 {
+		if !c.Mail.Silent() {
 			return c.Mail.Remind
 		}
 	}

@@ -226,8 +226,10 @@ func (s *status) hold(kernel *vip.Snapshot, err error) {
 				}
 			}
 		}
-		if places := kernel.Held(a.Addr(), added...); len(places) > 0 {
-			s.Held = append(s.Held, places[0].Address.Prefix)
+		// A link-local one on two links is two of them, and held once for each.
+		places := kernel.Held(a.Addr(), added...)
+		if n := len(slices.DeleteFunc(slices.Clone(s.Held), func(h netip.Prefix) bool { return h.Addr() != a.Addr() })); n < len(places) {
+			s.Held = append(s.Held, places[n].Address.Prefix)
 		}
 	}
 	if s.record == nil {
@@ -235,7 +237,7 @@ func (s *status) hold(kernel *vip.Snapshot, err error) {
 	}
 	s.LeftBehind = []netip.Prefix{}
 	for _, a := range s.record.VIPs {
-		if !s.record.Ours(a) || !kernel.Holds(a.Prefix.Addr()) {
+		if !s.record.Ours(a) || !kernel.Holds(a.Address()) {
 			continue
 		}
 		s.assigned = append(s.assigned, a.Prefix)

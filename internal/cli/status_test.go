@@ -17,6 +17,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -543,16 +544,18 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	must(t, state.Dir(dir).Save(s.record, false))
 	var noted []string
 	_, err := failover.CheckIn(t.Context(), failover.Env{
-		MayPing:  func() error { return nil },
-		Snapshot: func() (*vip.Snapshot, error) { return kernel, nil },
-		Route:    func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
-		Resolve: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("172.16.0.2")}, nil
-		},
-		BootID:     func() (string, error) { return "", nil },
-		Uptime:     func() (time.Duration, error) { return time.Hour, nil },
+		MayPing:    func() error { return nil },
 		LockSwitch: func(context.Context, state.Dir, bool) (func(), error) { return func() {}, nil },
-		Ping:       func(context.Context, check.Pings) check.Round { return check.Round{} },
+		Env: observe.Env{
+			Snapshot: func() (*vip.Snapshot, error) { return kernel, nil },
+			Route:    func(_, _ netip.Addr) (vip.Route, error) { return vip.Route{Interface: "eth0", OnLink: true}, nil },
+			Resolve: func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("172.16.0.2")}, nil
+			},
+			BootID: func() (string, error) { return "", nil },
+			Uptime: func() (time.Duration, error) { return time.Hour, nil },
+			Ping:   func(context.Context, check.Pings) check.Round { return check.Round{} },
+		},
 	}, config.Cluster{Name: "web", Host: "172.16.0.2", Count: 1, StateDir: dir}, failover.Options{
 		DryRun: true,
 		OnEvent: func(event any) {
@@ -563,5 +566,26 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	})
 	if remarks := s.remarks(); len(remarks) != 1 || !slices.Contains(noted, remarks[0]) {
 		t.Errorf("status says %q, the check %q, %v", remarks, noted, err)
+	}
+}
+
+// A link-local virtual IP on each of two links is two of them.
+func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
+	linkLocal := netip.MustParsePrefix("fe80::1/128")
+	for links, want := range map[int]int{0: 0, 1: 1, 2: 2} {
+		kernel := new(vip.Snapshot)
+		for i := range 2 {
+			l := vip.Link{Name: fmt.Sprintf("eth%d", i), ARP: true}
+			if i < links {
+				l.Addresses = []vip.Address{{Prefix: linkLocal}}
+			}
+			kernel.Links = append(kernel.Links, l)
+		}
+		s := known(active("web"), kernel, func(r *state.Record) {
+			r.VIPs = []state.Alias{{Prefix: linkLocal, Interface: "eth0", Raised: true}, {Prefix: linkLocal, Interface: "eth1", Raised: true}}
+		})
+		if len(s.Held) != want || len(s.VIPs) != 2 {
+			t.Errorf("on %d links: held %v of %v, want %d", links, s.Held, s.VIPs, want)
+		}
 	}
 }

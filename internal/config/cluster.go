@@ -89,10 +89,14 @@ type Mail struct {
 	CAFile       string
 	Timeout      time.Duration // for all mail of one run
 	Remind       time.Duration // 0: never
+	Notify       []string      // command that gets each notification, as argv; nil: none
 	// Unusable is what is wrong with the credentials of a cluster that was checked
 	// before: its mail waits. Of any other it is an error of the settings.
 	Unusable Problems
 }
+
+// Silent tells that there is no recipient.
+func (m Mail) Silent() bool { return len(m.To) == 0 && m.Notify == nil }
 
 // Via is the way mail is sent.
 type Via struct {

@@ -83,7 +83,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
 		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
-		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0" +
+		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0 --notify cat" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
@@ -129,6 +129,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 			Password:     "secret",
 			CAFile:       ca,
 			Timeout:      time.Minute,
+			Notify:       []string{"cat"},
 		},
 		StateDir:    "/srv/state",
 		MetricsFile: "/srv/metrics/pingover.prom",
@@ -476,7 +477,7 @@ func TestValues(t *testing.T) {
 	}
 	tested := map[string]bool{ // in tests of their own: they need files
 		"mail-password-file": true, "mail-ca": true,
-		"pre-takeover": true, "post-takeover": true, "pre-release": true, "post-release": true,
+		"pre-takeover": true, "post-takeover": true, "pre-release": true, "post-release": true, "notify": true,
 	}
 	for _, test := range tests {
 		tested[test.setting] = true

@@ -172,6 +172,7 @@ mail-password-file ` + password + ` (/etc/pingover.yaml:2)
 mail-ca the certificates of this machine (default)
 mail-timeout 15s (default)
 remind 24h (default)
+notify none (default)
 state-dir /var/lib/pingover (default)
 metrics-file none (default)
 `

@@ -74,7 +74,7 @@ func TestWhatNeedsAShellIsRefused(t *testing.T) {
 		"~/fence":                `"~/fence": must be an absolute path, because cron starts in another directory, or a name without a slash`,
 		`sh -c 'echo "$HOME"|x'`: "",
 	} {
-		for _, setting := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release"} {
+		for _, setting := range []string{"pre-takeover", "post-takeover", "pre-release", "post-release", "notify"} {
 			_, err := FromFlags(map[string][]string{"host": {"h"}, setting: {given}}, rootOn("standby"))
 			problems := Problems(nil)
 			if want != "" {

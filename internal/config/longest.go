@@ -85,6 +85,7 @@ func (c Cluster) Deadline() time.Duration {
 	if len(c.Mail.To) > 0 {
 		d += c.Mail.Timeout + killPatience
 	}
+	d += c.hooks(c.Mail.Notify)
 	return d.Round(time.Second)
 }
 

@@ -21,7 +21,6 @@ func TestNearest(t *testing.T) {
 		"witnes":      "witness",
 		"failover":    "",
 		"colour":      "",
-		"notify":      "",
 		"service":     "",
 		"arbiter":     "",
 		"hots":        "host",

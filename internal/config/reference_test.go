@@ -103,6 +103,7 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 			CAFile:       dir + "/mail-ca.pem",
 			Timeout:      15 * time.Second,
 			Remind:       24 * time.Hour,
+			Notify:       []string{"logger", "-t", "pingover"},
 		},
 		StateDir:    "/var/lib/pingover",
 		MetricsFile: "/var/lib/prometheus/node-exporter/pingover.prom",

@@ -191,7 +191,7 @@ func Settings() []Setting {
 		},
 		{
 			Name: "hook-timeout", Group: groupHooks, Default: "30s",
-			Help: "time after which a hook is killed",
+			Help: "time after which a hook, or the notify command, is killed",
 			form: duration(time.Second, 10*time.Minute, func(c *Cluster) *time.Duration { return &c.Hooks.Timeout }),
 		},
 		{
@@ -238,6 +238,11 @@ func Settings() []Setting {
 			Name: "remind", Group: groupMail, Default: "24h",
 			Help: "mail again after this long while an alert is firing; 0 is never",
 			form: durationOrZero(time.Minute, 365*day, func(c *Cluster) *time.Duration { return &c.Mail.Remind }),
+		},
+		{
+			Name: "notify", Group: groupMail, Derived: "none",
+			Help: "command that gets each notification as JSON on its standard input, for chat or paging",
+			form: command(func(c *Cluster) *[]string { return &c.Mail.Notify }),
 		},
 		{
 			Name: "state-dir", Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",

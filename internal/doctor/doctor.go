@@ -12,6 +12,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -50,12 +51,7 @@ func Run(ctx context.Context, c config.Cluster, sendTest bool) []Finding {
 // mail functions, is left out where it has none.
 func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest bool) []Finding {
 	x := &examination{env: env, set: c, dir: state.Dir(c.StateDir), began: time.Now()}
-	var notes []string
-	x.Examination = failover.Examine(ctx, env, c, func(event any) {
-		if note, ok := event.(run.Note); ok {
-			notes = append(notes, note.Text)
-		}
-	})
+	x.examine(ctx)
 	x.rights()
 	x.stateDir()
 	x.record()
@@ -66,7 +62,7 @@ func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest boo
 	if x.Local.Snapshot != nil {
 		x.network(ctx)
 	}
-	for _, text := range notes {
+	for _, text := range x.notes {
 		x.warn("find out why; checks go on meanwhile", "%s", text)
 	}
 	x.times()
@@ -78,7 +74,18 @@ func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest boo
 
 // examination is what a check finds, and what is to be said about it.
 type examination struct {
-	failover.Examination
+	Record state.Record
+	// RecordErr is why Record is a new one, nil where it is not. A *run.Error ends
+	// a check; after any other it goes on with what the kernel shows.
+	RecordErr   error
+	Local       observe.Local // without a Snapshot nothing below is known
+	Refused     []error       // each of them ends a check
+	Plans       [][]string    // the commands of a takeover
+	Probed      bool          // the network was asked
+	Observation observe.Observation
+	NotAsked    []observe.Fault // what kept some from being asked
+
+	notes []string
 	env   failover.Env
 	set   config.Cluster
 	dir   state.Dir

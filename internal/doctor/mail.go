@@ -7,18 +7,26 @@ import (
 	"time"
 
 	"pingover/internal/failover"
+	"pingover/internal/proc"
 	"pingover/notify"
 	"pingover/state"
 )
 
 // mail takes the way of a message, with a message only when that is wanted.
 func (x *examination) mail(ctx context.Context, send bool) {
-	if len(x.set.Mail.To) == 0 {
+	if x.set.Mail.Silent() {
 		grade := x.warn
 		if send {
 			grade = x.fail
 		}
 		grade("set mail-to", "%s", failover.NoRecipient)
+		return
+	}
+	if send && x.set.Mail.Notify != nil {
+		x.notifyTest(ctx)
+	}
+	if len(x.set.Mail.To) == 0 {
+		x.good("notifications go to %s", proc.Line(x.set.Mail.Notify))
 		return
 	}
 	if file := x.set.Mail.PasswordFile; file != "" {
@@ -61,9 +69,19 @@ func (x *examination) mailer(ctx context.Context) bool {
 	return true
 }
 
+// notifyTest hands the notify command a test message.
+func (x *examination) notifyTest(ctx context.Context) {
+	event := notify.TestEvent(x.about(), state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	if _, err := x.env.Notify.Deliver(ctx, []state.Message{event}); err != nil {
+		x.fail("run the command with a line of JSON as its input, and see why it fails", "%v", err)
+		return
+	}
+	x.good("notify: %s has accepted the test message", proc.Line(x.set.Mail.Notify))
+}
+
 // sendTest sends each recipient a message.
 func (x *examination) sendTest(ctx context.Context) {
-	message := notify.TestMessage(x.About, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	message := notify.TestMessage(x.about(), state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
 	for _, recipient := range message.To {
 		switch reply, err := x.env.SendTest(ctx, message, recipient); {
 		case err != nil:
@@ -74,4 +92,9 @@ func (x *examination) sendTest(ctx context.Context) {
 			x.good("mail to %s: accepted: %s", recipient, reply)
 		}
 	}
+}
+
+// about is what test messages say of the cluster.
+func (x *examination) about() notify.Cluster {
+	return failover.About(x.set, x.Local, x.Record.Neighbour)
 }

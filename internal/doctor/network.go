@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/state"
 	"pingover/vip"
@@ -32,7 +33,7 @@ func (x *examination) host() {
 }
 
 // path is one way to the primary.
-func (x *examination) path(p failover.Path) {
+func (x *examination) path(p observe.Path) {
 	const byAddress = "set host to its address: a name server may be down when the primary is"
 	where := "by way of " + p.Route.Gateway.String() + ", through " + p.Route.Interface
 	switch {
@@ -49,17 +50,17 @@ func (x *examination) path(p failover.Path) {
 	case p.Asked():
 		x.good("host %s: %s", p.Address, where)
 		return
-	case f.Kind == failover.FaultVIP, f.Kind == failover.FaultSelf: // pinged only while it is elsewhere
+	case f.Kind == observe.FaultVIP, f.Kind == observe.FaultSelf: // pinged only while it is elsewhere
 		x.warn("nothing, while it is assigned here", "host %s: %s", p.Host, f.Text)
 		return
-	case f.Kind == failover.FaultInterface: // see links
+	case f.Kind == observe.FaultInterface: // see links
 		return
-	case f.Kind == failover.FaultOwn:
+	case f.Kind == observe.FaultOwn:
 		if !slices.ContainsFunc(x.Refused, func(err error) bool { return err.Error() == f.Text }) {
 			x.fail(p.OwnHint(), "%s", f.Text)
 		}
 		return
-	case f.Kind == failover.FaultRoute:
+	case f.Kind == observe.FaultRoute:
 		fix = "check the routes of this machine: ip route get " + p.Address.String()
 	case !p.Address.IsValid():
 		fix = "check that the name resolves, or set host to the address"
@@ -69,7 +70,7 @@ func (x *examination) path(p failover.Path) {
 
 // links are the interfaces that are needed: can they be used?
 func (x *examination) links() {
-	for _, name := range x.Links {
+	for _, name := range x.Local.NeededLinks() {
 		link, ok := x.Local.Snapshot.Link(name)
 		fault := x.Local.LinkFault(name)
 		switch {
@@ -109,13 +110,16 @@ func (x *examination) source() {
 
 // aliases are the virtual IPs as they are, or would be assigned.
 func (x *examination) aliases() {
-	for _, a := range x.Leftovers {
+	for _, a := range x.Local.Leftovers(x.Record) {
 		x.warn(failover.Removal(a), "%s", failover.LeftBehind(a))
 	}
+	own := x.Local.OwnVIPs(&x.Record)
 	for _, a := range x.Local.Aliases {
-		addr := a.Prefix.Addr()
-		switch assigned := x.Local.Snapshot.Held(addr, x.addedOn(addr)...); {
-		case slices.Contains(x.Own, addr): // which is among the errors
+		addr := a.Address()
+		switch assigned := x.Local.Assigned(addr); {
+		case slices.ContainsFunc(own, func(p vip.Assignment) bool {
+			return p.Interface == a.Interface && p.Address.Prefix.Addr() == a.Prefix.Addr()
+		}): // which is among the errors
 		case len(assigned) > 0:
 			x.assigned(addr, assigned[0].Interface)
 		case a.Interface != "" && x.Local.LinkFault(a.Interface) == "" && x.Local.CannotAssign(a) != "": // of faults of the link see links
@@ -131,19 +135,9 @@ func (x *examination) aliases() {
 	}
 }
 
-// addedOn are the interfaces where pingover has assigned a virtual IP.
-func (x *examination) addedOn(addr netip.Addr) (names []string) {
-	for _, a := range x.Record.VIPs {
-		if a.Prefix.Addr() == addr && x.Record.Ours(a) {
-			names = append(names, a.Interface)
-		}
-	}
-	return names
-}
-
 // assigned is a virtual IP that is on this machine.
 func (x *examination) assigned(addr netip.Addr, name string) {
-	ours := slices.ContainsFunc(x.Record.VIPs, func(a state.Alias) bool { return a.Prefix.Addr() == addr && x.Record.Ours(a) })
+	ours := slices.ContainsFunc(x.Record.VIPs, func(a state.Alias) bool { return a.Address() == addr && x.Record.Ours(a) })
 	switch {
 	case ours && x.Record.BootID == x.Local.BootID:
 		x.good("vip %s is on this machine, assigned by pingover on %s", addr, name)
@@ -167,7 +161,7 @@ func (x *examination) prefix(a vip.Alias) {
 	for _, v := range x.set.VIPs {
 		vips = append(vips, v.Prefix.Addr())
 	}
-	network := failover.NetworkOf(link, addr, vips)
+	network := observe.NetworkOf(link, addr, vips)
 	switch {
 	case !network.IsValid():
 		x.warn("check vip and interface", "vip %s is in no network of interface %q", addr, a.Interface)
@@ -205,10 +199,10 @@ func (x *examination) vipName(ctx context.Context) {
 	switch {
 	case len(wrong) > 0:
 		x.fail("let the name lead to the vip alone: other addresses do not follow the primary",
-			"vip-name %s leads to %s, which is no vip", name, failover.AddressList(wrong))
+			"vip-name %s leads to %s, which is no vip", name, observe.AddressList(wrong))
 	case len(missing) > 0:
-		x.warn("add that to the DNS, or remove the vip", "vip-name %s does not lead to %s", name, failover.AddressList(missing))
+		x.warn("add that to the DNS, or remove the vip", "vip-name %s does not lead to %s", name, observe.AddressList(missing))
 	default:
-		x.good("vip-name %s leads to %s", name, failover.AddressList(found))
+		x.good("vip-name %s leads to %s", name, observe.AddressList(found))
 	}
 }

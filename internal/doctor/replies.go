@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"pingover/check"
-	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -37,7 +37,7 @@ func (x *examination) primary() {
 }
 
 // reply is what the primary replied at one of its addresses.
-func (x *examination) reply(p failover.Path, round state.Round) {
+func (x *examination) reply(p observe.Path, round state.Round) {
 	o, a := x.Observation, p.Address
 	heard := slices.IndexFunc(o.Evidence.Holders, func(h state.Holder) bool { return h.Address == a.String() && h.MAC != "" })
 	switch {
@@ -73,7 +73,7 @@ func (x *examination) witnesses() {
 	o := x.Observation
 	switch {
 	case o.NoWitness && len(x.set.VIPs) > 0:
-		x.fail(another+", or to none", "%s", failover.NoWitness)
+		x.fail(another+", or to none", "%s", observe.NoWitness)
 		return
 	case o.NoWitness:
 		return

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // freshFor is how old an observation may be when an address is assigned; after
@@ -26,10 +28,10 @@ type Result struct {
 	Outcome  state.Outcome
 	Rule     int // of the decision that nothing was switched by; 0 where that is the first
 	Reason   string
-	Obs      Observation // the latest
+	Obs      observe.Observation // the latest
 	Commands []state.Command
-	Failed   []hookFailure
-	Hooks    []state.Entry // those that were run, for the history
+	Failed   []notify.HookFailure // those that stopped nothing by that
+	Hooks    []state.Entry        // those that were run, for the history
 	Removed  []netip.Addr
 	Moved    bool // something was assigned or removed, or it was tried
 	// Isolation is why a machine that holds may be isolated. Rehearsed says that what
@@ -55,14 +57,14 @@ type yielding struct {
 // recheck is the one way back from acting to observing: with ask it probes
 // again, briefly; without, it reads what has been heard meanwhile. It decides
 // anew, and reads the pause for that.
-type recheck func(ctx context.Context, o Observation, ask bool) (Observation, state.Decision)
+type recheck func(ctx context.Context, o observe.Observation, ask bool) (observe.Observation, state.Decision)
 
 // actor carries out one decision. It is the only code that assigns an address.
 // A signal no longer stops it: what is begun is finished, for half a switch is
 // the worst of all states.
 type actor struct {
 	j       *job
-	asker   *vip.Asker
+	n       *observe.Network
 	recheck recheck
 	intent  *state.Change // that is open; nil for none
 	opened  bool          // by this run
@@ -71,12 +73,12 @@ type actor struct {
 }
 
 // act does what was decided. The intent is written.
-func act(ctx context.Context, j *job, asker *vip.Asker, i intent, o Observation, d state.Decision, again recheck) Result {
+func act(ctx context.Context, j *job, n *observe.Network, i intent, o observe.Observation, d state.Decision, again recheck) Result {
 	if j.opt.Finish {
 		ctx = context.WithoutCancel(ctx)
 	}
 	a := &actor{
-		j: j, asker: asker, recheck: again, intent: i.change, opened: i.opened, resumes: i.resumes,
+		j: j, n: n, recheck: again, intent: i.change, opened: i.opened, resumes: i.resumes,
 		done: Result{Obs: o, Effect: state.Effect{Aliases: slices.Clone(i.aliases)}},
 	}
 	switch {
@@ -102,7 +104,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 		a.settle(ctx, d, held, nil)
 		return
 	}
-	if d.Announce && a.j.set.Announce > 0 {
+	if d.Announce && a.j.Set.Announce > 0 {
 		a.announce(held)
 	}
 	a.done.Outcome, a.done.Reason, a.done.Rule = d.Outcome, d.Reason, d.Rule
@@ -114,7 +116,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 }
 
 // observe takes a new snapshot.
-func (a *actor) observe() { a.done.Obs.Local = a.done.Obs.again(a.j) }
+func (a *actor) observe() { a.done.Obs.Local = a.done.Obs.Again(a.j.Job) }
 
 // decide reads what has been heard meanwhile, and decides anew.
 func (a *actor) decide(ctx context.Context) (d state.Decision) {
@@ -128,7 +130,10 @@ func (a *actor) probe(ctx context.Context) (d state.Decision) {
 	return d
 }
 
-func (a *actor) held() []netip.Addr { return a.done.Obs.held(a.j) }
+// stale tells whether what was observed is too old to act upon.
+func (a *actor) stale() bool { return a.done.Obs.Age() > freshFor }
+
+func (a *actor) held() []netip.Addr { return a.done.Obs.Held() }
 
 // ended closes the intent: role is what this machine is now.
 func (a *actor) ended(ending state.Ending, role state.Role, change state.Change) {
@@ -155,13 +160,13 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 	}
 	defer a.observe()
 	defer unlock()
-	a.j.Doing("assigning " + AddressList(addrs))
+	a.j.Doing("assigning " + observe.AddressList(addrs))
 	for _, alias := range a.done.Obs.Aliases {
-		addr := alias.Prefix.Addr()
+		addr := alias.Address()
 		if !slices.Contains(addrs, addr) {
 			continue
 		}
-		label, ran, err := a.j.Tool.Raise(ctx, alias)
+		label, ran, err := a.j.env.Tool.Raise(ctx, alias)
 		a.ran(ran)
 		a.done.Moved = a.done.Moved || len(ran) > 0
 		if err != nil {
@@ -172,9 +177,9 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 			label = "" // it is assigned all the same: another address has gone by it, or meanwhile
 		}
 		a.record(addr, func(k *state.Alias) {
-			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, a.leaseEnd()
+			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, leaseEnd(a.j)
 		})
-		a.done.Obs.Local = a.done.Obs.adding(addr, alias.Interface)
+		a.done.Obs.Local = a.done.Obs.Adding(addr, alias.Interface)
 		a.announce([]netip.Addr{addr})
 		assigned = append(assigned, addr)
 	}
@@ -184,17 +189,17 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 // turn waits until this run may assign, with an observation made a moment ago.
 func (a *actor) turn(ctx context.Context, which func() []netip.Addr) (addrs []netip.Addr, unlock func(), err error) {
 	for range config.Rechecks {
-		if unlock, err = a.lockSwitch(ctx, a.j.Tool.Exclusive()); err != nil {
+		if unlock, err = a.lockSwitch(ctx, a.j.env.Tool.Exclusive()); err != nil {
 			return nil, nil, err
 		}
-		if !a.done.Obs.stale() {
+		if !a.stale() {
 			addrs = which()
 		}
 		switch { // it may have hung at either
 		case a.j.Abandoned():
 			unlock()
 			return nil, nil, errAbandoned
-		case !a.done.Obs.stale():
+		case !a.stale():
 			return addrs, unlock, nil
 		}
 		unlock()
@@ -205,7 +210,7 @@ func (a *actor) turn(ctx context.Context, which func() []netip.Addr) (addrs []ne
 
 // remove removes addresses.
 func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
-	a.j.Doing("removing " + AddressList(addrs))
+	a.j.Doing("removing " + observe.AddressList(addrs))
 	unlock, err := a.lockSwitch(ctx, true)
 	if err != nil {
 		return err
@@ -216,7 +221,7 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	}
 	var failed []string
 	for _, addr := range addrs {
-		ran, err := a.j.Tool.Lower(ctx, addr, a.done.Obs.added[addr]...)
+		ran, err := a.j.env.Tool.Lower(ctx, addr, a.done.Obs.AddedOn(addr)...)
 		a.ran(ran)
 		a.done.Moved = a.done.Moved || len(ran) > 0
 		if err != nil {
@@ -238,13 +243,13 @@ var errAbandoned = fmt.Errorf("this run was abandoned meanwhile")
 func (a *actor) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, config.SwitchPatience)
 	defer cancel()
-	return a.j.LockSwitch(ctx, a.j.Dir, exclusive)
+	return a.j.env.LockSwitch(ctx, a.j.Dir, exclusive)
 }
 
 // record changes what the record will say of an address.
 func (a *actor) record(addr netip.Addr, change func(*state.Alias)) {
 	for i := range a.done.Aliases {
-		if a.done.Aliases[i].Prefix.Addr() == addr {
+		if a.done.Aliases[i].Address() == addr {
 			change(&a.done.Aliases[i])
 		}
 	}
@@ -253,7 +258,7 @@ func (a *actor) record(addr netip.Addr, change func(*state.Alias)) {
 // recordHeld records what is here as assigned by pingover.
 func (a *actor) recordHeld() {
 	for _, addr := range a.held() {
-		assigned := a.done.Obs.assigned(addr)[0]
+		assigned := a.done.Obs.Assigned(addr)[0]
 		a.record(addr, func(k *state.Alias) {
 			k.Interface, k.Label, k.Raised = assigned.Interface, assigned.Address.Label, true
 		})
@@ -268,25 +273,17 @@ func (a *actor) ran(results []proc.Result) {
 			c.Output = p.Output
 		}
 		a.done.Commands = append(a.done.Commands, c)
-		a.j.Event(ranEvent(c))
+		a.j.Event(run.Ran{Command: c})
 	}
 }
 
 // change is what the history will say of a decision.
-func changeOf(j *job, o Observation, d state.Decision) state.Change {
+func changeOf(j *job, o observe.Observation, d state.Decision) state.Change {
 	return state.Change{
-		Event: state.NewEvent(j.Began), Time: now(), Outcome: d.Outcome,
+		Event: state.NewEvent(j.Began), Time: now(), Began: j.Began.UTC().Truncate(time.Second), Outcome: d.Outcome,
 		Manual: j.mode != modeCheck, Reason: d.Reason, Evidence: o.Evidence,
 	}
 }
 
 // now is the time as records keep it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
-
-func AddressList(addrs []netip.Addr) string {
-	words := make([]string, len(addrs))
-	for i, a := range addrs {
-		words[i] = a.String()
-	}
-	return strings.Join(words, ", ")
-}

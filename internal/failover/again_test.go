@@ -11,6 +11,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -312,12 +313,12 @@ func TestAToolThatMustBeAlone(t *testing.T) {
 // TestSleptBeforeItsTurn: the monotonic clock stands still while a machine
 // sleeps, the one on the wall does not.
 func TestSleptBeforeItsTurn(t *testing.T) {
-	o := Observation{asked: time.Now()}
-	if o.stale() {
+	a := &actor{done: Result{Obs: observe.Observation{Asked: time.Now()}}}
+	if a.stale() {
 		t.Error("now is not fresh")
 	}
-	o.asked = time.Now().Add(-time.Minute).Round(0) // as after a sleep: only the wall clock went on
-	if !o.stale() {
+	a.done.Obs.Asked = time.Now().Add(-time.Minute).Round(0) // as after a sleep: only the wall clock went on
+	if !a.stale() {
 		t.Error("a minute ago is fresh")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -23,7 +24,7 @@ func (a *actor) announce(addrs []netip.Addr) {
 	}
 	for _, addr := range addrs {
 		for _, w := range a.witnessesFor(addr) {
-			if err := a.asker.AskFrom(w, addr); err != nil {
+			if err := a.n.AskFrom(w, addr); err != nil {
 				a.j.Infof("%s could not be asked for from %s: %v", w.Address, addr, err)
 			}
 		}
@@ -32,8 +33,8 @@ func (a *actor) announce(addrs []netip.Addr) {
 
 // witnessesFor are the witnesses on the link of an address.
 func (a *actor) witnessesFor(addr netip.Addr) (targets []vip.Target) {
-	for _, w := range a.asker.Gateways {
-		if w.Interface == a.done.Obs.target(addr).Interface && w.Address.Is4() == addr.Is4() && a.j.set.Announce > 0 {
+	for _, w := range a.n.Gateways {
+		if w.Interface == a.done.Obs.Target(addr).Interface && w.Address.Is4() == addr.Is4() && a.j.Set.Announce > 0 {
 			targets = append(targets, w)
 		}
 	}
@@ -49,14 +50,14 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 	}
 	for _, addr := range addrs {
 		asked, replied := false, slices.ContainsFunc(a.witnessesFor(addr), func(w vip.Target) bool {
-			return slices.ContainsFunc(a.asker.Claims(w, since), func(r vip.Reply) bool { return r.To == addr })
+			return slices.ContainsFunc(a.n.Claims(w, since), func(r vip.Reply) bool { return state.SameAddress(r.To, addr) })
 		})
 		for _, w := range a.done.Obs.Witnesses {
 			if replied || w.Address.Is4() != addr.Is4() {
 				continue
 			}
 			asked = true
-			pings := run.PingsWithin(lastGuard)
+			pings := run.PingsWithin(observe.LastGuard)
 			pings.Address, pings.Source = w.Address, addr
 			replied = a.j.Ping(ctx, pings).Verdict == check.Up
 		}
@@ -72,20 +73,20 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 // half a minute would pass before the clients ask again. The first announcement is
 // that of offer, which hears of them.
 func (a *actor) announceOthers(addrs []netip.Addr) {
-	for n := 1; n < a.j.set.Announce && a.anyClaimed(addrs); n++ {
+	for n := 1; n < a.j.Set.Announce && a.anyClaimed(addrs); n++ {
 		time.Sleep(config.AnnounceEvery)
 		a.announceClaims(addrs)
 	}
 }
 
 func (a *actor) anyClaimed(addrs []netip.Addr) bool {
-	return len(a.done.Obs.unclaimed(a.asker, addrs)) < len(addrs)
+	return len(a.n.Unclaimed(a.done.Obs, addrs)) < len(addrs)
 }
 
 // announceClaims tells the clients once.
 func (a *actor) announceClaims(addrs []netip.Addr) {
 	for _, addr := range addrs {
-		if claim, ok := a.asker.Holder(addr, a.done.Obs.replies.since); ok {
+		if claim, ok := a.n.Claim(a.done.Obs, addr); ok {
 			a.announceAt(claim.Address, claim.MAC)
 		}
 	}
@@ -94,11 +95,11 @@ func (a *actor) announceClaims(addrs []netip.Addr) {
 // announceAt tells the clients once that the address is at that MAC; nil is this
 // machine's.
 func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr) {
-	t := a.done.Obs.target(addr)
-	if a.j.set.Announce == 0 {
+	t := a.done.Obs.Target(addr)
+	if a.j.Set.Announce == 0 {
 		return
 	}
-	at, sent, err := a.asker.Announce(t, mac)
+	at, sent, err := a.n.Announce(t, mac)
 	switch {
 	case err != nil:
 		a.j.Infof("%s could not be announced on %s: %v; clients may take a minute to find it", addr, t.Interface, err)
@@ -114,21 +115,21 @@ func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr) {
 // ends it early. What was taken manually and by force is not released at once: the
 // next check observes whether the conflict has gone.
 func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...netip.Addr) (conflicts []state.Conflict, waited bool) {
-	for left := a.j.set.Announce - 1; ; left-- {
+	for left := a.j.Set.Announce - 1; ; left-- {
 		a.announceClaims(others)
 		since := time.Now()
-		askHeld(a.j, a.asker, a.done.Obs.Local, left <= 0)
-		a.asker.Wait(ctx, config.AnnounceEvery, func() bool {
-			conflicts, _ := conflictsSince(a.j, a.asker, a.done.Obs, since)
+		a.n.AskHeld(a.done.Obs.Local, left <= 0)
+		a.n.Wait(ctx, config.AnnounceEvery, func() bool {
+			conflicts, _ := a.n.Conflicts(a.done.Obs, since)
 			return len(conflicts) > 0
 		})
-		conflicts, lower := conflictsSince(a.j, a.asker, a.done.Obs, since)
+		conflicts, lower := a.n.Conflicts(a.done.Obs, since)
 		if a.j.opt.Force {
 			conflicts = nil
 		}
 		waited := len(conflicts) > 0 && !lower
-		if waited && waitForPeer(context.WithoutCancel(ctx), a.j, conflicts[0]) {
-			conflicts = stillThere(context.WithoutCancel(ctx), a.j, a.asker, a.done.Obs)
+		if waited && a.n.WaitForPeer(context.WithoutCancel(ctx), conflicts[0]) {
+			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs)
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if len(conflicts) > 0 || over && !waited {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/notify"
@@ -22,7 +23,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	if e, ok := errors.AsType[*run.Error](busy); !ok || e.Code != run.CodeBusy || j.mode != modeCheck {
 		return
 	}
-	limit := j.set.Deadline() + run.LockPatience // of a manual command
+	limit := j.Set.Deadline() + run.LockPatience // of a manual command
 	pid, since := j.Dir.Holder(j.Name)
 	// Right after another run has taken the lock, the file still tells of the one
 	// before.
@@ -43,15 +44,15 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",
 		pid, since.Local().Format("2006-01-02 15:04:05 -0700"), config.DurationText(limit))
 	j.Warnf("%s, and this cluster is not checked; to end it: kill -9 %d", reason, pid)
-	if len(j.set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		return
 	}
-	about := aboutCluster(j, Local{}, rec.Neighbour)
+	about := About(j.Set, observe.Local{}, rec.Neighbour)
 	var held, missing []netip.Prefix
 	snapshot, err := j.Snapshot()
-	for _, v := range j.set.VIPs {
+	for _, v := range j.Set.VIPs {
 		about.VIPs = append(about.VIPs, v.Prefix)
-		if err == nil && snapshot.Holds(v.Prefix.Addr()) {
+		if err == nil && snapshot.Holds(v.Address()) {
 			held = append(held, v.Prefix)
 		} else {
 			missing = append(missing, v.Prefix)
@@ -60,7 +61,7 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 	message := notify.Compose(about, []notify.Notification{{
 		Kind: notify.LockHeld, Time: now(), Reason: reason, Held: held, Missing: missing, Undo: []string{fmt.Sprintf("kill -9 %d", pid)},
 	}}, state.NewEvent(now())+"."+string(notify.LockHeld), "")
-	left, err := j.Deliver(ctx, []state.Message{message})
+	left, err := j.env.Deliver(ctx, []state.Message{message})
 	j.Event(run.Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})
 	if err != nil {
 		j.Warnf("mail is lost: %v", err)

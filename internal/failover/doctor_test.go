@@ -268,6 +268,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			name:  "a primary with another address",
 			wrong: func(t *testing.T, a *doctorScene) { a.settings.Host = "172.16.0.7" },
 			want: []string{
+				"warn: 172.16.0.7 has never replied to this machine → check the address, the netmask, and that the primary is no guest of this machine that its own host cannot hear (macvlan, macvtap)",
 				"ok: host 172.16.0.7: on the link of eth0",
 				"fail: primary 172.16.0.7 did not reply to 5 pings → check whether it is down, and whether host is right",
 				"ok: vip 172.16.0.1 is in use by 02:00:00:00:00:02",

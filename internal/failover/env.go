@@ -2,16 +2,12 @@ package failover
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
-	"time"
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/notify"
@@ -23,27 +19,20 @@ import (
 // the links, the tools, the mail server. It is the one place where tests put
 // something else; the clock is Go's own, which testing/synctest fakes.
 type Env struct {
-	Snapshot  func() (*vip.Snapshot, error)
-	Route     func(to, from netip.Addr) (vip.Route, error)
-	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
-	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
-	Ping      run.Ping
-	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
-	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
-	Tool      Tool
-	Hook      func(context.Context, proc.Command) proc.Result
-	Trusted   func(argv []string) error // why root must not run it
-	Runnable  func(argv []string) error // why a hook cannot be run
-	MayPing   func() error
-	MayRaise  func() error
-	BootID    func() (string, error)
-	Uptime    func() (time.Duration, error)
-	Locks     *state.Locks // of the process
-	Memory    *run.Memory  // of the process; nil: it ends with this run
+	observe.Env
+	Tool     Tool
+	Hook     func(context.Context, proc.Command) proc.Result
+	Trusted  func(argv []string) error // why root must not run it
+	Runnable func(argv []string) error // why a hook cannot be run
+	MayPing  func() error
+	MayRaise func() error
+	Locks    *state.Locks // of the process
+	Memory   *run.Memory  // of the process; nil: it ends with this run
 	// LockSwitch takes the switch lock, shared where this process may assign
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
 	Deliver    func(context.Context, []state.Message) (left []state.Message, err error)
+	Notify     notify.Command
 	// What only doctor needs: a connection to the mail server, without a message; a
 	// test message, and the server's reply.
 	TestMail func(context.Context) (how string, err error)
@@ -63,25 +52,12 @@ type Tool interface {
 	String() string  // the tool and its package
 }
 
-// resolveTimeout is for the lookup of the primary's name.
-const resolveTimeout = 5 * time.Second
-
 // Real is the environment as it is, for one cluster. The error is a *run.Error:
 // a setting that does not fit this machine; what it returns with one lacks the
 // tool, or the mail functions.
 func Real(c config.Cluster) (Env, error) {
 	env := Env{
-		Snapshot:  vip.TakeSnapshot,
-		Route:     vip.RouteTo,
-		Gateway:   vip.Gateway,
-		Neighbour: vip.Neighbour,
-		Ping:      check.Ping,
-		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return check.Resolve(ctx, host, resolveTimeout)
-		},
-		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-			return listening(vip.Open(l, own, addrs...))
-		},
+		Env:        observe.Real(),
 		Hook:       proc.Run,
 		Trusted:    proc.Trusted,
 		Runnable:   runnable,
@@ -89,8 +65,6 @@ func Real(c config.Cluster) (Env, error) {
 		MayRaise:   vip.Permission,
 		Locks:      new(state.Locks),
 		LockSwitch: lockSwitch,
-		BootID:     bootID,
-		Uptime:     uptime,
 	}
 	var err error
 	if len(c.VIPs) > 0 {
@@ -117,6 +91,7 @@ func Real(c config.Cluster) (Env, error) {
 		}
 		return s.Deliver(ctx, messages)
 	}
+	env.Notify = notify.Command{Argv: c.Mail.Notify, Timeout: c.Hooks.Timeout}
 	env.TestMail = func(ctx context.Context) (string, error) {
 		s, err := server()
 		if err != nil {
@@ -134,37 +109,9 @@ func Real(c config.Cluster) (Env, error) {
 	return env, err
 }
 
-func listening(l *vip.Listener, err error) (vip.Conn, error) {
-	if err != nil {
-		return nil, err // not a nil *vip.Listener in an interface
-	}
-	return l, nil
-}
-
 // lockSwitch is the machine's lock, for one at a time whatever it does.
 func lockSwitch(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
 	return d.LockSwitch(ctx)
-}
-
-// bootID names this boot of the machine (random(4)).
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(data)), err
-}
-
-// uptime is how long this machine has been up (proc_uptime(5): seconds, with
-// hundredths).
-func uptime() (time.Duration, error) {
-	data, err := os.ReadFile("/proc/uptime")
-	if err != nil {
-		return 0, err
-	}
-	first, _, _ := strings.Cut(string(data), " ")
-	seconds, err := strconv.ParseFloat(first, 64)
-	if err != nil {
-		return 0, fmt.Errorf("/proc/uptime: %w", err)
-	}
-	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 func hostname() string {

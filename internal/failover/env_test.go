@@ -15,6 +15,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -213,7 +214,7 @@ func (m *machine) route(a netip.Addr) (vip.Route, error) {
 	if k.Holds(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
-	for _, name := range longestNetworks(k, a, k.Networks(a)) {
+	for _, name := range longestNetworks(k, a) {
 		if m.nic(name).Up {
 			return vip.Route{Interface: name, Source: k.Source(name, a, nil), OnLink: true}, nil
 		}
@@ -264,61 +265,79 @@ func (m *machine) reaches(a netip.Addr) (bool, error) {
 func (m *machine) env() Env {
 	none := netip.Addr{}
 	return Env{
-		Snapshot: func() (*vip.Snapshot, error) {
-			if err := m.called("look"); err != nil {
-				return nil, err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			return m.snapshot(), nil
-		},
-		Route: func(a, _ netip.Addr) (vip.Route, error) {
-			if err := m.called("route to %s", a); err != nil {
-				return vip.Route{}, err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			return m.route(a)
-		},
-		Gateway: func(link string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
-			if err := m.called("gateway of %s, v6 %t", link, v6); err != nil {
-				return none, false, err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			g := m.gateway[v6]
-			return g, g.IsValid(), nil
-		},
-		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
-			if err := m.called("resolve %s", host); err != nil {
-				return nil, err
-			}
-			if a, err := netip.ParseAddr(host); err == nil {
-				return []netip.Addr{a}, nil
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			if a, ok := m.names[host]; ok {
-				return a, nil
-			}
-			return nil, fmt.Errorf("resolve %q: no such host", host)
-		},
-		Ping: m.ping,
-		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-			if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
-				return nil, err
-			}
-			e := &listener{m: m, link: l.Name, own: own, addrs: addrs, changed: make(chan struct{})}
-			m.net.do(func() { m.listeners = append(m.listeners, e) })
-			return e, nil
-		},
-		Neighbour: func(link string, a netip.Addr) (net.HardwareAddr, error) {
-			if err := m.called("neighbour %s on %s", a, link); err != nil {
-				return nil, err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			return m.neighbours[a], nil
+		Env: observe.Env{
+			Snapshot: func() (*vip.Snapshot, error) {
+				if err := m.called("look"); err != nil {
+					return nil, err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				return m.snapshot(), nil
+			},
+			Route: func(a, _ netip.Addr) (vip.Route, error) {
+				if err := m.called("route to %s", a); err != nil {
+					return vip.Route{}, err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				return m.route(a)
+			},
+			Gateway: func(link string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
+				if err := m.called("gateway of %s, v6 %t", link, v6); err != nil {
+					return none, false, err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				g := m.gateway[v6]
+				return g, g.IsValid(), nil
+			},
+			Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+				if err := m.called("resolve %s", host); err != nil {
+					return nil, err
+				}
+				if a, err := netip.ParseAddr(host); err == nil {
+					return []netip.Addr{a}, nil
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				if a, ok := m.names[host]; ok {
+					return a, nil
+				}
+				return nil, fmt.Errorf("resolve %q: no such host", host)
+			},
+			Ping: m.ping,
+			Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+				if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
+					return nil, err
+				}
+				e := &listener{m: m, link: l.Name, own: own, addrs: addrs, changed: make(chan struct{})}
+				m.net.do(func() { m.listeners = append(m.listeners, e) })
+				return e, nil
+			},
+			Neighbour: func(link string, a netip.Addr) (net.HardwareAddr, error) {
+				if err := m.called("neighbour %s on %s", a, link); err != nil {
+					return nil, err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				return m.neighbours[a], nil
+			},
+			BootID: func() (string, error) {
+				if err := m.called("boot id"); err != nil {
+					return "", err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				return m.bootID, nil
+			},
+			Uptime: func() (time.Duration, error) {
+				if err := m.called("uptime"); err != nil {
+					return 0, err
+				}
+				m.net.mu.Lock()
+				defer m.net.mu.Unlock()
+				return time.Since(m.booted), nil
+			},
 		},
 		Tool:  tool{m, vip.Tool{Name: "ip", Path: "/sbin/ip"}},
 		Locks: new(state.Locks), LockSwitch: lockSwitch, Memory: m.memory,
@@ -342,22 +361,6 @@ func (m *machine) env() Env {
 		Runnable: func(argv []string) error { return m.called("may run %s", proc.Line(argv)) },
 		MayPing:  func() error { return m.called("may ping") },
 		MayRaise: func() error { return m.called("may raise") },
-		BootID: func() (string, error) {
-			if err := m.called("boot id"); err != nil {
-				return "", err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			return m.bootID, nil
-		},
-		Uptime: func() (time.Duration, error) {
-			if err := m.called("uptime"); err != nil {
-				return 0, err
-			}
-			m.net.mu.Lock()
-			defer m.net.mu.Unlock()
-			return time.Since(m.booted), nil
-		},
 		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 			if err := m.called("deliver %d", len(messages)); err != nil {
 				return messages, err
@@ -604,7 +607,7 @@ func (t tool) Lower(_ context.Context, a netip.Addr, added ...string) (ran []pro
 	}
 	for _, p := range t.m.snapshot().Held(a, added...) {
 		l := t.m.nic(p.Interface)
-		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+		l.Addresses = slices.DeleteFunc(l.Addresses, func(h vip.Address) bool { return h.Prefix.Addr() == a.WithZone("") })
 	}
 	return ran, nil
 }

@@ -4,6 +4,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
+
+	"pingover/internal/observe"
+	"pingover/vip"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -21,3 +25,29 @@ var emptyAddr netip.Addr
 
 // oneLine is a text without its line breaks.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// What the tests know of the times of package observe.
+const (
+	askEvery   = observe.AskEvery
+	leastGuard = 500 * time.Millisecond
+	holdGuard  = 900 * time.Millisecond
+	serveGuard = 900 * time.Millisecond
+	serveAsks  = 9
+)
+
+// longestNetworks are the interfaces that are up whose network of the longest prefix holds the
+// address.
+func longestNetworks(s *vip.Snapshot, a netip.Addr) (longest []string) {
+	bits := 0
+	for _, name := range s.Networks(a) {
+		link, _ := s.Link(name)
+		n := observe.NetworkOf(link, a, nil).Bits()
+		if n > bits && link.Up {
+			longest, bits = nil, n
+		}
+		if n == bits && link.Up {
+			longest = append(longest, name)
+		}
+	}
+	return longest
+}

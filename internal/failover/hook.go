@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -20,30 +22,23 @@ const (
 // upon.
 const slowHook = time.Second
 
-// hookFailure is a hook that failed and stopped nothing by that.
-type hookFailure struct {
-	hook    string
-	err     error
-	command state.Command
-}
-
 // hookOf is the operator's command for it, nil for none.
 func (j *job) hookOf(name string) []string {
 	switch name {
 	case preTakeover:
-		return j.set.Hooks.PreTakeover
+		return j.Set.Hooks.PreTakeover
 	case state.PostTakeover:
-		return j.set.Hooks.PostTakeover
+		return j.Set.Hooks.PostTakeover
 	case preRelease:
-		return j.set.Hooks.PreRelease
+		return j.Set.Hooks.PreRelease
 	case state.PostRelease:
-		return j.set.Hooks.PostRelease
+		return j.Set.Hooks.PostRelease
 	}
 	return nil
 }
 
 // runHook runs a hook, and renews leases meanwhile. No command: the zero Result.
-func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, reason string) (proc.Result, state.Command, []state.Alias) {
+func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias, name, reason string) (proc.Result, state.Command, []state.Alias) {
 	argv := j.hookOf(name)
 	if argv == nil {
 		return proc.Result{}, state.Command{}, aliases
@@ -53,23 +48,23 @@ func runHook(ctx context.Context, j *job, l Local, aliases []state.Alias, name, 
 	if name == preRelease || name == state.PostRelease {
 		event = "release"
 	}
-	vips := make([]string, len(j.set.VIPs))
-	for i, v := range j.set.VIPs {
+	vips := make([]string, len(j.Set.VIPs))
+	for i, v := range j.Set.VIPs {
 		vips[i] = v.Prefix.String()
 	}
 	var result proc.Result
 	aliases = keepingLeases(j, l, aliases, func() {
-		result = j.Hook(ctx, proc.Command{
+		result = j.env.Hook(ctx, proc.Command{
 			Argv: argv,
 			Env: proc.Environment(
-				"PINGOVER_CLUSTER="+j.set.Name,
+				"PINGOVER_CLUSTER="+j.Set.Name,
 				"PINGOVER_EVENT="+event,
-				"PINGOVER_HOST="+j.set.Host,
+				"PINGOVER_HOST="+j.Set.Host,
 				"PINGOVER_VIPS="+strings.Join(vips, " "),
-				"PINGOVER_INTERFACE="+l.shownInterface(),
+				"PINGOVER_INTERFACE="+l.ShownInterface(),
 				"PINGOVER_REASON="+reason,
 			),
-			Timeout: j.set.Hooks.Timeout,
+			Timeout: j.Set.Hooks.Timeout,
 		})
 	})
 	command := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
@@ -103,7 +98,7 @@ func (a *actor) hook(ctx context.Context, name, reason string) (took time.Durati
 	}
 	a.done.Hooks = append(a.done.Hooks, ranHook(name, event, reason, result))
 	if result.Err != nil && name != preTakeover {
-		a.done.Failed = append(a.done.Failed, hookFailure{name, result.Err, command})
+		a.done.Failed = append(a.done.Failed, notify.HookFailure{Hook: name, Reason: result.Err.Error(), Command: command})
 	}
 	return result.Duration, result.Err
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/state"
 	"pingover/vip"
@@ -16,42 +17,40 @@ import (
 // settings.
 func (a *actor) renew(ctx context.Context, addrs []netip.Addr) {
 	for _, alias := range leases(a.j, a.done.Obs.Local, a.done.Aliases, addrs) {
-		ran, err := a.j.Tool.Renew(ctx, alias)
+		ran, err := a.j.env.Tool.Renew(ctx, alias)
 		a.ran(ran)
 		if err != nil {
-			a.j.Warnf("the lease of %s could not be renewed: %v", alias.Prefix.Addr(), err)
+			a.j.Warnf("the lease of %s could not be renewed: %v", alias.Address(), err)
 			continue
 		}
-		a.record(alias.Prefix.Addr(), func(k *state.Alias) { k.Until = a.leaseEnd() })
+		a.record(alias.Address(), func(k *state.Alias) { k.Until = leaseEnd(a.j) })
 	}
 }
 
 // leaseEnd is when a lease that is given now ends, zero without one.
-func (a *actor) leaseEnd() time.Time { return leaseEnd(a.j) }
-
 func leaseEnd(j *job) time.Time {
-	if j.set.Lease == 0 {
+	if j.Set.Lease == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(j.set.Lease).UTC().Truncate(time.Second)
+	return time.Now().Add(j.Set.Lease).UTC().Truncate(time.Second)
 }
 
 // keepingLeases renews the leases of what is held for as long as work takes: a
 // hook or a mail server may take longer than the lease. It returns the aliases
 // with the new ends.
-func keepingLeases(j *job, l Local, aliases []state.Alias, work func()) []state.Alias {
-	held := l.held(j)
+func keepingLeases(j *job, l observe.Local, aliases []state.Alias, work func()) []state.Alias {
+	held := l.Held()
 	renewed := leases(j, l, aliases, held)
-	if len(renewed) == 0 || j.set.Lease == 0 {
+	if len(renewed) == 0 || j.Set.Lease == 0 {
 		work()
 		return aliases
 	}
 	ctx, end := context.WithCancel(context.Background())
 	var renewals sync.WaitGroup
 	renewals.Go(func() {
-		for proc.Sleep(ctx, j.set.Lease/3) {
+		for proc.Sleep(ctx, j.Set.Lease/3) {
 			for _, alias := range renewed {
-				_, _ = j.Tool.Renew(ctx, alias) // what fails here, the next run reports
+				_, _ = j.env.Tool.Renew(ctx, alias) // what fails here, the next run reports
 			}
 		}
 	})
@@ -59,12 +58,12 @@ func keepingLeases(j *job, l Local, aliases []state.Alias, work func()) []state.
 	work()
 	end()
 	renewals.Wait()
-	if time.Since(began) <= j.set.Lease/3 {
+	if time.Since(began) <= j.Set.Lease/3 {
 		return aliases
 	}
 	aliases = slices.Clone(aliases)
 	for i := range aliases {
-		if slices.Contains(held, aliases[i].Prefix.Addr()) {
+		if slices.Contains(held, aliases[i].Address()) {
 			aliases[i].Until = leaseEnd(j)
 		}
 	}
@@ -73,11 +72,11 @@ func keepingLeases(j *job, l Local, aliases []state.Alias, work func()) []state.
 
 // leases are the aliases among addrs whose lease is ours to renew: what pingover
 // assigned, and what has one already.
-func leases(j *job, l Local, known []state.Alias, addrs []netip.Addr) (aliases []vip.Alias) {
+func leases(j *job, l observe.Local, known []state.Alias, addrs []netip.Addr) (aliases []vip.Alias) {
 	for _, a := range addrs {
-		assigned := l.assigned(a)[0]
-		if assigned.Address.Lease > 0 || j.set.Lease > 0 && recorded(known, a).Raised {
-			aliases = append(aliases, vip.Alias{Prefix: assigned.Address.Prefix, Interface: assigned.Interface, Label: assigned.Address.Label, Lease: j.set.Lease})
+		assigned := l.Assigned(a)[0]
+		if assigned.Address.Lease > 0 || j.Set.Lease > 0 && observe.Recorded(known, a).Raised {
+			aliases = append(aliases, vip.Alias{Prefix: assigned.Address.Prefix, Interface: assigned.Interface, Label: assigned.Address.Label, Lease: j.Set.Lease})
 		}
 	}
 	return aliases

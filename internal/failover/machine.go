@@ -7,7 +7,9 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -61,7 +63,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	world = m.share(world)
 	combined, leave := m.mail.join(c, world.Deliver)
 	defer leave()
-	world.Deliver = combined
+	world.Deliver = world.dispatch(combined)
 	return act(ctx, world, c, o)
 }
 
@@ -72,7 +74,7 @@ func (m *Machine) share(world Env) Env {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}
 	world.Listen = func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-		return listening(m.vips.Open(l, own, addrs...))
+		return observe.Listening(m.vips.Open(l, own, addrs...))
 	}
 	if tool, ok := world.Tool.(vip.Tool); ok {
 		tool.Process = &m.vips
@@ -88,5 +90,12 @@ func Deliver(ctx context.Context, c config.Cluster, m []state.Message) (left []s
 	if env.Deliver == nil {
 		return m, err
 	}
-	return env.Deliver(ctx, m)
+	return env.dispatch(env.Deliver)(ctx, m)
+}
+
+// dispatch sends mail this way, and events to the notify command.
+func (e Env) dispatch(mail deliver) deliver {
+	return func(ctx context.Context, m []state.Message) ([]state.Message, error) {
+		return notify.Dispatch(ctx, m, mail, e.Notify)
+	}
 }

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"pingover/check"
+	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
@@ -18,8 +19,8 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 	f := notify.Facts{
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Partial: r.Partial && r.Change != nil, Evidence: o.Evidence,
 		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
-		Unverified: rec.Role == state.Releasing && !o.holding(j),
-		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.unclaimedVIPs(),
+		Unverified: rec.Role == state.Releasing && !o.Holding(),
+		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.Unanswered(), Failed: r.Failed,
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),
 	}
 	f.Evidence.Commands = r.Commands
@@ -28,63 +29,35 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 			Outcome: r.Outcome, Rule: rec.Last.Rule, Reason: r.Reason, Streaks: rec.Streaks, Now: f.Time, Conditions: conditions(j, rec, r),
 		}
 	}
-	manual := !j.set.Failback || rec.ManualTakeover || rec.NobodyTook // else it is handed over
-	f.PrimaryBack = manual && rec.Role == state.Active && rec.Streaks.Up >= j.set.Rise
-	for _, failed := range r.Failed {
-		f.Failed = append(f.Failed, failed.shown())
-	}
+	manual := !j.Set.Failback || rec.ManualTakeover || rec.NobodyTook // else it is handed over
+	f.PrimaryBack = manual && rec.Role == state.Active && rec.Streaks.Up >= j.Set.Rise
 	return f
-}
-
-func (f hookFailure) shown() notify.HookFailure {
-	return notify.HookFailure{Hook: f.hook, Reason: f.err.Error(), Command: f.command}
-}
-
-// unserved are the virtual IPs that nobody has while the primary replies, where
-// others could be asked.
-func (o Observation) unserved() (addrs []netip.Addr) {
-	for _, v := range o.VIPs {
-		if o.Primary == check.Up && v.Asked && !v.InUse && !v.Held {
-			addrs = append(addrs, v.Address)
-		}
-	}
-	return addrs
-}
-
-// unclaimedVIPs are the virtual IPs for which no reply was heard.
-func (o Observation) unclaimedVIPs() (addrs []netip.Addr) {
-	for _, v := range o.VIPs {
-		if !slices.ContainsFunc(o.Evidence.Holders, func(h state.Holder) bool { return h.Address == v.Address.String() }) {
-			addrs = append(addrs, v.Address)
-		}
-	}
-	return addrs
 }
 
 // prefixes are the virtual IPs as configured: those that are here, or those that
 // are not.
-func prefixes(l Local, here bool) (p []netip.Prefix) {
+func prefixes(l observe.Local, here bool) (p []netip.Prefix) {
 	for _, a := range l.Aliases {
-		if l.holds(a.Prefix.Addr()) == here {
+		if l.Holds(a.Address()) == here {
 			p = append(p, a.Prefix)
 		}
 	}
 	return p
 }
 
-// aboutCluster is what messages say of the cluster.
-func aboutCluster(j *job, l Local, primary string) notify.Cluster {
+// About is what messages say of the cluster.
+func About(c config.Cluster, l observe.Local, primary string) notify.Cluster {
 	dir := ""
-	if len(j.set.Given["state-dir"]) > 0 {
-		dir = j.set.StateDir
+	if len(c.Given["state-dir"]) > 0 {
+		dir = c.StateDir
 	}
 	var vips []netip.Prefix
 	for _, a := range l.Aliases {
 		vips = append(vips, a.Prefix)
 	}
 	return notify.Cluster{
-		Name: j.set.Name, Host: j.set.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.shownInterface(), Hostname: hostname(), StateDir: dir, To: j.set.Mail.To,
+		Name: c.Name, Host: c.Host, PrimaryMAC: primary, VIPs: vips,
+		Interface: l.ShownInterface(), Hostname: hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
 	}
 }
 
@@ -97,7 +70,7 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 	if pending == nil || ctx.Err() != nil {
 		return rec, draft, r, saveErr
 	}
-	if (pending.Hook == state.PostTakeover) == r.Obs.holding(j) {
+	if (pending.Hook == state.PostTakeover) == r.Obs.Holding() {
 		result, command, aliases := runHook(ctx, j, r.Obs.Local, rec.VIPs, pending.Hook, pending.Reason)
 		rec.VIPs, r.Commands = aliases, append(r.Commands, command)
 		if result.Err != nil && ctx.Err() != nil {
@@ -110,7 +83,7 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 			failed = &notify.HookFailure{Hook: pending.Hook, Reason: result.Err.Error(), Command: command}
 		}
 		f.Time = now()
-		rec.Head, draft = draft.HookRan(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, pending.Event, command, failed)
+		rec.Head, draft = draft.HookRan(rec.Head, About(j.Set, r.Obs.Local, rec.Neighbour), f, pending.Event, command, failed)
 	}
 	rec.PendingHook = nil
 	return rec, draft, r, j.Save(&rec, true)
@@ -118,12 +91,12 @@ func runPendingHook(ctx context.Context, j *job, rec state.Record, draft notify.
 
 // sendMail delivers the outbox, and crosses off what was delivered. Mail never
 // changes how the run ends.
-func sendMail(ctx context.Context, j *job, rec state.Record, l Local) (state.Record, error) {
+func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (state.Record, error) {
 	if len(rec.Outbox) == 0 {
 		return rec, nil
 	}
 	rec.VIPs = keepingLeases(j, l, rec.VIPs, func() {
-		rec.Outbox, rec.MailError = j.DeliverOutbox(rec.Outbox, rec.MailError, func(m []state.Message) ([]state.Message, error) { return j.Deliver(ctx, m) })
+		rec.Outbox, rec.MailError = j.DeliverOutbox(rec.Outbox, rec.MailError, func(m []state.Message) ([]state.Message, error) { return j.env.Deliver(ctx, m) })
 	})
 	return rec, j.Save(&rec, true)
 }
@@ -148,15 +121,15 @@ func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft 
 	} else {
 		j.Warnf("%v", saveErr)
 	}
-	if len(j.set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		return rec, true
 	}
 	var pending []state.Message
 	if !recalled {
 		pending = j.Pending()
-		rec.Head, _ = draft.Unwritten(rec.Head, aboutCluster(j, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
+		rec.Head, _ = draft.Unwritten(rec.Head, About(j.Set, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
 	}
-	left, err := j.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
+	left, err := j.env.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
 	j.Event(run.Delivered{Sent: len(rec.Outbox) - len(left), Waiting: len(left), Error: err})
 	if err != nil {
 		j.Warnf("mail is lost: %v", err)

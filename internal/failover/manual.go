@@ -12,9 +12,6 @@ import (
 	"pingover/state"
 )
 
-// manualGuard is how long a manual takeover asks who has the addresses.
-const manualGuard = 3 * time.Second
-
 // TakeOverIn is Machine.TakeOver in an environment of the caller's making.
 func TakeOverIn(ctx context.Context, env Env, c config.Cluster, o Options) (Report, error) {
 	return newJob(env, c, o, modeTakeOver).do(ctx, c.Deadline()+run.LockPatience)

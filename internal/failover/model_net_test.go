@@ -16,6 +16,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/state"
 	"pingover/vip"
@@ -254,38 +255,50 @@ func (r *modelRun) kill() {
 
 func (r *modelRun) env() Env {
 	return Env{
-		Snapshot: func() (*vip.Snapshot, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.snapshot(), nil
-		},
-		Route: func(a, _ netip.Addr) (vip.Route, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			if r.u.holds(a) {
-				return vip.Route{Interface: "lo", Local: true}, nil
-			}
-			return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
-		},
-		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
-			return gatewayAddr, true, nil
-		},
-		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
-			a, err := netip.ParseAddr(host)
-			return []netip.Addr{a}, err
-		},
-		Ping: r.ping,
-		Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			e := &modelListener{r: r, own: own, addrs: addrs}
-			r.listeners = append(r.listeners, e)
-			return e, nil
-		},
-		Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.neigh[a], nil
+		Env: observe.Env{
+			Snapshot: func() (*vip.Snapshot, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.snapshot(), nil
+			},
+			Route: func(a, _ netip.Addr) (vip.Route, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				if r.u.holds(a) {
+					return vip.Route{Interface: "lo", Local: true}, nil
+				}
+				return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
+			},
+			Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
+				return gatewayAddr, true, nil
+			},
+			Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+				a, err := netip.ParseAddr(host)
+				return []netip.Addr{a}, err
+			},
+			Ping: r.ping,
+			Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				e := &modelListener{r: r, own: own, addrs: addrs}
+				r.listeners = append(r.listeners, e)
+				return e, nil
+			},
+			Neighbour: func(_ string, a netip.Addr) (net.HardwareAddr, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.neigh[a], nil
+			},
+			BootID: func() (string, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return r.u.bootID, nil
+			},
+			Uptime: func() (time.Duration, error) {
+				r.enter(true, false)
+				defer r.leave(true, false)
+				return time.Since(r.u.booted), nil
+			},
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), LockSwitch: lockSwitch,
@@ -294,16 +307,6 @@ func (r *modelRun) env() Env {
 		Runnable: func([]string) error { return nil },
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
-		BootID: func() (string, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return r.u.bootID, nil
-		},
-		Uptime: func() (time.Duration, error) {
-			r.enter(true, false)
-			defer r.leave(true, false)
-			return time.Since(r.u.booted), nil
-		},
 		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 			r.enter(true, true)
 			defer r.leave(true, true)

@@ -8,33 +8,34 @@ import (
 	"slices"
 	"time"
 
-	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // open is what comes before any observation: permission, lock, record.
 func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err error) {
-	if j.mode == modeTakeOver && len(j.set.VIPs) == 0 {
+	if j.mode == modeTakeOver && len(j.Set.VIPs) == 0 {
 		return rec, nil, &run.Error{Code: run.CodeSettings, Text: "there is no virtual IP to take over: none is set"}
 	}
 	if err := permitted(j); err != nil {
 		return rec, nil, err
 	}
-	if unlock, err = j.Lock(ctx, j.Locks); err != nil {
+	if unlock, err = j.Lock(ctx, j.env.Locks); err != nil {
 		reportHeldLock(ctx, j, err)
 		return rec, nil, err
 	}
 	loaded, err := j.Load()
 	if err == nil {
 		inherit(j, loaded)
-		rec, err = adopt(j, *loaded)
+		rec, err = Adopt(j.Job, *loaded)
 	}
 	if err != nil {
 		unlock()
+	} else if j.mode == modeCheck {
+		rec.Origin = cmp.Or(j.opt.Origin, state.FlagsOrigin)
 	}
 	return rec, unlock, err
 }
@@ -42,13 +43,13 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 // permitted finds out at once, while all may be well, whether a takeover would
 // be permitted.
 func permitted(j *job) error {
-	if err := j.MayPing(); err != nil {
+	if err := j.env.MayPing(); err != nil {
 		return &run.Error{Code: run.CodePermission, Text: err.Error()}
 	}
-	if len(j.set.VIPs) == 0 || j.DryRun {
+	if len(j.Set.VIPs) == 0 || j.DryRun {
 		return nil
 	}
-	if err := j.MayRaise(); err != nil {
+	if err := j.env.MayRaise(); err != nil {
 		return &run.Error{
 			Code: run.CodePermission, Text: err.Error(),
 			Hint: "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW; --dry-run needs CAP_NET_RAW at the most",
@@ -63,7 +64,7 @@ func inherit(j *job, rec *state.Record) {
 	if j.opt.Inherits == "" || j.DryRun {
 		return
 	}
-	unlock, err := j.Locks.Lock(j.Dir, j.opt.Inherits)
+	unlock, err := j.env.Locks.Lock(j.Dir, j.opt.Inherits)
 	if err == nil {
 		defer unlock()
 		err = j.Dir.Inherit(rec, j.opt.Inherits)
@@ -72,102 +73,81 @@ func inherit(j *job, rec *state.Record) {
 		j.Infof("history and pending mail of %s cannot be taken over: %v", j.opt.Inherits, err)
 		return
 	}
-	j.Warnf("%s was renamed to %s: its history, pending mail and what it holds are taken over", j.opt.Inherits, j.set.Name)
+	j.Warnf("%s was renamed to %s: its history, pending mail and what it holds are taken over", j.opt.Inherits, j.Set.Name)
 }
 
-// adopt makes the record that of this cluster with these settings.
-func adopt(j *job, rec state.Record) (state.Record, error) {
-	before, err := rec.SetHost(j.set.Host, now())
+// Adopt makes the record that of this cluster with these settings.
+func Adopt(j *observe.Job, rec state.Record) (state.Record, error) {
+	before, err := rec.SetHost(j.Set.Host, now())
 	if err != nil {
 		return rec, &run.Error{Code: run.CodeSettings, Text: err.Error(), Hint: otherName(j)}
 	}
 	if before != "" {
-		text := fmt.Sprintf("the primary is now %q, and was %q: what was counted in a row begins anew", j.set.Host, before)
+		text := fmt.Sprintf("the primary is now %q, and was %q: what was counted in a row begins anew", j.Set.Host, before)
 		j.Event(run.Note{Text: text, Warning: !j.DryRun})
-	}
-	if j.mode == modeCheck {
-		rec.Origin = cmp.Or(j.opt.Origin, state.FlagsOrigin)
 	}
 	return rec, nil
 }
 
 // otherName is what to do where two definitions have one name.
-func otherName(j *job) string {
-	place := j.set.From["host"]
+func otherName(j *observe.Job) string {
+	place := j.Set.From["host"]
 	if place == "" || place == "--host" {
 		return "give each cluster a name of its own with --name"
 	}
 	return fmt.Sprintf("rename this cluster (%s), or the other one; a host that stays is accepted after an hour", place)
 }
 
-// newAsker asks for the virtual IPs, the primary and the witnesses on the link.
-// Without virtual IPs there is nothing to guard.
-func newAsker(j *job, l Local, primary string) *vip.Asker {
-	a := &vip.Asker{Listen: j.Listen, VIPs: j.vips(), Primary: primary}
-	if len(l.Aliases) == 0 {
-		return a
-	}
-	a.Targets = l.targets()
-	a.Targets = append(a.Targets, l.neighbours()...)
-	for _, w := range l.Witnesses {
-		t := vip.Target{Interface: w.Link, Address: w.Address}
-		a.Targets = append(a.Targets, t)
-		if w.Link != "" {
-			a.Gateways = append(a.Gateways, t)
-		}
-	}
-	return a
-}
-
 // settle brings the record in line with the local state and with the settings,
 // and drafts what it did not expect.
-func settle(j *job, rec state.Record, l Local) (state.Record, notify.Draft) {
+func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Draft) {
 	last, gap := lastCheck(rec)
 	// What is no longer a setting is only reported.
-	known, here := rec.VIPs, l.held(j)
-	left := leftovers(j, rec, l)
-	rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !j.isVIP(a.Prefix.Addr()) })
+	known, here := rec.VIPs, l.Held()
+	left := l.Leftovers(rec)
+	rec.VIPs = slices.DeleteFunc(slices.Clone(known), func(a state.Alias) bool { return !l.IsVIP(a.Address()) })
 	for _, a := range left {
 		j.Infof("%s; to remove it: %s", LeftBehind(a), Removal(a))
-		here = append(here, a.Prefix.Addr()) // it has not vanished
+		here = append(here, a.Address()) // it has not vanished
 	}
+	rec.Offered, rec.Releasing = l.Zoned(rec.Offered), l.Zoned(rec.Releasing)
 	drift, change := rec.Settle(here, l.BootID, now())
 	assigned := make([]state.Alias, 0, len(l.Aliases)+len(left))
 	for _, a := range l.Aliases {
-		alias := recorded(rec.VIPs, a.Prefix.Addr())
+		alias := observe.Recorded(rec.VIPs, a.Address())
 		alias.Prefix, alias.Interface = a.Prefix, a.Interface
 		assigned = append(assigned, alias)
 	}
 	rec.VIPs = append(assigned, left...)
-	if a := l.shown(); a.IsValid() {
+	if a := l.Shown(); a.IsValid() {
 		rec.Address = a
 	}
-	rec.Interface = l.shownInterface()
+	rec.Interface = l.ShownInterface()
 	var draft notify.Draft
 	if drift != state.NoDrift {
 		facts := notify.Facts{Time: change.Time, Drift: drift, Change: change, Held: prefixes(l, true), Missing: prefixes(l, false)}
-		if plans, _ := raisePlans(j, l, func(netip.Addr) bool { return true }); drift == state.AliasGone {
+		if plans, _ := l.RaisePlans(j.Job, func(netip.Addr) bool { return true }); drift == state.AliasGone {
 			facts.Undo = lines(plans)
 		}
-		rec.Head, draft = notify.Plan(rec.Head, aboutCluster(j, l, rec.Neighbour), facts, notify.Policy{})
+		rec.Head, draft = notify.Plan(rec.Head, About(j.Set, l, rec.Neighbour), facts, notify.Policy{})
 	}
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
 		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
 	}
-	if text := ShortLease(j.set, gap); text != "" {
+	if text := ShortLease(j.Set, gap); text != "" {
 		j.Infof("%s", text)
 	}
 	noted := rec.Noted
 	rec.Noted = nil
-	for _, n := range l.notes {
-		j.Event(run.Note{Text: n.text, Warning: !slices.Contains(noted, n.key)})
-		rec.Noted = append(rec.Noted, n.key)
+	for _, n := range l.Notes {
+		j.Event(run.Note{Text: n.Text, Warning: !slices.Contains(noted, n.Key)})
+		rec.Noted = append(rec.Noted, n.Key)
 	}
-	if len(j.set.Mail.To) == 0 {
+	if j.Set.Mail.Silent() {
 		j.Infof("%s", NoRecipient)
 	}
-	if l.NoWitness && len(j.set.VIPs) > 0 {
-		j.Event(run.Note{Text: NoWitness + "; set witness", Warning: !rec.WitnessReported})
+	if l.NoWitness && len(j.Set.VIPs) > 0 {
+		j.Event(run.Note{Text: observe.NoWitness + "; set witness", Warning: !rec.WitnessReported})
 		rec.WitnessReported = true
 	}
 	return rec, draft
@@ -198,47 +178,12 @@ func ShortLease(c config.Cluster, gap time.Duration) string {
 		config.DurationText(c.Lease), config.DurationText(gap.Round(time.Second)))
 }
 
-// leftovers are what pingover assigned and what is still here, but no longer a
-// setting.
-func leftovers(j *job, rec state.Record, l Local) (left []state.Alias) {
-	for _, a := range rec.VIPs {
-		if rec.Ours(a) && !j.isVIP(a.Prefix.Addr()) && l.holds(a.Prefix.Addr()) {
-			a.Raised, a.LeftOver = true, true
-			left = append(left, a)
-		}
-	}
-	return left
-}
-
 // LeftBehind is the words for an alias that is here, and no longer a setting.
 func LeftBehind(a state.Alias) string {
-	return fmt.Sprintf("%s is still on this machine, assigned by pingover, but no longer a setting of this cluster", a.Prefix.Addr())
+	return fmt.Sprintf("%s is still on this machine, assigned by pingover, but no longer a setting of this cluster", a.Address())
 }
 
 // Removal is the command that removes it.
 func Removal(a state.Alias) string {
 	return fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Interface)
-}
-
-// mayTake tells whether this check could become a takeover, as far as that is
-// known before the guards ask.
-func (j *job) mayTake(known state.Known, o Observation) bool {
-	return !j.DryRun && len(j.set.VIPs) > 0 && (j.mode != modeCheck || !o.NoWitness && !known.ManualRelease &&
-		o.Uptime >= j.set.BootWait && !time.Now().Before(j.PausedUntil()))
-}
-
-// primaryMAC is what the record keeps: the kernel has it from the pings.
-func primaryMAC(j *job, o Observation) string {
-	near := o.neighbours()
-	if o.Primary != check.Up || len(near) == 0 || o.hostIsVIP(j) {
-		return o.Neighbour
-	}
-	mac, err := j.Neighbour(near[0].Interface, near[0].Address)
-	switch {
-	case err != nil:
-		j.Warnf("the primary's MAC is unknown: %v", err)
-	case mac != nil:
-		return mac.String()
-	}
-	return o.Neighbour
 }

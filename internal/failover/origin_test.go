@@ -139,3 +139,29 @@ func TestARenamedClusterGoesOnHolding(t *testing.T) {
 		}
 	})
 }
+
+// A primary that was replaced by another machine: what the old one has shown says
+// nothing of the new one.
+func TestTakeoverFromANewPrimarySaysThatItWasNeverSeenUp(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.ends(state.OK, "")
+		if !s.standby.record(t, "web").Rehearsed.Equal(s.checked.Truncate(time.Second)) {
+			t.Error("the first check rehearses no takeover")
+		}
+		s.settings.Host = "172.16.0.7" // and nobody is there
+		s.do(func() { s.primary.unset(vipAddr) })
+		time.Sleep(time.Minute)
+		s.ends(state.TookOver, "172.16.0.7 was never seen up from here")
+	})
+	play(t, func(t *testing.T, s *scene) {
+		s.add("new", 7, "172.16.0.7/16", "172.16.0.1/32")
+		s.ends(state.OK, "")
+		s.settings.Host = "172.16.0.7"
+		s.do(func() { s.primary.powerOff() })
+		time.Sleep(time.Minute)
+		s.ends(state.OK, "")
+		if rec := s.standby.record(t, "web"); !rec.Rehearsed.Equal(s.checked.Truncate(time.Second)) || rec.Streaks.Ready != 1 {
+			t.Errorf("rehearsed %s, %d in a row; want the first of the new primary at %s", rec.Rehearsed, rec.Streaks.Ready, s.checked)
+		}
+	})
+}

@@ -6,24 +6,24 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/observe"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // decider decides from what was known before the check and from an observation.
 // It is a value: nothing that it decides changes it.
 type decider struct {
 	j     *job
-	asker *vip.Asker
+	n     *observe.Network
 	known state.Known
 	open  bool // takeover: a release of what is here was interrupted; release: a hand-over was
 }
 
 // newDecider takes what was known from the record. What an operator does
 // manually changes the record at once, blocked or not: it says what is wanted.
-func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Record, decider) {
+func newDecider(j *job, n *observe.Network, rec state.Record, l observe.Local) (state.Record, decider) {
 	before := rec.StreaksBefore(j.Began)
-	d := decider{j: j, asker: asker, known: state.Known{
+	d := decider{j: j, n: n, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
 		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
 		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
@@ -31,11 +31,11 @@ func newDecider(j *job, asker *vip.Asker, rec state.Record, l Local) (state.Reco
 	switch j.mode {
 	case modeTakeOver:
 		rec.ManualRelease = false
-		d.open = l.holding(j) && rec.Role == state.Releasing
+		d.open = l.Holding() && rec.Role == state.Releasing
 		if d.open && !j.DryRun {
 			rec.Withdraw(time.Now())
 		}
-		rec.ManualTakeover = rec.ManualTakeover || l.holding(j)
+		rec.ManualTakeover = rec.ManualTakeover || l.Holding()
 	case modeRelease:
 		d.open = len(rec.Offered) > 0
 	}
@@ -50,15 +50,15 @@ func (d decider) during(being state.Decision) decider {
 }
 
 // now reads what has been heard until now, and decides.
-func (d decider) now(o Observation) (Observation, state.Decision) {
-	o = o.read(d.j, d.asker)
+func (d decider) now(o observe.Observation) (observe.Observation, state.Decision) {
+	o = d.n.Read(o)
 	switch d.j.mode {
 	case modeTakeOver:
-		return o, state.DecideTakeOver(o.Observation, o.faults.String(), d.open, d.j.opt.Force)
+		return o, state.DecideTakeOver(o.Observation, o.Faults.String(), d.open, d.j.opt.Force)
 	case modeRelease:
-		return o, state.DecideRelease(o.Observation, cmp.Or(o.cannotListen(d.j, d.asker), o.NoReply), d.open, d.j.opt.Force)
+		return o, state.DecideRelease(o.Observation, cmp.Or(d.n.CannotListen(o.Local), o.NoReply), d.open, d.j.opt.Force)
 	}
-	known, set := d.known, d.j.set
+	known, set := d.known, d.j.Set
 	known.PausedUntil = d.j.PausedUntil()
 	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated}
 	if d.j.opt.Unconfigured {
@@ -68,40 +68,38 @@ func (d decider) now(o Observation) (Observation, state.Decision) {
 }
 
 // again is the recheck: with ask it probes again, briefly, before it decides.
-func (d decider) again(ctx context.Context, o Observation, ask bool) (Observation, state.Decision) {
+func (d decider) again(ctx context.Context, o observe.Observation, ask bool) (observe.Observation, state.Decision) {
 	if ask {
-		o, _ = probeAgain(ctx, d.j, d.asker, o, d.j.mayTake(d.known, o))
+		o, _ = d.n.ProbeAgain(ctx, o, d.j.MayTake(d.known, o))
 	}
 	return d.now(o)
 }
 
 // yield waits for a competing prober with precedence, where this run would take
 // over.
-func (d decider) yield(ctx context.Context, o Observation) Observation {
+func (d decider) yield(ctx context.Context, o observe.Observation) observe.Observation {
 	if _, decision := d.now(o); len(decision.Raise) == 0 {
 		return o
 	}
-	return yield(ctx, d.j, d.asker, o)
+	return d.n.Yield(ctx, o)
 }
 
 // probeForTakeOver asks who has the virtual IPs, and whether a witness replies.
-func probeForTakeOver(ctx context.Context, j *job, asker *vip.Asker, d decider, o Observation) Observation {
-	j.Doing("probing")
-	if len(o.held(j)) == len(j.set.VIPs) || len(o.faults) > 0 {
+func probeForTakeOver(ctx context.Context, j *job, n *observe.Network, d decider, o observe.Observation) observe.Observation {
+	if len(o.Held()) == len(j.Set.VIPs) || len(o.Faults) > 0 {
 		return o
 	}
-	o = startGuards(ctx, j, asker, o, guardPlan{length: manualGuard, take: j.mayTake(d.known, o)}).finish(o)
-	return d.yield(ctx, o)
+	return d.yield(ctx, n.ProbeOthers(ctx, d.known, o))
 }
 
 // probeForRelease finds out whether anybody can be asked from here who takes what
 // is released.
-func probeForRelease(ctx context.Context, j *job, asker *vip.Asker, o Observation) Observation {
-	asker.Open(o.Snapshot)
-	if !o.holding(j) || j.opt.Force {
+func probeForRelease(ctx context.Context, j *job, n *observe.Network, o observe.Observation) observe.Observation {
+	n.Open(o.Snapshot)
+	if !o.Holding() || j.opt.Force {
 		return o
 	}
-	o, primary := probeAgain(ctx, j, asker, o, false)
+	o, primary := n.ProbeAgain(ctx, o, false)
 	switch {
 	case primary == check.Up:
 	case o.Witness == state.WitnessSilent:

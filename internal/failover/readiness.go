@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/notify"
 	"pingover/state"
-	"pingover/vip"
 )
 
 const (
@@ -25,37 +25,18 @@ const (
 // stands by and the primary replies: each witness replies in the way that would
 // count, each virtual IP can be asked for, the uptime can be read, the hooks can be
 // run. It returns what failed; tried is false where nothing was due.
-func rehearse(ctx context.Context, j *job, asker *vip.Asker, rec state.Record, o Observation) (tried bool, failed []string) {
+func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record, o observe.Observation) (tried bool, failed []string) {
 	unrunnable := j.unrunnable()
 	for _, text := range unrunnable {
 		j.Infof("%s", text)
 	}
-	if j.mode != modeCheck || j.DryRun || len(j.set.VIPs) == 0 || o.holding(j) || o.Primary != check.Up || !rehearsalDue(j, rec) {
+	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || !rehearsalDue(j, rec) {
 		return false, nil
 	}
 	j.Doing("rehearsing a takeover")
-	g := startGuards(ctx, j, asker, o, guardPlan{length: lastGuard, once: true, brief: true})
-	seen := g.finish(o)
-	if ctx.Err() != nil {
+	failed, tried = n.Rehearse(ctx, o)
+	if !tried {
 		return false, nil
-	}
-	for _, f := range seen.faults[len(o.faults):] {
-		failed = append(failed, f.Text)
-	}
-	if seen.Witness == state.WitnessNone {
-		failed = append(failed, NoWitness)
-	}
-	for _, w := range seen.Evidence.Witnesses {
-		if !w.Answers {
-			failed = append(failed, fmt.Sprintf("witness %s does not reply", w.Address))
-		}
-	}
-	for _, t := range seen.targets() {
-		if why := seen.cannotTake(t.Address); why != "" {
-			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
-		} else if j.set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
-			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
-		}
 	}
 	if _, err := j.Uptime(); err != nil {
 		failed = append(failed, fmt.Sprintf("the uptime cannot be read, which boot-wait needs: %v", err))
@@ -82,41 +63,21 @@ func (j *job) unrunnable() (failed []string) {
 		if argv == nil {
 			continue
 		}
-		if err := j.Runnable(argv); err != nil {
+		if err := j.env.Runnable(argv); err != nil {
 			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", name, err))
 		}
 	}
 	for _, p := range j.runs() {
-		if err := j.Trusted(p.argv); err != nil && p.setting != "mail-via" {
+		if err := j.env.Trusted(p.argv); err != nil && p.setting != "mail-via" {
 			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
 		}
 	}
 	return failed
 }
 
-// isolation is why a machine that holds cannot know whether another one has the
-// addresses, or may not be reached itself; "" for none.
-func (o Observation) isolation(j *job, asker *vip.Asker) string {
-	why := ""
-	switch {
-	case !o.holding(j):
-		return ""
-	case j.set.DuplicateCheck:
-		why = o.cannotListen(j, asker)
-	}
-	if o.Witness == state.WitnessSilent {
-		silent := "no witness replies"
-		if why == "" {
-			return silent
-		}
-		return why + "; " + silent
-	}
-	return why
-}
-
 // conditions are the bad states besides the outcome.
 func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
-	s, holding := rec.Streaks, r.Obs.holding(j)
+	s, holding := rec.Streaks, r.Obs.Holding()
 	all = append(all, notify.Condition{
 		Kind: notify.Isolated, Firing: s.Isolated >= inARow, Good: s.Connected, Over: !holding, Reason: r.Isolation,
 	})
@@ -127,7 +88,7 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 	}
 	left := j.opt.Unconfigured && holding
 	all = append(all, notify.Condition{
-		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + AddressList(r.Obs.held(j)),
+		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + observe.AddressList(r.Obs.Held()),
 	})
 	if a := rec.Firing(string(notify.HookFailed)); a != nil {
 		all = append(all, notify.Condition{Kind: notify.HookFailed, Firing: holding, Over: !holding, Reason: a.Reason})

@@ -11,6 +11,7 @@ import (
 
 	"pingover/check"
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -37,8 +38,8 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	}
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
-		a.done.Obs.replies.since = time.Now()
-		a.done.Obs.Conflicts = stillThere(act, a.j, a.asker, a.done.Obs)
+		a.done.Obs = a.done.Obs.Anew()
+		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs)
 	}
 	if again := a.decide(act); a.opened && !again.Release {
 		a.done.Withdrawn, a.done.Partial = true, false
@@ -84,7 +85,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	var left []netip.Addr
 	var err error
 	patience, witnessed := config.HandOverPatience, a.done.Obs.Witness == state.WitnessGood
-	toPeer := d.Rule == state.RuleConflict && len(a.done.Obs.without(given)) == 0
+	toPeer := d.Rule == state.RuleConflict && len(notInConflict(a.done.Obs, given)) == 0
 	if toPeer { // to the machines that were just heard
 		patience = config.PeerReleased
 		left, err = a.offerToPeer(ctx, given, a.done.Obs.WaitedForPeer)
@@ -93,7 +94,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 			_, _ = a.hook(ctx, state.PostRelease, change.Reason) // it may assign the address over there
 			a.done.HookDone = true
 		}
-		left, err = a.offer(ctx, given, patience-lastGuard)
+		left, err = a.offer(ctx, given, patience-observe.LastGuard)
 		if err == nil && len(left) > 0 {
 			left, err = a.askWitness(ctx, left, witnessed) // the last second of it
 		}
@@ -111,8 +112,8 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	}
 }
 
-// without are the addresses that are in no conflict.
-func (o Observation) without(given []netip.Addr) (rest []netip.Addr) {
+// notInConflict are the addresses that are in no conflict.
+func notInConflict(o observe.Observation, given []netip.Addr) (rest []netip.Addr) {
 	for _, addr := range given {
 		if !slices.ContainsFunc(o.Conflicts, func(c state.Conflict) bool { return c.Address == addr.String() }) {
 			rest = append(rest, addr)
@@ -131,7 +132,7 @@ func without(all, some []netip.Addr) []netip.Addr {
 // replied before. It returns those that nobody has claimed by its end.
 func (a *actor) askWitness(ctx context.Context, left []netip.Addr, witnessed bool) ([]netip.Addr, error) {
 	var primary check.Verdict
-	a.done.Obs, primary = probeAgain(ctx, a.j, a.asker, a.done.Obs, false)
+	a.done.Obs, primary = a.n.ProbeAgain(ctx, a.done.Obs, false)
 	switch {
 	case primary == check.Up || !witnessed:
 	case a.done.Obs.Witness == state.WitnessNotAsked:
@@ -139,7 +140,7 @@ func (a *actor) askWitness(ctx context.Context, left []netip.Addr, witnessed boo
 	case a.done.Obs.Witness == state.WitnessSilent:
 		return nil, errors.New("no witness replies")
 	}
-	left = a.done.Obs.unclaimed(a.asker, left)
+	left = a.n.Unclaimed(a.done.Obs, left)
 	return left, a.unheard(left)
 }
 
@@ -149,35 +150,33 @@ func (a *actor) unheard(silent []netip.Addr) error {
 		return nil
 	}
 	a.observe()
-	return a.done.Obs.unheard(a.asker, silent)
+	return a.n.CannotHear(a.done.Obs.Local, silent)
 }
 
 // offer asks for so long who takes the addresses, and returns those that nobody
 // claims. The clients are told of each holder at once. An error means that it
 // could not be asked.
 func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Duration) (left []netip.Addr, err error) {
-	a.asker.Open(a.done.Obs.Snapshot)
+	a.n.Open(a.done.Obs.Snapshot)
 	time.Sleep(inFlight)
-	a.done.Obs = a.done.Obs.withClaims()
-	a.done.Obs.replies.since = time.Now()
-	clear(a.done.Obs.replies.pinged)
-	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", AddressList(addrs))})
+	a.done.Obs = a.done.Obs.WithoutPings().Anew()
+	a.j.Event(run.Waiting{For: patience, Why: fmt.Sprintf("for another machine to take %s", observe.AddressList(addrs))})
 	left = addrs
-	taken := func() bool { return len(a.done.Obs.unclaimed(a.asker, left)) < len(left) }
-	every := min(askEvery, patience/leastAsks)
+	taken := func() bool { return len(a.n.Unclaimed(a.done.Obs, left)) < len(left) }
+	every := min(observe.AskEvery, patience/observe.LeastAsks)
 	for end := time.Now().Add(patience); ; {
 		wait := min(every, time.Until(end))
 		if err := a.askFor(left, wait <= every/2); err != nil {
 			return nil, err
 		}
-		if wait > 0 && a.asker.Wait(ctx, wait, taken) {
-			free := a.done.Obs.unclaimed(a.asker, left)
+		if wait > 0 && a.n.Wait(ctx, wait, taken) {
+			free := a.n.Unclaimed(a.done.Obs, left)
 			a.announceClaims(without(left, free))
 			left = free
 		}
 		if len(left) == 0 || wait <= 0 {
-			left = a.done.Obs.unclaimed(a.asker, left)
-			a.done.Obs.asked = time.Now()
+			left = a.n.Unclaimed(a.done.Obs, left)
+			a.done.Obs.Asked = time.Now()
 			return left, a.unheard(left)
 		}
 	}
@@ -187,15 +186,15 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 // request may stay without a reply.
 func (a *actor) askFor(addrs []netip.Addr, last bool) error {
 	for _, addr := range addrs {
-		t := a.done.Obs.target(addr)
-		if !a.asker.Listening(t.Interface) {
+		t := a.done.Obs.Target(addr)
+		if !a.n.Listening(t.Interface) {
 			return fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
 		}
-		if err := a.asker.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+		if err := a.n.Ask(a.done.Obs.Snapshot, t, false); err != nil {
 			return err
 		}
-		if last && a.asker.NeedsProbe(a.done.Obs.Snapshot, t) {
-			if err := a.asker.Ask(a.done.Obs.Snapshot, t, true); err != nil {
+		if last && a.n.NeedsProbe(a.done.Obs.Snapshot, t) {
+			if err := a.n.Ask(a.done.Obs.Snapshot, t, true); err != nil {
 				return err
 			}
 		}
@@ -225,7 +224,7 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool
 // takeBack assigns again what nobody has taken, and only then goes on announcing
 // what others have. Suspend: automatic failback does not try again.
 func (a *actor) takeBack(ctx context.Context, change state.Change, given, left []netip.Addr, patience time.Duration, suspend bool) {
-	assigned, failed := a.assign(ctx, func() []netip.Addr { return a.done.Obs.unclaimed(a.asker, left) })
+	assigned, failed := a.assign(ctx, func() []netip.Addr { return a.n.Unclaimed(a.done.Obs, left) })
 	if len(assigned) == 0 && len(failed) == 0 { // another machine took it at the last moment
 		a.announceOthers(given)
 		a.released(change)
@@ -252,7 +251,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 		return
 	}
 	change.Outcome = state.Holding
-	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", AddressList(left), patience)
+	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", observe.AddressList(left), patience)
 	a.recordHeld()
 	a.done.NobodyTook, a.done.Suspend = true, suspend
 	a.ended(state.Closed, state.Active, change)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
@@ -79,16 +80,8 @@ func AttentionOf(rec *state.Record) Attention {
 	return a
 }
 
-// What a check of a cluster reports besides the events of package run.
+// What a check of a cluster reports besides the events of packages run and observe.
 type (
-	// Guarded carries what the guards observed: witnesses, and other machines that
-	// have the primary's address or a virtual IP.
-	Guarded struct {
-		Witnesses []state.Witness
-		Holders   []state.Holder
-		Primary   state.Holder // its address, and its MAC where that is known
-		Fault     string       // what could not be asked, "" when everything was
-	}
 	// Decided carries the decision, before anything is done about it.
 	Decided struct {
 		Decision state.Decision
@@ -107,22 +100,20 @@ type (
 	}
 )
 
-func ranEvent(c state.Command) run.Ran { return run.Ran{Command: c} }
-
 // report puts together what is shown of the run.
 func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Report {
 	held := []netip.Prefix{}
-	for _, a := range r.Obs.held(j) {
-		held = append(held, r.Obs.assigned(a)[0].Address.Prefix)
+	for _, a := range r.Obs.Held() {
+		held = append(held, r.Obs.Assigned(a)[0].Address.Prefix)
 	}
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
 	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
 	report := Report{
-		Version: 1, Cluster: j.set.Name, Time: j.Began.UTC().Truncate(time.Second),
+		Version: 1, Cluster: j.Set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
-		Role: rec.Role, Held: held, Interface: r.Obs.shownInterface(), Paused: time.Now().Before(j.PausedUntil()),
-		Host: j.set.Host, Paths: j.set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
+		Role: rec.Role, Held: held, Interface: r.Obs.ShownInterface(), Paused: time.Now().Before(j.PausedUntil()),
+		Host: j.Set.Host, Paths: j.Set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
 		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: AttentionOf(&rec),
 	}
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
@@ -140,7 +131,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 }
 
 // planned is the report of a dry run, with the commands of the decision.
-func planned(j *job, rec state.Record, o Observation, d state.Decision) Report {
+func planned(j *job, rec state.Record, o observe.Observation, d state.Decision) Report {
 	r := Result{Outcome: d.Outcome, Reason: d.Reason, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
 	for _, c := range r.Commands {
 		j.Event(run.Ran{Command: c, DryRun: true})
@@ -154,11 +145,11 @@ func planned(j *job, rec state.Record, o Observation, d state.Decision) Report {
 
 // reportLength tells an operator who watches how long a check may take.
 func reportLength(j *job) {
-	if text := LongCheck(j.set); text != "" {
+	if text := LongCheck(j.Set); text != "" {
 		j.Infof("%s", text)
 	}
 	if j.DryRun {
-		j.Infof("a check with these settings ends after %s at the latest, whatever hangs", config.DurationText(j.set.Deadline()))
+		j.Infof("a check with these settings ends after %s at the latest, whatever hangs", config.DurationText(j.Set.Deadline()))
 	}
 }
 
@@ -174,11 +165,11 @@ func LongCheck(c config.Cluster) string {
 }
 
 // releaseHint is how addresses get away from here that nobody could take.
-func releaseHint(j *job, l Local) string {
-	if l.hostIsVIP(j) {
+func releaseHint(j *job, l observe.Local) string {
+	if l.PrimaryIsVIP() {
 		return fmt.Sprintf("to move it to the peer: pingover release --force %s here, then pingover takeover %s there", j.Name, j.Name)
 	}
-	return fmt.Sprintf("release it when %s is up again; pingover release --force %s leaves it unassigned", j.set.Host, j.Name)
+	return fmt.Sprintf("release it when %s is up again; pingover release --force %s leaves it unassigned", j.Set.Host, j.Name)
 }
 
 func orEmpty[T any](s []T) []T {

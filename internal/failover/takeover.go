@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/observe"
 	"pingover/state"
-	"pingover/vip"
 )
 
 // takeOver assigns what the decision names: pre-takeover, a last look, assign,
@@ -84,7 +84,7 @@ func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.A
 	conflicts, waited := a.announceOn(ctx, assigned)
 	if len(conflicts) == 0 {
 		if unreached := a.unreached(ctx, assigned, began); len(unreached) > 0 {
-			change.Reason += fmt.Sprintf("; no witness replies to %s: clients may not reach it (ARP inspection at the switch, or a static entry?)", AddressList(unreached))
+			change.Reason += fmt.Sprintf("; no witness replies to %s: clients may not reach it (ARP inspection at the switch, or a static entry?)", observe.AddressList(unreached))
 			a.done.Unreached = unreached
 		}
 		a.tookOver(d, change, failed)
@@ -122,10 +122,10 @@ func (a *actor) tookOver(d state.Decision, change state.Change, failed []string)
 // it too. The intent to release is written. Where this machine had precedence,
 // the other may have yielded in the same moment: what nobody has then is
 // assigned again.
-func yieldAssigned(ctx context.Context, j *job, asker *vip.Asker, taken Result, again recheck) Result {
+func yieldAssigned(ctx context.Context, j *job, n *observe.Network, taken Result, again recheck) Result {
 	y := taken.Yield
 	taken.Yield = nil
-	a := &actor{j: j, asker: asker, recheck: again, done: taken}
+	a := &actor{j: j, n: n, recheck: again, done: taken}
 	change, act := y.change, context.WithoutCancel(ctx)
 	if err := a.remove(act, y.addrs); err != nil {
 		a.releaseFailed(change, err)
@@ -136,7 +136,7 @@ func yieldAssigned(ctx context.Context, j *job, asker *vip.Asker, taken Result, 
 	case err != nil:
 		change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
 	case len(left) > 0:
-		assigned, failed := a.assign(act, func() []netip.Addr { return a.done.Obs.unclaimed(asker, left) })
+		assigned, failed := a.assign(act, func() []netip.Addr { return n.Unclaimed(a.done.Obs, left) })
 		if len(assigned) > 0 {
 			a.announceOthers(without(y.addrs, assigned))
 			a.tookOver(y.decision, change, failed)

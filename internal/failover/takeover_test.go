@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/observe"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -53,7 +54,7 @@ func TestOrderOfATakeover(t *testing.T) {
 				say("round %d: %s", e.N, e.Round.Verdict)
 			case run.Waiting:
 				say("wait %v %s", e.For, e.Why)
-			case Guarded:
+			case observe.Guarded:
 				say("guards: %d witnesses, %d holders", len(e.Witnesses), len(e.Holders))
 			case Decided:
 				say("rule %d: %s", e.Decision.Rule, e.Decision.Outcome)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 
+	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
@@ -15,11 +16,11 @@ import (
 // that was checked before, or holds something, goes on: pre-takeover then blocks,
 // the other hooks count as failed, mail waits. It is said once an hour, and so is
 // what is wrong with mail's credentials.
-func reportUntrusted(j *job, rec state.Record, l Local) error {
+func reportUntrusted(j *job, rec state.Record, l observe.Local) error {
 	last, gap := lastCheck(rec)
 	warning := j.mode != modeCheck || state.HourBegins(j.Began, gap)
 	for _, used := range j.runs() {
-		err := j.Trusted(used.argv)
+		err := j.env.Trusted(used.argv)
 		if err == nil {
 			continue
 		}
@@ -27,12 +28,12 @@ func reportUntrusted(j *job, rec state.Record, l Local) error {
 		if e, ok := errors.AsType[*proc.UntrustedError](err); ok {
 			hint = "after reviewing it: " + e.Fix
 		}
-		if last.IsZero() && !l.holding(j) {
+		if last.IsZero() && !l.Holding() {
 			return &run.Error{Code: run.CodeSettings, Text: used.setting + ": " + err.Error(), Hint: hint}
 		}
 		j.Event(run.Note{Text: used.setting + ": " + err.Error() + "; " + hint, Warning: warning})
 	}
-	for _, p := range j.set.Mail.Unusable {
+	for _, p := range j.Set.Mail.Unusable {
 		j.Event(run.Note{Text: p.Error() + "; mail stays pending", Warning: warning})
 	}
 	return nil
@@ -51,10 +52,13 @@ func (j *job) runs() (all []program) {
 			all = append(all, program{hook, argv})
 		}
 	}
-	if tool, ok := j.Tool.(vip.Tool); ok {
+	if argv := j.Set.Mail.Notify; argv != nil {
+		all = append(all, program{"notify", argv})
+	}
+	if tool, ok := j.env.Tool.(vip.Tool); ok {
 		all = append(all, program{"tool", []string{tool.Path}})
 	}
-	if m := j.set.Mail; len(m.To) > 0 && m.Via.Scheme == "sendmail" {
+	if m := j.Set.Mail; len(m.To) > 0 && m.Via.Scheme == "sendmail" {
 		all = append(all, program{"mail-via", []string{cmp.Or(m.Via.Path, "sendmail")}})
 	}
 	return all

@@ -1,4 +1,4 @@
-package failover
+package observe
 
 import (
 	"context"
@@ -36,8 +36,8 @@ func (p Path) neighbour() bool {
 }
 
 // findPaths resolves the host, and asks the kernel for the route to each address.
-func findPaths(ctx context.Context, j *job, rec *state.Record, l *Local) {
-	hosts := j.set.Hosts()
+func findPaths(ctx context.Context, j *Job, rec *state.Record, l *Local) {
+	hosts := j.Set.Hosts()
 	found, errs := make([][]netip.Addr, len(hosts)), make([]error, len(hosts))
 	var lookups sync.WaitGroup
 	for i, host := range hosts {
@@ -48,7 +48,7 @@ func findPaths(ctx context.Context, j *job, rec *state.Record, l *Local) {
 		addrs := found[i]
 		if errs[i] != nil {
 			if addrs = rec.AddressesOf(host); len(addrs) == 0 {
-				l.Paths = append(l.Paths, Path{Host: host, Fault: faultOf(FaultHost, "%v", errs[i])})
+				l.Paths = append(l.Paths, Path{Host: host, Fault: faultf(FaultHost, "%v", errs[i])})
 				continue
 			}
 			l.note("unresolved "+host, "%v; going on with what last replied, %s", errs[i], AddressList(addrs))
@@ -62,41 +62,41 @@ func findPaths(ctx context.Context, j *job, rec *state.Record, l *Local) {
 			}
 		}
 	}
-	l.unmix(j)
+	l.unmix()
 }
 
 // pathTo is the path to one address.
-func pathTo(j *job, rec *state.Record, l *Local, host string, a netip.Addr) Path {
+func pathTo(j *Job, rec *state.Record, l *Local, host string, a netip.Addr) Path {
 	p := Path{Host: host, Address: a}
 	here := l.Snapshot.Holds(a)
 	switch {
-	case mayPingItself(j, a):
+	case l.mayPingItself(a):
 		p.Route.Local = here
 		return p
-	case here && j.isVIP(a) && !l.holds(a):
-		p.Fault = faultOf(FaultOwn, "%s is on %s, which does not do ARP: a ping would answer itself", named(host, a), l.Snapshot.WithoutARP(a)[0].Interface)
-	case here && j.isVIP(a):
-		p.Fault = faultOf(FaultVIP, "%s", hereNow(a))
-	case here && l.isOtherAlias(j, rec, a):
-		p.Fault = faultOf(FaultSelf, "%s", hereNow(a))
+	case here && l.IsVIP(a) && !l.Holds(a):
+		p.Fault = faultf(FaultOwn, "%s is on %s, which does not do ARP: a ping would answer itself", named(host, a), l.Snapshot.WithoutARP(a)[0].Interface)
+	case here && l.IsVIP(a):
+		p.Fault = faultf(FaultVIP, "%s", hereNow(a))
+	case here && l.isOtherAlias(rec, a):
+		p.Fault = faultf(FaultSelf, "%s", hereNow(a))
 	case here || a.IsLoopback():
-		p.Fault = faultOf(FaultOwn, "this machine is the primary: %s is its own address", named(host, a))
+		p.Fault = faultf(FaultOwn, "this machine is the primary: %s is its own address", named(host, a))
 	}
 	if !p.Asked() {
 		p.Route.Local = true
 		return p
 	}
-	from := j.set.Source
+	from := j.Set.Source
 	if from.IsValid() && from.Is4() != a.Is4() {
 		from = netip.Addr{}
 	}
 	var err error
 	if p.Route, err = j.Route(a, from); err != nil {
-		p.Fault = faultOf(FaultRoute, "no %v", err)
+		p.Fault = faultf(FaultRoute, "no %v", err)
 	} else if p.Route.Local {
-		p.Fault = faultOf(FaultOwn, "this machine is the primary: a local route leads to %s", named(host, a))
+		p.Fault = faultf(FaultOwn, "this machine is the primary: a local route leads to %s", named(host, a))
 	} else if p.Route.Broadcast {
-		p.Fault = faultOf(FaultHost, "%s is a broadcast address: a reply proves nothing", a)
+		p.Fault = faultf(FaultHost, "%s is a broadcast address: a reply proves nothing", a)
 	} else if text := l.LinkFault(p.Route.Interface); text != "" {
 		p.Fault = Fault{Kind: FaultInterface, Text: text}
 	}
@@ -107,7 +107,7 @@ func pathTo(j *job, rec *state.Record, l *Local, host string, a netip.Addr) Path
 		p.Fault = Fault{Kind: FaultRoute, Text: l.LinkFault(cable)}
 	}
 	if p.Source = from; !p.Source.IsValid() {
-		p.Source = l.Snapshot.PingSource(p.Route, a, j.vips())
+		p.Source = l.Snapshot.PingSource(p.Route, a, j.VIPs())
 	}
 	return p
 }
@@ -121,35 +121,35 @@ func named(host string, a netip.Addr) string {
 }
 
 // unmix leaves out virtual IPs beside other addresses, as names may have them.
-func (l *Local) unmix(j *job) {
-	other := slices.IndexFunc(l.Paths, func(p Path) bool { return p.Address.IsValid() && !j.isVIP(p.Address) })
+func (l *Local) unmix() {
+	other := slices.IndexFunc(l.Paths, func(p Path) bool { return p.Address.IsValid() && !l.IsVIP(p.Address) })
 	for i, p := range l.Paths {
-		if other >= 0 && j.isVIP(p.Address) {
-			l.Paths[i].Fault = faultOf(FaultOwn, "%s is a vip, and cannot be mixed with %s", named(p.Host, p.Address), l.Paths[other].Address)
+		if other >= 0 && l.IsVIP(p.Address) {
+			l.Paths[i].Fault = faultf(FaultOwn, "%s is a vip, and cannot be mixed with %s", named(p.Host, p.Address), l.Paths[other].Address)
 		}
 	}
 }
 
 // mayPingItself tells whether the host may be this machine: by a loopback address,
 // where nothing could be taken over.
-func mayPingItself(j *job, a netip.Addr) bool { return a.IsLoopback() && len(j.set.VIPs) == 0 }
+func (l Local) mayPingItself(a netip.Addr) bool { return a.IsLoopback() && len(l.vips) == 0 }
 
 // isOtherAlias tells whether an address that is here was assigned for another
 // cluster. It cannot be asked for while it is here.
-func (l Local) isOtherAlias(j *job, rec *state.Record, a netip.Addr) bool {
+func (l Local) isOtherAlias(rec *state.Record, a netip.Addr) bool {
 	return !a.IsLoopback() && !slices.ContainsFunc(l.Snapshot.Assignments(a), func(p vip.Assignment) bool {
-		return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || l.isOwn(j, rec, p))
+		return !isAlias(p) && (!p.Address.Prefix.IsSingleIP() || l.isOwn(rec, p))
 	})
 }
 
 // ownHosts are the errors that the host is this machine. A cluster that was
 // checked before goes on without such a path: a mistake in /etc/hosts must not end
 // its protection.
-func ownHosts(j *job, rec *state.Record, l *Local) (errs []error) {
+func ownHosts(j *Job, rec *state.Record, l *Local) (errs []error) {
 	for _, p := range l.Paths {
 		switch {
 		case p.Fault.Kind != FaultOwn || p.Asked():
-		case rec.Last != nil || slices.ContainsFunc(l.held(j), func(a netip.Addr) bool { return len(l.added[a]) > 0 }):
+		case rec.Last != nil || slices.ContainsFunc(l.Held(), func(a netip.Addr) bool { return len(l.added[a]) > 0 }):
 			l.judged("own "+p.Host, "host %s is left out: %s", p.Host, p.Fault.Text)
 		default:
 			errs = append(errs, &run.Error{Code: run.CodeSettings, Text: p.Fault.Text, Hint: p.OwnHint()})
@@ -181,19 +181,19 @@ func (l Local) hosts() (addrs []netip.Addr) {
 	return addrs
 }
 
-// hostIsVIP tells whether the host is a virtual IP.
-func (l Local) hostIsVIP(j *job) bool {
-	return slices.ContainsFunc(l.Paths, func(p Path) bool { return j.isVIP(p.Address) })
+// PrimaryIsVIP tells whether the host is a virtual IP.
+func (l Local) PrimaryIsVIP() bool {
+	return slices.ContainsFunc(l.Paths, func(p Path) bool { return l.IsVIP(p.Address) })
 }
 
-// asked are the paths that are pinged.
-func (l Local) asked() []Path {
+// Pinged are the paths that are pinged.
+func (l Local) Pinged() []Path {
 	return slices.DeleteFunc(slices.Clone(l.Paths), func(p Path) bool { return !p.Asked() })
 }
 
-// neighbours are the primary's addresses on links of this machine. That on the
+// Neighbours are the primary's addresses on links of this machine. That on the
 // link of a virtual IP comes first: its MAC is the one that clients know.
-func (l Local) neighbours() (all []vip.Target) {
+func (l Local) Neighbours() (all []vip.Target) {
 	for _, p := range l.Paths {
 		if p.neighbour() {
 			all = append(all, vip.Target{Interface: p.Route.Interface, Address: p.Address})
@@ -212,23 +212,23 @@ func (l Local) rank(t vip.Target) int {
 
 // noPath are the faults of the paths where none of them can be asked, with those
 // of the interfaces: the last cause is often the plainest.
-func (l Local) noPath(j *job) (found faults) {
-	if len(l.asked()) > 0 || j.mode != modeCheck { // a manual command: the primary may be gone for good
+func (l Local) noPath(j *Job) (found Faults) {
+	if len(l.Pinged()) > 0 || j.Manual { // the primary may be gone for good
 		return nil
 	}
 	for _, p := range l.Paths {
-		found = found.and(p.Fault)
+		found = found.And(p.Fault)
 	}
-	return found.and(linkFaults(j, l)...)
+	return found.And(l.linkFaults()...)
 }
 
 // followLinks is the path after a new snapshot. One whose interface is back is
 // asked again, but what it has missed proves nothing.
-func (l Local) followLinks(j *job, p Path) Path {
+func (l Local) followLinks(p Path) Path {
 	text := l.LinkFault(p.Route.Interface)
 	switch {
-	case p.Asked() && l.Snapshot.Holds(p.Address) && !mayPingItself(j, p.Address):
-		p.Fault = faultOf(FaultSelf, "%s", hereNow(p.Address))
+	case p.Asked() && l.Snapshot.Holds(p.Address) && !l.mayPingItself(p.Address):
+		p.Fault = faultf(FaultSelf, "%s", hereNow(p.Address))
 	case p.Asked() && !p.Route.Local && text != "":
 		p.Fault = Fault{Kind: FaultInterface, Text: text}
 	case p.Fault.Kind == FaultInterface && !p.Asked() && text == "":
@@ -241,21 +241,21 @@ func (l Local) followLinks(j *job, p Path) Path {
 // is up when any path replied. A path is left out for a fault of this machine, as
 // when the cable to the primary loses its carrier with the primary's power; down
 // needs the silence of every other one.
-func (l Local) verdict() (check.Verdict, faults) {
-	var leftOut, unknown faults
+func (l Local) verdict() (check.Verdict, Faults) {
+	var leftOut, unknown Faults
 	silent := false
 	for _, p := range l.Paths {
 		switch {
 		case p.round.Verdict == check.Up:
 			return check.Up, nil
 		case !p.Asked() && p.Fault.isOurs():
-			leftOut = leftOut.and(p.Fault)
+			leftOut = leftOut.And(p.Fault)
 		case !p.Asked():
-			unknown = unknown.and(p.Fault)
+			unknown = unknown.And(p.Fault)
 		case p.round.Err != nil:
-			unknown = unknown.and(faultOf(FaultPing, "%v", p.round.Err))
+			unknown = unknown.And(faultf(FaultPing, "%v", p.round.Err))
 		case p.missed:
-			leftOut = leftOut.and(faultOf(FaultInterface, "%s was asked in one round only", p.Address))
+			leftOut = leftOut.And(faultf(FaultInterface, "%s was asked in one round only", p.Address))
 		default:
 			silent = silent || p.round.Verdict == check.Down
 		}
@@ -269,8 +269,8 @@ func (l Local) verdict() (check.Verdict, faults) {
 	return check.Unknown, leftOut
 }
 
-// forRecord are the paths as the record keeps them.
-func (l Local) forRecord(known []state.Path) (paths []state.Path) {
+// ForRecord are the paths as the record keeps them.
+func (l Local) ForRecord(known []state.Path) (paths []state.Path) {
 	for _, p := range l.Paths {
 		if !p.Address.IsValid() {
 			continue
@@ -291,8 +291,8 @@ func (l Local) forRecord(known []state.Path) (paths []state.Path) {
 	return paths
 }
 
-// shown is the address that reports name: the one that replied, else the first.
-func (l Local) shown() (a netip.Addr) {
+// Shown is the address that reports name: the one that replied, else the first.
+func (l Local) Shown() (a netip.Addr) {
 	for _, p := range l.Paths {
 		if p.round.Verdict == check.Up {
 			return p.Address

@@ -1,4 +1,4 @@
-package failover
+package observe
 
 import (
 	"fmt"
@@ -35,16 +35,16 @@ func (f Fault) isOurs() bool {
 	return f.Kind == FaultRoute || f.Kind == FaultOwn || f.Kind == FaultInterface
 }
 
-// faults are those of one run, in the order in which they were found: the last
+// Faults are those of one run, in the order in which they were found: the last
 // cause is often the plainest ("interface is down" after "no route").
-type faults []Fault
+type Faults []Fault
 
-func faultOf(kind FaultKind, format string, args ...any) Fault {
+func faultf(kind FaultKind, format string, args ...any) Fault {
 	return Fault{Kind: kind, Text: fmt.Sprintf(format, args...)}
 }
 
-// and is f with one more, unless it is known.
-func (f faults) and(more ...Fault) faults {
+// And is f with one more, unless it is known.
+func (f Faults) And(more ...Fault) Faults {
 	f = slices.Clone(f)
 	for _, m := range more {
 		if !strings.Contains(f.String(), m.Text) {
@@ -54,7 +54,7 @@ func (f faults) and(more ...Fault) faults {
 	return f
 }
 
-func (f faults) String() string {
+func (f Faults) String() string {
 	texts := make([]string, len(f))
 	for i, one := range f {
 		texts[i] = one.Text
@@ -64,7 +64,7 @@ func (f faults) String() string {
 
 // onlyVIP tells whether nothing is wrong but that the host is a virtual IP that
 // is held here: it is not pinged, and the guards alone decide.
-func (f faults) onlyVIP() bool {
+func (f Faults) onlyVIP() bool {
 	return len(f) > 0 && !slices.ContainsFunc(f, func(one Fault) bool { return one.Kind != FaultVIP })
 }
 
@@ -73,6 +73,6 @@ func hereNow(a netip.Addr) string {
 }
 
 // has tells whether one of them is of that kind.
-func (f faults) has(kind FaultKind) bool {
+func (f Faults) has(kind FaultKind) bool {
 	return slices.ContainsFunc(f, func(one Fault) bool { return one.Kind == kind })
 }

@@ -1,4 +1,4 @@
-package failover
+package observe
 
 import (
 	"context"
@@ -18,31 +18,27 @@ import (
 )
 
 const (
-	// askEvery is the time between two questions for the same address. In a
+	// AskEvery is the time between two questions for the same address. In a
 	// round of the default 13 s that makes 27 questions. A holder stays
 	// unheard, measured in 20,000 tries each (arithmetic in brackets):
 	//
 	//	questions                 3            6            9            27
 	//	half lost one way   12.4 (12.5)  1.55 (1.56)  0.23 (0.20)   0 (1e-8)    %
 	//	half lost each way  42.9 (42.2)  17.8 (17.8)  7.36 (7.51)  0.01 (0.04)  %
-	askEvery = 500 * time.Millisecond
-	// leastAsks is the least number of questions before silence counts, in
+	AskEvery = 500 * time.Millisecond
+	// LeastAsks is the least number of questions before silence counts, in
 	// short rounds and where a conflicting host is asked once more.
-	leastAsks = 6
+	LeastAsks = 6
 	// lastQuestion is how long before the end of the round the last question is
 	// asked: time for a reply, and for the announcement of a new holder.
 	lastQuestion = 100 * time.Millisecond
 	// leastGuard is how long the guards ask at least beside a shorter round.
 	leastGuard = 500 * time.Millisecond
-	// lastGuard is how long is asked again after a slow hook.
-	lastGuard = time.Second
+	// LastGuard is how long is asked again after a slow hook.
+	LastGuard = time.Second
 	// holdGuard is how long a conflicting host is listened for while holding,
 	// when the primary replies at once and the round is over.
 	holdGuard = 900 * time.Millisecond
-	// serveGuard is how long the link is asked who serves the virtual IPs while
-	// the primary replies. Where they are served, it takes one round trip.
-	serveGuard = 900 * time.Millisecond
-	serveAsks  = 9
 )
 
 // guardPlan is how long guards ask, and what for.
@@ -62,8 +58,7 @@ type guardPlan struct {
 // guards are the questions beside a round.
 type guards struct {
 	plan   guardPlan
-	j      *job
-	asker  *vip.Asker
+	n      *Network
 	local  Local
 	known  string // the primary's MAC
 	ctx    context.Context
@@ -80,7 +75,7 @@ type guards struct {
 	replied   int // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
-	faults    faults
+	faults    Faults
 	asked     time.Time // the last question
 	claimed   map[netip.Addr]claimed
 }
@@ -91,10 +86,9 @@ type claimed struct {
 	times int
 }
 
-func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, plan guardPlan) *guards {
-	asker.Open(o.Snapshot)
-	o = o.withClaims()
-	clear(o.replies.pinged)
+func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *guards {
+	n.Open(o.Snapshot)
+	o = o.WithoutPings()
 	if !plan.once {
 		o.replies.since = time.Now()
 		o.replies.began = o.replies.since
@@ -102,24 +96,24 @@ func startGuards(ctx context.Context, j *job, asker *vip.Asker, o Observation, p
 	ctx, cancel := context.WithCancel(ctx)
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
-		plan: plan, j: j, asker: asker, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		lost: asker.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
-		take: plan.take && (plan.once || !j.set.Witness.Auto && len(o.Witnesses) == 0),
+		plan: plan, n: n, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
+		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		take: plan.take && (plan.once || !n.j.Set.Witness.Auto && len(o.Witnesses) == 0),
 	}
 	g.soon, g.last = context.WithCancel(ctx)
-	switch err := asker.OpenErr(); {
+	switch err := n.OpenErr(); {
 	case err == nil:
-	case j.set.DuplicateCheck:
+	case n.j.Set.DuplicateCheck:
 		g.fault(err)
 	default:
-		j.Infof("%v; nothing can be announced there", err)
+		n.j.Infof("%v; nothing can be announced there", err)
 	}
-	witness := run.WitnessAsker{Ping: j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
+	witness := run.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
 	for i, w := range o.Witnesses {
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
 	for _, a := range o.Aliases {
-		if addr := a.Prefix.Addr(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
+		if addr := a.Address(); !o.Snapshot.Holds(addr) && !o.isHost(addr) && o.CannotAssign(a) == "" {
 			g.tasks.Go(func() { g.ping(a) })
 		}
 	}
@@ -150,19 +144,18 @@ func (g *guards) finish(o Observation) Observation {
 	if g.plan.last || g.plan.once {
 		g.confirm()
 	}
-	j := g.j
-	o.Local = o.again(j)
+	o.Local = o.Again(g.n.j)
 	o.replies = g.replies
 	for _, f := range g.faults {
 		if o.LinkFault(f.Link) == "" { // else it concerns what is on that link alone
-			o.faults = o.faults.and(f)
+			o.Faults = o.Faults.And(f)
 		}
 	}
-	o.OnLink = j.set.DuplicateCheck && slices.ContainsFunc(o.neighbours(), func(t vip.Target) bool { return g.asker.Listening(t.Interface) })
+	o.OnLink = g.n.j.Set.DuplicateCheck && slices.ContainsFunc(o.Neighbours(), func(t vip.Target) bool { return g.n.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
-	o.asked = time.Now()
-	o = o.read(j, g.asker)
-	j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.faults.String()})
+	o.Asked = time.Now()
+	o = g.n.Read(o)
+	g.n.j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.Faults.String()})
 	return o
 }
 
@@ -172,18 +165,18 @@ func (g *guards) finish(o Observation) Observation {
 func (g *guards) confirm() {
 	ctx := context.WithoutCancel(g.ctx)
 	for range config.Rechecks {
-		single, lost := g.single(), g.asker.Lost()
+		single, lost := g.single(), g.n.Lost()
 		if g.lost == lost && len(single) == 0 {
 			return
 		}
 		g.lost, g.asked = lost, time.Now()
-		for n := range leastAsks {
-			g.askAll(n == leastAsks-1)
-			if g.asker.Wait(ctx, holdGuard/leastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
+		for n := range LeastAsks {
+			g.askAll(n == LeastAsks-1)
+			if g.n.Wait(ctx, holdGuard/LeastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
 				break
 			}
 		}
-		if g.asker.Lost() == lost {
+		if g.n.Lost() == lost {
 			g.replies.ignore = map[netip.Addr]time.Time{}
 			for _, a := range g.single() {
 				g.replies.ignore[a] = g.asked
@@ -196,8 +189,8 @@ func (g *guards) confirm() {
 
 // count notes whether an address was claimed since the last question.
 func (g *guards) count() {
-	for _, a := range append(g.j.vips(), g.local.hosts()...) {
-		if claim, ok := g.asker.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
+	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
+		if claim, ok := g.n.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
 			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
 		}
 	}
@@ -231,7 +224,7 @@ func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.
 		if good {
 			proof = state.WitnessGood
 		}
-		notAsked = notAsked && w.NotAsked && l.leads(g.j, w.Address)
+		notAsked = notAsked && w.NotAsked && l.leads(g.n.j, w.Address)
 		shown = append(shown, w.Evidence(by, good))
 	}
 	if notAsked {
@@ -252,17 +245,17 @@ func (g *guards) witnessed() {
 // heardWitness says by what protocol a witness on the link replied to this
 // machine.
 func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
-	claims := g.asker.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
+	claims := g.n.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
 	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
 		return protocol(w.Address), false
 	}
-	return "", !g.asker.Listening(w.Link) || g.asker.Err(w.Link) != nil
+	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
 }
 
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
 // and again.
 func (g *guards) ask() {
-	every := min(askEvery, g.plan.length/leastAsks)
+	every := min(AskEvery, g.plan.length/LeastAsks)
 	end := g.began.Add(g.plan.length)
 	for n := time.Duration(1); ; n++ {
 		g.askAll(false)
@@ -279,7 +272,7 @@ func (g *guards) ask() {
 		g.askAll(true)
 		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
 	}
-	for link, err := range g.asker.Errs() {
+	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
 	}
 }
@@ -291,8 +284,8 @@ func (g *guards) askAll(last bool) {
 	probe := g.take
 	g.mu.Unlock()
 	ask := func(t vip.Target, probe bool) error {
-		err := g.asker.Ask(g.local.Snapshot, t, probe)
-		if err != nil && g.local.cannotTake(t.Address) == "" {
+		err := g.n.Ask(g.local.Snapshot, t, probe)
+		if err != nil && g.local.CannotTake(t.Address) == "" {
 			g.faultOn(t.Interface, err)
 		}
 		return err
@@ -301,7 +294,7 @@ func (g *guards) askAll(last bool) {
 	if last {
 		g.asked = time.Now()
 	}
-	if g.j.set.DuplicateCheck {
+	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
 			probe := probe && g.mayProbe(t.Address, last)
 			err := ask(t, probe)
@@ -310,34 +303,34 @@ func (g *guards) askAll(last bool) {
 			}
 			if err == nil {
 				g.mu.Lock()
-				g.replies.asked[t.Address] = g.asker.Listening(t.Interface)
+				g.replies.asked[t.Address] = g.n.Listening(t.Interface)
 				g.mu.Unlock()
 			}
 		}
-		for _, host := range g.local.neighbours() {
-			if g.j.isVIP(host.Address) {
+		for _, host := range g.local.Neighbours() {
+			if g.local.IsVIP(host.Address) {
 				continue
 			}
 			_ = ask(host, false)
-			if _, heard := g.asker.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
+			if _, heard := g.n.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
 				_ = ask(host, true)
 			}
 		}
 	}
 	for _, w := range g.local.Witnesses {
 		// What fails here is a witness that does not reply.
-		_ = g.asker.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
+		_ = g.n.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
 	}
 }
 
 // doubtful tells whether an ordinary request is not enough.
 func (g *guards) doubtful(t vip.Target) bool {
-	_, proxied := g.asker.Proxied(t, g.replies.since)
-	return proxied || g.asker.NeedsProbe(g.local.Snapshot, t)
+	_, proxied := g.n.Proxied(t, g.replies.since)
+	return proxied || g.n.NeedsProbe(g.local.Snapshot, t)
 }
 
 func (g *guards) probers() []string {
-	return probers(g.j, g.asker, g.local, g.known, g.replies.began)
+	return g.n.probers(g.local, g.known, g.replies.began)
 }
 
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
@@ -347,15 +340,15 @@ func (g *guards) probers() []string {
 // when the primary or a prober that has precedence was heard.
 func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 	switch {
-	case g.local.holds(addr):
+	case g.local.Holds(addr):
 		return false
 	case addr.Is4():
 		return true
-	case !last || slices.ContainsFunc(g.j.vips(), netip.Addr.Is4):
+	case !last || slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
 		return false
 	}
 	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {
-		_, up := g.asker.Holder(a, g.replies.since)
+		_, up := g.n.Holder(a, g.replies.since)
 		return up
 	})
 	return !up && len(g.probers()) == 0
@@ -365,19 +358,19 @@ func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
 // that cannot be sent means nothing (its network may not be ours); where nothing
 // else asks, the question stays open.
 func (g *guards) ping(a vip.Alias) {
-	addr := a.Prefix.Addr()
-	pings := check.Pings{Count: g.j.set.Count, Interval: g.j.set.Interval, Timeout: g.j.set.Timeout}
-	if g.plan.length < g.j.set.Round() {
+	addr := a.Address()
+	pings := check.Pings{Count: g.n.j.Set.Count, Interval: g.n.j.Set.Interval, Timeout: g.n.j.Set.Timeout}
+	if g.plan.length < g.n.j.Set.Round() {
 		pings = run.PingsWithin(g.plan.length)
 	}
-	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.j.vips())
-	round := g.j.Ping(g.ctx, pings)
+	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
+	round := g.n.j.Ping(g.ctx, pings)
 	switch {
 	case round.Verdict == check.Up:
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.replies.pinged[addr] = true
-	case round.Verdict == check.Unknown && !(g.j.set.DuplicateCheck && g.asker.Listening(a.Interface)) && g.ctx.Err() == nil:
+	case round.Verdict == check.Unknown && !(g.n.j.Set.DuplicateCheck && g.n.Listening(a.Interface)) && g.ctx.Err() == nil:
 		g.fault(fmt.Errorf("nobody could be asked for %s: %w", addr, round.Err))
 	}
 }
@@ -388,80 +381,7 @@ func (g *guards) fault(err error) { g.faultOn("", err) }
 func (g *guards) faultOn(link string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.faults = g.faults.and(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
-}
-
-// serving is who serves the virtual IPs while the primary replies.
-type serving struct {
-	j       *job
-	asker   *vip.Asker
-	local   Local
-	ctx     context.Context
-	cancel  context.CancelFunc
-	pings   sync.WaitGroup
-	replied []bool
-}
-
-// askWhoServes pings the virtual IPs beside the primary. A packet socket costs
-// the kernel some 10 ms to close, so none is opened where pings suffice. End has
-// to be called in any case.
-func askWhoServes(ctx context.Context, j *job, asker *vip.Asker, o Observation) *serving {
-	s := &serving{j: j, asker: asker, local: o.Local, replied: make([]bool, len(o.Aliases))}
-	s.ctx, s.cancel = context.WithCancel(ctx)
-	if !j.set.DuplicateCheck {
-		return s
-	}
-	for i, a := range o.Aliases {
-		source := o.Snapshot.Source(a.Interface, a.Prefix.Addr(), j.vips())
-		s.pings.Go(func() {
-			round := j.Ping(s.ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
-			s.replied[i] = round.Verdict == check.Up
-		})
-	}
-	return s
-}
-
-// wait is the observation with the replies, for which it asks on the link where
-// a ping got none.
-func (s *serving) wait(o Observation) Observation {
-	if !s.j.set.DuplicateCheck || len(s.local.Aliases) == 0 {
-		return o
-	}
-	s.pings.Wait()
-	o = o.withClaims()
-	for i, a := range s.local.Aliases {
-		addr := a.Prefix.Addr()
-		o.replies.asked[addr], o.replies.pinged[addr] = s.replied[i], s.replied[i]
-	}
-	inUse := func() bool { return o.allInUse(s.j, s.asker) }
-	if inUse() {
-		return o
-	}
-	s.asker.Open(s.local.Snapshot)
-	for n := range serveAsks {
-		for _, t := range s.local.targets() {
-			if s.asker.Listening(t.Interface) && s.asker.Ask(s.local.Snapshot, t, false) == nil {
-				o.replies.asked[t.Address] = true
-			}
-			if n == serveAsks-1 && s.asker.NeedsProbe(s.local.Snapshot, t) {
-				_ = s.asker.Ask(s.local.Snapshot, t, true)
-			}
-		}
-		if s.asker.Wait(s.ctx, serveGuard/serveAsks, inUse) {
-			return o
-		}
-	}
-	for i, t := range s.local.targets() {
-		if s.asker.Err(t.Interface) != nil && !s.replied[i] {
-			o.replies.asked[t.Address] = false // a reply would not have been heard
-		}
-	}
-	return o
-}
-
-func (s *serving) end() {
-	s.cancel()
-	s.pings.Wait()
+	g.faults = g.faults.And(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
 }
 
 // protocol is the one that asks for neighbours.

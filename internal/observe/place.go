@@ -1,4 +1,4 @@
-package failover
+package observe
 
 import (
 	"cmp"
@@ -14,18 +14,18 @@ import (
 
 // placeAliases finds the interface of each virtual IP. The errors are choices that
 // only the operator can make.
-func placeAliases(j *job, rec *state.Record, l *Local) (errs []error) {
-	for _, v := range j.set.VIPs {
-		alias := vip.Alias{Prefix: v.Prefix, Label: j.set.Label, Lease: j.set.Lease, Reserved: j.set.Reserved}
-		if assigned := l.assigned(v.Prefix.Addr()); len(assigned) > 0 {
+func placeAliases(j *Job, rec *state.Record, l *Local) (errs []error) {
+	for i, v := range j.Set.VIPs {
+		alias := vip.Alias{Prefix: v.Prefix, Label: j.Set.Label, Lease: j.Set.Lease, Reserved: j.Set.Reserved}
+		if assigned := l.Assigned(l.vips[i]); len(assigned) > 0 {
 			alias.Interface = assigned[0].Interface
 			if label := assigned[0].Address.Label; label != alias.Interface { // that is none of its own
 				alias.Label = label
 			}
-			l.Aliases = append(l.Aliases, alias)
+			l.vips[i], l.Aliases = alias.Address(), append(l.Aliases, alias)
 			continue
 		}
-		name, err := chooseInterface(j, rec, l, v.Prefix, cmp.Or(v.Interface, j.set.Interface))
+		name, err := chooseInterface(j, rec, l, v.Prefix, cmp.Or(v.Interface, j.Set.Interface))
 		alias.Interface = l.received(name)
 		if err == nil {
 			err = l.isNetwork(rec, alias)
@@ -34,7 +34,7 @@ func placeAliases(j *job, rec *state.Record, l *Local) (errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		l.Aliases = append(l.Aliases, alias)
+		l.vips[i], l.Aliases = alias.Address(), append(l.Aliases, alias)
 		l.noteAlias(alias)
 	}
 	return errs
@@ -43,14 +43,14 @@ func placeAliases(j *job, rec *state.Record, l *Local) (errs []error) {
 // chooseInterface is the interface that a virtual IP belongs to: as configured,
 // else the one of the last check while it still fits, else the one of the kernel's
 // route to it where that is on the link, else the one of the route to the primary.
-func chooseInterface(j *job, rec *state.Record, l *Local, v netip.Prefix, configured string) (string, error) {
+func chooseInterface(j *Job, rec *state.Record, l *Local, v netip.Prefix, configured string) (string, error) {
 	if configured != "" {
 		return configured, nil
 	}
 	addr := v.Addr()
-	networks := l.Snapshot.Networks(addr, j.vips()...)
+	networks := l.Snapshot.Networks(addr, j.VIPs()...)
 	leads := l.pathInterface()
-	if known := recorded(rec.VIPs, addr).Interface; l.fits(known, networks, leads) {
+	if known := Recorded(rec.VIPs, addr).Interface; l.fits(known, networks, leads) {
 		return known, nil
 	}
 	longest := longestNetworks(l.Snapshot, addr, networks)
@@ -121,15 +121,19 @@ func NetworkOf(link vip.Link, a netip.Addr, not []netip.Addr) (network netip.Pre
 // received is the interface by its own name. Frames of a port are received by its
 // bridge, bond or team.
 func (l *Local) received(name string) string {
-	link, ok := l.Snapshot.Link(name)
-	switch {
-	case !ok:
-		return name
-	case link.Master != "":
+	if link, _ := l.Snapshot.Link(name); link.Master != "" {
 		l.note("port "+link.Name, "interface %q is a port of %s: the virtual IPs are on %[2]s", link.Name, link.Master)
-		return link.Master
 	}
-	return link.Name
+	return l.ownName(name)
+}
+
+// ownName is received without the note.
+func (l Local) ownName(name string) string {
+	link, ok := l.Snapshot.Link(name)
+	if !ok {
+		return name
+	}
+	return cmp.Or(link.Master, link.Name)
 }
 
 // isNetwork is the error that a virtual IP is the address of a network itself, or
@@ -159,13 +163,13 @@ func (l Local) networkAddress(a vip.Alias) string {
 
 // noteAlias notes what is wrong with the place of a virtual IP that is not held.
 func (l *Local) noteAlias(a vip.Alias) {
-	addr := a.Prefix.Addr()
+	addr := a.Address()
 	if on := l.Snapshot.WithoutARP(addr, l.added[addr]...); len(on) > 0 {
 		l.note("without ARP "+addr.String(), "vip %s is on %s as well, which does not do ARP: it does not count as held, and is left alone", addr, on[0].Interface)
 	}
 	if why := l.CannotAssign(a); why != "" {
 		l.judged("cannot assign "+addr.String(), "vip %s cannot be taken over: %s", addr, why)
-	} else if link, _ := l.Snapshot.Link(a.Interface); !NetworkOf(link, addr, []netip.Addr{addr}).IsValid() && len(l.Snapshot.Networks(addr, addr)) == 0 {
+	} else if link, _ := l.Snapshot.Link(a.Interface); !NetworkOf(link, addr, []netip.Addr{a.Prefix.Addr()}).IsValid() && len(l.Snapshot.Networks(a.Prefix.Addr(), addr)) == 0 {
 		l.judged("outside "+addr.String(), "vip %s is outside all networks of this machine", addr)
 	}
 }
@@ -185,11 +189,11 @@ func (l Local) CannotAssign(a vip.Alias) string {
 	return l.networkAddress(a)
 }
 
-// cannotTake is why a virtual IP that is not here cannot be assigned, "" where it
+// CannotTake is why a virtual IP that is not here cannot be assigned, "" where it
 // can, or is.
-func (l Local) cannotTake(addr netip.Addr) string {
+func (l Local) CannotTake(addr netip.Addr) string {
 	for _, a := range l.Aliases {
-		if a.Prefix.Addr() == addr && !l.holds(addr) {
+		if a.Address() == addr && !l.Holds(addr) {
 			return l.CannotAssign(a)
 		}
 	}
@@ -198,22 +202,28 @@ func (l Local) cannotTake(addr netip.Addr) string {
 
 // hasOwnVIP is the error that a virtual IP is this machine's own address: that
 // would count as held, and be released sooner or later.
-func hasOwnVIP(j *job, rec *state.Record, l *Local) error {
-	for _, v := range j.set.VIPs {
-		for _, p := range l.assigned(v.Prefix.Addr()) {
-			if l.isOwn(j, rec, p) {
-				return &run.Error{Code: run.CodeSettings, Text: ownVIP(p), Hint: otherVIP}
+func (l Local) hasOwnVIP(rec *state.Record) error {
+	own := l.OwnVIPs(rec)
+	if len(own) == 0 {
+		return nil
+	}
+	return &run.Error{
+		Code: run.CodeSettings, Text: fmt.Sprintf("vip %s is this machine's own address, on %s", own[0].Address.Prefix.Addr(), own[0].Interface),
+		Hint: "set vip to an address that only follows the primary",
+	}
+}
+
+// OwnVIPs are virtual IPs that are this machine's own addresses.
+func (l Local) OwnVIPs(rec *state.Record) (own []vip.Assignment) {
+	for _, a := range l.vips {
+		for _, p := range l.Assigned(a) {
+			if l.isOwn(rec, p) {
+				own = append(own, p)
 			}
 		}
 	}
-	return nil
+	return own
 }
-
-func ownVIP(p vip.Assignment) string {
-	return fmt.Sprintf("vip %s is this machine's own address, on %s", p.Address.Prefix.Addr(), p.Interface)
-}
-
-const otherVIP = "set vip to an address that only follows the primary"
 
 // isOwn tells whether an assignment is an address by which this machine is on
 // its network: neither pingover nor anybody else has assigned it as an alias,
@@ -221,22 +231,22 @@ const otherVIP = "set vip to an address that only follows the primary"
 // network there. One without a network, as clouds give, is its own when there is
 // no other. An address that is native to one machine of a pair comes in addition
 // to that machine's own.
-func (l Local) isOwn(j *job, rec *state.Record, p vip.Assignment) bool {
+func (l Local) isOwn(rec *state.Record, p vip.Assignment) bool {
 	has, addr := p.Address, p.Address.Prefix.Addr()
-	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(recorded(rec.VIPs, addr)) {
+	if has.Secondary || isAlias(p) || l.BootID == rec.BootID && rec.Ours(Recorded(rec.VIPs, addressOn(p))) {
 		return false
 	}
 	link, _ := l.Snapshot.Link(p.Interface)
 	if has.Prefix.IsSingleIP() {
 		return !slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
 			other := a.Prefix.Addr()
-			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !j.isVIP(other)
+			return other != addr && other.Is4() == addr.Is4() && !other.IsLinkLocalUnicast() && !l.IsVIP(other)
 		})
 	}
 	first := slices.IndexFunc(link.Addresses, func(a vip.Address) bool { return a.Prefix.Addr().Is4() })
 	return addr.Is4() && link.Addresses[first].Prefix == has.Prefix ||
 		!slices.ContainsFunc(link.Addresses, func(a vip.Address) bool {
-			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !j.isVIP(a.Prefix.Addr())
+			return a.Prefix.Masked().Contains(addr) && !a.Deprecated && !l.IsVIP(a.Prefix.Addr())
 		})
 }
 
@@ -246,12 +256,18 @@ func isAlias(p vip.Assignment) bool {
 	return p.Address.Deprecated || p.Address.Prefix.Addr().Is4() && p.Address.Label != p.Interface
 }
 
-// recorded is the alias of an address, zero for none.
-func recorded(aliases []state.Alias, a netip.Addr) state.Alias {
+// Recorded is the alias of an address, zero for none.
+func Recorded(aliases []state.Alias, a netip.Addr) state.Alias {
 	for _, known := range aliases {
-		if known.Prefix.Addr() == a {
+		if state.SameAddress(known.Address(), a) {
 			return known
 		}
 	}
 	return state.Alias{}
+}
+
+// addressOn is an assigned address, with the interface as zone where it is
+// link-local.
+func addressOn(p vip.Assignment) netip.Addr {
+	return vip.Alias{Prefix: p.Address.Prefix, Interface: p.Interface}.Address()
 }

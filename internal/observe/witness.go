@@ -1,4 +1,4 @@
-package failover
+package observe
 
 import (
 	"net/netip"
@@ -9,14 +9,14 @@ import (
 )
 
 // findWitnesses lists who can prove that this machine's own network works.
-func findWitnesses(j *job, rec *state.Record, l *Local) {
-	addresses := j.set.Witness.Addresses
-	if j.set.Witness.Auto {
+func findWitnesses(j *Job, rec *state.Record, l *Local) {
+	addresses := j.Set.Witness.Addresses
+	if j.Set.Witness.Auto {
 		addresses = gateways(j, rec, l)
 		l.NoWitness = len(addresses) == 0
 	}
 	// Behind a router, an ARP reply of the router proves nothing of the way.
-	routed := slices.ContainsFunc(l.asked(), func(p Path) bool { return !p.Route.OnLink && !p.Route.Local })
+	routed := slices.ContainsFunc(l.Pinged(), func(p Path) bool { return !p.Route.OnLink && !p.Route.Local })
 	for _, a := range addresses {
 		w := run.Witness{Address: a, PingOnly: routed}
 		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {
@@ -30,7 +30,7 @@ func findWitnesses(j *job, rec *state.Record, l *Local) {
 // the virtual IPs: the default gateway by the interface of a virtual IP, else by
 // that of a path to the primary, unless it is the primary or a virtual IP itself.
 // The last one known counts when the route is gone.
-func gateways(j *job, rec *state.Record, l *Local) (found []netip.Addr) {
+func gateways(j *Job, rec *state.Record, l *Local) (found []netip.Addr) {
 	families := map[bool]bool{}
 	var links []string
 	for _, a := range l.Aliases {
@@ -46,7 +46,7 @@ func gateways(j *job, rec *state.Record, l *Local) (found []netip.Addr) {
 			continue
 		}
 		name, gateway := defaultGateway(j, rec, links, v6)
-		if !gateway.IsValid() || l.isHost(gateway) || j.isVIP(gateway.WithZone("")) {
+		if !gateway.IsValid() || l.isHost(gateway) || l.IsVIP(gateway) {
 			continue
 		}
 		mac, err := j.Neighbour(name, gateway)
@@ -64,29 +64,15 @@ func gateways(j *job, rec *state.Record, l *Local) (found []netip.Addr) {
 	return found
 }
 
-// keepGateways records the automatic witnesses, as soon as it is known that they
-// are not the primary by another address.
-func keepGateways(j *job, rec state.Record, o Observation) state.Record {
-	for _, g := range o.Gateways {
-		if rec.Gateway(g.Interface, g.Address.Is6()) == g.Address || len(o.neighbours()) > 0 && rec.Neighbour == "" {
-			continue
-		}
-		if mac, err := j.Neighbour(g.Interface, g.Address); err == nil && (mac == nil || mac.String() != rec.Neighbour) {
-			rec.SetGateway(g.Interface, g.Address)
-		}
-	}
-	return rec
-}
-
 // defaultGateway is the first default gateway by one of the interfaces, else the
 // last one known.
-func defaultGateway(j *job, rec *state.Record, links []string, v6 bool) (name string, gateway netip.Addr) {
+func defaultGateway(j *Job, rec *state.Record, links []string, v6 bool) (name string, gateway netip.Addr) {
 	links = slices.DeleteFunc(links, func(name string) bool { return name == "" })
 	for i, name := range links {
 		if slices.Contains(links[:i], name) {
 			continue
 		}
-		if gateway, ok, err := j.Gateway(name, v6, j.set.Source); err == nil && ok {
+		if gateway, ok, err := j.Gateway(name, v6, j.Set.Source); err == nil && ok {
 			return name, gateway
 		}
 	}

@@ -1,0 +1,82 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"pingover/check"
+	"pingover/internal/run"
+	"pingover/vip"
+)
+
+// Env is what an observation reads of the kernel, the links and the name server.
+// Tests put something else here; the clock is Go's own, which testing/synctest
+// fakes.
+type Env struct {
+	Snapshot  func() (*vip.Snapshot, error)
+	Route     func(to, from netip.Addr) (vip.Route, error)
+	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
+	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
+	Ping      run.Ping
+	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
+	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
+	BootID    func() (string, error)
+	Uptime    func() (time.Duration, error)
+}
+
+// resolveTimeout is for the lookup of the primary's name.
+const resolveTimeout = 5 * time.Second
+
+// Real is the environment as it is.
+func Real() Env {
+	return Env{
+		Snapshot:  vip.TakeSnapshot,
+		Route:     vip.RouteTo,
+		Gateway:   vip.Gateway,
+		Neighbour: vip.Neighbour,
+		Ping:      check.Ping,
+		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return check.Resolve(ctx, host, resolveTimeout)
+		},
+		Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+			return Listening(vip.Open(l, own, addrs...))
+		},
+		BootID: bootID,
+		Uptime: uptime,
+	}
+}
+
+// Listening is a listener, or why there is none.
+func Listening(l *vip.Listener, err error) (vip.Conn, error) {
+	if err != nil {
+		return nil, err // not a nil *vip.Listener in an interface
+	}
+	return l, nil
+}
+
+// bootID names this boot of the machine (random(4)).
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
+
+// uptime is how long this machine has been up (proc_uptime(5): seconds, with
+// hundredths).
+func uptime() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	seconds, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/uptime: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}

@@ -1,0 +1,60 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+
+	"pingover/state"
+)
+
+// NoWitness is what a verbose check and doctor say where no witness was found.
+const NoWitness = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked"
+
+// Rehearse asks once more, with ordinary requests, for what a takeover needs of
+// others: each witness replies in the way that would count, each virtual IP can be
+// asked for. It returns what failed; asked is false where ctx has ended.
+func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string, asked bool) {
+	seen := n.guard(ctx, o, guardPlan{length: LastGuard, once: true, brief: true}).finish(o)
+	if ctx.Err() != nil {
+		return nil, false
+	}
+	for _, f := range seen.Faults[len(o.Faults):] {
+		failed = append(failed, f.Text)
+	}
+	if seen.Witness == state.WitnessNone {
+		failed = append(failed, NoWitness)
+	}
+	for _, w := range seen.Evidence.Witnesses {
+		if !w.Answers {
+			failed = append(failed, fmt.Sprintf("witness %s does not reply", w.Address))
+		}
+	}
+	for _, t := range seen.targets() {
+		if why := seen.CannotTake(t.Address); why != "" {
+			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
+		} else if n.j.Set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
+			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
+		}
+	}
+	return failed, true
+}
+
+// Isolation is why a machine that holds cannot know whether another one has the
+// addresses, or may not be reached itself; "" for none.
+func (n *Network) Isolation(o Observation) string {
+	why := ""
+	switch {
+	case !o.Holding():
+		return ""
+	case n.j.Set.DuplicateCheck:
+		why = n.CannotListen(o.Local)
+	}
+	if o.Witness == state.WitnessSilent {
+		silent := "no witness replies"
+		if why == "" {
+			return silent
+		}
+		return why + "; " + silent
+	}
+	return why
+}

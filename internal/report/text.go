@@ -1,0 +1,114 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"pingover/internal/term"
+)
+
+const (
+	textDays   = 60 // bars in a text of 80 columns
+	textEvents = 10 // outages, and changes of who served
+)
+
+// Text is the summary for a terminal of 80 columns, in a time zone. ASCII: without
+// other characters.
+func (s Summary) Text(zone *time.Location, ascii bool) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	name := term.Printable(s.Cluster)
+	if s.Since.IsZero() {
+		line("%s: no check was made yet", name)
+		return b.String()
+	}
+	line("%s: served by %s; observed since %s", name, s.Now().By, s.Since.Format(time.DateOnly))
+	line("  %-7s %13s %9s %12s %12s %9s", "", "availability", "outages", "in all", "primary up", "unknown")
+	for _, p := range s.Periods {
+		line("  %-7s %13s %9d %12s %12s %9d", p.Name, percent(p.Availability), p.Outages, length(p.Outage), percent(p.PrimaryUp), p.Unknown)
+	}
+	days := s.Days[len(s.Days)-textDays:]
+	line("  %s  %d days to %s (UTC)", bars(days, ascii), textDays, days[textDays-1].Date)
+	if len(s.Outages) > 0 {
+		line("  outages:")
+	}
+	for _, o := range tail(s.Outages, textEvents) {
+		how := o.End
+		if o.Ongoing {
+			how = "not over"
+		}
+		term.Columns(&b, 34, fmt.Sprintf("    %s  %s", moment(o.From, zone), length(o.Length)), term.Printable(o.Cause)+" ("+how+")")
+	}
+	line("  served by:")
+	for _, w := range tail(s.Served, textEvents) {
+		line("    %s  %-15s for %s", moment(w.From, zone), w.By, length(seconds(w.To.Sub(w.From))))
+	}
+	return b.String()
+}
+
+// Now is who serves at the end of the summary; the zero value where that is not
+// known.
+func (s Summary) Now() Service {
+	if len(s.Served) == 0 {
+		return Service{}
+	}
+	return s.Served[len(s.Served)-1]
+}
+
+func tail[T any](all []T, n int) []T { return all[max(0, len(all)-n):] }
+
+func moment(t time.Time, zone *time.Location) string { return t.In(zone).Format("2006-01-02 15:04:05") }
+
+// bars are days as one character each, higher where more was available.
+func bars(days []Day, ascii bool) string {
+	levels, none := []rune("▁▂▃▄▅▆▇█"), '·'
+	if ascii {
+		levels, none = []rune("!!xx--+#"), '.'
+	}
+	var b strings.Builder
+	for _, d := range days {
+		switch {
+		case d.Availability == nil:
+			b.WriteRune(none)
+		case *d.Availability == 1:
+			b.WriteRune(levels[len(levels)-1])
+		default: // any outage is seen
+			b.WriteRune(levels[int(*d.Availability*float64(len(levels)-1))])
+		}
+	}
+	return b.String()
+}
+
+// percent never shows 100 % where there was an outage.
+func percent(r *float64) string {
+	switch {
+	case r == nil:
+		return "-"
+	case *r == 1:
+		return "100 %"
+	case *r > 0.999:
+		return fmt.Sprintf("%.3f %%", min(*r*100, 99.999))
+	}
+	return fmt.Sprintf("%.2f %%", *r*100)
+}
+
+// length is a length of time in its two largest units.
+func length(s Seconds) string {
+	d := s.Duration().Round(time.Second)
+	units := []struct {
+		name string
+		of   time.Duration
+	}{{"d", day}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units {
+		if d < u.of || u.of == time.Second {
+			continue
+		}
+		text := fmt.Sprintf("%d%s", d/u.of, u.name)
+		if next := units[i+1]; d%u.of >= next.of {
+			text += fmt.Sprintf(" %d%s", d%u.of/next.of, next.name)
+		}
+		return text
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}

@@ -268,9 +268,7 @@ func TestDocsCommands(t *testing.T) {
 	left := maps.Clone(aside)
 	var documented []block
 	for _, document := range documents(t) {
-		for _, b := range blocks(t, document) {
-			documented = append(documented, b)
-		}
+		documented = append(documented, blocks(t, document)...)
 	}
 	for prefix := range left {
 		if !slices.ContainsFunc(documented, func(b block) bool { return b.language == "sh" && strings.Contains("\n"+b.text, "\n"+prefix) }) {

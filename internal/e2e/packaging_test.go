@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,23 +295,42 @@ func TestCronTakesTheCronFile(t *testing.T) {
 // release is what packaging/build makes of a version for this machine.
 type release struct{ dir, deb, rpm, archive string }
 
-func built(t *testing.T, version string) (r release) {
+func built(t *testing.T, version string) release {
 	t.Helper()
-	r.dir = t.TempDir()
-	build := exec.Command("packaging/build", version, runtime.GOARCH)
-	build.Env = append(os.Environ(), "DIST="+r.dir, "SOURCE_DATE_EPOCH=1767225600")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	r, err := build(t.TempDir(), version)
+	if err != nil {
+		t.Fatal(err)
 	}
-	found := func(pattern string) string {
-		names, err := filepath.Glob(filepath.Join(r.dir, fmt.Sprintf(pattern, version)))
-		if err != nil || len(names) != 1 {
-			t.Fatalf("%s: %q, %v", pattern, names, err)
-		}
-		return names[0]
-	}
-	r.deb, r.rpm, r.archive = found("pingover_%s_*.deb"), found("pingover-%s-1.*.rpm"), found("pingover-%s-linux-*.tar.gz")
 	return r
+}
+
+// builtOnce is version 0.1.2, which most tests share.
+func builtOnce(t *testing.T) release {
+	t.Helper()
+	r, err := sharedRelease()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var sharedRelease = sync.OnceValues(func() (release, error) { return build(filepath.Join(binaryDir(), "dist"), "0.1.2") })
+
+func build(dir, version string) (r release, err error) {
+	r.dir = dir
+	build := exec.Command("packaging/build", version, runtime.GOARCH)
+	build.Env = append(os.Environ(), "DIST="+dir, "SOURCE_DATE_EPOCH=1767225600")
+	if out, err := build.CombinedOutput(); err != nil {
+		return r, fmt.Errorf("%w: %s", err, out)
+	}
+	for pattern, file := range map[string]*string{"pingover_%s_*.deb": &r.deb, "pingover-%s-1.*.rpm": &r.rpm, "pingover-%s-linux-*.tar.gz": &r.archive} {
+		names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(pattern, version)))
+		if err != nil || len(names) != 1 {
+			return r, fmt.Errorf("%s: %q, %v", pattern, names, err)
+		}
+		*file = names[0]
+	}
+	return r, nil
 }
 
 // The same source makes the same bytes. Installing a package adds these files;
@@ -321,7 +341,7 @@ func TestPackages(t *testing.T) {
 	if os.Getuid() != 0 {
 		lab.Skip(t, "installing a package needs root")
 	}
-	first, again := built(t, "0.1.2"), built(t, "0.1.2")
+	first, again := builtOnce(t), built(t, "0.1.2")
 	debian, redhat := first.deb, first.rpm
 	if readFile(t, first.dir+"/SHA256SUMS") != readFile(t, again.dir+"/SHA256SUMS") {
 		t.Error("the same source made other bytes the second time")
@@ -480,7 +500,7 @@ func installed(t *testing.T, root string) (files []string) {
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	lab.Long(t)
-	r := built(t, "0.1.2")
+	r := builtOnce(t)
 	dir := t.TempDir()
 	if out, err := exec.Command("tar", "-C", dir, "--strip-components=1", "-xzf", r.archive).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -508,7 +528,7 @@ func TestArchive(t *testing.T) {
 // new program, a removal says what stays, a purge leaves nothing.
 func TestPackageThroughItsLife(t *testing.T) {
 	lab.Long(t)
-	older, newer := built(t, "0.1.2"), built(t, "0.1.3")
+	older, newer := builtOnce(t), built(t, "0.1.3")
 	for _, test := range []struct {
 		kind                           string
 		needs                          [][2]string
@@ -615,7 +635,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	needGroups(t)
 	lab.Need(t, "dpkg", "dpkg")
 	lab.Need(t, "/usr/sbin/cron", "cron")
-	pkg := built(t, "0.1.2").deb
+	pkg := builtOnce(t).deb
 	_, section, _ := strings.Cut(readFile(t, "README.md"), "\n## Quick start\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	steps := fenced(section)
@@ -687,7 +707,7 @@ func TestLintian(t *testing.T) {
 	t.Parallel()
 	lab.Long(t)
 	lab.Need(t, "lintian", "lintian")
-	out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", built(t, "0.1.2").deb).CombinedOutput()
+	out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", builtOnce(t).deb).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -487,7 +487,7 @@ func TestDocsTroubleshootingHasTheWordsOfEveryBadCase(t *testing.T) {
 	literal := regexp.MustCompile(`(?:blocked\(\d+, |refuse\(|Reason: *(?:fmt\.Sprintf\()?|subject: *(?:fmt\.Sprintf\()?|subject = fmt\.Sprintf\()"((?:[^"\\]|\\.)+)"`)
 	verb := regexp.MustCompile(`%\[?\d*\]?[a-z+]+`)
 	n := 0
-	pools, err := filepath.Glob("pool/decide.go")
+	pools, err := filepath.Glob("pool/decide.go") // where pools are built
 	if err != nil {
 		t.Fatal(err)
 	}

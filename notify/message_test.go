@@ -133,6 +133,13 @@ func TestMessages(t *testing.T) {
 			}},
 		},
 		{
+			name: "not-used",
+			events: []Notification{{
+				Kind: NotUsed, Time: night, Reason: "mail-via: /opt/sendmail belongs to user 1000, so root does not run it",
+				Evidence: up(), Alert: state.Alert{Kind: "not-used", Since: night, Mailed: night},
+			}},
+		},
+		{
 			name: "unconfigured",
 			events: []Notification{{
 				Kind: Unconfigured, Time: night, Reason: "no longer configured in /etc/pingover.yaml",
@@ -543,7 +550,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
-		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable, LockHeld,
+		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable, LockHeld, NotUsed,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
@@ -579,7 +586,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 
 func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, HookFailed} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, HookFailed, NotUsed} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)

@@ -26,10 +26,8 @@ func (x *examination) hooks() {
 			continue
 		}
 		exposed, err := proc.WritableByOthers(path, nil)
-		untrusted, refused := errors.AsType[*proc.UntrustedError](x.env.Trusted(hook.argv))
 		switch {
-		case refused:
-			x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", hook.name, untrusted)
+		case !x.trusted(hook.name, hook.argv):
 		case err != nil:
 			x.warn("fix that, or set another command", "%s: its owner is unknown: %v", hook.name, err)
 		case len(exposed) > 0:
@@ -38,4 +36,13 @@ func (x *examination) hooks() {
 			x.good("%s: %s", hook.name, proc.Line(hook.argv))
 		}
 	}
+}
+
+// trusted tells whether root runs the program of a setting.
+func (x *subject) trusted(setting string, argv []string) bool {
+	untrusted, refused := errors.AsType[*proc.UntrustedError](x.mayRun(argv))
+	if refused {
+		x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", setting, untrusted)
+	}
+	return !refused
 }

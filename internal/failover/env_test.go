@@ -61,7 +61,7 @@ type machine struct {
 	hook               func(context.Context, proc.Command) (output string, err error)
 	exclusive          bool                      // its tool raises well only while nobody else does
 	trusted            func(argv []string) error // why root must not run it; nil: it may
-	memory             *run.Memory               // of its one process; nil: each run has its own
+	memory             *state.Memory             // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -810,7 +810,7 @@ func (s *scene) subjects() (subjects []string) {
 	return subjects
 }
 
-func plain(text string) string { return strings.ReplaceAll(text, hostname(), "HOSTNAME") }
+func plain(text string) string { return strings.ReplaceAll(text, proc.Hostname(), "HOSTNAME") }
 
 // must fails the test for an error.
 func must(t *testing.T, err error) {

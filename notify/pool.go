@@ -52,7 +52,9 @@ func poolWords(c Cluster, n Notification) words {
 			w.todo = fmt.Sprintf("\"%s\" ends the drain.", c.command("undrain", strings.Split(out, ", ")...))
 			return w
 		}
-		w.subject = fmt.Sprintf("%s %s down! removed from %s", out, isOrAre(out), name)
+		if n.seenDown() {
+			w.subject = fmt.Sprintf("%s %s down! removed from %s", out, isOrAre(out), name)
+		}
 		if back := moved(n, false); back != "" {
 			w.happened += fmt.Sprintf(" %s %s back.", back, isOrAre(back))
 		}
@@ -123,6 +125,20 @@ func poolRecovered(c Cluster, n Notification, now string) words {
 
 // byHand tells whether the change was made manually.
 func (n Notification) byHand() bool { return n.Rule == 0 }
+
+// seenDown tells whether all members that left were found down: by the last round,
+// or by a service that does not work. One that was drained may be up.
+func (n Notification) seenDown() bool {
+	down := map[string]bool{}
+	for _, r := range n.Evidence.Rounds {
+		down[r.Address] = r.Verdict == "down"
+	}
+	for _, a := range n.Evidence.Answers {
+		down[a.Address] = down[a.Address] || a.Health == "bad"
+	}
+	u := n.Evidence.Update
+	return u != nil && !slices.ContainsFunc(u.Leave, func(a netip.Addr) bool { return !down[a.String()] })
+}
 
 // moved are the members that left, or those that returned.
 func moved(n Notification, left bool) string {

@@ -349,7 +349,11 @@ func blockedWords(c Cluster, n Notification) words {
 
 	why, todo := blockedBy(c, n)
 	happened := fmt.Sprintf("%s does not reply to %s. The takeover was blocked, nothing was changed: %s.", host, me, why)
-	if alarm(c, n) == "" {
+	switch {
+	case n.rule() == state.RuleService:
+		happened = fmt.Sprintf("%s is up, but %s does not work. %s has fenced it with pre-takeover and did not take over: it could not be shown that %s is silent.",
+			host, notGood(n.Evidence), me, host)
+	case alarm(c, n) == "":
 		happened = fmt.Sprintf("A switch was blocked on %s, nothing was changed: %s.", me, why)
 	}
 	return words{
@@ -479,7 +483,7 @@ func recovered(c Cluster, n Notification) words {
 	case ServiceDown:
 		now = "the services work on " + c.Hostname
 		if len(n.Held) == 0 {
-			now = fmt.Sprintf("%s no longer holds %s", c.Hostname, list(c.VIPs))
+			now = fmt.Sprintf("%s has released %s, where a service did not work", c.Hostname, list(c.VIPs))
 		}
 	case Certificate:
 		now = "the certificates of the services verify again"

@@ -377,7 +377,7 @@ func TestKilledAfterTheUpdateIsReportedByTheNextRun(t *testing.T) {
 		}
 		r := s.check()
 		s.want(r, state.Removed, "an interrupted update is finished: 10.2.2.11 leaves host1.zone.com", a10, a12)
-		s.mailed("www: 10.2.2.11 is down! removed from host1.zone.com")
+		s.mailed("www: 10.2.2.11 removed from host1.zone.com")
 		if r.Members[1].By != pool.Us {
 			t.Errorf("out by %q", r.Members[1].By)
 		}
@@ -628,6 +628,33 @@ func TestServiceThatDiesOnAHostThatPings(t *testing.T) {
 	})
 }
 
+func TestServiceOfThisMachineAsAMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.set.Services = []check.Service{{Port: 80}}
+		s.links = append(s.links, vip.Address{Prefix: netip.PrefixFrom(a10, 24)})
+		env := s.env()
+		health := check.Good
+		env.Service = func(_ context.Context, _ check.Service, a check.Attempt) check.ServiceResult {
+			if a.Address == a10 {
+				return check.ServiceResult{Health: health, Reason: "refused"}
+			}
+			return check.ServiceResult{Health: check.Good}
+		}
+		for _, want := range []state.Outcome{state.OK, state.Removed} {
+			time.Sleep(time.Minute)
+			r, err := CheckIn(t.Context(), env, s.set, s.options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Outcome != want {
+				t.Errorf("%s: %s; want %s", r.Outcome, r.Reason, want)
+			}
+			health = check.Bad
+		}
+	})
+}
+
 // A pool that the file no longer has: its records in DNS are an alert, and nothing
 // is changed.
 func TestPoolThatHasLeftTheFile(t *testing.T) {
@@ -648,5 +675,47 @@ func TestPoolThatHasLeftTheFile(t *testing.T) {
 			t.Errorf("%s: %s, alerts %+v", r.Outcome, r.Reason, r.Alerts)
 		}
 		s.mailed("www: PROBLEM: records without a member in host1.zone.com")
+	})
+}
+
+// Two checkers: one never reaches a11, the other always does. The member that one
+// has taken out comes back by the other after 10 x rise, not at once, and nothing
+// else changes.
+func TestTwoCheckersThatSeeDifferentlyDoNotFlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, other := newScene(t), newScene(t)
+		other.dns = one.dns
+		one.silent[a11] = true
+		for range 100 {
+			one.check()
+			other.check()
+			if n := len(one.dns.published); n < 2 {
+				t.Fatalf("%d members are published", n)
+			}
+		}
+		// It leaves once, and then at each return, every 30 checks of the other.
+		if n := len(one.dns.updates); n > 8 {
+			t.Errorf("%d updates in 100 checks of each:\n%s", n, strings.Join(one.dns.updates, "\n"))
+		}
+	})
+}
+
+func TestMixedPoolIsJudgedByFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		six := netip.MustParseAddr("2001:db8::10")
+		s := newScene(t)
+		s.set.Members, s.dns.published = []netip.Addr{a10, a11, six}, []netip.Addr{a10, a11, six}
+		s.check()
+		s.silent[a11], s.silent[six] = true, true
+		r := s.check()
+		if r.Outcome != state.Removed || fmt.Sprint(s.dns.published) != "[10.2.2.10 2001:db8::10]" {
+			t.Errorf("%s: %s; published %v", r.Outcome, r.Reason, s.dns.published)
+		}
+		s.mailed("www: 10.2.2.11 is down! removed from host1.zone.com")
+		if !strings.Contains(r.Alerts[0].Reason, "2001:db8::10 is down, but stays in host1.zone.com") {
+			t.Errorf("alerts: %+v", r.Alerts)
+		}
+		s.check()
+		s.mailed() // the alert of the last check
 	})
 }

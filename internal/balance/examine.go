@@ -17,7 +17,7 @@ type Examination struct {
 	Record Record
 	// RecordErr is why Record is a new one, nil where it is not.
 	RecordErr error
-	MayPing   error    // why members cannot be pinged
+	MayPing   error    // why members cannot be pinged, where they are
 	Key       pool.Key // zero: unsigned
 	KeyErr    error    // why it cannot be used; nothing was asked of the server then
 	Zone      pool.Zone
@@ -34,7 +34,7 @@ type Examination struct {
 type ExaminedMember struct {
 	Address   netip.Addr
 	Verdict   check.Verdict
-	Fault     string // why it is unknown
+	Fault     string // why it is unknown, or which of its services is bad
 	Own       bool   // an address of this machine
 	Published bool
 }
@@ -69,7 +69,7 @@ func Examine(ctx context.Context, env Env, p config.Pool, onEvent func(any)) (x 
 		}
 	}
 	x.Record = rec
-	if x.MayPing = j.MayPing(); x.MayPing != nil || ctx.Err() != nil {
+	if x.MayPing = j.permitted(); x.MayPing != nil || ctx.Err() != nil {
 		return x
 	}
 	l := survey(j, rec)
@@ -79,7 +79,7 @@ func Examine(ctx context.Context, env Env, p config.Pool, onEvent func(any)) (x 
 	}
 	replies := make(chan []state.Witness, 1)
 	go func() { replies <- askWitnesses(ctx, j, l) }()
-	s = s.round(ctx, j, 1, func(answer) bool { return true }).judged(l.refreshed(j))
+	s = s.round(ctx, j, 1, func(answer) bool { return true }).judged(j)
 	x.Witnesses = <-replies
 	for _, a := range s.members {
 		x.Members = append(x.Members, ExaminedMember{a.address, a.verdict, a.fault, a.own, x.Set.Has(a.address)})

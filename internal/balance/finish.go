@@ -63,7 +63,7 @@ func finish(ctx context.Context, j *job, before, rec Record, s seen, r Result) R
 			}
 		}
 		rec.Head, _ = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, changed, r.Effect == pool.Published, compose, j.Deliver)
-		if r.Effect == pool.Published || j.manual {
+		if r.Effect == pool.Published || j.manual && r.Outcome != state.Blocked && r.Outcome != state.UpdateFailed {
 			r.Outcome = state.StateFailed
 		}
 	default:

@@ -60,13 +60,13 @@ func probe(ctx context.Context, j *job, l local, published pool.Set) seen {
 	s = s.round(ctx, j, 1, func(answer) bool { return true })
 	silent := func(a answer) bool { return a.verdict == check.Down && published.Has(a.address) }
 	if !slices.ContainsFunc(s.members, silent) || ctx.Err() != nil {
-		return s.judged(l.refreshed(j))
+		return s.judged(j)
 	}
 	j.Event(run.Waiting{For: j.set.RetryWait, Why: "before the second round"})
 	if !proc.Sleep(ctx, j.set.RetryWait) {
 		return s
 	}
-	s = s.judged(l.refreshed(j))
+	s = s.judged(j)
 	asked := 0
 	again := map[netip.Addr]bool{}
 	for i := range s.members {
@@ -84,7 +84,7 @@ func probe(ctx context.Context, j *job, l local, published pool.Set) seen {
 	s.witnesses = <-replies
 	s.witness = s.witness || slices.ContainsFunc(s.witnesses, func(w state.Witness) bool { return w.Answers })
 	j.Event(Witnessed{Witnesses: s.witnesses})
-	return s.judged(l.refreshed(j))
+	return s.judged(j)
 }
 
 // askWitnesses asks all witnesses for the length of a round: each must reply at its
@@ -145,19 +145,28 @@ func (s seen) round(ctx context.Context, j *job, n int, which func(answer) bool)
 	return s
 }
 
-// judged is what was seen, by the local state after it: where an interface has
-// lost its carrier, silence is no answer.
-func (s seen) judged(l local) seen {
+// judged is what was seen, by the local state after it: where an interface has lost
+// its carrier in the middle of a round, pings vanish without any error, and silence
+// is no answer.
+func (s seen) judged(j *job) seen {
+	silent := func(a answer) bool { return a.verdict == check.Down }
+	if !slices.ContainsFunc(s.members, silent) {
+		return s
+	}
 	s.members = slices.Clone(s.members)
-	for i, m := range l.members {
+	snapshot, err := j.Snapshot()
+	for i := range s.members {
 		a := &s.members[i]
-		switch {
-		case m.own && !a.own: // since the survey
-			a.own, a.verdict, a.fault = true, check.Unknown, m.address.String()+" is on this machine now, so a ping would answer itself"
-		case m.fault != "" && a.verdict == check.Down:
-			a.verdict, a.fault = check.Unknown, m.fault
+		if !silent(*a) {
+			continue
 		}
-		a.member = m
+		own := a.own
+		if a.member = j.wayTo(snapshot, err, a.address); a.own && !own {
+			a.member.fault = a.address.String() + " is on this machine now, so a ping would answer itself"
+		}
+		if a.member.fault != "" {
+			a.verdict, a.fault = check.Unknown, a.member.fault
+		}
 	}
 	return s
 }

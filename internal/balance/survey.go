@@ -12,7 +12,6 @@ import (
 
 // local is what of this machine matters to the members.
 type local struct {
-	snapshot  *vip.Snapshot // nil: the kernel cannot be asked
 	members   []member
 	witnesses []run.Witness
 	gateways  []state.Gateway // found as automatic witnesses
@@ -32,23 +31,19 @@ func survey(j *job, rec Record) local {
 	var l local
 	snapshot, err := j.Snapshot()
 	for _, a := range j.set.Members {
-		m := member{address: a}
-		if err != nil {
-			m.fault = fmt.Sprintf("the kernel cannot be asked for its interfaces: %v", err)
-		} else {
-			m = j.wayTo(snapshot, a)
-		}
-		l.members = append(l.members, m)
-	}
-	if err == nil {
-		l.snapshot = snapshot
+		l.members = append(l.members, j.wayTo(snapshot, err, a))
 	}
 	return findWitnesses(j, rec, l)
 }
 
-// wayTo is the way to a member: an address of this machine, or a route.
-func (j *job) wayTo(snapshot *vip.Snapshot, a netip.Addr) member {
+// wayTo is the way to a member: an address of this machine, or a route. The error is
+// that of the snapshot.
+func (j *job) wayTo(snapshot *vip.Snapshot, err error, a netip.Addr) member {
 	m := member{address: a}
+	if err != nil {
+		m.fault = fmt.Sprintf("the kernel cannot be asked for its interfaces: %v", err)
+		return m
+	}
 	if j.set.Source.IsValid() && j.set.Source.Is4() == a.Is4() {
 		m.source = j.set.Source
 	}
@@ -69,31 +64,6 @@ func (j *job) wayTo(snapshot *vip.Snapshot, a netip.Addr) member {
 		m.fault = snapshot.LinkFault(route.Interface)
 	}
 	return m
-}
-
-// again is the way to a member as it is now: an interface may have lost its
-// carrier in the middle of a round, which makes pings vanish without any error.
-func (l local) again(j *job, m member) member {
-	if m.fault != "" || m.own {
-		return m
-	}
-	return j.wayTo(l.snapshot, m.address)
-}
-
-// refreshed is the local state with a new snapshot.
-func (l local) refreshed(j *job) local {
-	snapshot, err := j.Snapshot()
-	if err != nil {
-		for i := range l.members {
-			l.members[i].fault = fmt.Sprintf("the kernel cannot be asked for its interfaces: %v", err)
-		}
-		return l
-	}
-	l.snapshot, l.members = snapshot, slices.Clone(l.members)
-	for i, m := range l.members {
-		l.members[i] = l.again(j, m)
-	}
-	return l
 }
 
 // findWitnesses lists who can prove that this machine's own network works: the

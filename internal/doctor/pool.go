@@ -77,7 +77,7 @@ func (x *poolExamination) run(ctx context.Context, sendTest bool) []Finding {
 	x.head = &x.Record.Head
 	if x.MayPing != nil {
 		x.fail("run pingover as root, or with the capability CAP_NET_RAW", "%v", x.MayPing)
-	} else {
+	} else if len(x.set.Services) == 0 {
 		x.good("this process may ping")
 	}
 	x.stateDir()
@@ -197,6 +197,10 @@ func (x *poolExamination) records() {
 
 // members is each member now.
 func (x *poolExamination) members() {
+	works := "replies"
+	if len(x.set.Services) > 0 {
+		works = "its services work"
+	}
 	for _, m := range x.Members {
 		where := "out of DNS"
 		if m.Published {
@@ -206,7 +210,9 @@ func (x *poolExamination) members() {
 		case m.Own:
 			x.warn("check the pool from another machine too: this one always reaches itself", "member %s is an address of this machine", m.Address)
 		case m.Verdict == check.Up:
-			x.good("member %s: replies, %s", m.Address, where)
+			x.good("member %s: %s, %s", m.Address, works, where)
+		case m.Verdict == check.Down && m.Fault != "":
+			x.warn("check that host", "member %s: %s, %s", m.Address, m.Fault, where)
 		case m.Verdict == check.Down:
 			x.warn("check that host, and that it replies to ping", "member %s: no reply, %s", m.Address, where)
 		default:

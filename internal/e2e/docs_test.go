@@ -169,7 +169,7 @@ func decidable() map[int][]state.Outcome {
 		func(s *state.VIPStatus, yes bool) { s.Held = yes },
 		func(s *state.VIPStatus, yes bool) { s.Asked = yes },
 		func(s *state.VIPStatus, yes bool) { s.InUse = yes },
-		func(s *state.VIPStatus, yes bool) { s.AtPrimary, s.PrimaryAlone = yes, yes },
+		func(s *state.VIPStatus, yes bool) { s.AtPrimary = yes },
 	) {
 		s.Address = one
 		statuses = append(statuses, []state.VIPStatus{s}, []state.VIPStatus{s, {Address: two, Held: true}})
@@ -187,10 +187,6 @@ func decidable() map[int][]state.Outcome {
 				k.PausedUntil = now.Add(time.Hour)
 			}
 		},
-	)
-	known = append(known, // a service that worked once and is down, and a primary that was fenced for it
-		state.Known{Services: []state.Service{{Bad: 1, Proven: true}}},
-		state.Known{Fenced: "tcp:80"},
 	)
 	seen := all[state.Observation](
 		func(s *state.Observation, yes bool) { s.OnLink = yes },
@@ -222,13 +218,10 @@ func decidable() map[int][]state.Outcome {
 	for _, k := range known {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
-				for range k.Services {
-					s.Services = append(s.Services, state.ServiceStatus{Serving: state.Answer{Health: check.Bad}})
-				}
 				for _, s.Primary = range []check.Verdict{check.Unknown, check.Down, check.Up} {
 					for _, s.Witness = range []state.WitnessState{state.WitnessSilent, state.WitnessNone, state.WitnessGood, state.WitnessOff, state.WitnessNotAsked} {
 						for _, s.VIPs = range statuses {
-							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true, Fall: 1, FailoverOnService: true}, now)
+							d := state.Decide(k, s, state.Settings{Rise: 1, BootWait: time.Minute, Failback: true, Isolated: true}, now)
 							add(d.Rule, d.Outcome)
 							if d.HandOver {
 								add(d.Rule, state.Holding) // when no host takes it
@@ -237,6 +230,19 @@ func decidable() map[int][]state.Outcome {
 					}
 				}
 			}
+		}
+	}
+	// Services: rule 15, and rule 7 without it.
+	service := state.Known{Services: []state.Service{{Bad: 9, Proven: true}}}
+	for _, o := range all[state.Observation](func(o *state.Observation, yes bool) {
+		if yes {
+			o.Services = []state.ServiceStatus{{Name: "tcp:80", Serving: state.Answer{Health: check.Bad}}}
+		}
+	}) {
+		for _, service.Fenced = range []string{"", "tcp:80"} {
+			o.Primary, o.Witness, o.VIPs = check.Up, state.WitnessGood, []state.VIPStatus{{Address: one, InUse: true, AtPrimary: true, PrimaryAlone: true}}
+			d := state.Decide(service, o, state.Settings{Rise: 1, Fall: 1, FailoverOnService: true}, now)
+			add(d.Rule, d.Outcome)
 		}
 	}
 	for _, o := range outcomes {

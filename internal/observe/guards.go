@@ -235,51 +235,6 @@ func (g *guards) single() (addrs []netip.Addr) {
 	return addrs
 }
 
-// witnessState is what the witnesses prove together.
-func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.Witness) {
-	switch {
-	case l.NoWitness && len(l.Witnesses) == 0:
-		return state.WitnessNone, nil
-	case len(l.Witnesses) == 0:
-		return state.WitnessOff, nil
-	}
-	notAsked := true
-	for _, w := range g.witnesses {
-		by, good := w.Good(g.short)
-		// One that is here, as another cluster's virtual IP may be, answers
-		// itself.
-		good = good && !l.Snapshot.Holds(w.Address)
-		if good {
-			proof = state.WitnessGood
-		}
-		notAsked = notAsked && w.NotAsked && l.leads(g.n.j, w.Address)
-		shown = append(shown, w.Evidence(by, good))
-	}
-	if notAsked {
-		proof = state.WitnessNotAsked
-	}
-	return proof, shown
-}
-
-func (g *guards) witnessed() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.take = g.take || g.plan.take
-	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
-		g.cancel()
-	}
-}
-
-// heardWitness says by what protocol a witness on the link replied to this
-// machine.
-func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
-	claims := g.n.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
-	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
-		return protocol(w.Address), false
-	}
-	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
-}
-
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
 // and again.
 func (g *guards) ask() {

@@ -49,8 +49,9 @@ func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([
 // one gap old. Where there never was a record, a line an hour says so. A process
 // that goes on remembers (state.Memory), and its later runs send what is in the
 // outbox. Reported says whether this run has.
-// Shown says that the line about the run's outcome has the error in it, switched that this run has changed what clients reach; compose adds to the
-// outbox what the run has to tell, nil where there is no recipient.
+// Shown says that the line about the run's outcome has the error in it, switched
+// that this run has changed what clients reach; compose adds to the outbox what the
+// run has to tell, nil where there is no recipient.
 func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr error, shown, switched bool, compose func(state.Head) state.Head,
 	send func(context.Context, []state.Message) ([]state.Message, error),
 ) (_ state.Head, reported bool) {

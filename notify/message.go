@@ -37,8 +37,6 @@ const (
 	HookFailed     Kind = "hook-failed"   // any hook but pre-takeover
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
-	ServiceDown    Kind = "service-down"  // holding, but a service does not work at the virtual IPs
-	Certificate    Kind = "certificate"   // of a service, which does not verify
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
 	NotUsed        Kind = "not-used"      // a program or credentials file that the settings name, and that is left out
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
@@ -274,9 +272,7 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 	for _, w := range e.Witnesses {
 		p.item(fmt.Sprintf("witness %s: %s", w.Address, witness(w)))
 	}
-	for _, a := range e.Answers {
-		p.item(answered(a))
-	}
+	p.answers(e.Answers)
 	for _, h := range e.Holders {
 		if h.MAC == "" {
 			p.item(h.Address + " replies to ping (MAC not known)")
@@ -327,15 +323,6 @@ func witness(w state.Witness) string {
 		return "replies"
 	}
 	return fmt.Sprintf("replies (%s)", *w.By)
-}
-
-// answered is what a service said.
-func answered(a state.ServiceAnswer) string {
-	s := fmt.Sprintf("service %s at %s: %s", a.Service, a.Address, a.Health)
-	if a.Reason != "" {
-		s += ": " + a.Reason
-	}
-	return s
 }
 
 // commands writes the commands that were run, ready to be pasted.

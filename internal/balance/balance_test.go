@@ -613,7 +613,7 @@ func TestServiceThatDiesOnAHostThatPings(t *testing.T) {
 		s.want(run(), state.OK, "all members of host1.zone.com are up", a10, a11, a12)
 		health[a11] = check.ServiceResult{Health: check.HealthUnknown, Reason: "a certificate", Certificate: true}
 		s.want(run(), state.Unknown, "10.2.2.11 could not be asked: tcp:443: a certificate", a10, a11, a12)
-		s.mailed("www: PROBLEM: a certificate does not verify: tcp:443 at 10.2.2.11: a certificate")
+		s.mailed("www: PROBLEM: the certificate of service tcp:443 does not verify")
 		health[a11], attempts = check.ServiceResult{Health: check.Bad, Reason: "refused"}, 0
 		r := run()
 		s.want(r, state.Removed, "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com", a10, a12)

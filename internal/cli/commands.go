@@ -101,6 +101,7 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("json", "", jsonHelp),
 				bare("monitoring", "", "one line and the exit code of a Nagios plugin"),
+				bare("watch", "", "show it again every 2s, until a signal"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -204,6 +205,8 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("send-test", "", "send a test email to each recipient"),
 				bare("send-mail", "", "the old name of --send-test"),
+				bare("verbose", "v", "show what is fine, too"),
+				bare("json", "", jsonHelp),
 			}, helpFlags(), settings),
 		},
 		{

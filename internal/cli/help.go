@@ -128,9 +128,10 @@ Ansible: validate: pingover config -q -f %s
 `
 
 const aboutDoctor = `Tests everything that a takeover needs: settings, permissions, state directory,
-tool, interface, addresses, primary, witness, hooks, mail. Shows what fails and
-how to fix it. Changes nothing; asks the network as a dry run does. With
---send-test it sends a test email to each mail-to.
+tool, interface, addresses, primary, witness, hooks, mail; of a pool the name
+server, the right to update, each member. Shows first what fails and how to fix
+it, and ends with a verdict. Changes nothing; asks the network as a dry run does.
+With --send-test it sends a test email to each mail-to.
 
   pingover doctor
   pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-test

@@ -94,6 +94,7 @@ func hintf(w io.Writer, hint string) {
 type printer struct {
 	out     io.Writer
 	cluster string
+	kind    state.Kind
 	verbose bool
 	quiet   bool
 	dryRun  bool
@@ -132,7 +133,7 @@ func (p printer) block(several bool) (_ printer, end func()) {
 
 // of is p for that task.
 func (p printer) of(t Task) printer {
-	p.cluster = t.Name
+	p.cluster, p.kind = t.Name, t.Kind
 	return p
 }
 
@@ -212,7 +213,7 @@ func (p printer) event(event any) {
 		if e.PID != 0 {
 			run = fmt.Sprintf("run %d", e.PID)
 		}
-		text := fmt.Sprintf("waiting for %s of this cluster to end, at most %s", run, config.DurationText(e.For))
+		text := fmt.Sprintf("waiting for %s of this %s to end, at most %s", run, p.kind, config.DurationText(e.For))
 		if p.verbose {
 			p.infof("%s", text)
 		} else {

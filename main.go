@@ -50,6 +50,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Terminal: term.IsTerminal(os.Stderr),
 		Live:     live,
 		Color:    live && colors(),
+		Out:      cli.Output{Columns: term.Width(os.Stdout), Colors: term.Colors(term.Redraws(os.Stdout, os.Getenv) && colors())},
 		Stamp:    stampFor(os.Stderr),
 		Hangup:   hangup,
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),

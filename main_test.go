@@ -129,7 +129,7 @@ func TestSignals(t *testing.T) {
 			if !status.Signaled() || status.Signal() != s {
 				t.Errorf("it did not die of the signal, but: exited %v, code %d", status.Exited(), status.ExitStatus())
 			}
-			if !strings.HasPrefix(stderr, "web: ended by SIG") || !strings.HasSuffix(stderr, " before it had changed anything\n") {
+			if !strings.HasPrefix(stderr, "pingover: web: ended by SIG") || !strings.HasSuffix(stderr, " before it had changed anything\n") {
 				t.Errorf("stderr: %q", stderr)
 			}
 		})
@@ -166,7 +166,7 @@ func signalled(t *testing.T, signals []syscall.Signal, argv ...string) (syscall.
 		t.Fatal(err)
 	}
 	stderr := bufio.NewReader(pipe)
-	if line, err := stderr.ReadString('\n'); line != "web: asleep\n" {
+	if line, err := stderr.ReadString('\n'); line != "pingover: web: asleep\n" {
 		t.Errorf("said %q, %v", line, err)
 	}
 	for _, s := range signals {

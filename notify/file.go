@@ -56,12 +56,12 @@ func fileWords(c Cluster, n Notification) words {
 	w := words{
 		subject:  fmt.Sprintf("%s cannot be used: %d %s", n.File, len(n.Errors), pick(len(n.Errors), "error", "errors")),
 		happened: fmt.Sprintf("%s on %s cannot be used.", n.File, c.Hostname),
-		todo:     "Fix the errors. \"pingover check --dry-run\" shows whether the file can be used; the next check uses it.",
+		todo:     "Fix the errors. \"pingover config\" shows whether the file can be used; the next check uses it.",
 	}
 	if n.Valid.IsZero() {
-		w.happened += " It was never valid before: what is held here is checked with the settings of the last check, nothing is taken over."
+		w.happened += " It was never valid before: clusters that hold an address are checked with the settings of their last check, and nothing is taken over."
 	} else {
-		w.happened += fmt.Sprintf(" Checks go on with the whole file as it was valid last, at %s; no change since then is in effect.", utc(n.Valid))
+		w.happened += fmt.Sprintf(" Checks go on with the last valid file, of %s; no change since then is in effect.", utc(n.Valid))
 	}
 	return w
 }

@@ -75,7 +75,8 @@ func (c Cluster) silent() bool { return len(c.To) == 0 && !c.Command }
 type Notification struct {
 	Kind       Kind
 	Outcome    state.Outcome // of the run; "" where it had none
-	Rule       int           // of the run's decision; 0 of a manual operation
+	Cause      state.Cause   // of the run's decision, where there is advice about it
+	Manual     bool          // the change was made manually
 	Event      string        // id of the change in the history; "" when nothing was switched
 	Time       time.Time
 	Reason     string // the decision's words
@@ -95,9 +96,6 @@ type Notification struct {
 	// zero for a change.
 	Alert state.Alert
 }
-
-// rule is the rule of the decision that it is about.
-func (n Notification) rule() int { return cmp.Or(n.Alert.Rule, n.Rule) }
 
 // Compose writes the message with the Message-ID <id@Hostname> about the
 // notifications, at least one, the newest first. The first gives the subject.

@@ -343,7 +343,7 @@ func TestMessages(t *testing.T) {
 				Evidence: with(silent(), func(e *state.Evidence) {
 					e.Witnesses = []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253"}}
 				}),
-				Alert: state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
+				Cause: state.CauseWitnessSilent, Alert: state.Alert{Kind: "blocked", Rule: 11, Since: night, Mailed: night},
 			}},
 		},
 		{
@@ -355,7 +355,7 @@ func TestMessages(t *testing.T) {
 				Evidence: with(up(), func(e *state.Evidence) {
 					e.Holders = []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}}
 				}),
-				Held: prefixes("172.16.0.1/32"), Rule: 2,
+				Held: prefixes("172.16.0.1/32"), Cause: state.CausePaused,
 			}},
 		},
 		{
@@ -405,21 +405,21 @@ func TestMessages(t *testing.T) {
 		{
 			name: "unserved, a service",
 			events: []Notification{{
-				Kind: Unserved, Rule: 7, Time: night, Evidence: served("bad", "connection refused"),
+				Kind: Unserved, Time: night, Evidence: served("bad", "connection refused"),
 				Reason: "172.16.0.2 replies, but service https://www.example.com does not work: connection refused",
 			}},
 		},
 		{
 			name: "took over for a service",
 			events: []Notification{{
-				Kind: TookOver, Rule: 15, Event: "20260301T030405Z-ABCDEFGH", Time: night, Evidence: served("bad", "connection refused"), Held: prefixes("172.16.0.1/32"),
+				Kind: TookOver, Cause: state.CauseService, Event: "20260301T030405Z-ABCDEFGH", Time: night, Evidence: served("bad", "connection refused"), Held: prefixes("172.16.0.1/32"),
 				Reason: "172.16.0.2 replies, but service https://www.example.com does not work: connection refused (3 checks in a row); it is fenced, and 172.16.0.1 taken over",
 			}},
 		},
 		{
 			name: "fenced for a service, and it still replies",
 			events: []Notification{{
-				Kind: Blocked, Rule: 15, Time: night, Evidence: served("bad", "connection refused"),
+				Kind: Blocked, Cause: state.CauseService, Time: night, Evidence: served("bad", "connection refused"),
 				Reason: "172.16.0.2 was fenced for https://www.example.com, but it still replies",
 			}},
 		},

@@ -16,6 +16,7 @@ type Facts struct {
 	Check   *Check // nil for a manual command, whose refusal its user sees
 	Outcome state.Outcome
 	Reason  string
+	Cause   state.Cause // of Reason, where there is advice about it
 	// Change is the switch, or nil; Evidence is what was observed and run.
 	Change   *state.Change
 	Partial  bool // Change is the release of a part; the rest is still held
@@ -168,10 +169,7 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) Notification {
 	n := Notification{
 		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Alert: alert,
-		Held: f.Held, Missing: f.Missing, Undo: f.Undo, Outcome: f.Outcome,
-	}
-	if f.Check != nil {
-		n.Rule = f.Check.Rule
+		Held: f.Held, Missing: f.Missing, Undo: f.Undo, Outcome: f.Outcome, Cause: f.Cause, Manual: change.Manual,
 	}
 	only := func(addrs []netip.Addr) []netip.Prefix {
 		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool {

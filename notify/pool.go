@@ -48,7 +48,7 @@ func poolWords(c Cluster, n Notification) words {
 			happened: fmt.Sprintf("%s has taken %s out of %s: new clients no longer reach %s.", me, out, name, itOrThem(out)) + now,
 			todo:     fmt.Sprintf("Find out what happened to %s; clients that have resolved %s before go on for the time to live of the records. ", out, name) + backAgain(out),
 		}
-		if n.byHand() {
+		if n.Manual {
 			w.todo = fmt.Sprintf("\"%s\" ends the drain.", c.command("undrain", strings.Split(out, ", ")...))
 			return w
 		}
@@ -123,9 +123,6 @@ func poolRecovered(c Cluster, n Notification, now string) words {
 	return words{subject: text, happened: fmt.Sprintf("Resolved: %s.", text) + now}
 }
 
-// byHand tells whether the change was made manually.
-func (n Notification) byHand() bool { return n.Rule == 0 }
-
 // seenDown tells whether all members that left were found down: by the last round,
 // or by a service that does not work. One that was drained may be up.
 func (n Notification) seenDown() bool {
@@ -195,12 +192,12 @@ func isOrAre(members string) string {
 
 // blockedPool is what blocked a change, in few words.
 func blockedPool(n Notification) string {
-	switch n.rule() {
-	case 2:
+	switch n.Cause {
+	case state.CausePaused:
 		return "the pool is paused"
-	case 3:
+	case state.CauseWitnessSilent:
 		return "no witness and no other member replies"
-	case 4:
+	case state.CauseFewest:
 		return "too few members would be left"
 	}
 	return "blocked"
@@ -208,12 +205,12 @@ func blockedPool(n Notification) string {
 
 // poolAdvice is what to do about that.
 func poolAdvice(c Cluster, n Notification) string {
-	switch n.rule() {
-	case 2:
+	switch n.Cause {
+	case state.CausePaused:
 		return fmt.Sprintf("\"%s\" ends the pause; the next check decides again.", c.command("resume"))
-	case 3:
+	case state.CauseWitnessSilent:
 		return fmt.Sprintf("Check the network of %s first: cable, switch, gateway. The members may be up, and only %s isolated.", c.Hostname, c.Hostname)
-	case 4:
+	case state.CauseFewest:
 		return "Find out what happened to the members that the reason names: clients are still sent to them. Each check decides again."
 	}
 	return "Fix what the reason names; each check decides again."

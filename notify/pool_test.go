@@ -122,15 +122,15 @@ func TestSubjectsOfPools(t *testing.T) {
 		n    Notification
 		want string
 	}{
-		{Notification{Kind: Removed, Rule: 0, Evidence: removed().Evidence}, "10.2.2.11 removed from host1.zone.com"},
+		{Notification{Kind: Removed, Manual: true, Evidence: removed().Evidence}, "10.2.2.11 removed from host1.zone.com"},
 		{
-			Notification{Kind: Restored, Rule: 5, Evidence: state.Evidence{Update: &state.Update{Return: []netip.Addr{netip.MustParseAddr("10.2.2.11"), netip.MustParseAddr("2001:db8::10")}}}},
+			Notification{Kind: Restored, Evidence: state.Evidence{Update: &state.Update{Return: []netip.Addr{netip.MustParseAddr("10.2.2.11"), netip.MustParseAddr("2001:db8::10")}}}},
 			"10.2.2.11, 2001:db8::10 are back in host1.zone.com",
 		},
 		{Notification{Kind: UpdateFailed}, "PROBLEM: DNS update failed: host1.zone.com is as it was"},
-		{Notification{Kind: Blocked, Rule: 2}, "PROBLEM: host1.zone.com not changed: the pool is paused"},
-		{Notification{Kind: Blocked, Rule: 3}, "PROBLEM: host1.zone.com not changed: no witness and no other member replies"},
-		{Notification{Kind: Blocked, Rule: 4}, "PROBLEM: host1.zone.com not changed: too few members would be left"},
+		{Notification{Kind: Blocked, Cause: state.CausePaused}, "PROBLEM: host1.zone.com not changed: the pool is paused"},
+		{Notification{Kind: Blocked, Cause: state.CauseWitnessSilent}, "PROBLEM: host1.zone.com not changed: no witness and no other member replies"},
+		{Notification{Kind: Blocked, Cause: state.CauseFewest}, "PROBLEM: host1.zone.com not changed: too few members would be left"},
 		{Notification{Kind: Unknown}, "PROBLEM: standby cannot check host1.zone.com"},
 		{Notification{Kind: LeftRecords}, "PROBLEM: records without a member in host1.zone.com"},
 		{Notification{Kind: StateFailed}, "PROBLEM: standby cannot write its state"},

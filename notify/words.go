@@ -48,17 +48,17 @@ func wordsOf(c Cluster, n Notification) words {
 			happened: fmt.Sprintf("%s%s has taken over %s: clients now reach %s at %s.", down, me, list(held), me, thisAddress(held)),
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
 		}
-		if n.rule() == state.RuleService {
+		if n.Cause == state.CauseService {
 			w.happened = fmt.Sprintf("%s replied, but %s did not work. %s was fenced. ", host, notGood(n.Evidence), host) + w.happened
 			w.todo += fmt.Sprintf("Then find out why it failed on %s: pre-takeover has cut %s off. ", host, host)
 		}
 		if down != "" {
-			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
+			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while %s serves the clients. ", host, me)
 		}
 		if n.NeverUp {
 			w.happened += fmt.Sprintf(" %s had never seen %s up.", me, host)
-			w.todo = fmt.Sprintf("Check at once that %s is not up all the same: %s has never had a reply from it. Is %s its address, does the netmask fit, "+
-				"and is it no guest of %s that its own host cannot hear, as behind macvlan or macvtap? ", host, me, host, me) + w.todo
+			w.todo = fmt.Sprintf("Check at once that %s is not up all the same: %s has never had a reply from it. Is its address right, does the netmask fit, "+
+				"and can %s reach it at all (a guest on macvlan or macvtap and its own host cannot)? ", host, me, me) + w.todo
 		}
 		w.todo += fmt.Sprintf("When %s is fit to serve again, ", host) + takeBack(c, held)
 		return w
@@ -133,7 +133,7 @@ func wordsOf(c Cluster, n Notification) words {
 			subject: fmt.Sprintf("%s cannot check %s", me, host),
 			happened: fmt.Sprintf("%s could not check %s several times in a row: whether %s is up is not known. "+
 				"Nothing was changed, and %s does not take over until it can check again.", me, host, host, me),
-			todo: unknownAdvice(c, n),
+			todo: unknownAdvice(c, n.Cause),
 		}
 
 	case StateFailed:
@@ -167,7 +167,7 @@ func wordsOf(c Cluster, n Notification) words {
 		return words{
 			subject: fmt.Sprintf("no machine took %s, %s holds %s again", list(held), me, these(held)),
 			happened: fmt.Sprintf("%s released %s to hand %s over, but no machine took %s. "+
-				"So it assigned %s here again.", me, list(held), these(held), these(held), these(held)),
+				"So %s has assigned %s again.", me, list(held), these(held), these(held), me, these(held)),
 			todo: fmt.Sprintf("Log in to %s, and ", host) + takeBack(c, held) + fmt.Sprintf(" A failback that no machine took is not tried again until %s has been down once.", host),
 			undo: fmt.Sprintf("To release %s although no machine takes %s", these(held), these(held)), first: c.command("release", "--force"),
 		}
@@ -188,7 +188,7 @@ func wordsOf(c Cluster, n Notification) words {
 	case NotReady:
 		return words{
 			subject:  fmt.Sprintf("%s is not ready to take over", me),
-			happened: fmt.Sprintf("%s may be unable to take over from %s: a rehearsal of what a takeover needs failed three times in a row. Nothing was changed.", me, host),
+			happened: fmt.Sprintf("%s may be unable to take over from %s: the rehearsal of a takeover failed three times in a row. Nothing was changed.", me, host),
 			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks rehearse again.", c.command("doctor")),
 		}
 
@@ -197,9 +197,9 @@ func wordsOf(c Cluster, n Notification) words {
 			subject: fmt.Sprintf("%s holds %s, but is isolated", me, list(held)),
 			happened: fmt.Sprintf("%s holds %s, but no witness replies, or it cannot ask whether another machine has %s. Clients may not reach %s.",
 				me, list(held), these(held), these(held)),
-			todo: fmt.Sprintf("Check the network of %s: cable, switch port, addresses. If another machine serves %s, release %s here.",
-				me, list(held), these(held)),
-			undo: fmt.Sprintf("To release %s here", these(held)), first: c.command("release", "--force"),
+			todo: fmt.Sprintf("Check the network of %s: cable, switch port, addresses. If another machine serves %s, release %s from %s.",
+				me, list(held), these(held), me),
+			undo: fmt.Sprintf("To release %s from %s", these(held), me), first: c.command("release", "--force"),
 		}
 
 	case ServiceDown, Certificate:
@@ -256,205 +256,12 @@ func wordsOf(c Cluster, n Notification) words {
 	case MailDropped:
 		return words{
 			subject: n.Reason,
-			happened: fmt.Sprintf("On %s %s. Mail could not be delivered for a while, and the queue holds %d: "+
+			happened: fmt.Sprintf("On %s %s. Mail could not be delivered for a while, and the queue holds at most %d: "+
 				"the oldest were dropped first.", me, n.Reason, state.MaxOutbox),
 			todo: fmt.Sprintf("The takeovers and releases that they reported are in the history: \"%s\".", c.command("history")),
 		}
 	}
 	return words{subject: string(n.Kind), happened: fmt.Sprintf("%s: %s.", me, n.Kind)}
-}
-
-// takeBack says how the primary gets the addresses back. Duplicate address
-// detection (always for IPv6, RFC 4862) refuses one that is still held here.
-func takeBack(c Cluster, vips []netip.Prefix) string {
-	release := fmt.Sprintf("\"%s\"", c.command("release"))
-	const again = "What no machine takes within ten seconds is assigned here again."
-	six := slices.DeleteFunc(slices.Clone(vips), func(p netip.Prefix) bool { return p.Addr().Is4() })
-	if len(six) > 0 {
-		return fmt.Sprintf("run %s here, and assign %s there at once: its duplicate address detection refuses %s while %s holds %s. %s",
-			release, list(vips), list(six), c.Hostname, these(six), again)
-	}
-	return fmt.Sprintf("assign %s there: %s releases %s at its next check. If it looks for duplicate addresses first, run %s here instead. %s",
-		list(vips), c.Hostname, these(vips), release, again)
-}
-
-// releasedWords says who has now what was released here.
-func releasedWords(c Cluster, n Notification, vips []netip.Prefix) words {
-	me := c.Hostname
-	w := words{
-		subject:  fmt.Sprintf("%s released %s", me, list(vips)),
-		happened: fmt.Sprintf("%s has released %s: clients no longer reach %s at %s.", me, list(vips), me, thisAddress(vips)),
-	}
-	if len(n.Held) > 0 {
-		w.happened += fmt.Sprintf(" It still holds %s.", list(n.Held))
-	}
-	who, mac := otherHolder(c, n.Evidence, vips)
-	again := fmt.Sprintf("To have %s on %s again: \"%s\".", these(vips), me, c.command("takeover"))
-	switch {
-	case mac != "" && mac == primaryMAC(c, n.Evidence):
-		w.happened += fmt.Sprintf(" %s has %s now.", who, these(vips))
-		w.todo = fmt.Sprintf("Nothing, if %s serves its clients. %s", c.Host, again)
-	case mac != "":
-		w.todo = fmt.Sprintf("Make sure that the machine at %s should have %s. %s", mac, list(vips), again)
-	case n.rule() == 4: // isolated
-		w.todo = fmt.Sprintf("Check the network of %s: no witness replied. It takes over again when a witness replies and %s is still down.", me, c.Host)
-	default:
-		w.todo = fmt.Sprintf("Make sure that %s, or another machine that should serve now, has %s. %s", c.Host, list(vips), again)
-	}
-	return w
-}
-
-// blockedWords says what blocked a switch, and advises on that alone.
-func blockedWords(c Cluster, n Notification) words {
-	me, host, vips := c.Hostname, c.Host, list(c.VIPs)
-	missing := orAll(n.Missing, c)
-	resume, takeover := c.command("resume"), c.command("takeover")
-	if n.Unverified {
-		return words{
-			subject: fmt.Sprintf("%s released %s, hand-over not verified", me, list(missing)),
-			happened: fmt.Sprintf("%s released %s to hand %s over, and could not ask whether another machine has taken %s: clients may reach no machine at %s.",
-				me, list(missing), these(missing), these(missing), thisAddress(missing)),
-			todo: fmt.Sprintf("Find out which machine has %s, and what keeps %s from asking. Each check asks again, and assigns %s here when no machine has %s.",
-				list(missing), me, these(missing), these(missing)),
-			undo:  fmt.Sprintf("To have %s here again", these(missing)),
-			first: takeover,
-		}
-	}
-	if len(n.Held) > 0 {
-		held := list(n.Held)
-		who, mac := otherHolder(c, n.Evidence, n.Held)
-		w := words{
-			subject:  fmt.Sprintf("address conflict: %s and %s have %s", me, who, held),
-			happened: fmt.Sprintf("%s holds %s, and %s has %s too. Nothing was changed.", me, held, who, these(n.Held)),
-			todo:     fmt.Sprintf("Only one machine may have %s: remove %s from the other one, or release %s here.", held, these(n.Held), these(n.Held)),
-			undo:     fmt.Sprintf("To release %s here", these(n.Held)), first: c.command("release"),
-		}
-		if mac == "" {
-			w.subject = fmt.Sprintf("%s holds %s, and a switch was blocked", me, held)
-			w.happened = fmt.Sprintf("%s holds %s. A switch was blocked, nothing was changed.", me, held)
-			w.todo = "Fix what the reason names; each check decides again."
-		} else if n.rule() == 2 {
-			w.todo += fmt.Sprintf(" The cluster is paused; \"%s\" ends the pause, and the next check settles the conflict.", resume)
-		}
-		return w
-	}
-	if len(commandsOf(n)) > 0 {
-		who, _ := otherHolder(c, n.Evidence, c.VIPs)
-		return words{
-			subject:  fmt.Sprintf("%s took over and released %s again: address conflict", me, vips),
-			happened: fmt.Sprintf("%s did not reply. %s took over %s, found that %s has %s too, and released %s again.", host, me, vips, who, these(c.VIPs), these(c.VIPs)),
-			todo:     fmt.Sprintf("Find out which of the two should have %s. Each check decides again.", vips),
-		}
-	}
-
-	why, todo := blockedBy(c, n)
-	happened := fmt.Sprintf("%s does not reply to %s. The takeover was blocked, nothing was changed: %s.", host, me, why)
-	switch {
-	case n.rule() == state.RuleService:
-		happened = fmt.Sprintf("%s is up, but %s does not work. %s has fenced it with pre-takeover and did not take over: it could not be shown that %s is silent.",
-			host, notGood(n.Evidence), me, host)
-	case alarm(c, n) == "":
-		happened = fmt.Sprintf("A switch was blocked on %s, nothing was changed: %s.", me, why)
-	}
-	return words{
-		subject:  "not taken over: " + why,
-		happened: happened,
-		todo:     todo + fmt.Sprintf(" A manual takeover is \"%s\".", takeover),
-	}
-}
-
-// blockedBy is what blocked a takeover, and what to do about it.
-func blockedBy(c Cluster, n Notification) (why, todo string) {
-	me, host, vips := c.Hostname, c.Host, list(c.VIPs)
-	says := func(word string) bool { return strings.Contains(n.Reason, word) }
-	inUse, are, macs := inUse(c, n.Evidence)
-	switch {
-	case n.rule() == state.RuleService:
-		return host + " is up without its service, and fencing it failed", fmt.Sprintf("Find out why %s does not work on %s, and what pre-takeover did. "+
-			"Fencing for a service is not repeated until the service was good.", notGood(n.Evidence), host)
-
-	case says("pre-takeover"):
-		return "pre-takeover failed", fmt.Sprintf("Fix what pre-takeover reports, or fence %s manually. Each check runs it again.", host)
-
-	case n.rule() == 10 && says("paused"):
-		return "the cluster is paused", fmt.Sprintf("Find out what happened to %s. \"%s\" ends the pause; the next check then takes over.", host, c.command("resume"))
-	case n.rule() == 10 && says("boot-wait"):
-		return me + " has just booted", fmt.Sprintf("Find out what happened to %s. The first check after boot-wait takes over.", host)
-	case n.rule() == 10:
-		return "it was released manually", fmt.Sprintf("Find out what happened to %s. \"%s\" allows takeovers again; otherwise they stay off until %s has been up once.",
-			host, c.command("resume"), host)
-
-	case n.rule() == 11 && len(n.Evidence.Witnesses) == 0:
-		return "no witness is known", fmt.Sprintf("Set witness to a third host that replies to ping, so that %s can tell a primary that is down from a broken network of its own. "+
-			"Until then find out what happened to %s.", me, host)
-	case n.rule() == 11:
-		return "no witness replies", fmt.Sprintf("Check the network of %s first: cable, switch, gateway. %s may be up, and only %s isolated.", me, host, me)
-
-	case n.rule() == 13 && says("ARP") || n.rule() == 13 && says("neighbour"):
-		return host + " replies to ARP, but not to ping", fmt.Sprintf("Log in to %s: it is running, but overloaded, hung, or its firewall drops ping. "+
-			"If it must be replaced, power it off first: the next check then takes over.", host)
-	case n.rule() == 13 && len(macs) > 0:
-		return inUse + are + " in use (by " + strings.Join(macs, ", ") + ")", fmt.Sprintf("Find the machine with that MAC address. If it should not serve %s, "+
-			"remove %s there: the next check then takes over.", inUse, inUse)
-	case n.rule() == 13 && says("about to"):
-		return "another standby is taking over", fmt.Sprintf("Nothing, if the other standby has %s at the next check.", vips)
-	case n.rule() == 13:
-		return inUse + are + " in use", fmt.Sprintf("Find the machine that replies at %s. If it should not serve, remove %s there: the next check then takes over.", inUse, inUse)
-	}
-	why, _, _ = strings.Cut(n.Reason, ";")
-	return why, fmt.Sprintf("Fix what the reason names, and find out what happened to %s. Each check decides again.", host)
-}
-
-// inUse names the virtual IPs that another machine was seen to have, and the
-// MACs.
-func inUse(c Cluster, e state.Evidence) (vips, are string, macs []string) {
-	var used []netip.Prefix
-	for _, p := range c.VIPs {
-		for _, h := range e.Holders {
-			if !isOf(p, h) {
-				continue
-			}
-			if !slices.Contains(used, p) {
-				used = append(used, p)
-			}
-			if h.MAC != "" {
-				macs = append(macs, h.MAC+whose(c, e, h))
-			}
-		}
-	}
-	used = orAll(used, c)
-	return list(used), pick(len(used), " is", " are"), distinct(macs)
-}
-
-// isOf tells whether a holder is that of a virtual IP, whatever its interface.
-func isOf(p netip.Prefix, h state.Holder) bool {
-	address, _, _ := strings.Cut(h.Address, "%")
-	return address == p.Addr().String()
-}
-
-// otherHolder is the other machine that was seen to have one of the addresses,
-// in words, and its MAC; "" where none was seen.
-func otherHolder(c Cluster, e state.Evidence, vips []netip.Prefix) (who, mac string) {
-	for _, h := range e.Holders {
-		if slices.ContainsFunc(vips, func(p netip.Prefix) bool { return isOf(p, h) }) {
-			mac = cmp.Or(mac, h.MAC)
-		}
-	}
-	if mac != "" && mac == primaryMAC(c, e) {
-		return "the primary " + c.Host, mac
-	}
-	return "another machine", mac
-}
-
-// unknownAdvice is what to do when the primary could not be checked.
-func unknownAdvice(c Cluster, n Notification) string {
-	switch {
-	case strings.HasPrefix(n.Reason, "resolve "):
-		return fmt.Sprintf("Check the name servers of %s, or give host as an address.", c.Hostname)
-	case strings.Contains(n.Reason, "refused by"):
-		return fmt.Sprintf("A router or firewall refuses the pings: allow ICMP echo from %s to %s.", c.Hostname, c.Host)
-	}
-	return fmt.Sprintf("Check %s first, not %s: its cable, its addresses and its routes.", c.Hostname, c.Host)
 }
 
 // recovered is the text about an alert that has resolved.

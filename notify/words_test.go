@@ -32,6 +32,7 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 		"manual release": `"pingover resume web" allows takeovers again`,
 		"no witness":     "Set witness to a third host",
 		"isolated":       "Check the network of standby1 first",
+		"not asked":      "Check standby1 first: its cable",
 		"ARP":            "its firewall drops ping",
 		"in use":         "Find the machine with that MAC address",
 		"in use by ping": "Find the machine that replies at 172.16.0.1",
@@ -43,7 +44,7 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 		known   state.Known
 		seen    state.Observation
 		proof   state.Evidence
-		reason  string // instead of Decide's
+		failed  bool // pre-takeover, after Decide
 		subject string
 	}{
 		{cause: "pause", known: state.Known{PausedUntil: night.Add(time.Hour)}, seen: down, subject: "the cluster is paused"},
@@ -54,6 +55,7 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 			cause: "isolated", seen: with(func(o *state.Observation) { o.Witness = state.WitnessSilent }),
 			proof: state.Evidence{Witnesses: silentWitness}, subject: "no witness replies",
 		},
+		{cause: "not asked", seen: with(func(o *state.Observation) { o.Witness = state.WitnessNotAsked }), subject: "no witness could be asked"},
 		{cause: "ARP", seen: with(func(o *state.Observation) { o.AnswersARP = true }), subject: "172.16.0.2 replies to ARP, but not to ping"},
 		{
 			cause: "in use", seen: with(func(o *state.Observation) { o.OnLink, o.VIPs = false, []state.VIPStatus{inUse} }),
@@ -64,19 +66,20 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 			proof: state.Evidence{Holders: []state.Holder{{Address: "172.16.0.1"}}}, subject: "172.16.0.1 is in use",
 		},
 		{cause: "prober", seen: with(func(o *state.Observation) { o.CompetingProber = "52:54:00:00:00:01" }), subject: "another standby is taking over"},
-		{cause: "fence", seen: down, reason: "172.16.0.2 does not reply; but pre-takeover blocked it: exit code 1", subject: "pre-takeover failed"},
+		{cause: "fence", seen: down, failed: true, subject: "pre-takeover failed"},
 	}
 	for _, test := range tests {
 		t.Run(test.cause, func(t *testing.T) {
 			d := state.Decide(test.known, test.seen, state.Settings{Rise: 3, BootWait: 3 * time.Minute}, night)
-			if test.reason != "" {
-				d.Outcome, d.Reason = state.Blocked, test.reason
+			if test.failed {
+				d.Outcome, d.Cause = state.Blocked, state.CausePreTakeover
 			}
+			d.Reason = "paused pre-takeover ARP boot-wait about to" // words decide nothing
 			if d.Outcome != state.Blocked {
 				t.Fatalf("%s by rule %d: %s", d.Outcome, d.Rule, d.Reason)
 			}
 			test.proof.Rounds = silent().Rounds
-			m := Compose(web(), []Notification{{Kind: Blocked, Rule: d.Rule, Time: night, Reason: d.Reason, Evidence: test.proof}}, "id", "")
+			m := Compose(web(), []Notification{{Kind: Blocked, Cause: d.Cause, Time: night, Reason: d.Reason, Evidence: test.proof}}, "id", "")
 			if want := "[pingover] web: PROBLEM: 172.16.0.2 looks down! not taken over: " + test.subject; m.Subject != want {
 				t.Errorf("subject %q, want %q (%s)", m.Subject, want, d.Reason)
 			}
@@ -87,6 +90,24 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The advice about a check that could not be made is by its cause too.
+func TestUnknownAdvisesOnItsCauseAlone(t *testing.T) {
+	advice := map[state.Cause]string{
+		state.CauseName:    "Check the name servers of standby1",
+		state.CauseRefused: "allow ICMP echo from standby1 to 172.16.0.2",
+		"":                 "Check standby1 first, not 172.16.0.2",
+	}
+	for cause := range advice {
+		m := Compose(web(), []Notification{{Kind: Unknown, Cause: cause, Time: night, Reason: "resolve: refused by"}}, "id", "")
+		body := strings.Join(strings.Fields(m.Body), " ")
+		for other, text := range advice {
+			if strings.Contains(body, text) != (other == cause) {
+				t.Errorf("cause %q, advice for %q: %v\n%s", cause, other, cause != other, m.Body)
+			}
+		}
 	}
 }
 
@@ -102,7 +123,7 @@ func TestThePrimaryIsNotAnotherMachine(t *testing.T) {
 	heard.Holders = append([]state.Holder{{Address: "172.16.0.2", MAC: mac}}, e.Holders...)
 	for name, n := range map[string]Notification{
 		"released":             {Kind: Released, Missing: vips, Evidence: e},
-		"conflict":             {Kind: Blocked, Rule: 2, Held: vips, Evidence: e},
+		"conflict":             {Kind: Blocked, Cause: state.CausePaused, Held: vips, Evidence: e},
 		"took over and yields": {Kind: Blocked, Evidence: state.Evidence{Holders: e.Holders, Commands: []state.Command{{Argv: []string{"ip"}}}}},
 	} {
 		for _, known := range []bool{true, false} { // by the record, or by this run's evidence
@@ -128,8 +149,26 @@ func TestAdviceToTakeBackIPv6ReleasesFirst(t *testing.T) {
 	for _, kind := range []Kind{TookOver, PrimaryBack, NobodyTook} {
 		m := Compose(c, []Notification{{Kind: kind, Time: night, Held: c.VIPs}}, "id", "")
 		body := strings.Join(strings.Fields(m.Body), " ")
-		if !strings.Contains(body, `run "pingover release web" here, and assign 2001:db8::1 there at once`) || strings.Contains(body, "at its next check") {
+		if !strings.Contains(body, `run "pingover release web" on standby1, and assign 2001:db8::1 on 172.16.0.2 at once`) || strings.Contains(body, "at its next check") {
 			t.Errorf("%s:\n%s", kind, m.Body)
+		}
+	}
+}
+
+// A primary that was up is never said to be down, and its service is named.
+func TestFencingForAServiceIsNamed(t *testing.T) {
+	bad := state.Evidence{Answers: []state.ServiceAnswer{{Service: "tcp:80", Address: "172.16.0.1", Health: "bad"}}}
+	for kind, want := range map[Kind]string{
+		TookOver: "172.16.0.2 replied, but service tcp:80 did not work. 172.16.0.2 was fenced.",
+		Blocked:  "Find out why service tcp:80 does not work on 172.16.0.2, and what pre-takeover did.",
+	} {
+		n := Notification{Kind: kind, Cause: state.CauseService, Time: night, Reason: "r", Evidence: bad}
+		if kind == TookOver {
+			n.Held = web().VIPs
+		}
+		m := Compose(web(), []Notification{n}, "id", "")
+		if body := strings.Join(strings.Fields(m.Body), " "); !strings.Contains(body, want) || strings.Contains(m.Subject, "down") {
+			t.Errorf("%s\n%s", m.Subject, m.Body)
 		}
 	}
 }

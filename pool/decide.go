@@ -63,6 +63,7 @@ type Decision struct {
 	Rule    int           // number of the first matching rule; 0 of a drain
 	Outcome state.Outcome // if the update succeeds
 	Reason  string        // in words; it does not change while nothing changes
+	Cause   state.Cause   // of Kept, and of Blocked: what advice rests on
 	// Leave and Return are one update.
 	Leave, Return []netip.Addr
 	// Kept would leave, but rule 3 or 4 keeps them: an alert, also where the
@@ -86,15 +87,15 @@ func Decide(r Record, o Observation, set Settings, now time.Time) Decision {
 	d := Decision{Left: v.left, Foreign: v.foreign}
 	switch {
 	case v.ourself():
-		d.Rule, d.Outcome, d.Kept = RuleOurself, state.Blocked, v.down
+		d.Rule, d.Outcome, d.Cause, d.Kept = RuleOurself, state.Blocked, state.CauseWitnessSilent, v.down
 		d.Reason = fmt.Sprintf("%s down, but neither a witness nor another member replies: it may be this machine's network", being(v.down))
 
 	case now.Before(o.PausedUntil) && len(leave)+len(v.up) > 0:
-		d.Rule, d.Outcome, d.Kept = RulePaused, state.Blocked, kept
+		d.Rule, d.Outcome, d.Cause, d.Kept = RulePaused, state.Blocked, state.CausePaused, kept
 		d.Reason = fmt.Sprintf("paused, although %s", v.because(leave, v.up))
 
 	case len(kept) > 0:
-		d.Rule, d.Outcome, d.Kept = RuleFewest, state.Blocked, kept
+		d.Rule, d.Outcome, d.Cause, d.Kept = RuleFewest, state.Blocked, state.CauseFewest, kept
 		d.Reason = fmt.Sprintf("%s, but %s in %s: min-members is %d for each family", v.because(kept, nil), verb(kept, "stays", "stay"), v.name, max(1, set.MinMembers))
 		if len(leave)+len(v.up) > 0 {
 			d.Leave, d.Return, d.Outcome = leave, v.up, changed(leave)

@@ -106,10 +106,10 @@ func TestDecide(t *testing.T) {
 			Reason: "10.2.2.11, 2001:db8::11 are down: 10.2.2.11, 2001:db8::11 leave host1.zone.com",
 		}},
 		"paused": {usual().down("10.2.2.11").with(func(s *situated) { s.observed.PausedUntil = noon.Add(time.Second) }), Decision{
-			Rule: 2, Outcome: state.Blocked, Reason: "paused, although 10.2.2.11 is down",
+			Rule: 2, Outcome: state.Blocked, Cause: state.CausePaused, Reason: "paused, although 10.2.2.11 is down",
 		}},
 		"paused, and one would return": {usual().out("10.2.2.11", Us, 2).with(func(s *situated) { s.observed.PausedUntil = noon.Add(time.Second) }), Decision{
-			Rule: 2, Outcome: state.Blocked, Reason: "paused, although 10.2.2.11 was up in 3 checks in a row",
+			Rule: 2, Outcome: state.Blocked, Cause: state.CausePaused, Reason: "paused, although 10.2.2.11 was up in 3 checks in a row",
 		}},
 		"paused, and nothing would change": {usual().with(func(s *situated) { s.observed.PausedUntil = noon.Add(time.Second) }), Decision{
 			Rule: 8, Outcome: state.OK, Reason: "all members of host1.zone.com are up",
@@ -128,7 +128,7 @@ func TestDecide(t *testing.T) {
 				s.observed.Members[i].Replied = false
 			}
 		}), Decision{
-			Rule: 3, Outcome: state.Blocked, Kept: ips("10.2.2.11"),
+			Rule: 3, Outcome: state.Blocked, Cause: state.CauseWitnessSilent, Kept: ips("10.2.2.11"),
 			Reason: "10.2.2.11 is down, but neither a witness nor another member replies: it may be this machine's network",
 		}},
 		"no witness, and only this machine's own address replied": {usual().down("10.2.2.11").with(func(s *situated) {
@@ -138,7 +138,7 @@ func TestDecide(t *testing.T) {
 				s.observed.Members[i].Own = s.observed.Members[i].Replied
 			}
 		}), Decision{
-			Rule: 3, Outcome: state.Blocked, Kept: ips("10.2.2.11"),
+			Rule: 3, Outcome: state.Blocked, Cause: state.CauseWitnessSilent, Kept: ips("10.2.2.11"),
 			Reason: "10.2.2.11 is down, but neither a witness nor another member replies: it may be this machine's network",
 		}},
 		"no witness, and only the one itself replied, whose service is bad": {usual().down("10.2.2.11").with(func(s *situated) {
@@ -147,23 +147,23 @@ func TestDecide(t *testing.T) {
 				s.observed.Members[i].Replied = s.observed.Members[i].Address == five[1]
 			}
 		}), Decision{
-			Rule: 3, Outcome: state.Blocked, Kept: ips("10.2.2.11"),
+			Rule: 3, Outcome: state.Blocked, Cause: state.CauseWitnessSilent, Kept: ips("10.2.2.11"),
 			Reason: "10.2.2.11 is down, but neither a witness nor another member replies: it may be this machine's network",
 		}},
 		"all of a family are down": {usual().down("2001:db8::10", "2001:db8::11"), Decision{
-			Rule: 4, Outcome: state.Blocked, Kept: ips("2001:db8::10", "2001:db8::11"),
+			Rule: 4, Outcome: state.Blocked, Cause: state.CauseFewest, Kept: ips("2001:db8::10", "2001:db8::11"),
 			Reason: "2001:db8::10, 2001:db8::11 are down, but stay in host1.zone.com: min-members is 1 for each family",
 		}},
 		"all of a family are down, and one of the other": {usual().down("2001:db8::10", "2001:db8::11", "10.2.2.10"), Decision{
-			Rule: 4, Outcome: state.Removed, Leave: ips("10.2.2.10"), Kept: ips("2001:db8::10", "2001:db8::11"),
+			Rule: 4, Outcome: state.Removed, Cause: state.CauseFewest, Leave: ips("10.2.2.10"), Kept: ips("2001:db8::10", "2001:db8::11"),
 			Reason: "10.2.2.10 is down: 10.2.2.10 leaves host1.zone.com; 2001:db8::10, 2001:db8::11 are down, but stay in host1.zone.com: min-members is 1 for each family",
 		}},
 		"all of a family are down, and one of the other returns": {usual().down("2001:db8::10", "2001:db8::11").out("10.2.2.10", Us, 2), Decision{
-			Rule: 4, Outcome: state.Restored, Return: ips("10.2.2.10"), Kept: ips("2001:db8::10", "2001:db8::11"),
+			Rule: 4, Outcome: state.Restored, Cause: state.CauseFewest, Return: ips("10.2.2.10"), Kept: ips("2001:db8::10", "2001:db8::11"),
 			Reason: "10.2.2.10 was up in 3 checks in a row: 10.2.2.10 returns to host1.zone.com; 2001:db8::10, 2001:db8::11 are down, but stay in host1.zone.com: min-members is 1 for each family",
 		}},
 		"two of three are down, and two must stay": {usual().down("10.2.2.10", "10.2.2.11").with(func(s *situated) { s.settings.MinMembers = 2 }), Decision{
-			Rule: 4, Outcome: state.Blocked, Kept: ips("10.2.2.10", "10.2.2.11"),
+			Rule: 4, Outcome: state.Blocked, Cause: state.CauseFewest, Kept: ips("10.2.2.10", "10.2.2.11"),
 			Reason: "10.2.2.10, 10.2.2.11 are down, but stay in host1.zone.com: min-members is 2 for each family",
 		}},
 		"one is down and another returns in its place": {usual().down("2001:db8::10").out("2001:db8::11", Us, 2), Decision{
@@ -173,7 +173,7 @@ func TestDecide(t *testing.T) {
 		"a record of somebody else does not count": {usual().down("2001:db8::10", "2001:db8::11").with(func(s *situated) {
 			s.observed.Set = s.observed.Set.With(nil, ips("2001:db8::99"), time.Minute)
 		}), Decision{
-			Rule: 4, Outcome: state.Blocked, Kept: ips("2001:db8::10", "2001:db8::11"), Foreign: ips("2001:db8::99"),
+			Rule: 4, Outcome: state.Blocked, Cause: state.CauseFewest, Kept: ips("2001:db8::10", "2001:db8::11"), Foreign: ips("2001:db8::99"),
 			Reason: "2001:db8::10, 2001:db8::11 are down, but stay in host1.zone.com: min-members is 1 for each family",
 		}},
 		"drained": {usual().drain("10.2.2.11", "10.2.2.12"), Decision{
@@ -190,7 +190,7 @@ func TestDecide(t *testing.T) {
 			Reason: "10.2.2.11 is drained: 10.2.2.11 leaves host1.zone.com",
 		}},
 		"one drained, the other down": {usual().drain("2001:db8::11").down("2001:db8::10"), Decision{
-			Rule: 4, Outcome: state.Blocked, Kept: ips("2001:db8::10", "2001:db8::11"),
+			Rule: 4, Outcome: state.Blocked, Cause: state.CauseFewest, Kept: ips("2001:db8::10", "2001:db8::11"),
 			Reason: "2001:db8::10 is down, 2001:db8::11 is drained, but stay in host1.zone.com: min-members is 1 for each family",
 		}},
 		"out and drained": {usual().out("10.2.2.11", Us, 99).drain("10.2.2.11"), Decision{

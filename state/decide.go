@@ -57,6 +57,7 @@ type Decision struct {
 	Rule     int          // number of the first matching rule; see the table in README.md
 	Outcome  Outcome      // if everything that it asks for succeeds
 	Reason   string       // in words; it does not change while nothing changes
+	Cause    Cause        // where there is advice about it
 	Raise    []netip.Addr // virtual IPs to assign here
 	Release  bool         // remove what is here
 	Only     []netip.Addr // of it; empty: all
@@ -76,10 +77,10 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	// While something is held here, or offered.
 	switch {
 	case known.Role == Releasing && known.HandingOver && len(held) == 0 && paused:
-		return blocked(1, "paused, while an interrupted release has to be finished")
+		return blocked(1, "", "paused, while an interrupted release has to be finished")
 
 	case known.Role == Releasing && known.HandingOver && len(held) == 0 && !o.connected():
-		return blocked(1, "an interrupted release is not finished, because it cannot be verified whether another machine has taken over: %s", cmp.Or(o.Fault, "no witness "+o.witnessLack("replies")))
+		return blocked(1, "", "an interrupted release is not finished, because it cannot be verified whether another machine has taken over: %s", cmp.Or(o.Fault, "no witness "+o.witnessLack("replies")))
 
 	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
@@ -91,7 +92,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case paused && conflict:
 		return Decision{
-			Rule: 2, Outcome: Blocked,
+			Rule: 2, Outcome: Blocked, Cause: CausePaused,
 			Reason: fmt.Sprintf("paused, holding %s although %s has it as well", o.Conflicts[0].Address, o.Conflicts[0].MAC),
 		}
 
@@ -106,7 +107,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case set.Isolated && o.Witness == WitnessSilent && known.Silent > 0 && o.Primary != check.Up:
 		return Decision{
-			Rule: 4, Outcome: Released, Release: true,
+			Rule: 4, Outcome: Released, Release: true, Cause: CauseIsolated,
 			Reason: fmt.Sprintf("no witness has replied in two checks in a row, and %s does not reply: this machine is isolated, and releases %s", o.Host, list(held)),
 		}
 
@@ -128,14 +129,14 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	inUse := o.inUse()
 	switch {
 	case known.Fenced != "" && o.Primary == check.Up:
-		return blocked(15, "%s was fenced for %s, but it still replies", o.Host, known.Fenced)
+		return blocked(15, CauseService, "%s was fenced for %s, but it still replies", o.Host, known.Fenced)
 
 	case known.Fenced != "" && o.Primary == check.Unknown:
-		return blocked(15, "%s was fenced for %s, but it cannot be verified that it is silent: %s", o.Host, known.Fenced, o.Fault)
+		return blocked(15, CauseService, "%s was fenced for %s, but it cannot be verified that it is silent: %s", o.Host, known.Fenced, o.Fault)
 
 	case set.FailoverOnService && !paused && o.Uptime >= set.BootWait && !known.ManualRelease && o.witnessed() && o.canBeFenced() && len(o.WorthFencing(known, set.Fall)) > 0:
 		return Decision{
-			Rule: 15, Outcome: TookOver, Raise: o.assignable(), Announce: true, Fences: namesOf(o.WorthFencing(known, set.Fall)),
+			Rule: 15, Outcome: TookOver, Cause: CauseService, Raise: o.assignable(), Announce: true, Fences: namesOf(o.WorthFencing(known, set.Fall)),
 			Reason: fmt.Sprintf("%s replies, but %s (%d checks in a row); it is fenced, and %s taken over", o.Host,
 				notWorking(o.WorthFencing(known, set.Fall), serving), set.Fall, list(o.addresses())),
 		}
@@ -153,11 +154,11 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 		return Decision{Rule: 7, Outcome: OK, Reason: fmt.Sprintf("%s replies", o.Host)}
 
 	case o.Primary != check.Down:
-		return Decision{Rule: 8, Outcome: Unknown, Reason: o.Fault}
+		return Decision{Rule: 8, Outcome: Unknown, Cause: o.FaultCause, Reason: o.Fault}
 
 	case len(o.VIPs) == 0 && (o.Witness == WitnessSilent || o.Witness == WitnessNotAsked):
 		return Decision{
-			Rule: 9, Outcome: Unknown,
+			Rule: 9, Outcome: Unknown, Cause: o.Witness.cause(),
 			Reason: fmt.Sprintf("%s does not reply, but no witness %s: it may be this machine's network", o.Host, o.witnessLack("replies either")),
 		}
 
@@ -168,19 +169,19 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 		}
 
 	case paused:
-		return blocked(10, "%s does not reply, but this cluster is paused", o.Host)
+		return blocked(10, CausePaused, "%s does not reply, but this cluster is paused", o.Host)
 
 	case o.Uptime < set.BootWait:
-		return blocked(10, "%s does not reply, but this machine has been up for less than %s (boot-wait)", o.Host, words(set.BootWait))
+		return blocked(10, CauseBootWait, "%s does not reply, but this machine has been up for less than %s (boot-wait)", o.Host, words(set.BootWait))
 
 	case known.ManualRelease:
-		return blocked(10, "%s does not reply, but the virtual IPs were released manually and it has not been up since", o.Host)
+		return blocked(10, CauseManualRelease, "%s does not reply, but the virtual IPs were released manually and it has not been up since", o.Host)
 
 	case o.Witness == WitnessNone:
-		return blocked(11, "%s does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", o.Host)
+		return blocked(11, o.Witness.cause(), "%s does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network", o.Host)
 
 	case !o.witnessed():
-		return blocked(11, "%s does not reply, but no witness %s: it may be this machine's network", o.Host, o.witnessLack("replies either"))
+		return blocked(11, o.Witness.cause(), "%s does not reply, but no witness %s: it may be this machine's network", o.Host, o.witnessLack("replies either"))
 
 	case o.OnLink && !o.AnswersARP && o.elsewhere():
 		return Decision{
@@ -189,17 +190,17 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 		}
 
 	case o.AnswersARP:
-		return blocked(13, "%s does not reply to pings, but it replies to %s: it is alive", o.Host, protocol(o.Host))
+		return blocked(13, CauseAlive, "%s does not reply to pings, but it replies to %s: it is alive", o.Host, protocol(o.Host))
 
 	case len(inUse) > 0:
-		return blocked(13, "%s does not reply, but %s in use", o.Host, being(inUse))
+		return blocked(13, CauseInUse, "%s does not reply, but %s in use", o.Host, being(inUse))
 
 	case o.CompetingProber != "":
-		return blocked(13, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
+		return blocked(13, CauseCompeting, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
 	}
 	can := o.assignable()
 	if len(can) == 0 {
-		return blocked(14, "%s does not reply, but %s", o.Host, o.cannotAssign())
+		return blocked(14, "", "%s does not reply, but %s", o.Host, o.cannotAssign())
 	}
 	never := ""
 	if o.NeverUp {
@@ -352,6 +353,6 @@ func hold(known Known, o Observation) Decision {
 	return d
 }
 
-func blocked(rule int, format string, args ...any) Decision {
-	return Decision{Rule: rule, Outcome: Blocked, Reason: fmt.Sprintf(format, args...)}
+func blocked(rule int, cause Cause, format string, args ...any) Decision {
+	return Decision{Rule: rule, Outcome: Blocked, Cause: cause, Reason: fmt.Sprintf(format, args...)}
 }

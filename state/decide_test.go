@@ -402,7 +402,7 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflicts = now.Add(time.Hour), rival }),
-			Decision{Rule: 2, Outcome: Blocked, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
+			Decision{Rule: 2, Outcome: Blocked, Cause: CausePaused, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
 		},
 		{
 			"rival", hold(func(s *situation) { s.seen.Conflicts = rival }),
@@ -430,7 +430,7 @@ func TestReasons(t *testing.T) {
 			"isolated", hold(func(s *situation) { s.set.Isolated, s.seen.Witness, s.known.Silent = true, WitnessSilent, 1 }),
 			Decision{
 				Rule: 4, Outcome: Released, Release: true,
-				Reason: "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1, 172.16.0.5",
+				Cause: CauseIsolated, Reason: "no witness has replied in two checks in a row, and 172.16.0.2 does not reply: this machine is isolated, and releases 172.16.0.1, 172.16.0.5",
 			},
 		},
 		{
@@ -519,23 +519,23 @@ func TestReasons(t *testing.T) {
 				s.set.FailoverOnService = true
 			}),
 			Decision{
-				Rule: 15, Outcome: TookOver, Announce: true, Raise: both, Fences: "tcp:80",
+				Rule: 15, Outcome: TookOver, Cause: CauseService, Announce: true, Raise: both, Fences: "tcp:80",
 				Reason: "172.16.0.2 replies, but service tcp:80 does not work: connection refused (3 checks in a row); it is fenced, and 172.16.0.1, 172.16.0.5 taken over",
 			},
 		},
 		{
 			"fenced, and it still replies", served(func(s *situation) { s.known.Fenced, s.set.FailoverOnService = "tcp:80", true }),
-			Decision{Rule: 15, Outcome: Blocked, Reason: "172.16.0.2 was fenced for tcp:80, but it still replies"},
+			Decision{Rule: 15, Outcome: Blocked, Cause: CauseService, Reason: "172.16.0.2 was fenced for tcp:80, but it still replies"},
 		},
 		{
 			"fenced, and it cannot be asked", served(func(s *situation) {
 				s.known.Fenced, s.seen.Primary, s.seen.Fault = "tcp:80", check.Unknown, `interface "eth1" has no carrier: is the cable in?`
 			}),
-			Decision{Rule: 15, Outcome: Blocked, Reason: `172.16.0.2 was fenced for tcp:80, but it cannot be verified that it is silent: interface "eth1" has no carrier: is the cable in?`},
+			Decision{Rule: 15, Outcome: Blocked, Cause: CauseService, Reason: `172.16.0.2 was fenced for tcp:80, but it cannot be verified that it is silent: interface "eth1" has no carrier: is the cable in?`},
 		},
 		{
 			"fenced, silent, and still in use", served(func(s *situation) { s.known.Fenced, s.seen.Primary = "tcp:80", check.Down }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseInUse, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
 		},
 		{
 			"holding, the primary is back without its service", hold(func(s *situation) {
@@ -558,8 +558,10 @@ func TestReasons(t *testing.T) {
 			},
 		},
 		{
-			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Fault = check.Unknown, "no route to 172.16.0.2" }),
-			Decision{Rule: 8, Outcome: Unknown, Reason: "no route to 172.16.0.2"},
+			"unknown", dead(func(s *situation) {
+				s.seen.Primary, s.seen.Fault, s.seen.FaultCause = check.Unknown, "no route to 172.16.0.2", CauseRefused
+			}),
+			Decision{Rule: 8, Outcome: Unknown, Cause: CauseRefused, Reason: "no route to 172.16.0.2"},
 		},
 		{
 			"no virtual IP", dead(func(s *situation) { s.seen.VIPs = nil }),
@@ -567,27 +569,27 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"no virtual IP, no witness replies", dead(func(s *situation) { s.seen.VIPs, s.seen.Witness = nil, WitnessSilent }),
-			Decision{Rule: 9, Outcome: Unknown, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
+			Decision{Rule: 9, Outcome: Unknown, Cause: CauseWitnessSilent, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"paused standby", dead(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this cluster is paused"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CausePaused, Reason: "172.16.0.2 does not reply, but this cluster is paused"},
 		},
 		{
 			"just booted", dead(func(s *situation) { s.seen.Uptime = time.Minute }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but this machine has been up for less than 3m (boot-wait)"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CauseBootWait, Reason: "172.16.0.2 does not reply, but this machine has been up for less than 3m (boot-wait)"},
 		},
 		{
 			"released manually", dead(func(s *situation) { s.known.ManualRelease = true }),
-			Decision{Rule: 10, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since"},
+			Decision{Rule: 10, Outcome: Blocked, Cause: CauseManualRelease, Reason: "172.16.0.2 does not reply, but the virtual IPs were released manually and it has not been up since"},
 		},
 		{
 			"no witness was ever found", dead(func(s *situation) { s.seen.Witness = WitnessNone }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Cause: CauseNoWitness, Reason: "172.16.0.2 does not reply, but there is no witness (no default gateway, or it is the primary itself): it may be this machine's network"},
 		},
 		{
 			"witness silent", dead(func(s *situation) { s.seen.Witness = WitnessSilent }),
-			Decision{Rule: 11, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
+			Decision{Rule: 11, Outcome: Blocked, Cause: CauseWitnessSilent, Reason: "172.16.0.2 does not reply, but no witness replies either: it may be this machine's network"},
 		},
 		{
 			"another standby serves", dead(func(s *situation) { s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse = true, true }),
@@ -595,25 +597,25 @@ func TestReasons(t *testing.T) {
 		},
 		{
 			"another standby serves one of two", dead(func(s *situation) { s.seen.VIPs[0].InUse = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseInUse, Reason: "172.16.0.2 does not reply, but 172.16.0.1 is in use"},
 		},
 		{
 			"the dead host's own machine still serves", dead(func(s *situation) {
 				s.seen.VIPs[0].InUse, s.seen.VIPs[1].InUse, s.seen.VIPs[1].AtPrimary = true, true, true
 			}),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseInUse, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
 		},
 		{
 			"pings filtered", dead(func(s *situation) { s.seen.AnswersARP = true }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseAlive, Reason: "172.16.0.2 does not reply to pings, but it replies to ARP: it is alive"},
 		},
 		{
 			"pings filtered, IPv6", dead(func(s *situation) { s.seen.AnswersARP, s.seen.Host = true, "2001:db8::2" }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "2001:db8::2 does not reply to pings, but it replies to neighbour solicitations: it is alive"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseAlive, Reason: "2001:db8::2 does not reply to pings, but it replies to neighbour solicitations: it is alive"},
 		},
 		{
 			"a lower MAC probes", dead(func(s *situation) { s.seen.CompetingProber = otherMAC }),
-			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
+			Decision{Rule: 13, Outcome: Blocked, Cause: CauseCompeting, Reason: "172.16.0.2 does not reply, but 02:00:00:00:00:77 is about to take the virtual IPs over"},
 		},
 		{
 			"takeover", dead(func(*situation) {}),

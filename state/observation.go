@@ -16,6 +16,7 @@ type Observation struct {
 	Host            string        // the primary, as an operator calls it
 	Primary         check.Verdict // of the last round of pings
 	Fault           string        // what could not be asked, when Primary is Unknown
+	FaultCause      Cause         // of Fault, where there is advice about it
 	OnLink          bool          // the primary is a neighbour, and was asked by ARP or ND
 	AnswersARP      bool          // the primary replied to ARP or ND
 	HostIsVIP       bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone decide

@@ -138,7 +138,7 @@ func checkOf(j *job, s seen, r Result) state.Check {
 
 // factsOf is what the run has to tell its operator.
 func factsOf(j *job, rec Record, s seen, r Result, finished *state.Change) notify.Facts {
-	f := notify.Facts{Time: now(), Outcome: r.Outcome, Reason: r.Reason, Change: r.Change, Finished: finished}
+	f := notify.Facts{Time: now(), Outcome: r.Outcome, Reason: r.Reason, Cause: r.Cause, Change: r.Change, Finished: finished}
 	f.Evidence = s.evidence(func(a answer) bool { return slices.Contains(r.Kept, a.address) || a.verdict.String() == "unknown" })
 	if j.manual {
 		return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,48 +33,27 @@ func (p Program) check(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	clusters := made.checks
 	s := out.onScreen()
 	defer s.Clear()
 	p.Stderr = s
-	if len(clusters) == 1 {
+	if len(made.checks) == 1 {
 		out.screen = s
 	}
-	p.reportUnusable(made.source, clusters, out.verbose || out.dryRun)
+	p.reportUnusable(made.source, made.checks, out.verbose || out.dryRun)
 	var done atomic.Int64
-	var hung atomic.Bool
-	reports, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
-		out := out.of(cluster)
-		if out.dryRun {
-			for _, o := range cluster.Origins() {
-				out.infof("%s", o)
-			}
+	endings, code := p.perform(c, made.checks, func(t Task) ending {
+		e := p.one(c, out.of(t), t.Check, made.options(t))
+		if n := done.Add(1); len(made.checks) > 1 {
+			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(made.checks))))
 		}
-		act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-			return p.Check(ctx, c, made.options(c, o))
-		}
-		report, code := p.one(c, out, noteHung(act, &hung), cluster)
-		if n := done.Add(1); len(clusters) > 1 {
-			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(clusters))))
-		}
-		return report, code
+		return e
 	})
-	if !out.dryRun && !hung.Load() { // the metrics could hang on the same thing
-		p.keepFile(c.Context, out, made.source, clusters)
-		p.writeMetrics(out, made, reports)
+	hung := slices.ContainsFunc(endings, func(e ending) bool { return e.Hung })
+	if !out.dryRun && !hung { // the metrics could hang on the same thing
+		p.keepFile(c.Context, out, made.source, made.checks)
+		p.writeMetrics(out, made, endings)
 	}
 	return made.codeOf(code), nil
-}
-
-// noteHung is the act, and notes if it was abandoned because it hung.
-func noteHung(act Act, hung *atomic.Bool) Act {
-	return func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-		report, err := act(ctx, c, o)
-		if e, ok := errors.AsType[*run.Error](err); ok && e.Hung {
-			hung.Store(true)
-		}
-		return report, err
-	}
 }
 
 // printer is how the command prints, for any cluster.
@@ -85,6 +65,7 @@ func (p Program) printer(c *cli.Context) (printer, error) {
 	plain := quiet || c.Bool("json")
 	return printer{
 		out:     p.Stderr,
+		rights:  p.rights,
 		verbose: c.Bool("verbose") || p.Terminal && !quiet,
 		quiet:   quiet,
 		dryRun:  c.Bool("dry-run"),
@@ -104,35 +85,30 @@ func settings(c *cli.Context) map[string][]string {
 	return values
 }
 
-// perform does the same to all clusters, in parallel, and prints the reports as
-// JSON where that was asked for. It returns the reports, without those that a
-// signal prevented, and the exit code for all.
-func (p Program) perform(c *cli.Context, clusters []config.Cluster, one func(config.Cluster) (failover.Report, int)) (reports []failover.Report, code int) {
-	type ending struct {
-		failover.Report
-		code int
-	}
-	for _, e := range parallel(c.Context, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+// perform does the same to all tasks, in parallel, and prints the endings as JSON
+// where that was asked for. It returns the endings, without those that a signal
+// prevented, and the exit code for all.
+func (p Program) perform(c *cli.Context, tasks []Task, one func(Task) ending) (endings []ending, code int) {
+	for _, e := range parallel(c.Context, tasks, len(tasks), apart, func(t Task) ending {
 		if c.Context.Err() != nil {
-			return ending{code: exit.Interrupted}
+			return ending{Code: exit.Interrupted}
 		}
-		report, code := one(cluster)
-		return ending{report, code}
+		return one(t)
 	}) {
-		code = exit.Worse(code, e.code)
-		if e.code == exit.Interrupted {
+		code = exit.Worse(code, e.Code)
+		if e.Code == exit.Interrupted {
 			continue
 		}
 		if c.Bool("json") {
-			p.printJSON(e.Report)
+			p.printRaw(jsonLine(e.object(e)))
 		}
-		reports = append(reports, e.Report)
+		endings = append(endings, e)
 	}
-	return reports, code
+	return endings, code
 }
 
-// one does it to one cluster. A panic ends it for this cluster only.
-func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluster) (report failover.Report, code int) {
+// one does it to one task. A panic ends it for this task only.
+func (p Program) one(c *cli.Context, out printer, act act, o failover.Options) (e ending) {
 	over := make(chan struct{})
 	defer close(over)
 	defer context.AfterFunc(c.Context, func() {
@@ -142,24 +118,18 @@ func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluste
 			out.infof("%s: finishing what has begun", context.Cause(c.Context))
 		}
 	})()
-	report, err := func() (report failover.Report, err error) {
-		defer func() {
-			if panicked := proc.RecoveredError(recover()); panicked != nil {
-				err = panicked
-			}
-		}()
-		return act(c.Context, cluster, failover.Options{DryRun: out.dryRun, Force: c.Bool("force"), OnEvent: out.event})
-	}()
+	o.DryRun, o.Force, o.OnEvent = out.dryRun, c.Bool("force"), out.event
+	e, err := act(c.Context, o)
 	switch {
 	case err == nil:
-		out.ended(report)
+		out.ended(e)
 	case interrupted(c.Context, err):
 		out.infof("ended by %s before it had changed anything", context.Cause(c.Context))
-		return report, exit.Interrupted
+		e.Code = exit.Interrupted
 	default:
-		report = unmade(report, err, out.failed(err), cluster, out.dryRun)
+		e = e.unmade(err, out.failed(err), out.dryRun)
 	}
-	return report, report.Code
+	return e
 }
 
 // interrupted reports whether an error is just the end of ctx. A panic and a

@@ -107,17 +107,17 @@ func fine(_ config.Cluster, o failover.Options) (failover.Report, error) {
 var web = []string{"check", "--name", "web", "--host", "172.16.0.2", "--vip", "172.16.0.1"}
 
 func TestAVerboseTakeover(t *testing.T) {
-	told := printed{Code: 11, Stderr: `web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 1: down: no reply to 5 pings
-web: waiting 20s: before the second round
-web: round 2: pinging 172.16.0.2, at most 5 pings, 3s apart
-web: round 2: down: no reply to 5 pings
-web: witness 172.16.0.254 replies (ping)
-web: neither the host nor a virtual IP is in use elsewhere
-web: decision: took-over, by rule 14
-web: ran: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
-web: announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03
-web: mail: 1 email sent
+	told := printed{Code: 11, Stderr: `pingover: web: round 1: pinging 172.16.0.2, at most 5 pings, 3s apart
+pingover: web: round 1: down: no reply to 5 pings
+pingover: web: waiting 20s: before the second round
+pingover: web: round 2: pinging 172.16.0.2, at most 5 pings, 3s apart
+pingover: web: round 2: down: no reply to 5 pings
+pingover: web: witness 172.16.0.254 replies (ping)
+pingover: web: no machine replies at the address of the primary or at a virtual IP
+pingover: web: decision: took-over, by rule 14
+pingover: web: ran: ip addr add 172.16.0.1/32 dev eth0 label eth0:1
+pingover: web: announced on eth0: 172.16.0.1 is at 02:00:00:00:00:03
+pingover: web: mail: 1 email sent
 pingover: web: took-over: 172.16.0.2 did not answer 10 pings
 `}
 	want(t, faked(takeover).onTerminal().run(web...), told)
@@ -141,10 +141,10 @@ pingover: web: took-over (dry run): 172.16.0.2 did not answer 10 pings
 
 func TestNothingNewIsNothingForCron(t *testing.T) {
 	want(t, faked(fine).run(web...), printed{})
-	want(t, faked(fine).onTerminal().run(web...), printed{Stderr: `web: round 1: pinging db.example.com (172.16.0.2), at most 1 ping, 1.5s apart
-web: round 1: reply to ping 1 after 0.4 ms
-web: round 1: up
-web: decision: ok, by rule 7
+	want(t, faked(fine).onTerminal().run(web...), printed{Stderr: `pingover: web: round 1: pinging db.example.com (172.16.0.2), at most 1 ping, 1.5s apart
+pingover: web: round 1: reply to ping 1 after 0.4 ms
+pingover: web: round 1: up
+pingover: web: decision: ok, by rule 7
 pingover: web: ok: 172.16.0.2 replies
 `})
 }
@@ -171,7 +171,7 @@ func TestJSONHasAllKeysAndNoNullLists(t *testing.T) {
 
 func TestAVerboseCheckTalksBesideItsJSON(t *testing.T) {
 	got := faked(fine).run(append(web, "--json", "--verbose")...)
-	if !strings.HasPrefix(got.Stderr, "web: round 1: pinging") || !strings.HasPrefix(got.Stdout, "{") {
+	if !strings.HasPrefix(got.Stderr, "pingover: web: round 1: pinging") || !strings.HasPrefix(got.Stdout, "{") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -243,7 +243,7 @@ func TestASignalBeforeTheCheckActed(t *testing.T) {
 		return failover.Report{}, context.Cause(ctx)
 	}
 	for _, test := range []struct{ flag, stderr string }{
-		{"--verbose", "web: ended by SIGTERM before it had changed anything\n"},
+		{"--verbose", "pingover: web: ended by SIGTERM before it had changed anything\n"},
 		{"--json", ""},
 	} {
 		var stdout, stderr strings.Builder
@@ -275,30 +275,30 @@ func TestWords(t *testing.T) {
 		event any
 		want  string
 	}{
-		{"a round that could not be made", run.RoundEnded{N: 2, Round: state.Round{Verdict: "unknown", Sent: 3, Error: new("network is unreachable")}}, "web: round 2: unknown: network is unreachable"},
+		{"a round that could not be made", run.RoundEnded{N: 2, Round: state.Round{Verdict: "unknown", Sent: 3, Error: new("network is unreachable")}}, "pingover: web: round 2: unknown: network is unreachable"},
 		{"witnesses and holders", observe.Guarded{
 			Witnesses: []state.Witness{{Address: "172.16.0.254"}, {Address: "172.16.0.253", Answers: true}},
 			Holders:   []state.Holder{{Address: "172.16.0.1", MAC: "52:54:00:aa:bb:cc"}, {Address: "2001:db8::1"}},
-		}, `web: witness 172.16.0.254 does not reply
-web: witness 172.16.0.253 replies
-web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
-web: 2001:db8::1 is in use`},
+		}, `pingover: web: witness 172.16.0.254 does not reply
+pingover: web: witness 172.16.0.253 replies
+pingover: web: 172.16.0.1 is in use by 52:54:00:aa:bb:cc
+pingover: web: 2001:db8::1 is in use`},
 		{"what the primary has is not another machine's", observe.Guarded{
 			Holders: []state.Holder{{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"}, {Address: "172.16.0.1", MAC: "02:00:00:00:00:02"}},
 			Primary: state.Holder{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"},
-		}, `web: primary 172.16.0.2 is at 02:00:00:00:00:02
-web: 172.16.0.1 is in use by the primary, 02:00:00:00:00:02`},
+		}, `pingover: web: primary 172.16.0.2 is at 02:00:00:00:00:02
+pingover: web: 172.16.0.1 is in use by the primary, 02:00:00:00:00:02`},
 		{"services", observe.ServicesAsked{Answers: []state.ServiceAnswer{
 			{Service: "tcp:80", Address: "172.16.0.1", Health: "good"},
 			{Service: "check_http", Address: "172.16.0.1", Health: "bad", Reason: "exit code 2: HTTP CRITICAL"},
-		}}, "web: service tcp:80 at 172.16.0.1: good\nweb: service check_http at 172.16.0.1: bad: exit code 2: HTTP CRITICAL"},
-		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
-		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
-		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
-		{"mail that waits", run.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "web: mail: 2 emails sent\nweb: mail: 1 email pending: connection refused"},
-		{"a note", run.Note{Text: "no witness was found"}, "web: no witness was found"},
+		}}, "pingover: web: service tcp:80 at 172.16.0.1: good\npingover: web: service check_http at 172.16.0.1: bad: exit code 2: HTTP CRITICAL"},
+		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "pingover: web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
+		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "pingover: web: ran: false: exit code 1"},
+		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `pingover: web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
+		{"mail that waits", run.Delivered{Sent: 2, Waiting: 1, Error: errors.New("connection refused")}, "pingover: web: mail: 2 emails sent\npingover: web: mail: 1 email pending: connection refused"},
+		{"a note", run.Note{Text: "no witness was found"}, "pingover: web: no witness was found"},
 		{"a loud note", run.Note{Text: "the record is broken", Warning: true}, "pingover: web: the record is broken"},
-		{"what came from outside stays in its line", run.Note{Text: "a\x1b[31m\r\nb"}, "web: a [31m  b"},
+		{"what came from outside stays in its line", run.Note{Text: "a\x1b[31m\r\nb"}, "pingover: web: a [31m  b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -366,7 +366,7 @@ func TestTheSettingsReachTheCheck(t *testing.T) {
 }
 
 func TestEverySettingIsInHelpWithItsRangeAndDefault(t *testing.T) {
-	help := strings.Join(strings.Fields(faked(nil).run("help", "check").Stdout), " ")
+	help := strings.Join(strings.Fields(faked(nil).run("help", "settings").Stdout), " ")
 	for _, s := range config.Settings() {
 		words := []string{"--" + s.Name + " ", s.Help, s.Range, s.Default + s.Derived}
 		if s.Short != "" {
@@ -376,6 +376,31 @@ func TestEverySettingIsInHelpWithItsRangeAndDefault(t *testing.T) {
 			if !strings.Contains(help, word) {
 				t.Errorf("%s: help does not say %q", s.Name, word)
 			}
+		}
+	}
+}
+
+// A command's help has the settings that matter first, and says where all are.
+func TestHelpOfACommandHasTenSettings(t *testing.T) {
+	for _, command := range []string{"check", "watch", "takeover", "release", "config", "doctor"} {
+		help := faked(nil).run("help", command).Stdout
+		_, settings, ok := strings.Cut(help, "\nSettings:\n")
+		settings, _, rest := strings.Cut(settings, "\nAll settings: pingover help settings\n")
+		if n := strings.Count("\n"+settings, "--"); !ok || !rest || n != 10 {
+			t.Errorf("%s: %d settings:\n%s", command, n, help)
+		}
+	}
+	if help := faked(nil).run("help", "pause").Stdout; strings.Contains(help, "All settings") {
+		t.Errorf("pause has them all already:\n%s", help)
+	}
+}
+
+func TestWithoutACommandTheUsageIsPrinted(t *testing.T) {
+	usage := faked(nil).run("help").Stdout
+	want(t, faked(nil).run(), printed{Code: 64, Stderr: usage})
+	for _, heading := range []string{"\nRun:\n", "\nShow:\n", "\nOperate:\n", "\nSet up:\n"} {
+		if strings.Count(usage, heading) != 1 {
+			t.Errorf("%q:\n%s", heading, usage)
 		}
 	}
 }

@@ -21,13 +21,13 @@ import (
 // configVariable names the configuration file without --file.
 const configVariable = "PINGOVER_CONFIG"
 
-// configured are the clusters that this command line and the configuration
+// configured are the tasks that this command line and the configuration
 // file define: the one of --host, or else those of the file, or none.
-func (p Program) configured(c *cli.Context, env config.Env) ([]config.Cluster, source, error) {
+func (p Program) configured(c *cli.Context, env config.Env) ([]Task, source, error) {
 	return p.configuredWith(c, settings(c), env)
 }
 
-func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env config.Env) ([]config.Cluster, source, error) {
+func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env config.Env) ([]Task, source, error) {
 	files := c.StringSlice("file")
 	var none source
 	switch {
@@ -39,7 +39,7 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 		return nil, none, usageError{"--host and --file exclude each other: --host defines a cluster, --file names the file that does", ""}
 	case c.IsSet("host"):
 		cluster, err := config.FromFlags(flags, env)
-		return []config.Cluster{cluster}, none, err
+		return []Task{p.task(cluster)}, none, err
 	}
 	path, named := p.File, false
 	if variable := p.Env.Getenv(configVariable); variable != "" {
@@ -61,8 +61,7 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 	}
 	src.text = data
 	file, err := config.FromFile(path, data, flags, env, c.Args().Slice()...)
-	clusters := file.Clusters
-	return clusters, src, err
+	return p.tasks(file.Clusters), src, err
 }
 
 // isKept reports whether a copy of the file is kept: it was there, and is
@@ -76,18 +75,18 @@ func (p Program) isKept(c *cli.Context, src source) bool {
 	return kept.Text != ""
 }
 
-// pick are the clusters of these names, in the order of all; without names all.
-func pick(all []config.Cluster, names []string) ([]config.Cluster, error) {
+// pick are the tasks of these names, in the order of all; without names all.
+func pick(all []Task, names []string) ([]Task, error) {
 	if err := areKnown(names, namesOf(all)...); err != nil || len(names) == 0 {
 		return all, err
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(c config.Cluster) bool { return !slices.Contains(names, c.Name) }), nil
+	return slices.DeleteFunc(slices.Clone(all), func(t Task) bool { return !slices.Contains(names, t.Name) }), nil
 }
 
-func namesOf(clusters []config.Cluster) []string {
-	names := make([]string, len(clusters))
-	for i, c := range clusters {
-		names[i] = c.Name
+func namesOf(tasks []Task) []string {
+	names := make([]string, len(tasks))
+	for i, t := range tasks {
+		names[i] = t.Name
 	}
 	return names
 }
@@ -105,28 +104,25 @@ func areKnown(names []string, known ...string) error {
 // listed are the names of the known clusters, at least one.
 func listed(known []string) string {
 	const most = 10
-	switch {
-	case len(known) == 1:
-		return "known is " + known[0]
-	case len(known) > most:
-		return fmt.Sprintf("known are %s and %d more", strings.Join(known[:most], ", "), len(known)-most)
+	if len(known) > most {
+		return fmt.Sprintf("known: %s and %d more", strings.Join(known[:most], ", "), len(known)-most)
 	}
-	return "known are " + strings.Join(known, ", ")
+	return "known: " + strings.Join(known, ", ")
 }
 
-// recall makes a cluster from the state directory and the flags.
-type recall func(dir, name string, flags map[string][]string) (config.Cluster, error)
+// recall makes a task from the state directory and the flags.
+type recall func(dir, name string, flags map[string][]string) (Task, error)
 
-// named is a cluster of which only the name is needed, so that it works with a
+// named is a task of which only the name is needed, so that it works with a
 // corrupt record too.
-func named(dir, name string, _ map[string][]string) (config.Cluster, error) {
-	return config.Cluster{Name: name, StateDir: dir}, nil
+func named(dir, name string, _ map[string][]string) (Task, error) {
+	return recordedTask(dir, name), nil
 }
 
-// chosen are the clusters that a manual operation is for: those that are named,
+// chosen are the tasks that a manual operation is for: those that are named,
 // or all, of the configured ones or else of those that have a record. A file
 // that cannot be used is reported, and the records are enough.
-func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Cluster, error) {
+func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]Task, error) {
 	names := c.Args().Slice()
 	if c.Bool("all") && (c.IsSet("host") || len(names) > 0) {
 		return nil, usageError{"--all excludes names and --host", ""}
@@ -150,8 +146,8 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 			if err := areKnown(names, name); err != nil {
 				return nil, err
 			}
-			cluster, err := recall(dir, name, flags)
-			return []config.Cluster{cluster}, err
+			t, err := recall(dir, name, flags)
+			return []Task{t}, err
 		}
 	}
 	configured, src, err := p.configuredWith(c, flags, p.Env)
@@ -184,20 +180,20 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]config.Clust
 	case len(names) == 0 && !all && len(known) > 1:
 		return nil, usageError{"a name or --all is missing; " + listed(namesOf(known)), ""}
 	}
-	clusters, err := pick(known, names)
+	tasks, err := pick(known, names)
 	if err == nil && !src.usable() {
 		for _, text := range src.texts() {
 			errorf(p.Stderr, "%s", text)
 		}
 		errorf(p.Stderr, "%s cannot be used; going on with the settings of the last check", src.path)
 	}
-	for i, cluster := range clusters {
-		if cluster.Host != "" || err != nil {
+	for i, t := range tasks {
+		if t.Given || err != nil {
 			continue
 		}
-		clusters[i], err = recall(cluster.StateDir, cluster.Name, flags)
+		tasks[i], err = recall(string(t.StateDir), t.Name, flags)
 	}
-	return clusters, err
+	return tasks, err
 }
 
 // recordedFor is the name of the cluster whose record has the virtual IPs of a
@@ -232,12 +228,12 @@ func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
 	return same[0], nil
 }
 
-// observed are the clusters that a command which only reads is for, and, if some
+// observed are the tasks that a command which only reads is for, and, if some
 // are configured, all that have a record and are not. A user without records
 // sees those of root; what cannot be read for lack of permission is left out. So
 // is a file that cannot be used: its last valid copy, or else the records, are
 // enough.
-func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, src source, err error) {
+func (p Program) observed(c *cli.Context) (tasks, unset []Task, src source, err error) {
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
@@ -275,20 +271,20 @@ func (p Program) observed(c *cli.Context) (clusters, unset []config.Cluster, src
 	case len(recorded) == 0:
 		return nil, nil, src, noCluster(dir)
 	}
-	clusters, err = pick(slices.Concat(configured, recorded), c.Args().Slice())
-	return clusters, unset, src, err
+	tasks, err = pick(slices.Concat(configured, recorded), c.Args().Slice())
+	return tasks, unset, src, err
 }
 
-// recordedOnly are the clusters that are not configured and have a record in dir
+// recordedOnly are the tasks that are not configured and have a record in dir
 // or in the state directory of a configured one: a name and that directory. The
 // error tells why not all directories could be read.
-func recordedOnly(dir string, configured []config.Cluster) (clusters []config.Cluster, err error) {
+func recordedOnly(dir string, configured []Task) (tasks []Task, err error) {
 	dirs := []string{dir}
 	known := map[string]bool{}
-	for _, c := range configured {
-		known[c.Name] = true
-		if !slices.Contains(dirs, c.StateDir) {
-			dirs = append(dirs, c.StateDir)
+	for _, t := range configured {
+		known[t.Name] = true
+		if dir := string(t.StateDir); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
 	for _, dir := range dirs {
@@ -297,11 +293,11 @@ func recordedOnly(dir string, configured []config.Cluster) (clusters []config.Cl
 		for _, name := range names {
 			if !known[name] {
 				known[name] = true
-				clusters = append(clusters, config.Cluster{Name: name, StateDir: dir})
+				tasks = append(tasks, recordedTask(dir, name))
 			}
 		}
 	}
-	return clusters, err
+	return tasks, err
 }
 
 // recordedIn are the clusters that have a record in a directory.
@@ -324,6 +320,6 @@ func recordedIn(dir string) ([]string, error) {
 func noCluster(dir string) error {
 	return usageError{
 		"no cluster is known in " + dir,
-		"a cluster is known after its first check; before that, give --host and the other flags of its check",
+		"run a check first, or give --host and the other flags of the check",
 	}
 }

@@ -17,6 +17,7 @@ const programName = "pingover"
 // command is one command of the program.
 type command struct {
 	name    string
+	group   string // heading in help
 	operand string // what comes after the flags, in help
 	summary string // one line
 	about   string // what help says before the flags
@@ -27,17 +28,27 @@ type command struct {
 	run     func(*cli.Context) (code int, err error)
 }
 
-const clusterOperand = "[CLUSTER...]"
+// The headings of the commands.
+const (
+	groupRun     = "Run"
+	groupShow    = "Show"
+	groupOperate = "Operate"
+	groupSetUp   = "Set up"
+)
+
+const helpOperand = "[COMMAND|settings]"
+
+const clusterOperand = "[NAME...]"
 
 // commands are all commands, in the order of help.
 func (p Program) commands() []command {
 	const jsonHelp = "one JSON object per cluster and line"
 	all := bare("all", "", "all clusters that are known")
 	forcedTakeOver := bare("force", "", "even if no witness replies or a virtual IP is in use")
-	forcedRelease := bare("force", "", "leave unassigned what nobody takes")
+	forcedRelease := bare("force", "", "release even if no machine takes the virtual IPs")
 	quietCheck := bare("quiet", "q", "print only changes, as without a terminal")
 	quietManual := bare("quiet", "q", "print only errors")
-	dryRun := bare("dry-run", "n", "change, send and write nothing; print the commands that would run")
+	dryRun := bare("dry-run", "n", "change, send and write nothing; print the commands that a real run would run")
 	report := func(quiet flagRow) []flagRow {
 		return []flagRow{
 			bare("json", "", jsonHelp+" on stdout; implies --quiet"),
@@ -59,13 +70,13 @@ func (p Program) commands() []command {
 	}
 	commands := []command{
 		{
-			name: "check", operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
+			name: "check", group: groupRun, operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
 			summary: "run one check (this is what cron calls)",
 			codes:   codesOf(nil, checkCodes...),
 			flags:   flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settings),
 		},
 		{
-			name: "watch", operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
+			name: "watch", group: groupRun, operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
 			summary: "run the check in a loop, as a service",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "ended by a signal, or by --for"},
@@ -73,12 +84,12 @@ func (p Program) commands() []command {
 			}, exit.Usage, exit.Permission, exit.Config),
 			flags: flags([]flagRow{
 				durationFlag("every", "from the start of a check to that of the next", config.DurationText(usualTick), shortestTick, longestTick),
-				durationFlag("for", "start no check after this time", "until a signal", shortestWatch, longestWatch),
+				durationFlag("for", "start no check later than this", "until a signal", shortestWatch, longestWatch),
 			}, report(quietCheck), helpFlags(), settings),
 		},
 		{
-			name: "status", operand: clusterOperand, run: p.status, about: aboutStatus,
-			summary: "current state: what is held, the last check, pending mail",
+			name: "status", group: groupShow, operand: clusterOperand, run: p.status, about: aboutStatus,
+			summary: "show who serves the virtual IPs, and the last check",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but not everything is known"},
@@ -89,21 +100,24 @@ func (p Program) commands() []command {
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "history", operand: clusterOperand, run: p.history, about: aboutHistory,
+			name: "history", group: groupShow, operand: clusterOperand, run: p.history, about: aboutHistory,
 			summary: "list past failovers and their causes",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but a record cannot be read"},
 			}, with(exit.Output)...),
 			flags: flags([]flagRow{
+				bare("details", "", "with the evidence and the commands of each"),
+				{name: "last", argument: "N", help: "only the last N"},
+				{name: "since", argument: "DURATION", help: "only those of this time, such as 7d"},
 				bare("json", "", "one JSON object per change and line"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "takeover", operand: clusterOperand, acts: true, run: p.manual(p.TakeOver), about: aboutTakeOver,
+			name: "takeover", group: groupOperate, operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.TakeOver }), about: aboutTakeOver,
 			summary: "take the virtual IPs now, even from a primary that is up",
 			codes: codesOf([]exit.Code{
-				{Code: 10, Outcome: "holding", Meaning: "already held here"},
+				{Code: 10, Outcome: "holding", Meaning: "this machine held them already"},
 				{Code: 11, Outcome: "took-over", Meaning: "taken over"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
@@ -111,22 +125,22 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
-			name: "release", operand: clusterOperand, acts: true, run: p.manual(p.Release), about: aboutRelease,
+			name: "release", group: groupOperate, operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.Release }), about: aboutRelease,
 			summary: "release the virtual IPs now, and hand them over",
 			codes: codesOf([]exit.Code{
-				{Code: 0, Outcome: "ok", Meaning: "nothing is held here"},
+				{Code: 0, Outcome: "ok", Meaning: "this machine holds nothing"},
 				{Code: 12, Outcome: "released", Meaning: "released"},
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
-				{Code: 21, Outcome: "blocked", Meaning: "refused, or nobody took it: it is held here"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused, or no machine took them: this machine holds them"},
 			}, with(31, 32, exit.Busy)...),
 			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settings),
 		},
 		{
-			name: "pause", operand: clusterOperand, run: p.pause, about: aboutPause,
-			summary: "maintenance: checks go on and report, nothing is switched",
+			name: "pause", group: groupOperate, operand: clusterOperand, run: p.pause, about: aboutPause,
+			summary: "maintenance: checks go on and report, and switch nothing",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "paused"},
-				{Code: 32, Meaning: "it could not be written down"},
+				{Code: 32, Meaning: "the state could not be written"},
 			}, errorCodes...),
 			flags: flags([]flagRow{
 				all,
@@ -135,17 +149,26 @@ func (p Program) commands() []command {
 			}, helpFlags(), forPause),
 		},
 		{
-			name: "resume", operand: clusterOperand, run: p.resume, about: aboutResume,
+			name: "resume", group: groupOperate, operand: clusterOperand, run: p.resume, about: aboutResume,
 			summary: "end a pause; after a manual release, allow takeovers again",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "resumed, or there was nothing to resume"},
-				{Code: 32, Meaning: "it could not be written down"},
+				{Code: 32, Meaning: "the state could not be written"},
 			}, with(exit.Busy)...),
 			flags: flags([]flagRow{all, quietManual}, helpFlags(), forPause),
 		},
 		{
-			name: "doctor", operand: clusterOperand, run: p.doctor, about: aboutDoctor,
-			summary: "test all that a takeover will need, and say how to fix it",
+			name: "config", group: groupSetUp, operand: clusterOperand, run: p.config, about: aboutConfig,
+			summary: "validate the file, and print the effective settings",
+			codes:   codesOf([]exit.Code{{Code: 0, Meaning: "valid"}}, exit.Usage, exit.Internal, exit.Output, exit.Config),
+			flags: flags([]flagRow{
+				bare("quiet", "q", "print only errors"),
+				bare("json", "", jsonHelp),
+			}, helpFlags(), settings),
+		},
+		{
+			name: "doctor", group: groupSetUp, operand: clusterOperand, run: p.doctor, about: aboutDoctor,
+			summary: "test what a takeover needs, and show how to fix it",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "nothing must be fixed; there may be warnings"},
 				{Code: exit.Config, Meaning: "something must be fixed"},
@@ -156,17 +179,17 @@ func (p Program) commands() []command {
 			}, helpFlags(), settings),
 		},
 		{
-			name: "forget", operand: "CLUSTER...", run: p.forget, about: aboutForget,
+			name: "forget", group: groupSetUp, operand: "NAME...", run: p.forget, about: aboutForget,
 			summary: "delete the state of a cluster that is not configured",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "deleted"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused: it still holds something"},
-				{Code: 32, Meaning: "it could not be deleted"},
+				{Code: 32, Meaning: "the state could not be deleted"},
 			}, with(exit.Busy)...),
 			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "demo", run: p.demo, about: aboutDemo,
+			name: "demo", group: groupSetUp, run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "every step was verified"},
@@ -175,13 +198,13 @@ func (p Program) commands() []command {
 			flags: helpFlags(),
 		},
 		{
-			name: "completion", operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,
+			name: "completion", group: groupSetUp, operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,
 			summary: "print the completion script of a shell",
 			flags:   helpFlags(),
 		},
 		{
-			name: "help", operand: "[COMMAND]", flags: helpFlags(),
-			summary: "this text, or the help of a command",
+			name: "help", group: groupSetUp, operand: helpOperand, flags: helpFlags(),
+			summary: "show this text, the help of a command, or all settings",
 		},
 	}
 	commands[len(commands)-1].run = func(c *cli.Context) (int, error) { return 0, p.help(commands, c.Args().Slice()) }
@@ -222,6 +245,7 @@ type flagRow struct {
 	values      []string
 	bare        bool // needs no value, which is true or false
 	setting     bool
+	rare        bool // a setting that only help settings shows
 	help        string
 	limits      string // a setting's range and default, after help
 }
@@ -248,6 +272,11 @@ func durationFlag(name, help, usual string, shortest, longest time.Duration) fla
 	}
 }
 
+// oftenSet are the settings that the help of a command shows.
+func oftenSet() []string {
+	return []string{"name", "host", "vip", "interface", "retry-wait", "witness", "failback", "pre-takeover", "post-takeover", "mail-to"}
+}
+
 // settingFlags are the flags of the table of settings, or of some.
 func settingFlags(some ...string) []flagRow {
 	var rows []flagRow
@@ -263,6 +292,7 @@ func settingFlags(some ...string) []flagRow {
 			values:   s.Values,
 			bare:     s.Kind == config.Bool,
 			setting:  true,
+			rare:     len(some) == 0 && !slices.Contains(oftenSet(), s.Name),
 			help:     s.Help,
 			limits:   limits(s),
 		})

@@ -164,8 +164,8 @@ func (p Program) offers(c *cli.Context, commands []command, before []string, cur
 		return p.clusterOffers(c, line.flags)
 	case "":
 		return nil
-	case "[COMMAND]":
-		return commandOffers(commands)
+	case helpOperand:
+		return append(commandOffers(commands), settingsTopic+"\tall settings")
 	}
 	return strings.Split(command.operand, "|")
 }

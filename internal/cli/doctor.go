@@ -24,9 +24,9 @@ const examinedAtOnce = 32
 // doctor is the command.
 func (p Program) doctor(c *cli.Context) (int, error) {
 	_, _, err := p.configured(c, p.Env)
-	var clusters []config.Cluster
+	var tasks []Task
 	if err == nil {
-		clusters, err = p.chosen(c, true, p.recalledAnew)
+		tasks, err = p.chosen(c, true, p.recalledAnew)
 	}
 	if refused := refusals(err); len(refused) > 0 {
 		p.print(findingsText("", refused))
@@ -36,21 +36,21 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		return 0, err
 	}
 	width := 0
-	if len(clusters) > 1 {
-		for _, cluster := range clusters {
-			width = max(width, len(cluster.Name))
+	if len(tasks) > 1 {
+		for _, t := range tasks {
+			width = max(width, len(t.Name))
 		}
 	}
 	code := 0
-	for cluster, examined := range parallel(c.Context, clusters, examinedAtOnce, 0, func(cluster config.Cluster) []doctor.Finding {
-		return p.Examine(c.Context, cluster, c.Bool("send-test") || c.Bool("send-mail"))
+	for t, examined := range parallel(c.Context, tasks, examinedAtOnce, 0, func(t Task) []doctor.Finding {
+		return t.Doctor(c.Context, c.Bool("send-test") || c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
 			return exit.Interrupted, nil
 		}
 		who := ""
 		if width > 0 {
-			who = fmt.Sprintf("%-*s  ", width, cluster.Name)
+			who = fmt.Sprintf("%-*s  ", width, t.Name)
 		}
 		p.print(findingsText(who, examined))
 		for _, f := range examined {
@@ -62,39 +62,39 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 	return code, nil
 }
 
-// parallel does the same to all clusters, atOnce of them at a time, with starts
-// apart until ctx ends. It yields the results in the order of the clusters.
-func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
-	type ending struct {
+// parallel does the same to all tasks, atOnce of them at a time, with starts
+// apart until ctx ends. It yields the results in the order of the tasks.
+func parallel[T any](ctx context.Context, tasks []Task, atOnce int, apart time.Duration, do func(Task) T) func(yield func(Task, T) bool) {
+	type done struct {
 		result T
 		panic  *proc.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
-	ends := make([]chan ending, len(clusters))
-	for i, cluster := range clusters {
-		ends[i] = make(chan ending, 1)
+	ends := make([]chan done, len(tasks))
+	for i, t := range tasks {
+		ends[i] = make(chan done, 1)
 		go func() {
 			select {
 			case <-time.After(time.Duration(i) * apart):
 			case <-ctx.Done():
 			}
 			slots <- struct{}{}
-			var e ending
+			var e done
 			defer func() {
 				e.panic = proc.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()
-			e.result = do(cluster)
+			e.result = do(t)
 		}()
 	}
-	return func(yield func(config.Cluster, T) bool) {
-		for i, cluster := range clusters {
+	return func(yield func(Task, T) bool) {
+		for i, t := range tasks {
 			e := <-ends[i]
 			if e.panic != nil {
 				panic(e.panic)
 			}
-			if !yield(cluster, e.result) {
+			if !yield(t, e.result) {
 				return
 			}
 		}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pingover/internal/config"
 	"pingover/internal/failover"
 	"pingover/internal/run"
 	"pingover/state"
@@ -28,17 +27,17 @@ func (p Program) forget(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, cluster := range configured {
+	for _, t := range configured {
 		for _, name := range names {
-			if cluster.Name == name {
+			if t.Name == name {
 				return 0, usageError{fmt.Sprintf("%q is configured in %s", name, src.path), "remove it there first"}
 			}
 		}
 	}
-	return p.each(c, false, func(out printer, cluster config.Cluster) ([]string, error) {
+	return p.each(c, false, func(out printer, t Task) ([]string, error) {
 		waiting := 0
-		err := failover.Forget(c.Context, cluster, failover.Options{OnEvent: out.event}, func() error {
-			rec, err := recordOf(cluster)
+		err := failover.Forget(c.Context, t.cluster, failover.Options{OnEvent: out.event}, func() error {
+			rec, err := t.record()
 			if err != nil {
 				return nil // it says nothing of what is held
 			}
@@ -49,7 +48,7 @@ func (p Program) forget(c *cli.Context) (int, error) {
 			if held := (plan{all: configured}).heldOnly(rec, kernel); len(held) > 0 {
 				return &run.Error{
 					Code: state.Blocked.Code(), Text: fmt.Sprintf("not deleted: it holds %s", prefixes(held)),
-					Hint: "pingover release " + cluster.Name + " first",
+					Hint: "pingover release " + t.Name + " first",
 				}
 			}
 			waiting = len(rec.Outbox)

@@ -15,8 +15,7 @@ adds its virtual IPs on this machine and notifies the operator.
   pingover check --host 172.16.0.2 --vip 172.16.0.1 --mail-to root
 
 Flags go before or after the names; after -- all are names. Durations carry a
-unit: 1500ms, 20s, 2h, 1d. The password for the mail server can also be given in
-the variable PINGOVER_MAIL_PASSWORD.
+unit: 1500ms, 20s, 2h, 1d.
 `
 
 const aboutWatch = `Runs the check in a loop until SIGTERM: as a service in place of the crontab
@@ -26,58 +25,60 @@ other. A check that takes longer than --every skips ticks.
   pingover watch
   pingover watch --every 10s --for 58s --quiet
 
-Repeated messages are printed once, and a line at its start and at its end, which
---quiet leaves out for cron. SIGHUP reads the configuration file again; if
-it cannot be used, the last valid one stays in effect. Any other signal ends the
-watch at once; a switch in progress is finished first.
+Prints a line at its start and its end (not with --quiet), and a repeated
+message once. SIGHUP reads the configuration file again; if it cannot be used,
+the last valid one stays in effect. SIGTERM and SIGINT end the watch at once; a
+switch in progress is finished first.
 `
 
 const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be up. A witness must
-reply, and the virtual IPs must not be in use. A machine that assigns them all
-the same gets them back at the next check; automatic failback is suspended until
-the primary has failed once.
+reply, and the virtual IPs must not be in use. If another machine assigns them
+later, the next check releases them. Automatic failback is suspended until the
+primary has failed once.
 
   pingover takeover web --dry-run
   pingover takeover web
 
 ` + aboutKnown
 
-const aboutRelease = `Releases what is held here, and waits up to 10s for another machine to take it;
-an address that nobody takes is added here again. Refused while neither a
-witness nor the primary replies. Until the primary was up once, or takeover or
-resume is run, no check takes over.
+const aboutRelease = `Releases the virtual IPs that this machine holds, and waits up to 10s for
+another machine to take them; those that no machine takes are added on this
+machine again. Refused while neither a witness nor the primary replies. Checks
+take over again when the primary has been up once, or after takeover or resume.
 
   pingover release web
 
 ` + aboutKnown
 
-const aboutKnown = `A cluster that has been checked is known by its name, with the settings of that
-check; flags override them. One that has not been is defined by --host and the
-other flags of its check. Without a name: the only one.
+const aboutKnown = `A cluster that was checked before is known by its name, with the settings of
+that check; flags override them. Define any other by --host and the other flags
+of its check. Without a name: the only one.
 `
 
-const aboutPause = `Takes effect at once, even in the middle of a check. What is held here stays.
+const aboutPause = `Takes effect at once, even in the middle of a check. This machine keeps the
+virtual IPs that it holds.
 
   pingover pause web --for 2h
 
-Without a name: the only cluster that is known.
+Without a name: the only known cluster.
 `
 
 const aboutResume = `Ends a pause early; after a manual release, lets checks take over again.
 
   pingover resume web
 
-Without a name: all clusters that are known.
+Without a name: all known clusters.
 `
 
-const aboutForget = `Deletes what is kept of a cluster: its record, settings, history and pending
-mail. Refused while it holds a virtual IP, and for a cluster that is configured.
+const aboutForget = `Deletes all files of a cluster in the state directory: record, settings,
+history and pending mail. Refused while this machine holds a virtual IP of it,
+and for a cluster that is configured.
 
   pingover forget web
 `
 
-const aboutStatus = `Takes no lock, changes nothing and needs no root. What is held is read from the
-kernel, all else from the record of the last check.
+const aboutStatus = `Takes no lock, changes nothing and needs no root. Which virtual IPs this machine
+holds is read from the kernel, the rest from the record of the last check.
 
   pingover status
   pingover status web --monitoring
@@ -89,26 +90,35 @@ two, whichever is longer). Worst of several clusters: 2, 3, 1, 0.
 
 ` + aboutAll
 
-const aboutHistory = `Lists past changes of each cluster, with the evidence and the commands.
+const aboutHistory = `Lists past changes, hooks and alerts, one line each, the newest last.
 
-  pingover history web
+  pingover history --since 7d
+  pingover history web --last 1 --details
 
 ` + aboutAll
 
-const aboutAll = `Without a name: all clusters that are known. A user without records sees those
-of root.
+const aboutAll = `Without a name: all known clusters. A user without records sees those of root.
 `
 
-const aboutDoctor = `Tests everything that a takeover will need: settings, permissions, state
-directory, tool, interface, addresses, primary, witness, hooks, mail. Says what
-fails and how to fix it. It changes nothing and sends what a dry run sends; with
---send-test also a test email to each mail-to.
+const aboutConfig = `Validates the whole file, and prints the effective settings of each cluster with
+their origin. Needs no network and no root, and writes nothing.
+
+  pingover config
+  pingover config --quiet --file /etc/pingover.yaml.new
+
+Ansible: validate: pingover config -q -f %s
+`
+
+const aboutDoctor = `Tests everything that a takeover needs: settings, permissions, state directory,
+tool, interface, addresses, primary, witness, hooks, mail. Shows what fails and
+how to fix it. Changes nothing; asks the network as a dry run does. With
+--send-test it sends a test email to each mail-to.
 
   pingover doctor
   pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-test
 
-Without a name: all clusters that are known. One that has been checked is known
-by its name, with the settings of that check.
+Without a name: all known clusters. One that was checked before is known by its
+name, with the settings of that check.
 `
 
 const aboutDemo = `Four machines on a virtual switch, made of network namespaces: a takeover, its
@@ -124,6 +134,23 @@ const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
   pingover completion fish | source      # in config.fish
 
 Or each into the file that its shell reads completions from.
+`
+
+const aboutSettings = `Each setting is a flag (--retry-wait 5s) and a key in the configuration file
+(retry-wait: 5s). Flags win over the file, the file over the defaults. Durations
+carry a unit: 1500ms, 20s, 2h, 1d. In the file, defaults holds the settings of
+all clusters:
+
+  defaults:
+    witness: 172.16.0.254
+    mail-to: root
+  clusters:
+    web:
+      host: 172.16.0.2
+      vip: 172.16.0.1
+
+The password for the mail server can also be given in the variable
+PINGOVER_MAIL_PASSWORD.
 `
 
 // codesOf are the exit codes of a command: its own meanings, and those that are the
@@ -145,32 +172,53 @@ const (
 	codesIndent   = 23
 )
 
-// help is the command: help for the program, or for one command.
+// help is the command: help for the program, for one command, or for the settings.
 func (p Program) help(commands []command, names []string) error {
-	switch len(names) {
-	case 0:
+	switch {
+	case len(names) == 0:
 		p.print(rootHelp(commands))
 		return nil
-	case 1:
-		command, err := find(names[0], commands)
-		if err == nil {
-			p.print(commandHelp(command))
-		}
-		return err
+	case len(names) > 1:
+		return usageError{fmt.Sprintf("%q: help is for one command at a time", names[1]), ""}
+	case names[0] == settingsTopic:
+		p.print(settingsHelp())
+		return nil
 	}
-	return usageError{fmt.Sprintf("%q: help is for one command at a time", names[1]), ""}
+	command, err := find(names[0], commands)
+	if err == nil {
+		p.print(commandHelp(command))
+	}
+	return err
 }
+
+// settingsTopic is what help also takes in place of a command.
+const settingsTopic = "settings"
 
 func rootHelp(commands []command) string {
 	var b strings.Builder
 	b.WriteString("pingover - two-node failover: this machine takes over the virtual IPs of a\nprimary that is down\n\n")
-	b.WriteString("usage: pingover COMMAND [flags] [CLUSTER...]\n\nCommands:\n")
+	b.WriteString("usage: pingover COMMAND [flags] [NAME...]\n")
+	group := ""
 	for _, command := range commands {
+		if command.hidden {
+			continue
+		}
+		if command.group != group {
+			group = command.group
+			fmt.Fprintf(&b, "\n%s:\n", group)
+		}
 		term.Columns(&b, rootIndent, "  "+command.name, command.summary)
 	}
 	b.WriteString("\nFlags:\n")
 	writeFlags(&b, rootIndent, rootFlags())
-	b.WriteString("\nThe flags of a command: pingover help COMMAND\n")
+	b.WriteString("\nThe flags of a command: pingover help COMMAND\nAll settings:           pingover help settings\n")
+	return b.String()
+}
+
+func settingsHelp() string {
+	var b strings.Builder
+	b.WriteString(aboutSettings)
+	writeFlags(&b, commandIndent, settingFlags())
 	return b.String()
 }
 
@@ -181,8 +229,27 @@ func commandHelp(c command) string {
 	if c.about != "" {
 		b.WriteString(c.about + "\n")
 	}
+	var settings, others []flagRow
+	rest := false
+	for _, row := range c.flags {
+		switch row.group = ""; {
+		case row.rare:
+			rest = true
+		case row.setting:
+			settings = append(settings, row)
+		default:
+			others = append(others, row)
+		}
+	}
 	b.WriteString("Flags:\n")
-	writeFlags(&b, commandIndent, c.flags)
+	writeFlags(&b, commandIndent, others)
+	if len(settings) > 0 {
+		b.WriteString("\nSettings:\n")
+		writeFlags(&b, commandIndent, settings)
+	}
+	if rest {
+		b.WriteString("\nAll settings: pingover help settings\n")
+	}
 	if len(c.codes) > 0 {
 		b.WriteString("\nExit codes:\n")
 	}

@@ -16,30 +16,59 @@ import (
 
 // history is the command. It takes no lock and writes nothing.
 func (p Program) history(c *cli.Context) (code int, err error) {
-	clusters, _, src, err := p.observed(c)
+	since, err := duration(c, "since", 0, shortestSince, longestSince)
+	if err != nil {
+		return 0, err
+	}
+	last, err := number(c, "last", 0, 1, mostLast)
+	if err != nil {
+		return 0, err
+	}
+	tasks, _, src, err := p.observed(c)
 	if err != nil {
 		return 0, err
 	}
 	if !src.usable() {
 		errorf(p.Stderr, "%s", src.brief())
 	}
-	changes, faults := remembered(clusters)
+	changes, faults := remembered(tasks)
 	for _, text := range faults {
 		errorf(p.Stderr, "%s", text)
 		code = state.Unknown.Code()
 	}
-	for _, change := range changes {
-		if c.Bool("json") {
-			p.printRaw(jsonLine(change))
-		} else {
-			p.print(change.text(time.Local))
-		}
+	some := changes
+	if since > 0 {
+		began := time.Now().Add(-since)
+		some = slices.DeleteFunc(slices.Clone(some), func(c pastChange) bool { return c.Time.Before(began) })
 	}
-	if len(changes) == 0 && len(faults) == 0 && !c.Bool("json") {
+	if last > 0 {
+		some = some[max(0, len(some)-last):]
+	}
+	switch {
+	case c.Bool("json"):
+		for _, change := range some {
+			p.printRaw(jsonLine(change))
+		}
+	case c.Bool("details"):
+		for _, change := range some {
+			p.print(change.details(time.Local))
+		}
+	case len(some) > 0:
+		p.print(historyTable(some, time.Local, p.Out))
+	case len(changes) > 0:
+		p.print("nothing has changed in that time\n")
+	case len(faults) == 0:
 		p.print("nothing has changed yet\n")
 	}
 	return code, nil
 }
+
+// Limits of --since and --last.
+const (
+	shortestSince = time.Second
+	longestSince  = 10 * 365 * 24 * time.Hour
+	mostLast      = 1_000_000
+)
 
 // pastChange is a line of history --json: a change of a cluster, with the
 // evidence and the commands, a hook or an alert. All keys are always there.
@@ -62,19 +91,19 @@ type pastChange struct {
 	after time.Time // the latest time of this change and those before it in its record
 }
 
-// remembered are the changes of the clusters, newest last, and the errors of the
+// remembered are the changes of the tasks, newest last, and the errors of the
 // records that cannot be read. Those of one record stay in its order, even if the
 // clock was set back between them.
-func remembered(clusters []config.Cluster) (changes []pastChange, faults []string) {
-	for _, cluster := range clusters {
-		rec, err := recordOf(cluster)
+func remembered(tasks []Task) (changes []pastChange, faults []string) {
+	for _, t := range tasks {
+		rec, err := t.record()
 		if err != nil {
-			faults = append(faults, cluster.Name+": "+err.Error())
+			faults = append(faults, t.Name+": "+err.Error())
 			continue
 		}
-		entries, err := state.Dir(cluster.StateDir).History(cluster.Name, rec.Recent)
+		entries, err := t.StateDir.History(t.Name, rec.Recent)
 		if err != nil {
-			faults = append(faults, cluster.Name+": "+err.Error())
+			faults = append(faults, t.Name+": "+err.Error())
 		}
 		var after time.Time
 		for _, c := range entries {
@@ -87,7 +116,7 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 				code = c.Outcome.Code()
 			}
 			changes = append(changes, pastChange{
-				1, cluster.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
+				1, t.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
 				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, after,
 			})
 		}
@@ -96,24 +125,48 @@ func remembered(clusters []config.Cluster) (changes []pastChange, faults []strin
 	return changes, faults
 }
 
-// text shows the change, and below it the reason, the evidence and the commands.
-func (c pastChange) text(zone *time.Location) string {
-	var b strings.Builder
+// what is what happened, in a few words.
+func (c pastChange) what() string {
 	what := string(c.Outcome)
-	switch c.Kind {
-	case state.HookEntry:
+	switch {
+	case c.Kind == state.HookEntry:
 		what = fmt.Sprintf("hook %s: exit code %d after %s", c.What, c.Code, config.DurationText(c.Duration.Duration()))
-	case state.AlertEntry:
+	case c.Kind == state.AlertEntry && c.Resolved:
+		what = fmt.Sprintf("alert %s resolved", c.What)
+	case c.Kind == state.AlertEntry:
 		what = fmt.Sprintf("alert %s firing", c.What)
-		if c.Resolved {
-			what = fmt.Sprintf("alert %s resolved", c.What)
-		}
 	}
-	fmt.Fprintf(&b, "%s  %s  %s", clock(c.Time.In(zone)), term.Printable(c.Cluster), term.Printable(what))
 	if c.ByHand {
-		b.WriteString(", manually")
+		what += ", manually"
 	}
-	b.WriteString("\n")
+	return term.Printable(what)
+}
+
+// historyTable has one line for each change.
+func historyTable(changes []pastChange, zone *time.Location, out Output) string {
+	var rows [][]string
+	for _, c := range changes {
+		text := c.what()
+		if c.Reason != "" {
+			text += ": " + term.Printable(c.Reason)
+		}
+		rows = append(rows, []string{c.Time.In(zone).Format(time.DateTime), term.Printable(c.Cluster), text})
+	}
+	lines := term.Table(rows, out.Columns, func(row, column int, cell string) string {
+		o := changes[row].Outcome
+		if rest, ok := strings.CutPrefix(cell, string(o)); column == 2 && ok && o != "" {
+			return colored(out.Colors, o) + rest
+		}
+		return cell
+	})
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// details shows the change, and below it the reason, the evidence and the
+// commands.
+func (c pastChange) details(zone *time.Location) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  %s\n", clock(c.Time.In(zone)), term.Printable(c.Cluster), c.what())
 	add := func(format string, args ...any) {
 		term.Columns(&b, remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
 	}

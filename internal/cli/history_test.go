@@ -44,7 +44,7 @@ func TestHistoryForPeople(t *testing.T) {
 		{Cluster: "web", Time: ago(time.Hour), Kind: state.AlertEntry, What: "hook-failed", Resolved: true},
 		{Cluster: "db", Time: ago(0), Outcome: state.Released, Reason: "172.16.0.5 is no longer on this machine\x1b[m"},
 	} {
-		got += c.text(noon.Location())
+		got += c.details(noon.Location())
 	}
 	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
     172.16.0.2 does not reply, and 172.16.0.1 is not in use, and so on and so
@@ -74,6 +74,73 @@ func TestHistoryForPeople(t *testing.T) {
 	}
 }
 
+func TestHistoryHasOneLineForEachChange(t *testing.T) {
+	changes := []pastChange{
+		{Cluster: "web", Time: ago(time.Hour), Kind: state.ChangeEntry, Outcome: state.TookOver, ByHand: true, Reason: pastTakeover("", noon).Reason},
+		{Cluster: "web", Time: ago(time.Hour), Kind: state.HookEntry, What: "post-takeover", Code: 5, Duration: 1200, Reason: "exit code 5"},
+		{Cluster: "mail", Time: ago(0), Kind: state.AlertEntry, What: "hook-failed", Resolved: true},
+	}
+	lines := func(reason string) string {
+		return "2026-03-01 11:00:00  web   took-over, manually: " + reason + `
+2026-03-01 11:00:00  web   hook post-takeover: exit code 5 after 1.2s: exit code 5
+2026-03-01 12:00:00  mail  alert hook-failed resolved
+`
+	}
+	if diff := cmp.Diff(lines(changes[0].Reason), historyTable(changes, noon.Location(), Output{})); diff != "" {
+		t.Errorf("no terminal (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(lines("172.16.0.2 does not reply, and 172.…"), historyTable(changes, noon.Location(), Output{Columns: 84})); diff != "" {
+		t.Errorf("on a terminal (-want +got):\n%s", diff)
+	}
+	colored := historyTable(changes, noon.Location(), Output{Columns: 84, Colors: true})
+	if want := "\033[33mtook-over\033[0m, manually: 172"; !strings.Contains(colored, want) || strings.Count(colored, "\033") != 2 {
+		t.Errorf("colours: %q", colored)
+	}
+}
+
+func TestSomeOfTheHistory(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now().UTC().Truncate(time.Second)
+	var changes []state.Change
+	for _, age := range []time.Duration{72 * time.Hour, 48 * time.Hour, time.Hour} {
+		changes = append(changes, state.Change{Event: age.String(), Time: now.Add(-age), Outcome: state.Released, Reason: "r" + age.String()})
+	}
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(changes...)}})
+	for flags, want := range map[string]string{
+		"":                     "r72h0m0s r48h0m0s r1h0m0s",
+		"--last 1":             "r1h0m0s",
+		"--last 9":             "r72h0m0s r48h0m0s r1h0m0s",
+		"--since 49h":          "r48h0m0s r1h0m0s",
+		"--since 7d --last 2":  "r48h0m0s r1h0m0s",
+		"--since 10m --last 2": "",
+	} {
+		for _, form := range []string{"", "--details", "--json"} {
+			args := append([]string{"history", "--state-dir", dir}, strings.Fields(flags+" "+form)...)
+			got := faked(nil).run(args...)
+			var found []string
+			for _, word := range strings.FieldsFunc(got.Stdout, func(r rune) bool { return strings.ContainsRune(" \n\",", r) }) {
+				if strings.HasPrefix(word, "r") && strings.HasSuffix(word, "m0s") {
+					found = append(found, strings.TrimPrefix(word, "reason:"))
+				}
+			}
+			if got.Code != 0 || strings.Join(found, " ") != want {
+				t.Errorf("%v: %q, want %q\n%+v", args, found, want, got)
+			}
+		}
+	}
+	for flags, text := range map[string]string{
+		"--last x":            "--last \"x\": must be a whole number, 1 to 1000000",
+		"--last 1 --last 2":   "--last \"2\": given 2 times, and takes one value",
+		"--since 7":           "--since \"7\": a duration needs a unit, such as 7s",
+		"--since 1d --last 0": "--last \"0\": must be a whole number, 1 to 1000000",
+	} {
+		got := faked(nil).run(append([]string{"history", "--state-dir", dir}, strings.Fields(flags)...)...)
+		if got.Code != 64 || got.Stdout != "" || !strings.HasPrefix(got.Stderr, "pingover: "+text) {
+			t.Errorf("%s: %+v", flags, got)
+		}
+	}
+}
+
 func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	dir := t.TempDir()
 	plain := func(event string, when time.Time) state.Change {
@@ -83,7 +150,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour)))}})
 	remember(t, dir, &state.Record{Head: state.Head{Name: "new"}})
 	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
-	changes, broken := remembered(clusters)
+	changes, broken := remembered(Program{}.tasks(clusters))
 	var events string
 	for _, c := range changes {
 		events += c.Event + c.Cluster + " "
@@ -136,7 +203,7 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 	}
 	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)...)}})
 	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(changes(3*time.Hour, 0)...)}})
-	got, _ := remembered([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}})
+	got, _ := remembered(Program{}.tasks([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}}))
 	var order []string
 	for _, c := range got {
 		order = append(order, c.Cluster+" "+c.Time.In(noon.Location()).Format("15"))
@@ -150,7 +217,7 @@ func TestHistoryStaysWhenThePrimaryGetsAnotherAddress(t *testing.T) {
 	dir := t.TempDir()
 	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(pastTakeover("1", ago(0)))}})
 	got := faked(nil).configuredBy(fileOf(t, "web")).run("history", "--state-dir", dir)
-	if got.Code != 0 || !strings.Contains(got.Stdout, "web  took-over") || got.Stderr != "" {
+	if got.Code != 0 || !strings.Contains(got.Stdout, "  web  took-over, manually: 172.16.0.2 does") || got.Stderr != "" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -4,47 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf16"
 
-	"pingover/internal/config"
-	"pingover/internal/exit"
-	"pingover/internal/failover"
 	"pingover/state"
 )
-
-// unmade is the report of a check that was not made: the error, its exit code, and
-// what is known all the same.
-func unmade(r failover.Report, err error, code int, c config.Cluster, dryRun bool) failover.Report {
-	text := err.Error()
-	r.Version, r.Cluster, r.Host, r.DryRun, r.Error, r.Code = 1, c.Name, c.Host, dryRun, &text, code
-	if c.Host != "" {
-		r.Paths = c.Hosts()
-	}
-	r.Outcome = exit.ErrorOutcome
-	if code == exit.Busy {
-		r.Outcome = exit.BusyOutcome
-	}
-	if r.Time.IsZero() {
-		r.Time = time.Now()
-	}
-	return r
-}
-
-// printJSON writes a report as one line.
-func (p Program) printJSON(r failover.Report) {
-	r.Time = r.Time.UTC().Truncate(time.Second)
-	r.Held = list(r.Held)
-	r.Paths, r.Rounds = list(r.Paths), list(r.Rounds)
-	r.Witnesses = list(r.Witnesses)
-	r.Holders = list(r.Holders)
-	r.Services, r.Alerts = list(r.Services), list(r.Alerts)
-	p.printRaw(jsonLine(struct {
-		failover.Report
-		Commands []shownCommand `json:"commands"`
-	}{r, shown(r.Commands)}))
-}
 
 // shownCommand is a command with all its keys, also those that the record leaves
 // out.

@@ -47,10 +47,10 @@ func (s *screen) follow(cluster string, event any) {
 }
 
 // between draws how a check ended, until the next begins.
-func (s *screen) between(r failover.Report, next time.Time) {
+func (s *screen) between(r ending, next time.Time) {
 	s.Draw(countdown(next, func(left string) string {
-		found := after(r.Outcome, term.Printable(briefly(r)))
-		return fmt.Sprintf("%s: %s%s; next check in %s", short(r.Cluster), colored(s.colors, r.Outcome), found, left)
+		found := after(r.Outcome, term.Printable(r.brief()))
+		return fmt.Sprintf("%s: %s%s; next check in %s", short(r.Task), colored(s.colors, r.Outcome), found, left)
 	}))
 }
 
@@ -71,18 +71,6 @@ func short(cluster string) string {
 		return cluster
 	}
 	return cluster[:longest-1] + "…"
-}
-
-// briefly is the result of a check in a few words.
-func briefly(r failover.Report) string {
-	switch {
-	case r.Outcome == state.OK && len(r.Rounds) > 0 && r.Rounds[len(r.Rounds)-1].RTT != nil:
-		rtt := *r.Rounds[len(r.Rounds)-1].RTT * float64(time.Millisecond)
-		return fmt.Sprintf("%s replies in %s", r.Host, milliseconds(time.Duration(rtt)))
-	case r.Error != nil && r.Reason == "":
-		return *r.Error
-	}
-	return r.Reason
 }
 
 // countdown is a line with the remaining time in whole seconds, at least one.

@@ -123,12 +123,12 @@ func TestALiveTakeover(t *testing.T) {
 11.5s web: round 2: 172.16.0.2 ○○○
 12.5s web: round 2: 172.16.0.2 ○○○ down
 12.5s web: decision: `+"\033[33mtook-over\033[0m"+`
-13.5s`, `web: round 1: pinging 172.16.0.2, at most 3 pings, 2s apart
-web: round 1: down: no reply to 3 pings
-web: waiting 2.5s: before the second round
-web: round 2: pinging 172.16.0.2, at most 3 pings, 2s apart
-web: round 2: down: no reply to 3 pings
-web: decision: took-over, by rule 14
+13.5s`, `pingover: web: round 1: pinging 172.16.0.2, at most 3 pings, 2s apart
+pingover: web: round 1: down: no reply to 3 pings
+pingover: web: waiting 2.5s: before the second round
+pingover: web: round 2: pinging 172.16.0.2, at most 3 pings, 2s apart
+pingover: web: round 2: down: no reply to 3 pings
+pingover: web: decision: took-over, by rule 14
 pingover: web: `+"\033[33mtook-over\033[0m"+`: 172.16.0.2 is silent`)
 	})
 }
@@ -251,7 +251,7 @@ func TestSummary(t *testing.T) {
 		},
 	} {
 		clusters := max(3, len(tt.ended))
-		if got := (&watcher{screen: &screen{}, now: plan{checks: make([]config.Cluster, clusters)}, ended: tt.ended}).summary(); got != tt.want {
+		if got := (&watcher{screen: &screen{}, now: plan{checks: make([]Task, clusters)}, ended: tt.ended}).summary(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -14,28 +15,31 @@ import (
 	"pingover/internal/run"
 )
 
-// manual is the command takeover or release.
-func (p Program) manual(act Act) func(*cli.Context) (int, error) {
+// manual is the command takeover or release, by what it does to a task.
+func (p Program) manual(of func(Task) act) func(*cli.Context) (int, error) {
 	return func(c *cli.Context) (int, error) {
 		out, err := p.printer(c)
 		if err != nil {
 			return 0, err
 		}
-		clusters, err := p.chosen(c, c.Bool("all"), p.recalled)
+		tasks, err := p.chosen(c, c.Bool("all"), p.recalled)
 		if err != nil {
 			return 0, err
 		}
 		if c.Bool("all") {
-			clusters = slices.DeleteFunc(clusters, func(cluster config.Cluster) bool { return len(cluster.VIPs) == 0 })
-			if len(clusters) == 0 {
+			tasks = slices.DeleteFunc(tasks, func(t Task) bool { return of(t) == nil || len(t.About.VIPs) == 0 })
+			if len(tasks) == 0 {
 				return 0, &run.Error{Code: exit.Config, Text: "no cluster has a virtual IP"}
+			}
+		}
+		for _, t := range tasks {
+			if of(t) == nil {
+				return 0, usageError{fmt.Sprintf("%q: %s is for clusters only", t.Name, c.Command.Name), "see pingover help for the commands of pools"}
 			}
 		}
 		out.manual = true
 		p.Stderr = out.onScreen()
-		_, code := p.perform(c, clusters, func(cluster config.Cluster) (failover.Report, int) {
-			return p.one(c, out.of(cluster), act, cluster)
-		})
+		_, code := p.perform(c, tasks, func(t Task) ending { return p.one(c, out.of(t), of(t), failover.Options{}) })
 		return code, nil
 	}
 }
@@ -55,8 +59,8 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	}
 	until := time.Now().Add(length)
 	paused := fmt.Sprintf("paused until %s (%s); checks go on, nothing is switched", clock(until), config.DurationText(length))
-	return p.each(c, c.Bool("all"), func(_ printer, cluster config.Cluster) ([]string, error) {
-		if err := failover.Pause(cluster, until); err != nil {
+	return p.each(c, c.Bool("all"), func(_ printer, t Task) ([]string, error) {
+		if err := failover.Pause(t.cluster, until); err != nil {
 			return nil, err
 		}
 		return []string{paused}, nil
@@ -65,8 +69,8 @@ func (p Program) pause(c *cli.Context) (int, error) {
 
 // resume is the command. Without a name it is for all clusters.
 func (p Program) resume(c *cli.Context) (int, error) {
-	return p.each(c, true, func(out printer, cluster config.Cluster) (results []string, err error) {
-		done, err := failover.Resume(c.Context, cluster, failover.Options{OnEvent: out.event})
+	return p.each(c, true, func(out printer, t Task) (results []string, err error) {
+		done, err := failover.Resume(c.Context, t.cluster, failover.Options{OnEvent: out.event})
 		if done.Paused {
 			results = append(results, "resumed: checks switch again")
 		}
@@ -80,32 +84,32 @@ func (p Program) resume(c *cli.Context) (int, error) {
 	})
 }
 
-// each does the same to the clusters of the command line, in parallel, prints
+// each does the same to the tasks of the command line, in parallel, prints
 // the results in their order, and returns the exit code for all.
-func (p Program) each(c *cli.Context, all bool, do func(printer, config.Cluster) (results []string, err error)) (code int, err error) {
+func (p Program) each(c *cli.Context, all bool, do func(printer, Task) (results []string, err error)) (code int, err error) {
 	out, err := p.printer(c)
 	if err != nil {
 		return 0, err
 	}
-	clusters, err := p.chosen(c, all, named)
+	tasks, err := p.chosen(c, all, named)
 	if err != nil {
 		return 0, err
 	}
 	out.manual = true
 	out.onScreen()
-	type ending struct {
+	type done struct {
 		results []string
 		err     error
 	}
 	ctx := c.Context
-	for cluster, e := range parallel(ctx, clusters, len(clusters), apart, func(cluster config.Cluster) ending {
+	for t, e := range parallel(ctx, tasks, len(tasks), apart, func(t Task) done {
 		if ctx.Err() != nil {
-			return ending{err: ctx.Err()}
+			return done{err: ctx.Err()}
 		}
-		results, err := do(out.of(cluster), cluster)
-		return ending{results, err}
+		results, err := do(out.of(t), t)
+		return done{results, err}
 	}) {
-		out := out.of(cluster)
+		out := out.of(t)
 		for _, text := range e.results {
 			out.result(text)
 		}
@@ -133,6 +137,22 @@ func duration(c *cli.Context, flag string, usual, shortest, longest time.Duratio
 			err = usageError{fmt.Sprintf("--%s %q: %v", flag, given[0], err), ""}
 		}
 		return d, err
+	}
+	return 0, givenTwice(flag, given)
+}
+
+// number is the value of a flag that is a whole number.
+func number(c *cli.Context, flag string, usual, least, most int) (int, error) {
+	given := c.StringSlice(flag)
+	switch len(given) {
+	case 0:
+		return usual, nil
+	case 1:
+		n, err := strconv.Atoi(given[0])
+		if err != nil || n < least || n > most {
+			return 0, usageError{fmt.Sprintf("--%s %q: must be a whole number, %d to %d", flag, given[0], least, most), ""}
+		}
+		return n, nil
 	}
 	return 0, givenTwice(flag, given)
 }

@@ -73,8 +73,8 @@ func TestWhichClusters(t *testing.T) {
 		}
 	}
 	const (
-		firstCheck = "hint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
-		which      = "pingover: a name or --all is missing; known are db, web\n"
+		firstCheck = "hint: run a check first, or give --host and the other flags of the check\n"
+		which      = "pingover: a name or --all is missing; known: db, web\n"
 		onlyNames  = "pingover: --all excludes names and --host\n"
 	)
 	tests := []struct {
@@ -93,18 +93,18 @@ func TestWhichClusters(t *testing.T) {
 		{name: "one that flags define, with a name", dir: none, args: "--host 172.16.0.7 --name new new", want: "new"},
 
 		{name: "one of two, unsaid", dir: two, code: 64, stderr: which},
-		{name: "an unknown one", dir: two, args: "web dbb", code: 64, stderr: "pingover: \"dbb\": no such cluster; known are db, web\nhint: did you mean db?\n"},
-		{name: "an unknown one beside the only one", dir: one, args: "db", code: 64, stderr: "pingover: \"db\": no such cluster; known is web\n"},
-		{name: "a path is no name", dir: one, args: "../web", code: 64, stderr: "pingover: \"../web\": no such cluster; known is web\n"},
+		{name: "an unknown one", dir: two, args: "web dbb", code: 64, stderr: "pingover: \"dbb\": no such cluster; known: db, web\nhint: did you mean db?\n"},
+		{name: "an unknown one beside the only one", dir: one, args: "db", code: 64, stderr: "pingover: \"db\": no such cluster; known: web\n"},
+		{name: "a path is no name", dir: one, args: "../web", code: 64, stderr: "pingover: \"../web\": no such cluster; known: web\n"},
 		{name: "none is known", dir: none, code: 64, stderr: "pingover: no cluster is known in " + none + "\n" + firstCheck},
 		{name: "none is known, by name", dir: none, args: "web", code: 64, stderr: "pingover: no cluster is known in " + none + "\n" + firstCheck},
 		{name: "no such directory", dir: none + "/none", args: "--all", code: 64, stderr: "pingover: no cluster is known in " + none + "/none\n" + firstCheck},
 		{name: "all, and a name", dir: two, args: "--all web", code: 64, stderr: onlyNames},
 		{name: "all, and one that flags define", dir: two, args: "--all --host 172.16.0.7", code: 64, stderr: onlyNames},
-		{name: "another than flags define", dir: two, args: "--host 172.16.0.7 --name new web", code: 64, stderr: "pingover: \"web\": no such cluster; known is new\n"},
+		{name: "another than flags define", dir: two, args: "--host 172.16.0.7 --name new web", code: 64, stderr: "pingover: \"web\": no such cluster; known: new\n"},
 		{name: "the name of a known one as flag", dir: two, args: "--name web", want: "web"},
 		{name: "the host of known ones that hold nothing", dir: two, args: "--host 172.16.0.2", want: "172.16.0.2"},
-		{name: "the host of two that hold something", dir: busy, args: "--host 172.16.0.2", code: 64, stderr: "pingover: several clusters have the host \"172.16.0.2\"; known are db, web\nhint: name one of them\n"},
+		{name: "the host of two that hold something", dir: busy, args: "--host 172.16.0.2", code: 64, stderr: "pingover: several clusters have the host \"172.16.0.2\"; known: db, web\nhint: name one of them\n"},
 		{name: "the host of one that holds something", dir: holder, args: "--host 172.16.0.2", want: "web"},
 		{name: "the host and the name of a known one", dir: two, args: "--host 172.16.0.2 --name web", want: "web"},
 	}
@@ -294,31 +294,31 @@ func TestManualEvents(t *testing.T) {
 		{
 			"a lock that is held",
 			run.LockWaited{PID: 1234, For: 90 * time.Second},
-			"web: waiting for run 1234 of this cluster to end, at most 1m30s\n",
+			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n",
 			"pingover: web: waiting for run 1234 of this cluster to end, at most 1m30s\n", "",
 		},
 		{
 			"a lock of an unknown process",
 			run.LockWaited{For: time.Minute},
-			"web: waiting for another run of this cluster to end, at most 1m\n",
+			"pingover: web: waiting for another run of this cluster to end, at most 1m\n",
 			"pingover: web: waiting for another run of this cluster to end, at most 1m\n", "",
 		},
 		{
 			"a hook",
 			failover.HookRan{Hook: "post-takeover", Command: state.Command{Argv: []string{"sh", "-c", "echo a"}, Code: new(0), Output: "a\n"}},
-			"web: post-takeover: ran sh -c 'echo a'\nweb:   a\n", "", "",
+			"pingover: web: post-takeover: ran sh -c 'echo a'\npingover: web:   a\n", "", "",
 		},
 		{
 			"a hook that fails", failed("post-release"),
-			"web: post-release failed: fence web: exit code 3: no answer\nweb:   no answer\nweb:   \nweb:   twice [m\n",
+			"pingover: web: post-release failed: fence web: exit code 3: no answer\npingover: web:   no answer\npingover: web:\npingover: web:   twice [m\n",
 			"pingover: web: post-release failed: fence web: exit code 3: no answer\n",
 			"pingover: web: post-release failed: fence web: exit code 3: no answer\n",
 		},
 		{
 			"a hook that refuses is in the reason", failed("pre-takeover"),
-			"web: pre-takeover failed: fence web: exit code 3: no answer\nweb:   no answer\nweb:   \nweb:   twice [m\n", "", "",
+			"pingover: web: pre-takeover failed: fence web: exit code 3: no answer\npingover: web:   no answer\npingover: web:\npingover: web:   twice [m\n", "", "",
 		},
-		{"a decision by no rule", failover.Decided{Decision: state.Decision{Outcome: state.Released}}, "web: decision: released\n", "", ""},
+		{"a decision by no rule", failover.Decided{Decision: state.Decision{Outcome: state.Released}}, "pingover: web: decision: released\n", "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,28 +11,26 @@ import (
 	"strings"
 	"time"
 
-	"pingover/internal/config"
 	"pingover/internal/exit"
-	"pingover/internal/failover"
 	"pingover/notify"
 	"pingover/state"
 )
 
 // writeMetrics writes the metrics of the clusters into the files that their
-// settings name, whether the checks could be made or not. Reports are those of
+// settings name, whether the checks could be made or not. Endings are those of
 // this run. An error is no reason for cron to mail each minute: the reader of the
 // metrics sees that they grow old.
-func (p Program) writeMetrics(out printer, of plan, reports []failover.Report) {
+func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 	made := map[string]state.Check{}
-	for _, r := range reports {
-		if r.Check.Outcome != "" {
-			made[r.Cluster] = r.Check
+	for _, e := range endings {
+		if e.Check.Outcome != "" {
+			made[e.Task] = e.Check
 		}
 	}
-	inFile := map[string][]config.Cluster{}
-	for _, c := range of.all {
-		if c.MetricsFile != "" {
-			inFile[c.MetricsFile] = append(inFile[c.MetricsFile], c)
+	inFile := map[string][]Task{}
+	for _, t := range of.all {
+		if t.MetricsFile != "" {
+			inFile[t.MetricsFile] = append(inFile[t.MetricsFile], t)
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(inFile)) {

@@ -18,16 +18,15 @@ import (
 // plan is what a check, or a watch until its next reload, is for.
 type plan struct {
 	source
-	checks   []config.Cluster  // of the command line, and what is left
-	all      []config.Cluster  // whose metrics are written
+	checks   []Task            // of the command line, and what is left
+	all      []Task            // whose metrics are written
 	left     map[string]bool   // of checks: no longer configured, and still held
 	inherits map[string]string // of checks: the name that the cluster had
 }
 
-// options are those of a check of the cluster.
-func (p plan) options(c config.Cluster, o failover.Options) failover.Options {
-	o.Origin, o.Unconfigured, o.Inherits = p.path, p.left[c.Name], p.inherits[c.Name]
-	return o
+// options are those of a check of the task.
+func (p plan) options(t Task) failover.Options {
+	return failover.Options{Origin: p.path, Unconfigured: p.left[t.Name], Inherits: p.inherits[t.Name]}
 }
 
 // planned is what a check or a watch is for: the clusters of the command line,
@@ -55,8 +54,7 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 			"define the cluster by --host and other flags, or write " + p.File,
 		}
 	default:
-		_, err := config.FromFlags(settings(c), p.Env) // says what is missing
-		return plan{}, hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
+		return plan{}, p.undefined(c)
 	}
 	made.all = all
 	if src.path != "" && (!c.Args().Present() || len(all) == 0) {
@@ -66,6 +64,12 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 		return plan{}, broken // without a copy, and nothing is held
 	}
 	return made, nil
+}
+
+// undefined is the error where neither flags nor a file define a cluster.
+func (p Program) undefined(c *cli.Context) error {
+	_, err := config.FromFlags(settings(c), p.Env) // says what is missing
+	return hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
 }
 
 // addLeft adds the clusters that have left the file and still hold something, and
@@ -81,7 +85,7 @@ func (p Program) addLeft(c *cli.Context, made *plan) {
 		if names := c.Args().Slice(); len(names) > 0 && !slices.Contains(names, r.Name) {
 			continue
 		}
-		rec, err := state.Dir(r.StateDir).Load(r.Name, false)
+		rec, err := r.record()
 		if err != nil || !made.owns(rec, time.Now()) {
 			continue
 		}
@@ -98,7 +102,7 @@ func (p Program) addLeft(c *cli.Context, made *plan) {
 		if len(held) == 0 && len(rec.Offered) == 0 {
 			continue
 		}
-		cluster, err := p.leftOver(rec, r.StateDir, held)
+		cluster, err := p.leftOver(rec, string(r.StateDir), held)
 		if err != nil {
 			errorf(p.Stderr, "%s: no longer configured, still holding %s, and it cannot be checked: %v", r.Name, prefixes(held), err)
 			continue
@@ -106,8 +110,9 @@ func (p Program) addLeft(c *cli.Context, made *plan) {
 		if len(made.all) > 0 {
 			cluster.MetricsFile = made.all[0].MetricsFile
 		}
-		made.checks, made.left[r.Name] = append(slices.Clip(made.checks), cluster), true
-		made.all = append(slices.Clip(made.all), cluster)
+		t := p.task(cluster)
+		made.checks, made.left[r.Name] = append(slices.Clip(made.checks), t), true
+		made.all = append(slices.Clip(made.all), t)
 	}
 }
 
@@ -126,14 +131,14 @@ func (p plan) owns(rec *state.Record, now time.Time) bool {
 
 // heir is the configured cluster that has all virtual IPs of a record, "" for
 // none.
-func (p plan) heir(rec *state.Record, dir string) string {
+func (p plan) heir(rec *state.Record, dir state.Dir) string {
 	vips := setIn(rec)
 	if len(vips) == 0 {
 		return ""
 	}
-	for _, c := range p.all {
-		if c.StateDir == dir && p.inherits[c.Name] == "" && !p.left[c.Name] && len(without(vips, prefixesOf(c))) == 0 {
-			return c.Name
+	for _, t := range p.all {
+		if t.StateDir == dir && p.inherits[t.Name] == "" && !p.left[t.Name] && len(without(vips, t.About.VIPs)) == 0 {
+			return t.Name
 		}
 	}
 	return ""
@@ -148,8 +153,8 @@ func (p plan) heldOnly(rec *state.Record, kernel *vip.Snapshot) (held []netip.Pr
 			held = append(held, a.Prefix)
 		}
 	}
-	for _, c := range p.all {
-		held = without(held, prefixesOf(c))
+	for _, t := range p.all {
+		held = without(held, t.About.VIPs)
 	}
 	return held
 }

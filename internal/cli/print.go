@@ -6,7 +6,7 @@
 // with 3; a check or a switch ends with its own code.
 //
 // A check is verbose if stderr is a terminal or --verbose is given: it prints
-// each step as it takes it, with the cluster in front. A check that is not
+// each step as it takes it. A check that is not
 // verbose prints nothing when nothing changed and one line per change, so that
 // cron's own mail is a second channel to the operator; besides that only
 // warnings, which come once, and the commands of a dry run. A check that finds
@@ -32,13 +32,14 @@
 // are broken at 80 columns; doctor has one line for each finding, however long,
 // and one for how to fix it.
 //
-// Errors are `pingover: CLUSTER: text`, in lower case, with the input quoted; a
-// hint has its own line. Text from outside is printed as one line without
+// Every line is `pingover: CLUSTER: text`; errors are in lower case, with the
+// input quoted; a hint has its own line. Text from outside is printed as one line without
 // control characters.
 
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,7 @@ type printer struct {
 	quiet   bool
 	dryRun  bool
 	manual  bool    // a manual operation, not a check
+	rights  string  // hint about a missing permission
 	watched bool    // a watch on a terminal: notes are printed, too
 	live    bool    // the terminal can draw a line again
 	colors  bool    // and has colours
@@ -109,16 +111,16 @@ func (p *printer) onScreen() *screen {
 	return s
 }
 
-// of is p for that cluster.
-func (p printer) of(c config.Cluster) printer {
-	p.cluster = c.Name
+// of is p for that task.
+func (p printer) of(t Task) printer {
+	p.cluster = t.Name
 	return p
 }
 
 // infof prints a line of a verbose run.
 func (p printer) infof(format string, args ...any) {
 	if p.verbose {
-		fmt.Fprintf(p.out, "%s: %s\n", p.cluster, term.Printable(fmt.Sprintf(format, args...)))
+		errorf(p.out, "%s: %s", p.cluster, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -241,9 +243,9 @@ func (p printer) guarded(e observe.Guarded) {
 	}
 	switch {
 	case e.Fault != "":
-		p.infof("not everything could be asked: %s", e.Fault)
+		p.infof("incomplete: %s", e.Fault)
 	case len(e.Holders) == 0:
-		p.infof("neither the host nor a virtual IP is in use elsewhere")
+		p.infof("no machine replies at the address of the primary or at a virtual IP")
 	}
 }
 
@@ -285,7 +287,7 @@ func (p printer) hookRan(e failover.HookRan) {
 	}
 	for line := range strings.Lines(e.Command.Output) {
 		if p.verbose {
-			fmt.Fprintf(p.out, "%s:   %s\n", p.cluster, term.Printable(line))
+			errorf(p.out, "%s:   %s", p.cluster, strings.TrimSpace(line))
 		}
 	}
 }
@@ -305,7 +307,7 @@ func commandText(c state.Command) string {
 
 // ended prints how it ended, and the commands of a dry run: for a manual
 // operation also those that are blocked now.
-func (p printer) ended(r failover.Report) {
+func (p printer) ended(r ending) {
 	blocked := p.manual && (r.Outcome == state.OK || r.Outcome == state.Blocked || r.Outcome == state.Unknown)
 	if !blocked {
 		p.planned(r, "would run: ")
@@ -317,7 +319,7 @@ func (p printer) ended(r failover.Report) {
 }
 
 // planned shows the commands of a dry run.
-func (p printer) planned(r failover.Report, would string) {
+func (p printer) planned(r ending, would string) {
 	if !r.DryRun || p.quiet {
 		return
 	}
@@ -328,7 +330,7 @@ func (p printer) planned(r failover.Report, would string) {
 
 // outcome prints how it ended: always if verbose or manual, else when the
 // outcome of the check changed.
-func (p printer) outcome(r failover.Report) {
+func (p printer) outcome(r ending) {
 	text := string(r.Outcome)
 	if r.DryRun {
 		text += " (dry run)"
@@ -364,6 +366,9 @@ func (p printer) failed(err error) int {
 	code, hint := exit.Internal, ""
 	if e, ok := errors.AsType[*run.Error](err); ok {
 		code, hint = e.Code, e.Hint
+	}
+	if code == exit.Permission {
+		hint = cmp.Or(hint, p.rights)
 	}
 	if code != exit.Busy || p.verbose || p.manual {
 		p.warn(err.Error(), hint)

@@ -99,17 +99,17 @@ func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      \u2192 renew it\n"})
 	p.ASCII = true
 	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      -> renew it\n"})
-	want(t, p.run(append(web, "-v")...), printed{Stderr: "web: round 1: pinging 172.16.0.2, at most 3 pings, 1s apart\npingover: web: caf? ...\npingover: web: ok: -> r\n"})
+	want(t, p.run(append(web, "-v")...), printed{Stderr: "pingover: web: round 1: pinging 172.16.0.2, at most 3 pings, 1s apart\npingover: web: caf? ...\npingover: web: ok: -> r\n"})
 	want(t, p.run("check", "--host", "\u2192", "-q"), printed{Code: 64, Stderr: "pingover: --host \"->\": neither an address nor a host name\n"})
 	terminal, _ := p.live(t.Context(), false, web...)
 	if raw := terminal.raw.String(); !strings.Contains(raw, "round 1: 172.16.0.2 o..") || strings.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII }) {
 		t.Errorf("on a terminal: %q", raw)
 	}
 	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: []state.Entry{{Change: state.Change{Time: time.Unix(0, 0), Outcome: state.TookOver, Reason: "caf\u00e9"}}}}})
-	if got := p.run("history", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
+	if got := p.run("history", "--details", "--state-dir", dir); !strings.Contains(got.Stdout, "\n    caf?\n") {
 		t.Errorf("history: %+v", got)
 	}
-	if got := p.run("history", "--state-dir", dir, "--json"); !strings.Contains(got.Stdout, `"reason":"caf`+"\u00e9"+`"`) {
+	if got := p.run("history", "--details", "--state-dir", dir, "--json"); !strings.Contains(got.Stdout, `"reason":"caf`+"\u00e9"+`"`) {
 		t.Errorf("history as JSON: %+v", got)
 	}
 }

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,9 +25,10 @@ import (
 // that comes from outside.
 type Program struct {
 	Stdout, Stderr io.Writer
-	ASCII          bool  // the locale is not UTF-8
-	Terminal       bool  // Stderr is a terminal
-	Live, Color    bool  // and can draw a line again, and has colours
+	ASCII          bool // the locale is not UTF-8
+	Terminal       bool // Stderr is a terminal
+	Live, Color    bool // and can draw a line again, and has colours
+	Out            Output
 	Stamp          Stamp // of the lines of a watch
 	Version        string
 	Env            config.Env
@@ -44,7 +46,14 @@ type Program struct {
 	// where it never does.
 	Hangup func() <-chan os.Signal
 
-	unprinted *bool // something could not be printed; set by Run
+	unprinted *bool  // something could not be printed; set by Run
+	rights    string // hint about a missing permission; set by Run
+}
+
+// Output is the terminal that Stdout is, zero for none.
+type Output struct {
+	Columns int
+	Colors  term.Colors
 }
 
 // Act is a check of a cluster, or a manual operation.
@@ -63,6 +72,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.unprinted = new(bool)
+	if !p.Env.Root {
+		p.rights = "run it as root: sudo " + proc.Line(append([]string{programName}, args...))
+	}
 	if p.Env.Checked == nil {
 		p.Env.Checked = func(dir, name string) bool { return state.Dir(dir).Checked(name) }
 	}
@@ -95,7 +107,9 @@ func (p Program) runLine(ctx context.Context, line []string, commands []command,
 		Flags:                     libraryFlags(rootFlags(), line),
 		Action: func(c *cli.Context) error {
 			if !c.Bool("version") {
-				return usageError{"a command is missing", "see pingover help"}
+				*code = exit.Usage
+				io.WriteString(p.Stderr, rootHelp(commands))
+				return nil
 			}
 			p.print(programName + " " + p.Version + "\n")
 			if *p.unprinted {
@@ -158,6 +172,9 @@ func (p Program) explain(err error) int {
 		}
 	} else if failed, ok := errors.AsType[*run.Error](err); ok {
 		texts[0], hint, code = failed.Text, failed.Hint, failed.Code
+		if code == exit.Permission {
+			hint = cmp.Or(hint, p.rights)
+		}
 	} else if code == exit.Internal {
 		texts[0] = "internal error: " + texts[0]
 	}

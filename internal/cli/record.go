@@ -13,20 +13,20 @@ import (
 	"pingover/state"
 )
 
-// recalled is a cluster with the settings of its last check, overridden by flags.
+// recalled is a task with the settings of its last check, overridden by flags.
 // Where those are not known, the record still has the virtual IPs.
-func (p Program) recalled(dir, name string, flags map[string][]string) (config.Cluster, error) {
+func (p Program) recalled(dir, name string, flags map[string][]string) (Task, error) {
 	p.Env.Kept = true
 	return p.recalledAnew(dir, name, flags)
 }
 
 // recalledAnew is recalled where what the settings name must be there.
-func (p Program) recalledAnew(dir, name string, flags map[string][]string) (config.Cluster, error) {
+func (p Program) recalledAnew(dir, name string, flags map[string][]string) (Task, error) {
 	values, err := lastSettings(dir, name)
 	if err != nil {
-		rec, unread := recordOf(config.Cluster{Name: name, StateDir: dir})
+		rec, unread := recordedTask(dir, name).record()
 		if unread != nil || len(flags["host"]) == 0 || len(setIn(rec)) == 0 {
-			return config.Cluster{}, err
+			return Task{}, err
 		}
 		values = recordedValues(rec, dir, setIn(rec))
 	}
@@ -37,16 +37,7 @@ func (p Program) recalledAnew(dir, name string, flags map[string][]string) (conf
 	if err != nil {
 		err = hinted{err, fmt.Sprintf("settings without a flag are those of the last check of %s", name)}
 	}
-	return cluster, err
-}
-
-// recordOf is the record of a cluster.
-func recordOf(c config.Cluster) (*state.Record, error) {
-	rec, err := state.Dir(c.StateDir).Load(c.Name, false)
-	if err != nil {
-		return nil, err
-	}
-	return rec, nil
+	return p.task(cluster), err
 }
 
 // setIn are the virtual IPs that were configured at the last check.
@@ -67,7 +58,7 @@ func lastSettings(dir, name string) (map[string][]string, error) {
 		return settings, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err), Hint: "run it as the user who runs the checks"}
+		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err)}
 	}
 	hint := "give --host and the other flags of its check, or wait for the next check: it writes them"
 	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {

@@ -94,9 +94,9 @@ func stateDirsIn(text []byte) (dirs []string) {
 	return dirs
 }
 
-// fromCopy are the clusters of the file as it was valid last, none without a
+// fromCopy are the tasks of the file as it was valid last, none without a
 // copy.
-func (p Program) fromCopy(c *cli.Context, src source) ([]config.Cluster, error) {
+func (p Program) fromCopy(c *cli.Context, src source) ([]Task, error) {
 	if src.kept.Text == "" {
 		return nil, nil
 	}
@@ -106,7 +106,7 @@ func (p Program) fromCopy(c *cli.Context, src source) ([]config.Cluster, error) 
 	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() != exit.Usage {
 		return nil, nil // by a newer pingover it is invalid: as good as none
 	}
-	return file.Clusters, err
+	return p.tasks(file.Clusters), err
 }
 
 // codeOf is the exit code of a check whose file cannot be used: its own where that
@@ -120,11 +120,11 @@ func (s source) codeOf(code int) int {
 }
 
 // reportUnusable prints the errors of the file where that is due, or always.
-func (p Program) reportUnusable(src source, clusters []config.Cluster, always bool) {
+func (p Program) reportUnusable(src source, tasks []Task, always bool) {
 	if src.usable() {
 		return
 	}
-	if _, due := notify.PlanFile(src.kept, src.texts(), nil, remindOf(clusters), time.Now()); !due && !always {
+	if _, due := notify.PlanFile(src.kept, src.texts(), nil, remindOf(tasks), time.Now()); !due && !always {
 		return
 	}
 	for _, text := range src.texts() {
@@ -132,9 +132,9 @@ func (p Program) reportUnusable(src source, clusters []config.Cluster, always bo
 	}
 	switch {
 	case src.kept.Text != "":
-		errorf(p.Stderr, "%s cannot be used; going on with the whole file as it was valid last, at %s", src.path, clock(src.kept.Valid.Local()))
-	case len(clusters) > 0:
-		errorf(p.Stderr, "%s cannot be used, and no copy of it is kept; only what is held here is checked, with the settings of the last check", src.path)
+		errorf(p.Stderr, "%s cannot be used; going on with the last valid file, of %s", src.path, clock(src.kept.Valid.Local()))
+	case len(tasks) > 0:
+		errorf(p.Stderr, "%s cannot be used, and no valid copy of it is known; only clusters that hold an address are checked, with the settings of their last check", src.path)
 	}
 }
 
@@ -145,13 +145,13 @@ const refreshed = 24 * time.Hour
 // keepFile keeps what is known of the file after a check: its text while it is
 // valid, and what was reported of its errors. It sends the mail about that. A copy
 // that cannot be written changes nothing of the checks.
-func (p Program) keepFile(ctx context.Context, out printer, src source, clusters []config.Cluster) {
-	if src.path == "" || len(clusters) == 0 {
+func (p Program) keepFile(ctx context.Context, out printer, src source, tasks []Task) {
+	if src.path == "" || len(tasks) == 0 {
 		return
 	}
 	dir, now := src.dir, time.Now()
 	if src.usable() {
-		dir = state.Dir(clusters[0].StateDir)
+		dir = tasks[0].StateDir
 	}
 	kept, _ := dir.ValidConfig(src.path) // what is not trusted is written anew
 	if !src.usable() && kept.Text == "" {
@@ -161,12 +161,12 @@ func (p Program) keepFile(ctx context.Context, out printer, src source, clusters
 	if text := string(src.text); src.usable() && (kept.Text != text || now.Sub(kept.Valid).Abs() > refreshed) {
 		kept.Text, kept.Valid = text, now.UTC().Truncate(time.Second)
 	}
-	kept, changed := notify.PlanFile(kept, src.texts(), recipients(clusters, p.Env.Hostname), remindOf(clusters), now.UTC().Truncate(time.Second))
+	kept, changed := notify.PlanFile(kept, src.texts(), recipients(tasks, p.Env.Hostname), remindOf(tasks), now.UTC().Truncate(time.Second))
 	changed = changed || kept.Text != before.Text || !kept.Valid.Equal(before.Valid)
 	if changed {
 		if err := dir.SaveValidConfig(kept); err != nil {
 			if !errors.Is(err, state.ErrBusy) && out.verbose {
-				errorf(p.Stderr, "the valid configuration cannot be kept: %v", err)
+				errorf(p.Stderr, "the copy of the valid file cannot be written: %v", err)
 			}
 			return // what is not written down would be mailed in every run
 		}
@@ -174,33 +174,33 @@ func (p Program) keepFile(ctx context.Context, out printer, src source, clusters
 			errorf(p.Stderr, "%s can be used again", src.path)
 		}
 	}
-	if len(kept.Outbox) == 0 || p.Deliver == nil {
+	if len(kept.Outbox) == 0 || tasks[0].Deliver == nil {
 		return
 	}
-	left := p.deliver(ctx, kept.Outbox, clusters)
+	left := p.deliver(ctx, kept.Outbox, tasks)
 	if len(left) == len(kept.Outbox) {
 		return
 	}
 	kept.Outbox = left
 	if err := dir.SaveValidConfig(kept); err != nil && out.verbose {
-		errorf(p.Stderr, "the valid configuration cannot be kept: %v", err)
+		errorf(p.Stderr, "the copy of the valid file cannot be written: %v", err)
 	}
 }
 
-// deliver hands each message to the mail server of a cluster that has its
+// deliver hands each message to the mail server of a task that has its
 // recipients, and returns those that were not delivered.
-func (p Program) deliver(ctx context.Context, outbox []state.Message, clusters []config.Cluster) (left []state.Message) {
+func (p Program) deliver(ctx context.Context, outbox []state.Message, tasks []Task) (left []state.Message) {
 	for _, m := range outbox {
-		i := slices.IndexFunc(clusters, func(c config.Cluster) bool {
+		i := slices.IndexFunc(tasks, func(t Task) bool {
 			if m.Event != "" {
-				return c.Mail.Notify != nil
+				return t.Mail.Notify != nil
 			}
-			return slices.Contains(c.Mail.To, m.To[0])
+			return slices.Contains(t.Mail.To, m.To[0])
 		})
 		if i < 0 {
 			continue // nobody to tell any more
 		}
-		rest, err := p.Deliver(ctx, clusters[i], []state.Message{m})
+		rest, err := tasks[i].Deliver(ctx, []state.Message{m})
 		if err != nil {
 			errorf(p.Stderr, "mail is pending: %v", err)
 		}
@@ -209,29 +209,27 @@ func (p Program) deliver(ctx context.Context, outbox []state.Message, clusters [
 	return left
 }
 
-// recipients are those of the clusters, one group for each mail server: what
+// recipients are those of the tasks, one group for each mail server: what
 // is about the file is mailed once and not per cluster.
-func recipients(clusters []config.Cluster, hostname string) (groups []notify.Cluster) {
+func recipients(tasks []Task, hostname string) (groups []notify.Cluster) {
 	servers := map[string]int{}
 	names := map[int][]string{}
-	for _, c := range clusters {
-		if c.Mail.Silent() {
+	for _, t := range tasks {
+		if t.Mail.Silent() {
 			continue
 		}
-		mail := c.Mail
+		mail := t.Mail
 		mail.To = nil
 		server := fmt.Sprintf("%#v", mail)
 		i, known := servers[server]
 		if !known {
 			i = len(groups)
 			servers[server] = i
-			groups = append(groups, notify.Cluster{Host: c.Host, Hostname: cmp.Or(hostname, "localhost"), Command: c.Mail.Notify != nil})
-			for _, v := range c.VIPs {
-				groups[i].VIPs = append(groups[i].VIPs, v.Prefix)
-			}
+			groups = append(groups, t.About)
+			groups[i].Hostname, groups[i].Command = cmp.Or(hostname, "localhost"), t.Mail.Notify != nil
 		}
-		groups[i].To = append(groups[i].To, c.Mail.To...)
-		names[i] = append(names[i], c.Name)
+		groups[i].To = append(groups[i].To, t.Mail.To...)
+		names[i] = append(names[i], t.Name)
 	}
 	const most = 3
 	for i := range groups {
@@ -248,10 +246,10 @@ func recipients(clusters []config.Cluster, hostname string) (groups []notify.Clu
 }
 
 // remindOf is after how long the errors of the file are reported again.
-func remindOf(clusters []config.Cluster) time.Duration {
-	for _, c := range clusters {
-		if !c.Mail.Silent() {
-			return c.Mail.Remind
+func remindOf(tasks []Task) time.Duration {
+	for _, t := range tasks {
+		if !t.Mail.Silent() {
+			return t.Mail.Remind
 		}
 	}
 	return 24 * time.Hour // the default of remind

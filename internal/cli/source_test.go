@@ -83,7 +83,7 @@ func TestTheLastValidFileStaysInEffectAsAWhole(t *testing.T) {
 	write(strings.Replace(broken, "db: {host", "db: {hots", 1))
 	check(78, errs)
 	check(64, "pingover: --count \"0\": out of range", "--count", "0")
-	check(64, "pingover: \"dbb\": no such cluster; known are web, db, far\nhint: did you mean db?", "dbb")
+	check(64, "pingover: \"dbb\": no such cluster; known: web, db, far\nhint: did you mean db?", "dbb")
 	write(good)
 	check(0, "pingover: FILE can be used again\n")
 	check(0, "")
@@ -218,7 +218,7 @@ func TestAWatchReloads(t *testing.T) {
 pingover: reloaded: web never checked, www never checked
 pingover: FILE:3: cluster web: key "hots": unknown; did you mean host?
 pingover: FILE:3: cluster web: host: missing; every cluster needs one
-pingover: FILE cannot be used; going on with the whole file as it was valid last, at `+clock(w.start.Add(13*time.Second).Local())+`
+pingover: FILE cannot be used; going on with the last valid file, of `+clock(w.start.Add(13*time.Second).Local())+`
 pingover: reloaded: web never checked, www never checked
 pingover: watch ended: --for is over
 `, "FILE", path)})
@@ -254,7 +254,7 @@ func TestForgettingWhatIsStillHeld(t *testing.T) {
 	p := faked(nil).configuredBy(fileOf(t, "other"))
 	want(t, p.run("forget", "held", "--state-dir", dir), printed{Code: 21, Stderr: "pingover: held: not deleted: it holds 127.0.0.1/8\nhint: pingover release held first\n"})
 	want(t, p.run("forget", "web", "gone", "--state-dir", dir), printed{Stderr: "pingover: gone: deleted, with 1 email that had not been sent\npingover: web: deleted\n"})
-	want(t, p.run("forget", "hled", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"hled\": no such cluster; known are other, held\nhint: did you mean held?\n"})
+	want(t, p.run("forget", "hled", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: \"hled\": no such cluster; known: other, held\nhint: did you mean held?\n"})
 	if names, _ := state.Dir(dir).Clusters(); len(names) != 1 {
 		t.Errorf("left: %v", names)
 	}

@@ -2,18 +2,13 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
-	"pingover/internal/config"
-	"pingover/internal/failover"
-	"pingover/internal/term"
 	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
@@ -42,7 +37,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 			p.printRaw(jsonLine(s))
 		}
 	default:
-		p.print(statusTable(all))
+		p.print(p.statusText(all))
 	}
 	if slices.ContainsFunc(all, func(s status) bool { return s.Error != nil }) {
 		return state.Unknown.Code(), nil
@@ -53,15 +48,15 @@ func (p Program) status(c *cli.Context) (int, error) {
 // statuses are those of the clusters that the command is for, and of those that
 // are no longer configured while they still hold something.
 func (p Program) statuses(c *cli.Context) ([]status, error) {
-	clusters, unset, src, err := p.observed(c)
+	tasks, unset, src, err := p.observed(c)
 	if err != nil {
 		return nil, err
 	}
 	named := c.Args().Present()
 	if !named {
-		clusters = slices.Concat(clusters, unset)
+		tasks = slices.Concat(tasks, unset)
 	}
-	all, others := survey(clusters, time.Now(), nil), namesOf(unset)
+	all, others := survey(tasks, time.Now(), nil), namesOf(unset)
 	for i := range all {
 		all[i].unset = slices.Contains(others, all[i].Cluster)
 		all[i].configured(src)
@@ -127,17 +122,17 @@ type lastCheck struct {
 
 // survey is the status of each cluster. Made are checks that were made just
 // now, by cluster, which the record may have been unable to take.
-func survey(clusters []config.Cluster, now time.Time, made map[string]state.Check) []status {
+func survey(tasks []Task, now time.Time, made map[string]state.Check) []status {
 	kernel, err := vip.TakeSnapshot()
-	all := make([]status, len(clusters))
-	for i, c := range clusters {
-		rec, broken := recordOf(c)
-		if check, ok := made[c.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
+	all := make([]status, len(tasks))
+	for i, t := range tasks {
+		rec, broken := t.record()
+		if check, ok := made[t.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
 			rec.Last = &check
 		}
-		all[i] = statusOf(c, rec, now)
+		all[i] = statusOf(t, rec, now)
 		all[i].fault(broken)
-		all[i].pause(state.Dir(c.StateDir).PausedUntil(c.Name))
+		all[i].pause(t.StateDir.PausedUntil(t.Name))
 		all[i].hold(kernel, err)
 	}
 	return all
@@ -145,7 +140,8 @@ func survey(clusters []config.Cluster, now time.Time, made map[string]state.Chec
 
 // statusOf is the status by a cluster's settings and its record. If only the name
 // is set, the rest comes from the record; rec is nil if it cannot be read.
-func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
+func statusOf(t Task, rec *state.Record, now time.Time) status {
+	c := t.cluster
 	s := status{Version: 1, Cluster: c.Name, now: now}
 	if c.Host != "" {
 		s.Host, s.VIPs = &c.Host, []netip.Prefix{}
@@ -257,86 +253,6 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// remarks are what an operator should know about the cluster, the worst first;
-// none when everything is fine.
-func (s status) remarks() []string {
-	var remarks []string
-	add := func(format string, args ...any) { remarks = append(remarks, fmt.Sprintf(format, args...)) }
-	if s.Error != nil {
-		add("%s", *s.Error)
-	}
-	if s.ConfigError != nil {
-		add("%s", *s.ConfigError)
-	}
-	switch {
-	case s.record == nil:
-	case s.Last == nil:
-		add("never checked: is cron running?")
-	case s.Last.Outcome != state.OK:
-		add("%s", s.Last.Reason)
-	}
-	for _, a := range s.Alerts {
-		since := clock(a.Since.In(s.now.Location()))
-		switch notify.Kind(a.Kind) {
-		case notify.NotReady:
-			add("not ready to take over since %s: %s", since, a.Reason)
-		case notify.Isolated:
-			add("holding, but isolated since %s: %s", since, a.Reason)
-		case notify.ServiceDown:
-			add("%s (since %s)", a.Reason, since)
-		case notify.Certificate:
-			add("a certificate does not verify since %s: %s", since, a.Reason)
-		case notify.NotUsed:
-			add("not used since %s: %s", since, a.Reason)
-		case notify.HookFailed:
-			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
-		}
-	}
-	switch {
-	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to release what is held here: pingover release %s", s.Cluster)
-	case s.unset:
-		add("no longer configured in the file")
-	case orZero(s.Overdue) && s.ahead > 0:
-		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
-	case orZero(s.Overdue):
-		add("the last check was %s ago: is cron running?", s.age())
-	}
-	if len(s.Held) > 0 {
-		add("held here: %s", prefixes(s.Held))
-	}
-	if missing := s.missing(); len(missing) > 0 {
-		add("not here: %s", prefixes(missing))
-	}
-	for _, a := range s.left {
-		add("%s; to remove it: %s", failover.LeftBehind(a), failover.Removal(a))
-	}
-	if orZero(s.Paused) {
-		add("paused until %s", clock(s.PausedUntil.In(s.now.Location())))
-	}
-	switch n := orZero(s.MailWaiting); {
-	case n > 0 && s.MailError != nil:
-		add("%s pending: %s", count(n, "email"), *s.MailError)
-	case n > 0:
-		add("%s pending", count(n, "email"))
-	}
-	if s.HookOwed != nil {
-		add("%s is pending", *s.HookOwed)
-	}
-	if n := s.Suppressed; n != nil && n.Count > 0 {
-		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
-	}
-	return remarks
-}
-
-// missing are the virtual IPs that the record expects here, and that are not.
-func (s status) missing() []netip.Prefix {
-	if s.Role == nil || *s.Role != state.Active || s.Held == nil {
-		return nil
-	}
-	return without(s.VIPs, s.Held)
-}
-
 // without are those of list whose addresses are not among others.
 func without(list, others []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
@@ -358,75 +274,4 @@ func prefixes(list []netip.Prefix) string {
 		texts = append(texts, p.String())
 	}
 	return strings.Join(texts, ", ")
-}
-
-// age is how long ago the last check was, in its largest useful unit.
-func (s status) age() string {
-	switch n := s.Last.Age; {
-	case n < 120:
-		return fmt.Sprintf("%ds", n)
-	case n < 2*60*60:
-		return fmt.Sprintf("%dm", n/60)
-	case n < 2*24*60*60:
-		return fmt.Sprintf("%dh", n/(60*60))
-	default:
-		return fmt.Sprintf("%dd", n/(24*60*60))
-	}
-}
-
-// clock is a time as history and status name it.
-func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 -0700") }
-
-// statusTable shows one line for each cluster, and its remarks below it.
-func statusTable(all []status) string {
-	rows := [][]string{{"CLUSTER", "HOST", "ROLE", "HELD", "SINCE", "LAST CHECK"}}
-	for _, s := range all {
-		rows = append(rows, s.row())
-	}
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for i, row := range rows {
-		line := ""
-		for i, cell := range row {
-			line += cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		if i > 0 {
-			for _, remark := range all[i-1].remarks() {
-				term.Columns(&b, remarkIndent, "", term.Printable(remark))
-			}
-		}
-	}
-	return b.String()
-}
-
-const remarkIndent = 4
-
-// row is the cluster's line of the table.
-func (s status) row() []string {
-	row := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", "-", "never"}
-	if s.Role != nil {
-		row[2] = string(*s.Role)
-	}
-	switch {
-	case s.Held == nil:
-		row[3] = "?"
-	case len(s.VIPs) > 0:
-		row[3] = fmt.Sprintf("%d of %d", len(s.Held), len(s.VIPs))
-	}
-	if s.Since != nil {
-		row[4] = s.Since.In(s.now.Location()).Format("2006-01-02 15:04")
-	}
-	switch {
-	case s.record == nil:
-		row[5] = "?"
-	case s.Last != nil:
-		row[5] = fmt.Sprintf("%s ago: %s", s.age(), s.Last.Outcome)
-	}
-	return row
 }

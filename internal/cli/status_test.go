@@ -63,19 +63,19 @@ func here(prefixes ...string) *vip.Snapshot {
 	return &vip.Snapshot{Links: []vip.Link{link}}
 }
 
-// known is the status of a cluster of which there is this record, with changes.
+// known: the status of a cluster of which there is this record, with changes.
 func known(rec *state.Record, kernel *vip.Snapshot, changes ...func(*state.Record)) status {
 	for _, change := range changes {
 		change(rec)
 	}
-	s := statusOf(config.Cluster{Name: rec.Name}, rec, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: rec.Name}), rec, noon)
 	s.hold(kernel, nil)
 	return s
 }
 
 // unreadable is one whose record cannot be read.
 func unreadable(name string) status {
-	s := statusOf(config.Cluster{Name: name}, nil, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: name}), nil, noon)
 	s.fault(&state.CorruptError{Path: "/var/lib/pingover/" + name + ".json", Err: fmt.Errorf("it is empty")})
 	s.hold(here(), nil)
 	return s
@@ -111,13 +111,13 @@ func left(name string) status {
 }
 
 func neverChecked(name string) status {
-	s := statusOf(config.Cluster{Name: name, Host: "172.16.0.3", VIPs: []config.VIP{{Prefix: vipOf}}}, &state.Record{Role: state.Standby}, noon)
+	s := statusOf(Program{}.task(config.Cluster{Name: name, Host: "172.16.0.3", VIPs: []config.VIP{{Prefix: vipOf}}}), &state.Record{Role: state.Standby}, noon)
 	s.hold(here(), nil)
 	return s
 }
 
 func TestStatusForPeople(t *testing.T) {
-	got := statusTable([]status{
+	got := Program{Env: config.Env{Hostname: "standby"}}.statusText([]status{
 		known(standing("db"), here()),
 		known(active("web"), here("172.16.0.1/16")),
 		inTrouble("mail"),
@@ -127,31 +127,34 @@ func TestStatusForPeople(t *testing.T) {
 		known(standing("ahead"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) }),
 		known(standing("report"), here(), func(r *state.Record) { r.VIPs = nil; r.Host = "2001:db8::1234" }),
 	})
-	want := `CLUSTER  HOST            ROLE     HELD    SINCE             LAST CHECK
-db       172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
-web      172.16.0.2      active   1 of 1  2026-03-01 09:00  34s ago: holding
+	want := `6 of 8 clusters need attention: web, mail, new, old, moved, 1 more
+
+CLUSTER  PRIMARY         VIP          SERVED BY  SINCE             LAST CHECK
+db       172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
+web      172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  34s ago: holding
     holding 172.16.0.1; 172.16.0.2 does not reply
-    held here: 172.16.0.1/16
-mail     172.16.0.2      active   1 of 2  2026-03-01 09:00  12m ago: takeover-failed
+    held on this machine: 172.16.0.1/16
+mail     172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  12m ago: takeover-failed
+                         2001:db8::5  ?
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
     exit code 2: RTNETLINK answers: Permission denied
     the last check was 12m ago: is cron running?
-    held here: 172.16.0.1/32
-    not here: 2001:db8::5/128
+    held on this machine: 172.16.0.1/32
+    missing on this machine: 2001:db8::5/128
     paused until 2026-03-01 12:30:00 +0100
     2 emails pending: dial tcp 172.16.0.25:25: connect: connection refused [2J
     post-takeover is pending
-new      172.16.0.3      standby  0 of 1  -                 never
+new      172.16.0.3      172.16.0.1   ?          -                 never
     never checked: is cron running?
-old      -               -        ?       -                 ?
+old      -               -            -          -                 ?
     /var/lib/pingover/old.json is corrupt (it is empty), ignored
-moved    172.16.0.2      standby  0 of 1  2026-02-26 12:00  34s ago: ok
+moved    172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
     172.16.0.9 is still on this machine, assigned by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
-ahead    172.16.0.2      standby  0 of 1  2026-02-26 12:00  0s ago: ok
+ahead    172.16.0.2      172.16.0.1   ?          2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
     was set back; is cron running?
-report   2001:db8::1234  standby  -       2026-02-26 12:00  34s ago: ok
+report   2001:db8::1234  -            -          2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -189,7 +192,7 @@ func TestStatusForPrograms(t *testing.T) {
 				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
 		},
 		{
-			"a broken record: what is not known is null", unreadable("old"),
+			"a broken record: what is not known: null", unreadable("old"),
 			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
 				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored",` +
 				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null}`,
@@ -207,23 +210,23 @@ func TestStatusForPrograms(t *testing.T) {
 // kernel does not, is not.
 func TestStatusOfAClusterThatIsSet(t *testing.T) {
 	set := config.Cluster{Name: "web", Host: "172.16.0.2", VIPs: []config.VIP{{Prefix: netip.MustParsePrefix("172.16.0.7/32")}}}
-	s := statusOf(set, active("web"), noon)
+	s := statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(here("172.16.0.1/32"), nil)
 	if diff := cmp.Diff("[172.16.0.7/32] [] [172.16.0.1/32]", fmt.Sprint(s.VIPs, s.Held, s.LeftBehind)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	s = statusOf(set, active("web"), noon)
+	s = statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(here(), nil)
 	if len(s.Held) != 0 || s.Held == nil {
 		t.Errorf("held: %v, by the record", s.Held)
 	}
-	s = statusOf(set, active("web"), noon)
+	s = statusOf(Program{}.task(set), active("web"), noon)
 	s.hold(nil, fmt.Errorf("list the addresses: no buffer space available"))
 	if s.Held != nil || *s.Error != "list the addresses: no buffer space available" {
 		t.Errorf("held: %v, error %v", s.Held, s.Error)
 	}
 	set.Host, set.StateDir = "172.16.0.3", checked(t, "web") // the next check accepts it
-	if s = survey([]config.Cluster{set}, noon, nil)[0]; s.record == nil || *s.Host != "172.16.0.3" {
+	if s = survey([]Task{Program{}.task(set)}, noon, nil)[0]; s.record == nil || *s.Host != "172.16.0.3" {
 		t.Errorf("host %s, record %v", *s.Host, s.record)
 	}
 }
@@ -275,7 +278,7 @@ func TestMonitoring(t *testing.T) {
 			"holding",
 			[]status{known(active("web"), here("172.16.0.1/32"))},
 			1,
-			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not reply, held here: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
+			"PINGOVER WARNING - web: holding 172.16.0.1; 172.16.0.2 does not reply, held on this machine: 172.16.0.1/32 | rtt=U loss=100% held=1 age=34s mail=0\n",
 		},
 		{"paused", []status{paused(well)}, 1, "PINGOVER WARNING - web: ok, paused until 2026-03-01 12:30:00 +0100" + data},
 		{
@@ -402,7 +405,7 @@ func TestStatusNamesAlertsAndWhatIsSuppressed(t *testing.T) {
 	if s := alerting("not-ready", "no"); !strings.Contains(jsonLine(s), `"ready":null`) {
 		t.Errorf("not rehearsed: %s", jsonLine(s))
 	}
-	table := strings.Join(strings.Fields(statusTable([]status{s})), " ")
+	table := strings.Join(strings.Fields(Program{Env: config.Env{Hostname: "standby"}}.statusText([]status{s})), " ")
 	for _, want := range []string{
 		"holding, but isolated since 2026-03-01 11:00:00 +0100: no witness replies",
 		"flapping: 2 notifications suppressed, mailed at 2026-03-01 13:00:00 +0100 at the latest",
@@ -448,9 +451,11 @@ func TestStatusReadsAndWritesNothing(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "web.json.bad"), nil, 0o644))
 	got := faked(nil).run("status", "--state-dir", dir)
 	got.Stdout = strings.ReplaceAll(got.Stdout, "\n    ", " ") // the directory's name is of any length
-	want(t, got, printed{Code: 20, Stdout: `CLUSTER  HOST        ROLE     HELD  SINCE  LAST CHECK
-db       -           -        ?     -      ? ` + dir + `/db.json is corrupt (unexpected end of JSON input), ignored
-web      172.16.0.2  standby  -     -      never never checked: is cron running?
+	want(t, got, printed{Code: 20, Stdout: `2 of 2 clusters need attention: db, web
+
+CLUSTER  PRIMARY     VIP  SERVED BY  SINCE  LAST CHECK
+db       -           -    -          -      ? ` + dir + `/db.json is corrupt (unexpected end of JSON input), ignored
+web      172.16.0.2  -    -          -      never never checked: is cron running?
 `})
 	if got := faked(nil).run("status", "--json", "db", "--state-dir", dir); got.Code != 20 || !strings.Contains(got.Stdout, `"held":null,`) || got.Stderr != "" {
 		t.Errorf("%+v", got)
@@ -467,14 +472,14 @@ web      172.16.0.2  standby  -     -      never never checked: is cron running?
 
 func TestStatusOfNothing(t *testing.T) {
 	none := t.TempDir()
-	firstCheck := "pingover: no cluster is known in " + none + "\nhint: a cluster is known after its first check; before that, give --host and the other flags of its check\n"
+	firstCheck := "pingover: no cluster is known in " + none + "\nhint: run a check first, or give --host and the other flags of the check\n"
 	want(t, faked(nil).run("status", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
 	want(t, faked(nil).run("history", "--json", "--state-dir", none), printed{Code: 64, Stderr: firstCheck})
 	want(t, faked(nil).run("status", "--monitoring", "web", "--state-dir", none), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - no cluster is known in " + none + "\n"})
 	long := "/" + strings.Repeat("x", 300)
 	want(t, faked(nil).run("status", "--monitoring", "--state-dir", long), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - open " + long + ": file name too long\n"})
 	dir := checked(t, "web")
-	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - \"wbe\": no such cluster; known is web\n"})
+	want(t, faked(nil).run("status", "--monitoring", "wbe", "--state-dir", dir), printed{Code: 3, Stdout: "PINGOVER UNKNOWN - \"wbe\": no such cluster; known: web\n"})
 	want(t, faked(nil).run("status", "--monitoring", "--json", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --json and --monitoring exclude each other\n"})
 }
 

@@ -10,14 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
-	"pingover/internal/exit"
-	"pingover/internal/failover"
 	"pingover/internal/proc"
 	"pingover/internal/term"
 	"pingover/state"
@@ -64,7 +61,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	p.Stderr, p.Stdout = out.out, &term.Line{Out: p.Stdout}
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
-		made: map[string]failover.Report{}, ended: map[string]state.Outcome{},
+		made: map[string]ending{}, ended: map[string]state.Outcome{},
 		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
@@ -102,10 +99,10 @@ type watcher struct {
 	stopped      chan struct{} // receives when a loop has ended
 
 	mu       sync.Mutex
-	now      plan                       // until the next reload
-	replaced chan struct{}              // closed by it
-	made     map[string]failover.Report // the newest check of each cluster that was made
-	ended    map[string]state.Outcome   // of each cluster's newest check, made or not
+	now      plan                     // until the next reload
+	replaced chan struct{}            // closed by it
+	made     map[string]ending        // the newest check of each cluster that was made
+	ended    map[string]state.Outcome // of each cluster's newest check, made or not
 	memories map[string]*memory
 	turns    map[string]chan struct{} // of each cluster: after a reload its check that is under way ends first
 	loops    int                      // that run, of all plans
@@ -156,13 +153,13 @@ func (w *watcher) follow(made plan) {
 	}
 	w.now, w.replaced = made, make(chan struct{})
 	kept := map[string]bool{}
-	for i, cluster := range made.checks {
-		name := cluster.Name
+	for i, t := range made.checks {
+		name := t.Name
 		kept[name] = true
 		if w.turns[name] == nil {
 			w.turns[name], w.memories[name] = make(chan struct{}, 1), new(memory)
 		}
-		l := loop{watcher: w, plan: made, cluster: cluster, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
+		l := loop{watcher: w, plan: made, task: t, replaced: w.replaced, out: w.out, turn: w.turns[name], single: len(made.checks) == 1}
 		l.out.cluster, l.out.memory = name, w.memories[name]
 		if l.single {
 			l.out.screen = w.screen
@@ -241,86 +238,28 @@ func (w *watcher) ending() string {
 	var held []string
 	for _, s := range survey(checks, time.Now(), nil) {
 		if len(s.Held) > 0 {
-			held = append(held, fmt.Sprintf("%s stays here, no longer checked by this watch; to release it: pingover release %s", prefixes(s.Held), s.Cluster))
+			held = append(held, fmt.Sprintf("%s stays on this machine, unwatched; to release it: pingover release %s", prefixes(s.Held), s.Cluster))
 		}
 	}
 	return strings.Join(append([]string{"watch ended: " + why}, held...), "; ")
 }
 
-// loop is the checks of one cluster by one plan.
-type loop struct {
-	*watcher
-	plan     plan
-	cluster  config.Cluster
-	replaced <-chan struct{}
-	out      printer
-	turn     chan struct{} // full while a check of the cluster is made
-	single   bool          // the only cluster
-}
-
-// run checks the cluster at each tick, until the watch ends or the plan is
-// replaced.
-func (l loop) run(first time.Time) {
-	ctx := l.c.Context
-	wait := func(t time.Time) bool { return sleepUntil(ctx, l.replaced, t) }
-	if !wait(first) {
-		return
-	}
-	for at := time.Duration(0); first.Add(at).Before(l.start.Add(l.until)) || l.until == endless; at = l.nextTick(at, time.Since(first)) {
-		if !wait(first.Add(at)) || !l.check(ctx, first, at) {
-			return
-		}
-	}
-}
-
-// check makes one check, and reports whether others may follow.
-func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool {
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
-	var hung atomic.Bool
-	act := func(ctx context.Context, c config.Cluster, o failover.Options) (failover.Report, error) {
-		o.Finish = true // no check may follow
-		return l.Check(ctx, c, l.plan.options(c, o))
-	}
-	report, ended := l.one(l.c, l.out, noteHung(act, &hung), l.cluster)
-	if ended == exit.Interrupted {
-		return false
-	}
-	if ended == exit.Internal || hung.Load() {
-		l.mu.Lock()
-		l.code = exit.Internal
-		l.mu.Unlock()
-	}
-	l.out.memory.turn(report.Outcome)
-	l.note(l.cluster.Name, report, first.Add(l.nextTick(at, time.Since(first))), l.single)
-	if hung.Load() {
-		l.end(errHung)
-	}
-	return true
-}
-
-// nextTick is the first tick after the last one that is not in the past.
-func (w *watcher) nextTick(last, now time.Duration) time.Duration {
-	ticks := (now + w.every - 1) / w.every
-	return max(last+w.every, ticks*w.every)
-}
-
-// note shows the outcome of a check, and keeps the report for the metrics.
-func (w *watcher) note(name string, r failover.Report, next time.Time, single bool) {
+// note shows the outcome of a check, and keeps it for the metrics.
+func (w *watcher) note(e ending, next time.Time, single bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.ContainsFunc(w.now.checks, func(c config.Cluster) bool { return c.Name == name }) {
+	if !slices.ContainsFunc(w.now.checks, func(t Task) bool { return t.Name == e.Task }) {
 		return // it has left the file meanwhile
 	}
-	w.ended[r.Cluster] = r.Outcome
-	if r.Check.Outcome != "" {
-		w.made[r.Cluster] = r
+	w.ended[e.Task] = e.Outcome
+	if e.Check.Outcome != "" {
+		w.made[e.Task] = e
 	}
 	switch {
 	case w.c.Bool("json"):
-		w.printJSON(r)
+		w.printRaw(jsonLine(e.object(e)))
 	case single:
-		w.screen.between(r, next)
+		w.screen.between(e, next)
 	default:
 		w.screen.Draw(term.Still(w.summary()))
 	}
@@ -399,50 +338,3 @@ func (w *watcher) writeOften() (stop func()) {
 		}
 	}
 }
-
-// sleepUntil waits for t, and returns false if ctx ends before, or the plan is
-// replaced.
-func sleepUntil(ctx context.Context, replaced <-chan struct{}, t time.Time) bool {
-	timer := time.NewTimer(time.Until(t))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-replaced:
-		return false
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case <-replaced:
-		return false
-	default:
-		return ctx.Err() == nil
-	}
-}
-
-// memory is what was printed about a cluster, so that nothing of the check before
-// is repeated.
-type memory struct {
-	before, now []string
-	failed      bool // the check before was not made
-}
-
-// knows reports whether a line was printed in the check before, and notes it.
-func (m *memory) knows(line string) bool {
-	if m == nil {
-		return false
-	}
-	m.now = append(m.now, line)
-	return slices.Contains(m.before, line)
-}
-
-// turn ends a check. One that found the lock taken printed nothing.
-func (m *memory) turn(o state.Outcome) {
-	if o != exit.BusyOutcome {
-		m.before, m.failed = m.now, o == exit.ErrorOutcome
-	}
-	m.now = nil
-}
-
-// recovers reports whether the check before was not made.
-func (m *memory) recovers() bool { return m != nil && m.failed }

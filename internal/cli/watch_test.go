@@ -156,7 +156,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 			<-ctx.Done()
 			return failover.Report{}, context.Cause(ctx)
 		})
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: ended by SIGTERM before it had changed anything\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: ended by SIGTERM before it had changed anything\n"})
 	})
 	bubble("before a check has acted, untold", t, func(t *testing.T) {
 		w := watching(func(ctx context.Context, _ int, _ config.Cluster, _ failover.Options) (failover.Report, error) {
@@ -185,7 +185,7 @@ func TestTheEndOfAWatch(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "it did not answer"}, nil
 		})
-		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "web: SIGTERM: finishing what has begun\npingover: web: took-over: it did not answer\n"})
+		want(t, w.signalled(5*time.Second, watchWeb("-v")...), printed{Stderr: "pingover: web: SIGTERM: finishing what has begun\npingover: web: took-over: it did not answer\n"})
 	})
 	bubble("at once", t, func(t *testing.T) {
 		w := watching(lasting(0))
@@ -322,7 +322,7 @@ func TestACheckThatHangsEndsTheWatch(t *testing.T) {
 		})
 		want(t, w.run("watch", "--file", path, "--every", "2s", "--verbose"), printed{Code: 70, Stderr: `pingover: b: ok: fine
 pingover: a: given up
-b: ended by the end of this watch, because a check hangs before it had changed anything
+pingover: b: ended by the end of this watch, because a check hangs before it had changed anything
 `})
 	})
 }
@@ -428,7 +428,7 @@ func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 		made time.Time
 		want state.Outcome
 	}{{now.Add(-time.Second), state.Holding}, {now, state.OK}, {now.Add(time.Second), state.OK}} {
-		all := survey([]config.Cluster{{Name: "web", Host: "172.16.0.2", StateDir: dir}}, now, map[string]state.Check{"web": {Time: test.made, Outcome: state.OK}})
+		all := survey(Program{}.tasks([]config.Cluster{{Name: "web", Host: "172.16.0.2", StateDir: dir}}), now, map[string]state.Check{"web": {Time: test.made, Outcome: state.OK}})
 		if got := all[0].Last.Outcome; got != test.want {
 			t.Errorf("made %s later: %s, want %s", test.made.Sub(now), got, test.want)
 		}
@@ -454,7 +454,7 @@ func TestASignalDoesNotHideAFailure(t *testing.T) {
 		}, 20, 70, "pingover: web: given up\n"},
 		{"a check that was interrupted", func(ctx context.Context, _ config.Cluster, _ failover.Options) (failover.Report, error) {
 			return failover.Report{}, context.Cause(ctx)
-		}, exit.Interrupted, 0, "web: ended by SIGTERM before it had changed anything\n"},
+		}, exit.Interrupted, 0, "pingover: web: ended by SIGTERM before it had changed anything\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for command, code := range map[string]int{"check": test.checked, "watch": test.watch, "takeover": test.checked} {

@@ -182,7 +182,7 @@ metrics-file none (default)
 `
 	var lines strings.Builder
 	for _, o := range got[0].Origins() {
-		fmt.Fprintln(&lines, o)
+		fmt.Fprintf(&lines, "%s %s (%s)\n", o.Setting, strings.Join(o.Values, ", "), o.From)
 	}
 	if diff := cmp.Diff(want, lines.String()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -335,11 +335,11 @@ colour: [red]
 `,
 			`f:2: key "cluster": unknown; did you mean clusters?
 f:6: cluster web: key "intervall": unknown; did you mean interval?
-f:7: cluster web: key "colour": unknown; pingover help check lists the settings
+f:7: cluster web: key "colour": unknown; pingover help settings lists them
 f:8: cluster web: key "name": the name of a cluster is the key above its settings
 f:9: cluster web: key "Count": unknown; did you mean count?
 f:11: defaults: key "retry_wait": unknown; did you mean retry-wait?
-f:12: defaults: key "clusters": unknown; pingover help check lists the settings
+f:12: defaults: key "clusters": unknown; pingover help settings lists them
 f:13: key "witness": is a setting; move it into defaults, or into a cluster
 f:14: key "colour": unknown; must be defaults, clusters or pools`,
 		},
@@ -360,7 +360,7 @@ clusters:
 f:6: cluster web: key "verbose": is only a flag, --verbose
 f:7: cluster web: key "every": is only a flag, --every
 f:8: cluster web: key "mail": unknown; did you mean mail-to?
-f:9: cluster web: key "post": unknown; pingover help check lists the settings`,
+f:9: cluster web: key "post": unknown; pingover help settings lists them`,
 		},
 		{
 			"the same key twice, which hides nothing", `
@@ -387,7 +387,7 @@ f:8: cluster web: host: missing; every cluster needs one
 f:9: cluster web: count "0": out of range (1 to 100)
 f:12: defaults: rise "0": out of range (1 to 1000)
 f:13: key "defaults": duplicate of line 11
-f:14: defaults: key "foo": unknown; pingover help check lists the settings
+f:14: defaults: key "foo": unknown; pingover help settings lists them
 f:15: key "clusters": duplicate of line 2
 f:16: cluster db: host: missing; every cluster needs one`,
 		},

@@ -1,21 +1,15 @@
 package config
 
-import (
-	"cmp"
-	"fmt"
-	"strings"
-)
+import "cmp"
+
+// DefaultOrigin is the origin of a setting that was not given.
+const DefaultOrigin = "default"
 
 // Origin is an effective setting of a cluster or pool, and its origin.
 type Origin struct {
 	Setting string
 	Values  []string // one, except for lists; in words if there is neither a value nor a Default
 	From    string   // --interval, FILE:LINE or default
-}
-
-// String is such as "retry-wait 5s (/etc/pingover.yaml:12)".
-func (o Origin) String() string {
-	return fmt.Sprintf("%s %s (%s)", o.Setting, strings.Join(o.Values, ", "), o.From)
 }
 
 // Origins are all settings of the cluster, in the order of the table. There is no
@@ -34,7 +28,7 @@ func origins(scope Scope, given map[string][]string, from, found map[string]stri
 	for _, s := range of(scope) {
 		o := Origin{s.Name, given[s.Name], from[s.Name]}
 		if len(o.Values) == 0 {
-			o.Values, o.From = []string{cmp.Or(found[s.Name], s.Default, s.Derived)}, "default"
+			o.Values, o.From = []string{cmp.Or(found[s.Name], s.Default, s.Derived)}, DefaultOrigin
 		}
 		origins = append(origins, o)
 	}

@@ -56,7 +56,7 @@ defaults: {lease: 30m, pre-takeover: true, witness: none, count: 2, state-dir: /
 	}
 	shown := ""
 	for _, o := range p.Origins() {
-		shown += o.String() + "\n"
+		shown += o.Setting + " " + strings.Join(o.Values, ", ") + " (" + o.From + ")\n"
 	}
 	for _, line := range []string{"record Host1.zone.com (f:3)\n", "ttl 60s (default)\n", "key-file unsigned (default)\n", "timeout 2s (--timeout)\n"} {
 		if !strings.Contains(shown, line) {
@@ -83,7 +83,7 @@ f:2: pool www: members: missing; every pool needs one`},
 		{"a cluster's setting", onePool + "    vip: 172.16.0.1\n    lease: 1h\n", `f:6: pool www: key "vip": is a setting of a cluster, and does not apply to a pool
 f:7: pool www: key "lease": is a setting of a cluster, and does not apply to a pool`},
 		{"a pool's setting", "clusters:\n  web:\n    host: 172.16.0.2\n    members: 10.0.0.1\n    min-member: 1\n", `f:4: cluster web: key "members": is a setting of a pool, and does not apply to a cluster
-f:5: cluster web: key "min-member": unknown; pingover help check lists the settings`},
+f:5: cluster web: key "min-member": unknown; pingover help settings lists them`},
 		{"a typing error", onePool + "    min-member: 1\n", `f:6: pool www: key "min-member": unknown; did you mean min-members?`},
 		{"outside the zone", onePool + "    zone: example.com\n", `f:3: pool www: record "Host1.zone.com": is outside the zone example.com`},
 		{"a zone that only ends alike", onePool + "    zone: one.com\n", `f:3: pool www: record "Host1.zone.com": is outside the zone one.com`},

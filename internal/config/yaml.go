@@ -139,7 +139,7 @@ func (r reader) section(whose string, scope Scope, line int, node *yaml.Node) se
 		case p.key == "name":
 			r.wrong(whose, p.line, keyNamed(p.key), "the name of a %s is the key above its settings", scope)
 		default:
-			r.unknown(whose, p, r.namesOf(scope), "; pingover help check lists the settings")
+			r.unknown(whose, p, r.namesOf(scope), "; pingover help settings lists them")
 		}
 	}
 	return s

@@ -37,7 +37,7 @@ func TestAMistakeInTheFileDoesNotEndProtection(t *testing.T) {
 	s.all(0)
 	s.configure(webInFile + mistake)
 	_, said := s.all(78)
-	for _, want := range []string{`/etc/pingover.yaml:14: cluster mistake: key "hots": unknown; did you mean host?`, "/etc/pingover.yaml cannot be used; going on with the whole file as it was valid last, at "} {
+	for _, want := range []string{`/etc/pingover.yaml:14: cluster mistake: key "hots": unknown; did you mean host?`, "/etc/pingover.yaml cannot be used; going on with the last valid file, of "} {
 		if !strings.Contains(said, want) {
 			t.Errorf("said %q, want %q", said, want)
 		}
@@ -94,7 +94,7 @@ func TestABrokenFileWithoutACopy(t *testing.T) {
 	s.configure(webInFile + dbInFile + mistake)
 	reports, said := s.all(10)
 	wantOutcomes(t, reports, "web holding") // and nothing of db
-	if !strings.Contains(said, "no copy of it is kept; only what is held here is checked") {
+	if !strings.Contains(said, "no valid copy of it is known; only clusters that hold an address are checked") {
 		t.Errorf("said %q", said)
 	}
 	// It never comes to two machines with one address.
@@ -119,7 +119,7 @@ func TestAClusterThatLeavesTheFileWhileItHolds(t *testing.T) {
 		wantOutcomes(t, reports, "db ok", "web holding")
 	}
 	s.mail.want(t, tookOver, left)
-	s.shown(1, "no longer configured in the file; to release what is held here: pingover release web", "status", "--monitoring")
+	s.shown(1, "no longer configured in the file; to release it: pingover release web", "status", "--monitoring")
 	s.plain(21, "not deleted: it holds 172.16.0.1/32\nhint: pingover release web first\n", "forget", "web")
 
 	s.must(s.Primary.PowerOn()) // with its address
@@ -200,7 +200,7 @@ func TestAWatchReadsItsFileAgain(t *testing.T) {
 	s.configure(webInFile + dbInFile)
 	hangup("pingover: reloaded: web standby, db ") // never checked, or checked already
 	s.configure(webInFile + mistake)
-	hangup("/etc/pingover.yaml cannot be used; going on with the whole file as it was valid last")
+	hangup("/etc/pingover.yaml cannot be used; going on with the last valid file")
 	s.must(s.Primary.PowerOff())
 	w.until("web: took-over")
 	s.configure(dbInFile)
@@ -215,7 +215,7 @@ func TestAWatchReadsItsFileAgain(t *testing.T) {
 	})
 	s.must(w.cmd.Process.Signal(syscall.SIGTERM))
 	_ = w.cmd.Wait()
-	if end := "pingover: watch ended: SIGTERM; 172.16.0.1/32 stays here, no longer checked by this watch; to release it: pingover release web\n"; w.cmd.ProcessState.ExitCode() != 0 || !strings.HasSuffix(w.said(), end) {
+	if end := "pingover: watch ended: SIGTERM; 172.16.0.1/32 stays on this machine, unwatched; to release it: pingover release web\n"; w.cmd.ProcessState.ExitCode() != 0 || !strings.HasSuffix(w.said(), end) {
 		t.Errorf("%s, said %s", w.cmd.ProcessState, w.said())
 	}
 	s.wantOn(vip4, s.Standby)

@@ -139,7 +139,7 @@ func TestTwoOfFivePrimariesAreDown(t *testing.T) {
 	wantOutcomes(t, reports, "web ok", "db holding")
 
 	// One is released manually, and the other stays.
-	s.plain(64, "a name or --all is missing; known are mail, web, client, db, second", "release")
+	s.plain(64, "a name or --all is missing; known: mail, web, client, db, second", "release")
 	s.plain(12, "pingover: mail: released: 172.16.0.21 is released manually", "release", "mail", "--force")
 	s.wantOn(vip21)
 	s.wantOn(vip31, s.Standby)
@@ -270,7 +270,7 @@ func TestTheReferenceFileIsRead(t *testing.T) {
 	}
 	c := exec.Command(program, "check", "wbe", "--dry-run", "--file", path)
 	out, _ := c.CombinedOutput() // its error is the code
-	if diff := cmp.Diff("pingover: \"wbe\": no such cluster; known is web\nhint: did you mean web?\n", string(out)); diff != "" || c.ProcessState.ExitCode() != 64 {
+	if diff := cmp.Diff("pingover: \"wbe\": no such cluster; known: web\nhint: did you mean web?\n", string(out)); diff != "" || c.ProcessState.ExitCode() != 64 {
 		t.Errorf("%s, -want +got\n%s", c.ProcessState, diff)
 	}
 }

@@ -28,6 +28,7 @@ type Result struct {
 	Outcome  state.Outcome
 	Rule     int // of the decision that nothing was switched by; 0 where that is the first
 	Reason   string
+	Cause    state.Cause         // of Reason, where there is advice about it
 	Obs      observe.Observation // the latest
 	Commands []state.Command
 	Failed   []notify.HookFailure // those that stopped nothing by that
@@ -107,7 +108,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 	if d.Announce && a.j.Set.Announce > 0 {
 		a.announceAgain(held)
 	}
-	a.done.Outcome, a.done.Reason, a.done.Rule = d.Outcome, d.Reason, d.Rule
+	a.done.Outcome, a.done.Reason, a.done.Cause, a.done.Rule = d.Outcome, d.Reason, d.Cause, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual
 	// command leaves it to the next check.
 	if d.Rule != state.RulePaused && d.Rule != state.RuleUnfinished && d.Rule != 0 {

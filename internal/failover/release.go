@@ -33,7 +33,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
 	kept := without(a.held(), given)
-	a.done.Partial = len(kept) > 0
+	a.done.Partial, a.done.Cause = len(kept) > 0, d.Cause
 	a.renew(act, kept)
 	if !a.done.Partial {
 		took, _ = a.hook(ctx, preRelease, d.Reason)

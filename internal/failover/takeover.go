@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 // verify, announce.
 func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 	act := context.WithoutCancel(ctx)
+	a.done.Cause = d.Cause
 	again := a.confirm(act, d)
 	if len(again.Raise) == 0 {
 		a.done.Withdrawn = a.opened
@@ -57,7 +59,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
 	took, err := a.hook(ctx, preTakeover, d.Reason)
 	switch {
 	case err != nil:
-		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Reason: fmt.Sprintf("%s; but pre-takeover blocked it: %v", d.Reason, err)}
+		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; but pre-takeover blocked it: %v", d.Reason, err)}
 		if len(a.held()) > 0 {
 			refused.Outcome = state.TakeoverFailed
 		}

@@ -1,17 +1,22 @@
 package observe
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"pingover/check"
+	"pingover/state"
 )
 
 // FaultKind is what made it impossible to ask.
 type FaultKind uint8
 
 const (
-	FaultHost      FaultKind = iota // its name does not resolve, or it is a broadcast address
+	FaultHost      FaultKind = iota // it is a broadcast address
+	FaultName                       // its name does not resolve
 	FaultRoute                      // no route to it
 	FaultOwn                        // its address is this machine's own
 	FaultSelf                       // its address is on this machine, but is no virtual IP
@@ -20,6 +25,7 @@ const (
 	FaultKernel                     // the snapshot could not be taken
 	FaultAsk                        // a question could not be sent, or an answer not heard
 	FaultPing                       // the primary could not be pinged
+	FaultRefused                    // an ICMP message refuses the pings
 )
 
 // Fault is something of this machine that makes the verdict unknown.
@@ -75,4 +81,25 @@ func hereNow(a netip.Addr) string {
 // has tells whether one of them is of that kind.
 func (f Faults) has(kind FaultKind) bool {
 	return slices.ContainsFunc(f, func(one Fault) bool { return one.Kind == kind })
+}
+
+// pingFault is why the pings of a round prove nothing.
+func pingFault(err error) Fault {
+	if _, refused := errors.AsType[*check.RefusedError](err); refused {
+		return faultf(FaultRefused, "%v", err)
+	}
+	return faultf(FaultPing, "%v", err)
+}
+
+// cause is that of the first fault which there is advice about.
+func (f Faults) cause() state.Cause {
+	for _, one := range f {
+		switch one.Kind {
+		case FaultName:
+			return state.CauseName
+		case FaultRefused:
+			return state.CauseRefused
+		}
+	}
+	return ""
 }

@@ -100,7 +100,7 @@ func (n *Network) Read(o Observation) Observation {
 	if o.Primary != check.Up && len(o.Faults) > 0 {
 		// Something could not be asked, in the middle of a round or beside it.
 		// That is no answer.
-		o.Primary, o.Fault = check.Unknown, o.Faults.String()
+		o.Primary, o.Fault, o.FaultCause = check.Unknown, o.Faults.String(), o.Faults.cause()
 	}
 	o.HostIsVIP = o.Faults.onlyVIP()
 	o.CannotAsk = n.j.Set.DuplicateCheck && (n.CannotListen(o.Local) != "" || o.Faults.has(FaultAsk))

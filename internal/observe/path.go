@@ -48,7 +48,7 @@ func findPaths(ctx context.Context, j *Job, rec *state.Record, l *Local) {
 		addrs := found[i]
 		if errs[i] != nil {
 			if addrs = rec.AddressesOf(host); len(addrs) == 0 {
-				l.Paths = append(l.Paths, Path{Host: host, Fault: faultf(FaultHost, "%v", errs[i])})
+				l.Paths = append(l.Paths, Path{Host: host, Fault: faultf(FaultName, "%v", errs[i])})
 				continue
 			}
 			l.note("unresolved "+host, "%v; going on with what last replied, %s", errs[i], AddressList(addrs))
@@ -253,7 +253,7 @@ func (l Local) verdict() (check.Verdict, Faults) {
 		case !p.Asked():
 			unknown = unknown.And(p.Fault)
 		case p.round.Err != nil:
-			unknown = unknown.And(faultf(FaultPing, "%v", p.round.Err))
+			unknown = unknown.And(pingFault(p.round.Err))
 		case p.missed:
 			leftOut = leftOut.And(faultf(FaultInterface, "%s was asked in one round only", p.Address))
 		default:

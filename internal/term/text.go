@@ -48,6 +48,56 @@ func Columns(b *strings.Builder, indent int, left, right string) {
 	b.WriteString(line + "\n")
 }
 
+// Table is rows in aligned columns, two blanks apart. On a terminal of that many
+// columns the last cell of a row is cut to fit; 0: nothing is cut. Paint gives a
+// cell its colour; nil: it has none.
+func Table(rows [][]string, columns int, paint func(row, column int, cell string) string) (lines []string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, row := range rows {
+		var b strings.Builder
+		at, blanks := 0, 0
+		for i, cell := range row {
+			if i == len(row)-1 && columns > 0 {
+				cell = cut(cell, columns-at-blanks)
+			}
+			if cell == "" {
+				blanks += widths[i] + 2
+				continue
+			}
+			b.WriteString(strings.Repeat(" ", blanks))
+			width := utf8.RuneCountInString(cell)
+			at += blanks + width
+			blanks = widths[i] - width + 2
+			if paint != nil {
+				cell = paint(n, i, cell)
+			}
+			b.WriteString(cell)
+		}
+		lines = append(lines, b.String())
+	}
+	return lines
+}
+
+// cut is the beginning of text that fits into so many columns.
+func cut(text string, columns int) string {
+	runes := []rune(text)
+	switch {
+	case len(runes) <= columns:
+		return text
+	case columns < 2:
+		return ""
+	}
+	return string(runes[:columns-1]) + "…"
+}
+
 // UTF8 reports whether the locale is a UTF-8 one (locale(7)).
 func UTF8(getenv func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
@@ -83,6 +133,18 @@ func (a asciiWriter) Write(data []byte) (int, error) {
 func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// Width is the number of columns of a terminal, 0 where f is none.
+func Width(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	switch {
+	case err != nil:
+		return 0
+	case size.Col == 0: // a serial line does not know
+		return width
+	}
+	return int(size.Col)
 }
 
 // Redraws reports whether f is a terminal on which a line can be drawn again.

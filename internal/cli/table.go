@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"pingover/internal/failover"
+	"pingover/internal/term"
+	"pingover/notify"
+	"pingover/state"
+)
+
+// statusText is the verdict, a line for each virtual IP, and under each cluster
+// its remarks.
+func (p Program) statusText(all []status) string {
+	rows := [][]string{{"CLUSTER", "PRIMARY", "VIP", "SERVED BY", "SINCE", "LAST CHECK"}}
+	of := []int{-1} // the cluster of each row
+	for i, s := range all {
+		for _, row := range s.rows(p.Env.Hostname) {
+			rows, of = append(rows, row), append(of, i)
+		}
+	}
+	lines := term.Table(rows, p.Out.Columns, func(row, column int, cell string) string {
+		if column < len(rows[0])-1 || row == 0 || all[of[row]].Last == nil {
+			return cell
+		}
+		o := all[of[row]].Last.Outcome
+		return strings.Replace(cell, string(o), colored(p.Out.Colors, o), 1)
+	})
+	var b strings.Builder
+	b.WriteString(verdict(all) + "\n\n")
+	for i, line := range lines {
+		b.WriteString(line + "\n")
+		if last := i == len(lines)-1 || of[i+1] != of[i]; i > 0 && last {
+			for _, remark := range all[of[i]].remarks() {
+				term.Columns(&b, remarkIndent, "", term.Printable(remark))
+			}
+		}
+	}
+	return b.String()
+}
+
+const remarkIndent = 4
+
+// verdict says how many clusters need attention.
+func verdict(all []status) string {
+	const most = 5
+	var names []string
+	for _, s := range all {
+		if s.monitorCode() != monitorOK {
+			names = append(names, term.Printable(s.Cluster))
+		}
+	}
+	n := len(names)
+	if n == 0 {
+		return fmt.Sprintf("all is well: %s", count(len(all), "cluster"))
+	}
+	if n > most {
+		names = append(names[:most], fmt.Sprintf("%d more", n-most))
+	}
+	needs := "need"
+	if n == 1 {
+		needs = "needs"
+	}
+	return fmt.Sprintf("%d of %s %s attention: %s", n, count(len(all), "cluster"), needs, strings.Join(names, ", "))
+}
+
+// rows are the cluster's lines of the table, one for each virtual IP.
+func (s status) rows(hostname string) [][]string {
+	since, last := "-", "never"
+	if s.Since != nil {
+		since = s.Since.In(s.now.Location()).Format("2006-01-02 15:04")
+	}
+	switch {
+	case s.record == nil:
+		last = "?"
+	case s.Last != nil:
+		last = fmt.Sprintf("%s ago: %s", s.age(), s.Last.Outcome)
+	}
+	first := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", since, last}
+	if len(s.VIPs) == 0 {
+		return [][]string{first}
+	}
+	var rows [][]string
+	for i, v := range s.VIPs {
+		row := []string{"", "", "", "", "", ""}
+		if i == 0 {
+			row = first
+		}
+		row[2], row[3] = v.Addr().String(), s.servedBy(v, hostname)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// servedBy is who has a virtual IP: this machine by the kernel, any other by the
+// last check.
+func (s status) servedBy(v netip.Prefix, hostname string) string {
+	switch {
+	case s.Held == nil:
+		return "?"
+	case len(without([]netip.Prefix{v}, s.Held)) == 0:
+		return cmp.Or(hostname, "this machine")
+	case s.Last == nil || orZero(s.Overdue):
+		return "?"
+	}
+	switch s.Last.Outcome {
+	case state.OK:
+		if s.record.Streaks.Unserved == 0 {
+			return "primary"
+		}
+	case state.Elsewhere:
+		return "another standby"
+	case state.Unserved:
+		return "nobody?"
+	}
+	return "?"
+}
+
+// remarks are what an operator should know about the cluster, the worst first;
+// none when everything is fine.
+func (s status) remarks() []string {
+	var remarks []string
+	add := func(format string, args ...any) { remarks = append(remarks, fmt.Sprintf(format, args...)) }
+	if s.Error != nil {
+		add("%s", *s.Error)
+	}
+	if s.ConfigError != nil {
+		add("%s", *s.ConfigError)
+	}
+	switch {
+	case s.record == nil:
+	case s.Last == nil:
+		add("never checked: is cron running?")
+	case s.Last.Outcome != state.OK:
+		add("%s", s.Last.Reason)
+	}
+	for _, a := range s.Alerts {
+		since := clock(a.Since.In(s.now.Location()))
+		switch notify.Kind(a.Kind) {
+		case notify.NotReady:
+			add("not ready to take over since %s: %s", since, a.Reason)
+		case notify.Isolated:
+			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.ServiceDown:
+			add("%s (since %s)", a.Reason, since)
+		case notify.Certificate:
+			add("a certificate does not verify since %s: %s", since, a.Reason)
+		case notify.NotUsed:
+			add("not used since %s: %s", since, a.Reason)
+		case notify.HookFailed:
+			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
+		}
+	}
+	switch {
+	case s.unset && len(s.Held) > 0:
+		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
+	case s.unset:
+		add("no longer configured in the file")
+	case orZero(s.Overdue) && s.ahead > 0:
+		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
+	case orZero(s.Overdue):
+		add("the last check was %s ago: is cron running?", s.age())
+	}
+	if len(s.Held) > 0 {
+		add("held on this machine: %s", prefixes(s.Held))
+	}
+	if missing := s.missing(); len(missing) > 0 {
+		add("missing on this machine: %s", prefixes(missing))
+	}
+	for _, a := range s.left {
+		add("%s; to remove it: %s", failover.LeftBehind(a), failover.Removal(a))
+	}
+	if orZero(s.Paused) {
+		add("paused until %s", clock(s.PausedUntil.In(s.now.Location())))
+	}
+	switch n := orZero(s.MailWaiting); {
+	case n > 0 && s.MailError != nil:
+		add("%s pending: %s", count(n, "email"), *s.MailError)
+	case n > 0:
+		add("%s pending", count(n, "email"))
+	}
+	if s.HookOwed != nil {
+		add("%s is pending", *s.HookOwed)
+	}
+	if n := s.Suppressed; n != nil && n.Count > 0 {
+		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
+	}
+	return remarks
+}
+
+// missing are the virtual IPs that the record expects here, and that are not.
+func (s status) missing() []netip.Prefix {
+	if s.Role == nil || *s.Role != state.Active || s.Held == nil {
+		return nil
+	}
+	return without(s.VIPs, s.Held)
+}
+
+// age is how long ago the last check was, in its largest useful unit.
+func (s status) age() string {
+	switch n := s.Last.Age; {
+	case n < 120:
+		return fmt.Sprintf("%ds", n)
+	case n < 2*60*60:
+		return fmt.Sprintf("%dm", n/60)
+	case n < 2*24*60*60:
+		return fmt.Sprintf("%dh", n/(60*60))
+	default:
+		return fmt.Sprintf("%dd", n/(24*60*60))
+	}
+}
+
+// clock is a time as history and status name it.
+func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 -0700") }

@@ -182,7 +182,7 @@ func commandHelp(c command) string {
 		b.WriteString(c.about + "\n")
 	}
 	b.WriteString("Flags:\n")
-	writeFlags(&b, commandIndent, c.flags)
+	writeFlags(&b, commandIndent, c.flags())
 	if len(c.codes) > 0 {
 		b.WriteString("\nExit codes:\n")
 	}

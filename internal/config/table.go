@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Kind is how often and in which form a setting is given.
 type Kind uint8
@@ -55,8 +58,8 @@ const (
 	groupFiles    = "Files"
 )
 
-// Settings is the table of all settings, in the order of help.
-func Settings() []Setting {
+// Settings is the table of all settings, in the order of help. Nobody changes it.
+var Settings = sync.OnceValue(func() []Setting {
 	return []Setting{
 		{
 			Name: "name", Group: groupCluster, Derived: `the host, other characters as "-"`,
@@ -255,4 +258,4 @@ func Settings() []Setting {
 			form: absolutePath("FILE", func(c *Cluster) *string { return &c.MetricsFile }),
 		},
 	}
-}
+})

@@ -22,8 +22,8 @@ type command struct {
 	about   string // what help says before the flags
 	codes   []exit.Code
 	flags   func() []flagRow // made when they are needed: a check needs those of one command
-	acts    bool // its exit code says how that ended, even if the output could not be written
-	hidden  bool // not in help
+	acts    bool             // its exit code says how that ended, even if the output could not be written
+	hidden  bool             // not in help
 	run     func(*cli.Context) (code int, err error)
 }
 

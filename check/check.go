@@ -1,10 +1,12 @@
-// Package check answers one question: is the primary up?
+// Package check answers one question: is the primary up? And of its services: do
+// they work?
 //
-// It sends rounds of pings and returns a verdict with three values. The
-// important one is Unknown: a round that could not be sent properly proves
-// nothing about the host, and must never look like a host that is down.
+// It sends rounds of pings, or makes one attempt at a service, and returns a
+// verdict with three values. The important one is Unknown: what could not be
+// asked properly proves nothing about the host, and must never look like a host
+// that is down, or a service that is bad.
 //
-// Some things it cannot see, and the caller must check:
+// Some things pings cannot see, and the caller must check:
 //   - The kernel replies for this machine's own addresses at once, so pinging
 //     one is Up and proves nothing.
 //   - When the carrier is lost in the middle of a round, the kernel goes on

@@ -53,6 +53,10 @@ type task struct {
 	Permission     bool
 	Resolve        string
 	ResolveTimeout time.Duration
+	ServiceTimeout time.Duration
+	Port           uint16 // of a service at Address, asked from Source
+	Address        netip.Addr
+	Source         netip.Addr
 }
 
 // pings is what JSON can say of Pings.
@@ -70,6 +74,7 @@ type answer struct {
 	Denied     bool
 	Address    string
 	Err        string
+	Service    ServiceResult
 	Took       time.Duration
 }
 
@@ -123,6 +128,9 @@ func perform(text string) error {
 		if got.Address = strings.Trim(fmt.Sprint(addrs), "[]"); err != nil {
 			got.Err = err.Error()
 		}
+	}
+	if do.Port > 0 {
+		got.Service = Service{Port: do.Port}.Check(ctx, Attempt{Address: do.Address, Source: do.Source, Timeout: do.ServiceTimeout})
 	}
 	got.Took = time.Since(start)
 	return json.NewEncoder(os.Stdout).Encode(got)

@@ -147,10 +147,10 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 	return h
 }
 
-// AlertKinds are the kinds that an alert may have.
+// AlertKinds are the kinds that an alert of a cluster may have.
 func AlertKinds() []Kind {
 	return []Kind{
-		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, Unconfigured,
+		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, ServiceDown, Certificate, Unconfigured, NotUsed,
 	}
 }
 
@@ -158,7 +158,7 @@ func AlertKinds() []Kind {
 func canFire(o state.Outcome) bool {
 	switch o {
 	case state.Blocked, state.Elsewhere, state.Down, state.Unserved, state.Unknown,
-		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed:
+		state.TakeoverFailed, state.ReleaseFailed, state.StateFailed, state.UpdateFailed:
 		return true
 	}
 	return false

@@ -83,7 +83,7 @@ func Dampen(d state.Damping, all []Notification, now time.Time) (after state.Dam
 // ofRole says whether the notification is a change of role, or a failed one.
 func ofRole(k Kind) bool {
 	switch k {
-	case TookOver, TakeoverFailed, Released, ReleaseFailed:
+	case TookOver, TakeoverFailed, Released, ReleaseFailed, Removed, Restored, UpdateFailed:
 		return true
 	}
 	return false

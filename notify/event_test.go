@@ -168,10 +168,11 @@ func TestNotifyExamples(t *testing.T) {
 			}))
 			defer server.Close()
 			file = strings.ReplaceAll(file, "https://notify.example.com", server.URL)
-			clusters, err := config.FromFile("pingover.yaml", []byte(file), nil, config.Env{Getenv: func(name string) string { return map[string]string{"HOME": "/"}[name] }})
+			defined, err := config.FromFile("pingover.yaml", []byte(file), nil, config.Env{Getenv: func(name string) string { return map[string]string{"HOME": "/"}[name] }})
 			if err != nil {
 				t.Fatal(err)
 			}
+			clusters := defined.Clusters
 			command := Command{Argv: clusters[0].Mail.Notify, Timeout: clusters[0].Hooks.Timeout}
 			left, err := command.Deliver(t.Context(), []state.Message{m})
 			if len(left) != 1 || err == nil || !strings.Contains(err.Error(), "503") {

@@ -38,11 +38,18 @@ const (
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
+	NotUsed        Kind = "not-used"      // a program or credentials file that the settings name, and that is left out
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take
 	Recovered      Kind = "recovered"     // an alert has resolved
 	Flapping       Kind = "flapping"      // the suppressed notifications together
 	MailDropped    Kind = "mail-dropped"  // the outbox was full
 	FileUnusable   Kind = "file-unusable" // the configuration file has errors, or is gone
+
+	// Of pools, beside Blocked, Unknown, StateFailed and LockHeld.
+	Removed      Kind = "removed"       // members taken out of DNS
+	Restored     Kind = "restored"      // members put back into DNS
+	UpdateFailed Kind = "update-failed" // the name server did not make the change
+	LeftRecords  Kind = "left-records"  // published, but no longer members or no longer a pool
 )
 
 // Cluster is what the notification is about, and its recipients.
@@ -56,6 +63,9 @@ type Cluster struct {
 	StateDir   string   // for the commands in the text; "" where it is the default
 	To         []string // mail addresses
 	Command    bool     // there is a notify command
+	// Of a pool, whose Host is the name that clients use.
+	Server string   // that takes the updates; "" of a cluster
+	Now    []string // what is published now
 }
 
 // silent tells that there is no recipient.
@@ -127,7 +137,7 @@ func Compose(c Cluster, all []Notification, id, inReplyTo string) state.Message 
 func subject(c Cluster, n Notification) string {
 	state := ""
 	switch n.Kind {
-	case TookOver, Released, PrimaryBack, Elsewhere:
+	case TookOver, Released, PrimaryBack, Elsewhere, Removed, Restored:
 	case Recovered:
 		state = "RESOLVED: "
 	default:
@@ -151,6 +161,9 @@ func tagged(c Cluster, text string) string {
 // down or this machine is isolated.
 func alarm(c Cluster, n Notification) string {
 	rounds := n.Evidence.Rounds
+	if c.isPool() { // its own words name the member
+		return ""
+	}
 	if len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
 		return ""
 	}
@@ -209,6 +222,7 @@ func (p *page) notification(c Cluster, w words, n Notification) {
 	}
 	p.evidence(c, n.Evidence)
 	p.commands(n.Evidence.Commands)
+	p.update(n.Evidence.Update)
 
 	if w.todo != "" {
 		p.heading("What to do now")
@@ -243,7 +257,7 @@ func (p *page) suppressed(all []state.Suppressed) {
 
 // evidence writes what the rounds, the witnesses and ARP or ND showed.
 func (p *page) evidence(c Cluster, e state.Evidence) {
-	if len(e.Rounds)+len(e.Witnesses)+len(e.Holders) == 0 {
+	if len(e.Rounds)+len(e.Witnesses)+len(e.Answers)+len(e.Holders) == 0 {
 		return
 	}
 	p.heading("Evidence")
@@ -252,7 +266,7 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 		pinged = fmt.Sprintf("%s (%s)", c.Host, e.Address)
 	}
 	for i, r := range e.Rounds {
-		if e.Several() {
+		if e.Several() || c.isPool() {
 			pinged = r.Address
 		}
 		p.item(fmt.Sprintf("ping %s, round %d: %s", pinged, cmp.Or(r.Number, i+1), round(r)))
@@ -260,6 +274,7 @@ func (p *page) evidence(c Cluster, e state.Evidence) {
 	for _, w := range e.Witnesses {
 		p.item(fmt.Sprintf("witness %s: %s", w.Address, witness(w)))
 	}
+	p.answers(e.Answers)
 	for _, h := range e.Holders {
 		if h.MAC == "" {
 			p.item(h.Address + " replies to ping (MAC not known)")
@@ -363,6 +378,9 @@ func span(d time.Duration) string {
 func signature(c Cluster) string {
 	if c.Host == "" { // several clusters
 		return fmt.Sprintf("pingover on %s, clusters %s", c.Hostname, c.Name)
+	}
+	if c.isPool() {
+		return fmt.Sprintf("pingover on %s, pool %s: %s at %s", c.Hostname, c.Name, c.Host, c.Server)
 	}
 	s := fmt.Sprintf("pingover on %s, cluster %s: primary %s", c.Hostname, c.Name, c.Host)
 	if len(c.VIPs) > 0 {

@@ -23,6 +23,9 @@ type Facts struct {
 	// Drift is what the record did not expect of the kernel; Change is about that
 	// then, and nothing else of the facts counts.
 	Drift state.Drift
+	// Finished is a change that a run has made which was killed before it could
+	// report it; nil for none.
+	Finished *state.Change
 
 	NeverUp      bool          // the primary has never replied to this machine
 	Unconfigured bool          // the file no longer has the cluster
@@ -101,7 +104,7 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	}
 	// The user of a command sees why it was refused; what was tried is reported,
 	// and so is what was taken and released again, whatever was reported before.
-	tried := f.Check == nil && (f.Outcome == state.TakeoverFailed || f.Outcome == state.ReleaseFailed)
+	tried := f.Check == nil && (f.Outcome == state.TakeoverFailed || f.Outcome == state.ReleaseFailed || f.Outcome == state.UpdateFailed)
 	if alert == nil && f.Change != nil && (tried || f.Outcome == state.Blocked) {
 		alert = new(state.Alert)
 	}
@@ -127,8 +130,18 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 		d.BackReported = false
 	case f.Outcome == state.Released || f.Partial:
 		add(Released, this, state.Alert{}, h.Thread)
+	case f.Outcome == state.Removed || f.Outcome == state.Restored:
+		if f.Change != nil { // else it is the finished one
+			add(Kind(f.Outcome), this, state.Alert{}, "")
+		}
+		if alert != nil { // others had to stay
+			add(Kind(alert.Kind), state.Change{Time: f.Time, Reason: alert.Reason}, *alert, alert.MessageID)
+		}
 	case alert != nil:
 		add(Kind(f.Outcome), this, *alert, alert.MessageID)
+	}
+	if f.Finished != nil {
+		add(Kind(f.Finished.Outcome), *f.Finished, state.Alert{}, "")
 	}
 	for _, a := range firing {
 		of := state.Change{Time: f.Time, Reason: a.Reason, Evidence: f.Evidence}
@@ -139,6 +152,9 @@ func due(h state.Head, f Facts, p Policy, d Draft) ([]state.Alert, Draft) {
 	}
 	for _, failed := range f.Failed {
 		d.All = append(d.All, f.hookFailed(failed, this))
+	}
+	if len(d.All) == 0 && f.Outcome == state.Holding && f.Change != nil { // what was missing is held here now
+		add(TookOver, this, state.Alert{}, h.Thread)
 	}
 	if f.PrimaryBack && !d.BackReported {
 		add(PrimaryBack, this, state.Alert{}, h.Thread)
@@ -203,7 +219,7 @@ func (d Draft) enqueue(h state.Head, c Cluster, now time.Time) (state.Head, Draf
 	}
 	change := state.NewEvent(now)
 	switch d.told[0].Kind {
-	case TookOver, Released, NobodyTook, AliasGone:
+	case TookOver, Released, NobodyTook, AliasGone, Removed, Restored:
 		change = d.told[0].Event // told again by the run that finishes it, it is the same message
 	}
 	d.id = change + "." + string(d.told[0].Kind)

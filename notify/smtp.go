@@ -74,6 +74,9 @@ func (s *smtpSession) send(ctx context.Context, m state.Message, to string) (rep
 	if !rejected || s.client.Reset() != nil {
 		s.hangUp()
 	}
+	if s.conn.left <= 0 { // it would be no better with the next recipient
+		return "", unreachable{errTooLong}
+	}
 	if rejected && failure.Reason == mail.ErrSMTPRcptTo {
 		return "", refused{inWords(err)}
 	}
@@ -158,6 +161,8 @@ func (s *smtpSession) hangUp() {
 	s.client = nil
 }
 
+var errTooLong = fmt.Errorf("the server sent more than %d KiB of replies", maxReplies>>10)
+
 // boundedConn reads at most so many bytes, and notes that STARTTLS was tried.
 type boundedConn struct {
 	net.Conn
@@ -167,7 +172,7 @@ type boundedConn struct {
 
 func (c *boundedConn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
-		return 0, fmt.Errorf("the server sent more than %d KiB of replies", maxReplies>>10)
+		return 0, errTooLong
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.left)])
 	c.left -= n
@@ -188,6 +193,8 @@ func inWords(err error) error {
 		text, _, _ = strings.Cut(strings.TrimPrefix(text, failure.Reason.String()+": "), ", affected ")
 	}
 	switch reply, isReply := errors.AsType[*textproto.Error](err); {
+	case strings.Contains(text, errTooLong.Error()): // of EHLO, and of the HELO after it
+		return errTooLong
 	case isReply && strings.Contains(text, "EHLO/HELO exchange failed"):
 		text = fmt.Sprintf("HELO rejected: %d %s (set mail-helo)", reply.Code, reply.Msg)
 	case isReply:

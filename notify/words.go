@@ -23,6 +23,9 @@ type words struct {
 // wordsFor finds the words for a notification. They claim nothing that is not
 // known, and advise only on the cause at hand.
 func wordsFor(c Cluster, n Notification) words {
+	if c.isPool() {
+		return poolWords(c, n)
+	}
 	w := wordsOf(c, n)
 	if w.undo == "" {
 		w.undo, w.first = "To undo the takeover", c.command("release")
@@ -44,6 +47,10 @@ func wordsOf(c Cluster, n Notification) words {
 			subject:  fmt.Sprintf("%s took over %s", me, list(held)),
 			happened: fmt.Sprintf("%s%s has taken over %s: clients now reach %s at %s.", down, me, list(held), me, thisAddress(held)),
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
+		}
+		if n.rule() == state.RuleService {
+			w.happened = fmt.Sprintf("%s replied, but %s did not work. %s was fenced. ", host, notGood(n.Evidence), host) + w.happened
+			w.todo += fmt.Sprintf("Then find out why it failed on %s: pre-takeover has cut %s off. ", host, host)
 		}
 		if down != "" {
 			w.todo += fmt.Sprintf("Then find out what happened to %s; there is no hurry while clients are served here. ", host)
@@ -110,6 +117,9 @@ func wordsOf(c Cluster, n Notification) words {
 		}
 
 	case Unserved:
+		if len(n.Missing) == 0 || slices.ContainsFunc(n.Evidence.Answers, func(a state.ServiceAnswer) bool { return a.Health == "bad" }) {
+			return serviceWords(c, n)
+		}
 		return words{
 			subject: fmt.Sprintf("%s unassigned, while %s is up", list(missing), host),
 			happened: fmt.Sprintf("%s is up, but no machine on the network of %s has %s: clients cannot reach %s.",
@@ -192,6 +202,9 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s here", these(held)), first: c.command("release", "--force"),
 		}
 
+	case ServiceDown, Certificate:
+		return serviceWords(c, n)
+
 	case Unconfigured:
 		return words{
 			subject:  fmt.Sprintf("no longer configured, still holding %s", list(held)),
@@ -199,6 +212,14 @@ func wordsOf(c Cluster, n Notification) words {
 			todo: fmt.Sprintf("Release %s, or put the cluster back into the file. Until then it is checked with its last settings: "+
 				"a conflict makes %s release %s, and nothing else is switched.", these(held), me, these(held)),
 			undo: fmt.Sprintf("To release %s", these(held)), first: c.command("release"),
+		}
+
+	case NotUsed:
+		return words{
+			subject: fmt.Sprintf("%s does not use all that the settings name", me),
+			happened: fmt.Sprintf("A program or a credentials file that the settings name is not used on %s, because it is missing or others can change it. "+
+				"Checks go on without it: mail stays pending, hooks do not run.", me),
+			todo: fmt.Sprintf("Review what the reason names, and fix its owner, its mode or the setting; \"%s\" shows the command.", c.command("doctor")),
 		}
 
 	case LockHeld:
@@ -328,7 +349,11 @@ func blockedWords(c Cluster, n Notification) words {
 
 	why, todo := blockedBy(c, n)
 	happened := fmt.Sprintf("%s does not reply to %s. The takeover was blocked, nothing was changed: %s.", host, me, why)
-	if alarm(c, n) == "" {
+	switch {
+	case n.rule() == state.RuleService:
+		happened = fmt.Sprintf("%s is up, but %s does not work. %s has fenced it with pre-takeover and did not take over: it could not be shown that %s is silent.",
+			host, notGood(n.Evidence), me, host)
+	case alarm(c, n) == "":
 		happened = fmt.Sprintf("A switch was blocked on %s, nothing was changed: %s.", me, why)
 	}
 	return words{
@@ -344,6 +369,10 @@ func blockedBy(c Cluster, n Notification) (why, todo string) {
 	says := func(word string) bool { return strings.Contains(n.Reason, word) }
 	inUse, are, macs := inUse(c, n.Evidence)
 	switch {
+	case n.rule() == state.RuleService:
+		return host + " is up without its service, and fencing it failed", fmt.Sprintf("Find out why %s does not work on %s, and what pre-takeover did. "+
+			"Fencing for a service is not repeated until the service was good.", notGood(n.Evidence), host)
+
 	case says("pre-takeover"):
 		return "pre-takeover failed", fmt.Sprintf("Fix what pre-takeover reports, or fence %s manually. Each check runs it again.", host)
 
@@ -451,6 +480,13 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " can write its state again"
 	case NotReady:
 		now = c.Hostname + " is ready to take over again"
+	case ServiceDown:
+		now = "the services work on " + c.Hostname
+		if len(n.Held) == 0 {
+			now = fmt.Sprintf("%s has released %s, where a service did not work", c.Hostname, list(c.VIPs))
+		}
+	case Certificate:
+		now = "the certificates of the services verify again"
 	case Isolated:
 		now = c.Hostname + " is no longer isolated"
 		if len(n.Held) == 0 {
@@ -461,6 +497,8 @@ func recovered(c Cluster, n Notification) words {
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s has released %s, for which post-takeover had failed", c.Hostname, list(c.VIPs))
 		}
+	case NotUsed:
+		now = c.Hostname + " uses all that the settings name again"
 	case FileUnusable:
 		now = n.File + " can be used again"
 	case Unconfigured:

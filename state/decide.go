@@ -19,6 +19,8 @@ const (
 	RuleIsolated   = 4 // no witness replies
 	RuleFailback   = 5 // hands over
 	RuleHold       = 6 // holds, and assigns what is missing
+
+	RuleService = 15 // fences for a service, and takes over
 )
 
 // Known is what was known before the check: the part of the record, and of
@@ -31,9 +33,11 @@ type Known struct {
 	ManualTakeover bool         // and the primary was not down since
 	NobodyTook     bool         // when it was tried to hand over, and the primary was not down since
 	Releasing      []netip.Addr // what an open release is about; empty: all
-	// Checks in a row before this one in which the primary replied, no machine had
-	// a virtual IP, and no witness replied while holding.
+	// Checks in a row before this one in which the primary replied and its services
+	// were good, no machine had a virtual IP, and no witness replied while holding.
 	Up, Unserved, Silent int
+	Services             []Service // in the order of the settings
+	Fenced               string    // the services for which this run has fenced the primary; "": it has not
 }
 
 // Settings are the cluster's settings that the decision rests on.
@@ -42,6 +46,10 @@ type Settings struct {
 	BootWait time.Duration // no takeover before the machine has been up this long
 	Failback bool          // hand over when the primary is back
 	Isolated bool          // release when no witness replies any more
+	Fall     int           // checks in a row with a bad service
+	// FailoverOnService: a service that is down is a reason to fence the primary and
+	// to take over.
+	FailoverOnService bool
 }
 
 // Decision is what Decide answers. Its zero value does nothing.
@@ -54,6 +62,7 @@ type Decision struct {
 	Only     []netip.Addr // of it; empty: all
 	HandOver bool         // and assign again what nobody takes
 	Announce bool         // tell the clients that what is held is here
+	Fences   string       // the services for which the primary, which replies, is fenced first; "": it is not
 }
 
 // Decide is pingover's policy: what to do about an observation, and why. It is a
@@ -101,10 +110,14 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 			Reason: fmt.Sprintf("no witness has replied in two checks in a row, and %s does not reply: this machine is isolated, and releases %s", o.Host, list(held)),
 		}
 
-	case set.Failback && !o.CannotAsk && !known.ManualTakeover && !known.NobodyTook && o.Primary == check.Up && known.Up+1 >= set.Rise:
+	case set.Failback && !o.CannotAsk && !known.ManualTakeover && !known.NobodyTook && o.fit(known) && known.Up+1 >= set.Rise:
+		what := "has replied"
+		if len(o.Services) > 0 {
+			what = "has replied with its services good"
+		}
 		return Decision{
 			Rule: 5, Outcome: Released, Release: true, HandOver: true,
-			Reason: fmt.Sprintf("%s has replied in %d checks in a row: %s is handed over", o.Host, known.Up+1, list(held)),
+			Reason: fmt.Sprintf("%s %s in %d checks in a row: %s is handed over", o.Host, what, known.Up+1, list(held)),
 		}
 
 	default:
@@ -114,12 +127,28 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	// While this machine stands by.
 	inUse := o.inUse()
 	switch {
+	case known.Fenced != "" && o.Primary == check.Up:
+		return blocked(15, "%s was fenced for %s, but it still replies", o.Host, known.Fenced)
+
+	case known.Fenced != "" && o.Primary == check.Unknown:
+		return blocked(15, "%s was fenced for %s, but it cannot be verified that it is silent: %s", o.Host, known.Fenced, o.Fault)
+
+	case set.FailoverOnService && !paused && o.Uptime >= set.BootWait && !known.ManualRelease && o.witnessed() && o.canBeFenced() && len(o.WorthFencing(known, set.Fall)) > 0:
+		return Decision{
+			Rule: 15, Outcome: TookOver, Raise: o.assignable(), Announce: true, Fences: namesOf(o.WorthFencing(known, set.Fall)),
+			Reason: fmt.Sprintf("%s replies, but %s (%d checks in a row); it is fenced, and %s taken over", o.Host,
+				notWorking(o.WorthFencing(known, set.Fall), serving), set.Fall, list(o.addresses())),
+		}
+
 	case o.Primary == check.Up:
 		if u := o.unserved(); len(u) > 0 && known.Unserved+1 >= set.Rise {
 			return Decision{
 				Rule: 7, Outcome: Unserved,
 				Reason: fmt.Sprintf("%s replies, but no machine has %s", o.Host, list(u)),
 			}
+		}
+		if down := o.down(known, set.Fall); len(down) > 0 {
+			return Decision{Rule: 7, Outcome: Unserved, Reason: fmt.Sprintf("%s replies, but %s", o.Host, notWorking(down, serving))}
 		}
 		return Decision{Rule: 7, Outcome: OK, Reason: fmt.Sprintf("%s replies", o.Host)}
 
@@ -282,6 +311,9 @@ func hold(known Known, o Observation) Decision {
 		d.Reason = fmt.Sprintf("holding %s; %s replies again", held, o.Host)
 		if !ours {
 			d.Reason = fmt.Sprintf("holding %s, which pingover did not assign; %s replies", held, o.Host)
+		}
+		if unfit := o.unfit(); len(unfit) > 0 {
+			d.Reason += ", but there " + notWorking(unfit, atHost)
 		}
 	case check.Down:
 		d.Reason = fmt.Sprintf("holding %s; %s does not reply", held, o.Host)

@@ -50,7 +50,7 @@ func situations(yield func(situation) bool) {
 			vips = append(vips, []VIPStatus{at(one, "172.16.0.1"), at(two, "172.16.0.5")})
 		}
 	}
-	set := Settings{Rise: 3, BootWait: 3 * time.Minute}
+	set := Settings{Rise: 3, BootWait: 3 * time.Minute, Fall: 3}
 	for _, role := range []Role{Standby, Taking, Active, Releasing} {
 		for _, pause := range []time.Duration{-time.Second, 0, time.Second} {
 			for _, byHand := range both {
@@ -106,8 +106,22 @@ func while(s situation) []situation {
 	if s.known.Role == Releasing {
 		add(func(s *situation) { s.known.HandingOver = true })
 	}
-	if len(s.seen.held()) == 0 || s.known.Unserved > 0 { // what is unserved does not matter while holding
+	if s.known.Unserved > 0 { // it matters neither to services nor while holding
 		return all
+	}
+	if len(s.seen.held()) == 0 {
+		return append(all, s.withServices()...)
+	}
+	add(func(s *situation) {
+		s.known.Services = []Service{{Bad: 9, Proven: true}}
+		s.seen.Services = []ServiceStatus{{Name: "tcp:80", Serving: Answer{Health: check.Bad}, AtHost: Answer{Health: check.Bad}}}
+		s.known.Up, s.set.Failback, s.set.FailoverOnService = 2, true, true
+	})
+	for _, h := range []check.Health{check.HealthUnknown, check.Bad, check.Good} {
+		add(func(s *situation) {
+			s.known.Services, s.known.Up, s.set.Failback = []Service{{}, {}}, 2, true
+			s.seen.Services = []ServiceStatus{{AtHost: Answer{Health: check.Good}}, {AtHost: Answer{Health: h}}}
+		})
 	}
 	for _, back := range []Known{{Up: 1}, {Up: 2}, {Up: 2, ManualTakeover: true}, {Up: 2, NobodyTook: true}} {
 		for _, failback := range []bool{false, true} {
@@ -129,6 +143,47 @@ func while(s situation) []situation {
 	return all
 }
 
+// withServices are the situation, in which this machine stands by, with a service:
+// its streak at and beside its bound, each answer, and a run that has fenced.
+func (s situation) withServices() (all []situation) {
+	if s.seen.Primary != check.Up {
+		s.known.Fenced = "tcp:80"
+		s.set.FailoverOnService = true
+		return []situation{s}
+	}
+	vips := slices.Clone(s.seen.VIPs)
+	for i := range vips {
+		vips[i].PrimaryAlone = vips[i].AtPrimary
+	}
+	for _, on := range []bool{false, true} {
+		for _, fenced := range []string{"", "tcp:80"} {
+			for _, known := range []Service{{Bad: 1, Proven: true}, {Bad: 2}, {Bad: 2, Proven: true}} {
+				for _, h := range []check.Health{check.HealthUnknown, check.Bad, check.Good} {
+					for _, v := range [][]VIPStatus{vips, s.seen.VIPs} {
+						more := s
+						more.set.FailoverOnService, more.known.Fenced, more.seen.VIPs = on, fenced, v
+						more.known.Services = []Service{{Proven: true}, known}
+						more.seen.Services = []ServiceStatus{{Serving: Answer{Health: check.Good}}, {Name: "tcp:80", Serving: Answer{Health: h}}}
+						all = append(all, more)
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// down tells whether a service of the situation counts as down, and whether it is
+// a reason to fence.
+func (s situation) down() (down, fence bool) {
+	for i, status := range s.seen.Services {
+		known, bad := s.known.Services[i], status.Serving.Health == check.Bad
+		down = down || bad && known.Bad >= 2
+		fence = fence || bad && known.Bad >= 2 && known.Proven
+	}
+	return down, fence && s.seen.Primary == check.Up
+}
+
 // TestEverySituation holds each decision that can be against what must be
 // true of all of them.
 func TestEverySituation(t *testing.T) {
@@ -144,10 +199,40 @@ func TestEverySituation(t *testing.T) {
 			return s.seen.Primary != check.Unknown || s.seen.HostIsVIP && d.Rule == 6 || len(d.Raise) == 0
 		}},
 		{"nothing is raised while the primary answers, by ping, ARP or ND", func(s situation, d Decision) bool {
-			return s.seen.Primary != check.Up && !s.seen.AnswersARP || len(d.Raise) == 0
+			return s.seen.Primary != check.Up && !s.seen.AnswersARP || len(d.Raise) == 0 || d.Rule == 15
 		}},
 		{"nothing is raised while anybody answers for a virtual IP, or is about to take it", func(s situation, d Decision) bool {
-			return len(s.seen.inUse()) == 0 && s.seen.CompetingProber == "" || len(d.Raise) == 0
+			return len(s.seen.inUse()) == 0 && s.seen.CompetingProber == "" || len(d.Raise) == 0 || d.Rule == 15
+		}},
+		{"a primary that replies is fenced for a service that worked before, by the setting, where it alone has every virtual IP", func(s situation, d Decision) bool {
+			_, fence := s.down()
+			alone := s.seen.pick(func(v VIPStatus) bool { return v.PrimaryAlone && v.InUse && v.AtPrimary })
+			return d.Rule != 15 || len(d.Raise) == 0 || fence && s.set.FailoverOnService && len(alone) == len(s.seen.VIPs) &&
+				len(d.Raise) == len(s.seen.VIPs) && s.seen.CompetingProber == "" && !s.paused()
+		}},
+		{"it is fenced when all of that is so", func(s situation, d Decision) bool {
+			_, fence := s.down()
+			alone := s.seen.pick(func(v VIPStatus) bool { return v.PrimaryAlone })
+			due := fence && s.set.FailoverOnService && len(alone) > 0 && len(alone) == len(s.seen.VIPs) && s.seen.CompetingProber == "" &&
+				!s.paused() && s.known.Fenced == "" && !s.known.ManualRelease && s.seen.Uptime >= s.set.BootWait &&
+				(s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff) && !s.known.HandingOver
+			return !due || d.Rule == 15 && d.Outcome == TookOver && len(d.Raise) == len(s.seen.VIPs)
+		}},
+		{"what was fenced is taken over only when it is silent, and never fenced again by this run", func(s situation, d Decision) bool {
+			if s.known.Fenced == "" || len(s.seen.held()) > 0 || s.known.HandingOver {
+				return true
+			}
+			return s.seen.Primary == check.Down && d.Rule != 15 || d.Rule == 15 && d.Outcome == Blocked
+		}},
+		{"a service that is down is reported", func(s situation, d Decision) bool {
+			down, _ := s.down()
+			return !down || len(s.seen.held()) > 0 || s.known.HandingOver || s.seen.Primary != check.Up || d.Outcome == Unserved || d.Rule == 15
+		}},
+		{"a service that works is no reason for anything", func(s situation, d Decision) bool {
+			return worst(s.seen.Services, serving) != check.Good || d.Rule != 15 || d.Outcome == Blocked
+		}},
+		{"nothing is handed over to a primary whose services are not good", func(s situation, d Decision) bool {
+			return d.Rule != 5 || worst(s.seen.Services, atHost) == check.Good
 		}},
 		{"nothing is raised without a good witness, unless witnesses are off", func(s situation, d Decision) bool {
 			return s.seen.Witness == WitnessGood || s.seen.Witness == WitnessOff || len(d.Raise) == 0
@@ -156,7 +241,7 @@ func TestEverySituation(t *testing.T) {
 			return !s.paused() || len(d.Raise) == 0 && (!d.Release || d.Rule == 1)
 		}},
 		{"nothing is taken over within boot-wait, or after a manual release", func(s situation, d Decision) bool {
-			return s.seen.Uptime >= s.set.BootWait && !s.known.ManualRelease || d.Rule != 14
+			return s.seen.Uptime >= s.set.BootWait && !s.known.ManualRelease || d.Rule != 14 && (d.Rule != 15 || len(d.Raise) == 0)
 		}},
 		{"only what is not here is raised, and only what is here released", func(s situation, d Decision) bool {
 			for _, a := range d.Raise {
@@ -222,7 +307,7 @@ func TestEverySituation(t *testing.T) {
 			}
 		}
 	}
-	for _, rule := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14} {
+	for _, rule := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} {
 		if reached[rule] == 0 {
 			t.Errorf("rule %d is never reached", rule)
 		}
@@ -285,6 +370,18 @@ func TestReasons(t *testing.T) {
 		return dead(func(s *situation) {
 			s.known.Role = Active
 			s.seen.VIPs[0].Held, s.seen.VIPs[1].Held = true, true
+			change(s)
+		})
+	}
+	// served: the primary has both, and a service at them is bad.
+	served := func(change func(*situation)) situation {
+		return dead(func(s *situation) {
+			s.seen.Primary, s.set.Fall = check.Up, 3
+			for i := range s.seen.VIPs {
+				s.seen.VIPs[i].InUse, s.seen.VIPs[i].AtPrimary, s.seen.VIPs[i].PrimaryAlone = true, true, true
+			}
+			s.known.Services = []Service{{}}
+			s.seen.Services = []ServiceStatus{{Name: "tcp:80", Serving: Answer{check.Bad, "connection refused"}}}
 			change(s)
 		})
 	}
@@ -401,6 +498,64 @@ func TestReasons(t *testing.T) {
 				s.seen.Primary, s.known.Unserved, s.seen.VIPs[0].InUse = check.Up, 2, true
 			}),
 			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 replies, but no machine has 172.16.0.5"},
+		},
+		{
+			"a service is bad for the third time", served(func(s *situation) { s.known.Services[0].Bad = 2 }),
+			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 replies, but service tcp:80 does not work: connection refused"},
+		},
+		{
+			"a service is bad for the second time", served(func(s *situation) { s.known.Services[0].Bad = 1 }),
+			Decision{Rule: 7, Outcome: OK, Reason: "172.16.0.2 replies"},
+		},
+		{
+			"a service was bad three times, and is unknown now", served(func(s *situation) {
+				s.known.Services[0].Bad, s.seen.Services[0].Serving = 3, Answer{}
+			}),
+			Decision{Rule: 7, Outcome: Unserved, Reason: "172.16.0.2 replies, but service tcp:80 does not work"},
+		},
+		{
+			"a service that worked is bad for the third time, and there is fencing", served(func(s *situation) {
+				s.known.Services[0] = Service{Bad: 2, Proven: true}
+				s.set.FailoverOnService = true
+			}),
+			Decision{
+				Rule: 15, Outcome: TookOver, Announce: true, Raise: both, Fences: "tcp:80",
+				Reason: "172.16.0.2 replies, but service tcp:80 does not work: connection refused (3 checks in a row); it is fenced, and 172.16.0.1, 172.16.0.5 taken over",
+			},
+		},
+		{
+			"fenced, and it still replies", served(func(s *situation) { s.known.Fenced, s.set.FailoverOnService = "tcp:80", true }),
+			Decision{Rule: 15, Outcome: Blocked, Reason: "172.16.0.2 was fenced for tcp:80, but it still replies"},
+		},
+		{
+			"fenced, and it cannot be asked", served(func(s *situation) {
+				s.known.Fenced, s.seen.Primary, s.seen.Fault = "tcp:80", check.Unknown, `interface "eth1" has no carrier: is the cable in?`
+			}),
+			Decision{Rule: 15, Outcome: Blocked, Reason: `172.16.0.2 was fenced for tcp:80, but it cannot be verified that it is silent: interface "eth1" has no carrier: is the cable in?`},
+		},
+		{
+			"fenced, silent, and still in use", served(func(s *situation) { s.known.Fenced, s.seen.Primary = "tcp:80", check.Down }),
+			Decision{Rule: 13, Outcome: Blocked, Reason: "172.16.0.2 does not reply, but 172.16.0.1, 172.16.0.5 are in use"},
+		},
+		{
+			"holding, the primary is back without its service", hold(func(s *situation) {
+				s.set.Failback, s.known.Up, s.known.Services, s.seen.Primary = true, 9, []Service{{}}, check.Up
+				s.seen.Services = []ServiceStatus{{Name: "tcp:80", Serving: Answer{Health: check.Good}, AtHost: Answer{check.Bad, "connection refused"}}}
+			}),
+			Decision{
+				Rule: 6, Outcome: Holding, Announce: true,
+				Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 replies again, but there service tcp:80 does not work: connection refused",
+			},
+		},
+		{
+			"holding, the primary is back with its service", hold(func(s *situation) {
+				s.set.Failback, s.known.Up, s.known.Services, s.seen.Primary = true, 2, []Service{{}}, check.Up
+				s.seen.Services = []ServiceStatus{{Name: "tcp:80", AtHost: Answer{Health: check.Good}}}
+			}),
+			Decision{
+				Rule: 5, Outcome: Released, Release: true, HandOver: true,
+				Reason: "172.16.0.2 has replied with its services good in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+			},
 		},
 		{
 			"unknown", dead(func(s *situation) { s.seen.Primary, s.seen.Fault = check.Unknown, "no route to 172.16.0.2" }),

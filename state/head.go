@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,11 +16,28 @@ const Version = 1
 // them says how many were dropped.
 const MaxOutbox = 100
 
+// Kind is what a record is about.
+type Kind string
+
+// The kinds of records.
+const (
+	OfCluster Kind = ""
+	OfPool    Kind = "pool"
+)
+
+func (k Kind) String() string {
+	if k == OfCluster {
+		return "cluster"
+	}
+	return string(k)
+}
+
 // Head is the part of a record that every kind has, clusters and pools: which
 // one it is, how its last check ended, and what is still to be reported to
 // its operator. Zero times mean "not known".
 type Head struct {
 	Version int          `json:"version"`
+	Kind    Kind         `json:"kind,omitempty"`
 	Name    string       `json:"cluster"`
 	Event   string       `json:"event"`   // id of the intent or change that led to the present state
 	Pending *Change      `json:"pending"` // the change that an open intent stands for; nil when none is open
@@ -54,6 +72,36 @@ func (h *Head) Firing(kind string) *Alert {
 	return nil
 }
 
+// Common is the head itself, by which records of both kinds have it.
+func (h *Head) Common() *Head { return h }
+
+// LastCheck is when the last check was, zero for none, and its distance to the
+// one before.
+func (h *Head) LastCheck() (last time.Time, gap time.Duration) {
+	if h.Last == nil {
+		return last, 0
+	}
+	return h.Last.Time, h.Gap.Duration()
+}
+
+// Gateway is the default gateway last known on an interface, zero for none.
+func (h *Head) Gateway(link string, v6 bool) netip.Addr {
+	for _, g := range h.Gateways {
+		if g.Interface == link && g.Address.Is6() == v6 {
+			return g.Address
+		}
+	}
+	return netip.Addr{}
+}
+
+// SetGateway makes a the default gateway last known on an interface.
+func (h *Head) SetGateway(link string, a netip.Addr) {
+	h.Gateways = slices.DeleteFunc(slices.Clone(h.Gateways), func(g Gateway) bool {
+		return g.Interface == link && g.Address.Is6() == a.Is6()
+	})
+	h.Gateways = append(h.Gateways, Gateway{link, a})
+}
+
 // Milliseconds is a length of time as the record and the output write it.
 type Milliseconds int64
 
@@ -72,7 +120,7 @@ func (h *Head) check() error {
 	}
 	s := h.Streaks
 	counts := slices.Collect(maps.Values(h.Counts))
-	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.NotReady, s.Ready)) < 0 {
+	if h.Gap < 0 || slices.Min(append(counts, s.Good, s.Up, s.Unknown, s.Unserved, s.Silent, s.Isolated, s.Connected, s.Fit, s.Served, s.NotReady, s.Ready)) < 0 {
 		return errors.New("a count is below zero")
 	}
 	if h.Last != nil && !h.Last.Outcome.known() {

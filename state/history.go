@@ -189,6 +189,13 @@ func (d Dir) MoveHistory(h *Head) error {
 	return err
 }
 
+// Move moves what is over from a copy of a record's head into its own files, and
+// returns the head without it. What could not be moved is still there.
+func (d Dir) Move(h Head) (Head, error) {
+	h.Recent, h.Days = slices.Clone(h.Recent), slices.Clone(h.Days)
+	return h, errors.Join(d.MoveHistory(&h), d.MoveDays(&h))
+}
+
 // rewrite replaces a file of lines by what then makes of them. What cannot be
 // read of it is kept aside, and is the error although the file was written.
 func rewrite[T any](path string, limit int64, parse func([]byte) ([]T, error), then func([]T) []T) (written bool, err error) {

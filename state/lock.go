@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"pingover/internal/proc"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -192,6 +194,20 @@ func (d Dir) BusyDue(cluster string, gap time.Duration, now time.Time) bool {
 		return HourBegins(now, gap)
 	}
 	return true
+}
+
+// HeldTooLong tells whether a run that began then and found the lock held should
+// report that the run which holds it has had it for longer than limit, the
+// longest that a run can take: once an hour, see BusyDue.
+func (d Dir) HeldTooLong(ctx context.Context, name string, began time.Time, limit time.Duration, gap func() time.Duration) (pid int, since time.Time, due bool) {
+	pid, since = d.Holder(name)
+	// Right after another run has taken the lock, the file still tells of the one
+	// before.
+	if since.IsZero() || began.Sub(since) <= limit || !proc.Sleep(ctx, time.Second) {
+		return 0, since, false
+	}
+	again, unchanged := d.Holder(name)
+	return pid, since, again == pid && unchanged.Equal(since) && d.BusyDue(name, gap(), began)
 }
 
 // HourBegins says whether an hour of the clock began since the check before, a

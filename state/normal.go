@@ -10,8 +10,9 @@ import (
 // encode is the record as it is written: all times in UTC and whole seconds, no
 // list of the evidence nil, and never larger than can be read back. It changes
 // the record to what is written.
-func (r *Record) encode() ([]byte, error) {
-	eachTime(reflect.ValueOf(r).Elem(), func(t *time.Time) {
+func encode(rec Kept) ([]byte, error) {
+	r := rec.Common()
+	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) {
 		if !t.IsZero() {
 			*t = t.UTC().Truncate(time.Second)
 		}
@@ -22,16 +23,16 @@ func (r *Record) encode() ([]byte, error) {
 	if r.Pending != nil {
 		r.Pending.Evidence = r.Pending.Evidence.whole()
 	}
-	data, err := json.Marshal(r)
+	data, err := json.Marshal(rec)
 	// Evidence is cut first, the oldest before the newest: what the next check
 	// needs is small.
 	for i := 0; err == nil && len(data) >= maxRecord && i < len(r.Recent); i++ {
 		r.Recent[i].Evidence = Evidence{}.whole()
-		data, err = json.Marshal(r)
+		data, err = json.Marshal(rec)
 	}
 	if err == nil && len(data) >= maxRecord && r.Pending != nil {
 		r.Pending.Evidence = Evidence{}.whole()
-		data, err = json.Marshal(r)
+		data, err = json.Marshal(rec)
 	}
 	if err == nil && len(data) >= maxRecord {
 		err = fmt.Errorf("the record has %d MiB, more than could be read back", len(data)>>20)

@@ -20,12 +20,13 @@ type Observation struct {
 	AnswersARP      bool          // the primary replied to ARP or ND
 	HostIsVIP       bool          // the host is a virtual IP that is here: it is not pinged, and the guards alone decide
 	VIPs            []VIPStatus
-	Conflicts       []Conflict // other machines that still have what is held here
-	WaitedForPeer   bool       // the conflicting hosts should have yielded, and were waited for
-	CannotAsk       bool       // nobody could be asked whether another machine has what is held
-	CompetingProber string     // a lower MAC that probes for a virtual IP, and was not waited for
-	NoTaker         bool       // manual release: the primary does not reply, and no other machine has what is held
-	NeverUp         bool       // the primary has never replied to this machine
+	Conflicts       []Conflict      // other machines that still have what is held here
+	WaitedForPeer   bool            // the conflicting hosts should have yielded, and were waited for
+	CannotAsk       bool            // nobody could be asked whether another machine has what is held
+	CompetingProber string          // a lower MAC that probes for a virtual IP, and was not waited for
+	NoTaker         bool            // manual release: the primary does not reply, and no other machine has what is held
+	NeverUp         bool            // the primary has never replied to this machine
+	Services        []ServiceStatus // in the order of the settings
 	Witness         WitnessState
 	Uptime          time.Duration // of this machine
 }
@@ -46,6 +47,9 @@ type VIPStatus struct {
 	InUse     bool   // another machine has it: it replied to ping, ARP or ND
 	MAC       string // of that machine, where known
 	AtPrimary bool   // and that MAC is the primary's
+	// PrimaryAlone: the primary's MAC has claimed it by ARP or ND, and no other, and
+	// all could be asked.
+	PrimaryAlone bool
 	// CannotAssign is why it cannot be assigned here, for a fault of its interface
 	// or family; "" where it can, or is. It keeps no other one from being taken.
 	CannotAssign string
@@ -124,6 +128,13 @@ func (o Observation) inUse() []netip.Addr {
 // unserved are the virtual IPs that no machine has, where others could be asked.
 func (o Observation) unserved() []netip.Addr {
 	return o.pick(func(v VIPStatus) bool { return v.Asked && !v.InUse && !v.Held })
+}
+
+// canBeFenced tells whether the primary alone has every virtual IP, each could be
+// assigned here, and nobody else is about to.
+func (o Observation) canBeFenced() bool {
+	return len(o.VIPs) > 0 && o.CompetingProber == "" &&
+		len(o.pick(func(v VIPStatus) bool { return v.PrimaryAlone && !v.Held && v.CannotAssign == "" })) == len(o.VIPs)
 }
 
 // elsewhere tells whether a machine that is not the primary has every virtual IP

@@ -62,7 +62,7 @@ func (r *Record) SetHost(host string, now time.Time) (before string, err error) 
 	r.Earlier = append(slices.DeleteFunc(slices.Clone(r.Earlier), func(p Primary) bool { return p.Host == host || p.Host == before }), left)
 	r.Earlier = r.Earlier[max(0, len(r.Earlier)-mostPrimaries):]
 	r.Host, r.Address, r.Neighbour, r.SeenUp = host, known.Address, known.Neighbour, known.SeenUp
-	r.Streaks, r.BackReported, r.Rehearsed = Streaks{}, false, time.Time{}
+	r.Streaks, r.Services, r.BackReported, r.Rehearsed = Streaks{}, nil, false, time.Time{}
 	return before, nil
 }
 

@@ -26,13 +26,17 @@ func TestOutcomes(t *testing.T) {
 		"takeover-failed": {30, false, false},
 		"release-failed":  {31, false, false},
 		"state-failed":    {32, true, false},
+		"reduced":         {10, false, true},
+		"removed":         {11, true, false},
+		"restored":        {12, true, false},
+		"update-failed":   {30, false, false},
 		"":                {70, false, false},
 		"OK":              {70, false, false},
 		"busy":            {70, false, false},
 	}
 	got := map[Outcome]meaning{}
 	for _, o := range []Outcome{
-		OK, Holding, TookOver, Released, Elsewhere, Down, Unserved, Unknown, Blocked, TakeoverFailed, ReleaseFailed, StateFailed,
+		OK, Holding, TookOver, Released, Elsewhere, Down, Unserved, Unknown, Blocked, TakeoverFailed, ReleaseFailed, StateFailed, Reduced, Removed, Restored, UpdateFailed,
 		"", "OK", "busy",
 	} {
 		got[o] = meaning{o.Code(), o.Switched(), o.Good()}

@@ -40,10 +40,19 @@ func (d Dir) Resume(cluster string) (paused bool, err error) {
 	return time.Now().Before(until), nil
 }
 
+// UnreadableError is the error of a file where nothing of the directory can be
+// read.
+type UnreadableError struct{ error }
+
+func (e *UnreadableError) Unwrap() error { return e.error }
+
 // PausedUntil is when the cluster's pause ends; zero when it is not paused.
 func (d Dir) PausedUntil(cluster string) (time.Time, error) {
 	data, info, err := readFile(d.path(cluster, ".pause"), 100)
 	if err != nil && !errors.Is(err, errTooLarge) || data == nil {
+		if err != nil && d.unreadable() {
+			err = &UnreadableError{err}
+		}
 		return time.Time{}, err
 	}
 	until, err := parsePause(data)

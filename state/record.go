@@ -3,9 +3,13 @@
 package state
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
+
+	"pingover/check"
 )
 
 // Role is what this machine is to the cluster, by its own record. What is
@@ -38,6 +42,10 @@ type Record struct {
 	Role      Role       `json:"role"`
 	Since     time.Time  `json:"since"`  // since when it has this role
 	Before    Role       `json:"before"` // the role before the open intent; "" when none is open
+	// Services are those of the settings, in their order; Answers are what they said
+	// in the last check.
+	Services []Service       `json:"services,omitempty"`
+	Answers  []ServiceAnswer `json:"service_answers,omitempty"`
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
@@ -58,6 +66,47 @@ type Record struct {
 	// Settings are in a record of the first edition only: Save moves them into
 	// NAME.settings, where others cannot read them.
 	Settings map[string][]string `json:"settings,omitempty"`
+}
+
+// Begin makes it the record of a cluster that was never checked.
+func (r *Record) Begin(name string) {
+	*r = Record{Head: Head{Version: Version, Name: name}, Role: Standby}
+}
+
+// Copy is a copy for a writer that may be abandoned.
+func (r *Record) Copy() Kept {
+	c := *r
+	return &c
+}
+
+// Become makes it a copy again.
+func (r *Record) Become(written Kept) { *r = *written.(*Record) }
+
+// Edition tells it from the records before and after it.
+func (r *Record) Edition() any {
+	last, _ := r.LastCheck()
+	return [...]any{r.Event, r.Role, r.Since, last, r.ManualRelease}
+}
+
+// Sound says what makes no sense of it, besides its head.
+func (r *Record) Sound() error {
+	if r.Name == "" || r.Host == "" {
+		return errors.New("it names no cluster or no host")
+	}
+	switch r.Role {
+	case Standby, Taking, Active, Releasing:
+	default:
+		return fmt.Errorf("its role is %q", r.Role)
+	}
+	for _, a := range r.VIPs {
+		if !a.Prefix.IsValid() {
+			return errors.New("a virtual IP of it is not an address")
+		}
+	}
+	if slices.ContainsFunc(r.Services, func(s Service) bool { return s.Bad < 0 }) {
+		return errors.New("a count is below zero")
+	}
+	return nil
 }
 
 // Path is an address of the primary.
@@ -157,6 +206,10 @@ type Streaks struct {
 	// it, or all witnesses were silent; or neither.
 	Isolated  int `json:"isolated"`
 	Connected int `json:"connected"`
+	// With services: the primary replied, and they were good; something was held
+	// here, and they were good at it.
+	Fit    int `json:"fit,omitempty"`
+	Served int `json:"served,omitempty"`
 	// Rehearsals of a takeover in a row that failed, or did not.
 	NotReady int `json:"not_ready"`
 	Ready    int `json:"ready"`
@@ -221,6 +274,25 @@ type Evidence struct {
 	Witnesses []Witness `json:"witnesses"`
 	Holders   []Holder  `json:"holders"`
 	Commands  []Command `json:"commands"`
+	Update    *Update   `json:"update,omitempty"` // of a pool
+	// Answers are what services said.
+	Answers []ServiceAnswer `json:"service_answers,omitempty"`
+}
+
+// Update is a change of a pool's records in DNS.
+type Update struct {
+	Leave   []netip.Addr `json:"leave"`
+	Return  []netip.Addr `json:"return"`
+	Script  string       `json:"script"`  // input of nsupdate(1) that makes it
+	Inverse string       `json:"inverse"` // input that undoes it
+}
+
+// ServiceAnswer is what a service said at one address.
+type ServiceAnswer struct {
+	Service string `json:"service"` // its name, without what may be secret
+	Address string `json:"address"`
+	Health  string `json:"health"` // good, bad, unknown
+	Reason  string `json:"reason"` // why it is not good
 }
 
 // Round is one series of pings.
@@ -232,6 +304,20 @@ type Round struct {
 	Received int      `json:"received"`
 	RTT      *float64 `json:"rtt_ms"` // milliseconds, of the first reply
 	Error    *string  `json:"error"`
+}
+
+// RoundOf is round n to an address as the record keeps it.
+func RoundOf(n int, a netip.Addr, round check.Round) Round {
+	shown := Round{Number: n, Address: a.String(), Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
+	if round.Received > 0 {
+		ms := float64(round.RTT.Microseconds()) / 1000
+		shown.RTT = &ms
+	}
+	if round.Err != nil {
+		text := round.Err.Error()
+		shown.Error = &text
+	}
+	return shown
 }
 
 // Witness is a third address and whether it replied when it counted.

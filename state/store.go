@@ -1,17 +1,11 @@
 package state
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,38 +52,6 @@ func (d Dir) Files(cluster string) []string {
 	return append(paths, d.path("act", ".lock"))
 }
 
-// Load reads the record of a cluster; keep says whether a corrupt one may be
-// moved aside. A record that was never written is a new one for a machine
-// that stands by. The error, when there is one, is a *CorruptError (with a new
-// record), a *ForeignError, or that the file cannot be read (with a new
-// record: what the kernel shows counts, and the guards run in full).
-func (d Dir) Load(cluster string, keep bool) (*Record, error) {
-	fresh := &Record{Head: Head{Version: Version, Name: cluster}, Role: Standby}
-	path := d.path(cluster, ".json")
-	data, info, err := readFile(path, maxRecord)
-	switch {
-	case errors.As(err, new(*ForeignError)):
-		return nil, err
-	case errors.Is(err, errTooLarge), err == nil && data != nil:
-	default:
-		return fresh, err
-	}
-	rec, err := Parse(data)
-	if err == nil && rec.Name != cluster {
-		err = fmt.Errorf("it is the record of %q", rec.Name)
-	}
-	if err == nil && rec.Settings != nil && trust(path, info) != nil {
-		rec.Settings = nil
-	}
-	switch {
-	case err == nil:
-		return rec, nil
-	case keep:
-		return fresh, setAside(path, err)
-	}
-	return fresh, &CorruptError{Path: path, Err: err}
-}
-
 // setAside keeps a corrupt file under another name.
 func setAside(path string, why error) error {
 	corrupt := &CorruptError{Path: path, Err: why}
@@ -99,98 +61,10 @@ func setAside(path string, why error) error {
 	return corrupt
 }
 
-// Parse reads a record. What it returns without an error is whole: version,
-// role, sizes and times are such as this program writes.
-func Parse(data []byte) (*Record, error) {
-	if len(data) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	if len(data) > maxRecord {
-		return nil, fmt.Errorf("it is larger than %d MiB", maxRecord>>20)
-	}
-	rec := new(Record)
-	if err := json.Unmarshal(data, rec); err != nil {
-		return nil, err
-	}
-	if err := rec.check(); err != nil {
-		return nil, err
-	}
-	if rec.Name == "" || rec.Host == "" {
-		return nil, errors.New("it names no cluster or no host")
-	}
-	switch rec.Role {
-	case Standby, Taking, Active, Releasing:
-	default:
-		return nil, fmt.Errorf("its role is %q", rec.Role)
-	}
-	for _, a := range rec.VIPs {
-		if !a.Prefix.IsValid() {
-			return nil, errors.New("a virtual IP of it is not an address")
-		}
-	}
-	var wrong error
-	eachTime(reflect.ValueOf(rec).Elem(), func(t *time.Time) { wrong = cmp.Or(wrong, sensible(*t)) })
-	if wrong != nil {
-		return nil, wrong
-	}
-	for i := range rec.Recent {
-		rec.Recent[i].identify()
-	}
-	return rec, nil
-}
-
-// Save writes the record: to a temporary file that is renamed, so that a
-// reader, and a run after a kill, finds the old or the new one, whole. When
-// durable, it also survives a power cut: the file is synced before the rename
-// (or an empty one could come back) and the directory after it (or the old
-// one could). The temporary file has a fixed name, for the caller holds the
-// lock: what a killed run left is not collected. Times of the record become UTC and whole seconds, in rec, too.
-func (d Dir) Save(rec *Record, durable bool) error {
-	return d.SaveUntil(context.Background(), rec, durable)
-}
-
-// SaveUntil is Save for a caller that does not wait for a disk that hangs: once
-// ctx has ended, the record that is there is not replaced, however late the disk
-// answers, and rec is not changed.
-func (d Dir) SaveUntil(ctx context.Context, rec *Record, durable bool) error {
-	path := d.path(rec.Name, ".json")
-	settings := rec.Settings
-	rec.Settings = nil
-	data, err := rec.encode()
-	if err != nil {
-		return err
-	}
-	if err := foreignAt(path); err != nil {
-		return err
-	}
-	if err := d.mkdir(); err != nil {
-		return err
-	}
-	if err := d.moveSettings(rec.Name, settings); err != nil {
-		return err
-	}
-	return replaceUntil(ctx, path, data, 0o644, durable)
-}
-
 // Checked tells whether the cluster was checked before: it has a record or
 // settings, whatever is in them.
 func (d Dir) Checked(cluster string) bool {
 	return d.has(cluster, ".json") || d.has(cluster, ".settings")
-}
-
-// Clusters are the names of the clusters that have a record here.
-func (d Dir) Clusters() ([]string, error) {
-	files, err := os.ReadDir(string(d))
-	if missing(err) {
-		return nil, nil
-	}
-	var names []string
-	for _, f := range files {
-		if name, ok := strings.CutSuffix(f.Name(), ".json"); ok {
-			names = append(names, name)
-		}
-	}
-	return names, err
 }
 
 // mkdir makes the directory where there is none, readable by all users whatever

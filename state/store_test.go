@@ -175,6 +175,7 @@ func fullRecord() *Record {
 				Argv: []string{"ip", "addr", "add", "172.16.0.1/32", "dev", "eth0", "label", "eth0:1"},
 				Hook: "pre-takeover", Code: &done, Output: "RTNETLINK answers: <File exists> & \u2028é",
 			}},
+			Answers: []ServiceAnswer{{Service: "tcp:80", Address: "172.16.0.1", Health: "bad", Reason: "connection refused"}},
 		},
 	}
 	return &Record{
@@ -184,7 +185,7 @@ func fullRecord() *Record {
 				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not reply, but no witness replies either",
 				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
 			},
-			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5, Isolated: 6, Connected: 7, NotReady: 8, Ready: 9}, Rehearsed: at(4),
+			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5, Isolated: 6, Connected: 7, Fit: 10, Served: 11, NotReady: 8, Ready: 9}, Rehearsed: at(4),
 			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
 			WitnessReported: true,
 			Alerts:          []Alert{{Kind: "blocked", Rule: 11, Since: at(2), Mailed: at(3), MessageID: "<1.blocked@standby>", Reason: "no witness replies"}},
@@ -217,7 +218,9 @@ func fullRecord() *Record {
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
 		PendingHook:  &PendingHook{Hook: PostTakeover, Event: change.Event, Time: at(4), Reason: change.Reason},
 		BackReported: true, Noted: []string{"several primary"}, SeenUp: at(0),
-		Paths: []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1", Replied: true}},
+		Paths:    []Path{{Host: "primary", Address: netip.MustParseAddr("10.9.9.2"), Interface: "eth1", Replied: true}},
+		Services: []Service{{Name: "tcp:80", Mark: "0a1b", Bad: 3, Proven: true}},
+		Answers:  []ServiceAnswer{{Service: "tcp:80", Address: "172.16.0.1", Health: "bad", Reason: "connection refused"}},
 	}
 }
 
@@ -238,6 +241,9 @@ func TestFullRecordIsFull(t *testing.T) {
 			walk(path+"[0]", v.Index(0))
 		case reflect.Struct:
 			for i := range v.NumField() {
+				if t := v.Type().Field(i).Type; t == reflect.TypeFor[Kind]() || t == reflect.TypeFor[*Update]() { // zero of a cluster
+					continue
+				}
 				if f := v.Type().Field(i); f.IsExported() && f.Name != "Settings" { // of the first edition
 					walk(path+"."+f.Name, v.Field(i))
 				}
@@ -261,8 +267,9 @@ func TestGoldenRecord(t *testing.T) {
 	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil
 	for _, e := range []*Evidence{&old.Pending.Evidence, &old.Recent[0].Evidence} {
 		e.Rounds = slices.Clone(e.Rounds)
-		e.Rounds[0].Number, e.Rounds[0].Address = 0, ""
+		e.Rounds[0].Number, e.Rounds[0].Address, e.Answers = 0, "", nil
 	}
+	old.Services, old.Answers = nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
@@ -431,6 +438,7 @@ func TestCorruptRecordIsIgnored(t *testing.T) {
 		{"up checks below zero", with(`"up": 2`, `"up": -1`), "a count is below zero"},
 		{"unknown checks below zero", with(`"unknown": 3`, `"unknown": -1`), "a count is below zero"},
 		{"unserved checks below zero", with(`"unserved": 4`, `"unserved": -1`), "a count is below zero"},
+		{"bad service checks below zero", with(`"bad": 3`, `"bad": -1`), "a count is below zero"},
 		{"changes below zero", with(`"takeover-failed": 3`, `"takeover-failed": -3`), "a count is below zero"},
 		{"gap below zero", with(`"gap_ms": 60000`, `"gap_ms": -1`), "a count is below zero"},
 		{"last check with an unknown outcome", with(`"outcome": "blocked"`, `"outcome": "mastered"`), `its last check has the outcome "mastered"`},

@@ -167,21 +167,16 @@ type Signs struct {
 	Silent   bool // no witness replied, while something was held here
 	Holding  bool // something is held here
 	Isolated bool // and no witness replied, or it could not be asked whether another machine has it
+	Services []ServiceStatus
 	// Rehearsed: what a takeover needs was tried; NotReady: and something failed.
 	Rehearsed, NotReady bool
-}
-
-// sameSecond tells whether a check that began then counts as the last one: streaks
-// advance at most once a second, however often is checked.
-func (r *Record) sameSecond(began time.Time) bool {
-	return r.Last != nil && r.Last.Time.Unix() == began.Unix()
 }
 
 // StreaksBefore are the streaks that a check which began then goes on from.
 func (r *Record) StreaksBefore(began time.Time) Streaks {
 	s := r.Streaks
 	if r.sameSecond(began) {
-		s.Up, s.Unserved, s.Silent = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1)
+		s.Up, s.Unserved, s.Silent, s.Fit = max(0, s.Up-1), max(0, s.Unserved-1), max(0, s.Silent-1), max(0, s.Fit-1)
 	}
 	return s
 }
@@ -203,29 +198,15 @@ func (r *Record) NeverUp() bool {
 // whether the check ended otherwise than the one before; each switch does, a
 // failure that is only repeated does not.
 func (r *Record) Count(c Check, s Signs) (changed bool) {
-	r.countDay(c)
-	if last := r.Last; last != nil {
-		r.Gap = max(0, Milliseconds(c.Time.Sub(last.Time).Milliseconds()))
-		changed = !goesOn(r.afterManual(*last), c)
-	} else {
-		changed = c.Outcome != OK
-	}
 	counts := !r.sameSecond(c.Time)
-	streak := func(n *int, goesOn bool) {
-		switch {
-		case !goesOn:
-			*n = 0
-		case counts:
-			*n++
-		}
-	}
-	streak(&r.Streaks.Good, c.Outcome.Good())
+	streak := func(n *int, goesOn bool) { advance(n, goesOn, counts) }
+	changed = r.Head.Count(c)
 	streak(&r.Streaks.Up, s.Primary == check.Up)
-	streak(&r.Streaks.Unknown, c.Outcome == Unknown)
 	streak(&r.Streaks.Unserved, s.Unserved)
 	streak(&r.Streaks.Silent, s.Silent)
 	streak(&r.Streaks.Isolated, s.Holding && s.Isolated)
 	streak(&r.Streaks.Connected, s.Holding && !s.Isolated)
+	r.countServices(s, counts)
 	if s.Rehearsed {
 		streak(&r.Streaks.NotReady, s.NotReady)
 		streak(&r.Streaks.Ready, !s.NotReady)
@@ -237,41 +218,7 @@ func (r *Record) Count(c Check, s Signs) (changed bool) {
 	case check.Down:
 		r.ManualTakeover, r.NobodyTook = false, false
 	}
-	r.Last = &c
-	return changed || c.Outcome.Switched()
-}
-
-// afterManual is the last check as it would have ended, had it done what was done manually
-// since.
-func (r *Record) afterManual(last Check) Check {
-	if c := r.LastChange(); c != nil && c.Manual && !c.Time.Before(last.Time) {
-		last.Outcome = c.Outcome
-	}
-	return last
-}
-
-// goesOn tells whether a check ended as expected after the last one.
-func goesOn(last, c Check) bool {
-	switch {
-	case last.Outcome == TookOver && c.Outcome == Holding, last.Outcome == Released && c.Outcome == OK:
-		return true
-	case c.Outcome.Good():
-		return last.Outcome == c.Outcome
-	}
-	return last.Outcome == c.Outcome && last.Rule == c.Rule
-}
-
-// AddChange adds a change to the history. The same failure again is not one.
-func (r *Record) AddChange(c Change) *Change {
-	if last := r.LastChange(); last != nil && last.Outcome == c.Outcome && last.Reason == c.Reason &&
-		(c.Outcome == TakeoverFailed || c.Outcome == ReleaseFailed) {
-		return last
-	}
-	if r.Counts == nil {
-		r.Counts = map[Outcome]int{}
-	}
-	r.Counts[c.Outcome]++
-	return &r.Add(Entry{Change: c}).Change
+	return changed
 }
 
 // Quiet tells whether losing the newest record to a power cut would lose
@@ -288,6 +235,9 @@ func (r *Record) become(role Role, event string, now time.Time) {
 	if role != before || r.Since.IsZero() {
 		r.Since = now
 	}
+	if role != before {
+		r.switchedServices()
+	}
 	r.Role, r.Before, r.Event, r.Pending, r.Offered, r.Releasing = role, "", event, nil, nil, nil
 }
 
@@ -300,22 +250,4 @@ func (r *Record) pending(now time.Time, outcome Outcome, why string) Change {
 		change.Reason += "; " + why
 	}
 	return change
-}
-
-// Gateway is the default gateway last known on an interface, zero for none.
-func (r *Record) Gateway(link string, v6 bool) netip.Addr {
-	for _, g := range r.Gateways {
-		if g.Interface == link && g.Address.Is6() == v6 {
-			return g.Address
-		}
-	}
-	return netip.Addr{}
-}
-
-// SetGateway makes a the default gateway last known on an interface.
-func (r *Record) SetGateway(link string, a netip.Addr) {
-	r.Gateways = slices.DeleteFunc(r.Gateways, func(g Gateway) bool {
-		return g.Interface == link && g.Address.Is6() == a.Is6()
-	})
-	r.Gateways = append(r.Gateways, Gateway{link, a})
 }

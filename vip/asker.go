@@ -15,6 +15,7 @@ import (
 type Conn interface {
 	Ask(target, from netip.Addr) error
 	Announce(addr netip.Addr, mac net.HardwareAddr) error
+	AnnounceAgain(addr netip.Addr, mac net.HardwareAddr) error
 	Lost() uint64
 	Replies(since time.Time) []Reply
 	Changed() <-chan struct{}
@@ -48,7 +49,7 @@ type Asker struct {
 }
 
 // Open opens a listener on each link of the targets that is up, has carrier and
-// does ARP, once.
+// does ARP, once; for a port of a bridge, bond or team on its master.
 func (a *Asker) Open(s *Snapshot) {
 	if a.conns != nil {
 		return
@@ -63,7 +64,7 @@ func (a *Asker) Open(s *Snapshot) {
 	}
 	own := func(r Reply) bool { return a.snapshot.Load().OwnReply(r) }
 	for name, list := range addrs {
-		link, ok := s.Link(name)
+		link, ok := s.receiving(name)
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
 			continue
 		}
@@ -145,10 +146,26 @@ func (a *Asker) AskFrom(t Target, from netip.Addr) error {
 	return nil
 }
 
-// CanRequest tells whether an ordinary request for the target can be sent.
-func (a *Asker) CanRequest(s *Snapshot, t Target) bool {
+// Mute tells whether only a probe can be sent for an IPv6 target: this machine has
+// no address there to send a request from.
+func (a *Asker) Mute(s *Snapshot, t Target) bool {
 	from, _ := a.sender(s, t)
-	return from.IsValid()
+	return t.Address.Is6() && !from.IsValid()
+}
+
+// AskAgain asks once for a target that this machine has or had: by an ordinary
+// request, and in the last question of several also by a probe, where a request
+// may stay without a reply.
+func (a *Asker) AskAgain(s *Snapshot, t Target, last bool) error {
+	if !a.Mute(s, t) {
+		if err := a.Ask(s, t, false); err != nil {
+			return err
+		}
+	}
+	if last && a.NeedsProbe(s, t) {
+		return a.Ask(s, t, true)
+	}
+	return nil
 }
 
 // NeedsProbe tells whether an ordinary request for the target may stay without a
@@ -162,7 +179,8 @@ func (a *Asker) NeedsProbe(s *Snapshot, t Target) bool {
 // sender is the address that an ordinary request for the target comes from: one
 // of its interface, else any that this machine has.
 func (a *Asker) sender(s *Snapshot, t Target) (from netip.Addr, outside bool) {
-	from, outside = s.RequestSource(t.Interface, t.Address, a.VIPs)
+	link, _ := s.receiving(t.Interface)
+	from, outside = s.RequestSource(link.Name, t.Address, a.VIPs)
 	for i := 0; !from.IsValid() && i < len(s.Links); i++ {
 		if !s.Links[i].Loopback && t.Address.Is4() {
 			from, outside = s.Source(s.Links[i].Name, t.Address, a.VIPs), true
@@ -220,6 +238,17 @@ func (a *Asker) Proxied(t Target, since time.Time) (net.HardwareAddr, bool) {
 	return all[0].MAC, true
 }
 
+// ProxyFor is the gateway's MAC where that replied for the target by proxy ARP
+// since then, beside its holder or alone.
+func (a *Asker) ProxyFor(t Target, since time.Time) (net.HardwareAddr, bool) {
+	all := a.replies(t, since)
+	i := slices.IndexFunc(all, a.proxied(t, since))
+	if i < 0 {
+		return nil, false
+	}
+	return all[i].MAC, true
+}
+
 // gatewayMACs are those of the gateways, for a target that is none of them.
 func (a *Asker) gatewayMACs(t Target) (macs []string) {
 	for _, g := range a.Gateways {
@@ -235,14 +264,34 @@ func (a *Asker) gatewayMACs(t Target) (macs []string) {
 	return macs
 }
 
+// ClaimsOf are the claims of the address on all links since then, oldest first: of
+// each kind of frame the newest one.
+func (a *Asker) ClaimsOf(addr netip.Addr, since time.Time) (all []Reply) {
+	for name := range a.conns {
+		all = append(all, a.Claims(Target{name, addr}, since)...)
+	}
+	slices.SortFunc(all, func(a, b Reply) int { return a.At.Compare(b.At) })
+	return all
+}
+
 // Holder is the newest claim of the address on any link.
 func (a *Asker) Holder(addr netip.Addr, since time.Time) (Reply, bool) {
-	for name := range a.conns {
-		if claims := a.Claims(Target{name, addr}, since); len(claims) > 0 {
-			return claims[len(claims)-1], true
-		}
+	if claims := a.ClaimsOf(addr, since); len(claims) > 0 {
+		return claims[len(claims)-1], true
 	}
 	return Reply{}, false
+}
+
+// Holders are the MACs that have claimed the address on any link since then.
+func (a *Asker) Holders(addr netip.Addr, since time.Time) (macs []string) {
+	for name := range a.conns {
+		for _, claim := range a.Claims(Target{name, addr}, since) {
+			if mac := claim.MAC.String(); !slices.Contains(macs, mac) {
+				macs = append(macs, mac)
+			}
+		}
+	}
+	return macs
 }
 
 // Probers are the machines that probed for the target since then and have
@@ -278,14 +327,18 @@ func (a *Asker) higher(link string, other net.HardwareAddr) bool {
 }
 
 // Announce announces once on the interface that the address is at that MAC, or
-// here where it is nil. False: there is no listener.
-func (a *Asker) Announce(t Target, mac net.HardwareAddr) (at net.HardwareAddr, sent bool, err error) {
+// here where it is nil; again: it waits until it may be sent, ten a second on the
+// link. False: there is no listener.
+func (a *Asker) Announce(t Target, mac net.HardwareAddr, again bool) (at net.HardwareAddr, sent bool, err error) {
 	c := a.conns[t.Interface]
 	if c == nil {
 		return nil, false, nil
 	}
 	if mac == nil {
 		mac = a.links[t.Interface].MAC
+	}
+	if again {
+		return mac, true, c.AnnounceAgain(t.Address, mac)
 	}
 	return mac, true, c.Announce(t.Address, mac)
 }

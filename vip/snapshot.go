@@ -209,10 +209,36 @@ func (k *Snapshot) Link(name string) (Link, bool) {
 	return k.Links[i], true
 }
 
+// receiving is the interface that takes the frames of this one: the master of a
+// port, where that is there.
+func (k *Snapshot) receiving(name string) (Link, bool) {
+	link, ok := k.Link(name)
+	if master, there := k.Link(link.Master); there {
+		return master, true
+	}
+	return link, ok
+}
+
 // Assignment is an address on an interface.
 type Assignment struct {
 	Interface string
 	Address   Address
+}
+
+// LinkFault is what is wrong with an interface, "" for nothing.
+func (k *Snapshot) LinkFault(name string) string {
+	link, ok := k.Link(name)
+	switch {
+	case name == "":
+		return ""
+	case !ok:
+		return fmt.Sprintf("there is no interface %q", name)
+	case !link.Up:
+		return fmt.Sprintf("interface %q is down", name)
+	case !link.Carrier:
+		return fmt.Sprintf("interface %q has no carrier: is the cable in?", name)
+	}
+	return ""
 }
 
 // Assignments are all interfaces' assignments of a, whatever the prefix or label. Tentative ones are

@@ -78,7 +78,7 @@ func (t *sockets) subscribe(w *Listener, what string, protocol ethernet.EtherTyp
 		if err != nil {
 			return nil, err
 		}
-		conn, err := packet.Listen(&net.Interface{Index: key.link}, packet.Raw, int(protocol), &packet.Config{Filter: filter})
+		conn, err := listen(key.link, filter)
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("%s: listening for %s needs CAP_NET_RAW: %w", w.link.Name, what, errno(err))
 		}
@@ -116,6 +116,20 @@ func (t *sockets) subscribe(w *Listener, what string, protocol ethernet.EtherTyp
 		w.fail("listening ended", err)
 	}
 	return s, nil
+}
+
+// listen opens a packet socket for all protocols. One that is bound to a protocol
+// comes after the rules of nft's netdev ingress hook, and hears nothing on the
+// port of a bridge; this one sees each frame before either (netif_receive_skb).
+func listen(link int, filter []bpf.RawInstruction) (*packet.Conn, error) {
+	conn, err := packet.Listen(&net.Interface{Index: link}, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, err
+	}
+	if raw, err := conn.SyscallConn(); err == nil { // else the filter drops them, one by one
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+	}
+	return conn, nil
 }
 
 // unsubscribe ends w's listening. The last listener closes the socket, and
@@ -301,20 +315,29 @@ func (s *socket) widen() error {
 }
 
 // addressedToUs drops what did not come to this machine over this very link:
-// copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), and
-// PACKET_OTHERHOST, which a promiscuous link is full of and which also marks
-// the frames of another VLAN, whose tag the kernel has already taken off. A
-// priority tag (VLAN 0) is taken off too, and the frame stays ours.
+// copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), PACKET_OTHERHOST,
+// which a promiscuous link is full of, and the frames of another VLAN, whose tag
+// the kernel has already taken off. A priority tag (VLAN 0) is taken off too, and
+// the frame stays ours.
 var addressedToUs = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 2},
+	bpf.LoadExtension{Num: bpf.ExtVLANTag},
+	bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: vlanID, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},
 }
+
+// vlanID are the bits of a VLAN tag that are not its priority (IEEE 802.1Q).
+const vlanID = 0x0fff
 
 // filterFor passes the protocol's frames about the addresses, by the last four
 // bytes of each; nil: about all. Other traffic does not wake this process.
 func filterFor(protocol ethernet.EtherType, addresses map[netip.Addr]bool) ([]bpf.RawInstruction, error) {
-	program := slices.Clone(addressedToUs)
+	program := append(slices.Clone(addressedToUs),
+		bpf.LoadExtension{Num: bpf.ExtProto},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(protocol), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	)
 	sender, target := uint32(14+14), uint32(14+24) // of an ARP packet, RFC 826
 	if protocol == ethernet.EtherTypeIPv6 {
 		program = append(program, ndFilter...)

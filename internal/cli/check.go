@@ -12,6 +12,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
@@ -143,7 +144,7 @@ func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluste
 	})()
 	report, err := func() (report failover.Report, err error) {
 		defer func() {
-			if panicked := run.RecoveredError(recover()); panicked != nil {
+			if panicked := proc.RecoveredError(recover()); panicked != nil {
 				err = panicked
 			}
 		}()
@@ -165,7 +166,7 @@ func (p Program) one(c *cli.Context, out printer, act Act, cluster config.Cluste
 // hung run are errors of their own, even if a signal arrived: something may have
 // been changed.
 func interrupted(ctx context.Context, err error) bool {
-	if _, panicked := errors.AsType[*run.InternalError](err); panicked {
+	if _, panicked := errors.AsType[*proc.InternalError](err); panicked {
 		return false
 	}
 	e, failed := errors.AsType[*run.Error](err)

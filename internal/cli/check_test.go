@@ -288,6 +288,10 @@ web: 2001:db8::1 is in use`},
 			Primary: state.Holder{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"},
 		}, `web: primary 172.16.0.2 is at 02:00:00:00:00:02
 web: 172.16.0.1 is in use by the primary, 02:00:00:00:00:02`},
+		{"services", observe.ServicesAsked{Answers: []state.ServiceAnswer{
+			{Service: "tcp:80", Address: "172.16.0.1", Health: "good"},
+			{Service: "check_http", Address: "172.16.0.1", Health: "bad", Reason: "exit code 2: HTTP CRITICAL"},
+		}}, "web: service tcp:80 at 172.16.0.1: good\nweb: service check_http at 172.16.0.1: bad: exit code 2: HTTP CRITICAL"},
 		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
 		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "web: ran: false: exit code 1"},
 		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `web: ran: sh -c 'echo '\''a b'\''; $x' ''`},

@@ -60,7 +60,8 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 		return nil, src, err
 	}
 	src.text = data
-	clusters, err := config.FromFile(path, data, flags, env, c.Args().Slice()...)
+	file, err := config.FromFile(path, data, flags, env, c.Args().Slice()...)
+	clusters := file.Clusters
 	return clusters, src, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
 )
@@ -66,7 +67,7 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int, apart time.Duration, do func(config.Cluster) T) func(yield func(config.Cluster, T) bool) {
 	type ending struct {
 		result T
-		panic  *run.InternalError
+		panic  *proc.InternalError
 	}
 	slots := make(chan struct{}, atOnce)
 	ends := make([]chan ending, len(clusters))
@@ -80,7 +81,7 @@ func parallel[T any](ctx context.Context, clusters []config.Cluster, atOnce int,
 			slots <- struct{}{}
 			var e ending
 			defer func() {
-				e.panic = run.RecoveredError(recover())
+				e.panic = proc.RecoveredError(recover())
 				<-slots
 				ends[i] <- e
 			}()

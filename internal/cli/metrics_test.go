@@ -97,7 +97,7 @@ func TestMetrics(t *testing.T) {
 		want["suppressed{cluster="+cluster+"}"] = 0
 		for _, kind := range []string{
 			"blocked", "elsewhere", "down", "unserved", "unknown", "takeover-failed", "release-failed", "state-failed",
-			"hook-failed", "not-ready", "isolated", "unconfigured",
+			"hook-failed", "not-ready", "isolated", "service-down", "certificate", "unconfigured", "not-used",
 		} {
 			want[fmt.Sprintf("alert{cluster=%s,kind=%s}", cluster, kind)] = 0
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"pingover/internal/exit"
-	"pingover/internal/failover"
 	"pingover/internal/term"
 	"pingover/notify"
 	"pingover/state"
@@ -95,8 +94,13 @@ func (s status) monitorCode() int {
 	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
-	if slices.ContainsFunc(s.Alerts, func(a failover.Alert) bool {
-		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.HookFailed}, notify.Kind(a.Kind))
+	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
+		return slices.Contains([]notify.Kind{notify.Certificate, notify.NotUsed}, notify.Kind(a.Kind))
+	}) {
+		code = worseToMonitor(code, monitorWarning)
+	}
+	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
+		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.ServiceDown, notify.HookFailed}, notify.Kind(a.Kind))
 	}) {
 		code = worseToMonitor(code, monitorCritical)
 	}

@@ -161,6 +161,10 @@ func (p printer) event(event any) {
 		p.infof("waiting %s: %s", config.DurationText(e.For), e.Why)
 	case observe.Guarded:
 		p.guarded(e)
+	case observe.ServicesAsked:
+		for _, a := range e.Answers {
+			p.infof("%s", answerText(a))
+		}
 	case failover.Decided:
 		rule := ""
 		if e.Decision.Rule != 0 { // else a manual operation
@@ -218,6 +222,14 @@ func roundText(r state.Round) string {
 		return fmt.Sprintf("%s: no reply to %s", r.Verdict, count(r.Sent, "ping"))
 	}
 	return r.Verdict
+}
+
+// answerText is what a service said.
+func answerText(a state.ServiceAnswer) string {
+	if a.Reason == "" {
+		return fmt.Sprintf("service %s at %s: %s", a.Service, a.Address, a.Health)
+	}
+	return fmt.Sprintf("service %s at %s: %s: %s", a.Service, a.Address, a.Health, a.Reason)
 }
 
 func (p printer) guarded(e observe.Guarded) {

@@ -14,6 +14,7 @@ import (
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
 	"pingover/state"
@@ -56,7 +57,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		p.Stderr = term.ASCIIWriter(p.Stderr)
 	}
 	defer func() {
-		if err := run.RecoveredError(recover()); err != nil {
+		if err := proc.RecoveredError(recover()); err != nil {
 			errorf(p.Stderr, "%v", err)
 			code = exit.Internal
 		}

@@ -105,7 +105,7 @@ type status struct {
 	MailWaiting *int           `json:"mail_waiting"`
 	MailError   *string        `json:"mail_error"`
 	Error       *string        `json:"error"` // why something is not known
-	failover.Attention
+	notify.Attention
 
 	record   *state.Record // nil where it cannot be read
 	now      time.Time
@@ -162,7 +162,7 @@ func statusOf(c config.Cluster, rec *state.Record, now time.Time) status {
 	if c.Host == "" {
 		s.Host, s.VIPs = &rec.Host, setIn(rec)
 	}
-	s.record, s.Attention = rec, failover.AttentionOf(rec)
+	s.record, s.Attention = rec, notify.AttentionOf(rec.Head, rec.Answers)
 	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
 	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
 	s.Overdue = new(false)
@@ -282,6 +282,12 @@ func (s status) remarks() []string {
 			add("not ready to take over since %s: %s", since, a.Reason)
 		case notify.Isolated:
 			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.ServiceDown:
+			add("%s (since %s)", a.Reason, since)
+		case notify.Certificate:
+			add("a certificate does not verify since %s: %s", since, a.Reason)
+		case notify.NotUsed:
+			add("not used since %s: %s", since, a.Reason)
 		case notify.HookFailed:
 			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
 		}

@@ -342,6 +342,13 @@ func TestMonitoring(t *testing.T) {
 				" | rtt=0.412ms loss=0% held=0 age=34s mail=0\n",
 		},
 		{
+			"a program that root does not run",
+			[]status{alerting("not-used", "mail-via: /opt/sendmail belongs to user 1000")},
+			1,
+			"PINGOVER WARNING - web: ok, not used since 2026-03-01 11:00:00 +0100: mail-via: /opt/sendmail belongs to user 1000" +
+				" | rtt=0.412ms loss=0% held=0 age=34s mail=0\n",
+		},
+		{
 			"holding, but isolated",
 			[]status{alerting("isolated", "no witness replies")},
 			2,

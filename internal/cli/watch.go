@@ -18,7 +18,7 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
-	"pingover/internal/run"
+	"pingover/internal/proc"
 	"pingover/internal/term"
 	"pingover/state"
 )
@@ -110,7 +110,7 @@ type watcher struct {
 	turns    map[string]chan struct{} // of each cluster: after a reload its check that is under way ends first
 	loops    int                      // that run, of all plans
 	code     int
-	panicked *run.InternalError
+	panicked *proc.InternalError
 }
 
 // running counts the loops.
@@ -125,7 +125,7 @@ func (w *watcher) loop(work func()) {
 	w.loops++
 	go func() {
 		defer func() {
-			panicked := run.RecoveredError(recover())
+			panicked := proc.RecoveredError(recover())
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.loops--

@@ -3,38 +3,49 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
+
+	"pingover/internal/proc"
+
+	"pingover/check"
 )
 
 // Cluster is one cluster's settings, parsed and within their ranges.
 type Cluster struct {
-	Name           string
-	Host           string   // the primary: an address or a name
-	OtherHosts     []string // further paths to the same machine
-	VIPs           []VIP
-	Interface      string // "": chosen for each virtual IP
-	Label          string // "": INTERFACE:N, the first free
-	Count          int
-	Interval       time.Duration
-	Timeout        time.Duration
-	RetryWait      time.Duration
-	Source         netip.Addr // zero: what the kernel chooses, unless that is a virtual IP
-	Witness        Witness
-	DuplicateCheck bool
-	Tool           string // auto, ip, ifconfig
-	Announce       int
-	ARPRate        int // frames per second and interface, of all clusters; 0: no limit
-	Rise           int
-	BootWait       time.Duration
-	Lease          time.Duration // 0: the alias has none
-	Failback       bool          // auto: handed over when the primary is back
-	Isolated       bool          // release: released when no witness replies any more
-	Hooks          Hooks
-	Mail           Mail
-	StateDir       string
-	MetricsFile    string // "": none
-	VIPName        string // DNS name of the virtual IPs; "": none
+	Name       string
+	Host       string   // the primary: an address or a name
+	OtherHosts []string // further paths to the same machine
+	VIPs       []VIP
+	Interface  string // "": chosen for each virtual IP
+	Label      string // "": INTERFACE:N, the first free
+	Count      int
+	Interval   time.Duration
+	Timeout    time.Duration
+	RetryWait  time.Duration
+	Source     netip.Addr // zero: what the kernel chooses, unless that is a virtual IP
+	// Services are what must work at the primary besides ping, and Fall is how many
+	// bad checks of them in a row count.
+	Services          []check.Service
+	ServiceCA         string // file of the roots for https; "": this machine's
+	Fall              int
+	FailoverOnService bool // a service that is down is a reason to fail over
+	Witness           Witness
+	DuplicateCheck    bool
+	Tool              string // auto, ip, ifconfig
+	Announce          int
+	ARPRate           int // frames per second and interface, of all clusters; 0: no limit
+	Rise              int
+	BootWait          time.Duration
+	Lease             time.Duration // 0: the alias has none
+	Failback          bool          // auto: handed over when the primary is back
+	Isolated          bool          // release: released when no witness replies any more
+	Hooks             Hooks
+	Mail              Mail
+	StateDir          string
+	MetricsFile       string // "": none
+	VIPName           string // DNS name of the virtual IPs; "": none
 	// Reserved are the labels that other clusters of the file have; all share this
 	// list. Empty if this one has a Label.
 	Reserved []string
@@ -93,6 +104,17 @@ type Mail struct {
 	// Unusable is what is wrong with the credentials of a cluster that was checked
 	// before: its mail waits. Of any other it is an error of the settings.
 	Unusable Problems
+}
+
+// Programs are those that deliver notifications.
+func (m Mail) Programs() (all []proc.Program) {
+	if m.Notify != nil {
+		all = append(all, proc.Program{Setting: "notify", Argv: m.Notify})
+	}
+	if len(m.To) > 0 && m.Via.Scheme == "sendmail" {
+		all = append(all, proc.Program{Setting: "mail-via", Argv: []string{cmp.Or(m.Via.Path, "sendmail")}})
+	}
+	return all
 }
 
 // Silent tells that there is no recipient.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pingover/check"
 )
 
 // addresses compares netip's types, whose fields are not exported.
@@ -57,6 +60,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		DuplicateCheck: true,
 		Tool:           "auto",
 		Announce:       3,
+		Fall:           3,
 		Rise:           3,
 		BootWait:       3 * time.Minute,
 		Hooks:          Hooks{Timeout: 30 * time.Second},
@@ -81,14 +85,14 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 	ca := file(t, "ca.pem", certificate(t))
 	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
-		" --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
+		" --service tcp:5432 --service https://www.example.com/health --fall 2 --failover-on host --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
 		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0 --notify cat" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
 	values["mail-password-file"] = []string{password}
-	values["mail-ca"] = []string{ca}
+	values["mail-ca"], values["service-ca"] = []string{ca}, []string{ca}
 	from := map[string]string{}
 	for _, s := range Settings() {
 		if len(values[s.Name]) == 0 {
@@ -107,6 +111,9 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		Timeout:   2 * time.Second,
 		Source:    netip.MustParseAddr("fe80::3%eth0"),
 		Witness:   Witness{Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.254"), netip.MustParseAddr("2001:db8::fe")}},
+		Services:  []check.Service{{Port: 5432}, {URL: &url.URL{Scheme: "https", Host: "www.example.com", Path: "/health"}}},
+		ServiceCA: ca,
+		Fall:      2,
 		Tool:      "ip",
 		ARPRate:   15,
 		Rise:      9,
@@ -364,13 +371,22 @@ func TestValues(t *testing.T) {
 		{"announce", "often", "not a whole number (0 to 20)"},
 
 		{"lease", "0", ""},
-		{"lease", "1m40s", ""},
+		{"lease", "1m46s", ""},
 		{"lease", "1d", ""},
-		{"lease", "99s", "shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait"},
-		{"lease", "1s", "shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait"},
+		{"lease", "1m45s", "shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait"},
+		{"lease", "1s", "shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait"},
 		{"lease", "999ms", "out of range (0, or 1s to 1d)"},
 		{"lease", "25h", "out of range (0, or 1s to 1d)"},
 		{"lease", "180", "a duration needs a unit, such as 180s (0, or 1s to 1d)"},
+
+		{"fall", "1", ""},
+		{"fall", "1000", ""},
+		{"fall", "0", "out of range (1 to 1000)"},
+		{"fall", "1001", "out of range (1 to 1000)"},
+
+		{"failover-on", "host", ""},
+		{"failover-on", "service", "needs a service and a vip"},
+		{"failover-on", "always", "must be host or service"},
 
 		{"failback", "manual", ""},
 		{"failback", "auto", ""},
@@ -476,7 +492,7 @@ func TestValues(t *testing.T) {
 		{"vip-name", "2001:db8::1", "not a DNS name, such as web.example.com"},
 	}
 	tested := map[string]bool{ // in tests of their own: they need files
-		"mail-password-file": true, "mail-ca": true,
+		"mail-password-file": true, "mail-ca": true, "service": true, "service-ca": true,
 		"pre-takeover": true, "post-takeover": true, "pre-release": true, "post-release": true, "notify": true,
 	}
 	for _, test := range tests {
@@ -567,13 +583,13 @@ func TestSettingsTogether(t *testing.T) {
 		{"the host's link-local address as witness", "--host fe80::2%eth0 --witness fe80::2%eth0", `--witness "fe80::2%eth0": is the host; set witness to a third machine`},
 		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
 		{"one recipient twice", "--host h --mail-to root --mail-to root", `--mail-to "root": is given twice`},
-		{"a lease of two quick looks", "--host h --lease 30s --count 1 --timeout 1s --retry-wait 9s", ""},
+		{"a lease of two quick looks", "--host h --lease 36s --count 1 --timeout 1s --retry-wait 9s", ""},
 		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest check, 26s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"the longest look of all fits a lease", "--host h --lease 1d --count 100 --interval 1m --timeout 1m --retry-wait 10m", ""},
 		{"a lease by ifconfig", "--host h --lease 3m --tool ifconfig", `--lease "3m": needs ip of iproute2, but the tool is ifconfig`},
 		{"no lease by ifconfig", "--host h --lease 0 --tool ifconfig", ""},
 		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, but the tool is ifconfig
---lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`},
+--lease "30s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
 		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, but witness is none: nothing else tells that this machine is isolated`},
 		{"a failback that cannot be verified", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`},

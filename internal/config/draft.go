@@ -76,15 +76,17 @@ type value struct {
 	line int
 }
 
-// draft is a cluster in the making.
+// draft is a cluster in the making, or a pool.
 type draft struct {
-	Cluster
-	env   Env
-	table []Setting
-	file  string // "" if flags alone make the cluster
-	line  int    // where the cluster begins in the file
-	given map[string][]value
-	bad   map[string]bool // settings with an error: what depends on them is not checked
+	Cluster      // with the settings that pools have, too
+	pool    Pool // those that only pools have
+	scope   Scope
+	env     Env
+	table   []Setting
+	file    string // "" if flags alone make the cluster
+	line    int    // where the cluster begins in the file
+	given   map[string][]value
+	bad     map[string]bool // settings with an error: what depends on them is not checked
 	// inherited is what only the defaults of the file set: ignored if it does not
 	// apply.
 	inherited map[string][]value
@@ -99,7 +101,7 @@ type draft struct {
 }
 
 func newDraft(env Env, table []Setting, given map[string][]value) *draft {
-	return &draft{env: env, table: table, given: given, bad: map[string]bool{}, certificates: map[string]error{}}
+	return &draft{env: env, table: table, scope: Clusters, given: given, bad: map[string]bool{}, certificates: map[string]error{}}
 }
 
 // fault is one error, of a flag or in a file.
@@ -143,9 +145,7 @@ func (e fileError) Unwrap() error { return e.error }
 // build parses what is given, fills in the defaults and then checks how the
 // settings fit together.
 func (d *draft) build() Cluster {
-	for _, s := range d.table {
-		d.parse(s)
-	}
+	d.parseAll()
 	d.completeName()
 	d.completeVIPs()
 	d.completeHost()
@@ -155,6 +155,7 @@ func (d *draft) build() Cluster {
 	d.completeWitness()
 	d.completeLease()
 	d.completeFailback()
+	d.completeFailoverOn()
 	d.completeIsolated()
 	d.completeMail()
 	d.completeStateDir()
@@ -164,6 +165,13 @@ func (d *draft) build() Cluster {
 	}
 	d.remember()
 	return d.Cluster
+}
+
+// parseAll sets every setting to what is given, or to its default.
+func (d *draft) parseAll() {
+	for _, s := range d.table {
+		d.parse(s)
+	}
 }
 
 // err is nil or the Problems of a draft of flags.
@@ -188,7 +196,7 @@ func (d *draft) parse(s Setting) {
 		values = []value{{text: s.Default}}
 	}
 	if len(values) == 0 && s.Required {
-		d.wrong(s.Name, 0, "missing; every cluster needs one")
+		d.wrong(s.Name, 0, "missing; every %s needs one", d.scope)
 		return
 	}
 	if s.Kind != List && len(values) > 1 {
@@ -259,7 +267,7 @@ func (d *draft) refuse(name string, n int, err error) {
 		f.line = values[n].line
 		f.what = fmt.Sprintf("%s %q", name, d.shown(name, values[n].text))
 	}
-	if ofFile || f.line > 0 {
+	if _, alone := errors.AsType[needsFencing](err); alone || ofFile || f.line > 0 {
 		f.code = exit.Config
 	}
 	if ofCredentials {

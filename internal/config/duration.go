@@ -75,9 +75,9 @@ func DurationWithin(text string, low, high time.Duration) (time.Duration, error)
 }
 
 // duration is the form of a duration from low to high.
-func duration(low, high time.Duration, field func(*Cluster) *time.Duration) form {
+func duration[S Cluster | Pool](low, high time.Duration, field func(*S) *time.Duration) form {
 	return form{Argument: "DURATION", Range: DurationText(low) + " to " + DurationText(high), set: func(d *draft, text string) (err error) {
-		*field(&d.Cluster), err = DurationWithin(text, low, high)
+		*field(part[S](d)), err = DurationWithin(text, low, high)
 		return err
 	}}
 }

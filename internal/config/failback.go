@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pingover/check"
 )
 
 // completeLease checks that a lease can be set and that it outlasts a late check:
@@ -17,12 +19,15 @@ func (d *draft) completeLease() {
 		d.wrong("lease", 0, "needs ip of iproute2, but the tool is ifconfig")
 	}
 	lengths := []string{"count", "interval", "timeout", "retry-wait"}
+	if slices.ContainsFunc(d.Services, func(s check.Service) bool { return s.Argv != nil }) {
+		lengths = append(lengths, "hook-timeout")
+	}
 	if slices.ContainsFunc(lengths, func(name string) bool { return d.bad[name] }) {
 		return
 	}
 	if least := 2 * d.LongestProbe(); d.Lease < least {
-		d.wrong("lease", 0, "shorter than twice the longest check, %s%s; increase it, or decrease count, interval, timeout or retry-wait",
-			DurationText(least), d.because(lengths))
+		d.wrong("lease", 0, "shorter than twice the longest check, %s%s; increase it, or decrease %s",
+			DurationText(least), d.because(lengths), oneOf(lengths))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 
@@ -40,17 +39,23 @@ type unopened struct {
 
 func (u unopened) Unwrap() []error { return []error{u.Problems, u.cause} }
 
-// FromFile makes clusters from the content of a configuration file, in its order.
-// Flags apply to the clusters of these names, without names to all; they override
-// the settings of the cluster, which override the defaults. path names the file in
+// File is what a configuration file defines, in its order.
+type File struct {
+	Clusters []Cluster
+	Pools    []Pool
+}
+
+// FromFile makes clusters and pools from the content of a configuration file.
+// Flags apply to those of these names, without names to all; they override the
+// settings of the cluster, which override the defaults. path names the file in
 // errors. The error is Problems: all errors, in the order of the file.
-func FromFile(path string, data []byte, flags map[string][]string, env Env, names ...string) ([]Cluster, error) {
+func FromFile(path string, data []byte, flags map[string][]string, env Env, names ...string) (File, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // written by some editors
-	table := Settings()
+	table := AllSettings()
 	wrong := &findings{file: path}
 	file := readSections(data, table, wrong)
 
-	given := newDraft(env, table, fromFlags(flags))
+	given := newDraft(env, Settings(), fromFlags(flags))
 	given.parseGiven()
 	for _, name := range []string{"name", "host"} {
 		if len(given.given[name]) > 0 && !given.bad[name] {
@@ -63,12 +68,13 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env, name
 	shared.parseGiven()
 	wrong.add("defaults", shared.faults...)
 
-	var clusters []Cluster
+	var all File
 	var drafts []*draft
-	claims := claims{file: path, vips: map[netip.Addr]string{}, labels: map[string]string{}}
-	for _, section := range file.clusters {
+	claims := newClaims(path)
+	for _, section := range file.named {
+		table := of(section.scope)
 		own := newDraft(env, table, section.given)
-		own.bad, own.certificates = section.bad, shared.certificates
+		own.bad, own.certificates, own.scope = section.bad, shared.certificates, section.scope
 		over := given
 		if len(names) > 0 && !slices.Contains(names, section.given["name"][0].text) {
 			over = given.ofGroup(groupFiles)
@@ -77,27 +83,35 @@ func FromFile(path string, data []byte, flags map[string][]string, env Env, name
 		wrong.add(section.whose, own.faults...)
 
 		d := newDraft(env, table, map[string][]value{})
-		d.file, d.line, d.certificates = path, section.line, shared.certificates
+		d.file, d.line, d.certificates, d.scope = path, section.line, shared.certificates, section.scope
 		d.cover(shared)
 		d.inherited = maps.Clone(shared.given)
 		d.cover(own)
 		d.cover(over)
-		clusters = append(clusters, d.build())
+		if section.scope == Pools {
+			all.Pools = append(all.Pools, d.buildPool())
+		} else {
+			all.Clusters = append(all.Clusters, d.build())
+		}
 		drafts = append(drafts, d)
 		claims.check(d)
 	}
+	clusters := all.Clusters
 	for i, d := range drafts {
 		claims.checkWitness(d)
-		claims.checkHost(d)
-		wrong.add(file.clusters[i].whose, d.faults...)
-		if d.Label == "" {
-			clusters[i].Reserved = claims.reserved
+		if d.scope == Clusters {
+			claims.checkHost(d)
+			if d.Label == "" {
+				clusters[0].Reserved = claims.reserved
+			}
+			clusters = clusters[1:]
 		}
+		wrong.add(file.named[i].whose, d.faults...)
 	}
 	if problems := wrong.problems(); len(problems) > 0 {
-		return nil, problems
+		return File{}, problems
 	}
-	return clusters, nil
+	return all, nil
 }
 
 // parseGiven parses each given value on its own.
@@ -141,92 +155,6 @@ func (d *draft) cover(layer *draft) {
 	}
 	maps.Copy(d.given, layer.given)
 	maps.Copy(d.bad, layer.bad)
-}
-
-// claims are the values that only one cluster can have, and its name.
-type claims struct {
-	file     string // of the clusters
-	vips     map[netip.Addr]string
-	labels   map[string]string
-	reserved []string // the labels
-	first    string   // cluster, which all others are compared with
-	metrics  string   // file of the first
-	arpRate  int
-}
-
-// check checks that a cluster claims nothing that another one has.
-func (c *claims) check(d *draft) {
-	if d.bad["name"] {
-		return
-	}
-	if !d.bad["vip"] {
-		for i, v := range d.VIPs {
-			if other, taken := c.vips[v.Address()]; taken {
-				d.wrong("vip", i, "cluster %s already has it", other)
-				continue
-			}
-			c.vips[v.Address()] = d.Name
-		}
-	}
-	if d.is("label") {
-		if other, taken := c.labels[d.Label]; taken {
-			d.wrong("label", 0, "cluster %s already has it", other)
-		} else {
-			c.labels[d.Label] = d.Name
-			c.reserved = append(c.reserved, d.Label)
-		}
-	}
-	if c.first == "" {
-		c.arpRate = d.ARPRate
-	} else if d.ARPRate != c.arpRate && !d.bad["arp-rate"] {
-		d.wrong("arp-rate", 0, "must be the same for all clusters, but cluster %s has %d; put it into defaults", c.first, c.arpRate)
-	}
-	switch {
-	case d.bad["metrics-file"]:
-	case c.first == "":
-		c.first, c.metrics = d.Name, d.MetricsFile
-		if sameFile(c.file, c.metrics) {
-			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would overwrite")
-		}
-	case d.MetricsFile != c.metrics:
-		d.wrong("metrics-file", 0, "must be the same for all clusters, but cluster %s has %s; put it into defaults",
-			c.first, cmp.Or(c.metrics, "none"))
-	}
-}
-
-// holder is the cluster with that virtual IP. A link-local one without an
-// interface may be assigned to any.
-func (c *claims) holder(a netip.Addr) (name string, taken bool) {
-	if name, taken = c.vips[a]; !taken {
-		name, taken = c.vips[a.WithZone("")]
-	}
-	return name, taken
-}
-
-// checkWitness checks that no witness is a virtual IP of another cluster: while
-// that is held here, this machine would reply to itself.
-func (c *claims) checkWitness(d *draft) {
-	if !d.is("witness") || d.bad["name"] {
-		return
-	}
-	for i, addr := range d.Witness.Addresses {
-		if other, taken := c.holder(addr); taken && other != d.Name {
-			d.wrong("witness", i, "is a vip of cluster %s, which may be assigned here; set witness to a third machine", other)
-		}
-	}
-}
-
-// checkHost checks that no host is a virtual IP of another cluster: while that is
-// held here, it cannot be pinged, and its own would never be taken over.
-func (c *claims) checkHost(d *draft) {
-	if d.bad["name"] {
-		return
-	}
-	for i, host := range d.hostAddresses() {
-		if other, taken := c.holder(host); taken && other != d.Name {
-			d.wrong("host", i, "is a vip of cluster %s, which may be assigned here; put the vips of both into one cluster, or give an address that stays on the primary", other)
-		}
-	}
 }
 
 // sameFile reports whether two paths lead to one file.

@@ -41,7 +41,7 @@ func TestTheFileSaysTheSameAsFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := FromFile("f", data, nil, rootOn("standby"))
+		got, err := clustersIn("f", data, nil, rootOn("standby"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ defaults:
   retry-wait: 10s
   mail-to: [root, ops]
 `
-	got, err := FromFile("/etc/pingover.yaml", []byte(text), flags("--interval 2s --rise 4"), rootOn("standby"))
+	got, err := clustersIn("/etc/pingover.yaml", []byte(text), flags("--interval 2s --rise 4"), rootOn("standby"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ defaults:
 
 func TestOriginsAreAllSettingsWithWhatCounts(t *testing.T) {
 	password := file(t, "password", "secret\n")
-	got, err := FromFile("/etc/pingover.yaml", []byte(`
+	got, err := clustersIn("/etc/pingover.yaml", []byte(`
 defaults: {mail-to: [root, ops], mail-user: joe, mail-password-file: `+password+`}
 clusters:
   web: {host: 172.16.0.2, vip: 172.16.0.1, retry-wait: 5s, post-takeover: [sh, -c, exit 0]}
@@ -148,6 +148,10 @@ interval 1s (--interval)
 timeout 1s (default)
 retry-wait 5s (/etc/pingover.yaml:4)
 source what the kernel chooses, unless that is a virtual IP (default)
+service none: ping is enough (default)
+service-ca the certificates of this machine (default)
+fall 3 (default)
+failover-on host (default)
 witness auto (default)
 duplicate-check true (default)
 rise 3 (default)
@@ -198,7 +202,7 @@ func TestFilesThatAreRight(t *testing.T) {
 		"with a value as a block":         "clusters:\n  web:\n    host: |\n      h\n",
 		"with the host as a default":      "defaults: {host: h}\nclusters:\n  web:\n",
 	} {
-		got, err := FromFile("f", []byte(text), nil, rootOn("standby"))
+		got, err := clustersIn("f", []byte(text), nil, rootOn("standby"))
 		if err != nil || len(got) != 1 || got[0].Name != "web" || got[0].Host != "h" {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
@@ -209,10 +213,10 @@ func TestFilesThatAreWrong(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	tests := []struct{ name, text, want string }{
 		// No file of ours.
-		{"empty", "", `f:1: empty; at least one cluster is required`},
-		{"blank", "\n \n", `f:1: empty; at least one cluster is required`},
-		{"comments", "# clusters:\n", `f:1: empty; at least one cluster is required`},
-		{"nothing", "---\n...\n", `f:1: empty; at least one cluster is required`},
+		{"empty", "", `f:1: empty; at least one cluster or pool is required`},
+		{"blank", "\n \n", `f:1: empty; at least one cluster or pool is required`},
+		{"comments", "# clusters:\n", `f:1: empty; at least one cluster or pool is required`},
+		{"nothing", "---\n...\n", `f:1: empty; at least one cluster or pool is required`},
 		{"a binary", "clusters:\n\x7fELF\x02\x01", `f:2: not text: it contains the character U+007F`},
 		{"zeros", "\x00\x00", `f:1: not text: it contains the character U+0000`},
 		{"Latin-1", "clusters:\n  web: {host: h, mail-to: J\xf6rg <j@example.com>}", `f:2: not text: the byte 0xf6 is not UTF-8`},
@@ -220,9 +224,9 @@ func TestFilesThatAreWrong(t *testing.T) {
 		{"the line ends of old Macs", "clusters:\r  web: {host: h}", `f:1: not text: it contains the character U+000D`},
 		{"a line end that only YAML knows", "clusters:\n  web: {host: h} #\u2028", `f:2: not text: it contains the character U+2028`},
 		{"another one", "clusters:\n  web: {host: h} #\u2029", `f:2: not text: it contains the character U+2029`},
-		{"a word", "clusters", `f:1: must be defaults and clusters, not the value "clusters"`},
-		{"a list", "\n- web\n- db", `f:2: must be defaults and clusters, not a list`},
-		{"a crontab", "MAILTO=root\n* * * * * root pingover check\n", `f:1: must be defaults and clusters, not the value "MAILTO=root * * * * * root pingover check"`},
+		{"a word", "clusters", `f:1: must be defaults, clusters and pools, not the value "clusters"`},
+		{"a list", "\n- web\n- db", `f:2: must be defaults, clusters and pools, not a list`},
+		{"a crontab", "MAILTO=root\n* * * * * root pingover check\n", `f:1: must be defaults, clusters and pools, not the value "MAILTO=root * * * * * root pingover check"`},
 
 		// No YAML.
 		{"a tab before a key", "clusters:\n\tweb: {host: h}\n", `f:2: not YAML: a tab at the beginning of the line; YAML wants spaces`},
@@ -301,7 +305,7 @@ f:7: cluster web: a key must be a word, not keys with values`,
 		},
 
 		// Where each setting comes from.
-		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; at least one is required`},
+		{"no clusters", "defaults: {count: 5}\n", `f:1: clusters: missing; at least one cluster or pool is required`},
 		{"clusters without one", "clusters:\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
 		{"clusters with none", "clusters: {}\n", `f:1: clusters: empty; each cluster has a name, with its settings indented below it`},
 		{"clusters as a list", "clusters:\n  - web: {host: h}\n", `f:2: clusters: must be names, each with its settings below it, not a list`},
@@ -337,7 +341,7 @@ f:9: cluster web: key "Count": unknown; did you mean count?
 f:11: defaults: key "retry_wait": unknown; did you mean retry-wait?
 f:12: defaults: key "clusters": unknown; pingover help check lists the settings
 f:13: key "witness": is a setting; move it into defaults, or into a cluster
-f:14: key "colour": unknown; must be defaults or clusters`,
+f:14: key "colour": unknown; must be defaults, clusters or pools`,
 		},
 		{"clusters of a mistyped name", "cluster:\n  web: {host: h}\n", `f:1: key "cluster": unknown; did you mean clusters?`},
 		{"defaults of a mistyped name", "default: {count: 5}\nclusters:\n  web: {host: h}\n", `f:1: key "default": unknown; did you mean defaults?`},
@@ -505,8 +509,8 @@ clusters:
   other:
     host: h
 `,
-			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait
-f:3: cluster db: lease "30s": shorter than twice the longest check, 52s (count 1 of f:10); increase it, or decrease count, interval, timeout or retry-wait
+			`f:3: cluster web and 1 more: lease "30s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait
+f:3: cluster db: lease "30s": shorter than twice the longest check, 57.8s (count 1 of f:10); increase it, or decrease count, interval, timeout or retry-wait
 f:7: cluster web: label "eth0:1": a label is for one vip, but there are 0
 f:11: cluster db: failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`,
 		},
@@ -587,13 +591,13 @@ f:5: cluster db: netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 differs
 f:6: cluster other: source "172.16.0.3": cannot be the source of pings to 2001:db8::2: one is IPv4, the other IPv6`,
 		},
 		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a already has it`},
-		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters, but cluster a has /a; put it into defaults
-f:4: cluster c: metrics-file: must be the same for all clusters, but cluster a has /a; put it into defaults`},
-		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters, but cluster a has none; put it into defaults`},
+		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters and pools, but cluster a has /a; put it into defaults
+f:4: cluster c: metrics-file: must be the same for all clusters and pools, but cluster a has /a; put it into defaults`},
+		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters and pools, but cluster a has none; put it into defaults`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := FromFile("f", []byte(test.text), nil, rootOn("standby"))
+			got, err := clustersIn("f", []byte(test.text), nil, rootOn("standby"))
 			said := strings.ReplaceAll(text(err), os.Getenv("PATH")+":", "PATH:")
 			if diff := cmp.Diff(test.want, said); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
@@ -623,11 +627,11 @@ f:1: cluster a: rise "0": out of range (1 to 1000)`, 64,
 		},
 		"one that does not fit the file": {
 			"--lease 30s", "clusters: {a: {host: h}, b: {host: h}}",
-			`--lease "30s": cluster a and 1 more: shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`, 64,
+			`--lease "30s": cluster a and 1 more: shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`, 64,
 		},
 		"one that the file does not fit": {
 			"--count 100", "clusters:\n  a:\n    host: h\n    lease: 2m\n",
-			"f:4: cluster a: lease \"2m\": shorter than twice the longest check, 20m40s (count 100 of --count); increase it, or decrease count, interval, timeout or retry-wait", 78,
+			"f:4: cluster a: lease \"2m\": shorter than twice the longest check, 20m45.8s (count 100 of --count); increase it, or decrease count, interval, timeout or retry-wait", 78,
 		},
 		"one vip for two clusters": {
 			"--vip 172.16.0.1", "clusters: {a: {host: h}, b: {host: h}}",
@@ -655,7 +659,7 @@ f:2: cluster a: rise "x": not a whole number (1 to 1000)`, 64,
 --witness "172.16.0.1": cluster b: is a vip; set witness to a third machine`, 64,
 		},
 	} {
-		_, err := FromFile("f", []byte(test.text), flags(test.flags), rootOn("standby"))
+		_, err := clustersIn("f", []byte(test.text), flags(test.flags), rootOn("standby"))
 		if diff := cmp.Diff(test.want, text(err)); diff != "" {
 			t.Errorf("%s: -want +got\n%s", name, diff)
 		}
@@ -670,7 +674,7 @@ f:2: cluster a: rise "x": not a whole number (1 to 1000)`, 64,
 func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
 	const file = "clusters:\n  web: {host: h, count: 7}\n  db: {host: h}\n  third: {host: h}\n"
 	over := flags("--vip 172.16.0.1 --label eth0:1 --count 9 --state-dir /srv --metrics-file /m")
-	got, err := FromFile("f", []byte(file), over, rootOn("standby"), "web")
+	got, err := clustersIn("f", []byte(file), over, rootOn("standby"), "web")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -700,7 +704,7 @@ func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
 --label "eth0:1": cluster db and 1 more: cluster web already has it`},
 		{[]string{"nobody"}, ""},
 	} {
-		_, err := FromFile("f", []byte(file), over, rootOn("standby"), test.names...)
+		_, err := clustersIn("f", []byte(file), over, rootOn("standby"), test.names...)
 		if diff := cmp.Diff(test.want, text(err)); diff != "" {
 			t.Errorf("%q: -want +got\n%s", test.names, diff)
 		}
@@ -710,7 +714,7 @@ func TestFlagsOverSomeClustersOfAFile(t *testing.T) {
 // A default applies to the clusters that it fits, and is ignored
 // for the others: it neither counts nor is it remembered.
 func TestDefaultsThatDoNotApplyArePassedOver(t *testing.T) {
-	got, err := FromFile("f", []byte(`
+	got, err := clustersIn("f", []byte(`
 defaults: {netmask: 255.255.0.0, vip-name: web, label: "eth0:1", source: 172.16.0.3, interface: eth0}
 clusters:
   web: {host: 172.16.0.2, vip: 172.16.0.1}
@@ -744,7 +748,7 @@ clusters:
 }
 
 func TestLabelsOfOtherClustersAreReserved(t *testing.T) {
-	got, err := FromFile("f", []byte(`
+	got, err := clustersIn("f", []byte(`
 clusters:
   web: {host: h, vip: 172.16.0.1}
   db: {host: h, vip: 172.16.0.2, label: "eth0:2"}
@@ -781,7 +785,7 @@ func TestMetricsDoNotReplaceTheConfiguration(t *testing.T) {
 		{path, path + ".prom", false},
 		{path, path + ".none", false},
 	} {
-		_, err := FromFile(test.path, []byte("clusters:\n  a: {host: h}\n  b: {host: h}\ndefaults: {metrics-file: "+test.metrics+"}"), nil, rootOn("standby"))
+		_, err := clustersIn(test.path, []byte("clusters:\n  a: {host: h}\n  b: {host: h}\ndefaults: {metrics-file: "+test.metrics+"}"), nil, rootOn("standby"))
 		want := ""
 		if test.wrong {
 			want = test.path + `:4: cluster a: metrics-file "` + test.metrics + `": is the configuration file, which the metrics would overwrite`
@@ -799,12 +803,12 @@ func TestManyErrorsAreNotAllSaid(t *testing.T) {
 		for i := range test.wrong {
 			fmt.Fprintf(&b, "no%d: x\n", i)
 		}
-		_, err := FromFile("f", b.Bytes(), nil, rootOn("standby"))
+		_, err := clustersIn("f", b.Bytes(), nil, rootOn("standby"))
 		problems := err.(Problems)
 		if len(problems) != test.lines || problems.Code() != exit.Config {
 			t.Fatalf("%d errors in %d lines, code %d", test.wrong, len(problems), problems.Code())
 		}
-		last := fmt.Sprintf(`f:%d: key "no%d": unknown; must be defaults or clusters`, test.lines+1, test.lines-1)
+		last := fmt.Sprintf(`f:%d: key "no%d": unknown; must be defaults, clusters or pools`, test.lines+1, test.lines-1)
 		if test.wrong > test.lines {
 			last = fmt.Sprintf("f: %d more errors", test.wrong-50)
 		}
@@ -909,7 +913,7 @@ func manyClusters(n int, defaults string) []byte {
 func TestTenThousandClusters(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	got, err := FromFile("f", manyClusters(10_000, "mail-ca: "+file(t, "ca", strings.Repeat(certificate(t), 1000))), nil, rootOn("standby"))
+	got, err := clustersIn("f", manyClusters(10_000, "mail-ca: "+file(t, "ca", strings.Repeat(certificate(t), 1000))), nil, rootOn("standby"))
 	if len(got) != 10_000 || err != nil {
 		t.Fatalf("%d clusters, %v", len(got), err)
 	}
@@ -918,12 +922,12 @@ func TestTenThousandClusters(t *testing.T) {
 			t.Fatalf("cluster %d is %s with %v", i, c.Name, c.VIPs)
 		}
 	}
-	_, err = FromFile("f", manyClusters(10_000, "lease: 1s"), nil, rootOn("standby"))
-	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest check, 1m40s; increase it, or decrease count, interval, timeout or retry-wait`
+	_, err = clustersIn("f", manyClusters(10_000, "lease: 1s"), nil, rootOn("standby"))
+	want := `f:2: cluster c0 and 9999 more: lease "1s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	_, err = FromFile("f", append(manyClusters(1000, "count: 5"), "   rise: 3\n"...), nil, rootOn("standby"))
+	_, err = clustersIn("f", append(manyClusters(1000, "count: 5"), "   rise: 3\n"...), nil, rootOn("standby"))
 	want = "f:3004: not YAML: did not find expected key"
 	if diff := cmp.Diff(want, text(err)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -937,7 +941,7 @@ func BenchmarkTenThousandClusters(b *testing.B) {
 	data := manyClusters(10_000, "mail-to: root")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := FromFile("f", data, nil, rootOn("standby")); err != nil {
+		if _, err := clustersIn("f", data, nil, rootOn("standby")); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -952,7 +956,7 @@ func FuzzFromFile(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		clusters, err := FromFile("f", data, nil, rootOn("standby"))
+		clusters, err := clustersIn("f", data, nil, rootOn("standby"))
 		if err != nil {
 			problems, ok := err.(Problems)
 			if !ok || len(problems) == 0 || clusters != nil || problems.Code() != exit.Config {

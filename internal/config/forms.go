@@ -10,8 +10,16 @@ import (
 	"unicode"
 )
 
+// part is what of a draft has the settings of clusters, or only those of pools.
+func part[S Cluster | Pool](d *draft) *S {
+	if c, ok := any(&d.Cluster).(*S); ok {
+		return c
+	}
+	return any(&d.pool).(*S)
+}
+
 // number is the form of a whole number from low to high.
-func number(low, high int, field func(*Cluster) *int) form {
+func number[S Cluster | Pool](low, high int, field func(*S) *int) form {
 	limits := fmt.Sprintf("%d to %d", low, high)
 	return form{Argument: "N", Range: limits, set: func(d *draft, text string) error {
 		if !allDigits(text) {
@@ -24,7 +32,7 @@ func number(low, high int, field func(*Cluster) *int) form {
 		if err != nil || n < low || n > high {
 			return fmt.Errorf("out of range (%s)", limits)
 		}
-		*field(&d.Cluster) = n
+		*field(part[S](d)) = n
 		return nil
 	}}
 }
@@ -44,8 +52,7 @@ func orZero(f form) form {
 
 // choice is the form of a value that is one of some words.
 func choice(argument string, words []string, set func(*Cluster, string)) form {
-	last := len(words) - 1
-	names := strings.Join(words[:last], ", ") + " or " + words[last]
+	names := oneOf(words)
 	return form{Argument: argument, Range: names, Values: words, set: func(d *draft, text string) error {
 		if !slices.Contains(words, text) {
 			return errors.New("must be " + names)
@@ -53,6 +60,12 @@ func choice(argument string, words []string, set func(*Cluster, string)) form {
 		set(&d.Cluster, text)
 		return nil
 	}}
+}
+
+// oneOf is "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // yesNo is the form of a switch.
@@ -64,7 +77,7 @@ func yesNo(field func(*Cluster) *bool) form {
 
 // absolutePath is the form of a path that does not depend on the directory in
 // which pingover is started.
-func absolutePath(argument string, field func(*Cluster) *string) form {
+func absolutePath[S Cluster | Pool](argument string, field func(*S) *string) form {
 	return form{Argument: argument, Range: "an absolute path", set: func(d *draft, text string) error {
 		switch {
 		case !filepath.IsAbs(text):
@@ -72,7 +85,7 @@ func absolutePath(argument string, field func(*Cluster) *string) form {
 		case hasControl(text):
 			return errors.New("a path must not contain a control character")
 		}
-		*field(&d.Cluster) = filepath.Clean(text)
+		*field(part[S](d)) = filepath.Clean(text)
 		return nil
 	}}
 }

@@ -22,18 +22,18 @@ const (
 func consistsOf(text, characters string) bool { return strings.Trim(text, characters) == "" }
 
 func setName(d *draft, text string) error {
-	if err := checkName(text); err != nil {
+	if err := checkName(d.scope, text); err != nil {
 		return err
 	}
 	d.Name = text
 	return nil
 }
 
-func checkName(name string) error {
+func checkName(scope Scope, name string) error {
 	if len(name) < 1 || len(name) > 64 || strings.ContainsAny(name[:1], "._-") || !consistsOf(name, lowerAndDigits+"._-") {
-		return fmt.Errorf("not a valid cluster name (%s)", nameRange)
+		return fmt.Errorf("not a valid %s name (%s)", scope, nameRange)
 	}
-	// Its lock would be act.lock, which all clusters share.
+	// Its lock would be act.lock, which all share.
 	if name == "act" {
 		return errors.New("reserved: pingover itself uses act.lock")
 	}
@@ -52,7 +52,7 @@ func (d *draft) completeName() {
 		return '-'
 	}, strings.ToLower(d.Host)), "-._")
 	d.Name = strings.TrimRight(name[:min(len(name), 64)], "-._")
-	if err := checkName(d.Name); err != nil {
+	if err := checkName(d.scope, d.Name); err != nil {
 		d.wrong("name", 0, "missing, and the host is no valid name: %s", err)
 	}
 }
@@ -191,18 +191,22 @@ func addWitness(d *draft, text string) error {
 	return nil
 }
 
-// completeWitness checks that auto and none are the only value, and that a witness
-// is a third machine.
-func (d *draft) completeWitness() {
-	if !d.is("witness") {
-		return
-	}
+// oneWitness checks that auto and none are the only value, and tells whether there
+// are addresses to check.
+func (d *draft) oneWitness() bool {
 	given := d.given["witness"]
 	for i, v := range given {
-		if (v.text == "auto" || v.text == "none") && len(given) > 1 {
+		if d.is("witness") && (v.text == "auto" || v.text == "none") && len(given) > 1 {
 			d.wrong("witness", i, "excludes other values, and there are %d values", len(given))
-			return
 		}
+	}
+	return d.is("witness")
+}
+
+// completeWitness checks that a witness is a third machine.
+func (d *draft) completeWitness() {
+	if !d.oneWitness() {
+		return
 	}
 	for i, addr := range d.Witness.Addresses {
 		for _, host := range d.hostAddresses() {

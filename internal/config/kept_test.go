@@ -19,7 +19,7 @@ func TestKeptSettingsWhoseFilesAreGone(t *testing.T) {
 	}
 	text := fmt.Appendf(nil, "clusters:\n  web:\n    host: 172.16.0.2\n    vip: 172.16.0.1\n    pre-takeover: %s\n    mail-user: ops\n    mail-password-file: %s\n    mail-via: smtps://mail\n", hook, password)
 	env := rootOn("standby")
-	if _, err := FromFile("p.yaml", text, nil, env); err != nil {
+	if _, err := clustersIn("p.yaml", text, nil, env); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{hook, password} {
@@ -27,15 +27,15 @@ func TestKeptSettingsWhoseFilesAreGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := FromFile("p.yaml", text, nil, env); err == nil {
+	if _, err := clustersIn("p.yaml", text, nil, env); err == nil {
 		t.Error("the file itself is valid without them")
 	}
 	env.Kept = true
-	clusters, err := FromFile("p.yaml", text, nil, env)
+	clusters, err := clustersIn("p.yaml", text, nil, env)
 	if err != nil || clusters[0].Hooks.PreTakeover[0] != hook || clusters[0].Mail.User != "ops" {
 		t.Errorf("%v, %+v", err, clusters)
 	}
-	if _, err := FromFile("p.yaml", []byte("clusters: {web: {host: 172.16.0.2, count: 0}}"), nil, env); err == nil {
+	if _, err := clustersIn("p.yaml", []byte("clusters: {web: {host: 172.16.0.2, count: 0}}"), nil, env); err == nil {
 		t.Error("an error of the text itself is ignored")
 	}
 }

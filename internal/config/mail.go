@@ -192,7 +192,7 @@ func setMailPasswordFile(d *draft, text string) (err error) {
 
 // readPassword reads the first line of a file.
 func readPassword(path string) (string, error) {
-	data, err := readFile(path, 4<<10, anyFile)
+	data, err := readFile(path, 4<<10, onlyOurs(path))
 	if err != nil {
 		return "", err
 	}
@@ -205,17 +205,22 @@ func readPassword(path string) (string, error) {
 }
 
 func setMailCA(d *draft, text string) error {
-	err, known := d.certificates[text]
-	if !known {
-		_, err = readCertificates(text)
-		d.certificates[text] = err
-	}
 	d.Mail.CAFile = text
-	return credentials(err)
+	return credentials(d.certificatesIn(text))
+}
+
+// certificatesIn is what is wrong with a file of certificates.
+func (d *draft) certificatesIn(path string) error {
+	err, known := d.certificates[path]
+	if !known {
+		_, err = readCertificates(path)
+		d.certificates[path] = err
+	}
+	return err
 }
 
 func readCertificates(path string) (*x509.CertPool, error) {
-	data, err := readFile(path, 1<<20, anyFile)
+	data, err := readFile(path, 1<<20, onlyOurs(path))
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +293,7 @@ func (d *draft) completeCredentials() {
 	if len(d.bad) == 0 && checked {
 		whose := ""
 		if d.file != "" {
-			whose = "cluster " + d.Name
+			whose = d.scope.String() + " " + d.Name
 		}
 		for _, f := range d.credentials {
 			d.Mail.Unusable = append(d.Mail.Unusable, f.problem(d.file, whose))
@@ -337,8 +342,6 @@ func readFile(path string, limit int64, accept func(fs.FileInfo) error) ([]byte,
 	}
 	return data, nil
 }
-
-func anyFile(fs.FileInfo) error { return nil }
 
 // unreadable is err without the path, which its place already has.
 func unreadable(err error) error {

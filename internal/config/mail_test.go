@@ -140,7 +140,7 @@ func TestCredentialsOfAClusterThatWasCheckedBefore(t *testing.T) {
   old: {host: a, mail-user: joe, mail-password-file: /none/password, mail-ca: /none/ca}
   other: {host: b}
 `
-	got, err := FromFile("f", []byte(text), nil, env)
+	got, err := clustersIn("f", []byte(text), nil, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ f:2: cluster old: mail-ca "/none/ca": cannot be read: no such file or directory`
 		t.Errorf("its credentials: %v", err)
 	}
 
-	_, err = FromFile("f", []byte("clusters:\n  new: {host: a, mail-ca: /none/ca}\n"), nil, env)
+	_, err = clustersIn("f", []byte("clusters:\n  new: {host: a, mail-ca: /none/ca}\n"), nil, env)
 	if want := `f:2: cluster new: mail-ca "/none/ca": cannot be read: no such file or directory`; err == nil || err.Error() != want {
 		t.Errorf("a new one: %v, want %s", err, want)
 	}

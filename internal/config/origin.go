@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Origin is an effective setting of a cluster and its origin.
+// Origin is an effective setting of a cluster or pool, and its origin.
 type Origin struct {
 	Setting string
 	Values  []string // one, except for lists; in words if there is neither a value nor a Default
@@ -21,10 +21,18 @@ func (o Origin) String() string {
 // Origins are all settings of the cluster, in the order of the table. There is no
 // password among them: none is the value of a setting.
 func (c Cluster) Origins() []Origin {
-	found := map[string]string{"name": c.Name, "state-dir": c.StateDir}
+	return origins(Clusters, c.Given, c.From, map[string]string{"name": c.Name, "state-dir": c.StateDir})
+}
+
+// Origins are all settings of the pool, in the order of the table.
+func (p Pool) Origins() []Origin {
+	return origins(Pools, p.Given, p.From, map[string]string{"name": p.Name, "state-dir": p.StateDir})
+}
+
+func origins(scope Scope, given map[string][]string, from, found map[string]string) []Origin {
 	var origins []Origin
-	for _, s := range Settings() {
-		o := Origin{s.Name, c.Given[s.Name], c.From[s.Name]}
+	for _, s := range of(scope) {
+		o := Origin{s.Name, given[s.Name], from[s.Name]}
 		if len(o.Values) == 0 {
 			o.Values, o.From = []string{cmp.Or(found[s.Name], s.Default, s.Derived)}, "default"
 		}

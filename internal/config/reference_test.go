@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pingover/check"
 )
 
 // example is the reference file that the packages bring along.
@@ -27,14 +30,14 @@ func example(t *testing.T) string {
 // be a comment: its indentation, name and value.
 func shownSetting(line string) (indent, name, value string, ok bool) {
 	m := regexp.MustCompile(`^( +)(?:# )?([a-z-]+): (.+)$`).FindStringSubmatch(line)
-	if m == nil || !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Name == m[2] }) {
+	if m == nil || !slices.ContainsFunc(AllSettings(), func(s Setting) bool { return s.Name == m[2] }) {
 		return "", "", "", false
 	}
 	return m[1], m[2], m[3], true
 }
 
 func TestTheReferenceFileIsASmallCluster(t *testing.T) {
-	got, err := FromFile("example", []byte(example(t)), nil, rootOn("standby"))
+	got, err := clustersIn("example", []byte(example(t)), nil, rootOn("standby"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +55,7 @@ func TestTheReferenceFileIsASmallCluster(t *testing.T) {
 
 func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t)} {
+	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t), "service-ca.pem": certificate(t)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -60,14 +63,18 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	lines := strings.Split(example(t), "\n")
 	for i, line := range lines {
+		if heading := regexp.MustCompile(`^( *)# (pools:|www:)$`).FindStringSubmatch(line); heading != nil {
+			lines[i] = heading[1] + heading[2]
+		}
 		if indent, name, value, ok := shownSetting(line); ok {
 			lines[i] = indent + name + ": " + strings.ReplaceAll(value, "/etc/pingover/", dir+"/")
 		}
 	}
-	got, err := FromFile("example", []byte(strings.Join(lines, "\n")), nil, rootOn("standby"))
+	file, err := FromFile("example", []byte(strings.Join(lines, "\n")), nil, rootOn("standby"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := file.Clusters
 	want := Cluster{
 		Name:           "web",
 		Host:           "172.16.0.2",
@@ -79,6 +86,9 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 		Timeout:        time.Second,
 		RetryWait:      20 * time.Second,
 		Source:         netip.MustParseAddr("172.16.0.3"),
+		Services:       []check.Service{{URL: &url.URL{Scheme: "https", Host: "www.example.com", Path: "/health"}}},
+		ServiceCA:      dir + "/service-ca.pem",
+		Fall:           3,
 		Witness:        Witness{Auto: true},
 		DuplicateCheck: true,
 		Tool:           "auto",
@@ -115,6 +125,35 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	if diff := cmp.Diff([]Cluster{want}, got, addresses); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
+	pool := Pool{
+		Name:           "www",
+		Record:         "host1.zone.com.",
+		Server:         "192.0.2.53:53",
+		Zone:           "zone.com.",
+		Members:        []netip.Addr{netip.MustParseAddr("10.2.2.10"), netip.MustParseAddr("10.2.2.11"), netip.MustParseAddr("2001:db8::10")},
+		KeyFile:        dir + "/www.key",
+		TTL:            time.Minute,
+		MinMembers:     1,
+		Count:          want.Count,
+		Interval:       want.Interval,
+		Timeout:        want.Timeout,
+		RetryWait:      want.RetryWait,
+		Source:         want.Source,
+		Witness:        want.Witness,
+		Services:       want.Services,
+		ServiceCA:      want.ServiceCA,
+		Rise:           want.Rise,
+		CommandTimeout: 30 * time.Second,
+		Mail:           want.Mail,
+		StateDir:       want.StateDir,
+		MetricsFile:    want.MetricsFile,
+	}
+	for i := range file.Pools {
+		file.Pools[i].Given, file.Pools[i].From = nil, nil
+	}
+	if diff := cmp.Diff([]Pool{pool}, file.Pools, addresses); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
 }
 
 // Each setting is in the reference file once, with its default, below its words
@@ -126,8 +165,8 @@ func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
 		text, isComment := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		switch {
 		case isSetting:
-			i := slices.IndexFunc(Settings(), func(s Setting) bool { return s.Name == name })
-			if Settings()[i].Default == "" { // an example of a value
+			i := slices.IndexFunc(AllSettings(), func(s Setting) bool { return s.Name == name })
+			if AllSettings()[i].Default == "" { // an example of a value
 				value = ""
 			}
 			got = append(got, strings.Join(comment, " ")+"\n"+name+": "+value)
@@ -136,14 +175,14 @@ func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
 			comment = append(comment, text)
 		default:
 			group, _, _ := strings.Cut(strings.Join(comment, " "), ":")
-			if slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Group == group }) {
+			if slices.ContainsFunc(AllSettings(), func(s Setting) bool { return s.Group == group }) {
 				got = append(got, group)
 			}
 			comment = nil
 		}
 	}
 	group := ""
-	for _, s := range Settings() {
+	for _, s := range AllSettings() {
 		if s.Name == "name" { // the key of a cluster
 			continue
 		}
@@ -169,7 +208,7 @@ func TestTheReferenceFileSaysWhatHelpSays(t *testing.T) {
 // withHelp is the reference file with the words of help above each setting,
 // broken at 80 columns.
 func withHelp(text string) string {
-	for _, s := range Settings() {
+	for _, s := range AllSettings() {
 		above := regexp.MustCompile(`(?m)(^ +# .+\n)+( +)((# )?` + s.Name + `: .+\n)`)
 		text = above.ReplaceAllStringFunc(text, func(old string) string {
 			m := above.FindStringSubmatch(old)

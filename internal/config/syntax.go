@@ -26,7 +26,7 @@ func parseYAML(data []byte, wrong *findings) *yaml.Node {
 		return nil
 	}
 	if document == nil || isNull(document.Content[0]) {
-		wrong.wrong("", 1, "", "empty; at least one cluster is required")
+		wrong.wrong("", 1, "", "empty; at least one cluster or pool is required")
 		return nil
 	}
 	if second != nil {

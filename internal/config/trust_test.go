@@ -103,3 +103,55 @@ func TestTheWayToTheFileIsRootsToo(t *testing.T) {
 		}
 	}
 }
+
+// Who can replace the certificate reads the mail, and the password with it.
+func TestCredentialsThatOthersCanWriteTo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lab.Skip(t, "only root can give files away")
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name, text string, mode fs.FileMode, owner int) string {
+		t.Helper()
+		err := errors.Join(os.MkdirAll(filepath.Dir(at(name)), 0o755), os.WriteFile(at(name), []byte(text), 0o600), os.Chmod(at(name), mode))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(at(name), owner, -1); err != nil {
+			lab.Skip(t, err)
+		}
+		return at(name)
+	}
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	ca := certificate(t)
+	open := write("open/ca.pem", ca, 0o644, 0)
+	if err := os.Chmod(at("open"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for setting, c := range map[string]struct{ path, want string }{
+		"mail-ca":            {write("ca.pem", ca, 0o664, 0), "PATH can be written to by others, so root does not use it; after reviewing it: chmod go-w PATH"},
+		"mail-password-file": {write("password", "secret\n", 0o600, 1000), "PATH belongs to user 1000, so root does not use it; after reviewing it: chown root PATH"},
+	} {
+		values := map[string][]string{"host": {"h"}, "name": {"web"}, "mail-user": {"ops"}, setting: {c.path}}
+		env := rootOn("standby", "PINGOVER_MAIL_PASSWORD=secret")
+		_, err := FromFlags(values, env)
+		want := strings.ReplaceAll(c.want, "PATH", c.path)
+		if got := "--" + setting + ` "` + c.path + `": ` + want; text(err) != got {
+			t.Errorf("a new cluster: %v\nwant %s", err, got)
+		}
+		env.Checked = func(string, string) bool { return true }
+		cluster, err := FromFlags(values, env)
+		if err != nil || len(cluster.Mail.Unusable) != 1 {
+			t.Errorf("one that was checked before: %v, %v", cluster.Mail.Unusable, err)
+		}
+		if _, _, err := cluster.Mail.Credentials(); text(err) != setting+` "`+c.path+`": `+want {
+			t.Errorf("its credentials: %v", err)
+		}
+	}
+	want := "--mail-ca \"" + open + "\": the directory " + at("open") + " can be written to by others (drwxrwxrwx), so root does not use it; after reviewing it: chmod go-w " + at("open")
+	if _, err := FromFlags(map[string][]string{"host": {"h"}, "mail-ca": {open}}, rootOn("standby")); text(err) != want {
+		t.Errorf("in an open directory: %v\nwant %s", err, want)
+	}
+}

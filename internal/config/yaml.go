@@ -13,12 +13,13 @@ import (
 // sections are the content of a configuration file.
 type sections struct {
 	defaults section
-	clusters []section
+	named    []section // clusters and pools
 }
 
-// section is one mapping of settings to values: defaults, or a cluster.
+// section is one mapping of settings to values: defaults, a cluster or a pool.
 type section struct {
-	whose string // defaults, or cluster NAME
+	whose string // defaults, cluster NAME or pool NAME
+	scope Scope
 	line  int
 	given map[string][]value
 	bad   map[string]bool // settings that were given and cannot be used
@@ -28,7 +29,7 @@ type section struct {
 type reader struct {
 	*findings
 	settings map[string]Setting
-	names    []string
+	table    []Setting
 }
 
 // readSections reads a configuration file, and notes unknown keys and values of
@@ -36,8 +37,8 @@ type reader struct {
 func readSections(data []byte, table []Setting, wrong *findings) sections {
 	r := reader{findings: wrong, settings: map[string]Setting{}}
 	for _, s := range table {
-		if s.Name != "name" { // the key of a cluster
-			r.names = append(r.names, s.Name)
+		if s.Name != "name" { // the key of a cluster or pool
+			r.table = append(r.table, s)
 			r.settings[s.Name] = s
 		}
 	}
@@ -49,53 +50,58 @@ func readSections(data []byte, table []Setting, wrong *findings) sections {
 }
 
 func (r reader) sections(root *yaml.Node) sections {
-	all := sections{defaults: r.section("defaults", 0, &yaml.Node{Kind: yaml.MappingNode})}
-	if !r.isMapping("", root, "defaults and clusters") {
+	all := sections{defaults: r.section("defaults", Everywhere, 0, &yaml.Node{Kind: yaml.MappingNode})}
+	if !r.isMapping("", root, "defaults, clusters and pools") {
 		return all
 	}
 	there := false
 	for _, p := range r.pairs("", root) {
 		switch p.key {
 		case "defaults":
-			if s := r.section(p.key, p.line, p.value); !p.again {
+			if s := r.section(p.key, Everywhere, p.line, p.value); !p.again {
 				all.defaults = s
 			}
 		case "clusters":
 			there = true
-			all.clusters = append(all.clusters, r.clusters(p)...)
+			all.named = append(all.named, r.named(p, Clusters)...)
+		case "pools":
+			there = true
+			all.named = append(all.named, r.named(p, Pools)...)
 		default:
-			meant := r.unknown("", p, []string{"defaults", "clusters"}, "; must be defaults or clusters")
-			there = there || meant == "clusters"
+			meant := r.unknown("", p, []string{"defaults", "clusters", "pools"}, "; must be defaults, clusters or pools")
+			there = there || meant == "clusters" || meant == "pools"
 		}
 	}
 	if !there {
-		r.wrong("", root.Line, "clusters", "missing; at least one is required")
+		r.wrong("", root.Line, "clusters", "missing; at least one cluster or pool is required")
 	}
 	return all
 }
 
-func (r reader) clusters(p pair) []section {
+// named are the clusters of the file, or its pools.
+func (r reader) named(p pair, scope Scope) []section {
+	whose := p.key
 	if isNull(p.value) || p.value.Kind == yaml.MappingNode && len(p.value.Content) == 0 {
-		r.wrong("", p.line, "clusters", "empty; each cluster has a name, with its settings indented below it")
+		r.wrong("", p.line, whose, "empty; each %s has a name, with its settings indented below it", scope)
 		return nil
 	}
-	if !r.isMapping("clusters", p.value, "names, each with its settings below it") {
+	if !r.isMapping(whose, p.value, "names, each with its settings below it") {
 		return nil
 	}
 	var all []section
-	for _, p := range r.pairs("clusters", p.value) {
+	for _, p := range r.pairs(whose, p.value) {
 		_, isSetting := r.settings[p.key]
 		if isSetting && p.value.Kind != yaml.MappingNode && !isNull(p.value) {
-			r.wrong("clusters", p.line, keyNamed(p.key), "is a setting; the name of its cluster is missing above it")
+			r.wrong(whose, p.line, keyNamed(p.key), "is a setting; the name of its %s is missing above it", scope)
 			continue
 		}
-		whose := "cluster " + p.key
-		err := checkName(p.key)
+		own := scope.String() + " " + p.key
+		err := checkName(scope, p.key)
 		if err != nil {
-			whose = fmt.Sprintf("cluster %q", clip(p.key))
-			r.wrong("clusters", p.line, keyNamed(p.key), "%v", err)
+			own = fmt.Sprintf("%s %q", scope, clip(p.key))
+			r.wrong(whose, p.line, keyNamed(p.key), "%v", err)
 		}
-		s := r.section(whose, p.line, p.value)
+		s := r.section(own, scope, p.line, p.value)
 		s.given["name"] = []value{{text: p.key, line: p.line}}
 		if err != nil || p.again {
 			s.bad["name"] = true
@@ -105,18 +111,22 @@ func (r reader) clusters(p pair) []section {
 	return all
 }
 
-func (r reader) section(whose string, line int, node *yaml.Node) section {
-	s := section{whose: whose, line: line, given: map[string][]value{}, bad: map[string]bool{}}
+func (r reader) section(whose string, scope Scope, line int, node *yaml.Node) section {
+	s := section{whose: whose, scope: scope, line: line, given: map[string][]value{}, bad: map[string]bool{}}
 	switch {
 	case isNull(node):
 		return s
 	case !r.isMapping(whose, node, "settings with their values"):
-		s.bad["host"] = true // not known to be missing
+		for _, one := range r.settings { // not known to be missing
+			s.bad[one.Name] = s.bad[one.Name] || one.Required
+		}
 		return s
 	}
 	for _, p := range r.pairs(whose, node) {
 		setting, known := r.settings[p.key]
 		switch {
+		case known && scope != Everywhere && !setting.appliesTo(scope):
+			r.wrong(whose, p.line, keyNamed(p.key), "is a setting of a %s, and does not apply to a %s", setting.Only, scope)
 		case known:
 			values, ok := r.values(whose, setting, p)
 			if p.again {
@@ -127,12 +137,22 @@ func (r reader) section(whose string, line int, node *yaml.Node) section {
 				s.bad[p.key] = true
 			}
 		case p.key == "name":
-			r.wrong(whose, p.line, keyNamed(p.key), "the name of a cluster is the key above its settings")
+			r.wrong(whose, p.line, keyNamed(p.key), "the name of a %s is the key above its settings", scope)
 		default:
-			r.unknown(whose, p, r.names, "; pingover help check lists the settings")
+			r.unknown(whose, p, r.namesOf(scope), "; pingover help check lists the settings")
 		}
 	}
 	return s
+}
+
+// namesOf are the names of the settings that apply.
+func (r reader) namesOf(scope Scope) (names []string) {
+	for _, s := range r.table {
+		if scope == Everywhere || s.appliesTo(scope) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // onlyFlags are the flags that are no settings.
@@ -140,10 +160,10 @@ var onlyFlags = []string{"all", "dry-run", "every", "file", "for", "force", "jso
 
 // unknown notes an unknown key, and returns the nearest known one.
 func (r reader) unknown(whose string, p pair, known []string, otherwise string) (nearest string) {
-	_, isSetting := r.settings[p.key]
+	setting, isSetting := r.settings[p.key]
 	switch nearest = Nearest(p.key, known); {
 	case isSetting:
-		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; move it into defaults, or into a cluster")
+		r.wrong(whose, p.line, keyNamed(p.key), "is a setting; move it into defaults, or into a %s", setting.Only)
 	case slices.Contains(onlyFlags, p.key):
 		r.wrong(whose, p.line, keyNamed(p.key), "is only a flag, --%s", p.key)
 	case nearest != "":
@@ -189,7 +209,7 @@ func (r reader) values(whose string, s Setting, p pair) (values []value, ok bool
 		case n.Kind != yaml.ScalarNode:
 			wrong(n.Line, "takes one value, not %s", form)
 		case isNull(n) && s.Required:
-			wrong(n.Line, "a value is missing; every cluster needs one")
+			wrong(n.Line, "a value is missing; every %s needs one", s.Only)
 		case isNull(n):
 			wrong(n.Line, "a value is missing; remove the key, or set it")
 		case s.Kind != Command && strings.Contains(text, "\n"):

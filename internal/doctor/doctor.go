@@ -14,7 +14,9 @@ import (
 	"pingover/internal/failover"
 	"pingover/internal/observe"
 	"pingover/internal/run"
+	"pingover/notify"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // Grade says how much a finding matters.
@@ -50,8 +52,12 @@ func Run(ctx context.Context, c config.Cluster, sendTest bool) []Finding {
 // RunIn is Run in an environment of the caller's making. What needs a tool, or
 // mail functions, is left out where it has none.
 func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest bool) []Finding {
-	x := &examination{env: env, set: c, dir: state.Dir(c.StateDir), began: time.Now()}
+	x := &examination{env: env, set: c, subject: subject{
+		kind: state.OfCluster, name: c.Name, metricsFile: c.MetricsFile, way: c.Mail, dir: state.Dir(c.StateDir), began: time.Now(),
+		mayRun: env.Trusted, testMail: env.TestMail, sendMail: env.SendTest, command: env.Notify,
+	}}
 	x.examine(ctx)
+	x.head, x.about = &x.Record.Head, failover.About(c, x.Local, x.Record.Neighbour)
 	x.rights()
 	x.stateDir()
 	x.record()
@@ -85,30 +91,46 @@ type examination struct {
 	Observation observe.Observation
 	NotAsked    []observe.Fault // what kept some from being asked
 
-	notes []string
-	env   failover.Env
-	set   config.Cluster
-	dir   state.Dir
-	began time.Time
-	found []Finding
+	env failover.Env
+	set config.Cluster
+	subject
+}
+
+// subject is what is examined of clusters and pools alike, and what was found.
+type subject struct {
+	kind        state.Kind
+	name        string
+	metricsFile string
+	way         config.Mail
+	head        *state.Head
+	about       notify.Cluster
+	dir         state.Dir
+	began       time.Time
+	notes       []string
+	found       []Finding
+
+	mayRun   func(argv []string) error // why root must not
+	testMail func(context.Context) (how string, err error)
+	sendMail func(ctx context.Context, m state.Message, to string) (reply string, err error)
+	command  notify.Command
 }
 
 // add adds a finding, unless its text is there already.
-func (x *examination) add(f Finding) {
+func (x *subject) add(f Finding) {
 	if !slices.ContainsFunc(x.found, func(known Finding) bool { return known.Text == f.Text }) {
 		x.found = append(x.found, f)
 	}
 }
 
-func (x *examination) good(format string, args ...any) {
+func (x *subject) good(format string, args ...any) {
 	x.add(Finding{Grade: Good, Text: fmt.Sprintf(format, args...)})
 }
 
-func (x *examination) warn(fix, format string, args ...any) {
+func (x *subject) warn(fix, format string, args ...any) {
 	x.add(Finding{Warn, fmt.Sprintf(format, args...), fix})
 }
 
-func (x *examination) fail(fix, format string, args ...any) {
+func (x *subject) fail(fix, format string, args ...any) {
 	x.add(Finding{Fail, fmt.Sprintf(format, args...), fix})
 }
 
@@ -149,7 +171,9 @@ func (x *examination) tool() {
 	case x.env.Tool == nil:
 		return
 	}
-	x.good("tool: %s", x.env.Tool)
+	if tool, ok := x.env.Tool.(vip.Tool); !ok || x.trusted("tool", []string{tool.Path}) {
+		x.good("tool: %s", x.env.Tool)
+	}
 	if text := failover.ShortLease(x.set, x.Record.Gap.Duration()); text != "" {
 		x.warn("make the lease longer, or check more often", "%s", text)
 	} else if x.set.Lease > 0 && len(x.Refused) == 0 {

@@ -16,9 +16,9 @@ import (
 // leastRoom is what a record and the next one beside it may need, in bytes.
 const leastRoom = 1 << 20
 
-func (x *examination) stateDir() {
+func (x *subject) stateDir() {
 	const another = "fix that, or choose another state-dir"
-	if err := x.dir.Foreign(x.set.Name); err != nil {
+	if err := x.dir.Foreign(x.name); err != nil {
 		x.add(refusal(run.Foreign(err)))
 	}
 	dir := string(x.dir)
@@ -46,7 +46,7 @@ func (x *examination) stateDir() {
 	}
 	before := len(x.found)
 	x.stateFile(dir, true)
-	for _, name := range []string{x.set.Name + ".json", x.set.Name + ".lock", x.set.Name + ".pause", "act.lock"} {
+	for _, name := range []string{x.name + ".json", x.name + ".lock", x.name + ".pause", "act.lock"} {
 		x.stateFile(filepath.Join(dir, name), false)
 	}
 	if len(x.found) == before {
@@ -55,7 +55,7 @@ func (x *examination) stateDir() {
 }
 
 // stateFile is what is wrong with the state directory, or with a file in it.
-func (x *examination) stateFile(path string, dir bool) {
+func (x *subject) stateFile(path string, dir bool) {
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil, !dir && !info.Mode().IsRegular() && !info.IsDir():
@@ -74,8 +74,8 @@ func (x *examination) stateFile(path string, dir bool) {
 
 // metrics tells whether the metrics can be replaced, which depends on their
 // directory, and whether they will be read.
-func (x *examination) metrics() {
-	file := x.set.MetricsFile
+func (x *subject) metrics() {
+	file := x.metricsFile
 	if file == "" {
 		return
 	}

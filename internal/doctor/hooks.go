@@ -6,17 +6,23 @@ import (
 	"pingover/internal/proc"
 )
 
-// hooks are the operator's commands: can they be run, and who can change them?
+// hooks are the operator's commands, those of services too: can they be run, and
+// who can change them?
 func (x *examination) hooks() {
-	for _, hook := range []struct {
+	type command struct {
 		name string
 		argv []string
-	}{
+	}
+	commands := []command{
 		{"pre-takeover", x.set.Hooks.PreTakeover},
 		{"post-takeover", x.set.Hooks.PostTakeover},
 		{"pre-release", x.set.Hooks.PreRelease},
 		{"post-release", x.set.Hooks.PostRelease},
-	} {
+	}
+	for _, s := range x.set.Services {
+		commands = append(commands, command{"service", s.Argv})
+	}
+	for _, hook := range commands {
 		if hook.argv == nil {
 			continue
 		}
@@ -26,10 +32,8 @@ func (x *examination) hooks() {
 			continue
 		}
 		exposed, err := proc.WritableByOthers(path, nil)
-		untrusted, refused := errors.AsType[*proc.UntrustedError](x.env.Trusted(hook.argv))
 		switch {
-		case refused:
-			x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", hook.name, untrusted)
+		case !x.trusted(hook.name, hook.argv):
 		case err != nil:
 			x.warn("fix that, or set another command", "%s: its owner is unknown: %v", hook.name, err)
 		case len(exposed) > 0:
@@ -38,4 +42,13 @@ func (x *examination) hooks() {
 			x.good("%s: %s", hook.name, proc.Line(hook.argv))
 		}
 	}
+}
+
+// trusted tells whether root runs the program of a setting.
+func (x *subject) trusted(setting string, argv []string) bool {
+	untrusted, refused := errors.AsType[*proc.UntrustedError](x.mayRun(argv))
+	if refused {
+		x.fail("after reviewing it: "+untrusted.Fix, "%s: %v", setting, untrusted)
+	}
+	return !refused
 }

@@ -23,20 +23,11 @@ func (x *examination) record() {
 	default:
 		x.lastCheck()
 	}
-	resume := "to end this: pingover resume " + x.set.Name
-	switch until, err := x.dir.PausedUntil(x.set.Name); {
-	case err != nil:
-		x.warn("remove that file", "%v; taken for a pause", err)
-	case time.Now().Before(until):
-		x.warn(resume, "paused until %s: no takeover and no release", until.Format("2006-01-02 15:04:05 -0700"))
-	}
+	x.paused("no takeover and no release")
 	if x.Record.ManualRelease {
-		x.warn(resume, "released manually: no takeover until the primary has replied once")
+		x.warn(x.resume(), "released manually: no takeover until the primary has replied once")
 	}
-	if n := len(x.Record.Damping.Suppressed); n > 0 {
-		x.warn("pingover history has them", "flapping: %d notifications are suppressed, and mailed together at %s at the latest",
-			n, x.Record.Damping.Next.Local().Format("2006-01-02 15:04:05 -0700"))
-	}
+	x.suppressed()
 	for _, a := range x.Record.Alerts {
 		if notify.Kind(a.Kind) == notify.HookFailed {
 			x.fail("fix it; then: pingover takeover "+x.set.Name, "post-takeover failed: %s", a.Reason)
@@ -51,6 +42,26 @@ func (x *examination) record() {
 	}
 }
 
+// paused reports a pause, in which there is no such change.
+func (x *subject) paused(none string) {
+	switch until, err := x.dir.PausedUntil(x.name); {
+	case err != nil:
+		x.warn("remove that file", "%v; taken for a pause", err)
+	case time.Now().Before(until):
+		x.warn(x.resume(), "paused until %s: %s", until.Format("2006-01-02 15:04:05 -0700"), none)
+	}
+}
+
+func (x *subject) resume() string { return "to end this: pingover resume " + x.name }
+
+// suppressed reports what flap damping holds back.
+func (x *subject) suppressed() {
+	if n := len(x.head.Damping.Suppressed); n > 0 {
+		x.warn("pingover history has them", "flapping: %d notifications are suppressed, and mailed together at %s at the latest",
+			n, x.head.Damping.Next.Local().Format("2006-01-02 15:04:05 -0700"))
+	}
+}
+
 // withoutRecord is what follows from a record that cannot be used.
 func withoutRecord(err error) string {
 	if corrupt, ok := errors.AsType[*state.CorruptError](err); ok {
@@ -60,13 +71,13 @@ func withoutRecord(err error) string {
 	return "find out why, and fix it: checks go on without its history and the pending mail, and write a new one over it where they can"
 }
 
-func (x *examination) lastCheck() {
-	if x.Record.Last == nil {
-		x.warn("put a line with pingover check into the crontab, one a minute", "no check of this cluster has been made yet")
+func (x *subject) lastCheck() {
+	if x.head.Last == nil {
+		x.warn("put a line with pingover check into the crontab, one a minute", "no check of this %s has been made yet", x.kind)
 		return
 	}
-	age := x.began.Sub(x.Record.Last.Time).Round(time.Second)
-	overdue := state.Overdue(age, x.Record.Gap.Duration())
+	age := x.began.Sub(x.head.Last.Time).Round(time.Second)
+	overdue := state.Overdue(age, x.head.Gap.Duration())
 	grade := x.warn
 	if overdue {
 		grade = x.fail
@@ -77,7 +88,7 @@ func (x *examination) lastCheck() {
 			"the last check is %s in the future: the clock was set back", config.DurationText(-age))
 	case overdue:
 		x.fail("check that cron is running, and that pingover check is in the crontab",
-			"the last check was %s ago, and without checks there is no takeover", config.DurationText(age))
+			"the last check was %s ago, and without checks there is no %s", config.DurationText(age), map[state.Kind]string{state.OfCluster: "takeover", state.OfPool: "change of the records"}[x.kind])
 	default:
 		x.good("the last check was %s ago", config.DurationText(max(time.Second, age)))
 	}

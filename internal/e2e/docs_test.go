@@ -176,6 +176,19 @@ func decidable() map[int][]state.Outcome {
 			}
 		}
 	}
+	// Services: rule 15, and rule 7 without it.
+	service := state.Known{Services: []state.Service{{Bad: 9, Proven: true}}}
+	for _, o := range all[state.Observation](func(o *state.Observation, yes bool) {
+		if yes {
+			o.Services = []state.ServiceStatus{{Name: "tcp:80", Serving: state.Answer{Health: check.Bad}}}
+		}
+	}) {
+		for _, service.Fenced = range []string{"", "tcp:80"} {
+			o.Primary, o.Witness, o.VIPs = check.Up, state.WitnessGood, []state.VIPStatus{{Address: one, InUse: true, AtPrimary: true, PrimaryAlone: true}}
+			d := state.Decide(service, o, state.Settings{Rise: 1, Fall: 1, FailoverOnService: true}, now)
+			add(d.Rule, d.Outcome)
+		}
+	}
 	for _, o := range outcomes {
 		slices.Sort(o)
 	}
@@ -248,7 +261,8 @@ func TestReadmeFile(t *testing.T) {
 	_, file, _ := strings.Cut(readmeSection(t, "The file"), "\n    defaults:")
 	file, _, _ = strings.Cut("\n    defaults:"+file, "\n\nThen")
 	hook := strings.Replace(indented(file), "systemctl start postgresql", "true", 1) // not every machine has it
-	clusters, err := config.FromFile("README.md", []byte(hook), nil, config.Env{Hostname: "standby", Root: true, Getenv: func(string) string { return "" }})
+	got, err := config.FromFile("README.md", []byte(hook), nil, config.Env{Hostname: "standby", Root: true, Getenv: func(string) string { return "" }})
+	clusters := got.Clusters
 	if err != nil || len(clusters) != 2 || clusters[1].Name != "db" || len(clusters[1].VIPs) != 2 {
 		t.Errorf("%+v, %v\n%s", clusters, err, hook)
 	}

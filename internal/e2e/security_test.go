@@ -94,6 +94,9 @@ func TestProgramsThatOthersCanRewriteAreNotRun(t *testing.T) {
 			if setting == "mail-via" && e.MailWaiting != 1 {
 				t.Errorf("%d emails pending, want 1", e.MailWaiting)
 			}
+			if out, code := s.doctor(append(args, "--state-dir", "/run/known")...); code != 78 || !strings.Contains(out, setting+": "+path+text) {
+				t.Errorf("doctor: code %d\n%s", code, out)
+			}
 			if ran, err := os.ReadFile(evidence); err == nil {
 				t.Errorf("it was run: %s", ran)
 			}

@@ -32,9 +32,23 @@ type Code struct {
 	Meaning string
 }
 
+func outcome(o state.Outcome, meaning string) Code { return Code{o.Code(), string(o), meaning} }
+
+// PoolCodes are the rows that pools have in place of those of clusters with the
+// same code; Unknown and StateFailed, and what is no outcome, they share.
+func PoolCodes() []Code {
+	return []Code{
+		outcome(state.OK, "all members are up and in DNS"),
+		outcome(state.Reduced, "a member is out of DNS"),
+		outcome(state.Removed, "taken out of DNS in this run"),
+		outcome(state.Restored, "put back into DNS in this run"),
+		outcome(state.Blocked, "a member should leave DNS, but that was refused"),
+		outcome(state.UpdateFailed, "the name server did not make the change"),
+	}
+}
+
 // Codes is the table, in ascending order.
 func Codes() []Code {
-	outcome := func(o state.Outcome, meaning string) Code { return Code{o.Code(), string(o), meaning} }
 	return []Code{
 		outcome(state.OK, "the primary replies; this machine stands by"),
 		outcome(state.Holding, "a failover is in effect here"),
@@ -42,7 +56,7 @@ func Codes() []Code {
 		outcome(state.Released, "handed back in this run"),
 		outcome(state.Elsewhere, "the primary is down and another standby serves"),
 		outcome(state.Down, "the primary is down and there is no virtual IP to take over"),
-		outcome(state.Unserved, "the primary replies, but a virtual IP does not"),
+		outcome(state.Unserved, "the primary replies, but a virtual IP or a service does not"),
 		outcome(state.Unknown, "the check could not be made; nothing changed"),
 		outcome(state.Blocked, "the primary looks down, but switching was refused"),
 		outcome(state.TakeoverFailed, "not added, or not all of it"),

@@ -105,7 +105,7 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 		return
 	}
 	if d.Announce && a.j.Set.Announce > 0 {
-		a.announce(held)
+		a.announceAgain(held)
 	}
 	a.done.Outcome, a.done.Reason, a.done.Rule = d.Outcome, d.Reason, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual
@@ -151,21 +151,47 @@ func (a *actor) roleByHolding() state.Role {
 
 // assign assigns addresses, and announces each at once. It returns those that
 // are assigned, and why others are not. Which is asked last, when nothing is
-// waited for any more: the observation is fresh then, and a pause is honoured.
+// waited for any more: the observation is fresh then, and a pause is honoured. So it
+// is again where assigning some took so long that it is too old for the others.
 func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned []netip.Addr, failed []string) {
 	a.j.Doing("waiting for its turn to switch")
-	addrs, unlock, err := a.turn(ctx, which)
-	if err != nil {
-		return nil, []string{err.Error()}
+	var late []netip.Addr
+	for first := true; first || len(late) > 0; first = false {
+		addrs, unlock, err := a.turn(ctx, which)
+		if err != nil {
+			return assigned, append(failed, err.Error())
+		}
+		if !first {
+			if gone := without(late, addrs); len(gone) > 0 {
+				failed = append(failed, observe.AddressList(gone)+" was not assigned: something else was observed while the others were")
+			}
+			addrs = without(late, without(late, addrs))
+		}
+		var some []netip.Addr
+		var errs []string
+		some, errs, late = a.assignNow(ctx, addrs)
+		unlock()
+		a.observe()
+		assigned, failed = append(assigned, some...), append(failed, errs...)
 	}
-	defer a.observe()
-	defer unlock()
+	return assigned, failed
+}
+
+// assignNow assigns addresses, until the observation is too old. Late are the
+// others.
+func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []netip.Addr, failed []string, late []netip.Addr) {
 	a.j.Doing("assigning " + observe.AddressList(addrs))
+	begun := false
 	for _, alias := range a.done.Obs.Aliases {
 		addr := alias.Address()
 		if !slices.Contains(addrs, addr) {
 			continue
 		}
+		if begun && a.stale() {
+			late = append(late, addr)
+			continue
+		}
+		begun = true
 		label, ran, err := a.j.env.Tool.Raise(ctx, alias)
 		a.ran(ran)
 		a.done.Moved = a.done.Moved || len(ran) > 0
@@ -183,7 +209,7 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 		a.announce([]netip.Addr{addr})
 		assigned = append(assigned, addr)
 	}
-	return assigned, failed
+	return assigned, failed, late
 }
 
 // turn waits until this run may assign, with an observation made a moment ago.

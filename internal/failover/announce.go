@@ -15,18 +15,31 @@ import (
 	"pingover/vip"
 )
 
-// announce tells the clients once that the addresses are here, and the witnesses
-// on the link by an ordinary request from them: routers that ignore gratuitous ARP
-// learn from that.
+// announce tells the clients for the first time that the addresses are here, and
+// then the witnesses on the link by an ordinary request from them: routers that
+// ignore gratuitous ARP learn from that.
 func (a *actor) announce(addrs []netip.Addr) {
 	for _, addr := range addrs {
-		a.announceAt(addr, nil)
+		a.announceAt(addr, nil, false)
 	}
 	for _, addr := range addrs {
-		for _, w := range a.witnessesFor(addr) {
-			if err := a.n.AskFrom(w, addr); err != nil {
-				a.j.Infof("%s could not be asked for from %s: %v", w.Address, addr, err)
-			}
+		a.askFrom(addr)
+	}
+}
+
+// announceAgain does so once more. Nobody waits for that, so it is spread: some
+// switches shut a port down for too many ARP frames in a second.
+func (a *actor) announceAgain(addrs []netip.Addr) {
+	for _, addr := range addrs {
+		a.announceAt(addr, nil, true)
+		a.askFrom(addr)
+	}
+}
+
+func (a *actor) askFrom(addr netip.Addr) {
+	for _, w := range a.witnessesFor(addr) {
+		if err := a.n.AskFrom(w, addr); err != nil {
+			a.j.Infof("%s could not be asked for from %s: %v", w.Address, addr, err)
 		}
 	}
 }
@@ -75,7 +88,7 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 func (a *actor) announceOthers(addrs []netip.Addr) {
 	for n := 1; n < a.j.Set.Announce && a.anyClaimed(addrs); n++ {
 		time.Sleep(config.AnnounceEvery)
-		a.announceClaims(addrs)
+		a.announceClaims(addrs, true)
 	}
 }
 
@@ -83,23 +96,23 @@ func (a *actor) anyClaimed(addrs []netip.Addr) bool {
 	return len(a.n.Unclaimed(a.done.Obs, addrs)) < len(addrs)
 }
 
-// announceClaims tells the clients once.
-func (a *actor) announceClaims(addrs []netip.Addr) {
+// announceClaims tells the clients once which machines have claimed the addresses.
+func (a *actor) announceClaims(addrs []netip.Addr, again bool) {
 	for _, addr := range addrs {
 		if claim, ok := a.n.Claim(a.done.Obs, addr); ok {
-			a.announceAt(claim.Address, claim.MAC)
+			a.announceAt(claim.Address, claim.MAC, again)
 		}
 	}
 }
 
 // announceAt tells the clients once that the address is at that MAC; nil is this
 // machine's.
-func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr) {
+func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr, again bool) {
 	t := a.done.Obs.Target(addr)
 	if a.j.Set.Announce == 0 {
 		return
 	}
-	at, sent, err := a.n.Announce(t, mac)
+	at, sent, err := a.n.Announce(t, mac, again)
 	switch {
 	case err != nil:
 		a.j.Infof("%s could not be announced on %s: %v; clients may take a minute to find it", addr, t.Interface, err)
@@ -116,26 +129,29 @@ func (a *actor) announceAt(addr netip.Addr, mac net.HardwareAddr) {
 // next check observes whether the conflict has gone.
 func (a *actor) announceOn(ctx context.Context, addrs []netip.Addr, others ...netip.Addr) (conflicts []state.Conflict, waited bool) {
 	for left := a.j.Set.Announce - 1; ; left-- {
-		a.announceClaims(others)
+		a.announceClaims(others, true)
 		since := time.Now()
 		a.n.AskHeld(a.done.Obs.Local, left <= 0)
 		a.n.Wait(ctx, config.AnnounceEvery, func() bool {
 			conflicts, _ := a.n.Conflicts(a.done.Obs, since)
 			return len(conflicts) > 0
 		})
+		if conflicts, _ := a.n.Conflicts(a.done.Obs, since); len(conflicts) > 0 && len(conflicts) < len(a.held()) {
+			time.Sleep(inFlight) // it may have the others too
+		}
 		conflicts, lower := a.n.Conflicts(a.done.Obs, since)
 		if a.j.opt.Force {
 			conflicts = nil
 		}
 		waited := len(conflicts) > 0 && !lower
 		if waited && a.n.WaitForPeer(context.WithoutCancel(ctx), conflicts[0]) {
-			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs)
+			conflicts = a.n.StillThere(context.WithoutCancel(ctx), a.done.Obs, conflicts)
 		}
 		over := left <= 0 || ctx.Err() != nil
 		if len(conflicts) > 0 || over && !waited {
 			return conflicts, waited
 		}
-		a.announce(addrs) // the other may have told the clients otherwise
+		a.announceAgain(addrs) // the other may have told the clients otherwise
 		if over {
 			return nil, false
 		}

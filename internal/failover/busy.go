@@ -9,7 +9,6 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/observe"
-	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
@@ -24,21 +23,15 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 		return
 	}
 	limit := j.Set.Deadline() + run.LockPatience // of a manual command
-	pid, since := j.Dir.Holder(j.Name)
-	// Right after another run has taken the lock, the file still tells of the one
-	// before.
-	if since.IsZero() || j.Began.Sub(since) <= limit || !proc.Sleep(ctx, time.Second) {
-		return
-	}
-	again, unchanged := j.Dir.Holder(j.Name)
-	if again != pid || !unchanged.Equal(since) {
-		return
-	}
-	rec, err := j.Dir.Load(j.Name, false)
-	if err != nil {
-		rec = new(state.Record)
-	}
-	if _, gap := lastCheck(*rec); !j.Dir.BusyDue(j.Name, gap, j.Began) {
+	rec := new(state.Record)
+	pid, since, due := j.Dir.HeldTooLong(ctx, j.Name, j.Began, limit, func() time.Duration {
+		if known, err := j.Dir.Load(j.Name, false); err == nil {
+			rec = known
+		}
+		_, gap := rec.LastCheck()
+		return gap
+	})
+	if !due {
 		return
 	}
 	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",

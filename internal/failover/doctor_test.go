@@ -807,7 +807,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 		{
 			name:  "checks that take long",
 			wrong: func(_ *testing.T, a *doctorScene) { a.settings.RetryWait = time.Minute },
-			want:  []string{"ok: with these settings a check can take 1m33s, mail aside; while it runs, further ones exit at once with code 75"},
+			want:  []string{"ok: with these settings a check can take 1m36s, mail aside; while it runs, further ones exit at once with code 75"},
 		},
 		{
 			name:  "a machine that has just booted",

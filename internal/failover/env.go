@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"net/netip"
-	"os"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -26,8 +25,8 @@ type Env struct {
 	Runnable func(argv []string) error // why a hook cannot be run
 	MayPing  func() error
 	MayRaise func() error
-	Locks    *state.Locks // of the process
-	Memory   *run.Memory  // of the process; nil: it ends with this run
+	Locks    *state.Locks  // of the process
+	Memory   *state.Memory // of the process; nil: it ends with this run
 	// LockSwitch takes the switch lock, shared where this process may assign
 	// addresses side by side.
 	LockSwitch func(ctx context.Context, d state.Dir, exclusive bool) (unlock func(), err error)
@@ -74,16 +73,7 @@ func Real(c config.Cluster) (Env, error) {
 			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
 		}
 	}
-	// The files are read when they are needed: they may be replaced while a watch
-	// goes on, and what is wrong with them concerns the mail alone.
-	server := func() (notify.Server, error) {
-		password, roots, err := c.Mail.Credentials()
-		return notify.Server{
-			Via:  notify.Via(c.Mail.Via),
-			From: c.Mail.From, User: c.Mail.User, Password: password, Roots: roots,
-			Timeout: c.Mail.Timeout, Hostname: hostname(), HELO: c.Mail.HELO,
-		}, err
-	}
+	server := func() (notify.Server, error) { return run.MailServer(c.Mail) }
 	env.Deliver = func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
 		s, err := server()
 		if err != nil {
@@ -112,12 +102,4 @@ func Real(c config.Cluster) (Env, error) {
 // lockSwitch is the machine's lock, for one at a time whatever it does.
 func lockSwitch(ctx context.Context, d state.Dir, _ bool) (unlock func(), err error) {
 	return d.LockSwitch(ctx)
-}
-
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
 }

@@ -3,10 +3,13 @@ package failover
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"pingover/check"
 	"pingover/internal/config"
 	"pingover/state"
 )
@@ -63,6 +66,23 @@ func TestAHolderWithoutAnAddressOfItsOwn(t *testing.T) {
 	})
 }
 
+// TestAHolderWithoutAnIPv6Address hears another machine all the same, and hands over
+// to it.
+func TestAHolderWithoutAnIPv6Address(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("2001:db8::1/128")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		s.want(s.minute(), state.Holding, "holding 2001:db8::1; 172.16.0.2 does not reply")
+		if a := s.standby.record(t, "web").Firing("isolated"); a != nil {
+			t.Errorf("alert %+v", a)
+		}
+		client := s.add("client", 0x01, "172.16.0.13/16") // the lower MAC
+		s.do(func() { client.set("eth0", "2001:db8::1/128") })
+		s.want(s.minute(), state.Released, "2001:db8::1 is also assigned at 02:00:00:00:00:01, another machine: it is released here")
+	})
+}
+
 // TestWhatCannotBeAskedForIsNotAnnounced: another machine may have it.
 func TestWhatCannotBeAskedForIsNotAnnounced(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
@@ -90,6 +110,11 @@ func TestProxyARP(t *testing.T) {
 			s.ends(state.OK, "")
 			s.do(s.primary.powerOff)
 			s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+			for _, a := range []string{"172.16.0.1", "172.16.0.2"} {
+				if want := "the gateway (" + mac(0xfe).String() + ") replies to ARP for " + a + " as well: proxy ARP, ignored"; !slices.Contains(s.notes(), want) {
+					t.Errorf("notes %q, want %q", s.notes(), want)
+				}
+			}
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		})
 	})
@@ -117,10 +142,48 @@ func TestAForgedClaim(t *testing.T) {
 				s.ends(state.OK, "")
 				s.do(s.primary.powerOff)
 				client := s.add("client", 0x0d, "172.16.0.13/16")
+				time.Sleep(time.Minute)
 				for d := time.Duration(0); d < 40*time.Second; d += 5 * time.Second {
 					s.at(d, func() { client.announce("eth0", forged, mac(0xfe)) })
 				}
-				s.want(s.minute(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+				s.want(s.check(), state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
+			})
+		})
+	}
+}
+
+// TestANewHolderThatHearsNoQuestion, across a one-way cut, is heard when it announces
+// itself a second time.
+func TestANewHolderThatHearsNoQuestion(t *testing.T) {
+	for name, test := range map[string]struct {
+		at    time.Duration // of the first announcement, in the check
+		times int
+		want  state.Outcome
+		took  time.Duration
+	}{
+		"in the middle of round two":            {40 * time.Second, 2, state.Elsewhere, 46 * time.Second},
+		"in its last second":                    {45300 * time.Millisecond, 2, state.Elsewhere, 46400 * time.Millisecond},
+		"once, long ago":                        {40 * time.Second, 1, state.TookOver, 46900*time.Millisecond + 3300*time.Millisecond},
+		"once, in the last second: it has gone": {45300 * time.Millisecond, 1, state.TookOver, 46900*time.Millisecond + 3300*time.Millisecond},
+		"while another frame is listened for":   {46300 * time.Millisecond, 2, state.Elsewhere, 47800 * time.Millisecond},
+		"once, while another is listened for":   {46300 * time.Millisecond, 1, state.TookOver, 47800*time.Millisecond + 3300*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.ends(state.OK, "")
+				s.do(s.primary.powerOff)
+				peer := s.add("peer", 0x0d, "172.16.0.4/16")
+				time.Sleep(time.Minute)
+				for n := range test.times {
+					s.at(test.at+time.Duration(n)*config.AnnounceEvery, func() { peer.announce("eth0", vipAddr, nil) })
+				}
+				if test.at > 46*time.Second {
+					s.at(45*time.Second, func() { peer.announce("eth0", primaryAddr, nil) })
+				}
+				s.want(s.check(), test.want, "")
+				if s.took != test.took {
+					t.Errorf("the check took %s, want %s", s.took, test.took)
+				}
 			})
 		})
 	}
@@ -159,6 +222,109 @@ func TestAConflictForOneOfTwo(t *testing.T) {
 				t.Errorf("held %v", report.Held)
 			}
 		})
+	})
+}
+
+// TestAMissingVirtualIPWaits while round two is no silence, and nobody is probed when
+// it has a reply.
+func TestAMissingVirtualIPWaits(t *testing.T) {
+	for name, test := range map[string]struct {
+		second func(s *scene) error // round two
+		reason string
+	}{
+		"for a round in which this machine stalled": {func(*scene) error { return check.ErrStalled }, "could not be asked"},
+		"for a primary that is back": {func(s *scene) error {
+			s.do(func() { s.primary.boot(); s.primary.unset(vipAddr) })
+			return nil
+		}, "replies again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.vips("172.16.0.1/32", "172.16.0.5/32")
+				s.primary.powerOff()
+				s.ends(state.TookOver, "")
+				s.do(func() { s.standby.unset(netip.MustParseAddr("172.16.0.5")) })
+				s.forget()
+				s.standby.fails = func(call string) error {
+					name, again, _ := strings.Cut(call, " #")
+					if n, _ := strconv.Atoi(again); name == "ping 172.16.0.2" && n > 1 {
+						return test.second(s)
+					}
+					return nil
+				}
+				report := s.minute()
+				s.want(report, state.Holding, test.reason)
+				probes := len(s.calls("ask for 172.16.0.5 on eth0, probe"))
+				if len(s.calls("raise 1")) > 0 || test.reason == "replies again" && probes > 1 {
+					t.Errorf("%s, with %d probes", report.Reason, probes)
+				}
+			})
+		})
+	}
+}
+
+// TestAConflictForBothOfTwo: both are released, whichever is heard first.
+func TestAConflictForBothOfTwo(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		peer := s.add("peer", 1, "172.16.0.9/16")
+		s.do(func() {
+			peer.set("eth0", "172.16.0.1/32")
+			peer.set("eth0", "172.16.0.5/32")
+		})
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "ask for 172.16.0.5") {
+				time.Sleep(5 * time.Millisecond)
+			}
+			return nil
+		}
+		if report := s.minute(); report.Outcome != state.Released || len(report.Held) > 0 {
+			t.Errorf("%s, held %v", report.Outcome, report.Held)
+		}
+	})
+}
+
+// TestAThirdMachineDoesNotHideThePrimary: it is yielded to at once, although another
+// machine with a higher MAC claims the address first.
+func TestAThirdMachineDoesNotHideThePrimary(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.standby.nic("eth0").MAC = mac(1)
+		s.standby.base = copyNICs(s.standby.nics)
+		s.ends(state.OK, "")
+		s.do(s.primary.powerOff)
+		s.want(s.minute(), state.TookOver, "")
+		laptop := s.add("laptop", 9, "172.16.0.9/16")
+		s.do(func() { laptop.set("eth0", "172.16.0.1/32"); s.primary.boot() })
+		s.standby.fails = func(call string) error {
+			if strings.HasPrefix(call, "ask for 172.16.0.1") { // and it announces itself before each reply
+				s.do(func() { laptop.announce("eth0", vipAddr, nil) })
+			}
+			return nil
+		}
+		report := s.minute()
+		s.want(report, state.Released, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here")
+		if took := report.Duration.Duration(); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// TestWhatStaysKeepsItsLease, in a check that releases the other one.
+func TestWhatStaysKeepsItsLease(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.settings.Lease = 3 * time.Minute
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		laptop := s.add("laptop", 1, "172.16.0.9/16")
+		s.do(func() { laptop.set("eth0", "172.16.0.5/32") })
+		s.forget()
+		s.want(s.minute(), state.Holding, "172.16.0.5 is also assigned at")
+		if got := s.calls("renew"); !slices.Equal(got, []string{"renew 172.16.0.1/32 for 3m0s"}) {
+			t.Errorf("renewed: %q", got)
+		}
 	})
 }
 

@@ -81,6 +81,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	rec, drafted := settle(j, rec, local)
+	rec.SetServices(j.Set.Services)
 	rec, decide := newDecider(j, network, rec, local)
 
 	obs, err := probe(ctx, j, network, decide, observe.Start(j.Job, rec, local))

@@ -56,7 +56,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	switch {
 	case saveErr != nil:
 		var reported bool
-		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, saveErr)
+		rec, reported = sendUnwritten(ctx, j, before, rec, draft, r, told, changed, saveErr)
 		changed = changed && reported
 		switch {
 		case r.Outcome.Switched() && reported:
@@ -68,7 +68,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 		rec, saveErr = sendMail(ctx, j, rec, obs.Local)
 	}
 	if saveErr != nil {
-		j.Remember(rec)
+		j.Remember(&rec)
 	}
 	return report(j, rec, r, changed, saveErr)
 }
@@ -76,8 +76,10 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 // keepSettings keeps the settings of a check. Those of a manual command are for
 // once.
 func keepSettings(j *job) {
-	if _, unknown := j.Dir.Settings(j.Set.Name); j.mode != modeCheck && unknown == nil {
-		return
+	if j.mode != modeCheck {
+		if _, unknown := j.Dir.Settings(j.Set.Name); unknown == nil {
+			return
+		}
 	}
 	j.KeepSettings(j.Set.Given)
 }
@@ -89,13 +91,17 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		return rec, r.Change != nil
 	}
 	rule := cmp.Or(r.Rule, d.Rule)
+	rec.Answers = r.Obs.Evidence.Answers
+	if r.Moved { // they were asked of the one that served before
+		r.Obs.Services = nil
+	}
 	if r.Outcome == state.TakeoverFailed && r.Obs.Holding() {
 		rule = state.RuleHold // by which the next run goes on with it: one alert
 	}
 	changed = rec.Count(checkOf(j, r, rule), state.Signs{
 		Primary: r.Obs.Primary, Unserved: len(r.Obs.Unserved()) > 0,
-		Silent:  r.Obs.Holding() && r.Obs.Witness == state.WitnessSilent,
-		Holding: r.Obs.Holding(), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
+		Silent:   r.Obs.Holding() && r.Obs.Witness == state.WitnessSilent,
+		Services: r.Obs.Services, Holding: r.Obs.Holding(), Isolated: r.Isolation != "", Rehearsed: r.Rehearsed, NotReady: len(r.NotReady) > 0,
 	})
 	return rec, changed || r.Partial && r.Change != nil
 }

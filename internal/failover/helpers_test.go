@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -50,4 +51,11 @@ func longestNetworks(s *vip.Snapshot, a netip.Addr) (longest []string) {
 		}
 	}
 	return longest
+}
+
+// The pace of later announcements is that of package vip.
+func (l *listener) AnnounceAgain(a netip.Addr, hw net.HardwareAddr) error { return l.Announce(a, hw) }
+
+func (e *modelListener) AnnounceAgain(a netip.Addr, hw net.HardwareAddr) error {
+	return e.Announce(a, hw)
 }

@@ -17,7 +17,8 @@ type intent struct {
 }
 
 // intend writes down what is about to be done. A release that nobody would
-// remember, and every further run would repeat, becomes a decision to hold.
+// remember, and every further run would repeat, becomes a decision to hold, and so
+// fencing for a service becomes one to do nothing.
 func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) (state.Record, intent) {
 	before, i := rec, intent{aliases: rec.VIPs}
 	switch {
@@ -38,6 +39,9 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	case len(d.Raise) > 0:
 		i.opened, i.resumes = rec.Role != state.Taking, len(rec.Offered) > 0
 		rec.Intend(state.Taking, changeOf(j, o, *d))
+		if d.Fences != "" {
+			rec.Fenced()
+		}
 	default:
 		i.change = rec.Pending
 		return rec, i
@@ -48,6 +52,10 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	err := j.Save(&rec, true)
 	if err != nil && i.opened && d.Release && (d.Rule == state.RuleIsolated || d.Rule == state.RuleFailback) {
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; but " + err.Error() + ": kept"}
+		return before, intent{change: before.Pending, aliases: before.VIPs}
+	}
+	if err != nil && d.Fences != "" { // the next check would fence it again
+		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; but " + err.Error() + ": not fenced"}
 		return before, intent{change: before.Pending, aliases: before.VIPs}
 	}
 	j.Switching()

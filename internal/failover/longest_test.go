@@ -22,11 +22,11 @@ func TestLongest(t *testing.T) {
 		usual  time.Duration
 		most   time.Duration
 	}{
-		{"the defaults", func(*config.Cluster) {}, 53300 * time.Millisecond, 4*time.Minute + 41*time.Second},
-		{"no virtual IP, nobody to mail", func(c *config.Cluster) { c.VIPs, c.Mail.To = nil, nil }, 53300 * time.Millisecond, 88 * time.Second},
+		{"the defaults", func(*config.Cluster) {}, 56200 * time.Millisecond, 6*time.Minute + 17*time.Second},
+		{"no virtual IP, nobody to mail", func(c *config.Cluster) { c.VIPs, c.Mail.To = nil, nil }, 56200 * time.Millisecond, 2*time.Minute + 49*time.Second},
 		{"hooks", func(c *config.Cluster) {
 			c.Hooks = config.Hooks{PreTakeover: hook, PostTakeover: hook, PreRelease: hook, Timeout: 30 * time.Second}
-		}, 117300 * time.Millisecond, 7*time.Minute + 21*time.Second},
+		}, 125100 * time.Millisecond, 9*time.Minute + 2*time.Second},
 	} {
 		c := usual()
 		test.change(&c)
@@ -43,11 +43,11 @@ func TestHowLongItMayTakeIsSaid(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.dry = true
 		s.check()
-		wantNotes(t, s, "a check with these settings ends after 4m41s at the latest, whatever hangs")
+		wantNotes(t, s, "a check with these settings ends after 6m17s at the latest, whatever hangs")
 		s.settings.RetryWait = time.Minute
 		s.dry = false
 		s.check()
-		wantNotes(t, s, "with these settings a check can take 1m33s, mail aside; while it runs, further ones exit at once with code 75")
+		wantNotes(t, s, "with these settings a check can take 1m36s, mail aside; while it runs, further ones exit at once with code 75")
 	})
 }
 
@@ -70,7 +70,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 				look := w.Resolve
 				w.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) { <-until; return look(ctx, host) }
 			},
-			20, "abandoned after 4m41s, the longest that these settings allow: hung while finding the primary; nothing was changed",
+			20, "abandoned after 6m17s, the longest that these settings allow: hung while finding the primary; nothing was changed",
 		},
 		"while mail is sent": {
 			func(_ *machine, until <-chan struct{}, w *Env) {
@@ -79,7 +79,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 					return l, errors.New("too late")
 				}
 			},
-			32, "abandoned after 4m41s, the longest that these settings allow: hung while sending mail; the next run finishes what was begun",
+			32, "abandoned after 6m17s, the longest that these settings allow: hung while sending mail; the next run finishes what was begun",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestARunThatHangsIsGivenUp(t *testing.T) {
 				if !ok || e.Code != test.code || e.Text != test.text {
 					t.Errorf("it ended with %#v", err)
 				}
-				if took := time.Since(s.began); took != 4*time.Minute+41*time.Second {
+				if took := time.Since(s.began); took != 6*time.Minute+17*time.Second {
 					t.Errorf("after %s", took)
 				}
 				close(until)

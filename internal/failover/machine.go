@@ -8,7 +8,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/observe"
-	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
@@ -26,7 +25,7 @@ type Machine struct {
 	rate  sync.Once
 	mail  mailroom
 
-	memory run.Memory
+	memory state.Memory
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,

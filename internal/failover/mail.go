@@ -4,11 +4,10 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"time"
 
 	"pingover/internal/config"
 	"pingover/internal/observe"
-	"pingover/internal/run"
+	"pingover/internal/proc"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -57,7 +56,7 @@ func About(c config.Cluster, l observe.Local, primary string) notify.Cluster {
 	}
 	return notify.Cluster{
 		Name: c.Name, Host: c.Host, PrimaryMAC: primary, VIPs: vips,
-		Interface: l.ShownInterface(), Hostname: hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
+		Interface: l.ShownInterface(), Hostname: proc.Hostname(), StateDir: dir, To: c.Mail.To, Command: c.Mail.Notify != nil,
 	}
 }
 
@@ -101,39 +100,15 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (s
 	return rec, j.Save(&rec, true)
 }
 
-// sendUnwritten sends the mail of a run whose record could not be written: at
-// once, for no later run of another process will know of it. Mail that was pending
-// before is left alone, or it would be sent in every run. What lasts, such as an
-// alert or the intent of an earlier run, is sent only in the first such run, for
-// no run remembers that it was: the one that comes when the last record is about
-// one gap old. Where there never was a record, a line an hour says so. A process
-// that goes on remembers (run.Memory), and its later runs send what is in the
-// outbox. Reported says whether this run has.
-func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, saveErr error) (_ state.Record, reported bool) {
-	last, gap := lastCheck(before)
-	recalled := j.Recalled()
-	first := !recalled && !last.IsZero() && j.Began.Sub(last) < max(gap, time.Minute)*3/2
-	if !first && !(r.Outcome.Switched() && r.Moved) {
-		j.Event(run.Note{Text: saveErr.Error(), Warning: state.HourBegins(j.Began, gap)})
-		if !recalled || len(rec.Outbox) == 0 {
-			return rec, recalled
+// sendUnwritten sends the mail of a run whose record could not be written.
+func sendUnwritten(ctx context.Context, j *job, before, rec state.Record, draft notify.Draft, r Result, f notify.Facts, changed bool, saveErr error) (_ state.Record, reported bool) {
+	var compose func(state.Head) state.Head
+	if !j.Set.Mail.Silent() {
+		compose = func(h state.Head) state.Head {
+			h, _ = draft.Unwritten(h, About(j.Set, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
+			return h
 		}
-	} else {
-		j.Warnf("%v", saveErr)
 	}
-	if j.Set.Mail.Silent() {
-		return rec, true
-	}
-	var pending []state.Message
-	if !recalled {
-		pending = j.Pending()
-		rec.Head, _ = draft.Unwritten(rec.Head, About(j.Set, r.Obs.Local, rec.Neighbour), f, saveErr.Error())
-	}
-	left, err := j.env.Deliver(context.WithoutCancel(ctx), rec.Outbox) // or a signal would lose it
-	j.Event(run.Delivered{Sent: len(rec.Outbox) - len(left), Waiting: len(left), Error: err})
-	if err != nil {
-		j.Warnf("mail is lost: %v", err)
-	}
-	rec.Outbox = slices.Concat(pending, left)
-	return rec, true
+	rec.Head, reported = j.SendUnwritten(ctx, before.Head, rec.Head, saveErr, changed, r.Outcome.Switched() && r.Moved, compose, j.env.Deliver)
+	return rec, reported
 }

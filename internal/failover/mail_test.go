@@ -187,7 +187,8 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 				if !s.standby.holds(vipAddr) {
 					t.Error("172.16.0.1 is not here")
 				}
-				if notes := s.notes(); len(notes) == 0 || !strings.HasPrefix(notes[len(notes)-1], "! the state cannot be written: ") {
+				// The line about the takeover has the error in it.
+				if notes := s.notes(); len(notes) == 0 || !strings.HasPrefix(notes[len(notes)-1], "the state cannot be written: ") {
 					t.Errorf("notes %q", notes)
 				}
 				for range 4 {
@@ -297,7 +298,7 @@ func TestAnotherRunHoldsTheLock(t *testing.T) {
 // each change and alert once, however often it checks.
 func TestProcessThatCannotWriteRemembersWhatItMailed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.standby.memory = new(run.Memory)
+		s.standby.memory = new(state.Memory)
 		every := func(n int, outcome state.Outcome) {
 			t.Helper()
 			for range n {
@@ -333,7 +334,7 @@ func TestProcessThatCannotWriteRemembersWhatItMailed(t *testing.T) {
 // TestRecordThatAnotherProcessWroteCounts: what this one remembers is older.
 func TestRecordThatAnotherProcessWroteCounts(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		s.standby.memory = new(run.Memory)
+		s.standby.memory = new(state.Memory)
 		s.ends(state.OK, "")
 		s.spoil()
 		s.minute()

@@ -18,11 +18,13 @@ import (
 	"pingover/internal/config"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
 
-// The network of the model: one segment, machines with one interface each. It
+// The network of the model: one segment, to which each machine has an interface,
+// and in some schedules a second one between the primary and the standbys. It
 // is made to be cheap, for a schedule has to be played in about a millisecond:
 // a frame is noted at once with the time of its arrival, and costs a timer
 // only where somebody waits for it. Nothing in it depends on the order in
@@ -38,12 +40,21 @@ type unit struct {
 	own     vip.Address
 	base    []vip.Address // as at a boot
 	addrs   []vip.Address
+	leases  map[netip.Addr]time.Time // of addrs that have one: its end
 	on      bool
-	carrier bool
-	noPing  bool // its firewall drops echo requests
-	noRaise bool // its tool fails
+	carrier [2]bool      // of its interfaces
+	second  netip.Prefix // its address on the second segment; zero: it has no interface there
+	noPing  bool         // its firewall drops echo requests
+	noRaise bool         // its tool fails
 	noLower bool
 	refuses bool // its pre-takeover
+	broken  bool // its hooks cannot be run
+	noCron  bool // no check is begun
+
+	stalled time.Time                // until then its run stands still
+	frozen  time.Time                // until then all of it does
+	dad     bool                     // it assigns a virtual IP at boot only when nobody is heard to have it
+	trying  map[netip.Addr]time.Time // what it is assigning so, since when
 
 	hookTime time.Duration // of each
 	booted   time.Time
@@ -51,21 +62,27 @@ type unit struct {
 	kern     *vip.Snapshot // of addrs; nil: to be made anew
 	neigh    map[netip.Addr]net.HardwareAddr
 
-	set      *config.Cluster // nil: no pingover runs here
-	dir      string
-	deaths   int
-	quiet    int // checks completed that began when all was well
-	run      *modelRun
-	next     *kill // for the next run that begins
-	paused   time.Time
-	released bool // manually, and no check has seen the primary up since
-	mailbox  []state.Message
-	watch    watched
-	reckoned reckoning
-	gave     bool   // by a run since the last check that came to its end
-	open     bool   // a release was open when the last check came to its end
-	unmailed string // the switch that no message has told of yet
-	blocked  bool   // the last message about a switch said that it was refused
+	set        *config.Cluster // nil: no pingover runs here
+	dir        string
+	deaths     int
+	quiet      int           // checks completed that began when all was well
+	checked    time.Time     // when the last one that came to its end began
+	outcome    state.Outcome // and how that ended
+	rehearsals int
+	run        *modelRun
+	next       *kill // for the next run that begins
+	paused     time.Time
+	released   bool // manually, and no check has seen the primary up since
+	mailbox    []state.Message
+	watch      watched
+	reckoned   map[netip.Addr]reckoning
+	rival      bool   // another machine's claim to what it holds was heard since it raised that
+	notReady   int    // checks in a row whose rehearsal failed; -1: not known
+	ready      int    // and those, while all is well, whose rehearsal did not
+	gave       bool   // by a run since the last check that came to its end
+	open       bool   // a release was open when the last check came to its end
+	unmailed   string // the switch that no message has told of yet
+	blocked    bool   // the last message about a switch said that it was refused
 }
 
 // path is the way from one machine to another.
@@ -79,8 +96,9 @@ func (p path) perfect() bool { return p == path{} }
 
 func (n *model) add(name string, number byte, addrs ...string) *unit {
 	u := &unit{
-		n: n, i: len(n.units), name: name, mac: mac(number), on: true, carrier: true,
+		n: n, i: len(n.units), name: name, mac: mac(number), on: true, carrier: [2]bool{true, true},
 		booted: n.t0.Add(-time.Hour), bootID: name + "-1", neigh: map[netip.Addr]net.HardwareAddr{},
+		leases: map[netip.Addr]time.Time{}, trying: map[netip.Addr]time.Time{}, reckoned: map[netip.Addr]reckoning{},
 	}
 	for _, a := range addrs {
 		u.base = append(u.base, vip.Address{Prefix: netip.MustParsePrefix(a), Label: "eth0"})
@@ -97,19 +115,64 @@ var loopback = vip.Link{
 }
 
 func (u *unit) snapshot() *vip.Snapshot {
-	if u.kern == nil {
-		u.kern = &vip.Snapshot{Links: []vip.Link{loopback, {
-			Index: 2, Name: "eth0", MAC: u.mac, Up: true, Carrier: u.carrier, ARP: true, Addresses: slices.Clone(u.addrs),
-		}}}
+	if u.kern != nil {
+		return u.kern
 	}
-	return u.kern
+	k := &vip.Snapshot{Links: []vip.Link{loopback, {
+		Index: 2, Name: "eth0", MAC: u.mac, Up: true, Carrier: u.carrier[0], ARP: true, Addresses: slices.Clone(u.addrs),
+	}}}
+	for i, a := range k.Links[1].Addresses {
+		if until, ok := u.leases[a.Prefix.Addr()]; ok {
+			k.Links[1].Addresses[i].Lease = max(time.Second, (time.Until(until) + time.Second - 1).Truncate(time.Second))
+		}
+	}
+	if u.second.IsValid() {
+		k.Links = append(k.Links, vip.Link{
+			Index: 3, Name: "eth1", MAC: u.secondMAC(), Up: true, Carrier: u.linked(1), ARP: true,
+			Addresses: []vip.Address{{Prefix: u.second, Label: "eth1"}},
+		})
+	}
+	if len(u.leases) == 0 { // else the lifetimes in it get shorter
+		u.kern = k
+	}
+	return k
 }
+
+func (u *unit) secondMAC() net.HardwareAddr { return mac(u.mac[5] | 0x40) }
+
+// linked says whether an interface has carrier. A direct cable loses it with the
+// primary's power.
+func (u *unit) linked(link int) bool {
+	p := u.n.primary
+	return u.carrier[link] && (link == 0 || !u.n.direct || u == p || p.on && p.carrier[1])
+}
+
+// linkOf is the interface by which an address is reached.
+func linkOf(a netip.Addr) int {
+	if secondNetwork.Contains(a) {
+		return 1
+	}
+	return 0
+}
+
+var linkNames = []string{"eth0", "eth1"}
+
+// secondNetwork is that of the second segment.
+var secondNetwork = netip.MustParsePrefix("10.9.9.0/24")
 
 func (u *unit) holds(a netip.Addr) bool {
-	return slices.ContainsFunc(u.addrs, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+	return a == u.second.Addr() && a.IsValid() || slices.ContainsFunc(u.addrs, func(h vip.Address) bool { return h.Prefix.Addr() == a })
 }
 
-func (u *unit) serves(a netip.Addr) bool { return u.on && u.carrier && u.holds(a) }
+// runs says whether the machine is on and not suspended.
+func (u *unit) runs() bool { return u.on && !time.Now().Before(u.frozen) }
+
+func (u *unit) serves(a netip.Addr) bool { return u.runs() && u.carrier[0] && u.holds(a) }
+
+// native says whether a virtual IP is the machine's own from its boot on.
+func (u *unit) native(a netip.Addr) bool {
+	return slices.ContainsFunc(u.base, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+}
 
 func (u *unit) give(a vip.Address) {
 	u.addrs = append(u.addrs, a)
@@ -118,7 +181,29 @@ func (u *unit) give(a vip.Address) {
 
 func (u *unit) unset(a netip.Addr) {
 	u.addrs = slices.DeleteFunc(u.addrs, func(h vip.Address) bool { return h.Prefix.Addr() == a })
+	delete(u.leases, a)
 	u.kern = nil
+}
+
+// lend gives an address a lifetime, after which the kernel removes it.
+func (u *unit) lend(a netip.Addr, lease time.Duration) {
+	delete(u.leases, a)
+	u.kern = nil
+	if lease == 0 {
+		return
+	}
+	until := time.Now().Add(lease)
+	u.leases[a] = until
+	time.AfterFunc(lease, func() {
+		u.n.mu.Lock()
+		defer u.n.mu.Unlock()
+		if u.leases[a] == until && u.on && !u.n.over {
+			u.n.trace("%s: the lease of %s ends", u.name, a)
+			u.n.expires(u, a)
+			u.unset(a)
+			u.n.changed()
+		}
+	})
 }
 
 // crash is a power cut; the machine's run dies with it.
@@ -127,14 +212,90 @@ func (u *unit) crash() {
 		u.run.kill()
 	}
 	u.on = false
+	clear(u.trying)
+	u.n.relink()
 }
 
 func (u *unit) boot() {
 	u.on, u.addrs, u.kern, u.booted = true, slices.Clone(u.base), nil, time.Now()
 	u.bootID += "+"
+	u.frozen, u.stalled = time.Time{}, time.Time{}
 	clear(u.neigh)
+	clear(u.leases)
+	clear(u.trying)
 	u.unmailed = ""
-	u.reckoned.lost = true
+	u.lost()
+	u.n.relink()
+	if u.dad {
+		u.detect()
+	}
+}
+
+// lost says that what the machine held has gone, through no run of pingover.
+func (u *unit) lost() {
+	for a, r := range u.reckoned {
+		r.lost = true
+		u.reckoned[a] = r
+	}
+}
+
+// How long a machine that checks for duplicates probes before it assigns an
+// address: IPv4 as RFC 5227 says, IPv6 as RFC 4862 does.
+const (
+	detects4 = 4 * time.Second
+	detects6 = time.Second
+)
+
+// detect is how such a machine boots: it probes for its virtual IPs, and assigns
+// those for which it hears no other machine. What it gives up stays so.
+func (u *unit) detect() {
+	for _, a := range u.base {
+		addr, boot := a.Prefix.Addr(), u.booted
+		if !slices.Contains(u.n.vips, addr) {
+			continue
+		}
+		u.unset(addr)
+		u.trying[addr] = boot
+		length := detects4
+		if addr.Is6() {
+			length = detects6
+		}
+		probe := func() {
+			if since, ok := u.trying[addr]; ok && since.Equal(boot) {
+				u.n.ask(u, 0, addr, netip.Addr{})
+			}
+		}
+		probe()
+		after := func(d time.Duration, do func()) {
+			time.AfterFunc(d, func() {
+				u.n.mu.Lock()
+				defer u.n.mu.Unlock()
+				if since, ok := u.trying[addr]; ok && since.Equal(boot) && u.on && !u.n.over {
+					do()
+				}
+			})
+		}
+		if addr.Is4() {
+			after(time.Second, probe)
+			after(2*time.Second, probe)
+		}
+		after(length, func() {
+			delete(u.trying, addr)
+			u.n.trace("%s: assigns %s, which nobody has", u.name, addr)
+			u.give(a)
+			u.n.tell(u, 0, addr, u.mac)
+			u.n.changed()
+		})
+	}
+}
+
+// heard is told of a frame that says that another machine has an address, or
+// probes for it.
+func (u *unit) heard(addr netip.Addr) {
+	if _, ok := u.trying[addr]; ok {
+		u.n.trace("%s: gives %s up, for another machine was heard", u.name, addr)
+		delete(u.trying, addr)
+	}
 }
 
 // mix makes a number that looks random from others that do not (splitmix64).
@@ -157,14 +318,17 @@ const (
 	frameTell
 )
 
-// pass says whether a frame gets from a to b, and how long it takes.
-func (n *model) pass(a, b *unit, kind uint64, about netip.Addr, now time.Time) (time.Duration, bool) {
+// pass says whether a frame gets from a to b on a link, and how long it takes.
+func (n *model) pass(link int, a, b *unit, kind uint64, about netip.Addr, now time.Time) (time.Duration, bool) {
 	p := n.paths[a.i][b.i]
-	if a == b || !a.on || !b.on || !a.carrier || !b.carrier || p.cut {
+	if link == 1 {
+		p = path{cut: !a.second.IsValid() || !b.second.IsValid() || n.secondCut}
+	}
+	if a == b || p.cut || !a.on || !b.on || !a.carrier[link] || !b.carrier[link] || now.Before(a.frozen) || now.Before(b.frozen) {
 		return 0, false
 	}
-	low := about.As4()[3]
-	h := mix(n.seed, uint64(now.Sub(n.t0)), uint64(a.i)<<24|uint64(b.i)<<16|kind<<8|uint64(low))
+	bytes := about.As16()
+	h := mix(n.seed, uint64(now.Sub(n.t0)), uint64(a.i)<<24|uint64(b.i)<<16|kind<<8|uint64(bytes[15]^bytes[0]))
 	if h%100 < uint64(p.loss) {
 		return 0, false
 	}
@@ -173,6 +337,61 @@ func (n *model) pass(a, b *unit, kind uint64, about netip.Addr, now time.Time) (
 		d += time.Duration(h >> 20 % uint64(p.slow))
 	}
 	return d, true
+}
+
+// ask is a question that a machine puts on a link: a probe where from is zero.
+func (n *model) ask(m *unit, link int, target, from netip.Addr) {
+	now := time.Now()
+	mac := m.mac
+	if link == 1 {
+		mac = m.secondMAC()
+	}
+	for _, o := range n.units {
+		there, ok := n.pass(link, m, o, frameAsk, target, now)
+		if !ok {
+			continue
+		}
+		if from.IsValid() {
+			n.note(o, link, vip.Reply{Address: from, MAC: mac, At: now.Add(there)})
+			o.heard(from)
+		} else {
+			n.note(o, link, vip.Reply{Address: target, MAC: mac, Probe: true, At: now.Add(there)})
+			o.heard(target)
+		}
+		if !o.holds(target) || linkOf(target) != link {
+			continue
+		}
+		if back, ok := n.pass(link, o, m, frameAnswer, target, now); ok {
+			to, hw := from, o.mac
+			if !from.IsValid() {
+				to = netip.IPv4Unspecified()
+			}
+			if link == 1 {
+				hw = o.secondMAC()
+			}
+			n.note(m, link, vip.Reply{Address: target, MAC: hw, Direct: true, To: to, At: now.Add(there + back)})
+			m.heard(target)
+		}
+	}
+}
+
+// tell is an announcement.
+func (n *model) tell(m *unit, link int, a netip.Addr, hw net.HardwareAddr) {
+	now := time.Now()
+	n.trace("%s: announces %s at %s", m.name, a, hw)
+	for _, o := range n.units {
+		if d, ok := n.pass(link, m, o, frameTell, a, now); ok {
+			n.note(o, link, vip.Reply{Address: a, MAC: hw, At: now.Add(d)})
+			o.heard(a)
+		}
+	}
+}
+
+// relink makes the snapshots anew: a direct cable has or has no carrier now.
+func (n *model) relink() {
+	for _, u := range n.units {
+		u.kern = nil
+	}
 }
 
 // modelRun is one run of pingover on a unit: a process that can be killed.
@@ -191,20 +410,32 @@ type modelRun struct {
 	acts      int // those among them that change or tell something
 	killAt    kill
 
-	round   time.Time     // when the last round of pings of the primary began
-	verdict check.Verdict // and what it found
+	round   time.Time                // when the last round of pings of the primary began
+	verdict check.Verdict            // and what it found
+	unknown bool                     // by one of the paths
+	asked   map[netip.Addr]time.Time // when each virtual IP was asked for last
+	broken  bool                     // a hook could not be run
 }
 
-// kill says at which call a run dies; 0 at none.
+// kill says at which call a run dies; 0 at none. Or it stands still there for so
+// long, after the call's effect.
 type kill struct {
 	call, act int
 	after     bool // its effect
+	stall     time.Duration
 }
 
-// enter begins a call; the model is locked then, until leave. Calls that are
-// made beside others are not numbered: their order is anybody's.
+// enter begins a call, when the run does not stand still; the model is locked
+// then, until leave. Calls that are made beside others are not numbered: their
+// order is anybody's.
 func (r *modelRun) enter(numbered, act bool) {
 	r.u.n.mu.Lock()
+	for !r.killed && time.Now().Before(r.u.stalled) {
+		d := time.Until(r.u.stalled)
+		r.u.n.mu.Unlock()
+		time.Sleep(d)
+		r.u.n.mu.Lock()
+	}
 	if !r.killed && numbered {
 		r.calls++
 		if act {
@@ -221,18 +452,49 @@ func (r *modelRun) enter(numbered, act bool) {
 }
 
 func (r *modelRun) leave(numbered, act bool) {
-	if numbered && r.killAt.after && r.due(act) {
-		r.kill()
+	var until time.Time
+	if numbered && !r.killed && r.killAt.after && r.due(act) {
+		if r.killAt.stall == 0 {
+			r.kill()
+		} else {
+			r.u.stall(r.killAt.stall, false)
+			until = r.u.stalled
+		}
 	}
 	dead := r.killed
 	r.u.n.mu.Unlock()
 	if dead {
 		runtime.Goexit()
 	}
+	time.Sleep(time.Until(until))
 }
 
 func (r *modelRun) due(act bool) bool {
 	return r.calls == r.killAt.call || act && r.acts == r.killAt.act
+}
+
+// stall lets the machine's run stand still for so long, or all of the machine. A
+// bubble of testing/synctest has one clock for all and both kinds: that only the
+// wall clock goes on while a machine sleeps cannot be played here.
+func (u *unit) stall(d time.Duration, machine bool) {
+	u.n.trace("%s: stands still for %v, all of it: %t", u.name, d, machine)
+	until := time.Now().Add(d)
+	if until.After(u.n.end) && !u.n.quiet {
+		until = u.n.end
+	}
+	u.stalled = until
+	if machine {
+		u.frozen = until
+		time.AfterFunc(time.Until(until), func() {
+			u.n.mu.Lock()
+			defer u.n.mu.Unlock()
+			u.n.changed()
+		})
+	}
+	if !u.watch.since.IsZero() {
+		u.watch = watched{since: until}
+	}
+	u.n.changed()
 }
 
 // kill ends the run now. Its files go on under another name, as they were,
@@ -250,6 +512,7 @@ func (r *modelRun) kill() {
 	}
 	_ = os.Remove(filepath.Join(u.dir, "web.lock"))
 	_ = os.Remove(filepath.Join(u.dir, "act.lock"))
+	u.notReady = -1 // its record may have been written
 	u.n.died(r)
 }
 
@@ -264,23 +527,26 @@ func (r *modelRun) env() Env {
 			Route: func(a, _ netip.Addr) (vip.Route, error) {
 				r.enter(true, false)
 				defer r.leave(true, false)
-				if r.u.holds(a) {
+				switch {
+				case r.u.holds(a):
 					return vip.Route{Interface: "lo", Local: true}, nil
+				case linkOf(a) == 1:
+					return vip.Route{Interface: "eth1", Source: r.u.second.Addr(), OnLink: true}, nil
 				}
 				return vip.Route{Interface: "eth0", Source: r.u.own.Prefix.Addr(), OnLink: true}, nil
 			},
-			Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) {
-				return gatewayAddr, true, nil
+			Gateway: func(_ string, v6 bool, _ netip.Addr) (netip.Addr, bool, error) {
+				return gatewayAddr, !v6, nil
 			},
 			Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 				a, err := netip.ParseAddr(host)
 				return []netip.Addr{a}, err
 			},
 			Ping: r.ping,
-			Listen: func(_ vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
-				r.enter(true, false)
-				defer r.leave(true, false)
-				e := &modelListener{r: r, own: own, addrs: addrs}
+			Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
+				r.enter(!r.u.second.IsValid(), false) // else the order of the links is anybody's
+				defer r.leave(!r.u.second.IsValid(), false)
+				e := &modelListener{r: r, link: slices.Index(linkNames, l.Name), own: own, addrs: addrs}
 				r.listeners = append(r.listeners, e)
 				return e, nil
 			},
@@ -301,10 +567,23 @@ func (r *modelRun) env() Env {
 			},
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		Locks: new(state.Locks), LockSwitch: lockSwitch,
-		Hook:     r.hook,
-		Trusted:  func([]string) error { return nil },
-		Runnable: func([]string) error { return nil },
+		Locks: new(state.Locks),
+		LockSwitch: func(ctx context.Context, d state.Dir, exclusive bool) (func(), error) {
+			r.enter(true, false)
+			defer r.leave(true, false)
+			return lockSwitch(ctx, d, exclusive)
+		},
+		Hook:    r.hook,
+		Trusted: func([]string) error { return nil },
+		Runnable: func([]string) error {
+			r.enter(true, false)
+			defer r.leave(true, false)
+			if r.u.broken {
+				r.broken = true
+				return errTool
+			}
+			return nil
+		},
 		MayPing:  func() error { return nil },
 		MayRaise: func() error { return nil },
 		Deliver: func(ctx context.Context, messages []state.Message) ([]state.Message, error) {
@@ -328,18 +607,21 @@ var (
 )
 
 // ping asks in rounds as check.Ping does. That of the primary alone is told
-// what comes in.
+// what comes in; with two paths to it, two rounds are made side by side.
 func (r *modelRun) ping(ctx context.Context, p check.Pings) check.Round {
-	main := p.OnReply != nil
-	r.enter(main, false)
-	if main {
-		r.round, r.verdict = time.Now(), check.Unknown
+	main, alone := p.OnReply != nil, len(r.u.set.OtherHosts) == 0
+	r.enter(main && alone, false)
+	if now := time.Now(); main && !now.Equal(r.round) {
+		r.round, r.verdict, r.unknown = now, check.Unknown, false
 	}
-	r.leave(main, false)
+	r.leave(main && alone, false)
 	round := r.pinged(ctx, p)
 	if main {
 		r.u.n.mu.Lock()
-		r.verdict = round.Verdict
+		if r.verdict != check.Up && round.Verdict != check.Unknown {
+			r.verdict = round.Verdict
+		}
+		r.unknown = r.unknown || round.Err != nil
 		r.u.n.trace("%s: %s is %s", r.u.name, p.Address, round.Verdict)
 		r.u.n.mu.Unlock()
 	}
@@ -348,9 +630,10 @@ func (r *modelRun) ping(ctx context.Context, p check.Pings) check.Round {
 
 func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 	var first time.Time // arrival of a reply
+	link := linkOf(p.Address)
 	for i := range p.Count {
-		now := time.Now()
 		r.enter(false, false)
+		now := time.Now()
 		if r.u.holds(p.Address) {
 			r.leave(false, false)
 			return check.Round{Verdict: check.Up, Sent: 1, Received: 1}
@@ -359,8 +642,8 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 			if !o.holds(p.Address) || o.noPing {
 				continue
 			}
-			there, ok := r.u.n.pass(r.u, o, frameEcho, p.Address, now)
-			back, okBack := r.u.n.pass(o, r.u, frameReply, p.Address, now)
+			there, ok := r.u.n.pass(link, r.u, o, frameEcho, p.Address, now)
+			back, okBack := r.u.n.pass(link, o, r.u, frameReply, p.Address, now)
 			if at := now.Add(there + back); ok && okBack && (first.IsZero() || at.Before(first)) {
 				first = at
 				r.u.neigh[p.Address] = o.mac
@@ -371,7 +654,8 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 		if i == p.Count-1 {
 			wait = p.Timeout
 		}
-		replied := !first.IsZero() && !first.After(now.Add(wait))
+		due := now.Add(wait)
+		replied := !first.IsZero() && !first.After(due)
 		if replied {
 			wait = first.Sub(now)
 		}
@@ -381,6 +665,17 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 		if replied {
 			return check.Round{Verdict: check.Up, Sent: i + 1, Received: 1, RTT: wait}
 		}
+		if i < p.Count-1 {
+			continue
+		}
+		r.enter(false, false) // it may stand still
+		r.leave(false, false)
+		switch late := time.Since(due); { // what has arrived meanwhile is read
+		case !first.IsZero() && !first.After(time.Now()):
+			return check.Round{Verdict: check.Up, Sent: i + 1, Received: 1, RTT: first.Sub(now)}
+		case late > p.Timeout/2:
+			return check.Round{Sent: p.Count, Err: fmt.Errorf("%w: the round ended %s late", check.ErrStalled, late)}
+		}
 	}
 	return check.Round{Verdict: check.Down, Sent: p.Count}
 }
@@ -388,18 +683,20 @@ func (r *modelRun) pinged(ctx context.Context, p check.Pings) check.Round {
 // modelListener is a Wire.
 type modelListener struct {
 	r     *modelRun
+	link  int
 	own   func(vip.Reply) bool
 	addrs []netip.Addr
 	heard []vip.Reply // At may be yet to come
 	news  chan struct{}
 }
 
-func (n *model) note(o *unit, h vip.Reply) {
+// note is told of a frame that arrives at a machine.
+func (n *model) note(o *unit, link int, h vip.Reply) {
 	if o.run == nil {
 		return
 	}
 	for _, e := range o.run.listeners {
-		if e.own(h) || !slices.Contains(e.addrs, h.Address) {
+		if e.link != link || e.own(h) || !slices.Contains(e.addrs, h.Address) {
 			continue
 		}
 		e.heard = append(e.heard, h)
@@ -421,28 +718,8 @@ func (e *modelListener) wakeAt(t time.Time) {
 func (e *modelListener) Ask(target, from netip.Addr) error {
 	e.r.enter(false, false)
 	defer e.r.leave(false, false)
-	m, n, now := e.r.u, e.r.u.n, time.Now()
-	for _, o := range n.units {
-		there, ok := n.pass(m, o, frameAsk, target, now)
-		if !ok {
-			continue
-		}
-		if from.IsValid() {
-			n.note(o, vip.Reply{Address: from, MAC: m.mac, At: now.Add(there)})
-		} else {
-			n.note(o, vip.Reply{Address: target, MAC: m.mac, Probe: true, At: now.Add(there)})
-		}
-		if !o.holds(target) {
-			continue
-		}
-		if back, ok := n.pass(o, m, frameAnswer, target, now); ok {
-			to := from
-			if !from.IsValid() {
-				to = netip.IPv4Unspecified()
-			}
-			n.note(m, vip.Reply{Address: target, MAC: o.mac, Direct: true, To: to, At: now.Add(there + back)})
-		}
-	}
+	e.r.u.n.asks(e.r, target, from)
+	e.r.u.n.ask(e.r.u, e.link, target, from)
 	return nil
 }
 
@@ -451,13 +728,7 @@ func (e *modelListener) Lost() uint64 { return 0 }
 func (e *modelListener) Announce(a netip.Addr, hw net.HardwareAddr) error {
 	e.r.enter(true, true)
 	defer e.r.leave(true, true)
-	m, n, now := e.r.u, e.r.u.n, time.Now()
-	n.trace("%s: announces %s at %s", m.name, a, hw)
-	for _, o := range n.units {
-		if d, ok := n.pass(m, o, frameTell, a, now); ok {
-			n.note(o, vip.Reply{Address: a, MAC: hw, At: now.Add(d)})
-		}
-	}
+	e.r.u.n.tell(e.r.u, e.link, a, hw)
 	return nil
 }
 
@@ -467,12 +738,36 @@ func (e *modelListener) Replies(since time.Time) []vip.Reply {
 	now := time.Now()
 	var heard []vip.Reply
 	for _, h := range e.heard {
-		if !h.At.Before(since) && !h.At.After(now) {
+		if h.At.Before(since) || h.At.After(now) {
+			continue
+		}
+		// The newest of each kind is kept, as a vip.Listener does.
+		same := slices.IndexFunc(heard, func(o vip.Reply) bool {
+			return o.Address == h.Address && kindOfFrame(o) == kindOfFrame(h) && string(o.MAC) == string(h.MAC)
+		})
+		switch {
+		case same < 0:
 			heard = append(heard, h)
+		case !h.At.Before(heard[same].At):
+			heard[same] = h
 		}
 	}
 	slices.SortStableFunc(heard, func(a, b vip.Reply) int { return a.At.Compare(b.At) })
 	return heard
+}
+
+// kindOfFrame tells a probe, a reply to a probe, a reply to a request, and a claim
+// that replies to nobody.
+func kindOfFrame(h vip.Reply) int {
+	switch {
+	case h.Probe:
+		return frameAsk
+	case h.Direct && h.To.IsUnspecified():
+		return frameReply
+	case h.Direct:
+		return frameAnswer
+	}
+	return frameTell
 }
 
 // Changed is asked for by goroutines that outlive a run for a moment.
@@ -520,15 +815,21 @@ func (t modelTool) Raise(_ context.Context, a vip.Alias) (label string, ran []pr
 	u.n.raises(t.r, addr)
 	u.n.trace("%s: raises %s", u.name, addr)
 	u.switched("raised")
-	label, _ = vip.FreeLabel(u.snapshot(), "eth0")
-	u.give(vip.Address{Prefix: a.Prefix, Label: label})
+	if addr.Is4() {
+		label, _ = vip.FreeLabel(u.snapshot(), "eth0")
+	}
+	u.give(vip.Address{Prefix: a.Prefix, Label: label, Deprecated: addr.Is6()})
+	u.lend(addr, a.Lease)
 	u.n.changed()
 	return label, []proc.Result{{Argv: argv}}, nil
 }
 
-func (t modelTool) Renew(context.Context, vip.Alias) (ran []proc.Result, err error) {
+func (t modelTool) Renew(_ context.Context, a vip.Alias) (ran []proc.Result, err error) {
 	t.r.enter(true, false)
 	defer t.r.leave(true, false)
+	if addr := a.Prefix.Addr(); t.r.u.holds(addr) {
+		t.r.u.lend(addr, a.Lease)
+	}
 	return nil, nil
 }
 
@@ -539,7 +840,7 @@ func (t modelTool) Exclusive() bool { return false }
 func (r *modelRun) hook(ctx context.Context, c proc.Command) proc.Result {
 	u := r.u
 	r.enter(true, true)
-	refused := u.refuses && c.Argv[0] == "pre-takeover"
+	refused := (u.refuses || u.broken) && c.Argv[0] == "pre-takeover"
 	took := u.hookTime
 	u.n.trace("%s: runs %s, refused: %t", u.name, c.Argv[0], refused)
 	r.leave(true, true)
@@ -596,11 +897,11 @@ func (u *unit) start(parent context.Context, c command) {
 	n := u.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !u.on || u.run != nil {
+	if !u.runs() || u.run != nil || u.noCron && c.word == "check" {
 		return
 	}
 	ctx, cancel := context.WithCancel(parent)
-	r := &modelRun{u: u, began: time.Now(), cancel: cancel, quiet: n.quiet, command: c}
+	r := &modelRun{u: u, began: time.Now(), cancel: cancel, quiet: n.quiet, command: c, asked: map[netip.Addr]time.Time{}}
 	if u.next != nil {
 		r.killAt, u.next = *u.next, nil
 	}
@@ -627,6 +928,10 @@ func (u *unit) start(parent context.Context, c command) {
 		if r.killed {
 			return
 		}
+		if e, ok := errors.AsType[*run.Error](err); ok && e.Hung { // the process ends
+			r.kill()
+			return
+		}
 		u.run = nil
 		n.ended(r, report, err)
 	})
@@ -634,7 +939,7 @@ func (u *unit) start(parent context.Context, c command) {
 
 // reachable says whether frames get both ways between them for sure.
 func (n *model) reachable(a, b *unit) bool {
-	return a.on && b.on && a.carrier && b.carrier && n.paths[a.i][b.i].perfect() && n.paths[b.i][a.i].perfect()
+	return a.runs() && b.runs() && a.carrier[0] && b.carrier[0] && n.paths[a.i][b.i].perfect() && n.paths[b.i][a.i].perfect()
 }
 
 type model struct {
@@ -645,16 +950,21 @@ type model struct {
 	paths [6][6]path
 	runs  sync.WaitGroup
 
-	quiet    bool // all is well
-	mailDown bool
-	raising  func(r *modelRun) // before an address is raised: fencing
-	log      func(line string)
-	broken   []string // properties, with the moment
+	end       time.Time // of the part in which anything may happen
+	over      bool      // the schedule
+	direct    bool      // the second segment is a cable from the primary
+	secondCut bool      // it passes nothing, with carrier
+	quiet     bool      // all is well
+	mailDown  bool
+	raising   func(r *modelRun) // before an address is raised: fencing
+	log       func(line string)
+	broken    []string // properties, with the moment
 
 	vips    []netip.Addr
 	primary *unit // nil: the host is a virtual IP
 	witness *unit
-	pairs   [6][6]pair
+	laptop  *unit // that may claim a virtual IP; nil: there is none
+	pairs   [6][6]map[netip.Addr]pair
 	took    int // how often an address was raised
 	split   int // and how often while the primary served it
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/vip"
 )
 
 // A schedule of the model: which machines, what settings, and what happens
@@ -60,6 +61,9 @@ func (p *plan) pick(units []*unit) *unit { return units[p.IntN(len(units))] }
 
 func one[T any](p *plan, values ...T) T { return values[p.IntN(len(values))] }
 
+// The virtual IPs of the model: the host of a pair is the first.
+var modelVIPs = []netip.Addr{vipAddr, netip.MustParseAddr("172.16.0.5"), netip.MustParseAddr("2001:db8::1")}
+
 // build makes the machines: a primary, two standbys and a witness, or
 // machines that all run pingover and whose host is the virtual IP.
 func (p *plan) build(pair bool) {
@@ -67,34 +71,82 @@ func (p *plan) build(pair bool) {
 	host := primaryAddr.String()
 	order := p.Perm(3)
 	number := func(i int) byte { return byte(2 + order[i]) } // of the MACs any order
+	n.vips = modelVIPs[:1]
+	if p.percent(40) {
+		n.vips = one(p, modelVIPs[:2], modelVIPs, []netip.Addr{modelVIPs[0], modelVIPs[2]})
+		if !pair && p.percent(20) {
+			n.vips = modelVIPs[2:]
+		}
+	}
+	add := func(name string, i int, addr string) *unit {
+		u := n.add(name, number(i), addr)
+		if n.vips[len(n.vips)-1].Is6() {
+			u.base = append(u.base, vip.Address{Prefix: netip.MustParsePrefix(fmt.Sprintf("2001:db8::%x/64", 0x10+i))})
+		}
+		return u
+	}
+	native := func(u *unit) {
+		u.base = append(u.base, vip.Address{Prefix: host32(one(p, n.vips...)), Label: "eth0"})
+	}
 	var standbys []*unit
 	if !pair {
-		n.primary = n.add("primary", number(0), "172.16.0.2/16", "172.16.0.1/32")
-		if p.percent(40) { // its virtual IP does not come back with it
-			n.primary.base = n.primary.base[:1]
+		n.primary = add("primary", 0, "172.16.0.2/16")
+		some := p.percent(15) // of its virtual IPs do not come back with it
+		for _, a := range n.vips {
+			if !some || p.percent(50) {
+				n.primary.base = append(n.primary.base, vip.Address{Prefix: host32(a), Label: "eth0"})
+			}
 		}
-		standbys = []*unit{n.add("one", number(1), "172.16.0.3/16"), n.add("two", number(2), "172.16.0.4/16")}
+		if p.percent(30) { // nor does any
+			n.primary.base = slices.DeleteFunc(n.primary.base, func(a vip.Address) bool { return slices.Contains(n.vips, a.Prefix.Addr()) })
+		}
+		n.primary.dad = p.percent(30)
+		standbys = []*unit{add("one", 1, "172.16.0.3/16"), add("two", 2, "172.16.0.4/16")}
+		if p.percent(25) {
+			n.direct = p.percent(50)
+			for i, u := range []*unit{n.primary, standbys[0], standbys[1]} {
+				u.second = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, 9, byte(2 + i)}), 24)
+			}
+		}
 	} else {
 		host = vipAddr.String()
-		addrs := []string{"172.16.0.3/16"}
-		if p.percent(50) {
-			addrs = append(addrs, "172.16.0.1/32") // one of the pair has it from boot on
+		standbys = []*unit{add("one", 1, "172.16.0.3/16"), add("two", 2, "172.16.0.4/16")}
+		if p.percent(50) { // one of the pair has it from boot on
+			native(standbys[0])
 		}
-		standbys = []*unit{n.add("one", number(1), addrs...), n.add("two", number(2), "172.16.0.4/16")}
 		if p.percent(20) {
-			standbys = append(standbys, n.add("three", number(0), "172.16.0.5/16"))
+			standbys = append(standbys, add("three", 0, "172.16.0.6/16"))
 		}
 	}
 	n.witness = n.add("gateway", 254, "172.16.0.254/16")
-	n.vips = []netip.Addr{vipAddr}
+	if p.percent(15) {
+		n.laptop = n.add("laptop", one(p, byte(1), 99), "172.16.0.9/16")
+	}
+	for _, u := range n.units {
+		if u.addrs = slices.Clone(u.base); u == n.primary && p.percent(80) {
+			for _, a := range n.vips {
+				if !u.holds(a) {
+					u.addrs = append(u.addrs, vip.Address{Prefix: host32(a), Label: "eth0"})
+				}
+			}
+		}
+	}
 
 	set := config.Cluster{
-		Name: "web", Host: host, VIPs: []config.VIP{{Prefix: netip.PrefixFrom(vipAddr, 32)}},
+		Name: "web", Host: host,
 		Count: 1 + p.IntN(2), Interval: 50 * time.Millisecond, Timeout: 20 * time.Millisecond,
 		RetryWait: one(p, 0, 100*time.Millisecond, 2*time.Second),
 		Witness:   config.Witness{Addresses: []netip.Addr{gatewayAddr}}, DuplicateCheck: true, Tool: "auto",
-		Announce: 1 + p.IntN(2), Rise: 1 + p.IntN(2), BootWait: one(p, 0, 45*time.Second),
-		Mail: config.Mail{To: []string{"root@standby"}, Timeout: 15 * time.Second, Remind: 24 * time.Hour},
+		Announce: 1 + p.IntN(3), Rise: 1 + p.IntN(2), BootWait: one(p, 0, 45*time.Second),
+		Lease: one(p, 0, 0, 0, 0, 70*time.Second, 2*time.Minute),
+		Mail:  config.Mail{To: []string{"root@standby"}, Timeout: 15 * time.Second, Remind: 24 * time.Hour},
+		Given: map[string][]string{"host": {host}}, // written once, and read
+	}
+	for _, a := range n.vips {
+		set.VIPs = append(set.VIPs, config.VIP{Prefix: host32(a)})
+	}
+	if standbys[0].second.IsValid() {
+		set.OtherHosts = []string{"10.9.9.2"}
 	}
 	if p.percent(30) {
 		set.Witness = config.Witness{Auto: true}
@@ -112,6 +164,8 @@ func (p *plan) build(pair bool) {
 		s.dir = filepath.Join(p.dir, s.name)
 	}
 }
+
+func host32(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // standbys are the machines on which pingover runs.
 func (p *plan) standbys() (s []*unit) {
@@ -183,6 +237,10 @@ var happenings = []happening{
 			})
 		}
 	}},
+	{6, func(p *plan, _ time.Duration) { // a standby hears another one, which does not hear it
+		a, b := p.pick(p.standbys()), p.pick(p.standbys())
+		p.at(0, fmt.Sprintf("%s to %s: cut", a.name, b.name), func() { p.n.paths[a.i][b.i] = path{cut: true} })
+	}},
 	{8, func(p *plan, t time.Duration) { // the network falls apart, at times one way only
 		side, both := p.IntN(32), p.percent(70)
 		p.at(t, fmt.Sprintf("partition %05b, both ways: %t", side, both), func() {
@@ -197,14 +255,18 @@ var happenings = []happening{
 		})
 	}},
 	{8, func(p *plan, t time.Duration) {
-		p.at(t, "the network is well", func() { p.n.paths = [6][6]path{} })
+		p.at(t, "the network is well", func() { p.n.paths, p.n.secondCut = [6][6]path{}, false })
 	}},
 	{6, func(p *plan, t time.Duration) { // a cable
 		u := p.pick(p.n.units)
-		plug := func(in bool) func() {
-			return func() { u.carrier, u.kern = in, nil }
+		link := 0
+		if u.second.IsValid() {
+			link = p.IntN(2)
 		}
-		p.at(t, u.name+"'s cable is out", plug(false))
+		plug := func(in bool) func() {
+			return func() { u.carrier[link] = in; p.n.relink() }
+		}
+		p.at(t, fmt.Sprintf("%s's cable %d is out", u.name, link), plug(false))
 		if p.percent(70) {
 			p.at(t+time.Duration(p.Int64N(int64(modelEvery))), u.name+"'s cable is in", plug(true))
 		}
@@ -220,10 +282,12 @@ var happenings = []happening{
 	}},
 	{4, func(p *plan, t time.Duration) { // an operator removes the address
 		u := p.pick(p.standbys())
-		p.at(t, "manually: "+u.name+" has no virtual IP", func() {
+		a := one(p, p.n.vips...)
+		p.at(t, fmt.Sprintf("manually: %s has no %s", u.name, a), func() {
 			if u.on {
-				u.unset(vipAddr)
-				u.reckoned.lost, u.unmailed = true, ""
+				u.unset(a)
+				u.lost()
+				u.unmailed = ""
 				u.gave = u.gave || u.open // what the open release would have removed
 			}
 		})
@@ -243,6 +307,53 @@ var happenings = []happening{
 		u := p.pick(p.standbys())
 		p.at(t, u.name+"'s pre-takeover refuses", func() { u.refuses = u.set.Hooks.PreTakeover != nil })
 		p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+"'s pre-takeover agrees", func() { u.refuses = false })
+	}},
+	{12, func(p *plan, t time.Duration) { // a run, or a machine, stands still
+		u := p.pick(p.n.units)
+		d := one(p, time.Second, 4*time.Second, 4*time.Second, 20*time.Second, 70*time.Second, 5*time.Minute)
+		switch machine := p.percent(30) || u.set == nil; {
+		case machine || p.percent(30):
+			p.at(t, fmt.Sprintf("%s is stopped", u.name), func() { u.stall(d, machine) })
+		default:
+			k := kill{after: true, stall: d}
+			if p.percent(50) {
+				k.act = 1 + p.IntN(6)
+			} else {
+				k.call = 1 + p.IntN(20)
+			}
+			p.at(t, fmt.Sprintf("the next run of %s is to be stopped: %+v", u.name, k), func() { u.next = &k })
+		}
+	}},
+	{4, func(p *plan, t time.Duration) { // cron stops
+		u := p.pick(p.standbys())
+		p.at(t, u.name+" makes no more checks", func() { u.noCron = true })
+		if p.percent(60) {
+			p.at(t+time.Duration(p.Int64N(int64(3*modelEvery))), u.name+" makes checks again", func() { u.noCron = false })
+		}
+	}},
+	{4, func(p *plan, t time.Duration) { // hooks cannot be run
+		u := p.pick(p.standbys())
+		from := one(p, 0, t)
+		p.at(from, u.name+"'s hooks cannot be run", func() { u.broken = u.set.Hooks.PreTakeover != nil })
+		if p.percent(60) {
+			p.at(from+time.Duration(p.Int64N(int64(4*modelEvery))), u.name+"'s hooks can be run", func() { u.broken = false })
+		}
+	}},
+	{4, func(p *plan, t time.Duration) { // the second segment passes nothing
+		cut := p.percent(70)
+		p.at(t, fmt.Sprintf("the second segment is cut: %t", cut), func() { p.n.secondCut = cut })
+	}},
+	{6, func(p *plan, t time.Duration) { // somebody claims one virtual IP
+		u, a := p.n.laptop, one(p, p.n.vips...)
+		if u == nil {
+			return
+		}
+		p.at(t, fmt.Sprintf("the laptop has %s", a), func() {
+			if !u.holds(a) {
+				u.give(vip.Address{Prefix: host32(a), Label: "eth0"})
+			}
+		})
+		p.at(t+time.Duration(p.Int64N(int64(3*modelEvery))), "the laptop has none", func() { u.addrs, u.kern = slices.Clone(u.base), nil })
 	}},
 	{3, func(p *plan, t time.Duration) { // a tool fails
 		u := p.pick(p.standbys())
@@ -310,15 +421,20 @@ func (p *plan) quiet() {
 	end := time.Duration(p.checks) * modelEvery
 	p.steps = slices.DeleteFunc(p.steps, func(s step) bool { return s.what != "" && s.at >= end })
 	p.at(end, "all is well, but perhaps the primary", func() {
-		n.quiet, n.paths, n.mailDown = true, [6][6]path{}, false
+		n.quiet, n.paths, n.mailDown, n.secondCut = true, [6][6]path{}, false, false
 		for _, u := range n.units {
 			u.noPing, u.noRaise, u.noLower, u.refuses, u.next = false, false, false, false, nil
+			u.broken, u.noCron, u.frozen, u.stalled = false, false, time.Time{}, time.Time{}
+			if u == n.laptop {
+				u.addrs, u.kern = slices.Clone(u.base), nil
+			}
 			if u.set != nil && u.isPaused() {
 				u.paused = time.Time{}
 				_ = os.Remove(filepath.Join(u.dir, "web.pause"))
 			}
 			if u != n.primary {
-				u.carrier, u.kern = true, nil
+				u.carrier = [2]bool{true, true}
+				n.relink()
 				if !u.on {
 					u.boot()
 				}
@@ -339,9 +455,11 @@ func (n *model) settled() bool {
 		if u.set != nil && (u.quiet < 2 || u.run != nil || !u.watch.since.IsZero()) {
 			return false
 		}
-		for _, p := range n.pairs[i] {
-			if !p.since.IsZero() {
-				return false
+		for _, byAddr := range n.pairs[i] {
+			for _, p := range byAddr {
+				if !p.since.IsZero() {
+					return false
+				}
 			}
 		}
 	}
@@ -353,6 +471,7 @@ func playModel(ctx context.Context, n *model, dir string, arrange func(p *plan))
 	n.t0 = time.Now()
 	p := &plan{Rand: rand.New(rand.NewPCG(n.seed, 0)), ctx: ctx, n: n, dir: dir}
 	p.checks = 1 + p.IntN(modelChecks)
+	n.end = n.t0.Add(time.Duration(p.checks) * modelEvery)
 	arrange(p)
 	p.run(ctx)
 	p.quiet()
@@ -379,5 +498,8 @@ func playModel(ctx context.Context, n *model, dir string, arrange func(p *plan))
 		n.mu.Unlock()
 	}
 	n.runs.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.over = true
 	n.audit()
 }

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/state"
 	"pingover/vip"
 )
 
-// What the model watches for. P1 to P6 are the properties; each says exactly
+// What the model watches for. P1 to P11 are the properties; each says exactly
 // what would break it. All of these are called while the model is locked.
 
 // pair is what P1 knows of two machines.
@@ -27,11 +28,10 @@ type watched struct {
 	checks int       // completed since
 }
 
-// reckoning is what P6 knows of a machine.
+// reckoning is what P6 knows of an address on a machine.
 type reckoning struct {
-	raised bool // an address, once
+	raised bool // once
 	lost   bool // and it went since then, through nothing that an outage explains
-	rival  bool // another machine's claim to it was heard since then
 }
 
 // changed looks anew at who holds what and who hears whom.
@@ -39,12 +39,16 @@ func (n *model) changed() {
 	now := time.Now()
 	for i, a := range n.units {
 		for j, b := range n.units[:i] {
-			p := &n.pairs[i][j]
-			switch {
-			case !n.doubled(a, b):
-				p.since = time.Time{}
-			case p.since.IsZero():
-				*p = pair{since: now, done: [2]bool{a.set == nil, b.set == nil}}
+			for _, v := range n.vips {
+				switch _, known := n.pairs[i][j][v]; {
+				case !n.doubled(a, b, v):
+					delete(n.pairs[i][j], v)
+				case !known:
+					if n.pairs[i][j] == nil {
+						n.pairs[i][j] = map[netip.Addr]pair{}
+					}
+					n.pairs[i][j][v] = pair{since: now, done: [2]bool{a.set == nil, b.set == nil}}
+				}
 			}
 		}
 	}
@@ -61,22 +65,22 @@ func (n *model) changed() {
 
 // doubled says whether two machines hold an address and hear each other for
 // sure. What is paused may, and who cannot lower it must.
-func (n *model) doubled(a, b *unit) bool {
-	if !n.reachable(a, b) || a.isPaused() || b.isPaused() || a.noLower || b.noLower {
-		return false
-	}
-	return slices.ContainsFunc(n.vips, func(v netip.Addr) bool { return a.holds(v) && b.holds(v) })
+func (n *model) doubled(a, b *unit, v netip.Addr) bool {
+	return a.holds(v) && b.holds(v) && n.reachable(a, b) && !a.isPaused() && !b.isPaused() && !a.noLower && !b.noLower
 }
 
 func (u *unit) isPaused() bool { return time.Now().Before(u.paused) }
 
 // owes says whether a standby is well, the primary dead, and nobody whom it
-// can hear serves all virtual IPs.
+// can hear serves any virtual IP.
 func (n *model) owes(s *unit) bool {
-	if !s.on || !s.carrier || s.noRaise || s.refuses || s.released || s.isPaused() || !n.reachable(s, n.witness) || n.witness.noPing {
+	if !s.runs() || !s.carrier[0] || s.noRaise || s.refuses || s.broken || s.noCron || s.released || s.isPaused() || !n.reachable(s, n.witness) || n.witness.noPing {
 		return false
 	}
-	if n.primary != nil && n.primary.on && n.primary.carrier {
+	if time.Now().Before(s.stalled) {
+		return false
+	}
+	if p := n.primary; p != nil && p.runs() && (p.carrier[0] || p.second.IsValid() && p.carrier[1]) {
 		return false
 	}
 	return !slices.ContainsFunc(n.units, func(o *unit) bool {
@@ -108,17 +112,24 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 		n.fail("P2: %s raises %s, and the primary answered its last ping", u.name, addr)
 	}
 	for _, e := range r.listeners {
-		// A claim that is not repeated is none, and the frames between two
-		// questions, such as both of an announcement, are one claim.
-		claims, counted := map[netip.Addr]int{}, map[netip.Addr]time.Time{}
+		// One claim that is not repeated is none, when it was waited for. Frames of
+		// one kind between two questions are one, as both of an announcement are.
+		type claim struct {
+			a    netip.Addr
+			kind int
+		}
+		claims, last := map[netip.Addr]int{}, map[claim]time.Time{}
 		for _, h := range e.heard {
-			if !h.Probe && !h.At.Before(r.round) && h.At.Before(now) && h.At.Sub(counted[h.Address]) > askEvery {
+			if h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+				continue
+			}
+			if c := (claim{h.Address, kindOfFrame(h)}); h.At.Sub(last[c]) > askEvery {
 				claims[h.Address]++
-				counted[h.Address] = h.At
+				last[c] = h.At
 			}
 		}
 		for _, h := range e.heard {
-			if claims[h.Address] < 2 || exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) {
+			if exempt || h.Probe || h.At.Before(r.round) || !h.At.Before(now) || claims[h.Address] == 1 && now.Sub(h.At) >= config.RepeatPatience {
 				continue
 			}
 			if h.Address == addr || n.primary != nil && string(h.MAC) == string(n.primary.mac) {
@@ -128,17 +139,25 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 	}
 
 	// P5: a takeover never happens in a run whose last verdict is unknown.
-	if !exempt && r.verdict == check.Unknown {
+	ownHost := n.primary == nil && slices.ContainsFunc(n.vips, u.holds) // which is not pinged
+	if !exempt && !ownHost && (r.verdict == check.Unknown || r.unknown) {
 		n.fail("P5: %s raises %s on a verdict of unknown", u.name, addr)
 	}
 
 	// P6: with manual failback there is one takeover for an outage: what was
 	// taken is not taken again, unless it was lost in between, by a reboot,
 	// manually, in isolation, or to a rival that was heard.
-	if u.reckoned.raised && !u.reckoned.lost && !u.set.Failback && !exempt {
+	if known := u.reckoned[addr]; known.raised && !known.lost && !u.set.Failback && !exempt {
 		n.fail("P6: %s raises %s again, and never lost it", u.name, addr)
 	}
-	u.reckoned = reckoning{raised: true}
+	u.reckoned[addr] = reckoning{raised: true}
+	u.rival = false
+
+	// P7: what is raised was asked for a moment ago, however long the machine
+	// stood still.
+	if age := now.Sub(r.asked[addr]); age > freshFor && !r.force {
+		n.fail("P7: %s raises %s, and asked for it %s ago", u.name, addr, age)
+	}
 
 	if n.raising != nil {
 		n.raising(r)
@@ -151,24 +170,53 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 
 // lowers is told of an address that is about to be lowered. With manual
 // failback that, too, is for a rival that was heard, isolation or a hand.
-func (n *model) lowers(r *modelRun, _ netip.Addr) {
+func (n *model) lowers(r *modelRun, addr netip.Addr) {
 	n.rivals(r)
 	r.gave, r.u.gave = true, true
 	u := r.u
-	explained := u.reckoned.rival || u.set.Isolated || r.word != "check" || u.released
+	explained := u.rival || u.set.Isolated || r.word != "check" || u.released
 	if !explained && !u.set.Failback {
 		n.fail("P6: %s gives up what it holds, and failback is manual", u.name)
 	}
 	if explained {
-		u.reckoned.lost = true
+		known := u.reckoned[addr]
+		known.lost = true
+		u.reckoned[addr] = known
 	}
+}
+
+// asks is told of each question of a run.
+func (n *model) asks(r *modelRun, target, from netip.Addr) {
+	if !slices.Contains(n.vips, target) {
+		return
+	}
+	r.asked[target] = time.Now()
+
+	// P8: a run to which the primary replied asks by ordinary requests alone: a
+	// probe may make another machine give the address up that it is assigning.
+	if !from.IsValid() && r.word == "check" && r.verdict == check.Up {
+		n.fail("P8: %s asks for %s by a probe, and the primary replies", r.u.name, target)
+	}
+}
+
+// expires is told of a lease that runs out.
+func (n *model) expires(u *unit, a netip.Addr) {
+	// P9: a lease runs out only when no check has come to its end since it was
+	// renewed.
+	renewed := u.leases[a].Add(-u.set.Lease)
+	if u.checked.After(renewed) {
+		n.fail("P9: %s's lease of %s runs out, was renewed at %v, and a later check has ended", u.name, a, renewed.Sub(n.t0))
+	}
+	known := u.reckoned[a]
+	known.lost = true
+	u.reckoned[a] = known
 }
 
 // rivals keeps in mind whether a run heard a claim to what its machine holds.
 func (n *model) rivals(r *modelRun) {
 	for _, e := range r.listeners {
 		if slices.ContainsFunc(e.heard, func(h vip.Reply) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
-			r.u.reckoned.rival = true
+			r.u.rival = true
 		}
 	}
 }
@@ -192,6 +240,8 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	if r.quiet {
 		u.quiet++
 	}
+	u.checked, u.outcome = r.began, report.Outcome
+	n.rehearsed(r, report)
 	n.rivals(r)
 	if report.Outcome == state.Blocked && u.blocked {
 		u.unmailed = "" // taken and given up again within one trouble
@@ -205,14 +255,16 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	// began after they both held it and could hear each other.
 	for i, a := range n.units {
 		for j, b := range n.units[:i] {
-			p := &n.pairs[i][j]
-			if p.since.IsZero() || r.began.Before(p.since) || a != u && b != u {
-				continue
-			}
-			p.done[0], p.done[1] = p.done[0] || a == u, p.done[1] || b == u
-			if p.done[0] && p.done[1] {
-				n.fail("P1: %s and %s both hold since %v, hear each other, and have made a check", a.name, b.name, p.since.Sub(n.t0))
-				p.since = time.Now()
+			for v, p := range n.pairs[i][j] {
+				if r.began.Before(p.since) || a != u && b != u {
+					continue
+				}
+				p.done[0], p.done[1] = p.done[0] || a == u, p.done[1] || b == u
+				if p.done[0] && p.done[1] {
+					n.fail("P1: %s and %s both hold %s since %v, hear each other, and have made a check", a.name, b.name, v, p.since.Sub(n.t0))
+					p.since = time.Now()
+				}
+				n.pairs[i][j][v] = p
 			}
 		}
 	}
@@ -225,6 +277,38 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 		if w.checks++; w.checks == 3 {
 			n.fail("P3: %s is well, nobody serves since %v, and it has made three checks", u.name, w.since.Sub(n.t0))
 		}
+	}
+}
+
+// rehearsed is P10: what a takeover needs and fails in three rehearsals in a row
+// is an alert, with a message; and the alert resolves when it succeeds again.
+func (n *model) rehearsed(r *modelRun, report Report) {
+	u := r.u
+	failing := report.Ready != nil && !*report.Ready
+	if r.verdict != check.Up || len(report.Held) > 0 || r.gave || report.Outcome == state.Released {
+		return // nothing was rehearsed, or it is not known
+	}
+	switch {
+	case r.broken && u.notReady >= 0 && (u.notReady > 0 || u.rehearsals == 0):
+		u.notReady++
+		u.rehearsals++
+	case !r.broken:
+		u.notReady = 0
+		u.rehearsals++
+	}
+	if u.notReady == inARow && !failing {
+		n.fail("P10: %s's hooks could not be run in %d rehearsals, and no alert fires", u.name, inARow)
+	}
+	if failing && report.MailWaiting == 0 && !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
+		return strings.Contains(l.MessageID, ".not-ready@") || strings.Contains(oneLine(l.Body), "a rehearsal of what a takeover needs failed")
+	}) {
+		n.fail("P10: %s is not ready, and nobody was told", u.name)
+	}
+	if u.ready++; !r.quiet || r.broken {
+		u.ready = 0
+	}
+	if u.ready > u.set.Rise && failing {
+		n.fail("P10: %s was ready %d times, and its alert still fires", u.name, u.ready)
 	}
 }
 
@@ -248,9 +332,17 @@ func (n *model) audit() {
 		}
 		n.told(u, rec)
 
+		// P11: an address that nobody has in the end is not passed over: a check
+		// that is well does not end with ok, or only until `rise` have been made.
+		for _, v := range n.vips {
+			if u.outcome == state.OK && u.quiet > u.set.Rise && !slices.ContainsFunc(n.units, func(o *unit) bool { return o.serves(v) }) {
+				n.fail("P11: nobody has %s, and %s ends with ok", v, u.name)
+			}
+		}
+
 		// After a quiet run the record says what the kernel shows.
 		holds := slices.ContainsFunc(n.vips, u.holds)
-		static := slices.ContainsFunc(u.base, func(a vip.Address) bool { return slices.Contains(n.vips, a.Prefix.Addr()) })
+		static := slices.ContainsFunc(n.vips, u.native)
 		if !static && holds != (rec.Role == state.Active) || rec.Role == state.Taking || rec.Role == state.Releasing {
 			n.fail("%s: holds %t, the record says %s", u.name, holds, rec.Role)
 		}
@@ -289,7 +381,7 @@ var eventID = regexp.MustCompile(`\d{8}T\d{6}Z-[A-Z2-7]{8}`)
 
 func (u *unit) mailed(l state.Message) {
 	u.mailbox = append(u.mailbox, l)
-	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked"} {
+	for _, kind := range []string{"took-over", "takeover-failed", "released", "release-failed", "blocked", "primary-back"} {
 		if strings.Contains(l.MessageID, "."+kind+"@") || eventID.MatchString(l.Body) {
 			u.unmailed = ""
 			u.blocked = kind == "blocked"

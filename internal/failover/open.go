@@ -27,7 +27,7 @@ func open(ctx context.Context, j *job) (rec state.Record, unlock func(), err err
 		reportHeldLock(ctx, j, err)
 		return rec, nil, err
 	}
-	loaded, err := j.Load()
+	loaded, err := run.Load[state.Record](j.Run)
 	if err == nil {
 		inherit(j, loaded)
 		rec, err = Adopt(j.Job, *loaded)
@@ -101,7 +101,7 @@ func otherName(j *observe.Job) string {
 // settle brings the record in line with the local state and with the settings,
 // and drafts what it did not expect.
 func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Draft) {
-	last, gap := lastCheck(rec)
+	last, gap := rec.LastCheck()
 	// What is no longer a setting is only reported.
 	known, here := rec.VIPs, l.Held()
 	left := l.Leftovers(rec)
@@ -132,7 +132,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		rec.Head, draft = notify.Plan(rec.Head, About(j.Set, l, rec.Neighbour), facts, notify.Policy{})
 	}
 	if !last.IsZero() && state.Overdue(j.Began.Sub(last), gap) {
-		rec.Streaks = state.Streaks{} // the runs had stopped: nothing was in a row
+		rec.EndStreaks() // the runs had stopped: nothing was in a row
 	}
 	if text := ShortLease(j.Set, gap); text != "" {
 		j.Infof("%s", text)
@@ -151,15 +151,6 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		rec.WitnessReported = true
 	}
 	return rec, draft
-}
-
-// lastCheck is when the last check was, zero for none, and its distance to the
-// one before.
-func lastCheck(rec state.Record) (last time.Time, gap time.Duration) {
-	if rec.Last == nil {
-		return last, 0
-	}
-	return rec.Last.Time, rec.Gap.Duration()
 }
 
 // What a verbose check and doctor say in the same words.

@@ -23,10 +23,13 @@ type decider struct {
 // manually changes the record at once, blocked or not: it says what is wanted.
 func newDecider(j *job, n *observe.Network, rec state.Record, l observe.Local) (state.Record, decider) {
 	before := rec.StreaksBefore(j.Began)
+	if len(rec.Services) > 0 {
+		before.Up = before.Fit
+	}
 	d := decider{j: j, n: n, known: state.Known{
 		Role: rec.Role, HandingOver: len(rec.Offered) > 0, ManualRelease: rec.ManualRelease,
 		ManualTakeover: rec.ManualTakeover, NobodyTook: rec.NobodyTook, Releasing: rec.Releasing,
-		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent,
+		Up: before.Up, Unserved: before.Unserved, Silent: before.Silent, Services: rec.ServicesBefore(j.Began),
 	}}
 	switch j.mode {
 	case modeTakeOver:
@@ -42,10 +45,15 @@ func newDecider(j *job, n *observe.Network, rec state.Record, l observe.Local) (
 	return rec, d
 }
 
-// during is the decider while a decision is carried out: a hand-over that this
-// run began is open.
+// during is the decider while a decision is carried out: a hand-over, or a takeover,
+// that this run began is open, a primary that it fences for a service has to be
+// silent.
 func (d decider) during(being state.Decision) decider {
 	d.open = d.open || d.j.mode == modeRelease && being.HandOver
+	d.known.Fenced = being.Fences
+	if len(being.Raise) > 0 {
+		d.known.Role = state.Taking
+	}
 	return d
 }
 
@@ -60,7 +68,7 @@ func (d decider) now(o observe.Observation) (observe.Observation, state.Decision
 	}
 	known, set := d.known, d.j.Set
 	known.PausedUntil = d.j.PausedUntil()
-	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated}
+	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated, Fall: set.Fall, FailoverOnService: set.FailoverOnService}
 	if d.j.opt.Unconfigured {
 		return o, state.DecideUnconfigured(known, o.Observation, settings, time.Now())
 	}
@@ -69,7 +77,10 @@ func (d decider) now(o observe.Observation) (observe.Observation, state.Decision
 
 // again is the recheck: with ask it probes again, briefly, before it decides.
 func (d decider) again(ctx context.Context, o observe.Observation, ask bool) (observe.Observation, state.Decision) {
-	if ask {
+	switch {
+	case ask && d.known.Fenced != "":
+		o = d.n.ProbeFenced(ctx, o)
+	case ask:
 		o, _ = d.n.ProbeAgain(ctx, o, d.j.MayTake(d.known, o))
 	}
 	return d.now(o)

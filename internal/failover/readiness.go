@@ -30,7 +30,7 @@ func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record,
 	for _, text := range unrunnable {
 		j.Infof("%s", text)
 	}
-	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || !rehearsalDue(j, rec) {
+	if j.mode != modeCheck || j.DryRun || len(j.Set.VIPs) == 0 || o.Holding() || o.Primary != check.Up || len(unrunnable) == 0 && !rehearsalDue(j, rec) {
 		return false, nil
 	}
 	j.Doing("rehearsing a takeover")
@@ -56,20 +56,17 @@ func rehearsalDue(j *job, rec state.Record) bool {
 	return rec.Rehearsed.IsZero() || rec.Streaks.NotReady > 0 || rec.Firing(string(notify.NotReady)) != nil || hour(rec.Rehearsed) != hour(j.Began)
 }
 
-// unrunnable are the hooks that cannot be run, and what root does not run.
+// unrunnable are the hooks and service commands that cannot be run, and what root
+// does not run.
 func (j *job) unrunnable() (failed []string) {
-	for _, name := range []string{preTakeover, state.PostTakeover, preRelease, state.PostRelease} {
-		argv := j.hookOf(name)
-		if argv == nil {
+	for _, p := range j.runs() {
+		if p.Setting == "mail-via" {
 			continue
 		}
-		if err := j.env.Runnable(argv); err != nil {
-			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", name, err))
-		}
-	}
-	for _, p := range j.runs() {
-		if err := j.env.Trusted(p.argv); err != nil && p.setting != "mail-via" {
-			failed = append(failed, fmt.Sprintf("%s: %v", p.setting, err))
+		if err := j.env.Runnable(p.Argv); err != nil && p.Setting != "tool" && p.Setting != "notify" {
+			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.Setting, err))
+		} else if err := j.env.Trusted(p.Argv); err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", p.Setting, err))
 		}
 	}
 	return failed
@@ -86,10 +83,13 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 			Kind: notify.NotReady, Firing: s.NotReady >= inARow, Good: s.Ready, Reason: strings.Join(r.NotReady, "; "),
 		})
 	}
+	all = append(all, notify.ServiceConditions(rec, r.Obs.Observation, j.Set.Fall, r.Obs.Certificates)...)
 	left := j.opt.Unconfigured && holding
 	all = append(all, notify.Condition{
 		Kind: notify.Unconfigured, Firing: left, Over: !left, Reason: "no longer configured, still holding " + observe.AddressList(r.Obs.Held()),
 	})
+	unused := j.notUsed(holding)
+	all = append(all, notify.Condition{Kind: notify.NotUsed, Firing: len(unused) > 0, Over: len(unused) == 0, Reason: strings.Join(unused, "; ")})
 	if a := rec.Firing(string(notify.HookFailed)); a != nil {
 		all = append(all, notify.Condition{Kind: notify.HookFailed, Firing: holding, Over: !holding, Reason: a.Reason})
 	}

@@ -31,15 +31,17 @@ const (
 func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Addr) {
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Event, change.Manual = a.intent.Event, change.Manual || a.intent.Manual
-	a.done.Partial = len(without(a.held(), given)) > 0
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
+	kept := without(a.held(), given)
+	a.done.Partial = len(kept) > 0
+	a.renew(act, kept)
 	if !a.done.Partial {
 		took, _ = a.hook(ctx, preRelease, d.Reason)
 	}
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
 		// It may have yielded itself meanwhile: then nobody would have it.
 		a.done.Obs = a.done.Obs.Anew()
-		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs)
+		a.done.Obs.Conflicts = a.n.StillThere(act, a.done.Obs, a.done.Obs.Conflicts)
 	}
 	if again := a.decide(act); a.opened && !again.Release {
 		a.done.Withdrawn, a.done.Partial = true, false
@@ -60,7 +62,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 		a.handOver(act, d, change, given)
 		return
 	}
-	a.announceClaims(given)
+	a.announceClaims(given, false)
 	a.announceOthers(given)
 	a.released(change)
 }
@@ -171,7 +173,7 @@ func (a *actor) offer(ctx context.Context, addrs []netip.Addr, patience time.Dur
 		}
 		if wait > 0 && a.n.Wait(ctx, wait, taken) {
 			free := a.n.Unclaimed(a.done.Obs, left)
-			a.announceClaims(without(left, free))
+			a.announceClaims(without(left, free), false)
 			left = free
 		}
 		if len(left) == 0 || wait <= 0 {
@@ -190,13 +192,8 @@ func (a *actor) askFor(addrs []netip.Addr, last bool) error {
 		if !a.n.Listening(t.Interface) {
 			return fmt.Errorf("%s cannot be asked for on %s", addr, t.Interface)
 		}
-		if err := a.n.Ask(a.done.Obs.Snapshot, t, false); err != nil {
+		if err := a.n.AskAgain(a.done.Obs.Snapshot, t, last); err != nil {
 			return err
-		}
-		if last && a.n.NeedsProbe(a.done.Obs.Snapshot, t) {
-			if err := a.n.Ask(a.done.Obs.Snapshot, t, true); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -216,7 +213,7 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool
 	if err != nil || len(left) == len(addrs) || time.Now().After(removed) {
 		return left, err
 	}
-	a.announceClaims(addrs)
+	a.announceClaims(addrs, false)
 	time.Sleep(time.Until(removed))
 	return a.offer(ctx, addrs, patience-peerRemoves)
 }
@@ -245,7 +242,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 			a.releaseFailed(change, err)
 			return
 		}
-		a.announceClaims(assigned)
+		a.announceClaims(assigned, false)
 		a.announceOthers(assigned)
 		a.released(change)
 		return

@@ -34,50 +34,11 @@ type Report struct {
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
-	Attention
+	notify.Attention
 	// Hint is what to do about a manual command that was refused; "" for nothing.
 	Hint string `json:"-"`
 	// Check is what the record keeps of it, or would, could it be written.
 	Check state.Check `json:"-"`
-}
-
-// Attention is what an operator should know besides the outcome. A check and
-// status print the same.
-type Attention struct {
-	Services    []any       `json:"services"` // none yet
-	Suppressed  *Suppressed `json:"suppressed"`
-	Alerts      []Alert     `json:"alerts"`       // that fire
-	Ready       *bool       `json:"ready"`        // a takeover was rehearsed with success; null until one was
-	ConfigError *string     `json:"config_error"` // why the file cannot be used
-}
-
-// Suppressed counts notifications that flap damping holds back.
-type Suppressed struct {
-	Count int        `json:"count"`
-	Next  *time.Time `json:"next"` // when they are mailed at the latest; null where there are none
-}
-
-// Alert is one that fires.
-type Alert struct {
-	Kind   string    `json:"kind"`
-	Rule   int       `json:"rule"` // of the decision, 0 where it is none's
-	Since  time.Time `json:"since"`
-	Reason string    `json:"reason"`
-}
-
-// AttentionOf is what the record says of that.
-func AttentionOf(rec *state.Record) Attention {
-	a := Attention{Services: []any{}, Suppressed: &Suppressed{Count: len(rec.Damping.Suppressed)}, Alerts: []Alert{}}
-	if a.Suppressed.Count > 0 {
-		a.Suppressed.Next = new(rec.Damping.Next.UTC().Truncate(time.Second))
-	}
-	for _, f := range rec.Alerts {
-		a.Alerts = append(a.Alerts, Alert{f.Kind, f.Rule, f.Since.UTC().Truncate(time.Second), f.Reason})
-	}
-	if !rec.Rehearsed.IsZero() {
-		a.Ready = new(rec.Firing(string(notify.NotReady)) == nil)
-	}
-	return a
 }
 
 // What a check of a cluster reports besides the events of packages run and observe.
@@ -109,12 +70,13 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 	e := r.Obs.Evidence
 	e.Rounds, e.Witnesses = orEmpty(e.Rounds), orEmpty(e.Witnesses)
 	e.Holders, e.Commands = orEmpty(e.Holders), orEmpty(r.Commands)
+	e.Answers = nil // they are in Attention
 	report := Report{
 		Version: 1, Cluster: j.Set.Name, Time: j.Began.UTC().Truncate(time.Second),
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Role: rec.Role, Held: held, Interface: r.Obs.ShownInterface(), Paused: time.Now().Before(j.PausedUntil()),
 		Host: j.Set.Host, Paths: j.Set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
-		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: AttentionOf(&rec),
+		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head, rec.Answers),
 	}
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
 		report.Hint = releaseHint(j, r.Obs.Local)

@@ -91,6 +91,39 @@ func TestTooOldToActUpon(t *testing.T) {
 	}
 }
 
+// TestTheOthersAreAskedForAgain where assigning the first took long.
+func TestTheOthersAreAskedForAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		claimed bool
+		outcome state.Outcome
+		reason  string
+	}{
+		"and assigned":            {false, state.TookOver, "172.16.0.1, 172.16.0.5 are not in use"},
+		"and left to the new one": {true, state.TakeoverFailed, "172.16.0.5 was not assigned: something else was observed while the others were"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.vips("172.16.0.1/32", "172.16.0.5/32")
+				s.do(s.primary.powerOff)
+				laptop := s.add("laptop", 1, "172.16.0.9/16")
+				s.standby.fails = func(call string) error {
+					if strings.HasPrefix(call, "raise 172.16.0.1/") {
+						time.Sleep(4 * time.Second)
+						if test.claimed {
+							s.do(func() { laptop.set("eth0", "172.16.0.5/32") })
+						}
+					}
+					return nil
+				}
+				s.ends(test.outcome, test.reason)
+				if !s.standby.holds(vipAddr) || s.standby.holds(netip.MustParseAddr("172.16.0.5")) == test.claimed {
+					t.Errorf("it holds %t and %t", s.standby.holds(vipAddr), s.standby.holds(netip.MustParseAddr("172.16.0.5")))
+				}
+			})
+		})
+	}
+}
+
 // TestNeverItsTurn: others switch all the time. What is not fresh is not acted
 // upon, and that is said.
 func TestNeverItsTurn(t *testing.T) {

@@ -22,7 +22,7 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 		a.keep(ctx, again)
 		return
 	}
-	a.announce(a.held())
+	a.announceAgain(a.held())
 	a.renew(act, a.held())
 	assigned, failed := a.assign(act, func() []netip.Addr {
 		again = a.decide(act)
@@ -62,7 +62,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
 			refused.Outcome = state.TakeoverFailed
 		}
 		return refused
-	case took > slowHook:
+	case took > slowHook || d.Fences != "":
 		return a.probe(ctx)
 	}
 	return a.decide(ctx)

@@ -176,20 +176,30 @@ func TestWhatIsHereIsNotPinged(t *testing.T) {
 func TestProbesForIPv6(t *testing.T) {
 	for _, test := range []struct {
 		name     string
+		own      string // address that requests are sent from
 		vips     []string
 		want     []time.Duration // when probes were sent for 2001:db8::1, since round two began
 		commands []string
 	}{
 		{
-			"IPv6 alone",
+			"IPv6 alone", "2001:db8::3",
 			[]string{"2001:db8::1/128"},
 			[]time.Duration{12900 * time.Millisecond},
 			[]string{"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0"},
 		},
 		{
-			"with IPv4 beside it",
+			"with IPv4 beside it", "2001:db8::3",
 			[]string{"172.16.0.1/32", "2001:db8::1/128"},
 			nil,
+			[]string{
+				"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
+				"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0",
+			},
+		},
+		{
+			"no IPv6 address to ask from", "",
+			[]string{"172.16.0.1/32", "2001:db8::1/128"},
+			[]time.Duration{12900 * time.Millisecond, 15200 * time.Millisecond}, // the second for a conflict after the takeover
 			[]string{
 				"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 				"ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0",
@@ -199,7 +209,9 @@ func TestProbesForIPv6(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.primary.powerOff()
-				s.standby.set("eth0", "2001:db8::3/64")
+				if test.own != "" {
+					s.standby.set("eth0", test.own+"/64")
+				}
 				s.vips(test.vips...)
 				report := s.ends(state.TookOver, "not in use")
 				var probes []time.Duration
@@ -211,7 +223,7 @@ func TestProbesForIPv6(t *testing.T) {
 				if diff := cmp.Diff(test.want, probes); diff != "" {
 					t.Errorf("probes (-want +got):\n%s", diff)
 				}
-				if asked := s.calls("ask for 2001:db8::1 on eth0, from 2001:db8::3"); len(asked) < 20 {
+				if asked := s.calls("ask for 2001:db8::1 on eth0, from 2001:db8::3"); test.own != "" && len(asked) < 20 {
 					t.Errorf("asked %d times by ordinary neighbour solicitations", len(asked))
 				}
 				if diff := cmp.Diff(test.commands, commands(report)); diff != "" {
@@ -339,6 +351,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
 		want := []string{
 			"[pingover] web: PROBLEM: 172.16.0.2 is down! takeover failed: 172.16.0.1 not assigned on HOSTNAME",
+			"[pingover] web: 172.16.0.2 is down! HOSTNAME took over 172.16.0.1 and 172.16.0.5",
 		}
 		if diff := cmp.Diff(want, s.subjects()); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)

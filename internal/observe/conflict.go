@@ -42,6 +42,7 @@ func (n *Network) Yield(ctx context.Context, o Observation) Observation {
 	}
 	n.j.Event(run.Waiting{For: config.YieldPatience, Why: fmt.Sprintf("%s is about to take over as well, and has precedence", first[0])})
 	for end := time.Now().Add(config.YieldPatience); ; {
+		o.Asked = time.Now()
 		for _, t := range o.targets() {
 			if err := n.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
 				o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))
@@ -79,7 +80,7 @@ func (n *Network) resolveConflict(ctx context.Context, o Observation) Observatio
 		if !lower {
 			n.WaitForPeer(ctx, conflicts[0])
 		}
-		conflicts = n.StillThere(ctx, o)
+		conflicts = n.StillThere(ctx, o, conflicts)
 		o.Local = o.Again(n.j)
 	}
 	o.Conflicts, o.WaitedForPeer = conflicts, !lower
@@ -93,13 +94,17 @@ func (n *Network) WaitForPeer(ctx context.Context, c state.Conflict) bool {
 }
 
 // StillThere asks once more for what is held, and returns the conflicts that
-// remain. What was heard when a long round began is no ground for a release: the
-// other machine may have released it by now.
-func (n *Network) StillThere(ctx context.Context, o Observation) (conflicts []state.Conflict) {
+// remain; it does not wait for others than were there before, but for all of them:
+// the first to be heard is not all. What was heard when a long round began is no
+// ground for a release: the other machine may have released it by now.
+func (n *Network) StillThere(ctx context.Context, o Observation, before []state.Conflict) (conflicts []state.Conflict) {
 	since := time.Now()
 	for i := range LeastAsks {
 		n.AskHeld(o.Local, i == LeastAsks-1)
-		if n.Wait(ctx, holdGuard/LeastAsks, func() bool { conflicts, _ = n.Conflicts(o, since); return len(conflicts) > 0 }) {
+		if n.Wait(ctx, holdGuard/LeastAsks, func() bool {
+			conflicts, _ = n.Conflicts(o, since)
+			return !slices.ContainsFunc(before, func(c state.Conflict) bool { return !slices.Contains(conflicts, c) })
+		}) {
 			break
 		}
 	}
@@ -113,11 +118,7 @@ func (n *Network) AskHeld(l Local, last bool) {
 		return
 	}
 	for _, t := range l.targets() {
-		err := n.Ask(l.Snapshot, t, false)
-		if err == nil && last && n.NeedsProbe(l.Snapshot, t) {
-			err = n.Ask(l.Snapshot, t, true)
-		}
-		if err != nil {
+		if err := n.AskAgain(l.Snapshot, t, last); err != nil {
 			n.j.Infof("%v", err)
 		}
 	}
@@ -138,6 +139,11 @@ func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.C
 		claim, low, ok := n.Conflict(t, since)
 		if !ok {
 			continue
+		}
+		for _, r := range n.Claims(t, since) { // a third machine does not hide the primary
+			if r.MAC.String() == o.Neighbour {
+				claim = r
+			}
 		}
 		c := state.Conflict{
 			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},
@@ -161,8 +167,6 @@ func (n *Network) CannotListen(l Local) string {
 	for _, a := range l.Held() {
 		t := l.Target(a)
 		switch {
-		case t.Address.Is6() && !n.CanRequest(l.Snapshot, t):
-			return fmt.Sprintf("this machine has no address on %s to send neighbour solicitations from", t.Interface)
 		case n.Listening(t.Interface):
 		case n.OpenErr() != nil:
 			return n.OpenErr().Error()

@@ -24,6 +24,7 @@ type Env struct {
 	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
 	Ping      run.Ping
+	Service   func(context.Context, check.Service, check.Attempt) check.ServiceResult
 	Listen    func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error)
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	BootID    func() (string, error)
@@ -41,6 +42,9 @@ func Real() Env {
 		Gateway:   vip.Gateway,
 		Neighbour: vip.Neighbour,
 		Ping:      check.Ping,
+		Service: func(ctx context.Context, s check.Service, a check.Attempt) check.ServiceResult {
+			return s.Check(ctx, a)
+		},
 		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return check.Resolve(ctx, host, resolveTimeout)
 		},

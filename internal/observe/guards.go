@@ -153,45 +153,73 @@ func (g *guards) finish(o Observation) Observation {
 	}
 	o.OnLink = g.n.j.Set.DuplicateCheck && slices.ContainsFunc(o.Neighbours(), func(t vip.Target) bool { return g.n.Listening(t.Interface) })
 	o.Witness, o.Evidence.Witnesses = g.witnessState(o.Local)
-	o.Asked = time.Now()
+	o.Asked = g.asked // the round may have gone on since
 	o = g.n.Read(o)
+	for _, t := range slices.Concat(o.targets(), o.Neighbours()) {
+		if mac, ok := g.n.ProxyFor(t, g.replies.since); ok {
+			g.n.j.Infof("the gateway (%s) replies to ARP for %s as well: proxy ARP, ignored", mac, t.Address)
+		}
+	}
 	g.n.j.Event(Guarded{Witnesses: o.Evidence.Witnesses, Holders: o.Evidence.Holders, Primary: state.Holder{Address: o.Evidence.Address, MAC: o.Neighbour}, Fault: o.Faults.String()})
 	return o
 }
 
 // confirm asks once more where a claim was one frame that was not repeated, which
-// may be forged or that of a machine that has gone, and where frames were lost.
-// What is silent then is not in use.
+// may be forged or that of a machine that has gone, and where frames were lost. A
+// new holder that hears no question of ours, as across a one-way cut, still
+// announces itself again: so it is listened for until that must have been heard.
+// What is silent then is not in use. A new holder of whose announcements only the
+// last was heard, as with announce 1 or where frames are lost, is not noticed.
 func (g *guards) confirm() {
 	ctx := context.WithoutCancel(g.ctx)
+	lost := false
 	for range config.Rechecks {
-		single, lost := g.single(), g.n.Lost()
-		if g.lost == lost && len(single) == 0 {
+		single, before := g.single(), g.n.Lost()
+		if lost = before != g.lost; !lost && len(single) == 0 {
 			return
 		}
-		g.lost, g.asked = lost, time.Now()
-		for n := range LeastAsks {
-			g.askAll(n == LeastAsks-1)
-			if g.n.Wait(ctx, holdGuard/LeastAsks, func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
+		g.lost, g.asked = before, time.Now()
+		end := g.asked.Add(holdGuard)
+		for _, a := range single {
+			if again := g.claimed[a].at.Add(config.RepeatPatience); again.After(end) {
+				end = again
+			}
+		}
+		for left := time.Until(end); left > 0; left = time.Until(end) {
+			g.askAll(left <= holdGuard/LeastAsks)
+			if g.n.Wait(ctx, min(left, holdGuard/LeastAsks), func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
 				break
 			}
 		}
-		if g.n.Lost() == lost {
-			g.replies.ignore = map[netip.Addr]time.Time{}
-			for _, a := range g.single() {
+		if lost = g.n.Lost() != before; lost {
+			continue
+		}
+		young := false // claimed meanwhile
+		g.replies.ignore = map[netip.Addr]time.Time{}
+		for _, a := range g.single() {
+			if time.Since(g.claimed[a].at) < config.RepeatPatience {
+				young = true
+			} else {
 				g.replies.ignore[a] = g.asked
 			}
+		}
+		if !young {
 			return
 		}
 	}
-	g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	if lost {
+		g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
+	}
 }
 
-// count notes whether an address was claimed since the last question.
+// count notes how often an address was claimed since the last question. A reply to
+// it and an announcement are two claims; both frames of an announcement are one.
 func (g *guards) count() {
 	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
-		if claim, ok := g.n.Holder(a, g.replies.since); ok && claim.At.After(g.claimed[a].at) {
-			g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+		for _, claim := range g.n.ClaimsOf(a, g.replies.since) {
+			if claim.At.After(g.claimed[a].at) {
+				g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+			}
 		}
 	}
 }
@@ -205,51 +233,6 @@ func (g *guards) single() (addrs []netip.Addr) {
 		}
 	}
 	return addrs
-}
-
-// witnessState is what the witnesses prove together.
-func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.Witness) {
-	switch {
-	case l.NoWitness && len(l.Witnesses) == 0:
-		return state.WitnessNone, nil
-	case len(l.Witnesses) == 0:
-		return state.WitnessOff, nil
-	}
-	notAsked := true
-	for _, w := range g.witnesses {
-		by, good := w.Good(g.short)
-		// One that is here, as another cluster's virtual IP may be, answers
-		// itself.
-		good = good && !l.Snapshot.Holds(w.Address)
-		if good {
-			proof = state.WitnessGood
-		}
-		notAsked = notAsked && w.NotAsked && l.leads(g.n.j, w.Address)
-		shown = append(shown, w.Evidence(by, good))
-	}
-	if notAsked {
-		proof = state.WitnessNotAsked
-	}
-	return proof, shown
-}
-
-func (g *guards) witnessed() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.take = g.take || g.plan.take
-	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
-		g.cancel()
-	}
-}
-
-// heardWitness says by what protocol a witness on the link replied to this
-// machine.
-func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
-	claims := g.n.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
-	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
-		return protocol(w.Address), false
-	}
-	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
 }
 
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
@@ -296,7 +279,11 @@ func (g *guards) askAll(last bool) {
 	}
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
-			probe := probe && g.mayProbe(t.Address, last)
+			held, mute := g.local.Holds(t.Address), g.n.Mute(g.local.Snapshot, t)
+			if mute && !last && (held || g.plan.take) { // the last question is a probe
+				continue
+			}
+			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
 			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)
@@ -336,15 +323,16 @@ func (g *guards) probers() []string {
 // mayProbe tells whether an address may be asked for by a probe now. An IPv6
 // probe harms a machine that is just assigning the address, as the primary does
 // when it boots: it gives the address up for good (RFC 4862 5.4.3). So it is sent
-// only where no IPv4 probe tells the other standbys the same, once, last, and not
-// when the primary or a prober that has precedence was heard.
-func (g *guards) mayProbe(addr netip.Addr, last bool) bool {
+// only where no IPv4 probe tells the other standbys the same, or where this machine
+// is mute: it has no address to send a request from; once, last, and not when the
+// primary or a prober that has precedence was heard.
+func (g *guards) mayProbe(addr netip.Addr, last, mute bool) bool {
 	switch {
 	case g.local.Holds(addr):
 		return false
 	case addr.Is4():
 		return true
-	case !last || slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
+	case !last || !mute && slices.ContainsFunc(g.local.vips, netip.Addr.Is4):
 		return false
 	}
 	up := slices.ContainsFunc(g.local.hosts(), func(a netip.Addr) bool {

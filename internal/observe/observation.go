@@ -19,8 +19,10 @@ type Observation struct {
 	Local
 	Evidence  state.Evidence // rounds, witnesses, holders
 	Neighbour string         // the primary's MAC, "" while it is not known
-	NoReply   string         // release: why the silence of others would be no answer
-	Asked     time.Time      // the last question
+	// Certificates are the services whose TLS handshake failed, and why.
+	Certificates []string
+	NoReply      string    // release: why the silence of others would be no answer
+	Asked        time.Time // the last question
 
 	replies claims
 }
@@ -49,6 +51,9 @@ func Start(j *Job, rec state.Record, l Local) Observation {
 	o.replies = claims{since: time.Now(), began: time.Now(), asked: map[netip.Addr]bool{}, pinged: map[netip.Addr]bool{}}
 	if a := l.Shown(); a.IsValid() {
 		o.Evidence.Address = a.String()
+	}
+	for _, s := range j.Set.Services {
+		o.Services = append(o.Services, state.ServiceStatus{Name: s.Name()})
 	}
 	if uptime, err := j.Uptime(); err == nil {
 		o.Uptime = uptime // else zero, which blocks a takeover
@@ -121,6 +126,7 @@ func (n *Network) Read(o Observation) Observation {
 		if ok && !status.Held {
 			status.InUse, status.MAC = true, holder.MAC
 			status.AtPrimary = holder.MAC != "" && holder.MAC == known
+			status.PrimaryAlone = status.AtPrimary && len(n.Holders(a, o.replies.of(a))) == 1 && len(o.Faults) == 0
 		}
 		if ok {
 			o.Evidence.Holders = append(o.Evidence.Holders, holder)

@@ -167,9 +167,13 @@ func (l *Local) noteAlias(a vip.Alias) {
 	if on := l.Snapshot.WithoutARP(addr, l.added[addr]...); len(on) > 0 {
 		l.note("without ARP "+addr.String(), "vip %s is on %s as well, which does not do ARP: it does not count as held, and is left alone", addr, on[0].Interface)
 	}
+	link, _ := l.Snapshot.Link(a.Interface)
+	if link.ProxyARP && addr.Is4() {
+		l.note("proxy ARP "+link.Name, "interface %q does proxy ARP: what this machine itself replies for %s is ignored; to end it: sysctl net.ipv4.conf.%s.proxy_arp=0", link.Name, addr, link.Name)
+	}
 	if why := l.CannotAssign(a); why != "" {
 		l.judged("cannot assign "+addr.String(), "vip %s cannot be taken over: %s", addr, why)
-	} else if link, _ := l.Snapshot.Link(a.Interface); !NetworkOf(link, addr, []netip.Addr{a.Prefix.Addr()}).IsValid() && len(l.Snapshot.Networks(a.Prefix.Addr(), addr)) == 0 {
+	} else if !NetworkOf(link, addr, []netip.Addr{a.Prefix.Addr()}).IsValid() && len(l.Snapshot.Networks(a.Prefix.Addr(), addr)) == 0 {
 		l.judged("outside "+addr.String(), "vip %s is outside all networks of this machine", addr)
 	}
 }

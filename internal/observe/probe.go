@@ -14,7 +14,8 @@ import (
 )
 
 // Probe asks the network: one round of pings, or two with the wait between them,
-// and the guards beside the last one.
+// and the guards beside the last one; then the services, and the guards where one
+// of these is a reason to take over from a primary that replies.
 func (n *Network) Probe(ctx context.Context, known state.Known, o Observation) Observation {
 	n.j.Doing("probing")
 	switch {
@@ -24,6 +25,10 @@ func (n *Network) Probe(ctx context.Context, known state.Known, o Observation) O
 		o.Primary = check.Unknown
 	default:
 		o = n.probeWhileStandingBy(ctx, known, o)
+	}
+	o = n.probeServices(ctx, n.Read(o))
+	if set := n.j.Set; set.FailoverOnService && len(o.WorthFencing(known, set.Fall)) > 0 {
+		o = n.guard(ctx, o, guardPlan{length: set.Round()}).finish(o)
 	}
 	return n.Read(o)
 }
@@ -75,10 +80,16 @@ func (n *Network) probeWhileHolding(ctx context.Context, known state.Known, o Ob
 		}
 		o.Local = o.Again(n.j)
 		g := n.guard(ctx, o, guardPlan{length: n.j.Set.Round(), take: n.j.MayTake(known, o), last: true})
+		up := false
 		if len(o.Faults) == 0 {
-			o, _ = n.round(ctx, o, 2)
+			o, up = n.round(ctx, o, 2)
 		}
-		o = g.finish(o)
+		if up {
+			g.cancel()
+			g.wait()
+		} else {
+			o = g.finish(o).judged()
+		}
 	}
 	if !o.Holding() {
 		// One round is too little to take it over again at once.
@@ -209,5 +220,6 @@ func Examine(ctx context.Context, j *Job, rec state.Record, l Local) (_ Observat
 	if o.Primary == check.Up {
 		o = n.whoServes(ctx, o)
 	}
+	o = n.probeServices(ctx, n.Read(o))
 	return n.Read(o), o.Faults[len(l.Faults):]
 }

@@ -141,20 +141,7 @@ func (l Local) NeededLinks() []string {
 }
 
 // LinkFault is what is wrong with an interface, "" for nothing.
-func (l Local) LinkFault(name string) string {
-	link, ok := l.Snapshot.Link(name)
-	switch {
-	case name == "":
-		return ""
-	case !ok:
-		return fmt.Sprintf("there is no interface %q", name)
-	case !link.Up:
-		return fmt.Sprintf("interface %q is down", name)
-	case !link.Carrier:
-		return fmt.Sprintf("interface %q has no carrier: is the cable in?", name)
-	}
-	return ""
-}
+func (l Local) LinkFault(name string) string { return l.Snapshot.LinkFault(name) }
 
 // Addresses are the virtual IPs. A link-local one has the interface where it is, or
 // is to be assigned, as its zone.

@@ -3,9 +3,11 @@ package observe
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"pingover/internal/run"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // findWitnesses lists who can prove that this machine's own network works.
@@ -82,4 +84,49 @@ func defaultGateway(j *Job, rec *state.Record, links []string, v6 bool) (name st
 		}
 	}
 	return "", gateway
+}
+
+// witnessState is what the witnesses prove together.
+func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.Witness) {
+	switch {
+	case l.NoWitness && len(l.Witnesses) == 0:
+		return state.WitnessNone, nil
+	case len(l.Witnesses) == 0:
+		return state.WitnessOff, nil
+	}
+	notAsked := true
+	for _, w := range g.witnesses {
+		by, good := w.Good(g.short)
+		// One that is here, as another cluster's virtual IP may be, answers
+		// itself.
+		good = good && !l.Snapshot.Holds(w.Address)
+		if good {
+			proof = state.WitnessGood
+		}
+		notAsked = notAsked && w.NotAsked && l.leads(g.n.j, w.Address)
+		shown = append(shown, w.Evidence(by, good))
+	}
+	if notAsked {
+		proof = state.WitnessNotAsked
+	}
+	return proof, shown
+}
+
+func (g *guards) witnessed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.take = g.take || g.plan.take
+	if g.replied++; g.plan.brief && g.replied == len(g.witnesses) {
+		g.cancel()
+	}
+}
+
+// heardWitness says by what protocol a witness on the link replied to this
+// machine.
+func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
+	claims := g.n.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
+	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
+		return protocol(w.Address), false
+	}
+	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
 }

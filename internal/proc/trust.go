@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -68,6 +69,29 @@ func WritableByOthers(path string, file fs.FileInfo) ([]Exposure, error) {
 type UntrustedError struct{ Exposure }
 
 func (e *UntrustedError) Error() string { return e.String() + ", so root does not run it" }
+
+// Program is a command line that may be run, and the setting it comes from.
+type Program struct {
+	Setting string
+	Argv    []string
+}
+
+// Refusal is a program that root does not run, why, and how to fix that.
+type Refusal struct{ Text, Fix string }
+
+// Refused are those of the programs that trusted, which is Trusted, refuses.
+func Refused(programs []Program, trusted func(argv []string) error) (all []Refusal) {
+	for _, p := range programs {
+		if err := trusted(p.Argv); err != nil {
+			r := Refusal{Text: p.Setting + ": " + err.Error()}
+			if e, ok := errors.AsType[*UntrustedError](err); ok {
+				r.Fix = "after reviewing it: " + e.Fix
+			}
+			all = append(all, r)
+		}
+	}
+	return all
+}
 
 // Trusted says why root must not run a command line: an *UntrustedError when others can write to or replace its program,
 // or the interpreter of its first line. Other users run what they like, with their own rights. What cannot be found or

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pingover/internal/config"
+	"pingover/internal/proc"
 	"pingover/state"
 )
 
@@ -18,26 +15,10 @@ import (
 // is full, and tries it no more: each further time could take as long.
 var errHangs = fmt.Errorf("the disk does not answer within %s", config.DurationText(config.DiskPatience))
 
-// disk is what was found out about reading or writing the state directory. One may
-// hang without the other, as on a file system that is frozen.
-type disk struct{ hangs bool }
-
-// timely does something with the state directory, and stops waiting for it after
-// config.DiskPatience. Work gets a context that has ended by then, and must not
-// touch what the run goes on with.
-func timely[T any](d *disk, work func(context.Context) (T, error)) (T, error) {
-	var none T
-	if d.hangs {
-		return none, errHangs
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), config.DiskPatience, errHangs)
-	defer cancel()
-	result, err, ended := within(config.DiskPatience, func() (T, error) { return work(ctx) })
-	if !ended {
-		d.hangs = true
-		return none, errHangs
-	}
-	return result, err
+// timely does something with the state directory, for at most config.DiskPatience.
+// One kind of access may hang without the other, as on a file system that is frozen.
+func timely[T any](hung *bool, work func(context.Context) (T, error)) (T, error) {
+	return proc.Timely(hung, config.DiskPatience, errHangs, work)
 }
 
 // foreign says whether something else is in place of one of the run's files.
@@ -66,20 +47,20 @@ func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
 
 // Save writes the record. The error does not change what a run does, but how it
 // ends.
-func (r *Run) Save(rec *state.Record, durable bool) error {
-	saved, err := timely(&r.writing, func(ctx context.Context) (state.Record, error) {
-		written := *rec
-		return written, r.Dir.SaveUntil(ctx, &written, durable)
-	})
-	if err != nil {
+func (r *Run) Save(rec state.Kept, durable bool) error {
+	written := rec.Copy()
+	if _, err := timely(&r.writing, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Dir.SaveUntil(ctx, written, durable)
+	}); err != nil {
 		return fmt.Errorf("the state cannot be written: %w", err)
 	}
-	*rec = saved
-	r.forget(rec)
+	rec.Become(written)
+	r.onDisk = rec.Edition()
+	r.Memory.Forget(r.Dir, r.Name)
 	return nil
 }
 
-// KeepSettings keeps the settings for what is done by the cluster's name alone.
+// KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
 		return struct{}{}, r.Dir.SaveSettings(r.Name, settings)
@@ -89,19 +70,15 @@ func (r *Run) KeepSettings(settings map[string][]string) {
 	}
 }
 
-// move moves what is over from the record into its own files. What could not be
-// moved stays in the record.
-func (r *Run) move(rec *state.Record) {
-	head, err := timely(&r.writing, func(context.Context) (state.Head, error) {
-		h := rec.Head
-		h.Recent, h.Days = slices.Clone(h.Recent), slices.Clone(h.Days)
-		return h, errors.Join(r.Dir.MoveHistory(&h), r.Dir.MoveDays(&h))
-	})
+// move moves what is over from the record into its own files.
+func (r *Run) move(h *state.Head) {
+	before := *h
+	moved, err := timely(&r.writing, func(context.Context) (state.Head, error) { return r.Dir.Move(before) })
 	if err != nil {
 		r.Infof("%v", err)
 	}
-	if head.Name != "" {
-		rec.Head = head
+	if moved.Name != "" {
+		*h = moved
 	}
 }
 
@@ -110,18 +87,14 @@ func (r *Run) move(rec *state.Record) {
 // nothing of the state directory can be read, as on a dead disk, there may be none,
 // and a takeover must not wait for that disk.
 func (r *Run) PausedUntil() time.Time {
-	until, err := timely(&r.reading, func(context.Context) (time.Time, error) {
-		until, err := r.Dir.PausedUntil(r.Name)
-		if err != nil && unreadable(r.Dir) {
-			err = &unreadableError{err}
-		}
-		return until, err
-	})
-	if dead := new(unreadableError); errors.As(err, &dead) {
-		r.once("%v; a pause is ignored, for nothing of the state directory can be read", dead.error)
-		return time.Time{}
-	}
+	until, err := timely(&r.reading, func(context.Context) (time.Time, error) { return r.Dir.PausedUntil(r.Name) })
 	switch {
+	case errors.As(err, new(*state.UnreadableError)):
+		if !r.unread {
+			r.Warnf("%v; a pause is ignored, for nothing of the state directory can be read", err)
+		}
+		r.unread = true
+		return time.Time{}
 	case errors.Is(err, errHangs):
 		return r.paused // as it was read before
 	case err != nil:
@@ -130,20 +103,4 @@ func (r *Run) PausedUntil() time.Time {
 	}
 	r.paused = until
 	return until
-}
-
-// unreadableError is the error of a file where nothing of the state directory can
-// be read.
-type unreadableError struct{ error }
-
-// unreadable tells whether nothing of a directory can be read. Where this process
-// lacks descriptors or memory, that says nothing of the directory.
-func unreadable(d state.Dir) bool {
-	_, err := os.ReadDir(string(d))
-	for _, own := range []error{nil, os.ErrNotExist, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
-		if errors.Is(err, own) {
-			return false
-		}
-	}
-	return true
 }

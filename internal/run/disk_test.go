@@ -17,7 +17,7 @@ func TestDiskThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const text = "the state cannot be written: the disk does not answer within 10s"
 		r := &Run{Name: "web", Dir: state.Dir(t.TempDir())}
-		r.paused, r.reading.hangs = time.Now().Add(time.Hour), true
+		r.paused, r.reading = time.Now().Add(time.Hour), true
 		answers := make(chan struct{})
 		defer close(answers)
 		began := time.Now()

@@ -3,19 +3,15 @@ package run
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"pingover/check"
+	"pingover/internal/config"
 	"pingover/state"
 )
 
 // Ping is check.Ping, or shares its rounds.
 type Ping func(context.Context, check.Pings) check.Round
-
-// maxStalls is how often a round is repeated that proves nothing, because this
-// machine stalled.
-const maxStalls = 3
 
 // Round makes round n of pings to one address of the host, and reports it;
 // several: the host has others.
@@ -25,32 +21,18 @@ func (r *Run) Round(ctx context.Context, n int, host string, several bool, pings
 	}
 	r.Event(RoundBegan{N: n, Host: host, Address: pings.Address, Count: pings.Count, Interval: pings.Interval, Timeout: pings.Timeout})
 	round := ping(ctx, pings)
-	for range maxStalls {
+	for range config.MaxStalls {
 		if !errors.Is(round.Err, check.ErrStalled) || ctx.Err() != nil {
 			break
 		}
 		r.Infof("round %d: %v: it is repeated", n, round.Err)
 		round = ping(ctx, pings)
 	}
-	shown := evidence(n, pings.Address, round)
+	shown := state.RoundOf(n, pings.Address, round)
 	if ctx.Err() == nil {
 		r.Event(RoundEnded{N: n, Several: several, Round: shown})
 	}
 	return round, shown
-}
-
-// evidence is a round as the record keeps it.
-func evidence(n int, a netip.Addr, round check.Round) state.Round {
-	shown := state.Round{Number: n, Address: a.String(), Verdict: round.Verdict.String(), Sent: round.Sent, Received: round.Received}
-	if round.Received > 0 {
-		ms := float64(round.RTT.Microseconds()) / 1000
-		shown.RTT = &ms
-	}
-	if round.Err != nil {
-		text := round.Err.Error()
-		shown.Error = &text
-	}
-	return shown
 }
 
 // PingsWithin are a few pings, spread over so long.

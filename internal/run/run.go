@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,12 +43,13 @@ func (e *Error) Error() string { return e.Text }
 // other; what is in here is for the people and the deadline that watch it.
 type Run struct {
 	Name    string
+	Kind    state.Kind
 	Dir     state.Dir
 	Began   time.Time
 	DryRun  bool
 	Manual  bool // a command that waits for the lock
 	OnEvent func(event any)
-	Memory  *Memory // of the process; nil: there is none
+	Memory  *state.Memory // of the process; nil: there is none
 
 	events sync.Mutex
 	stage  atomic.Value // what is being done, in words
@@ -55,12 +57,12 @@ type Run struct {
 	// up for hanging: it changes no address any more.
 	switching, abandoned atomic.Bool
 
-	reading, writing disk
-	paused           time.Time       // until when, as last read
-	warned           map[string]bool // what was said once
+	reading, writing bool      // of the state directory hangs
+	paused           time.Time // until when, as last read
+	unread           bool      // it was said that a pause cannot be read
 
-	onDisk   edition         // of the record that is on disk
-	pending  []state.Message // its outbox
+	onDisk   any             // the edition of the record that is on disk
+	pending  []state.Message // in the outbox of the one that was loaded
 	recalled bool
 }
 
@@ -84,19 +86,6 @@ func (r *Run) Warnf(format string, args ...any) {
 	r.Event(Note{Text: fmt.Sprintf(format, args...), Warning: true})
 }
 
-// once is Warnf, once in a run.
-func (r *Run) once(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if r.warned[text] {
-		return
-	}
-	if r.warned == nil {
-		r.warned = map[string]bool{}
-	}
-	r.warned[text] = true
-	r.Warnf("%s", text)
-}
-
 // Doing records the present stage, for the error of a run that hangs.
 func (r *Run) Doing(what string) { r.stage.Store(what) }
 
@@ -106,8 +95,9 @@ func (r *Run) Switching() { r.switching.Store(true) }
 // Abandoned tells whether the run was given up, after which it must not switch.
 func (r *Run) Abandoned() bool { return r.abandoned.Load() }
 
-// Lock takes the lock, unless something else is in place of one of the files. A dry run takes none, for it changes nothing. A check
-// yields to another run at once; a manual command waits.
+// Lock takes the lock, unless something else is in place of one of the files. A
+// dry run takes none, for it changes nothing. A check yields to another run at
+// once; a manual command waits.
 func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err error) {
 	r.Doing("taking the lock")
 	if err := r.foreign(); err != nil {
@@ -125,9 +115,9 @@ func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err 
 	case err == nil:
 		return unlock, nil
 	case errors.Is(err, state.ErrBusy) && r.Manual:
-		return nil, &Error{Code: CodeBusy, Text: fmt.Sprintf("another run of this cluster still holds the lock after %s; nothing was changed", LockPatience)}
+		return nil, &Error{Code: CodeBusy, Text: fmt.Sprintf("another run of this %s still holds the lock after %s; nothing was changed", r.Kind, LockPatience)}
 	case errors.Is(err, state.ErrBusy):
-		return nil, &Error{Code: CodeBusy, Text: "another run is checking this cluster"}
+		return nil, &Error{Code: CodeBusy, Text: fmt.Sprintf("another run is checking this %s", r.Kind)}
 	case ctx.Err() != nil:
 		return nil, err
 	}
@@ -135,47 +125,46 @@ func (r *Run) Lock(ctx context.Context, locks *state.Locks) (unlock func(), err 
 }
 
 // Load reads the record. One that is corrupt or cannot be read is reported, and
-// a new one takes its place.
-func (r *Run) Load() (*state.Record, error) {
+// a new one takes its place; a newer one counts that this process could not write.
+func Load[T any, R interface {
+	*T
+	state.Kept
+}](r *Run) (R, error) {
 	r.Doing("reading the record")
-	rec, err := timely(&r.reading, func(context.Context) (*state.Record, error) { return r.Dir.Load(r.Name, !r.DryRun) })
+	rec, err := timely(&r.reading, func(context.Context) (R, error) { return state.LoadKept[T, R](r.Dir, r.Name, !r.DryRun) })
 	if errors.Is(err, errHangs) {
-		rec = &state.Record{Head: state.Head{Version: state.Version, Name: r.Name}, Role: state.Standby}
+		rec = R(new(T))
+		rec.Begin(r.Name)
 	}
-	if errors.As(err, new(*state.ForeignError)) {
+	if rec == nil {
 		return nil, Foreign(err)
 	}
 	if err != nil {
-		r.Warnf("%v; going on with what the kernel shows", err)
+		shown := "the kernel"
+		if rec.Common().Kind == state.OfPool {
+			shown = "the name server"
+		}
+		r.Warnf("%v; going on with what %s shows", err, shown)
 	}
-	rec = r.recall(rec)
+	r.onDisk, r.pending = rec.Edition(), slices.Clone(rec.Common().Outbox)
 	if !r.DryRun {
-		r.move(rec)
+		if known, ok := r.Memory.Recall(r.Dir, r.Name, r.onDisk).(R); ok {
+			rec, r.recalled = known, true
+		}
+		r.move(rec.Common())
 	}
 	return rec, nil
 }
 
-// Foreign is the error for something else in place of one of the run's files.
-func Foreign(err error) error {
-	return &Error{Code: CodeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
-}
+// Remember keeps a record that could not be written for the next run of this
+// process.
+func (r *Run) Remember(rec state.Kept) { r.Memory.Remember(r.Dir, rec, r.onDisk) }
 
-// DeliverOutbox hands the outbox to send, and returns what is left of it and why; nil
-// once all is delivered. Failing is the reason of the last run: that mail is
-// pending is reported when that begins, and when it ends.
-func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
-	r.Doing("sending mail")
-	left, err := send(outbox)
-	r.Event(Delivered{Sent: len(outbox) - len(left), Waiting: len(left), Error: err})
-	switch {
-	case err != nil && failing == nil:
-		r.Warnf("mail is pending: %v", err)
-	case err == nil && failing != nil:
-		r.Warnf("mail is delivered again")
+// Foreign is the error for something else in place of one of the run's files, or
+// for a record of the other kind.
+func Foreign(err error) error {
+	if errors.As(err, new(*state.KindError)) {
+		return &Error{Code: CodeSettings, Text: err.Error(), Hint: "choose another name, or delete what is kept of the old one: pingover forget"}
 	}
-	if err != nil {
-		text := err.Error()
-		reason = &text
-	}
-	return left, reason
+	return &Error{Code: CodeSettings, Text: err.Error(), Hint: "remove it, or choose another --state-dir"}
 }

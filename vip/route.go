@@ -51,11 +51,10 @@ func (h handle) routeTo(a, from netip.Addr) (Route, error) {
 		return Route{}, fmt.Errorf("%s: the kernel returned none", place)
 	}
 	r := routes[0]
-	l, err := h.LinkByIndex(r.LinkIndex)
+	name, err := h.linkName(r.LinkIndex)
 	if err != nil {
 		return Route{}, fmt.Errorf("%s: interface number %d: %w", place, r.LinkIndex, err)
 	}
-	name := l.Attrs().Name
 	gateway := gatewayOf(r.Gw, r.Via)
 	source := addrOf(r.Src)
 	if from.IsValid() {
@@ -198,6 +197,9 @@ func (h handle) neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
 // linkIndex is the number of an interface, given by its name, an alternative name or, as a zone may
 // be, by its number.
 func (h handle) linkIndex(name string) (int, error) {
+	if index := boundIndex(name); index > 0 {
+		return index, nil
+	}
 	l, err := h.LinkByName(name)
 	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 		if index, err := strconv.Atoi(name); err == nil {
@@ -209,6 +211,53 @@ func (h handle) linkIndex(name string) (int, error) {
 		return 0, fmt.Errorf("interface %q: %w", name, err)
 	}
 	return l.Attrs().Index, nil
+}
+
+// linkName is the name of an interface.
+func (h handle) linkName(index int) (name string, err error) {
+	byIoctl := func(fd int) error { // netdevice(7)
+		ifr, err := unix.NewIfreq("")
+		if err == nil {
+			ifr.SetUint32(uint32(index))
+			err = unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifr)
+			name = ifr.Name()
+		}
+		return err
+	}
+	if withSocket(byIoctl) == nil {
+		return name, nil
+	}
+	l, err := h.LinkByIndex(index)
+	if err != nil {
+		return "", err
+	}
+	return l.Attrs().Name, nil
+}
+
+// boundIndex is the number of an interface, from a socket that is bound to it (socket(7)). 0: it is not
+// known in this way.
+func boundIndex(name string) (index int) {
+	if name == "" || len(name) >= unix.IFNAMSIZ { // the kernel would unbind, or cut the name
+		return 0
+	}
+	_ = withSocket(func(fd int) (err error) {
+		if err = unix.BindToDevice(fd, name); err == nil {
+			index, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+		}
+		return err
+	})
+	return index
+}
+
+// withSocket asks about an interface without netlink, which tells much more, and takes ten times as
+// long. Where that fails, netlink is asked.
+func withSocket(ask func(fd int) error) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return ask(fd)
 }
 
 func family(v6 bool) int {

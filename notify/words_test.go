@@ -64,7 +64,7 @@ func TestBlockedAdvisesOnItsCauseAlone(t *testing.T) {
 			proof: state.Evidence{Holders: []state.Holder{{Address: "172.16.0.1"}}}, subject: "172.16.0.1 is in use",
 		},
 		{cause: "prober", seen: with(func(o *state.Observation) { o.CompetingProber = "52:54:00:00:00:01" }), subject: "another standby is taking over"},
-		{cause: "fence", seen: down, reason: "172.16.0.2 does not reply; but pre-takeover refuses: exit code 1", subject: "pre-takeover failed"},
+		{cause: "fence", seen: down, reason: "172.16.0.2 does not reply; but pre-takeover blocked it: exit code 1", subject: "pre-takeover failed"},
 	}
 	for _, test := range tests {
 		t.Run(test.cause, func(t *testing.T) {

@@ -19,7 +19,7 @@ func (x *examination) replies() {
 		x.warn("leave duplicate-check on", "duplicate-check is off: a takeover does not ask on the link whether the addresses are in use")
 	}
 	for _, f := range x.NotAsked {
-		x.fail("fix that first", "not everybody could be asked: %s", f.Text)
+		x.fail("fix that first", "not all could be asked: %s", f.Text)
 	}
 	x.primary()
 	x.witnesses()
@@ -150,7 +150,7 @@ func (x *examination) holders() {
 		case v.Asked:
 			x.warn("assign it on the primary; a takeover follows only when that is down", "vip %s is unassigned: there is no reply from it", a)
 		default:
-			x.warn("fix what was found about the interface and duplicate-check", "vip %s: nobody could be asked whether it is in use", a)
+			x.warn("fix what was found about the interface and duplicate-check", "vip %s: it could not be asked whether it is in use", a)
 		}
 	}
 }

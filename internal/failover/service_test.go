@@ -39,7 +39,7 @@ func TestFencingForAServiceIsWrittenDownBeforeItIsDone(t *testing.T) {
 		s.ends(state.OK, "172.16.0.2 replies")
 		result = refused
 		s.ends(state.OK, "172.16.0.2 replies")
-		s.ends(state.Blocked, "; but pre-takeover refuses: exit code 1: no answer from the board")
+		s.ends(state.Blocked, "; but pre-takeover blocked it: exit code 1: no answer from the board")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Standby || rec.Services[0].Bad != 2 {
 			t.Errorf("afterwards: %s, %+v", rec.Role, rec.Services)
 		}

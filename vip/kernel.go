@@ -19,27 +19,39 @@ type handle struct{ *netlink.Handle }
 // anew opens a socket for each question, in the network namespace of the calling thread.
 func anew() handle { return handle{new(netlink.Handle)} }
 
-// kernelSocket is one socket for all questions: to open and close one takes longer than an answer. The
-// zero kernelSocket is ready.
+// kernelSocket is one socket for questions one after the other: to open and close one takes longer than
+// an answer. The zero kernelSocket is ready.
 type kernelSocket struct {
-	once   sync.Once
-	handle *netlink.Handle // nil: it could not be opened
+	mu     sync.Mutex
+	handle *netlink.Handle // nil until the first question
 }
 
-// askKernel asks by that socket. After an error it is asked anew, for the cause may be the socket: one
-// that was left in the middle of a listing refuses the next one.
+// askKernel asks by that socket. While it is in use, as with many clusters, another one is faster than
+// to wait for it. After an error it is asked anew, too, for the cause may be the socket: one that was
+// left in the middle of a listing refuses the next one.
 func askKernel[T any](s *kernelSocket, question func(handle) (T, error)) (T, error) {
-	s.once.Do(func() {
-		if h, err := netlink.NewHandle(unix.NETLINK_ROUTE); err == nil && h.SetSocketTimeout(kernelTimeout) == nil {
-			s.handle = h
-		}
-	})
-	if s.handle != nil {
-		if answer, err := question(handle{s.handle}); err == nil {
-			return answer, nil
-		}
+	if answer, err := askBy(s, question); err == nil {
+		return answer, nil
 	}
 	return question(anew())
+}
+
+func askBy[T any](s *kernelSocket, question func(handle) (T, error)) (answer T, err error) {
+	if !s.mu.TryLock() {
+		return answer, unix.EBUSY
+	}
+	defer s.mu.Unlock()
+	if s.handle == nil {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err == nil {
+			err = h.SetSocketTimeout(kernelTimeout)
+		}
+		if err != nil {
+			return answer, err
+		}
+		s.handle = h
+	}
+	return question(handle{s.handle})
 }
 
 // RouteTo is the function RouteTo.

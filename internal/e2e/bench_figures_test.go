@@ -16,8 +16,8 @@ import (
 	"pingover/state"
 )
 
-// BenchmarkFigures measures all that README's section "How fast" shows, in one run,
-// and prints it as README does. On a machine that others keep busy it measures
+// BenchmarkFigures measures all that docs/speed.md shows, in one run, and prints it
+// the same way. On a machine that others keep busy it measures
 // nothing. It takes about 20 minutes:
 //
 //	go test -run '^$' -bench Figures -timeout 1h ./internal/e2e
@@ -53,7 +53,7 @@ func (p *page) measure(row string, f func(*testing.B)) {
 		p.b.FailNow()
 	}
 	if skipped {
-		fmt.Fprintf(p, "| %s: not measured, for lack of a program |\n", row)
+		fmt.Fprintf(p, "| %s | not measured: a program is missing |\n", row)
 	}
 }
 

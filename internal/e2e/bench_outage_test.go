@@ -33,7 +33,7 @@ func BenchmarkOutage(b *testing.B) {
 type outageWay struct {
 	name  string
 	label string   // in README
-	cuts  int      // of the power, for README
+	cuts  int      // of the power, for docs/speed.md
 	needs []string // a program and its Debian package; nil: none
 	start func(*scene)
 }

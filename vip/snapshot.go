@@ -68,13 +68,15 @@ type Snapshot struct {
 }
 
 // TakeSnapshot takes a snapshot, in the network namespace of the calling thread.
-func TakeSnapshot() (*Snapshot, error) {
+func TakeSnapshot() (*Snapshot, error) { return anew().snapshot() }
+
+func (h handle) snapshot() (*Snapshot, error) {
 	return complete(func() (*Snapshot, error) {
-		links, err := netlink.LinkList()
+		links, err := h.LinkList()
 		if err != nil {
 			return nil, fmt.Errorf("list the interfaces: %w", err)
 		}
-		addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		addresses, err := h.AddrList(nil, netlink.FAMILY_ALL)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses: %w", err)
 		}

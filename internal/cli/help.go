@@ -231,7 +231,7 @@ func commandHelp(c command) string {
 	}
 	var settings, others []flagRow
 	rest := false
-	for _, row := range c.flags {
+	for _, row := range c.flags() {
 		switch row.group = ""; {
 		case row.rare:
 			rest = true

@@ -126,7 +126,7 @@ func (p Program) runLine(ctx context.Context, line []string, commands []command,
 			Name:         command.name,
 			HideHelp:     true,
 			OnUsageError: asItIs, // not inherited from the app
-			Flags:        libraryFlags(command.flags, line),
+			Flags:        libraryFlags(command.flags(), line),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
 				switch {

@@ -189,13 +189,13 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "demo", group: groupSetUp, run: p.demo, about: aboutDemo,
+			name: "demo", group: groupSetUp, operand: "[" + demoPools + "]", run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "every step was verified"},
 				{Code: exit.Internal, Meaning: "a step went wrong"},
 			}, exit.Usage, exit.Unavailable),
-			flags: helpFlags(),
+			flags: append([]flagRow{bare("step", "", "wait for Enter before each act, on a terminal")}, helpFlags()...),
 		},
 		{
 			name: "completion", group: groupSetUp, operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,

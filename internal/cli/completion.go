@@ -167,7 +167,7 @@ func (p Program) offers(c *cli.Context, commands []command, before []string, cur
 	case helpOperand:
 		return append(commandOffers(commands), settingsTopic+"\tall settings")
 	}
-	return strings.Split(command.operand, "|")
+	return strings.Split(strings.Trim(command.operand, "[]"), "|")
 }
 
 func commandOffers(commands []command) (offers []string) {

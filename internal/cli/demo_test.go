@@ -18,8 +18,8 @@ func TestHowADemoEnds(t *testing.T) {
 		err  error
 		want printed
 	}{
-		"as told":     {nil, printed{}},
-		"cannot run":  {&demo.Error{Code: 69, Text: "cannot run here: ip is missing"}, printed{Code: 69, Stderr: "pingover: demo: cannot run here: ip is missing\n"}},
+		"as told":    {nil, printed{}},
+		"cannot run": {&demo.Error{Code: 69, Text: "cannot run here: ip is missing"}, printed{Code: 69, Stderr: "pingover: demo: cannot run here: ip is missing\n"}},
 		"no terminal": {
 			&demo.Error{Code: 64, Text: "--step: input and output must be a terminal", Hint: "omit --step"},
 			printed{Code: 64, Stderr: "pingover: demo: --step: input and output must be a terminal\nhint: omit --step\n"},

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pingover/internal/balance"
 	"pingover/internal/cli"
 	"pingover/internal/config"
 	"pingover/internal/demo"
@@ -43,6 +44,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 	ctx, hangup := untilSignal()
 	hostname, _ := os.Hostname() // without one, mail is from localhost
 	live := term.Redraws(os.Stderr, os.Getenv)
+	pools := balance.NewMachine(machine.Shared())
 	program := cli.Program{
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
@@ -58,6 +60,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
+		Pools:    cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
 		Deliver:  failover.Deliver,
 		Examine:  doctor.Run,
 		Demo:     showDemo,

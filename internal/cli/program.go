@@ -37,6 +37,7 @@ type Program struct {
 	// What can be done to a cluster: the functions of package failover by these
 	// names, except in tests.
 	Check, TakeOver, Release Act
+	Pools                    Pools
 	// Deliver sends messages by the mail settings of a cluster, and returns those
 	// that were not sent; nil sends none.
 	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pingover/internal/balance"
 	"pingover/internal/cli"
 	"pingover/internal/config"
 	"pingover/internal/demo"
@@ -43,6 +44,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 	ctx, hangup := untilSignal()
 	hostname, _ := os.Hostname() // without one, mail is from localhost
 	live := term.Redraws(os.Stderr, os.Getenv)
+	pools := balance.NewMachine(machine.Shared())
 	program := cli.Program{
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
@@ -58,6 +60,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Check:    check,
 		TakeOver: machine.TakeOver,
 		Release:  machine.Release,
+		Pools:    cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
 		Deliver:  failover.Deliver,
 		Examine:  doctor.Run,
 		Demo:     showDemo,
@@ -160,11 +163,11 @@ func builtVersion() string {
 }
 
 // showDemo runs the demo with this program.
-func showDemo(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
+func showDemo(ctx context.Context, o demo.Options) (err error) {
+	live := term.Redraws(os.Stdout, os.Getenv)
+	o.In, o.Out, o.Terminal, o.Color = os.Stdin, os.Stdout, live, live && colors()
+	if o.Program, err = os.Executable(); err != nil {
 		return err
 	}
-	live := term.Redraws(os.Stdout, os.Getenv)
-	return demo.Run(ctx, demo.Options{Out: os.Stdout, Terminal: live, Color: live && colors(), Program: self})
+	return demo.Run(ctx, o)
 }

@@ -160,11 +160,22 @@ func (d Dir) SaveUntil(ctx context.Context, rec Kept, durable bool) error {
 	return replaceUntil(ctx, path, data, 0o644, durable)
 }
 
-// Clusters are the names of the clusters that have a record here.
-func (d Dir) Clusters() ([]string, error) { return d.names(OfCluster) }
+// Recorded is what has a record here.
+type Recorded struct {
+	Name string
+	Kind Kind
+}
 
-// Pools are the names of the pools that have a record here.
-func (d Dir) Pools() ([]string, error) { return d.names(OfPool) }
+// Clusters are the names of the clusters that have a record here.
+func (d Dir) Clusters() (names []string, err error) {
+	all, err := d.Recorded()
+	for _, r := range all {
+		if r.Kind == OfCluster {
+			names = append(names, r.Name)
+		}
+	}
+	return names, err
+}
 
 // unreadable tells whether nothing of the directory can be read. Where this
 // process lacks descriptors or memory, that says nothing of the directory.
@@ -178,23 +189,20 @@ func (d Dir) unreadable() bool {
 	return true
 }
 
-// names are those with a record of the kind; one that cannot be read is of a
-// cluster.
-func (d Dir) names(kind Kind) ([]string, error) {
+// Recorded are all that have a record; one that cannot be read is a cluster's.
+func (d Dir) Recorded() (all []Recorded, err error) {
 	files, err := os.ReadDir(string(d))
 	if missing(err) {
 		return nil, nil
 	}
-	var names []string
 	for _, f := range files {
 		name, ok := strings.CutSuffix(f.Name(), ".json")
 		if !ok {
 			continue
 		}
 		data, _ := read(d.path(name, ".json"), maxRecord)
-		if is, _ := kindOf(data); is == kind {
-			names = append(names, name)
-		}
+		kind, _ := kindOf(data)
+		all = append(all, Recorded{name, kind})
 	}
-	return names, err
+	return all, err
 }

@@ -60,14 +60,12 @@ func TestRecordOfTheOtherKindIsLeftAlone(t *testing.T) {
 	if got := text("www") + text("web"); got != before {
 		t.Errorf("a record was changed:\n%s\nwant\n%s", got, before)
 	}
-	for _, test := range []struct {
-		name  string
-		names func() ([]string, error)
-		want  string
-	}{{"clusters", d.Clusters, "web"}, {"pools", d.Pools, "www"}} {
-		if got, err := test.names(); err != nil || !slices.Equal(got, []string{test.want}) {
-			t.Errorf("%s: %q, %v; want %s", test.name, got, err, test.want)
-		}
+	all, err := d.Recorded()
+	if want := []Recorded{{"web", OfCluster}, {"www", OfPool}}; err != nil || !slices.Equal(all, want) {
+		t.Errorf("recorded: %v, %v; want %v", all, err, want)
+	}
+	if got, err := d.Clusters(); err != nil || !slices.Equal(got, []string{"web"}) {
+		t.Errorf("clusters: %q, %v", got, err)
 	}
 	if got, err := LoadKept[poolRecord](d, "www", true); err != nil || got.Host != "10.2.2.10" || got.Kind != OfPool {
 		t.Errorf("the pool's record: %+v, %v", got, err)

@@ -85,11 +85,16 @@ func Real(p config.Pool) Env {
 }
 
 // Machine is what the checks of one process share: the pings that they have in
-// common, the locks, and what could not be written. The zero Machine is ready.
+// common, the locks, and what could not be written.
 type Machine struct {
-	pings  check.Process
-	locks  state.Locks
-	memory state.Memory
+	pings  *check.Process
+	locks  *state.Locks
+	memory *state.Memory
+}
+
+// NewMachine shares with the checks of clusters: failover.Machine.Shared.
+func NewMachine(pings *check.Process, locks *state.Locks, memory *state.Memory) *Machine {
+	return &Machine{pings, locks, memory}
 }
 
 // Check makes one check of the pool in the real world. The error is nil, a
@@ -113,6 +118,6 @@ func (m *Machine) Undrain(ctx context.Context, p config.Pool, members []netip.Ad
 
 func (m *Machine) share(p config.Pool) Env {
 	env := Real(p)
-	env.Ping, env.Locks, env.Memory = m.pings.Ping, &m.locks, &m.memory
+	env.Ping, env.Locks, env.Memory = m.pings.Ping, m.locks, m.memory
 	return env
 }

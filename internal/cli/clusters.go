@@ -60,8 +60,8 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 		return nil, src, err
 	}
 	src.text = data
-	file, err := config.FromFile(path, data, flags, env, c.Args().Slice()...)
-	return p.tasks(file.Clusters), src, err
+	file, err := config.FromFile(path, data, flags, env, namesIn(c)...)
+	return p.tasks(file), src, err
 }
 
 // isKept reports whether a copy of the file is kept: it was there, and is
@@ -73,6 +73,16 @@ func (p Program) isKept(c *cli.Context, src source) bool {
 	}
 	kept, _ := state.Dir(dir).ValidConfig(src.path)
 	return kept.Text != ""
+}
+
+// namesIn are the clusters and pools that a command line names; after that of the
+// pool, drain and undrain take members.
+func namesIn(c *cli.Context) []string {
+	names := c.Args().Slice()
+	if c.Command.Name == drainCommand || c.Command.Name == undrainCommand {
+		names = names[:min(1, len(names))]
+	}
+	return names
 }
 
 // pick are the tasks of these names, in the order of all; without names all.
@@ -111,19 +121,17 @@ func listed(known []string) string {
 }
 
 // recall makes a task from the state directory and the flags.
-type recall func(dir, name string, flags map[string][]string) (Task, error)
+type recall func(t Task, flags map[string][]string) (Task, error)
 
 // named is a task of which only the name is needed, so that it works with a
 // corrupt record too.
-func named(dir, name string, _ map[string][]string) (Task, error) {
-	return recordedTask(dir, name), nil
-}
+func named(t Task, _ map[string][]string) (Task, error) { return t, nil }
 
 // chosen are the tasks that a manual operation is for: those that are named,
 // or all, of the configured ones or else of those that have a record. A file
 // that cannot be used is reported, and the records are enough.
 func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]Task, error) {
-	names := c.Args().Slice()
+	names := namesIn(c)
 	if c.Bool("all") && (c.IsSet("host") || len(names) > 0) {
 		return nil, usageError{"--all excludes names and --host", ""}
 	}
@@ -146,7 +154,7 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]Task, error)
 			if err := areKnown(names, name); err != nil {
 				return nil, err
 			}
-			t, err := recall(dir, name, flags)
+			t, err := recall(recordedTask(dir, name, state.OfCluster), flags)
 			return []Task{t}, err
 		}
 	}
@@ -191,7 +199,7 @@ func (p Program) chosen(c *cli.Context, all bool, recall recall) ([]Task, error)
 		if t.Given || err != nil {
 			continue
 		}
-		tasks[i], err = recall(string(t.StateDir), t.Name, flags)
+		tasks[i], err = recall(t, flags)
 	}
 	return tasks, err
 }
@@ -209,14 +217,14 @@ func (p Program) recordedFor(c *cli.Context, dir string) (string, error) {
 		return "", nil
 	}
 	var same []string
-	for _, name := range known {
-		rec, err := state.Dir(dir).Load(name, false)
+	for _, r := range known {
+		rec, err := state.Dir(dir).Load(r.Name, false)
 		switch {
 		case err != nil || len(setIn(rec)) == 0:
-		case name == defined.Name:
-			return name, nil
+		case r.Name == defined.Name:
+			return r.Name, nil
 		case rec.Host == defined.Host && rec.Role != state.Standby && !c.IsSet("name"):
-			same = append(same, name)
+			same = append(same, r.Name)
 		}
 	}
 	switch {
@@ -237,7 +245,7 @@ func (p Program) observed(c *cli.Context) (tasks, unset []Task, src source, err 
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
-		if known, e := state.Dir(dir).Clusters(); err != nil || e == nil && len(known) == 0 {
+		if known, e := state.Dir(dir).Recorded(); err != nil || e == nil && len(known) == 0 {
 			env.Root = true
 			dir, err = config.StateDir(nil, env)
 		}
@@ -271,7 +279,7 @@ func (p Program) observed(c *cli.Context) (tasks, unset []Task, src source, err 
 	case len(recorded) == 0:
 		return nil, nil, src, noCluster(dir)
 	}
-	tasks, err = pick(slices.Concat(configured, recorded), c.Args().Slice())
+	tasks, err = pick(slices.Concat(configured, recorded), namesIn(c))
 	return tasks, unset, src, err
 }
 
@@ -288,21 +296,21 @@ func recordedOnly(dir string, configured []Task) (tasks []Task, err error) {
 		}
 	}
 	for _, dir := range dirs {
-		names, unread := recordedIn(dir)
+		recorded, unread := recordedIn(dir)
 		err = cmp.Or(err, unread)
-		for _, name := range names {
-			if !known[name] {
-				known[name] = true
-				tasks = append(tasks, recordedTask(dir, name))
+		for _, r := range recorded {
+			if !known[r.Name] {
+				known[r.Name] = true
+				tasks = append(tasks, recordedTask(dir, r.Name, r.Kind))
 			}
 		}
 	}
 	return tasks, err
 }
 
-// recordedIn are the clusters that have a record in a directory.
-func recordedIn(dir string) ([]string, error) {
-	known, err := state.Dir(dir).Clusters()
+// recordedIn is what has a record in a directory.
+func recordedIn(dir string) ([]state.Recorded, error) {
+	known, err := state.Dir(dir).Recorded()
 	if len(known) == 0 && err == nil {
 		if _, e := os.ReadDir(dir); errors.Is(e, syscall.ENOTDIR) {
 			err = fmt.Errorf("%s: not a directory", dir)

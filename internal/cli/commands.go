@@ -22,6 +22,7 @@ type command struct {
 	summary string // one line
 	about   string // what help says before the flags
 	codes   []exit.Code
+	ofPools []exit.Code      // those that mean something else for pools
 	flags   func() []flagRow // made when they are needed: a check needs those of one command
 	acts    bool             // its exit code says how that ended, even if the output could not be written
 	hidden  bool             // not in help
@@ -39,6 +40,9 @@ const (
 const helpOperand = "[COMMAND|settings]"
 
 const clusterOperand = "[NAME...]"
+
+// memberOperand is a pool and its members.
+const memberOperand = "POOL MEMBER..."
 
 // commands are all commands, in the order of help.
 func (p Program) commands() []command {
@@ -72,8 +76,8 @@ func (p Program) commands() []command {
 		{
 			name: "check", group: groupRun, operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
 			summary: "run one check (this is what cron calls)",
-			codes:   codesOf(nil, checkCodes...),
-			flags:   flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settings),
+			codes:   codesOf(nil, checkCodes...), ofPools: exit.PoolCodes(),
+			flags: flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settings),
 		},
 		{
 			name: "watch", group: groupRun, operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
@@ -89,7 +93,7 @@ func (p Program) commands() []command {
 		},
 		{
 			name: "status", group: groupShow, operand: clusterOperand, run: p.status, about: aboutStatus,
-			summary: "show who serves the virtual IPs, and the last check",
+			summary: "show who serves what, and the last check",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but not everything is known"},
@@ -158,6 +162,28 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{all, quietManual}, helpFlags(), forPause),
 		},
 		{
+			name: drainCommand, group: groupOperate, operand: memberOperand, acts: true, run: p.drain, about: aboutDrain,
+			summary: "take members of a pool out of DNS, until undrain",
+			codes: codesOf([]exit.Code{
+				{Code: 10, Outcome: "reduced", Meaning: "all of them were out already, and stay out"},
+				{Code: 11, Outcome: "removed", Meaning: "taken out of DNS"},
+				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
+				{Code: 30, Outcome: "update-failed", Meaning: "the name server did not make the change"},
+			}, with(32, exit.Busy)...),
+			flags: flags([]flagRow{
+				durationFlag("for", "how long they stay out", "until undrain", shortestPause, longestPause),
+				bare("force", "", "even below min-members, never the last record"), dryRun,
+			}, report(quietManual), helpFlags(), settingFlags("state-dir")),
+		},
+		{
+			name: undrainCommand, group: groupOperate, operand: memberOperand, acts: true, run: p.undrain, about: aboutUndrain,
+			summary: "end a drain; the next checks put the members back",
+			codes: codesOf([]exit.Code{
+				{Code: 0, Outcome: "ok", Meaning: "no longer drained"},
+			}, with(32, exit.Busy)...),
+			flags: flags([]flagRow{dryRun}, report(quietManual), helpFlags(), settingFlags("state-dir")),
+		},
+		{
 			name: "config", group: groupSetUp, operand: clusterOperand, run: p.config, about: aboutConfig,
 			summary: "validate the file, and print the effective settings",
 			codes:   codesOf([]exit.Code{{Code: 0, Meaning: "valid"}}, exit.Usage, exit.Internal, exit.Output, exit.Config),
@@ -189,13 +215,15 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "demo", group: groupSetUp, run: p.demo, about: aboutDemo,
+			name: "demo", group: groupSetUp, operand: "[" + demoPools + "]", run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "every step was verified"},
 				{Code: exit.Internal, Meaning: "a step went wrong"},
 			}, exit.Usage, exit.Unavailable),
-			flags: helpFlags,
+			flags: func() []flagRow {
+				return append([]flagRow{bare("step", "", "wait for Enter before each act, on a terminal")}, helpFlags()...)
+			},
 		},
 		{
 			name: "completion", group: groupSetUp, operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"pingover/state"
 )
 
 // completeCommand is the hidden command that the scripts call with the words of
@@ -161,13 +163,15 @@ func (p Program) offers(c *cli.Context, commands []command, before []string, cur
 	}
 	switch command.operand {
 	case clusterOperand:
-		return p.clusterOffers(c, line.flags)
+		return namesOf(p.taskOffers(c, line.flags))
+	case memberOperand:
+		return memberOffers(p.taskOffers(c, line.flags), line.names)
 	case "":
 		return nil
 	case helpOperand:
 		return append(commandOffers(commands), settingsTopic+"\tall settings")
 	}
-	return strings.Split(command.operand, "|")
+	return strings.Split(strings.Trim(command.operand, "[]"), "|")
 }
 
 func commandOffers(commands []command) (offers []string) {
@@ -207,9 +211,28 @@ func valueOffers(row flagRow) []string {
 	return row.values
 }
 
-// clusterOffers are the known clusters, in the places that these flags name.
-// Nobody wants errors in the middle of a command line: then there are none.
-func (p Program) clusterOffers(c *cli.Context, flags []string) (offers []string) {
+// memberOffers are the pools, and after the name of one its members that are not
+// given yet.
+func memberOffers(tasks []Task, before []string) (offers []string) {
+	for _, t := range tasks {
+		switch {
+		case t.Kind != state.OfPool:
+		case len(before) == 0:
+			offers = append(offers, t.Name)
+		case t.Name == before[0]:
+			for _, m := range t.pool.Members {
+				if !slices.Contains(before, m.String()) {
+					offers = append(offers, m.String())
+				}
+			}
+		}
+	}
+	return offers
+}
+
+// taskOffers are the known tasks, in the places that these flags name. Nobody
+// wants errors in the middle of a command line: then there are none.
+func (p Program) taskOffers(c *cli.Context, flags []string) (tasks []Task) {
 	line := []string{programName, completeCommand}
 	for _, flag := range flags {
 		if strings.HasPrefix(flag, "--file=") || strings.HasPrefix(flag, "--state-dir=") {
@@ -219,13 +242,13 @@ func (p Program) clusterOffers(c *cli.Context, flags []string) (offers []string)
 	known := command{
 		name: completeCommand, flags: func() []flagRow { return append(settingFlags("state-dir"), fileFlag()) },
 		run: func(c *cli.Context) (int, error) {
-			clusters, _, _, err := p.observed(c)
-			offers = namesOf(clusters)
+			var err error
+			tasks, _, _, err = p.observed(c)
 			return 0, err
 		},
 	}
 	if err := p.runLine(c.Context, line, []command{known}, new(int)); err != nil {
 		return nil
 	}
-	return offers
+	return tasks
 }

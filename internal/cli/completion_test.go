@@ -103,7 +103,7 @@ func lines(t *testing.T) []typed {
 		{name: "an interface", words: []string{"check", "-I", "l"}, want: "lo"},
 		{name: "the operand of help", words: []string{"help", "doc"}, want: "doctor"},
 		{name: "a shell", words: []string{"completion", ""}, want: "bash fish zsh"},
-		{name: "demo takes nothing", words: []string{"demo", ""}, want: ""},
+		{name: "the operand of demo", words: []string{"demo", ""}, want: "pools"},
 		{name: "no such command", words: []string{"chekc", ""}, want: ""},
 		{name: "a cluster of another directory", words: []string{"status", "--state-dir", state, ""}, want: "other"},
 		{name: "no such directory", words: []string{"status", "--state-dir", "/none", ""}, want: ""},

@@ -24,7 +24,7 @@ func (p Program) config(c *cli.Context) (int, error) {
 	if len(all) == 0 {
 		return 0, p.undefined(c)
 	}
-	tasks, err := pick(all, c.Args().Slice())
+	tasks, err := pick(all, namesIn(c))
 	switch {
 	case err != nil:
 		return 0, err
@@ -37,7 +37,7 @@ func (p Program) config(c *cli.Context) (int, error) {
 		return 0, nil
 	}
 	if src.path != "" {
-		p.print(fmt.Sprintf("%s: valid, %s\n", src.path, count(len(all), "cluster")))
+		p.print(fmt.Sprintf("%s: valid, %s\n", src.path, tally(all)))
 	}
 	for _, t := range tasks {
 		p.print("\n" + settingsText(t))
@@ -49,6 +49,7 @@ func (p Program) config(c *cli.Context) (int, error) {
 type effective struct {
 	Version  int                         `json:"version"` // of this object: 1
 	Cluster  string                      `json:"cluster"`
+	Kind     string                      `json:"kind"` // cluster or pool
 	Settings map[string]effectiveSetting `json:"settings"`
 }
 
@@ -58,7 +59,7 @@ type effectiveSetting struct {
 }
 
 func effectiveSettings(t Task) effective {
-	e := effective{Version: 1, Cluster: t.Name, Settings: map[string]effectiveSetting{}}
+	e := effective{Version: 1, Cluster: t.Name, Kind: t.Kind.String(), Settings: map[string]effectiveSetting{}}
 	for _, o := range t.Origins() {
 		e.Settings[o.Setting] = effectiveSetting{o.Values, o.From}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -35,8 +36,15 @@ func (p Program) forget(c *cli.Context) (int, error) {
 		}
 	}
 	return p.each(c, false, func(out printer, t Task) ([]string, error) {
-		waiting := 0
+		waiting, text := 0, "deleted"
 		err := failover.Forget(c.Context, t.cluster, failover.Options{OnEvent: out.event}, func() error {
+			if pool, err := t.poolRecord(); t.Kind == state.OfPool && err == nil {
+				waiting = len(pool.Outbox)
+				if published := recordsOf(pool); len(published) > 0 {
+					text += fmt.Sprintf("; %s keeps %s in DNS", strings.TrimSuffix(pool.DNSName, "."), addresses(published))
+				}
+				return nil
+			}
 			rec, err := t.record()
 			if err != nil {
 				return nil // it says nothing of what is held
@@ -54,7 +62,6 @@ func (p Program) forget(c *cli.Context) (int, error) {
 			waiting = len(rec.Outbox)
 			return nil
 		})
-		text := "deleted"
 		if waiting > 0 {
 			text += fmt.Sprintf(", with %s that had not been sent", count(waiting, "email"))
 		}

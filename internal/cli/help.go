@@ -70,6 +70,18 @@ const aboutResume = `Ends a pause early; after a manual release, lets checks tak
 Without a name: all known clusters.
 `
 
+const aboutDrain = `Takes members of a pool out of DNS now, and keeps them out until undrain, or for
+a time. Refused where fewer than min-members would be left. A drain belongs to
+one checker: where several machines check the pool, run it on each.
+
+  pingover drain www 10.2.2.11 --for 2h
+`
+
+const aboutUndrain = `Ends a drain. The next checks put the members back, after rise good ones.
+
+  pingover undrain www 10.2.2.11
+`
+
 const aboutForget = `Deletes all files of a cluster in the state directory: record, settings,
 history and pending mail. Refused while this machine holds a virtual IP of it,
 and for a cluster that is configured.
@@ -122,11 +134,15 @@ name, with the settings of that check.
 `
 
 const aboutDemo = `Four machines on a virtual switch, made of network namespaces: a takeover, its
-email and the failback, each step verified. It takes about 15 seconds, touches
+email and the failback, each step verified. It takes about 10 seconds, touches
 nothing on this machine, and leaves nothing behind.
 
+  pingover demo --step      # one act at a time
+  pingover demo pools       # a host that is down leaves the records of a DNS name
+
 It needs root, or a kernel that lets users create namespaces, and the tools ip
-(Debian package iproute2), nsenter (util-linux), mount and hostname.
+(Debian package iproute2), nsenter (util-linux), mount and hostname; for pools
+also named (bind9).
 `
 
 const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
@@ -253,10 +269,18 @@ func commandHelp(c command) string {
 	if len(c.codes) > 0 {
 		b.WriteString("\nExit codes:\n")
 	}
-	for _, c := range c.codes {
-		term.Columns(&b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
+	writeCodes(&b, c.codes)
+	if len(c.ofPools) > 0 {
+		b.WriteString("\nExit codes of pools, where they differ:\n")
+		writeCodes(&b, c.ofPools)
 	}
 	return b.String()
+}
+
+func writeCodes(b *strings.Builder, codes []exit.Code) {
+	for _, c := range codes {
+		term.Columns(b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
+	}
 }
 
 // writeFlags writes the flags, each group under its heading.

@@ -96,12 +96,12 @@ type pastChange struct {
 // clock was set back between them.
 func remembered(tasks []Task) (changes []pastChange, faults []string) {
 	for _, t := range tasks {
-		rec, err := t.record()
+		rec, err := t.kept()
 		if err != nil {
 			faults = append(faults, t.Name+": "+err.Error())
 			continue
 		}
-		entries, err := t.StateDir.History(t.Name, rec.Recent)
+		entries, err := t.StateDir.History(t.Name, rec.Common().Recent)
 		if err != nil {
 			faults = append(faults, t.Name+": "+err.Error())
 		}
@@ -191,6 +191,16 @@ func (c pastChange) details(zone *time.Location) string {
 	for _, command := range c.Commands {
 		command.Output = lastLine(command.Output)
 		add("%s: %s", cmp.Or(command.Hook, "ran"), commandText(state.Command(command)))
+	}
+	if u := c.Update; u != nil {
+		for _, script := range []struct{ name, text string }{{"the update", u.Script}, {"to undo it", u.Inverse}} {
+			if script.text != "" {
+				add("%s, as input of nsupdate:", script.name)
+			}
+			for line := range strings.Lines(script.text) {
+				fmt.Fprintf(&b, "      %s\n", term.Printable(strings.TrimSpace(line)))
+			}
+		}
 	}
 	if c.Event != "" {
 		add("event %s", c.Event)

@@ -150,7 +150,7 @@ func TestHistoryOfSeveralClustersIsOne(t *testing.T) {
 	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(plain("2", ago(3*time.Hour)), plain("3", ago(2*time.Hour)))}})
 	remember(t, dir, &state.Record{Head: state.Head{Name: "new"}})
 	clusters := []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}, {Name: "new", StateDir: dir}}
-	changes, broken := remembered(Program{}.tasks(clusters))
+	changes, broken := remembered(Program{}.tasks(config.File{Clusters: clusters}))
 	var events string
 	for _, c := range changes {
 		events += c.Event + c.Cluster + " "
@@ -203,7 +203,7 @@ func TestHistoryWhereTheClockWasSetBack(t *testing.T) {
 	}
 	remember(t, dir, &state.Record{Head: state.Head{Name: "web", Recent: past(changes(5*time.Hour, 2*time.Hour, 4*time.Hour, time.Hour)...)}})
 	remember(t, dir, &state.Record{Head: state.Head{Name: "db", Recent: past(changes(3*time.Hour, 0)...)}})
-	got, _ := remembered(Program{}.tasks([]config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}}))
+	got, _ := remembered(Program{}.tasks(config.File{Clusters: []config.Cluster{{Name: "web", StateDir: dir}, {Name: "db", StateDir: dir}}}))
 	var order []string
 	for _, c := range got {
 		order = append(order, c.Cluster+" "+c.Time.In(noon.Location()).Format("15"))

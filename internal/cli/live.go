@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/balance"
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
@@ -42,6 +43,8 @@ func (s *screen) follow(cluster string, event any) {
 			return fmt.Sprintf("%s: waiting %s: %s", cluster, left, term.Printable(e.Why))
 		}))
 	case failover.Decided:
+		s.Draw(term.Still(cluster + ": decision: " + colored(s.colors, e.Decision.Outcome)))
+	case balance.Decided:
 		s.Draw(term.Still(cluster + ": decision: " + colored(s.colors, e.Decision.Outcome)))
 	}
 }
@@ -126,7 +129,7 @@ func colored(c term.Colors, o state.Outcome) string {
 	switch o {
 	case state.OK:
 		return c.Green(string(o))
-	case state.Holding, state.TookOver, state.Released, state.Elsewhere, exit.BusyOutcome:
+	case state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Reduced, state.Removed, state.Restored, exit.BusyOutcome:
 		return c.Yellow(string(o))
 	}
 	return c.Red(string(o))

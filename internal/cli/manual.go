@@ -13,6 +13,7 @@ import (
 	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/run"
+	"pingover/state"
 )
 
 // manual is the command takeover or release, by what it does to a task.
@@ -34,7 +35,7 @@ func (p Program) manual(of func(Task) act) func(*cli.Context) (int, error) {
 		}
 		for _, t := range tasks {
 			if of(t) == nil {
-				return 0, usageError{fmt.Sprintf("%q: %s is for clusters only", t.Name, c.Command.Name), "see pingover help for the commands of pools"}
+				return 0, usageError{fmt.Sprintf("%q: a pool; %s is for clusters", t.Name, c.Command.Name), fmt.Sprintf("pingover drain %s MEMBER takes members out of DNS, pingover undrain puts them back", t.Name)}
 			}
 		}
 		out.manual = true
@@ -59,9 +60,13 @@ func (p Program) pause(c *cli.Context) (int, error) {
 	}
 	until := time.Now().Add(length)
 	paused := fmt.Sprintf("paused until %s (%s); checks go on, nothing is switched", clock(until), config.DurationText(length))
+	ofPool := fmt.Sprintf("paused until %s (%s); checks go on, DNS is not changed", clock(until), config.DurationText(length))
 	return p.each(c, c.Bool("all"), func(_ printer, t Task) ([]string, error) {
 		if err := failover.Pause(t.cluster, until); err != nil {
 			return nil, err
+		}
+		if t.Kind == state.OfPool {
+			return []string{ofPool}, nil
 		}
 		return []string{paused}, nil
 	})
@@ -69,16 +74,18 @@ func (p Program) pause(c *cli.Context) (int, error) {
 
 // resume is the command. Without a name it is for all clusters.
 func (p Program) resume(c *cli.Context) (int, error) {
+	resumed := map[state.Kind]string{state.OfCluster: "resumed: checks switch again", state.OfPool: "resumed: checks change DNS again"}
+	nothing := map[state.Kind]string{state.OfCluster: "nothing to resume: neither paused nor released manually", state.OfPool: "nothing to resume: not paused"}
 	return p.each(c, true, func(out printer, t Task) (results []string, err error) {
 		done, err := failover.Resume(c.Context, t.cluster, failover.Options{OnEvent: out.event})
 		if done.Paused {
-			results = append(results, "resumed: checks switch again")
+			results = append(results, resumed[t.Kind])
 		}
 		switch {
 		case done.Released:
 			results = append(results, "the manual release is lifted: checks take over again")
 		case err == nil && !done.Paused:
-			results = append(results, "nothing to resume: neither paused nor released manually")
+			results = append(results, nothing[t.Kind])
 		}
 		return results, err
 	})

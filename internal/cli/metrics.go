@@ -11,12 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"pingover/internal/balance"
 	"pingover/internal/exit"
 	"pingover/notify"
 	"pingover/state"
 )
 
-// writeMetrics writes the metrics of the clusters into the files that their
+// writeMetrics writes the metrics of the tasks into the files that their
 // settings name, whether the checks could be made or not. Endings are those of
 // this run. An error is no reason for cron to mail each minute: the reader of the
 // metrics sees that they grow old.
@@ -107,11 +108,14 @@ func metrics() [][3]string {
 		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
 		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},
 		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
+		{"pingover_member_up", "gauge", "Whether the member was up at the last check; missing if it could not be asked."},
+		{"pingover_member_published", "gauge", "Whether the member was in DNS after the last check."},
+		{"pingover_member_drained", "gauge", "Whether the member is drained."},
 		{"pingover_config_unusable_timestamp_seconds", "gauge", "Since when the configuration file cannot be used; missing while it can."},
 	}
 }
 
-// measure gives the values of the metrics of a cluster, as far as they are known.
+// measure gives the values of the metrics of a task, as far as they are known.
 func (s status) measure(say func(name string, value float64, labels ...string)) {
 	if s.Held != nil {
 		say("pingover_held", float64(len(s.Held)))
@@ -123,52 +127,80 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 		}
 		say("pingover_config_unusable_timestamp_seconds", float64(since.Unix()))
 	}
-	if s.record == nil {
+	if s.head == nil {
 		return
 	}
-	if c := s.record.LastChange(); c != nil {
+	if c := s.head.LastChange(); c != nil {
 		say("pingover_last_change_timestamp_seconds", float64(c.Time.Unix()))
 	}
-	counts := map[state.Outcome]int{state.TookOver: 0, state.Released: 0, state.TakeoverFailed: 0, state.ReleaseFailed: 0}
-	maps.Copy(counts, s.record.Counts)
+	kinds, changes := notify.AlertKinds(), []state.Outcome{state.TookOver, state.Released, state.TakeoverFailed, state.ReleaseFailed}
+	if s.pool != nil {
+		kinds, changes = notify.PoolAlertKinds(), []state.Outcome{state.Removed, state.Restored, state.UpdateFailed}
+	}
+	counts := map[state.Outcome]int{}
+	for _, o := range changes {
+		counts[o] = 0
+	}
+	maps.Copy(counts, s.head.Counts)
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		say("pingover_changes_total", float64(counts[kind]), "kind", string(kind))
 	}
-	say("pingover_mail_waiting", float64(len(s.record.Outbox)))
+	say("pingover_mail_waiting", float64(len(s.head.Outbox)))
 	if s.Ready != nil {
 		say("pingover_ready", oneIf(*s.Ready))
 	}
-	for _, kind := range notify.AlertKinds() {
-		say("pingover_alert", oneIf(s.record.Firing(string(kind)) != nil), "kind", string(kind))
+	for _, kind := range kinds {
+		say("pingover_alert", oneIf(s.head.Firing(string(kind)) != nil), "kind", string(kind))
 	}
 	say("pingover_suppressed", float64(s.Suppressed.Count))
 	if s.Suppressed.Next != nil {
 		say("pingover_suppressed_until_timestamp_seconds", float64(s.Suppressed.Next.Unix()))
 	}
-	last := s.record.Last
+	last := s.head.Last
 	if last == nil {
+		return
+	}
+	for _, o := range outcomes(s.task.Kind) {
+		say("pingover_outcome", oneIf(o == last.Outcome), "outcome", string(o))
+	}
+	say("pingover_last_run_timestamp_seconds", float64(last.Time.Unix()))
+	say("pingover_check_duration_seconds", last.Duration.Duration().Seconds())
+	if s.pool != nil {
 		return
 	}
 	if last.Primary == "up" || last.Primary == "down" {
 		say("pingover_up", oneIf(last.Primary == "up"))
 	}
-	for _, o := range outcomes() {
-		say("pingover_outcome", oneIf(o == last.Outcome), "outcome", string(o))
-	}
-	say("pingover_last_run_timestamp_seconds", float64(last.Time.Unix()))
 	if last.RTT != nil {
 		say("pingover_rtt_seconds", *last.RTT/1000)
 	}
 	if last.Sent > 0 {
 		say("pingover_loss_ratio", float64(last.Sent-last.Received)/float64(last.Sent))
 	}
-	say("pingover_check_duration_seconds", last.Duration.Duration().Seconds())
+}
+
+// measureMembers gives those of the members of a pool.
+func (s status) measureMembers(say func(name string, value float64, labels ...string)) {
+	if s.pool == nil {
+		return
+	}
+	for _, m := range balance.MembersOf(s.pool, s.now) {
+		if m.Verdict == "up" || m.Verdict == "down" {
+			say("pingover_member_up", oneIf(m.Verdict == "up"), "member", m.Address.String())
+		}
+		say("pingover_member_published", oneIf(m.Published), "member", m.Address.String())
+		say("pingover_member_drained", oneIf(m.Drained), "member", m.Address.String())
+	}
 }
 
 // outcomes are those of the table of exit codes.
-func outcomes() []state.Outcome {
+func outcomes(kind state.Kind) []state.Outcome {
+	codes := exit.Codes()
+	if kind == state.OfPool {
+		codes = exit.PoolCheckCodes()
+	}
 	var all []state.Outcome
-	for _, c := range exit.Codes() {
+	for _, c := range codes {
 		if o := state.Outcome(c.Outcome); o != "" && o != exit.BusyOutcome {
 			all = append(all, o)
 		}
@@ -183,17 +215,21 @@ func oneIf(yes bool) float64 {
 	return 0
 }
 
-// metricsText is the metrics of the clusters in Prometheus' text format.
+// metricsText is the metrics of the tasks, a pool under its name as a cluster, in Prometheus' text format.
 func metricsText(all []status) string {
 	lines := map[string]*strings.Builder{}
 	for _, m := range metrics() {
 		lines[m[0]] = new(strings.Builder)
 	}
 	for _, s := range all {
-		s.measure(func(name string, value float64, labels ...string) {
-			text := labelText(append([]string{"cluster", s.Cluster}, labels...))
-			fmt.Fprintf(lines[name], "%s%s %s\n", name, text, strconv.FormatFloat(value, 'f', -1, 64))
-		})
+		sayOf := func(label string) func(name string, value float64, labels ...string) {
+			return func(name string, value float64, labels ...string) {
+				text := labelText(append([]string{label, s.Cluster}, labels...))
+				fmt.Fprintf(lines[name], "%s%s %s\n", name, text, strconv.FormatFloat(value, 'f', -1, 64))
+			}
+		}
+		s.measure(sayOf("cluster"))
+		s.measureMembers(sayOf("pool"))
 	}
 	var b strings.Builder
 	for _, m := range metrics() {

@@ -38,7 +38,7 @@ func monitoring(all []status) (text string, code int) {
 	}
 	switch {
 	case well == len(all) && well > 1:
-		said = append(said, fmt.Sprintf("%d clusters ok", well))
+		said = append(said, tally(tasksOf(all))+" ok")
 	case well == len(all):
 		said = append(said, all[0].monitorText())
 	default:
@@ -51,7 +51,7 @@ func monitoring(all []status) (text string, code int) {
 		}
 		first = said[0]
 		if len(all) > 1 {
-			first = fmt.Sprintf("%d of %d clusters not ok, the worst: %s", len(said), len(all), said[0])
+			first = fmt.Sprintf("%d of %s not ok, the worst: %s", len(said), tally(tasksOf(all)), said[0])
 		}
 	}
 	if first == "" {
@@ -85,17 +85,17 @@ func worseToMonitor(a, b int) int {
 // monitorCode is the worst code that applies to the cluster.
 func (s status) monitorCode() int {
 	code := monitorUnknown
-	if s.record != nil && s.Last != nil {
+	if s.head != nil && s.Last != nil {
 		code = monitorCodeOf(s.Last.Outcome)
 	}
 	if s.Error != nil || s.ConfigError != nil || orZero(s.Overdue) {
 		code = worseToMonitor(code, monitorUnknown)
 	}
-	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 {
+	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 || s.members().drained > 0 {
 		code = worseToMonitor(code, monitorWarning)
 	}
 	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
-		return slices.Contains([]notify.Kind{notify.Certificate, notify.NotUsed}, notify.Kind(a.Kind))
+		return slices.Contains([]notify.Kind{notify.Certificate, notify.NotUsed, notify.LeftRecords}, notify.Kind(a.Kind))
 	}) {
 		code = worseToMonitor(code, monitorWarning)
 	}
@@ -111,7 +111,7 @@ func monitorCodeOf(o state.Outcome) int {
 	switch o {
 	case state.OK:
 		return monitorOK
-	case state.Holding, state.TookOver, state.Released, state.Elsewhere:
+	case state.Holding, state.TookOver, state.Released, state.Elsewhere, state.Reduced, state.Removed, state.Restored:
 		return monitorWarning
 	case state.Unknown:
 		return monitorUnknown
@@ -133,16 +133,29 @@ func (s status) perfdata(prefix string) []string {
 		{"rtt", "U", "ms"}, {"loss", "U", "%"}, {"held", "U", ""}, {"age", "U", "s"}, {"mail", "U", ""},
 	}
 	set := func(i int, value float64) { values[i].value = strconv.FormatFloat(value, 'f', -1, 64) }
-	if s.record != nil {
+	if s.task.Kind == state.OfPool {
+		values[0].name, values[1].name, values[2].name = "members", "published", "drained"
+		values[0].unit, values[1].unit = "", ""
+	}
+	switch {
+	case s.pool != nil:
+		n := s.members()
+		set(0, float64(n.all))
+		set(1, float64(n.published))
+		set(2, float64(n.drained))
+	case s.record != nil && s.record.Last != nil:
+		last := s.record.Last
+		if last.RTT != nil {
+			set(0, *last.RTT)
+		}
+		if last.Sent > 0 {
+			set(1, float64(100*(last.Sent-last.Received)/last.Sent))
+		}
+	}
+	if s.head != nil {
 		set(4, float64(*s.MailWaiting))
-		if last := s.record.Last; last != nil {
+		if s.Last != nil {
 			set(3, float64(s.Last.Age))
-			if last.RTT != nil {
-				set(0, *last.RTT)
-			}
-			if last.Sent > 0 {
-				set(1, float64(100*(last.Sent-last.Received)/last.Sent))
-			}
 		}
 	}
 	if s.Held != nil {

@@ -44,7 +44,7 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 	made := plan{source: src, left: map[string]bool{}, inherits: map[string]string{}}
 	switch {
 	case len(all) > 0:
-		if made.checks, err = pick(all, c.Args().Slice()); err != nil {
+		if made.checks, err = pick(all, namesIn(c)); err != nil {
 			return plan{}, err
 		}
 	case !src.usable():
@@ -72,7 +72,7 @@ func (p Program) undefined(c *cli.Context) error {
 	return hinted{err, "such as pingover " + c.Command.Name + " --host 172.16.0.2 --vip 172.16.0.1, or write " + p.File}
 }
 
-// addLeft adds the clusters that have left the file and still hold something, and
+// addLeft adds those that have left the file and still hold something, and
 // finds those that are only called otherwise now.
 func (p Program) addLeft(c *cli.Context, made *plan) {
 	dir, err := config.StateDir(settings(c), p.Env)
@@ -82,11 +82,15 @@ func (p Program) addLeft(c *cli.Context, made *plan) {
 	recorded, _ := recordedOnly(dir, made.all)
 	var kernel *vip.Snapshot
 	for _, r := range recorded {
-		if names := c.Args().Slice(); len(names) > 0 && !slices.Contains(names, r.Name) {
+		if names := namesIn(c); len(names) > 0 && !slices.Contains(names, r.Name) {
+			continue
+		}
+		if r.Kind == state.OfPool {
+			p.addLeftPool(made, r)
 			continue
 		}
 		rec, err := r.record()
-		if err != nil || !made.owns(rec, time.Now()) {
+		if err != nil || !made.owns(rec.Origin, rec.Head, time.Now()) {
 			continue
 		}
 		if heir := made.heir(rec, r.StateDir); heir != "" {
@@ -107,24 +111,44 @@ func (p Program) addLeft(c *cli.Context, made *plan) {
 			errorf(p.Stderr, "%s: no longer configured, still holding %s, and it cannot be checked: %v", r.Name, prefixes(held), err)
 			continue
 		}
-		if len(made.all) > 0 {
-			cluster.MetricsFile = made.all[0].MetricsFile
-		}
-		t := p.task(cluster)
-		made.checks, made.left[r.Name] = append(slices.Clip(made.checks), t), true
-		made.all = append(slices.Clip(made.all), t)
+		made.add(p.task(cluster))
 	}
 }
 
-// owns reports whether a cluster that is not configured belongs to this file: one
+// addLeftPool adds a pool that has left the file and has records in DNS, unless
+// another pool of the file has its name in DNS now.
+func (p Program) addLeftPool(made *plan, t Task) {
+	rec, err := t.poolRecord()
+	if err != nil || !made.owns(rec.Origin, rec.Head, time.Now()) || len(recordsOf(rec)) == 0 ||
+		slices.ContainsFunc(made.all, func(t Task) bool { return t.pool.Record == rec.DNSName }) {
+		return
+	}
+	left, err := p.recalled(t, nil)
+	if err != nil {
+		errorf(p.Stderr, "%s: no longer configured, with records in DNS, and it cannot be checked: %v", t.Name, err)
+		return
+	}
+	made.add(left)
+}
+
+// add adds a task that has left the file.
+func (p *plan) add(t Task) {
+	if len(p.all) > 0 {
+		t.MetricsFile = p.all[0].MetricsFile
+	}
+	p.checks, p.left[t.Name] = append(slices.Clip(p.checks), t), true
+	p.all = append(slices.Clip(p.all), t)
+}
+
+// owns reports whether a cluster or pool that is not configured belongs to this file: one
 // of another file never does, and one of flags only when nobody checks it any
 // more.
-func (p plan) owns(rec *state.Record, now time.Time) bool {
-	switch rec.Origin {
+func (p plan) owns(origin string, h state.Head, now time.Time) bool {
+	switch origin {
 	case p.path:
 		return true
 	case "", state.FlagsOrigin:
-		return rec.Last != nil && state.Overdue(now.Sub(rec.Last.Time), rec.Gap.Duration())
+		return h.Last != nil && state.Overdue(now.Sub(h.Last.Time), h.Gap.Duration())
 	}
 	return false
 }

@@ -47,6 +47,7 @@ import (
 	"syscall"
 	"time"
 
+	"pingover/internal/balance"
 	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
@@ -168,11 +169,15 @@ func (p printer) event(event any) {
 			p.infof("%s", answerText(a))
 		}
 	case failover.Decided:
-		rule := ""
-		if e.Decision.Rule != 0 { // else a manual operation
-			rule = fmt.Sprintf(", by rule %d", e.Decision.Rule)
+		p.decided(e.Decision.Outcome, e.Decision.Rule)
+	case balance.Decided:
+		p.decided(e.Decision.Outcome, e.Decision.Rule)
+	case balance.Witnessed:
+		for _, w := range e.Witnesses {
+			p.infof("%s", witnessText(w))
 		}
-		p.infof("decision: %s%s", e.Decision.Outcome, rule)
+	case balance.Updated:
+		p.updated(e)
 	case run.Ran:
 		if !e.DryRun { // else printed at the end
 			p.infof("ran: %s", commandText(e.Command))
@@ -206,71 +211,6 @@ func (p printer) event(event any) {
 			p.infof("%s", e.Text)
 		}
 	}
-}
-
-// roundOf is what a round found, with the address where the host has several.
-func roundOf(r state.Round, several bool) string {
-	if several {
-		return r.Address + " " + roundText(r)
-	}
-	return roundText(r)
-}
-
-func roundText(r state.Round) string {
-	switch {
-	case r.Error != nil:
-		return r.Verdict + ": " + *r.Error
-	case r.Received == 0:
-		return fmt.Sprintf("%s: no reply to %s", r.Verdict, count(r.Sent, "ping"))
-	}
-	return r.Verdict
-}
-
-// answerText is what a service said.
-func answerText(a state.ServiceAnswer) string {
-	if a.Reason == "" {
-		return fmt.Sprintf("service %s at %s: %s", a.Service, a.Address, a.Health)
-	}
-	return fmt.Sprintf("service %s at %s: %s: %s", a.Service, a.Address, a.Health, a.Reason)
-}
-
-func (p printer) guarded(e observe.Guarded) {
-	for _, w := range e.Witnesses {
-		p.infof("%s", witnessText(w))
-	}
-	for _, h := range e.Holders {
-		p.infof("%s", holderText(h, e.Primary))
-	}
-	switch {
-	case e.Fault != "":
-		p.infof("incomplete: %s", e.Fault)
-	case len(e.Holders) == 0:
-		p.infof("no machine replies at the address of the primary or at a virtual IP")
-	}
-}
-
-func witnessText(w state.Witness) string {
-	switch {
-	case !w.Answers:
-		return fmt.Sprintf("witness %s does not reply", w.Address)
-	case w.By != nil:
-		return fmt.Sprintf("witness %s replies (%s)", w.Address, *w.By)
-	}
-	return fmt.Sprintf("witness %s replies", w.Address)
-}
-
-// holderText names an address that is in use, by the primary or another
-// machine.
-func holderText(h, primary state.Holder) string {
-	switch {
-	case h.MAC == "":
-		return h.Address + " is in use"
-	case h.Address == primary.Address:
-		return fmt.Sprintf("primary %s is at %s", h.Address, h.MAC)
-	case h.MAC == primary.MAC:
-		return fmt.Sprintf("%s is in use by the primary, %s", h.Address, h.MAC)
-	}
-	return fmt.Sprintf("%s is in use by %s", h.Address, h.MAC)
 }
 
 // hookRan shows a hook and its output. One that fails after a change is always
@@ -318,13 +258,19 @@ func (p printer) ended(r ending) {
 	}
 }
 
-// planned shows the commands of a dry run.
+// planned shows the commands of a dry run, and the update as input of nsupdate.
 func (p printer) planned(r ending, would string) {
 	if !r.DryRun || p.quiet {
 		return
 	}
 	for _, c := range r.Commands {
 		p.warn(would+proc.Line(c.Argv), "")
+	}
+	if r.Update != nil {
+		p.warn(strings.TrimSuffix(would, "run: ")+"send, as input of nsupdate:", "")
+		for line := range strings.Lines(r.Update.Script) {
+			p.warn("  "+strings.TrimSpace(line), "")
+		}
 	}
 }
 

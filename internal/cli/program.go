@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/demo"
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
@@ -36,10 +37,11 @@ type Program struct {
 	// What can be done to a cluster: the functions of package failover by these
 	// names, except in tests.
 	Check, TakeOver, Release Act
+	Pools                    Pools
 	// Deliver sends messages by the mail settings of a cluster, and returns those
 	// that were not sent; nil sends none.
 	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)
-	Demo    func(context.Context) error // shows demo.Run
+	Demo    func(context.Context, demo.Options) error // demo.Run; the options say what to show
 	Examine func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
 
 	// Hangup makes SIGHUP end nothing, and returns where it arrives instead; nil

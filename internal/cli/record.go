@@ -15,16 +15,17 @@ import (
 
 // recalled is a task with the settings of its last check, overridden by flags.
 // Where those are not known, the record still has the virtual IPs.
-func (p Program) recalled(dir, name string, flags map[string][]string) (Task, error) {
+func (p Program) recalled(t Task, flags map[string][]string) (Task, error) {
 	p.Env.Kept = true
-	return p.recalledAnew(dir, name, flags)
+	return p.recalledAnew(t, flags)
 }
 
 // recalledAnew is recalled where what the settings name must be there.
-func (p Program) recalledAnew(dir, name string, flags map[string][]string) (Task, error) {
-	values, err := lastSettings(dir, name)
+func (p Program) recalledAnew(t Task, flags map[string][]string) (Task, error) {
+	dir, name := string(t.StateDir), t.Name
+	values, err := lastSettings(t)
 	if err != nil {
-		rec, unread := recordedTask(dir, name).record()
+		rec, unread := t.record()
 		if unread != nil || len(flags["host"]) == 0 || len(setIn(rec)) == 0 {
 			return Task{}, err
 		}
@@ -33,6 +34,10 @@ func (p Program) recalledAnew(dir, name string, flags map[string][]string) (Task
 	values = maps.Clone(values)
 	maps.Copy(values, flags)
 	values["name"], values["state-dir"] = []string{name}, []string{dir}
+	if t.Kind == state.OfPool {
+		pool, err := config.PoolFrom(values, p.Env)
+		return p.poolTask(pool), err
+	}
 	cluster, err := config.FromFlags(values, p.Env)
 	if err != nil {
 		err = hinted{err, fmt.Sprintf("settings without a flag are those of the last check of %s", name)}
@@ -51,20 +56,23 @@ func setIn(rec *state.Record) []netip.Prefix {
 	return set
 }
 
-// lastSettings are the settings of the last check of a cluster.
-func lastSettings(dir, name string) (map[string][]string, error) {
-	settings, err := state.Dir(dir).Settings(name)
+// lastSettings are the settings of the last check of a task.
+func lastSettings(t Task) (map[string][]string, error) {
+	settings, err := t.StateDir.Settings(t.Name)
 	if err == nil {
 		return settings, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", name, err)}
+		return nil, &run.Error{Code: exit.Permission, Text: fmt.Sprintf("%s: %v", t.Name, err)}
 	}
 	hint := "give --host and the other flags of its check, or wait for the next check: it writes them"
+	if t.Kind == state.OfPool {
+		hint = "wait for the next check: it writes them"
+	}
 	if untrusted, ok := errors.AsType[*state.UntrustedError](err); ok {
 		hint = "after reviewing it: " + untrusted.Fix
 	} else if errors.As(err, new(*state.ForeignError)) {
 		hint = "remove it, or choose another --state-dir"
 	}
-	return nil, &run.Error{Code: exit.Config, Text: fmt.Sprintf("%s: %v", name, err), Hint: hint}
+	return nil, &run.Error{Code: exit.Config, Text: fmt.Sprintf("%s: %v", t.Name, err), Hint: hint}
 }

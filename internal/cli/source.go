@@ -102,11 +102,11 @@ func (p Program) fromCopy(c *cli.Context, src source) ([]Task, error) {
 	}
 	env := p.Env
 	env.Kept = true
-	file, err := config.FromFile(src.path, []byte(src.kept.Text), settings(c), env, c.Args().Slice()...)
+	file, err := config.FromFile(src.path, []byte(src.kept.Text), settings(c), env, namesIn(c)...)
 	if problems, ok := errors.AsType[config.Problems](err); ok && problems.Code() != exit.Usage {
 		return nil, nil // by a newer pingover it is invalid: as good as none
 	}
-	return p.tasks(file.Clusters), err
+	return p.tasks(file), err
 }
 
 // codeOf is the exit code of a check whose file cannot be used: its own where that

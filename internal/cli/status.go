@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pingover/internal/balance"
 	"pingover/notify"
 	"pingover/state"
 	"pingover/vip"
@@ -34,7 +35,7 @@ func (p Program) status(c *cli.Context) (int, error) {
 		return code, nil
 	case c.Bool("json"):
 		for _, s := range all {
-			p.printRaw(jsonLine(s))
+			p.printRaw(jsonLine(s.object()))
 		}
 	default:
 		p.print(p.statusText(all))
@@ -68,7 +69,8 @@ func (p Program) statuses(c *cli.Context) ([]status, error) {
 }
 
 // unforgotten are all but the clusters that are no longer configured and hold
-// nothing but what a configured cluster has now.
+// nothing but what a configured cluster has now, and such pools without a record
+// in DNS.
 func unforgotten(all []status) []status {
 	var set []netip.Prefix
 	for _, s := range all {
@@ -76,12 +78,14 @@ func unforgotten(all []status) []status {
 			set = append(set, s.VIPs...)
 		}
 	}
-	return slices.DeleteFunc(all, func(s status) bool { return s.unset && len(without(s.assigned, set)) == 0 })
+	return slices.DeleteFunc(all, func(s status) bool {
+		return s.unset && len(without(s.assigned, set)) == 0 && (s.pool == nil || len(recordsOf(s.pool)) == 0)
+	})
 }
 
-// status is what is known of a cluster without a check: the object that status
-// --json prints. All keys are always there; a value that Error made unknown is
-// null.
+// status is what is known of a task without a check: of a cluster the object that
+// status --json prints; a pool has its own. All keys are always there; a value that
+// Error made unknown is null.
 type status struct {
 	Version     int            `json:"version"` // of this object: 1
 	Cluster     string         `json:"cluster"`
@@ -102,7 +106,11 @@ type status struct {
 	Error       *string        `json:"error"` // why something is not known
 	notify.Attention
 
-	record   *state.Record // nil where it cannot be read
+	task     Task
+	head     *state.Head     // nil where the record cannot be read
+	record   *state.Record   // of a cluster, likewise
+	pool     *balance.Record // of a pool, likewise
+	origin   string          // of the record
 	now      time.Time
 	ahead    time.Duration  // how far the last check lies in the future
 	assigned []netip.Prefix // here by pingover
@@ -120,29 +128,33 @@ type lastCheck struct {
 	Age     int           `json:"age_s"`
 }
 
-// survey is the status of each cluster. Made are checks that were made just
-// now, by cluster, which the record may have been unable to take.
+// survey is the status of each task. Made are checks that were made just now, by
+// name, which the record may have been unable to take.
 func survey(tasks []Task, now time.Time, made map[string]state.Check) []status {
 	kernel, err := vip.TakeSnapshot()
 	all := make([]status, len(tasks))
 	for i, t := range tasks {
-		rec, broken := t.record()
-		if check, ok := made[t.Name]; ok && broken == nil && (rec.Last == nil || !rec.Last.Time.After(check.Time)) {
-			rec.Last = &check
+		rec, broken := t.kept()
+		if check, ok := made[t.Name]; ok && broken == nil {
+			if h := rec.Common(); h.Last == nil || !h.Last.Time.After(check.Time) {
+				h.Last = &check
+			}
 		}
 		all[i] = statusOf(t, rec, now)
 		all[i].fault(broken)
 		all[i].pause(t.StateDir.PausedUntil(t.Name))
-		all[i].hold(kernel, err)
+		if t.Kind == state.OfCluster {
+			all[i].hold(kernel, err)
+		}
 	}
 	return all
 }
 
-// statusOf is the status by a cluster's settings and its record. If only the name
-// is set, the rest comes from the record; rec is nil if it cannot be read.
-func statusOf(t Task, rec *state.Record, now time.Time) status {
+// statusOf is the status by a task's settings and its record. If only the name is
+// set, the rest comes from the record; rec is nil if it cannot be read.
+func statusOf(t Task, rec state.Kept, now time.Time) status {
 	c := t.cluster
-	s := status{Version: 1, Cluster: c.Name, now: now}
+	s := status{Version: 1, Cluster: t.Name, now: now, task: t}
 	if c.Host != "" {
 		s.Host, s.VIPs = &c.Host, []netip.Prefix{}
 		for _, v := range c.VIPs {
@@ -152,23 +164,30 @@ func statusOf(t Task, rec *state.Record, now time.Time) status {
 	if c.Interface != "" {
 		s.Interface = &c.Interface
 	}
-	if rec == nil {
+	var answers []state.ServiceAnswer
+	switch rec := rec.(type) {
+	case nil:
 		return s
+	case *balance.Record:
+		s.pool, s.origin = rec, rec.Origin
+	case *state.Record:
+		s.record, s.origin, answers = rec, rec.Origin, rec.Answers
+		if c.Host == "" {
+			s.Host, s.VIPs = &rec.Host, setIn(rec)
+		}
+		s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
+		if rec.PendingHook != nil {
+			s.HookOwed = &rec.PendingHook.Hook
+		}
 	}
-	if c.Host == "" {
-		s.Host, s.VIPs = &rec.Host, setIn(rec)
-	}
-	s.record, s.Attention = rec, notify.AttentionOf(rec.Head, rec.Answers)
-	s.Role, s.Since, s.Interface = &rec.Role, utc(rec.Since), new(cmp.Or(rec.Interface, c.Interface))
-	s.MailWaiting, s.MailError = new(len(rec.Outbox)), rec.MailError
+	s.head = rec.Common()
+	s.Attention = notify.AttentionOf(*s.head, answers)
+	s.MailWaiting, s.MailError = new(len(s.head.Outbox)), s.head.MailError
 	s.Overdue = new(false)
-	if rec.PendingHook != nil {
-		s.HookOwed = &rec.PendingHook.Hook
-	}
-	if last := rec.Last; last != nil {
+	if last := s.head.Last; last != nil {
 		age := now.Sub(last.Time)
 		s.ahead = -min(0, age)
-		s.Overdue = new(state.Overdue(age, rec.Gap.Duration()))
+		s.Overdue = new(state.Overdue(age, s.head.Gap.Duration()))
 		s.Last = &lastCheck{last.Time.UTC().Truncate(time.Second), last.Outcome, last.Code, last.Reason, int(max(0, age).Seconds())}
 	}
 	return s
@@ -186,14 +205,14 @@ func (s *status) fault(err error) {
 	s.Error = &text
 }
 
-// configured notes that the file of the cluster cannot be used.
+// configured notes that the file of the task cannot be used.
 func (s *status) configured(src source) {
-	if !src.usable() && !(s.record != nil && s.record.Origin != "" && s.record.Origin != src.path) {
+	if !src.usable() && !(s.origin != "" && s.origin != src.path) {
 		s.ConfigError, s.unusable = new(src.brief()), src.kept.Unusable
 	}
 }
 
-// pause notes the cluster's pause. One that may not be read still has its end.
+// pause notes the task's pause. One that may not be read still has its end.
 func (s *status) pause(until time.Time, err error) {
 	if err != nil && until.IsZero() {
 		s.fault(err)

@@ -429,7 +429,7 @@ func TestMonitoringOfEachOutcome(t *testing.T) {
 		state.Down: 2, state.Unserved: 2, state.Blocked: 2, state.TakeoverFailed: 2, state.ReleaseFailed: 2, state.StateFailed: 2, state.Unknown: 3,
 	}
 	got := map[state.Outcome]int{}
-	for _, o := range outcomes() {
+	for _, o := range outcomes(state.OfCluster) {
 		got[o] = known(standing("web"), here(), func(r *state.Record) { r.Last.Outcome = o }).monitorCode()
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

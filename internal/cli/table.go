@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,11 +14,28 @@ import (
 	"pingover/state"
 )
 
-// statusText is the verdict, a line for each virtual IP, and under each cluster
-// its remarks.
+// statusText is the verdict, a line for each virtual IP and each member, and under
+// each cluster and pool its remarks.
 func (p Program) statusText(all []status) string {
-	rows := [][]string{{"CLUSTER", "PRIMARY", "VIP", "SERVED BY", "SINCE", "LAST CHECK"}}
-	of := []int{-1} // the cluster of each row
+	text := verdict(all) + "\n"
+	for _, table := range []struct {
+		kind   state.Kind
+		header []string
+	}{
+		{state.OfCluster, []string{"CLUSTER", "PRIMARY", "VIP", "SERVED BY", "SINCE", "LAST CHECK"}},
+		{state.OfPool, []string{"POOL", "RECORD", "MEMBER", "IN DNS", "SINCE", "LAST CHECK"}},
+	} {
+		some := slices.DeleteFunc(slices.Clone(all), func(s status) bool { return s.task.Kind != table.kind })
+		if len(some) > 0 {
+			text += "\n" + p.statusTable(table.header, some)
+		}
+	}
+	return text
+}
+
+// statusTable is the table of one kind.
+func (p Program) statusTable(header []string, all []status) string {
+	rows, of := [][]string{header}, []int{-1} // the task of each row
 	for i, s := range all {
 		for _, row := range s.rows(p.Env.Hostname) {
 			rows, of = append(rows, row), append(of, i)
@@ -31,7 +49,6 @@ func (p Program) statusText(all []status) string {
 		return strings.Replace(cell, string(o), colored(p.Out.Colors, o), 1)
 	})
 	var b strings.Builder
-	b.WriteString(verdict(all) + "\n\n")
 	for i, line := range lines {
 		b.WriteString(line + "\n")
 		if last := i == len(lines)-1 || of[i+1] != of[i]; i > 0 && last {
@@ -45,7 +62,7 @@ func (p Program) statusText(all []status) string {
 
 const remarkIndent = 4
 
-// verdict says how many clusters need attention.
+// verdict says how many need attention.
 func verdict(all []status) string {
 	const most = 5
 	var names []string
@@ -56,7 +73,7 @@ func verdict(all []status) string {
 	}
 	n := len(names)
 	if n == 0 {
-		return fmt.Sprintf("all is well: %s", count(len(all), "cluster"))
+		return "all is well: " + tally(tasksOf(all))
 	}
 	if n > most {
 		names = append(names[:most], fmt.Sprintf("%d more", n-most))
@@ -65,22 +82,22 @@ func verdict(all []status) string {
 	if n == 1 {
 		needs = "needs"
 	}
-	return fmt.Sprintf("%d of %s %s attention: %s", n, count(len(all), "cluster"), needs, strings.Join(names, ", "))
+	return fmt.Sprintf("%d of %s %s attention: %s", n, tally(tasksOf(all)), needs, strings.Join(names, ", "))
 }
 
-// rows are the cluster's lines of the table, one for each virtual IP.
+// rows are the lines of the table: one for each virtual IP, or each member.
 func (s status) rows(hostname string) [][]string {
-	since, last := "-", "never"
-	if s.Since != nil {
-		since = s.Since.In(s.now.Location()).Format("2006-01-02 15:04")
-	}
+	last := "never"
 	switch {
-	case s.record == nil:
+	case s.head == nil:
 		last = "?"
 	case s.Last != nil:
 		last = fmt.Sprintf("%s ago: %s", s.age(), s.Last.Outcome)
 	}
-	first := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", since, last}
+	if s.task.Kind == state.OfPool {
+		return s.memberRows(last)
+	}
+	first := []string{term.Printable(s.Cluster), cmp.Or(term.Printable(orZero(s.Host)), "-"), "-", "-", s.minute(s.Since), last}
 	if len(s.VIPs) == 0 {
 		return [][]string{first}
 	}
@@ -94,6 +111,14 @@ func (s status) rows(hostname string) [][]string {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// minute is a time in the table.
+func (s status) minute(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.In(s.now.Location()).Format("2006-01-02 15:04")
 }
 
 // servedBy is who has a virtual IP: this machine by the kernel, any other by the
@@ -132,7 +157,7 @@ func (s status) remarks() []string {
 		add("%s", *s.ConfigError)
 	}
 	switch {
-	case s.record == nil:
+	case s.head == nil:
 	case s.Last == nil:
 		add("never checked: is cron running?")
 	case s.Last.Outcome != state.OK:
@@ -149,6 +174,8 @@ func (s status) remarks() []string {
 			add("%s (since %s)", a.Reason, since)
 		case notify.Certificate:
 			add("a certificate does not verify since %s: %s", since, a.Reason)
+		case notify.LeftRecords:
+			add("records without a member since %s: %s", since, a.Reason)
 		case notify.NotUsed:
 			add("not used since %s: %s", since, a.Reason)
 		case notify.HookFailed:
@@ -158,6 +185,8 @@ func (s status) remarks() []string {
 	switch {
 	case s.unset && len(s.Held) > 0:
 		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
+	case s.unset && s.pool != nil:
+		add("no longer configured in the file; to end this: delete its records from DNS, or pingover forget %s", s.Cluster)
 	case s.unset:
 		add("no longer configured in the file")
 	case orZero(s.Overdue) && s.ahead > 0:
@@ -165,6 +194,7 @@ func (s status) remarks() []string {
 	case orZero(s.Overdue):
 		add("the last check was %s ago: is cron running?", s.age())
 	}
+	remarks = append(remarks, s.memberRemarks()...)
 	if len(s.Held) > 0 {
 		add("held on this machine: %s", prefixes(s.Held))
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
+	"pingover/internal/balance"
 	"pingover/internal/config"
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
@@ -21,18 +23,22 @@ import (
 // the name is known.
 type Task struct {
 	Name        string
+	Kind        state.Kind
 	StateDir    state.Dir
 	MetricsFile string         // "": none
 	Mail        config.Mail    // its recipients, and the way to them
-	About       notify.Cluster // what a message about it names: host and virtual IPs
+	About       notify.Cluster // what a message about it names
 	Given       bool           // its settings are known, and not only its name
 
 	Check, TakeOver, Release act
+	Drain                    func(members []netip.Addr, until time.Time) act
+	Undrain                  func(members []netip.Addr) act
 	Origins                  func() []config.Origin
 	Doctor                   func(ctx context.Context, sendTest bool) []doctor.Finding
 	Deliver                  func(context.Context, []state.Message) (left []state.Message, err error)
 
 	cluster config.Cluster
+	pool    config.Pool
 }
 
 // act is one run of a task. A panic in it is an error.
@@ -52,22 +58,50 @@ func (p Program) task(c config.Cluster) Task {
 	return t
 }
 
-func (p Program) tasks(clusters []config.Cluster) []Task {
-	all := make([]Task, len(clusters))
-	for i, c := range clusters {
-		all[i] = p.task(c)
+// tasks are the clusters and pools of a file.
+func (p Program) tasks(f config.File) (all []Task) {
+	for _, c := range f.Clusters {
+		all = append(all, p.task(c))
+	}
+	for _, pool := range f.Pools {
+		all = append(all, p.poolTask(pool))
 	}
 	return all
 }
 
-// recordedTask is a task of which only the name is known.
-func recordedTask(dir, name string) Task {
-	return Task{Name: name, StateDir: state.Dir(dir), cluster: config.Cluster{Name: name, StateDir: dir}}
+// recordedTask is a task of which only the name and the kind are known.
+func recordedTask(dir, name string, kind state.Kind) Task {
+	return Task{
+		Name: name, Kind: kind, StateDir: state.Dir(dir),
+		cluster: config.Cluster{Name: name, StateDir: dir}, pool: config.Pool{Name: name, StateDir: dir},
+	}
 }
 
-// record is what the last check of the task left.
-func (t Task) record() (*state.Record, error) {
-	rec, err := t.StateDir.Load(t.Name, false)
+// record is what the last check of a cluster left.
+func (t Task) record() (*state.Record, error) { return loaded(t.StateDir.Load(t.Name, false)) }
+
+// poolRecord is what the last check of a pool left.
+func (t Task) poolRecord() (*balance.Record, error) {
+	return loaded(state.LoadKept[balance.Record](t.StateDir, t.Name, false))
+}
+
+// kept is the record of either kind, nil with an error.
+func (t Task) kept() (state.Kept, error) {
+	var rec state.Kept
+	var err error
+	if t.Kind == state.OfPool {
+		rec, err = t.poolRecord()
+	} else {
+		rec, err = t.record()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// loaded is a record that could be read as it is.
+func loaded[T any](rec *T, err error) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +119,7 @@ type ending struct {
 	Error           *string
 	Brief           string          // the result in a few words
 	Commands        []state.Command // that were run, or would be
+	Update          *state.Update   // of a pool, likewise
 	Check           state.Check     // what the record keeps of it; zero where none was made
 
 	object func(ending) any // what --json prints of it

@@ -211,6 +211,8 @@ func (w *watcher) states(made plan) string {
 	for _, s := range survey(made.checks, time.Now(), nil) {
 		text := s.Cluster + " never checked"
 		switch {
+		case s.pool != nil && s.Last != nil:
+			text = fmt.Sprintf("%s %s", s.Cluster, s.Last.Outcome)
 		case made.left[s.Cluster]:
 			text = fmt.Sprintf("%s no longer configured, holding %s", s.Cluster, prefixes(s.Held))
 		case len(s.Held) > 0:
@@ -269,7 +271,7 @@ func (w *watcher) note(e ending, next time.Time, single bool) {
 // If more than three are not ok, they are only counted.
 func (w *watcher) summary() string {
 	watched := len(w.now.checks)
-	text := count(watched, "cluster")
+	text := tally(w.now.checks)
 	if n := len(w.ended); n < watched {
 		text = fmt.Sprintf("%d of %d checked", n, watched)
 	}

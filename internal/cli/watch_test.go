@@ -428,7 +428,7 @@ func TestMetricsAreOfTheNewestCheck(t *testing.T) {
 		made time.Time
 		want state.Outcome
 	}{{now.Add(-time.Second), state.Holding}, {now, state.OK}, {now.Add(time.Second), state.OK}} {
-		all := survey(Program{}.tasks([]config.Cluster{{Name: "web", Host: "172.16.0.2", StateDir: dir}}), now, map[string]state.Check{"web": {Time: test.made, Outcome: state.OK}})
+		all := survey(Program{}.tasks(config.File{Clusters: []config.Cluster{{Name: "web", Host: "172.16.0.2", StateDir: dir}}}), now, map[string]state.Check{"web": {Time: test.made, Outcome: state.OK}})
 		if got := all[0].Last.Outcome; got != test.want {
 			t.Errorf("made %s later: %s, want %s", test.made.Sub(now), got, test.want)
 		}

@@ -47,6 +47,19 @@ func PoolCodes() []Code {
 	}
 }
 
+// PoolCheckCodes is the table of a check of a pool, in ascending order.
+func PoolCheckCodes() []Code {
+	all := PoolCodes()
+	for _, c := range Codes() {
+		switch {
+		case c.Outcome == string(state.Unknown), c.Outcome == string(state.StateFailed), c.Outcome == string(BusyOutcome):
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Code) int { return a.Code - b.Code })
+	return all
+}
+
 // Codes is the table, in ascending order.
 func Codes() []Code {
 	return []Code{

@@ -66,6 +66,11 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	return act(ctx, world, c, o)
 }
 
+// Shared is what the checks of pools have in common with these.
+func (m *Machine) Shared() (*check.Process, *state.Locks, *state.Memory) {
+	return &m.pings, &m.locks, &m.memory
+}
+
 // share is the world with what is shared in it.
 func (m *Machine) share(world Env) Env {
 	world.Ping, world.Snapshot, world.Locks, world.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory

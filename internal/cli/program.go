@@ -55,6 +55,7 @@ type Program struct {
 // Output is the terminal that Stdout is, zero for none.
 type Output struct {
 	Columns int
+	Live    bool // it can draw a line again
 	Colors  term.Colors
 }
 

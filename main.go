@@ -184,11 +184,11 @@ func builtVersion() string {
 }
 
 // showDemo runs the demo with this program.
-func showDemo(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
+func showDemo(ctx context.Context, o demo.Options) (err error) {
+	live := term.Redraws(os.Stdout, os.Getenv)
+	o.In, o.Out, o.Terminal, o.Color = os.Stdin, os.Stdout, live, live && colors()
+	if o.Program, err = os.Executable(); err != nil {
 		return err
 	}
-	live := term.Redraws(os.Stdout, os.Getenv)
-	return demo.Run(ctx, demo.Options{Out: os.Stdout, Terminal: live, Color: live && colors(), Program: self})
+	return demo.Run(ctx, o)
 }

@@ -22,10 +22,10 @@ type command struct {
 	summary string // one line
 	about   string // what help says before the flags
 	codes   []exit.Code
-	ofPools []exit.Code // those that mean something else for pools
-	flags   []flagRow
-	acts    bool // its exit code says how that ended, even if the output could not be written
-	hidden  bool // not in help
+	ofPools []exit.Code      // those that mean something else for pools
+	flags   func() []flagRow // made when they are needed: a check needs those of one command
+	acts    bool             // its exit code says how that ended, even if the output could not be written
+	hidden  bool             // not in help
 	run     func(*cli.Context) (code int, err error)
 }
 
@@ -61,8 +61,8 @@ func (p Program) commands() []command {
 		}
 	}
 	settings, forPause := settingFlags(), settingFlags("name", "host", "state-dir")
-	flags := func(groups ...[]flagRow) []flagRow {
-		return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...)
+	flags := func(groups ...[]flagRow) func() []flagRow {
+		return func() []flagRow { return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...) }
 	}
 	errorCodes := []int{exit.Usage, exit.Internal, exit.Permission, exit.Config}
 	with := func(codes ...int) []int { return append(codes, errorCodes...) }
@@ -220,27 +220,29 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
-			name: "demo", group: groupSetUp, run: p.demo, about: aboutDemo,
+			name: "demo", group: groupSetUp, operand: "[" + demoPools + "]", run: p.demo, about: aboutDemo,
 			summary: "a real failover in a throwaway network on this machine",
 			codes: codesOf([]exit.Code{
 				{Code: 0, Meaning: "every step was verified"},
 				{Code: exit.Internal, Meaning: "a step went wrong"},
 			}, exit.Usage, exit.Unavailable),
-			flags: helpFlags(),
+			flags: func() []flagRow {
+				return append([]flagRow{bare("step", "", "wait for Enter before each act, on a terminal")}, helpFlags()...)
+			},
 		},
 		{
 			name: "completion", group: groupSetUp, operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,
 			summary: "print the completion script of a shell",
-			flags:   helpFlags(),
+			flags:   helpFlags,
 		},
 		{
-			name: "help", group: groupSetUp, operand: helpOperand, flags: helpFlags(),
+			name: "help", group: groupSetUp, operand: helpOperand, flags: helpFlags,
 			summary: "show this text, the help of a command, or all settings",
 		},
 	}
 	commands[len(commands)-1].run = func(c *cli.Context) (int, error) { return 0, p.help(commands, c.Args().Slice()) }
 	return append(commands, command{
-		name: completeCommand, hidden: true,
+		name: completeCommand, hidden: true, flags: func() []flagRow { return nil },
 		run: func(c *cli.Context) (int, error) { return p.complete(c, commands) },
 	})
 }

@@ -103,7 +103,7 @@ func lines(t *testing.T) []typed {
 		{name: "an interface", words: []string{"check", "-I", "l"}, want: "lo"},
 		{name: "the operand of help", words: []string{"help", "doc"}, want: "doctor"},
 		{name: "a shell", words: []string{"completion", ""}, want: "bash fish zsh"},
-		{name: "demo takes nothing", words: []string{"demo", ""}, want: ""},
+		{name: "the operand of demo", words: []string{"demo", ""}, want: "pools"},
 		{name: "no such command", words: []string{"chekc", ""}, want: ""},
 		{name: "a cluster of another directory", words: []string{"status", "--state-dir", state, ""}, want: "other"},
 		{name: "no such directory", words: []string{"status", "--state-dir", "/none", ""}, want: ""},
@@ -247,7 +247,7 @@ func TestEveryFlagIsCompleted(t *testing.T) {
 			continue
 		}
 		got := p.run("__complete", "--", c.name, "-").Stdout
-		for _, r := range c.flags {
+		for _, r := range c.flags() {
 			if !strings.Contains(got, "--"+r.name+"\t"+r.help+"\n") {
 				t.Errorf("--%s of %s is not completed", r.name, c.name)
 			}

@@ -142,11 +142,15 @@ name, with the settings of that check.
 `
 
 const aboutDemo = `Four machines on a virtual switch, made of network namespaces: a takeover, its
-email and the failback, each step verified. It takes about 15 seconds, touches
+email and the failback, each step verified. It takes about 10 seconds, touches
 nothing on this machine, and leaves nothing behind.
 
+  pingover demo --step      # one act at a time
+  pingover demo pools       # a host that is down leaves the records of a DNS name
+
 It needs root, or a kernel that lets users create namespaces, and the tools ip
-(Debian package iproute2), nsenter (util-linux), mount and hostname.
+(Debian package iproute2), nsenter (util-linux), mount and hostname; for pools
+also named (bind9).
 `
 
 const aboutCompletion = `  source <(pingover completion bash)     # in ~/.bashrc
@@ -264,7 +268,7 @@ func commandHelp(c command) string {
 	}
 	var settings, others []flagRow
 	rest := false
-	for _, row := range c.flags {
+	for _, row := range c.flags() {
 		switch row.group = ""; {
 		case row.rare:
 			rest = true

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pingover/internal/config"
+	"pingover/internal/demo"
 	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
@@ -41,7 +42,7 @@ type Program struct {
 	// Deliver sends messages by the mail settings of a cluster, and returns those
 	// that were not sent; nil sends none.
 	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)
-	Demo    func(context.Context) error // shows demo.Run
+	Demo    func(context.Context, demo.Options) error // demo.Run; the options say what to show
 	Examine func(ctx context.Context, c config.Cluster, sendMail bool) []doctor.Finding
 
 	// Hangup makes SIGHUP end nothing, and returns where it arrives instead; nil
@@ -129,7 +130,7 @@ func (p Program) runLine(ctx context.Context, line []string, commands []command,
 			Name:         command.name,
 			HideHelp:     true,
 			OnUsageError: asItIs, // not inherited from the app
-			Flags:        libraryFlags(command.flags, line),
+			Flags:        libraryFlags(command.flags(), line),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
 				switch {

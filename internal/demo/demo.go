@@ -8,17 +8,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"syscall"
 	"time"
 
 	"pingover/internal/exit"
 	"pingover/internal/lab"
+	"pingover/internal/term"
 )
 
-// Options are where the demo is shown, and of what.
+// Options are what the demo shows, and where.
 type Options struct {
-	Out      io.Writer
+	Pools bool // the hosts of a DNS name, instead of the failover
+	Step  bool // wait for Enter before each act; needs a terminal
+
+	In, Out  *os.File
 	Terminal bool   // Out is a terminal, on which a line can be drawn anew
 	Color    bool   // it may be coloured
 	Program  string // path of the program that is shown: this one
@@ -28,17 +32,21 @@ type Options struct {
 type Error struct {
 	Code int
 	Text string // "" where it has been told by the process that ran in our stead
+	Hint string // "" for none
 }
 
 func (e *Error) Error() string { return e.Text }
 
-// limit is for all of it, which takes about 15 s.
-const limit = time.Minute
+// errEnough ends a demo early and well: the reader has gone away.
+var errEnough = errors.New("the reader has gone away")
 
 // Run shows the demo. Without root it runs this very program once more, as
 // root of namespaces of its own, with the same arguments. The error is an
 // *Error, or else the cause of the end of ctx.
 func Run(ctx context.Context, o Options) error {
+	if o.Step && !(term.IsTerminal(o.In) && term.IsTerminal(o.Out)) {
+		return &Error{Code: exit.Usage, Text: "--step: input and output must be a terminal", Hint: "omit --step to show all acts at once"}
+	}
 	if err := lab.Available(); err != nil {
 		return cannot(err)
 	}
@@ -48,15 +56,15 @@ func Run(ctx context.Context, o Options) error {
 	case !inside:
 		return nil // shown, by the other process
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, &Error{Code: exit.Internal, Text: fmt.Sprintf("not at its end after %s", limit)})
-	defer cancel()
-	switch err := show(limited, o); {
-	case err == nil:
+	err := show(ctx, o)
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	switch {
+	case err == nil, errors.Is(err, errEnough), errors.Is(err, syscall.EPIPE):
 		return nil
-	case limited.Err() != nil:
-		return context.Cause(limited)
-	case errors.Is(err, syscall.EPIPE): // the reader has closed the pipe: it has seen enough
-		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	default:
 		return &Error{Code: exit.Internal, Text: err.Error()}
 	}
@@ -102,4 +110,26 @@ func enter(ctx context.Context) (inside bool, err error) {
 		return false, &Error{Code: e.code}
 	}
 	return e.inside, nil
+}
+
+// show makes the machines, plays the acts, and takes the machines away.
+func show(ctx context.Context, o Options) error {
+	began := time.Now()
+	s := &stage{screen: newScreen(o.Out, o.Terminal, o.Color)}
+	if o.Step {
+		s.in = o.In
+	}
+	l, err := lab.New()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(failover(ctx, s, l, o.Program), l.Close()); err != nil {
+		return err
+	}
+	if o.Step {
+		s.print("Every step was verified, and the machines are gone.\n")
+	} else {
+		s.print(fmt.Sprintf("Every step was verified, in %.0f s, and the machines are gone.\n", time.Since(began).Seconds()))
+	}
+	return s.failed()
 }

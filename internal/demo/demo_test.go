@@ -31,7 +31,7 @@ import (
 
 const (
 	shows   = "PINGOVER_DEMO_TEST_SHOWS"  // the program that is shown
-	screens = "PINGOVER_DEMO_TEST_SCREEN" // how
+	screens = "PINGOVER_DEMO_TEST_SCREEN" // how: words among terminal, step, pools
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 func notShort(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
+		t.Skip("a whole demo takes 10 seconds: it does not run with -short")
 	}
 }
 
@@ -57,7 +57,11 @@ func play(program, screen string) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // as the program does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := Run(ctx, Options{Out: os.Stdout, Terminal: screen == "terminal", Color: screen == "terminal", Program: program})
+	drawn := strings.Contains(screen, "terminal")
+	err := Run(ctx, Options{
+		Pools: strings.Contains(screen, "pools"), Step: strings.Contains(screen, "step"),
+		In: os.Stdin, Out: os.Stdout, Terminal: drawn, Color: drawn, Program: program,
+	})
 	failed, ok := errors.AsType[*Error](err)
 	switch {
 	case err == nil:
@@ -69,7 +73,7 @@ func play(program, screen string) int {
 		return 1
 	}
 	if failed.Text != "" {
-		fmt.Fprintln(os.Stderr, failed.Text)
+		fmt.Fprintln(os.Stderr, strings.TrimSuffix(failed.Text+"\n"+failed.Hint, "\n"))
 	}
 	return failed.Code
 }
@@ -153,8 +157,8 @@ func (s *showing) ends(code int, stderr string) {
 	s.leftNothing()
 }
 
-// leftNothing fails the test if a process or a file is left. Namespaces live
-// by their processes, as long as none is mounted.
+// leftNothing fails the test if a process or a file of this demo is left. Its
+// namespaces live by their processes: it mounts none.
 func (s *showing) leftNothing() {
 	s.t.Helper()
 	var left []string
@@ -169,9 +173,6 @@ func (s *showing) leftNothing() {
 	}
 	if files, err := os.ReadDir(s.dir); err != nil || len(files) > 0 {
 		s.t.Errorf("files are left: %v, %v", files, err)
-	}
-	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || bytes.Contains(mounts, []byte("nsfs")) {
-		s.t.Errorf("a namespace is mounted: %v\n%s", err, mounts)
 	}
 }
 
@@ -190,43 +191,55 @@ func (s *showing) running() (pids []string) {
 
 // wantStory is what a demo shows, in this order; what stands between is free.
 var wantStory = []string{
-	`^A failover, on a network of its own$`,
+	`^--- A failover, in a network of its own -{40}$`,
+	`^--- 1\. All is well -{61}$`,
 	`^    primary# ip addr add 172\.16\.0\.1/32 dev eth0$`,
-	`^    standby# pingover check --name web --host 172\.16\.0\.2 --vip 172\.16\.0\.1 \\$`,
+	`^    standby# cat /etc/pingover\.yaml$`,
+	`^        host: 172\.16\.0\.2$`,
+	`^    standby# pingover check web --verbose$`,
 	`^    pingover: web: ok: 172\.16\.0\.2 replies$`,
-	`^    standby# echo \$\?$`,
-	`^    0$`,
-	`^2\. The primary loses its power$`,
+	`^Exit code 0: ok\.$`,
+	`^--- 2\. The primary loses its power -+$`,
+	`^    standby# pingover check web --verbose$`,
 	`^    pingover: web: round 2: down: no reply to 3 pings$`,
 	`^    pingover: web: ran: ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
-	`^    11$`,
+	`^Exit code 11: took-over\.$`,
 	`^    client: \.{2,} {10,}\.{2,}$`,
-	`^    client: no answer for \d{3,5} ms$`,
-	`^    Subject: \[pingover\] web: 172\.16\.0\.2 is down! standby took over$`,
-	`^     172\.16\.0\.1$`,
+	`^    client: no reply for \d{3,5} ms$`,
+	`^--- 3\. The operator has mail -+$`,
 	`^    To: <ops@example\.org>$`,
-	`^      ip addr add 172\.16\.0\.1/32 dev eth0 label eth0:1$`,
-	`^4\. The primary is back$`,
-	`^    10$`,
+	`^    Subject: \[pingover\] web: 172\.16\.0\.2 is down! standby took over 172\.16\.0\.1$`,
+	`^$`,
+	`^    172\.16\.0\.2 is down\. standby has taken over 172\.16\.0\.1`,
+	`^    Evidence$`,
+	`^    What to do now$`,
+	`^      ip addr del 172\.16\.0\.1/32 dev eth0$`,
+	`^--- 4\. The primary is back -+$`,
+	`^    standby# pingover check web --verbose$`,
+	`^Exit code 10: holding\.$`,
+	`^--- 5\. The standby hands over -+$`,
 	`^    standby# pingover release web --verbose$`,
 	`^    pingover: web: ran: ip addr del 172\.16\.0\.1/32 dev eth0$`,
 	`^    primary# ip addr add 172\.16\.0\.1/32 dev eth0$`,
 	`^    pingover: web: announced on eth0: 172\.16\.0\.1 is at 02:00:00:00:00:02$`,
-	`^    12$`,
+	`^Exit code 12: released\.$`,
 	`^    client: \.{2,} +\.{2,}$`,
-	`^    client: no answer for \d{2,5} ms$`,
-	`^    0$`,
+	`^    client: no reply for \d{2,5} ms$`,
+	`^    standby# pingover check web$`,
+	`^Exit code 0: ok\.$`,
+	`^--- 6\. The history -+$`,
 	`^    standby# pingover history web$`,
 	`  web  took-over: 172\.16\.0\.2 does not reply, and`,
 	`  web  released, manually: 172\.16\.0\.1 is released`,
-	`^All of it happened as told, in \d+ s, and the machines are gone\.$`,
+	`^Every step was verified, in \d+ s, and the machines are gone\.$`,
 }
 
 // tells fails the test unless the text tells the story.
-func tells(t *testing.T, text string) {
+func tells(t *testing.T, text string, story ...string) {
 	t.Helper()
+	fits(t, text)
 	lines := strings.Split(text, "\n")
-	for _, want := range wantStory {
+	for _, want := range story {
 		pattern := regexp.MustCompile(want)
 		for len(lines) > 0 && !pattern.MatchString(lines[0]) {
 			lines = lines[1:]
@@ -238,6 +251,23 @@ func tells(t *testing.T, text string) {
 	}
 }
 
+// fits fails the test unless each act is shown on a screen of 80 columns and 40
+// lines, with the prompt of the next one.
+func fits(t *testing.T, text string) {
+	t.Helper()
+	for _, act := range strings.Split(text, "\n--- ")[1:] {
+		lines := strings.Split(act, "\n")
+		if len(lines) > 39 {
+			t.Errorf("an act of %d lines:\n%s", len(lines), act)
+		}
+		for _, line := range lines {
+			if len(line) > 80 {
+				t.Errorf("a line of %d columns: %s", len(line), line)
+			}
+		}
+	}
+}
+
 func TestDemoThroughAPipe(t *testing.T) {
 	s := prepare(t, "")
 	began := time.Now()
@@ -245,7 +275,7 @@ func TestDemoThroughAPipe(t *testing.T) {
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	tells(t, s.stdout.String())
+	tells(t, s.stdout.String(), wantStory...)
 	if i := bytes.IndexFunc(s.stdout.Bytes(), func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }); i >= 0 {
 		t.Errorf("control character %q", s.stdout.Bytes()[i])
 	}
@@ -268,7 +298,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	}
 	seen := regexp.MustCompile(`(?m)^.*\r\x1b\[K`).ReplaceAllString(raw, "")
 	seen = regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(seen, "")
-	tells(t, seen)
+	tells(t, seen, wantStory...)
 	if strings.ContainsAny(seen, "\r\033") {
 		t.Errorf("what stays on the screen: %q", seen)
 	}
@@ -296,7 +326,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	}
 	s.cmd.Path, s.cmd.SysProcAttr = program, nobody
 	s.ends(0, "")
-	tells(t, s.stdout.String())
+	tells(t, s.stdout.String(), wantStory...)
 }
 
 // What is not as told ends the demo, with what was expected and what was seen.
@@ -326,14 +356,10 @@ func TestNotAsTold(t *testing.T) {
 		},
 		"the client gets no answer": {
 			`echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; exec $REAL "$@"`,
-			"2. The primary loses its power: the client has had no answer from 172.16.0.1 since the power cut, and should have from the standby",
+			"2. The primary loses its power: the client has had no reply from 172.16.0.1 since the power cut, and should have from the standby",
 		},
 		"the mail goes elsewhere": {
-			`for word; do
-				[ "$word" = smtp://172.16.0.254 ] && word=$word:26
-				set -- "$@" "$word"; shift
-			done
-			exec $REAL "$@"`,
+			`sed -i 's|smtp://172.16.0.254$|&:26|' /etc/pingover.yaml; exec $REAL "$@"`,
 			`3. The operator has mail: the mail that came is [], and should be ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"]`,
 		},
 		"the standby loses the address": {
@@ -356,21 +382,21 @@ func TestNotAsTold(t *testing.T) {
 			`[ $1 = release ] && touch /run/released && set -- "$@" --mail-via smtp://172.16.0.254:26
 			[ $1 = check ] && [ -e /run/released ] && exit 0
 			exec $REAL "$@"`,
-			`6. What is written down: the mail that came is ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"], ` +
+			`6. The history: the mail that came is ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1"], ` +
 				`and should be ["[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1" "[pingover] web: standby released 172.16.0.1"]`,
 		},
 		"the history is lost": {
 			`[ $1 = check ] && [ -e /run/released ] && rm -f /var/lib/pingover/web.json && : >/var/lib/pingover/web.history
 			[ $1 = release ] && touch /run/released
 			exec $REAL "$@"`,
-			`6. What is written down: the changes that are written down are [], and should be ["took-over" "released"]`,
+			`6. The history: the changes in the history are [], and should be ["took-over" "released"]`,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := prepare(t, test.program)
 			s.ends(exit.Internal, test.want+"\n")
-			if strings.Contains(s.stdout.String(), "happened as told") {
+			if strings.Contains(s.stdout.String(), "step was verified") {
 				t.Errorf("it goes on:\n%s", &s.stdout)
 			}
 		})
@@ -532,25 +558,40 @@ func TestAReaderThatGoesAwayEndsTheDemoQuietly(t *testing.T) {
 	}
 }
 
-func TestRows(t *testing.T) {
+func TestStrip(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		answers string // one letter for each ping
+		replies string // one letter for each ping
 		want    []string
 	}{
 		{"no pings", "", nil},
 		{"not a dot yet", "yyyyyyyyy", nil},
-		{"all answered", strings.Repeat("y", 25), []string{".."}},
+		{"all replied", strings.Repeat("y", 25), []string{".."}},
 		{"one lost", strings.Repeat("y", 15) + "n" + strings.Repeat("y", 14), []string{". ."}},
 		{"a full row", strings.Repeat("y", 10*rowLength), []string{strings.Repeat(".", rowLength)}},
 		{"more than a row", strings.Repeat("n", 10*rowLength) + strings.Repeat("y", 10), []string{strings.Repeat(" ", rowLength), "."}},
 	} {
 		var samples []lab.Sample
-		for _, answer := range tt.answers {
-			samples = append(samples, lab.Sample{OK: answer == 'y'})
+		for _, reply := range tt.replies {
+			samples = append(samples, lab.Sample{OK: reply == 'y'})
 		}
-		if diff := cmp.Diff(tt.want, rows(samples)); diff != "" {
+		if diff := cmp.Diff(tt.want, rows(dots(samples))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestLongLinesAreFolded(t *testing.T) {
+	for name, tt := range map[string]struct{ line, want string }{
+		"at 80 columns": {strings.Repeat("a", 76), indent + strings.Repeat("a", 76) + "\n"},
+		"longer":        {strings.Repeat("a", 70) + " bbbbbb c", indent + strings.Repeat("a", 70) + "\n      bbbbbb c\n"},
+		"indented":      {"    " + strings.Repeat("a", 70) + " b c", indent + "    " + strings.Repeat("a", 70) + " b\n        c\n"},
+		"one word":      {strings.Repeat("a", 100), indent + strings.Repeat("a", 100) + "\n"},
+	} {
+		var got bytes.Buffer
+		newScreen(&got, false, false).shown(tt.line)
+		if diff := cmp.Diff(tt.want, got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
@@ -567,19 +608,20 @@ func TestScreen(t *testing.T) {
 		s.Clear()
 		s.say("%d", 5)
 	}
+	head := "--- Title " + strings.Repeat("-", 70)
 	for _, tt := range []struct {
 		name            string
 		terminal, color bool
 		want            string
 	}{
-		{"through a pipe", false, false, "Title\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
+		{"through a pipe", false, false, head + "\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 		{
 			"on a terminal",
 			true, false,
-			strings.ReplaceAll("Title\n\nDRAWN    one\nDRAWN    two  [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
+			strings.ReplaceAll(head+"\n\nDRAWN    one\nDRAWN    two  [2Jthree\nDRAWN\nDRAWN    four\nDRAWN5\n\n",
 				"DRAWN", "\x1b[?7l..\x1b[?7h\r\r\x1b[K"),
 		},
-		{"in colour", false, true, "\x1b[1mTitle\x1b[0m\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
+		{"in colour", false, true, "\x1b[1m" + head + "\x1b[0m\n\n    one\n    two  [2Jthree\n\n    four\n5\n\n"},
 	} {
 		var got bytes.Buffer
 		tell(newScreen(&got, tt.terminal, tt.color))

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/emersion/go-smtp"
@@ -74,4 +76,24 @@ func (s session) Data(r io.Reader) error {
 	defer s.box.mu.Unlock()
 	s.box.messages = append(s.box.messages, message)
 	return nil
+}
+
+// excerpt is a message as a mail reader shows it, without two of its paragraphs:
+// it has to fit on a screen.
+func excerpt(message []byte) (lines []string, err error) {
+	m, err := mail.ReadMessage(bytes.NewReader(message))
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
+	if err != nil {
+		return nil, err
+	}
+	lines = []string{"To: " + m.Header.Get("To"), "Subject: " + m.Header.Get("Subject")}
+	for paragraph := range strings.SplitSeq(strings.ReplaceAll(string(body), "\r\n", "\n"), "\n\n") {
+		if !strings.HasPrefix(paragraph, "When\n") && !strings.HasPrefix(paragraph, "Commands\n") {
+			lines = append(append(lines, ""), strings.Split(strings.TrimSuffix(paragraph, "\n"), "\n")...)
+		}
+	}
+	return lines, nil
 }

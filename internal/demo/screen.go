@@ -58,12 +58,28 @@ func (s *screen) failed() error {
 // say tells a paragraph.
 func (s *screen) say(format string, args ...any) { s.print(fmt.Sprintf(format, args...) + "\n\n") }
 
-// heading is above a part of the story.
-func (s *screen) heading(title string) { s.print(s.Bold(title) + "\n\n") }
+// heading is above an act, across the screen.
+func (s *screen) heading(title string) {
+	s.print(s.Bold(fmt.Sprintf("--- %s %s", title, strings.Repeat("-", 75-len(title)))) + "\n\n")
+}
 
-// shown is a line that an operator could see on a machine.
+// width is the number of columns that lines are folded at.
+const width = 80
+
+// shown is a line that an operator could see on a machine, folded between words.
 func (s *screen) shown(line string) {
-	s.print(strings.TrimRight(indent+term.Plain(line), " ") + "\n")
+	line = indent + strings.TrimRight(term.Plain(line), " ")
+	for len(line) > width {
+		text := strings.TrimLeft(line, " ")
+		margin := len(line) - len(text)
+		at := strings.LastIndexByte(line[:width+1], ' ')
+		if at <= margin {
+			break // one long word
+		}
+		s.print(line[:at] + "\n")
+		line = strings.Repeat(" ", max(margin, len(indent)+2)) + line[at+1:]
+	}
+	s.print(strings.TrimRight(line, " ") + "\n")
 }
 
 // output shows what a command prints, line by line.

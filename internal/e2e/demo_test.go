@@ -12,7 +12,7 @@ import (
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("a whole demo takes 15 seconds: it does not run with -short")
+		t.Skip("a whole demo takes 10 seconds: it does not run with -short")
 	}
 	lab.Needed(t)
 	path, err := binary()
@@ -23,7 +23,7 @@ func TestDemo(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), path, "demo")
 	cmd.Stderr = &stderr
 	stdout, err := cmd.Output()
-	if err != nil || stderr.Len() > 0 || !strings.Contains(string(stdout), "\nAll of it happened as told, in ") {
+	if err != nil || stderr.Len() > 0 || !strings.Contains(string(stdout), "\nEvery step was verified, in ") {
 		t.Errorf("%v\nstdout: %s\nstderr: %s", err, stdout, &stderr)
 	}
 }

@@ -144,6 +144,10 @@ func (h *Host) SetBootID(id string) error {
 	return h.write("/proc/sys/kernel/random/boot_id", id+"\n")
 }
 
+// Path is where a file of the host is found from outside, by this process and on every other host; on the host itself
+// too. It ends with the lab.
+func (h *Host) Path(name string) string { return h.keeper.path(name) }
+
 // write replaces the content of a file that is mounted over one of the kernel's. Truncated last, so that a reader
 // never finds it empty.
 func (h *Host) write(name, text string) error {

@@ -52,7 +52,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Terminal: term.IsTerminal(os.Stderr),
 		Live:     live,
 		Color:    live && colors(),
-		Out:      cli.Output{Columns: term.Width(os.Stdout), Colors: term.Colors(term.Redraws(os.Stdout, os.Getenv) && colors())},
+		Out:      output(),
 		Stamp:    stampFor(os.Stderr),
 		Hangup:   hangup,
 		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
@@ -148,6 +148,12 @@ func dieOf(cause error) int {
 		time.Sleep(time.Second)
 	}
 	return 128 + int(c.Signal)
+}
+
+// output is the terminal that stdout is.
+func output() cli.Output {
+	live := term.Redraws(os.Stdout, os.Getenv)
+	return cli.Output{Columns: term.Width(os.Stdout), Live: live, Colors: term.Colors(live && colors())}
 }
 
 // colors reports whether colours are wanted (no-color.org).

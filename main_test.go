@@ -196,15 +196,3 @@ func TestAReaderThatGoesAwayDoesNotKillTheCheck(t *testing.T) {
 		t.Errorf("%s, want exit code 11", c.ProcessState)
 	}
 }
-
-func TestEverySettingIsInTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range config.Settings() {
-		if !strings.Contains(string(readme), "`"+s.Name+"`") {
-			t.Errorf("README.md does not explain `%s`", s.Name)
-		}
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,13 +25,23 @@ func oneHost(a netip.Addr) error {
 }
 
 // isBroadcast asks the kernel's routes, which alone have the broadcast address
-// of a network. An error there (no route) is reported by the first ping.
+// of a network: a datagram socket may connect to one only with SO_BROADCAST
+// (ip(7)). An error there (no route) is reported by the first ping.
 func isBroadcast(a netip.Addr) bool {
 	if a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return true
 	}
-	routes, err := netlink.RouteGet(a.AsSlice())
-	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_BROADCAST
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	to := &unix.SockaddrInet4{Addr: a.As4(), Port: 9} // discard; nothing is sent
+	if unix.Connect(fd, to) != unix.EACCES {
+		return false
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
+	return unix.Connect(fd, to) == nil // else by a prohibit route
 }
 
 // scope finds the interface that a zone names, nil where the address needs

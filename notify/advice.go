@@ -95,7 +95,11 @@ func blockedWords(c Cluster, n Notification) words {
 
 	why, todo := blockedBy(c, n)
 	happened := fmt.Sprintf("%s does not reply to %s. The takeover was blocked, nothing was changed: %s.", host, me, why)
-	if alarm(c, n) == "" {
+	switch {
+	case n.Cause == state.CauseService:
+		happened = fmt.Sprintf("%s is up, but %s does not work. %s has fenced it with pre-takeover and did not take over: it could not be shown that %s is silent.",
+			host, notGood(n.Evidence), me, host)
+	case alarm(c, n) == "":
 		happened = fmt.Sprintf("A switch was blocked on %s, nothing was changed: %s.", me, why)
 	}
 	return words{

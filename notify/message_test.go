@@ -57,6 +57,13 @@ func silent() state.Evidence {
 	}
 }
 
+// served is the evidence of a primary that is up, and of a service there.
+func served(health, reason string) state.Evidence {
+	e := up()
+	e.Answers = []state.ServiceAnswer{{Service: "https://www.example.com", Address: "172.16.0.1", Health: health, Reason: reason}}
+	return e
+}
+
 func up() state.Evidence {
 	return state.Evidence{
 		Address: "172.16.0.2",
@@ -396,6 +403,41 @@ func TestMessages(t *testing.T) {
 			}},
 		},
 		{
+			name: "unserved, a service",
+			events: []Notification{{
+				Kind: Unserved, Time: night, Evidence: served("bad", "connection refused"),
+				Reason: "172.16.0.2 replies, but service https://www.example.com does not work: connection refused",
+			}},
+		},
+		{
+			name: "took over for a service",
+			events: []Notification{{
+				Kind: TookOver, Cause: state.CauseService, Event: "20260301T030405Z-ABCDEFGH", Time: night, Evidence: served("bad", "connection refused"), Held: prefixes("172.16.0.1/32"),
+				Reason: "172.16.0.2 replies, but service https://www.example.com does not work: connection refused (3 checks in a row); it is fenced, and 172.16.0.1 taken over",
+			}},
+		},
+		{
+			name: "fenced for a service, and it still replies",
+			events: []Notification{{
+				Kind: Blocked, Cause: state.CauseService, Time: night, Evidence: served("bad", "connection refused"),
+				Reason: "172.16.0.2 was fenced for https://www.example.com, but it still replies",
+			}},
+		},
+		{
+			name: "holding, but a service does not work",
+			events: []Notification{{
+				Kind: ServiceDown, Time: night, Evidence: served("bad", "answers 503 Service Unavailable"), Held: prefixes("172.16.0.1/32"),
+				Reason: "holding, but service https://www.example.com does not work: answers 503 Service Unavailable",
+			}},
+		},
+		{
+			name: "certificate",
+			events: []Notification{{
+				Kind: Certificate, Time: night, Evidence: served("unknown", "its certificate does not verify: x509: certificate has expired"),
+				Reason: "https://www.example.com at 172.16.0.1: its certificate does not verify: x509: certificate has expired",
+			}},
+		},
+		{
 			name: "unknown",
 			events: []Notification{{
 				Kind:   Unknown,
@@ -550,7 +592,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
-		Elsewhere, NotReady, Isolated, Unconfigured, FileUnusable, LockHeld, NotUsed,
+		Elsewhere, NotReady, Isolated, ServiceDown, Certificate, Unconfigured, FileUnusable, LockHeld, NotUsed,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
@@ -586,7 +628,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 
 func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, HookFailed, NotUsed} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, ServiceDown, Certificate, HookFailed, NotUsed} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)

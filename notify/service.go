@@ -9,6 +9,12 @@ import (
 	"pingover/state"
 )
 
+// The alerts about services.
+const (
+	ServiceDown Kind = "service-down" // holding, but a service does not work at the virtual IPs
+	Certificate Kind = "certificate"  // of a service, which does not verify
+)
+
 // ServiceConditions are the bad states of services besides the outcome: one that
 // does not work at the virtual IPs that are here, and a certificate that keeps one
 // from being judged. What was not asked changes neither.
@@ -35,6 +41,17 @@ func ServiceConditions(rec state.Record, o state.Observation, fall int, certific
 		})
 	}
 	return all
+}
+
+// answers write what the services said.
+func (p *page) answers(all []state.ServiceAnswer) {
+	for _, a := range all {
+		text := fmt.Sprintf("service %s at %s: %s", a.Service, a.Address, a.Health)
+		if a.Reason != "" {
+			text += ": " + a.Reason
+		}
+		p.item(text)
+	}
 }
 
 // notGood are the services that were not good, by name.
@@ -71,7 +88,7 @@ func serviceWords(c Cluster, n Notification) words {
 		}
 	case Certificate:
 		return words{
-			subject:  "a certificate does not verify: " + n.Reason,
+			subject:  fmt.Sprintf("the certificate of %s does not verify", what),
 			happened: fmt.Sprintf("%s cannot verify the TLS certificate of a service. Until it can, the service counts neither as good nor as bad, and is no reason to switch.", me),
 			todo:     fmt.Sprintf("Renew the certificate, or set service-ca to the CA that has signed it, and check the clock of %s.", me),
 		}

@@ -290,7 +290,7 @@ func recovered(c Cluster, n Notification) words {
 	case ServiceDown:
 		now = "the services work on " + c.Hostname
 		if len(n.Held) == 0 {
-			now = fmt.Sprintf("%s no longer holds %s", c.Hostname, list(c.VIPs))
+			now = fmt.Sprintf("%s has released %s, where a service did not work", c.Hostname, list(c.VIPs))
 		}
 	case Certificate:
 		now = "the certificates of the services verify again"

@@ -63,8 +63,10 @@ func (l *Locks) Lock(d Dir, cluster string) (unlock func(), err error) {
 	switch {
 	case err == nil:
 		closeToOthers(f)
-		_ = f.Truncate(0) // the pid is for people; on a full disk it may be missing
-		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+		// The pid is for people; on a full disk it may be missing. A file that was cut
+		// to nothing is written to the disk when it is closed (ext4's auto_da_alloc).
+		n, _ := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+		_ = f.Truncate(int64(n))
 		return func() { release(f) }, nil
 	case errors.Is(err, ErrBusy), errors.As(err, new(*ForeignError)):
 		return nil, err

@@ -12,7 +12,7 @@ const (
 	Released       Outcome = "released"        // released in this run
 	Elsewhere      Outcome = "elsewhere"       // the primary is down and another standby serves
 	Down           Outcome = "down"            // the primary is down and there is no virtual IP to take over
-	Unserved       Outcome = "unserved"        // the primary replies, but no machine has a virtual IP
+	Unserved       Outcome = "unserved"        // the primary replies, but no machine has a virtual IP, or a service is bad
 	Unknown        Outcome = "unknown"         // the check could not be made; nothing changed
 	Blocked        Outcome = "blocked"         // the primary looks down, but switching was refused
 	TakeoverFailed Outcome = "takeover-failed" // not added, or not all of it

@@ -40,7 +40,7 @@ func (t Tool) RaisePlan(k *Snapshot, a Alias) ([]string, error) {
 	}
 	label, err := t.label(k, a, nil)
 	if err != nil {
-		return nil, fmt.Errorf("raise %s on %s: %w", a.Prefix, a.Interface, err)
+		return nil, fmt.Errorf("add %s to %s: %w", a.Prefix, a.Interface, err)
 	}
 	return t.addCommands(a, label)[0], nil
 }
@@ -56,7 +56,7 @@ func (t Tool) RaisePlan(k *Snapshot, a Alias) ([]string, error) {
 func (t Tool) Raise(ctx context.Context, a Alias) (label string, ran []proc.Result, err error) {
 	label, ran, err = t.raise(ctx, a)
 	if err != nil {
-		return "", ran, fmt.Errorf("raise %s on %s: %w", a.Prefix, a.Interface, err)
+		return "", ran, fmt.Errorf("add %s to %s: %w", a.Prefix, a.Interface, err)
 	}
 	return label, ran, nil
 }
@@ -202,7 +202,7 @@ func (t Tool) LowerPlan(k *Snapshot, addr netip.Addr, added ...string) ([][]stri
 func (t Tool) Lower(ctx context.Context, addr netip.Addr, added ...string) (ran []proc.Result, err error) {
 	k, err := t.snapshot()
 	if err != nil {
-		return nil, fmt.Errorf("lower %s: %w", addr, err)
+		return nil, fmt.Errorf("remove %s: %w", addr, err)
 	}
 	return t.removeAll(ctx, k.allHeld(addr, added...))
 }
@@ -228,7 +228,7 @@ func (t Tool) removeAll(ctx context.Context, all []Assignment) (ran []proc.Resul
 }
 
 func removeError(p Assignment, err error) error {
-	return fmt.Errorf("lower %s on %s: %w", p.Address.Prefix, p.Interface, err)
+	return fmt.Errorf("remove %s from %s: %w", p.Address.Prefix, p.Interface, err)
 }
 
 // remove removes one assignment.

@@ -325,31 +325,31 @@ func TestLabels(t *testing.T) {
 		"given and in use": {
 			setup: []string{used}, label: "eth0:1", addresses: []string{own4, own6, alias},
 			err: map[string]string{
-				"ip":       `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.7/32`,
-				"ifconfig": `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.7/32`,
+				"ip":       `add 172.16.0.1/32 to eth0: label "eth0:1" is in use by 172.16.0.7/32`,
+				"ifconfig": `add 172.16.0.1/32 to eth0: label "eth0:1" is in use by 172.16.0.7/32`,
 			},
 		},
 		"given, the interface's own": {
 			label: "eth0", addresses: []string{own4, own6},
 			err: map[string]string{
-				"ip":       `raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/24`,
-				"ifconfig": `raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/24`,
+				"ip":       `add 172.16.0.1/32 to eth0: label "eth0" is in use by 172.16.0.3/24`,
+				"ifconfig": `add 172.16.0.1/32 to eth0: label "eth0" is in use by 172.16.0.3/24`,
 			},
 		},
 		"given and too long": {
 			label: "eth0:webcluster1", addresses: []string{own4, own6},
 			err: map[string]string{
-				"ip":       `raise 172.16.0.1/32 on eth0: label "eth0:webcluster1": 16 characters, at most 15`,
-				"ifconfig": `raise 172.16.0.1/32 on eth0: label "eth0:webcluster1": 16 characters, at most 15`,
+				"ip":       `add 172.16.0.1/32 to eth0: label "eth0:webcluster1": 16 characters, at most 15`,
+				"ifconfig": `add 172.16.0.1/32 to eth0: label "eth0:webcluster1": 16 characters, at most 15`,
 			},
 		},
 		"given without a colon": {
 			label: "eth0web", want: "eth0web", addresses: []string{own4, own6},
-			err: map[string]string{"ifconfig": `raise 172.16.0.1/32 on eth0: label "eth0web": ifconfig needs one like "eth0:1"`},
+			err: map[string]string{"ifconfig": `add 172.16.0.1/32 to eth0: label "eth0web": ifconfig needs one like "eth0:1"`},
 		},
 		"given with nothing after the colon": {
 			label: "eth0:", want: "eth0:", addresses: []string{own4, own6},
-			err: map[string]string{"ifconfig": `raise 172.16.0.1/32 on eth0: label "eth0:": ifconfig needs one like "eth0:1"`},
+			err: map[string]string{"ifconfig": `add 172.16.0.1/32 to eth0: label "eth0:": ifconfig needs one like "eth0:1"`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -381,7 +381,7 @@ func TestInterfaceNameTooLongForALabel(t *testing.T) {
 	withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
 		label, ran, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "enx525400123456"})
 		if p.tool == "ifconfig" {
-			want := `raise 172.16.0.1/32 on enx525400123456: ifconfig needs a label such as "enx525400123456:1", and that is longer than 15 characters: use ip (Debian package iproute2)`
+			want := `add 172.16.0.1/32 to enx525400123456: ifconfig needs a label such as "enx525400123456:1", and that is longer than 15 characters: use ip (Debian package iproute2)`
 			if errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
@@ -482,7 +482,7 @@ func TestAliasInTheHostsOwnNetwork(t *testing.T) {
 		withPrograms(t, build, func(t *testing.T, p program, tool Tool) {
 			before := addresses(t)
 			ran, err := lower(t, tool, wide.Addr())
-			want := "lower 172.16.0.1/24 on eth0: the kernel would remove 172.16.0.3/24 with it, and that cannot be prevented: open /proc/sys/net/ipv4/conf/eth0/promote_secondaries: read-only file system"
+			want := "remove 172.16.0.1/24 from eth0: the kernel would remove 172.16.0.3/24 with it, and that cannot be prevented: open /proc/sys/net/ipv4/conf/eth0/promote_secondaries: read-only file system"
 			if errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}
@@ -539,15 +539,15 @@ func TestLowerByIfconfigAlone(t *testing.T) {
 		"under its own label": {setup: []string{"addr add 172.16.0.1/32 dev eth0 label eth0:1"}},
 		"without a label": {
 			setup: []string{"addr add 172.16.0.1/32 dev eth0"},
-			err:   `lower 172.16.0.1/32 on eth0: it has no alias label of its own (its label is "eth0"), so ifconfig cannot remove it, and tool "ip": `,
+			err:   `remove 172.16.0.1/32 from eth0: it has no alias label of its own (its label is "eth0"), so ifconfig cannot remove it, and tool "ip": `,
 		},
 		"under a label without a colon": {
 			setup: []string{"addr add 172.16.0.1/32 dev eth0 label eth0web"},
-			err:   `lower 172.16.0.1/32 on eth0: it has no alias label of its own (its label is "eth0web"), so ifconfig cannot remove it, and tool "ip": `,
+			err:   `remove 172.16.0.1/32 from eth0: it has no alias label of its own (its label is "eth0web"), so ifconfig cannot remove it, and tool "ip": `,
 		},
 		"under a label that another address shares": {
 			setup: []string{"addr add 172.16.0.7/32 dev eth0 label eth0:1", "addr add 172.16.0.1/32 dev eth0 label eth0:1"},
-			err:   `lower 172.16.0.1/32 on eth0: it has no alias label of its own (its label is "eth0:1"), so ifconfig cannot remove it, and tool "ip": `,
+			err:   `remove 172.16.0.1/32 from eth0: it has no alias label of its own (its label is "eth0:1"), so ifconfig cannot remove it, and tool "ip": `,
 		},
 		"twice under the same label": {
 			setup: []string{"addr add 172.16.0.1/32 dev eth0 label eth0:1", "addr add 172.16.0.1/16 dev eth0 label eth0:1"},
@@ -657,8 +657,8 @@ func TestInterfaceWithoutCarrierOrDown(t *testing.T) {
 func TestMissingInterface(t *testing.T) {
 	withPrograms(t, standby(), func(t *testing.T, p program, tool Tool) {
 		for prefix, want := range map[netip.Prefix]string{
-			virtual4: `raise 172.16.0.1/32 on eth9: there is no interface "eth9"`,
-			virtual6: `raise 2001:db8::1/128 on eth9: there is no interface "eth9"`,
+			virtual4: `add 172.16.0.1/32 to eth9: there is no interface "eth9"`,
+			virtual6: `add 2001:db8::1/128 to eth9: there is no interface "eth9"`,
 		} {
 			_, ran, err := raise(t, tool, Alias{Prefix: prefix, Interface: "eth9"})
 			if errorText(err) != want {
@@ -679,18 +679,18 @@ func TestNoPermission(t *testing.T) {
 				before := addresses(t)
 				_, ran, err := raise(t, tool, Alias{Prefix: virtual4, Interface: "eth0"})
 				want := p.is("ip addr add 172.16.0.1/32 dev eth0 label eth0:2: exit code 2: ", "ifconfig eth0:2 172.16.0.1 netmask 255.255.255.255 up: exit code ")
-				wantFailure(t, err, "raise 172.16.0.1/32 on eth0: ", want, "Operation not permitted", "ermission denied")
+				wantFailure(t, err, "add 172.16.0.1/32 to eth0: ", want, "Operation not permitted", "ermission denied")
 				if len(ran) != 1 {
 					t.Errorf("ran %q", ran)
 				}
 				_, ran, err = raise(t, tool, Alias{Prefix: virtual6, Interface: "eth0"})
 				want = p.is("ip -6 addr add 2001:db8::1/128 dev eth0 ", "ifconfig eth0 add 2001:db8::1/128: exit code 1: ")
-				wantFailure(t, err, "raise 2001:db8::1/128 on eth0: ", want, "Operation not permitted", "ermission denied")
+				wantFailure(t, err, "add 2001:db8::1/128 to eth0: ", want, "Operation not permitted", "ermission denied")
 				if len(ran) != 1 {
 					t.Errorf("ran %q", ran)
 				}
 				_, err = lower(t, tool, netip.MustParseAddr("172.16.0.5"))
-				wantFailure(t, err, "lower 172.16.0.5/32 on eth0: ", p.is("ip addr del 172.16.0.5/32 dev eth0: exit code 2: ", "ifconfig eth0:1 down: exit code "), "Operation not permitted", "ermission denied")
+				wantFailure(t, err, "remove 172.16.0.5/32 from eth0: ", p.is("ip addr del 172.16.0.5/32 dev eth0: exit code 2: ", "ifconfig eth0:1 down: exit code "), "Operation not permitted", "ermission denied")
 				wantAddresses(t, "when refused", before...)
 			}, "setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 		})
@@ -731,8 +731,8 @@ func TestToolsWithAWrongExitCode(t *testing.T) {
 	}{
 		"ends well and does nothing": {
 			script:     "exit 0",
-			raise:      "raise 172.16.0.1/32 on eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: exit code 0, but the kernel does not show the address",
-			lower:      "lower 172.16.0.5/32 on eth0: ip addr del 172.16.0.5/32 dev eth0: exit code 0, but the kernel still shows the address",
+			raise:      "add 172.16.0.1/32 to eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: exit code 0, but the kernel does not show the address",
+			lower:      "remove 172.16.0.5/32 from eth0: ip addr del 172.16.0.5/32 dev eth0: exit code 0, but the kernel still shows the address",
 			addresses:  []string{own4, own6, bystander, "eth0 172.16.0.5/32 eth0:5"},
 			raise6Runs: 1,
 		},
@@ -743,15 +743,15 @@ func TestToolsWithAWrongExitCode(t *testing.T) {
 		},
 		"refuses all words": {
 			script:     "echo garbage >&2; exit 255",
-			raise:      "raise 172.16.0.1/32 on eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: exit code 255: garbage",
-			lower:      "lower 172.16.0.5/32 on eth0: ip addr del 172.16.0.5/32 dev eth0: exit code 255: garbage",
+			raise:      "add 172.16.0.1/32 to eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: exit code 255: garbage",
+			lower:      "remove 172.16.0.5/32 from eth0: ip addr del 172.16.0.5/32 dev eth0: exit code 255: garbage",
 			addresses:  []string{own4, own6, bystander, "eth0 172.16.0.5/32 eth0:5"},
 			raise6Runs: 3,
 		},
 		"takes another address along": {
 			script:     `ip "$@" || exit; case "$2" in add) ip addr del 172.16.0.3/24 dev eth0;; del) ip addr del 172.16.0.6/32 dev eth0;; esac`,
-			raise:      "raise 172.16.0.1/32 on eth0: the address 172.16.0.3/24 was removed from eth0 with it",
-			lower:      "lower 172.16.0.5/32 on eth0: the address 172.16.0.6/32 was removed from eth0 with it",
+			raise:      "add 172.16.0.1/32 to eth0: the address 172.16.0.3/24 was removed from eth0 with it",
+			lower:      "remove 172.16.0.5/32 from eth0: the address 172.16.0.6/32 was removed from eth0 with it",
 			addresses:  []string{own6, "eth0 172.16.0.1/32 eth0:1", "eth0 2001:db8::1/128"},
 			raise6Runs: 1,
 		},
@@ -781,7 +781,7 @@ func TestToolThatHangs(t *testing.T) {
 	onHost(t, standby(), func(t *testing.T) {
 		begin := time.Now()
 		_, ran, err := fakeTool(t, "ip", "sleep 60").Raise(t.Context(), Alias{Prefix: virtual6, Interface: "eth0"})
-		wantFailure(t, err, "raise 2001:db8::1/128 on eth0: ", "ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0: ", "killed")
+		wantFailure(t, err, "add 2001:db8::1/128 to eth0: ", "ip -6 addr add 2001:db8::1/128 dev eth0 nodad preferred_lft 0: ", "killed")
 		if took := time.Since(begin); len(ran) != 1 || took < toolTimeout || took > 10*toolTimeout {
 			t.Errorf("ran %q in %v", commands(ran), took)
 		}
@@ -854,7 +854,7 @@ func TestLeftoverOfDuplicateAddressDetection(t *testing.T) {
 				wantAddresses(t, "when added", own4, own6, "eth0 2001:db8::1/128")
 				return
 			}
-			want := "raise 2001:db8::1/128 on eth0: the address is in use by another machine (duplicate address detection)"
+			want := "add 2001:db8::1/128 to eth0: the address is in use by another machine (duplicate address detection)"
 			if errorText(err) != want {
 				t.Errorf("error %q, want %q", errorText(err), want)
 			}

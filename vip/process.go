@@ -7,7 +7,7 @@ import (
 )
 
 // Process is what the clusters of one process share, so that a thousand cost a
-// thousand times one and not a million: the packet sockets, snapshots, chosen
+// thousand times one and not a million: the sockets, snapshots, chosen
 // labels, and the places for children. The zero Process is ready.
 type Process struct {
 	// ARPRate is the most ARP and neighbour discovery frames that are sent on
@@ -15,6 +15,7 @@ type Process struct {
 	// Listener is opened there. What the kernel sends itself is not counted.
 	ARPRate int
 
+	kernel    kernelSocket
 	sockets   sockets
 	snapshots snapshots
 	labels    labels
@@ -24,7 +25,9 @@ type Process struct {
 
 // TakeSnapshot is the function TakeSnapshot; all that ask before it begins share it, so it shows
 // nothing older than the call.
-func (p *Process) TakeSnapshot() (*Snapshot, error) { return p.snapshots.take(TakeSnapshot) }
+func (p *Process) TakeSnapshot() (*Snapshot, error) {
+	return p.snapshots.take(func() (*Snapshot, error) { return askKernel(&p.kernel, handle.snapshot) })
+}
 
 // snapshots are taken one at a time. With a thousand addresses each takes 2 ms, and each of a thousand
 // takeovers needs ten.

@@ -24,10 +24,12 @@ type Route struct {
 
 // RouteTo looks up the kernel's route to a for packets from the source address from (policy
 // routing); zero: the kernel chooses the source. A zone in a restricts it to that interface.
-func RouteTo(a, from netip.Addr) (Route, error) {
+func RouteTo(a, from netip.Addr) (Route, error) { return anew().routeTo(a, from) }
+
+func (h handle) routeTo(a, from netip.Addr) (Route, error) {
 	var only netlink.RouteGetOptions
 	if a.Zone() != "" {
-		index, err := linkIndex(a.Zone())
+		index, err := h.linkIndex(a.Zone())
 		if err != nil {
 			return Route{}, fmt.Errorf("route to %s: %w", a, err)
 		}
@@ -41,7 +43,7 @@ func RouteTo(a, from netip.Addr) (Route, error) {
 		}
 		only.SrcAddr = bare(from).AsSlice()
 	}
-	routes, err := netlink.RouteGetWithOptions(bare(a).AsSlice(), &only)
+	routes, err := h.RouteGetWithOptions(bare(a).AsSlice(), &only)
 	if err != nil {
 		return Route{}, fmt.Errorf("%s: %w", place, explained(err, from))
 	}
@@ -49,11 +51,10 @@ func RouteTo(a, from netip.Addr) (Route, error) {
 		return Route{}, fmt.Errorf("%s: the kernel returned none", place)
 	}
 	r := routes[0]
-	l, err := netlink.LinkByIndex(r.LinkIndex)
+	name, err := h.linkName(r.LinkIndex)
 	if err != nil {
 		return Route{}, fmt.Errorf("%s: interface number %d: %w", place, r.LinkIndex, err)
 	}
-	name := l.Attrs().Name
 	gateway := gatewayOf(r.Gw, r.Via)
 	source := addrOf(r.Src)
 	if from.IsValid() {
@@ -86,17 +87,21 @@ func explained(err error, from netip.Addr) error {
 // (zero: any): of the first routing table with one that the policy rules lead to, and there the one
 // with the lowest metric. False: there is none. Link-local ones come with their zone.
 func Gateway(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error) {
-	index, err := linkIndex(link)
+	return anew().gateway(link, v6, from)
+}
+
+func (h handle) gateway(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error) {
+	index, err := h.linkIndex(link)
 	if err != nil {
 		return netip.Addr{}, false, fmt.Errorf("gateway of %s: %w", link, err)
 	}
-	tables, err := defaultTables(v6, bare(from))
+	tables, err := h.defaultTables(v6, bare(from))
 	if err != nil {
 		return netip.Addr{}, false, fmt.Errorf("gateway of %s: list the routing rules: %w", link, err)
 	}
 	for _, table := range tables {
 		routes, err := complete(func() ([]netlink.Route, error) {
-			return netlink.RouteListFiltered(family(v6), &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+			return h.RouteListFiltered(family(v6), &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
 		})
 		if err != nil {
 			return netip.Addr{}, false, fmt.Errorf("gateway of %s: list the routes: %w", link, err)
@@ -119,8 +124,8 @@ func Gateway(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error) {
 // defaultTables are the routing tables whose default routes apply to packets from that source to
 // anywhere, in the order of the policy rules. Rules for marks, ports, users, interfaces or other
 // destinations are not ours.
-func defaultTables(v6 bool, from netip.Addr) ([]int, error) {
-	rules, err := complete(func() ([]netlink.Rule, error) { return netlink.RuleList(family(v6)) })
+func (h handle) defaultTables(v6 bool, from netip.Addr) ([]int, error) {
+	rules, err := complete(func() ([]netlink.Rule, error) { return h.RuleList(family(v6)) })
 	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without policy routing
 		return []int{unix.RT_TABLE_MAIN}, nil
 	}
@@ -168,13 +173,15 @@ func gatewayOf(gateway net.IP, via netlink.Destination) netip.Addr {
 
 // Neighbour is the MAC in the kernel's neighbour table for a on the interface; nil: the table has none.
 // With an error it is unknown.
-func Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
-	index, err := linkIndex(link)
+func Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) { return anew().neighbour(link, a) }
+
+func (h handle) neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
+	index, err := h.linkIndex(link)
 	if err != nil {
 		return nil, fmt.Errorf("neighbour %s on %s: %w", a, link, err)
 	}
 	neighbours, err := complete(func() ([]netlink.Neigh, error) {
-		return netlink.NeighList(index, family(bare(a).Is6()))
+		return h.NeighList(index, family(bare(a).Is6()))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("neighbour %s on %s: list the neighbours: %w", a, link, err)
@@ -189,8 +196,11 @@ func Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
 
 // linkIndex is the number of an interface, given by its name, an alternative name or, as a zone may
 // be, by its number.
-func linkIndex(name string) (int, error) {
-	l, err := netlink.LinkByName(name)
+func (h handle) linkIndex(name string) (int, error) {
+	if index := boundIndex(name); index > 0 {
+		return index, nil
+	}
+	l, err := h.LinkByName(name)
 	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 		if index, err := strconv.Atoi(name); err == nil {
 			return index, nil
@@ -201,6 +211,53 @@ func linkIndex(name string) (int, error) {
 		return 0, fmt.Errorf("interface %q: %w", name, err)
 	}
 	return l.Attrs().Index, nil
+}
+
+// linkName is the name of an interface.
+func (h handle) linkName(index int) (name string, err error) {
+	byIoctl := func(fd int) error { // netdevice(7)
+		ifr, err := unix.NewIfreq("")
+		if err == nil {
+			ifr.SetUint32(uint32(index))
+			err = unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifr)
+			name = ifr.Name()
+		}
+		return err
+	}
+	if withSocket(byIoctl) == nil {
+		return name, nil
+	}
+	l, err := h.LinkByIndex(index)
+	if err != nil {
+		return "", err
+	}
+	return l.Attrs().Name, nil
+}
+
+// boundIndex is the number of an interface, from a socket that is bound to it (socket(7)). 0: it is not
+// known in this way.
+func boundIndex(name string) (index int) {
+	if name == "" || len(name) >= unix.IFNAMSIZ { // the kernel would unbind, or cut the name
+		return 0
+	}
+	_ = withSocket(func(fd int) (err error) {
+		if err = unix.BindToDevice(fd, name); err == nil {
+			index, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+		}
+		return err
+	})
+	return index
+}
+
+// withSocket asks about an interface without netlink, which tells much more, and takes ten times as
+// long. Where that fails, netlink is asked.
+func withSocket(ask func(fd int) error) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return ask(fd)
 }
 
 func family(v6 bool) int {

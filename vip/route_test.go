@@ -3,8 +3,10 @@ package vip
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -240,4 +242,38 @@ func errorText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// TestAnInterfaceByNameAndNumber: whether netlink is asked for it or not.
+func TestAnInterfaceByNameAndNumber(t *testing.T) {
+	const long = "enp3s0-uplink-to-the-core"
+	build := standby("link property add dev eth0 altname uplink", "link property add dev eth0 altname "+long)
+	onHost(t, build, func(t *testing.T) {
+		want, err := netlink.LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		index := want.Attrs().Index
+		for _, name := range []string{"eth0", "uplink", long, strconv.Itoa(index)} {
+			if got, err := anew().linkIndex(name); got != index || err != nil {
+				t.Errorf("%q is number %d, want %d; %v", name, got, index, err)
+			}
+		}
+		for _, name := range []string{"eth0", "uplink"} {
+			if got := boundIndex(name); got != index {
+				t.Errorf("a socket bound to %q is bound to number %d, want %d", name, got, index)
+			}
+		}
+		for _, name := range []string{"", "eth9", "eth0:1", long + "s"} {
+			if got, err := anew().linkIndex(name); err == nil {
+				t.Errorf("%q is number %d", name, got)
+			}
+		}
+		if name, err := anew().linkName(index); name != "eth0" || err != nil {
+			t.Errorf("number %d is %q; %v", index, name, err)
+		}
+		if name, err := anew().linkName(999); err == nil {
+			t.Errorf("number 999 is %q", name)
+		}
+	})
 }

@@ -68,13 +68,15 @@ type Snapshot struct {
 }
 
 // TakeSnapshot takes a snapshot, in the network namespace of the calling thread.
-func TakeSnapshot() (*Snapshot, error) {
+func TakeSnapshot() (*Snapshot, error) { return anew().snapshot() }
+
+func (h handle) snapshot() (*Snapshot, error) {
 	return complete(func() (*Snapshot, error) {
-		links, err := netlink.LinkList()
+		links, err := h.LinkList()
 		if err != nil {
 			return nil, fmt.Errorf("list the interfaces: %w", err)
 		}
-		addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		addresses, err := h.AddrList(nil, netlink.FAMILY_ALL)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses: %w", err)
 		}
@@ -371,43 +373,4 @@ func zoned(a netip.Addr, link string) netip.Addr {
 		return a.WithZone(link)
 	}
 	return a
-}
-
-// labelMax is the longest label that the kernel keeps: IFNAMSIZ includes a zero byte.
-const labelMax = unix.IFNAMSIZ - 1
-
-// FreeLabel is the first unused alias label of the interface that is not in taken: "eth0:1", "eth0:2"
-// and so on. False: 15 characters are not enough for one.
-func FreeLabel(k *Snapshot, link string, taken ...string) (string, bool) {
-	used := make(map[string]bool) // the thousandth may be the first unused
-	for _, label := range taken {
-		used[label] = true
-	}
-	for _, l := range k.Links {
-		for _, has := range l.Addresses {
-			used[has.Label] = true
-		}
-	}
-	for n := 1; ; n++ {
-		label := link + ":" + strconv.Itoa(n)
-		if len(label) > labelMax {
-			return "", false
-		}
-		if !used[label] {
-			return label, true
-		}
-	}
-}
-
-// withLabel are the addresses with a label.
-func (k *Snapshot) withLabel(label string) []netip.Prefix {
-	var under []netip.Prefix
-	for _, l := range k.Links {
-		for _, has := range l.Addresses {
-			if has.Label == label {
-				under = append(under, has.Prefix)
-			}
-		}
-	}
-	return under
 }

@@ -98,7 +98,7 @@ func TestLinkProperties(t *testing.T) {
 		}
 		alias := Alias{Prefix: netip.MustParsePrefix("2001:db8::1/128"), Interface: "br0"}
 		_, err = Tool{Name: "ip"}.RaisePlan(k, alias)
-		if want := "raise 2001:db8::1/128 on br0: IPv6 is disabled on br0 (net.ipv6.conf.br0.disable_ipv6)"; errorText(err) != want {
+		if want := "add 2001:db8::1/128 to br0: IPv6 is disabled on br0 (net.ipv6.conf.br0.disable_ipv6)"; errorText(err) != want {
 			t.Errorf("got error %v, want %q", err, want)
 		}
 	})

@@ -30,7 +30,7 @@ func arrange(args []string, commands []command) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := words{left: args[at+1:], rows: command.flags}
+	after := words{left: args[at+1:], rows: command.flags()}
 	err = after.sort("see pingover help " + command.name)
 	if after.help {
 		return []string{programName, "help", command.name}, err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -288,6 +290,10 @@ pingover: web: 2001:db8::1 is in use`},
 			Primary: state.Holder{Address: "172.16.0.2", MAC: "02:00:00:00:00:02"},
 		}, `pingover: web: primary 172.16.0.2 is at 02:00:00:00:00:02
 pingover: web: 172.16.0.1 is in use by the primary, 02:00:00:00:00:02`},
+		{"services", observe.ServicesAsked{Answers: []state.ServiceAnswer{
+			{Service: "tcp:80", Address: "172.16.0.1", Health: "good"},
+			{Service: "check_http", Address: "172.16.0.1", Health: "bad", Reason: "exit code 2: HTTP CRITICAL"},
+		}}, "pingover: web: service tcp:80 at 172.16.0.1: good\npingover: web: service check_http at 172.16.0.1: bad: exit code 2: HTTP CRITICAL"},
 		{"a command that fails", run.Ran{Command: state.Command{Argv: []string{"ip", "addr", "add"}, Code: new(2), Output: "RTNETLINK answers:\n  File exists\n"}}, "pingover: web: ran: ip addr add: exit code 2: RTNETLINK answers:   File exists"},
 		{"a command that fails silently", run.Ran{Command: state.Command{Argv: []string{"false"}, Code: new(1)}}, "pingover: web: ran: false: exit code 1"},
 		{"a command that needs quotes", run.Ran{Command: state.Command{Argv: []string{"sh", "-c", "echo 'a b'; $x", ""}, Code: new(0)}}, `pingover: web: ran: sh -c 'echo '\''a b'\''; $x' ''`},
@@ -410,4 +416,37 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 			t.Errorf("help does not have %q", line)
 		}
 	}
+}
+
+// On a terminal, or with stderr in a file, each line of a verbose check begins with
+// the time; among several clusters each has one block.
+func TestAVerboseCheckHasTimesAndBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
+			o.OnEvent(run.Note{Text: "first"})
+			time.Sleep(time.Second)
+			o.OnEvent(run.Note{Text: "second"})
+			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
+		})
+		path := filepath.Join(t.TempDir(), "pingover.yaml")
+		if err := os.WriteFile(path, []byte("defaults: {state-dir: "+t.TempDir()+"}\nclusters: {a: {host: 10.0.0.1}, b: {host: 10.0.0.2}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.Stamp, p.File = TimeStamp, path
+		got := p.run("check", "--verbose")
+		at := func(d time.Duration) string { return time.Now().Add(d - time.Second).Format("15:04:05") }
+		var lines []string
+		for line := range strings.Lines(got.Stderr) {
+			clock, text, _ := strings.Cut(line, " ")
+			lines = append(lines, clock[:8]+" "+text)
+		}
+		want := ""
+		for _, name := range []string{"a", "b"} {
+			want += at(0) + " pingover: " + name + ": first\n" + at(time.Second) + " pingover: " + name + ": second\n" +
+				at(time.Second) + " pingover: " + name + ": ok: fine\n"
+		}
+		if diff := cmp.Diff(want, strings.Join(lines, "")); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	})
 }

@@ -22,10 +22,10 @@ type command struct {
 	summary string // one line
 	about   string // what help says before the flags
 	codes   []exit.Code
-	ofPools []exit.Code // those that mean something else for pools
-	flags   []flagRow
-	acts    bool // its exit code says how that ended, even if the output could not be written
-	hidden  bool // not in help
+	ofPools []exit.Code      // those that mean something else for pools
+	flags   func() []flagRow // made when they are needed: a check needs those of one command
+	acts    bool             // its exit code says how that ended, even if the output could not be written
+	hidden  bool             // not in help
 	run     func(*cli.Context) (code int, err error)
 }
 
@@ -61,8 +61,8 @@ func (p Program) commands() []command {
 		}
 	}
 	settings, forPause := settingFlags(), settingFlags("name", "host", "state-dir")
-	flags := func(groups ...[]flagRow) []flagRow {
-		return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...)
+	flags := func(groups ...[]flagRow) func() []flagRow {
+		return func() []flagRow { return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...) }
 	}
 	errorCodes := []int{exit.Usage, exit.Internal, exit.Permission, exit.Config}
 	with := func(codes ...int) []int { return append(codes, errorCodes...) }
@@ -101,6 +101,7 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("json", "", jsonHelp),
 				bare("monitoring", "", "one line and the exit code of a Nagios plugin"),
+				bare("watch", "", "show it again every 2s, until a signal"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -114,7 +115,9 @@ func (p Program) commands() []command {
 				bare("details", "", "with the evidence and the commands of each"),
 				{name: "last", argument: "N", help: "only the last N"},
 				{name: "since", argument: "DURATION", help: "only those of this time, such as 7d"},
-				bare("json", "", "one JSON object per change and line"),
+				bare("summary", "", "availability: each outage, and who served when"),
+				bare("html", "", "the same as one page"),
+				bare("json", "", "one JSON object per change and line; with --summary per cluster"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -202,6 +205,8 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("send-test", "", "send a test email to each recipient"),
 				bare("send-mail", "", "the old name of --send-test"),
+				bare("verbose", "v", "show what is fine, too"),
+				bare("json", "", jsonHelp),
 			}, helpFlags(), settings),
 		},
 		{
@@ -221,21 +226,23 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "every step was verified"},
 				{Code: exit.Internal, Meaning: "a step went wrong"},
 			}, exit.Usage, exit.Unavailable),
-			flags: append([]flagRow{bare("step", "", "wait for Enter before each act, on a terminal")}, helpFlags()...),
+			flags: func() []flagRow {
+				return append([]flagRow{bare("step", "", "wait for Enter before each act, on a terminal")}, helpFlags()...)
+			},
 		},
 		{
 			name: "completion", group: groupSetUp, operand: strings.Join(shells(), "|"), run: p.completion, about: aboutCompletion,
 			summary: "print the completion script of a shell",
-			flags:   helpFlags(),
+			flags:   helpFlags,
 		},
 		{
-			name: "help", group: groupSetUp, operand: helpOperand, flags: helpFlags(),
+			name: "help", group: groupSetUp, operand: helpOperand, flags: helpFlags,
 			summary: "show this text, the help of a command, or all settings",
 		},
 	}
 	commands[len(commands)-1].run = func(c *cli.Context) (int, error) { return 0, p.help(commands, c.Args().Slice()) }
 	return append(commands, command{
-		name: completeCommand, hidden: true,
+		name: completeCommand, hidden: true, flags: func() []flagRow { return nil },
 		run: func(c *cli.Context) (int, error) { return p.complete(c, commands) },
 	})
 }
@@ -271,6 +278,7 @@ type flagRow struct {
 	values      []string
 	bare        bool // needs no value, which is true or false
 	setting     bool
+	key         bool // in the file only
 	rare        bool // a setting that only help settings shows
 	help        string
 	limits      string // a setting's range and default, after help

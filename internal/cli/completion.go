@@ -144,7 +144,7 @@ func (p Program) offers(c *cli.Context, commands []command, before []string, cur
 	if err != nil {
 		return nil
 	}
-	line := words{left: before[at+1:], rows: command.flags}
+	line := words{left: before[at+1:], rows: command.flags()}
 	_ = line.sort("") // of an unfinished command line
 	name, _, given := strings.Cut(current, "=")
 	switch {
@@ -152,14 +152,14 @@ func (p Program) offers(c *cli.Context, commands []command, before []string, cur
 		return valueOffers(*line.missing)
 	case slices.Contains(before, "--"):
 	case given:
-		for _, row := range command.flags {
+		for _, row := range command.flags() {
 			if "--"+row.name == name {
 				return valueOffers(row)
 			}
 		}
 		return nil
 	case strings.HasPrefix(current, "-"):
-		return flagOffers(command.flags)
+		return flagOffers(command.flags())
 	}
 	switch command.operand {
 	case clusterOperand:
@@ -240,7 +240,7 @@ func (p Program) taskOffers(c *cli.Context, flags []string) (tasks []Task) {
 		}
 	}
 	known := command{
-		name: completeCommand, flags: append(settingFlags("state-dir"), fileFlag()),
+		name: completeCommand, flags: func() []flagRow { return append(settingFlags("state-dir"), fileFlag()) },
 		run: func(c *cli.Context) (int, error) {
 			var err error
 			tasks, _, _, err = p.observed(c)

@@ -247,7 +247,7 @@ func TestEveryFlagIsCompleted(t *testing.T) {
 			continue
 		}
 		got := p.run("__complete", "--", c.name, "-").Stdout
-		for _, r := range c.flags {
+		for _, r := range c.flags() {
 			if !strings.Contains(got, "--"+r.name+"\t"+r.help+"\n") {
 				t.Errorf("--%s of %s is not completed", r.name, c.name)
 			}

@@ -112,6 +112,22 @@ func (p *printer) onScreen() *screen {
 	return s
 }
 
+// block keeps what a verbose check among several prints until it ends: one block
+// for each, never interleaved.
+func (p printer) block(several bool) (_ printer, end func()) {
+	if !several || !p.verbose {
+		return p, func() {}
+	}
+	var text strings.Builder
+	lines, out := &term.Line{Out: &text}, p.out // what a signal says comes from another goroutine
+	p.out = lines
+	if s, stamped := out.(stamper); stamped {
+		out, s.out = s.out, lines
+		p.out = s
+	}
+	return p, func() { io.WriteString(out, text.String()) }
+}
+
 // of is p for that task.
 func (p printer) of(t Task) printer {
 	p.cluster = t.Name

@@ -55,6 +55,7 @@ type Program struct {
 // Output is the terminal that Stdout is, zero for none.
 type Output struct {
 	Columns int
+	Live    bool // it can draw a line again
 	Colors  term.Colors
 }
 
@@ -128,7 +129,7 @@ func (p Program) runLine(ctx context.Context, line []string, commands []command,
 			Name:         command.name,
 			HideHelp:     true,
 			OnUsageError: asItIs, // not inherited from the app
-			Flags:        libraryFlags(command.flags, line),
+			Flags:        libraryFlags(command.flags(), line),
 			Action: func(c *cli.Context) (err error) {
 				*code, err = command.run(c)
 				switch {

@@ -6,13 +6,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 const day = 24 * time.Hour
 
 // days is a part of a duration that the standard library does not know.
-var days = regexp.MustCompile(`([0-9.]+)d`)
+var days = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([0-9.]+)d`) })
 
 var (
 	errNoDuration = errors.New("not a duration such as 3s, 1500ms or 2h")
@@ -24,13 +25,17 @@ func parseDuration(text string) (time.Duration, error) {
 	if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && strings.Trim(text, "0123456789.") == "" {
 		return 0, fmt.Errorf("%w %ss", errNoUnit, text)
 	}
-	d, err := time.ParseDuration(days.ReplaceAllStringFunc(text, func(part string) string {
-		n, err := strconv.ParseFloat(strings.TrimSuffix(part, "d"), 64)
-		if err != nil {
-			return "invalid"
-		}
-		return strconv.FormatFloat(24*n, 'f', -1, 64) + "h"
-	}))
+	standard := text
+	if strings.Contains(text, "d") {
+		standard = days().ReplaceAllStringFunc(text, func(part string) string {
+			n, err := strconv.ParseFloat(strings.TrimSuffix(part, "d"), 64)
+			if err != nil {
+				return "invalid"
+			}
+			return strconv.FormatFloat(24*n, 'f', -1, 64) + "h"
+		})
+	}
+	d, err := time.ParseDuration(standard)
 	if err != nil || strings.ContainsAny(text, "+-") {
 		return 0, errNoDuration
 	}

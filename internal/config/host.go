@@ -4,21 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 )
 
+// nameRange is a cluster's name as a regular expression, for people: compiling the
+// ones for names and hosts took as long as sending a ping.
 const nameRange = "[a-z0-9][a-z0-9._-]{0,63}"
 
-var (
-	namePattern = regexp.MustCompile("^" + nameRange + "$")
-	notName     = regexp.MustCompile("[^a-z0-9._-]")
-
-	// RFC 1123, section 2.1.
-	hostLabel = regexp.MustCompile("^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+const (
+	lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
+	alphanumeric   = lowerAndDigits + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
+
+// consistsOf reports whether text has no characters but these.
+func consistsOf(text, characters string) bool { return strings.Trim(text, characters) == "" }
 
 func setName(d *draft, text string) error {
 	if err := checkName(d.scope, text); err != nil {
@@ -29,7 +30,7 @@ func setName(d *draft, text string) error {
 }
 
 func checkName(scope Scope, name string) error {
-	if !namePattern.MatchString(name) {
+	if len(name) < 1 || len(name) > 64 || strings.ContainsAny(name[:1], "._-") || !consistsOf(name, lowerAndDigits+"._-") {
 		return fmt.Errorf("not a valid %s name (%s)", scope, nameRange)
 	}
 	// Its lock would be act.lock, which all share.
@@ -44,7 +45,12 @@ func (d *draft) completeName() {
 	if len(d.given["name"]) > 0 || d.bad["host"] {
 		return
 	}
-	name := strings.Trim(notName.ReplaceAllString(strings.ToLower(d.Host), "-"), "-._")
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		if strings.ContainsRune(lowerAndDigits+"._-", r) {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(d.Host)), "-._")
 	d.Name = strings.TrimRight(name[:min(len(name), 64)], "-._")
 	if err := checkName(d.scope, d.Name); err != nil {
 		d.wrong("name", 0, "missing, and the host is no valid name: %s", err)
@@ -117,13 +123,13 @@ func checkAddress(a netip.Addr) error {
 	return checkUnicast(a)
 }
 
-// isHostName reports whether host is a name by RFC 1123; a final dot is allowed. A
+// isHostName reports whether host is a name by RFC 1123, section 2.1; a final dot is allowed. A
 // last label of digits is that of a mistyped address (RFC 3696, section 2).
 func isHostName(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	labels := strings.Split(host, ".")
 	for _, label := range labels {
-		if !hostLabel.MatchString(label) {
+		if len(label) < 1 || len(label) > 63 || strings.Trim(label, "-") != label || !consistsOf(label, alphanumeric+"-") {
 			return false
 		}
 	}

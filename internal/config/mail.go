@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/idna"
@@ -46,7 +47,7 @@ func parseMailbox(text string) (string, error) {
 		return "", errors.New("a mail address must not contain a line break")
 	case hasControl(text):
 		return "", errors.New("a mail address must not contain a control character")
-	case localName.MatchString(text):
+	case localName().MatchString(text):
 		return text, nil
 	}
 	address, err := mail.ParseAddress(text)
@@ -78,7 +79,9 @@ func parseMailbox(text string) (string, error) {
 
 // localName is a bare local name, which the MTA or notify completes: the
 // characters of RFC 5321 that mean nothing to a shell or in a header.
-var localName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$`)
+var localName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$`)
+})
 
 // asciiDomain is a domain in the form that every mail server takes. Address
 // literals stay.

@@ -141,7 +141,7 @@ func (d *draft) completeFailoverOn() {
 }
 
 // services is the longest that one check of the services takes, which are asked
-// side by side.
+// side by side, with the guards that are asked before one is a reason to fence.
 func (c Cluster) services() (longest time.Duration) {
 	for _, s := range c.Services {
 		if s.Argv != nil {
@@ -149,6 +149,9 @@ func (c Cluster) services() (longest time.Duration) {
 		} else {
 			longest = max(longest, check.Attempt{Timeout: c.Timeout}.Patience())
 		}
+	}
+	if c.FailoverOnService {
+		longest += c.Round()
 	}
 	return longest
 }

@@ -171,7 +171,8 @@ func TestTheLongestCheckHasTheServicesInIt(t *testing.T) {
 		"--service tcp:80":                 52900 * time.Millisecond, // a competing prober takes as long
 		"--service tcp:80 --timeout 8s":    2*20*time.Second + 20*time.Second + 8*time.Second + 3900*time.Millisecond,
 		"--service true --hook-timeout 1m": 2*13*time.Second + 20*time.Second + 62*time.Second + 3900*time.Millisecond,
-		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s": 67900 * time.Millisecond,
+		"--service true --hook-timeout 1m --count 1 --retry-wait 0 --timeout 1s":      67900 * time.Millisecond,
+		"--service tcp:80 --vip 172.16.0.1 --failover-on service --pre-takeover true": 2*13*time.Second + 20*time.Second + 16*time.Second + 3900*time.Millisecond,
 	} {
 		c, err := FromFlags(flags("--host h "+line), rootOn("standby"))
 		if err != nil {

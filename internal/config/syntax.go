@@ -71,10 +71,6 @@ func load(data []byte) (first, second *yaml.Node, err error) {
 	return first, second, err
 }
 
-// parserLine is the line that the parser names, where the block began that it
-// could not finish.
-var parserLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
-
 // syntaxError is the message of the YAML parser, and the line where it failed:
 // the first one up to which the file gives the same error.
 func syntaxError(data []byte, err error) (line int, text string) {
@@ -83,7 +79,8 @@ func syntaxError(data []byte, err error) (line int, text string) {
 		_, _, early := load(bytes.Join(lines[:i+1], nil))
 		return early != nil && early.Error() == err.Error()
 	})
-	text = parserLine.ReplaceAllString(err.Error(), "")
+	// The line that the parser names is where the block began that it could not finish.
+	text = regexp.MustCompile(`^yaml: (line \d+: )?`).ReplaceAllString(err.Error(), "")
 	if before, _, tab := bytes.Cut(lines[at], []byte("\t")); tab && len(bytes.TrimSpace(before)) == 0 {
 		text = "a tab at the beginning of the line; YAML wants spaces"
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -83,8 +84,9 @@ const (
 	groupFiles    = "Files"
 )
 
-// Settings are those of the table that are flags, too, in the order of help.
-func Settings() []Setting { return of(Clusters) }
+// Settings are those of the table that are flags, too, in the order of help. Nobody
+// changes them.
+var Settings = sync.OnceValue(func() []Setting { return of(Clusters) })
 
 // of are the settings that apply to clusters, or to pools.
 func of(scope Scope) []Setting {

@@ -6,17 +6,23 @@ import (
 	"pingover/internal/proc"
 )
 
-// hooks are the operator's commands: can they be run, and who can change them?
+// hooks are the operator's commands, those of services too: can they be run, and
+// who can change them?
 func (x *examination) hooks() {
-	for _, hook := range []struct {
+	type command struct {
 		name string
 		argv []string
-	}{
+	}
+	commands := []command{
 		{"pre-takeover", x.set.Hooks.PreTakeover},
 		{"post-takeover", x.set.Hooks.PostTakeover},
 		{"pre-release", x.set.Hooks.PreRelease},
 		{"post-release", x.set.Hooks.PostRelease},
-	} {
+	}
+	for _, s := range x.set.Services {
+		commands = append(commands, command{"service", s.Argv})
+	}
+	for _, hook := range commands {
 		if hook.argv == nil {
 			continue
 		}

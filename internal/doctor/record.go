@@ -46,7 +46,7 @@ func (x *examination) record() {
 func (x *subject) paused(none string) {
 	switch until, err := x.dir.PausedUntil(x.name); {
 	case err != nil:
-		x.warn("remove that file", "%v; taken for a pause", err)
+		x.warn("remove that file", "%v; treated as a pause", err)
 	case time.Now().Before(until):
 		x.warn(x.resume(), "paused until %s: %s", until.Format("2006-01-02 15:04:05 -0700"), none)
 	}

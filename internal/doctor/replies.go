@@ -19,11 +19,31 @@ func (x *examination) replies() {
 		x.warn("leave duplicate-check on", "duplicate-check is off: a takeover does not ask on the link whether the addresses are in use")
 	}
 	for _, f := range x.NotAsked {
-		x.fail("fix that first", "not everybody could be asked: %s", f.Text)
+		x.fail("fix that first", "not all could be asked: %s", f.Text)
 	}
 	x.primary()
 	x.witnesses()
 	x.holders()
+	x.services()
+}
+
+// services are what the services have said, at the virtual IPs or at the primary.
+func (x *examination) services() {
+	for _, a := range x.Observation.Evidence.Answers {
+		switch a.Health {
+		case check.Good.String():
+			x.good("service %s at %s is good", a.Service, a.Address)
+		case check.Bad.String():
+			x.fail("find out why it does not work there", "service %s at %s is bad: %s", a.Service, a.Address, a.Reason)
+		default:
+			x.warn("fix that; until then it counts neither as good nor as bad", "service %s at %s is unknown: %s", a.Service, a.Address, a.Reason)
+		}
+	}
+	near := slices.ContainsFunc(x.Local.Paths, func(p observe.Path) bool { return p.Route.OnLink })
+	if x.set.FailoverOnService && !near {
+		x.warn("set failover-on to host, or run pingover on the primary's link",
+			"failover-on is service, but the primary is behind a router: who has the virtual IPs cannot be told, and it is never fenced")
+	}
 }
 
 func (x *examination) primary() {
@@ -130,7 +150,7 @@ func (x *examination) holders() {
 		case v.Asked:
 			x.warn("assign it on the primary; a takeover follows only when that is down", "vip %s is unassigned: there is no reply from it", a)
 		default:
-			x.warn("fix what was found about the interface and duplicate-check", "vip %s: nobody could be asked whether it is in use", a)
+			x.warn("fix what was found about the interface and duplicate-check", "vip %s: it could not be asked whether it is in use", a)
 		}
 	}
 }

@@ -18,22 +18,43 @@ import (
 //	go test -run '^$' -bench 'Outage/^[pk]' -benchtime 5x ./internal/e2e
 //	go test -run '^$' -bench 'Outage/script' -benchtime 1x ./internal/e2e
 func BenchmarkOutage(b *testing.B) {
-	b.Run("pingover-watch", func(b *testing.B) {
-		outages(b, func(s *scene) { s.background(s.Standby, append([]string{s.path, "watch"}, brisk...)...) })
-	})
-	for interval, version := range map[string]string{"1": "2", "0.1": "3"} { // less than a second takes VRRP 3
-		b.Run("keepalived-"+interval+"s", func(b *testing.B) {
-			lab.Need(b, "keepalived", "keepalived")
-			outages(b, func(s *scene) {
-				s.run(s.Primary, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
-				s.keepalived(s.Primary, "MASTER", 150, interval, version)
-				s.keepalived(s.Standby, "BACKUP", 100, interval, version)
-			})
+	for _, way := range outageWays {
+		b.Run(way.name, func(b *testing.B) {
+			gaps := way.outages(b, b.N)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(gaps), "s-median")
+			b.ReportMetric(slices.Min(gaps), "s-min")
+			b.ReportMetric(slices.Max(gaps), "s-max")
 		})
 	}
-	b.Run("script", func(b *testing.B) {
-		outages(b, func(s *scene) { s.background(s.Standby, "sh", "-c", script) })
-	})
+}
+
+// outageWay is one way to keep an address served.
+type outageWay struct {
+	name  string
+	label string   // in README
+	cuts  int      // of the power, for docs/speed.md
+	needs []string // a program and its Debian package; nil: none
+	start func(*scene)
+}
+
+var outageWays = []outageWay{
+	{
+		name: "pingover-watch", label: "`pingover watch --every 1s --count 3 --interval 100ms --timeout 300ms --retry-wait 300ms`", cuts: 9,
+		start: func(s *scene) { s.background(s.Standby, append([]string{s.path, "watch"}, brisk...)...) },
+	},
+	{
+		name: "keepalived-1s", label: "keepalived, defaults (`advert_int 1`)", cuts: 9, needs: []string{"keepalived", "keepalived"},
+		start: func(s *scene) { s.keepalivedPair("1", "2") },
+	},
+	{
+		name: "keepalived-0.1s", label: "keepalived, `advert_int 0.1`, `version 3`", cuts: 9, needs: []string{"keepalived", "keepalived"},
+		start: func(s *scene) { s.keepalivedPair("0.1", "3") }, // less than a second takes VRRP 3
+	},
+	{
+		name: "script", label: "the classic loop of `ping -c 5 -i 3`, `sleep 20`, `ifconfig`", cuts: 1, needs: []string{"ifconfig", "net-tools"},
+		start: func(s *scene) { s.background(s.Standby, "sh", "-c", script) },
+	},
 }
 
 // brisk are settings of a watch that ticks as often as keepalived by default, and
@@ -51,21 +72,21 @@ done
 ifconfig eth0:1 172.16.0.1 netmask 255.255.255.255 up
 `
 
-// outages cuts the power b.N times, each time in a lab of its own and at
-// another moment of the tick.
-func outages(b *testing.B, start func(*scene)) {
-	var gaps []float64
-	for i := range b.N {
+// outages cuts the power n times, each time in a lab of its own and at another
+// moment of the tick, and returns the outages in seconds.
+func (w outageWay) outages(b *testing.B, n int) (gaps []float64) {
+	b.Helper()
+	if w.needs != nil {
+		lab.Need(b, w.needs[0], w.needs[1])
+	}
+	for i := range n {
 		s := newScene(b)
-		start(s)
+		w.start(s)
 		time.Sleep(5*time.Second + time.Duration(i%5)*200*time.Millisecond)
 		gaps = append(gaps, s.outage(5*time.Minute).Seconds())
 		s.must(s.Close())
 	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(gaps), "s-median")
-	b.ReportMetric(slices.Min(gaps), "s-min")
-	b.ReportMetric(slices.Max(gaps), "s-max")
+	return gaps
 }
 
 // outage cuts the primary's power and measures how long the client misses the
@@ -93,6 +114,14 @@ func (s *scene) background(h *lab.Host, argv ...string) {
 	cmd := h.Command(s.t.Context(), argv...)
 	s.must(cmd.Start())
 	go cmd.Wait()
+}
+
+// keepalivedPair lets keepalived assign the virtual IP, on the primary first.
+func (s *scene) keepalivedPair(interval, version string) {
+	s.t.Helper()
+	s.run(s.Primary, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0")
+	s.keepalived(s.Primary, "MASTER", 150, interval, version)
+	s.keepalived(s.Standby, "BACKUP", 100, interval, version)
 }
 
 // keepalived starts one of two that share the virtual IP by VRRP, with all

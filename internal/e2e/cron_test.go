@@ -22,6 +22,9 @@ import (
 // time, and what is left of the line is for the shell.
 var job = regexp.MustCompile(`(?m)^[ \t]*((?:[0-9*][0-9*/,-]*[ \t]+){5})(\S.*)$`)
 
+// cronPath finds the program of a package and one built from source.
+const cronPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // The crontab line is run by the real cron, with the default settings, for
 // real minutes. The only manual steps of a newcomer are install and crontab.
 func TestPowerCutUnderCron(t *testing.T) {
@@ -50,7 +53,7 @@ func TestPowerCutUnderCron(t *testing.T) {
 	since := time.Now()
 	s.within(70*time.Second, "cron has started the next run", func() bool {
 		env, err := s.environment()
-		if err == nil && !strings.Contains(env, "\x00PATH=/usr/bin:/bin\x00") {
+		if err == nil && !strings.Contains(env, "\x00PATH="+cronPath+"\x00") {
 			t.Fatalf("this is not the environment of a job of cron: %q", env)
 		}
 		return err == nil
@@ -105,10 +108,10 @@ func TestCrontabIsValid(t *testing.T) {
 	s := shortScene(t)
 	s.install(s.Standby)
 	command := jobs[0][2]
-	if !strings.HasPrefix(command, "/") {
-		t.Errorf("cron's PATH has no sbin: %q", command)
+	if !strings.Contains(text, "\nPATH="+cronPath+"\n") {
+		t.Errorf("cron's own PATH has no sbin, and the file no other one:\n%s", text)
 	}
-	out := s.run(s.Standby, "env", "-i", "HOME=/root", "LOGNAME=root", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", "sh", "-c", command+" --dry-run")
+	out := s.run(s.Standby, "env", "-i", "HOME=/root", "LOGNAME=root", "SHELL=/bin/sh", "PATH="+cronPath, "sh", "-c", command+" --dry-run")
 	if out != "" {
 		t.Errorf("%s --dry-run: with a primary that is up, it printed: %s", command, out)
 	}
@@ -173,7 +176,7 @@ func (s *scene) wantEmailsOfCron() {
 			ours++
 			l.says(s.t, "standby has taken over 172.16.0.1")
 			l.says(s.t, "ip addr add 172.16.0.1/32 dev eth0 label eth0:1 exit code 0")
-		case strings.HasSuffix(args, " root") && strings.HasPrefix(l.subject, "Cron <root@standby> /usr/local/sbin/pingover check ") && l.body == line:
+		case strings.HasSuffix(args, " root") && strings.HasPrefix(l.subject, "Cron <root@standby> pingover check ") && l.body == line:
 			crons++
 		default:
 			s.t.Errorf("an unexpected email:\n%q\n%s\n%s", args, l.subject, l.body)

@@ -16,13 +16,10 @@ import (
 // Primary and standby cannot hear each other, and the clients hear both: no
 // machine can find that out for itself. Fencing helps.
 
-const fenceScript = "packaging/fence-ipmi.example"
-
-func TestReadmeShowsTheFencingScript(t *testing.T) {
-	if !strings.Contains(indented(readFile(t, "README.md")), readFile(t, fenceScript)) {
-		t.Errorf("README.md does not show %s as it is", fenceScript)
-	}
-}
+const (
+	fenceScript = "packaging/fence-ipmi.example"
+	whenFree    = "packaging/vip-when-free.example"
+)
 
 // Without fencing there are two holders, until they hear each other again.
 func TestPartitionThatNobodyCanDetect(t *testing.T) {
@@ -86,7 +83,7 @@ func TestFencingThatFails(t *testing.T) {
 			untouched := s.untouched(s.Standby)
 			s.must(s.Part(s.Primary, s.Standby))
 			e := s.check(s.Standby, args...).want(t, state.Blocked)
-			if want := "but pre-takeover refuses: " + board.script + ": exit code 1: "; !strings.Contains(e.Reason, want) {
+			if want := "but pre-takeover blocked it: " + board.script + ": exit code 1: "; !strings.Contains(e.Reason, want) {
 				t.Errorf("reason %q, want %q", e.Reason, want)
 			}
 			board.wantAsked(t, c.asked...)
@@ -112,7 +109,7 @@ type board struct {
 	script, dir string
 }
 
-// fence installs the script of the README on the standby, with an ipmitool
+// fence installs the script of docs/hooks.md on the standby, with an ipmitool
 // that is another shell script, or by default switches the primary's power.
 func (s *scene) fence(t *testing.T, ipmitool string) board {
 	s.t.Helper()

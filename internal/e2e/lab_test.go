@@ -35,7 +35,7 @@ import (
 var binary = sync.OnceValues(func() (string, error) {
 	dir := binaryDir()
 	path := filepath.Join(dir, "pingover")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -17,6 +18,9 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 // in a user namespace. Where that fails, each test that needs a lab is skipped
 // with the reason.
 func run(m *testing.M) int {
+	if filepath.Base(os.Args[0]) == restrictedAs {
+		return restrict(os.Args[1:])
+	}
 	os.Setenv("LC_ALL", "C.UTF-8") // of the arrows and dots that are expected
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		return code

@@ -48,7 +48,7 @@ func TestManPageSettings(t *testing.T) {
 		fmt.Fprintf(&b, "%s\n(%s%s).\n", roff(s.Help), roff(s.Range), roff(value))
 	}
 	b.WriteString(".El\n")
-	generated(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
+	generatedBetween(t, manPage, ".\\\" settings\n", ".\\\" /settings\n", b.String())
 }
 
 func TestManPageCodes(t *testing.T) {
@@ -62,7 +62,37 @@ func TestManPageCodes(t *testing.T) {
 		fmt.Fprintf(&b, ".It %d%s\n%s.\n", c.Code, outcome, roff(c.Meaning))
 	}
 	b.WriteString(".El\n")
-	generated(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
+	generatedBetween(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
+}
+
+// The diagnostics are those of docs/troubleshooting.md, by their first words.
+func TestManPageDiagnostics(t *testing.T) {
+	row := regexp.MustCompile("^\\| (?:cron mails )?`([^`]+)`[^|]*\\| ([^|]+) \\| ([^|]*)\\|$")
+	plain := func(text string) string {
+		text = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(text, "$1")
+		return strings.ReplaceAll(roff(strings.TrimSpace(strings.ReplaceAll(text, "`", ""))), ". ", ".\n") // a sentence, a line
+	}
+	_, chapter, _ := strings.Cut(readFile(t, "docs/troubleshooting.md"), "\n## ")
+	var b strings.Builder
+	n := 0
+	for section := range strings.SplitSeq(chapter, "\n## ") {
+		heading, text, _ := strings.Cut(section, "\n")
+		fmt.Fprintf(&b, ".Ss %s\n.Bl -tag -width Ds\n", heading)
+		for line := range strings.Lines(text) {
+			if m := row.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
+				n++
+				fmt.Fprintf(&b, ".It \"%s\"\n%s.\n", roff(m[1]), plain(m[2]))
+				if do := plain(m[3]); do != "" {
+					fmt.Fprintf(&b, "To do: %s.\n", do)
+				}
+			}
+		}
+		b.WriteString(".El\n")
+	}
+	if n < 60 {
+		t.Fatalf("only %d messages were found", n)
+	}
+	generatedBetween(t, manPage, ".\\\" diagnostics\n", ".\\\" /diagnostics\n", b.String())
 }
 
 // roff is text as it is written in the middle of a line of a manual page.
@@ -113,7 +143,8 @@ func TestManPageReads(t *testing.T) {
 		"  -c, --count n\n",
 		"pings in a round (1 to 100; default 5).",
 		"  21 (blocked)\n",
-		"     * * * * * root pingover check\n",
+		"     * * * * * root command -v pingover >/dev/null && pingover check\n",
+		"     does not reply to pings, but it replies to ARP: it is alive\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not show %q", want)

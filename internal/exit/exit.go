@@ -69,7 +69,7 @@ func Codes() []Code {
 		outcome(state.Released, "handed back in this run"),
 		outcome(state.Elsewhere, "the primary is down and another standby serves"),
 		outcome(state.Down, "the primary is down and there is no virtual IP to take over"),
-		outcome(state.Unserved, "the primary replies, but a virtual IP does not"),
+		outcome(state.Unserved, "the primary replies, but a virtual IP or a service does not"),
 		outcome(state.Unknown, "the check could not be made; nothing changed"),
 		outcome(state.Blocked, "the primary looks down, but switching was refused"),
 		outcome(state.TakeoverFailed, "not added, or not all of it"),

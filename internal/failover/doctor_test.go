@@ -537,7 +537,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			},
 			want: []string{
 				`fail: vip "172.16.0.1/32": the networks of eth0 and eth1 all hold it → set interface, or write 172.16.0.1@eth0`,
-				"warn: vip 172.16.0.1: nobody could be asked whether it is in use → fix what was found about the interface and duplicate-check",
+				"warn: vip 172.16.0.1: it could not be asked whether it is in use → fix what was found about the interface and duplicate-check",
 			},
 			gone: 3,
 		},
@@ -550,7 +550,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 		{
 			name:  "a label in use",
 			wrong: func(_ *testing.T, a *doctorScene) { a.settings.Label = "eth0" },
-			want:  []string{`fail: raise 172.16.0.1/32 on eth0: label "eth0" is in use by 172.16.0.3/16 → change label, interface or tool`},
+			want:  []string{`fail: add 172.16.0.1/32 to eth0: label "eth0" is in use by 172.16.0.3/16 → change label, interface or tool`},
 			gone:  1,
 		},
 		{
@@ -730,7 +730,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 					return ping(ctx, p)
 				}
 			},
-			want: []string{"fail: not everybody could be asked: sendto: operation not permitted → fix that first"},
+			want: []string{"fail: not all could be asked: sendto: operation not permitted → fix that first"},
 			gone: 2,
 		},
 		{
@@ -739,7 +739,7 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 				a.env.Listen = func(vip.Link, func(vip.Reply) bool, ...netip.Addr) (vip.Conn, error) { return nil, unreadable }
 			},
 			want: []string{
-				"fail: not everybody could be asked: permission denied → fix that first",
+				"fail: not all could be asked: permission denied → fix that first",
 				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
 			gone: 2,

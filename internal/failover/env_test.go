@@ -59,9 +59,10 @@ type machine struct {
 	fails              func(call string) error                      // makes a call of its Env fail
 	raising            func(ctx context.Context, a vip.Alias) error // runs inside Tool.Raise
 	hook               func(context.Context, proc.Command) (output string, err error)
-	exclusive          bool                      // its tool raises well only while nobody else does
-	trusted            func(argv []string) error // why root must not run it; nil: it may
-	memory             *state.Memory             // of its one process; nil: each run has its own
+	exclusive          bool                                 // its tool raises well only while nobody else does
+	trusted            func(argv []string) error            // why root must not run it; nil: it may
+	service            func(netip.Addr) check.ServiceResult // what each service at an address says
+	memory             *state.Memory                        // of its one process; nil: each run has its own
 
 	bootID    string
 	booted    time.Time
@@ -306,6 +307,10 @@ func (m *machine) env() Env {
 				return nil, fmt.Errorf("resolve %q: no such host", host)
 			},
 			Ping: m.ping,
+			Service: func(_ context.Context, s check.Service, a check.Attempt) check.ServiceResult {
+				_ = m.called("service %s at %s", s.Name(), a.Address)
+				return m.service(a.Address)
+			},
 			Listen: func(l vip.Link, own func(vip.Reply) bool, addrs ...netip.Addr) (vip.Conn, error) {
 				if err := m.called("listen on %s for %v", l.Name, addrs); err != nil {
 					return nil, err

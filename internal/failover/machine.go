@@ -74,6 +74,7 @@ func (m *Machine) Shared() (*check.Process, *state.Locks, *state.Memory) {
 // share is the world with what is shared in it.
 func (m *Machine) share(world Env) Env {
 	world.Ping, world.Snapshot, world.Locks, world.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory
+	world.Route, world.Gateway, world.Neighbour = m.vips.RouteTo, m.vips.Gateway, m.vips.Neighbour
 	world.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
 	}

@@ -44,7 +44,7 @@ func TestSettingsThatDoNotFitThisMachine(t *testing.T) {
 				l := s.standby.nic("eth0")
 				l.Addresses[0].Label = "eth0:1"
 			},
-			&run.Error{Code: 78, Text: `raise 172.16.0.1/32 on eth0: label "eth0:1" is in use by 172.16.0.3/16`, Hint: "change label, interface or tool"},
+			&run.Error{Code: 78, Text: `add 172.16.0.1/32 to eth0: label "eth0:1" is in use by 172.16.0.3/16`, Hint: "change label, interface or tool"},
 		},
 		{
 			"two crontab lines have one name",
@@ -257,7 +257,7 @@ func TestPauseThatCannotBeRead(t *testing.T) {
 		path := filepath.Join(s.standby.dir, "web.pause")
 		time.AfterFunc(10*time.Second, func() { must(t, os.Symlink("/etc/passwd", path)) })
 		s.ends(state.Blocked, "this cluster is paused")
-		want := path + " is a symbolic link, and pingover's own files never are; taken for a pause"
+		want := path + " is a symbolic link, and pingover's own files never are; treated as a pause"
 		if notes := s.notes(); len(notes) == 0 || notes[0] != want {
 			t.Errorf("notes %q, want %q", notes, want)
 		}

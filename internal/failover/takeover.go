@@ -59,7 +59,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
 	took, err := a.hook(ctx, preTakeover, d.Reason)
 	switch {
 	case err != nil:
-		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; but pre-takeover refuses: %v", d.Reason, err)}
+		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; but pre-takeover blocked it: %v", d.Reason, err)}
 		if len(a.held()) > 0 {
 			refused.Outcome = state.TakeoverFailed
 		}

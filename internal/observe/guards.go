@@ -359,7 +359,7 @@ func (g *guards) ping(a vip.Alias) {
 		defer g.mu.Unlock()
 		g.replies.pinged[addr] = true
 	case round.Verdict == check.Unknown && !(g.n.j.Set.DuplicateCheck && g.n.Listening(a.Interface)) && g.ctx.Err() == nil:
-		g.fault(fmt.Errorf("nobody could be asked for %s: %w", addr, round.Err))
+		g.fault(fmt.Errorf("%s could not be asked for: %w", addr, round.Err))
 	}
 }
 

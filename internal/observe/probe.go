@@ -220,5 +220,6 @@ func Examine(ctx context.Context, j *Job, rec state.Record, l Local) (_ Observat
 	if o.Primary == check.Up {
 		o = n.whoServes(ctx, o)
 	}
+	o = n.probeServices(ctx, n.Read(o))
 	return n.Read(o), o.Faults[len(l.Faults):]
 }

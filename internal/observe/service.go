@@ -28,8 +28,11 @@ type place struct {
 // as clients see it, while the primary replies; while holding at those that are
 // here, and at the primary's own address.
 func (n *Network) probeServices(ctx context.Context, o Observation) Observation {
+	if len(n.j.Set.Services) == 0 {
+		return o
+	}
 	places := n.places(o)
-	if len(n.j.Set.Services) == 0 || len(places) == 0 {
+	if len(places) == 0 {
 		return o
 	}
 	n.j.Doing("checking the services")

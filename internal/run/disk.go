@@ -98,7 +98,7 @@ func (r *Run) PausedUntil() time.Time {
 	case errors.Is(err, errHangs):
 		return r.paused // as it was read before
 	case err != nil:
-		r.Infof("%v; taken for a pause", err)
+		r.Infof("%v; treated as a pause", err)
 		until = time.Now().Add(time.Hour)
 	}
 	r.paused = until

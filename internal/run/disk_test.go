@@ -54,7 +54,7 @@ func TestPauseOfAStateDirectoryThatIsUnreadable(t *testing.T) {
 		name, dir, want string
 		paused          bool
 	}{
-		{"only its file", whole, "web.pause: is a directory; taken for a pause", true},
+		{"only its file", whole, "web.pause: is a directory; treated as a pause", true},
 		{"all of it", loop, "web.pause: too many levels of symbolic links; a pause is ignored, for nothing of the state directory can be read", false},
 		{"there is none", filepath.Join(whole, "missing"), "", false},
 	} {

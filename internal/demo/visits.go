@@ -149,6 +149,10 @@ func (v *visits) end() (failed int) {
 	v.close()
 	seen := v.seen()
 	failed = strings.Count(seen, " ")
-	v.strip.end(fmt.Sprintf("%d connections, %s", len(seen), v.Red(fmt.Sprintf("%d failed", failed))))
+	paint := v.Green
+	if failed > 0 {
+		paint = v.Red
+	}
+	v.strip.end(fmt.Sprintf("%d connections, %s", len(seen), paint(fmt.Sprintf("%d failed", failed))))
 	return failed
 }

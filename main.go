@@ -46,25 +46,26 @@ func execute(machine *failover.Machine, check cli.Act) {
 	live := term.Redraws(os.Stderr, os.Getenv)
 	pools := balance.NewMachine(machine.Shared())
 	program := cli.Program{
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
-		ASCII:    !term.UTF8(os.Getenv),
-		Terminal: term.IsTerminal(os.Stderr),
-		Live:     live,
-		Color:    live && colors(),
-		Out:      output(),
-		Stamp:    stampFor(os.Stderr),
-		Hangup:   hangup,
-		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
-		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
-		Check:    check,
-		TakeOver: machine.TakeOver,
-		Release:  machine.Release,
-		Pools:    cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
-		Deliver:  failover.Deliver,
-		Examine:  doctor.Run,
-		Demo:     showDemo,
-		File:     "/etc/pingover.yaml",
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		ASCII:     !term.UTF8(os.Getenv),
+		Terminal:  term.IsTerminal(os.Stderr),
+		Live:      live,
+		Color:     live && colors(),
+		Out:       output(),
+		Stamp:     stampFor(os.Stderr),
+		LogSocket: logSocket(os.Stderr),
+		Hangup:    hangup,
+		Version:   cmp.Or(version, builtVersion(), "(unknown)"),
+		Env:       config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
+		Check:     check,
+		TakeOver:  machine.TakeOver,
+		Release:   machine.Release,
+		Pools:     cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
+		Deliver:   failover.Deliver,
+		Examine:   doctor.Run,
+		Demo:      showDemo,
+		File:      "/etc/pingover.yaml",
 	}
 	code := program.Run(ctx, os.Args[1:])
 	if code == exit.Interrupted {
@@ -134,6 +135,20 @@ func stampFor(stderr *os.File) cli.Stamp {
 		return cli.TimeStamp
 	}
 	return cli.NoStamp
+}
+
+// logSocket is that of syslog, where nobody else reads stderr: neither an operator
+// nor the journal.
+func logSocket(stderr *os.File) string {
+	if term.IsTerminal(stderr) || stampFor(stderr) == cli.PriorityStamp {
+		return ""
+	}
+	for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} {
+		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			return path
+		}
+	}
+	return ""
 }
 
 // dieOf ends the process by the signal that was caught. Process 1 of a container

@@ -39,9 +39,15 @@ func (p Program) check(c *cli.Context) (int, error) {
 	if len(made.checks) == 1 {
 		out.screen = s
 	}
-	if out.verbose && p.Stamp == TimeStamp {
+	switch {
+	case p.Stamp == PriorityStamp:
+		out.out = stamper{out: s, stamp: PriorityStamp}
+		p.Stderr = out.out
+	case p.Stamp == TimeStamp && out.verbose:
 		out.out = stamper{out: s, stamp: ClockStamp}
 	}
+	out.log = p.openLog(made.checks)
+	defer out.log.close(out)
 	p.reportUnusable(made.source, made.checks, out.verbose || out.dryRun)
 	var done atomic.Int64
 	endings, code := p.perform(c, made.checks, func(t Task) ending {

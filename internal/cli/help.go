@@ -31,7 +31,8 @@ other. A check that takes longer than --every skips ticks.
 Prints a line at its start and its end (not with --quiet), and a repeated
 message once. SIGHUP reads the configuration file again; if it cannot be used,
 the last valid one stays in effect. SIGTERM and SIGINT end the watch at once; a
-switch in progress is finished first.
+switch in progress is finished first. Under systemd it reports to NOTIFY_SOCKET
+when it is ready, reloads, stops and lives.
 `
 
 const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be up. A witness must

@@ -314,7 +314,7 @@ func without(all []Service, out []Outage) (some []Service) {
 			}
 			s.From = gap.to
 		}
-		if s.To.After(s.From) {
+		if s.To.After(s.From) || len(some) == 0 { // the first check may have been made just now
 			some = append(some, s)
 		}
 	}

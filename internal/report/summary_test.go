@@ -203,6 +203,19 @@ func TestDaysThatCountForAvailability(t *testing.T) {
 	}
 }
 
+func TestFirstCheckWasMadeJustNow(t *testing.T) {
+	now := at("2026-11-28 12:00:00")
+	first := days("2026-11-28", 1)
+	first[0].First = now
+	s := Summarize(Source{Name: "web", Days: first}, now)
+	if got := s.Now(); got.By != byPrimary || percent(s.Periods[0].Availability) != "-" {
+		t.Errorf("served by %+v, availability %s", got, percent(s.Periods[0].Availability))
+	}
+	if got := Page("standby", []Summary{s}, now, time.UTC); !strings.Contains(got, "<b>Primary serves</b>") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestPoolIsServedByItsMembers(t *testing.T) {
 	s := Summarize(Source{Name: "www", Primary: "host1.zone.com", Pool: true, Days: days("2026-11-27", 2)}, at("2026-11-28 12:00:00"))
 	if got := s.Text(time.UTC, true); !strings.HasPrefix(got, "www: served by members; observed since 2026-11-27\n") || !strings.Contains(got, "members up") {

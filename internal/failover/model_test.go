@@ -132,7 +132,10 @@ func playMany(t *testing.T, start uint64, length time.Duration, count int, arran
 // playOne plays one schedule.
 func playOne(t *testing.T, n *model, dir string, arrange func(*plan)) {
 	_ = os.RemoveAll(dir)
-	synctest.Test(t, func(t *testing.T) { playModel(t.Context(), n, dir, arrange) })
+	synctest.Test(t, func(t *testing.T) {
+		playModel(t.Context(), n, dir, arrange)
+		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stands still yet
+	})
 }
 
 // replay plays a schedule and logs what happens.

@@ -300,7 +300,7 @@ func (n *model) rehearsed(r *modelRun, report Report) {
 		n.fail("P10: %s's hooks could not be run in %d rehearsals, and no alert fires", u.name, inARow)
 	}
 	if failing && report.MailWaiting == 0 && !slices.ContainsFunc(u.mailbox, func(l state.Message) bool {
-		return strings.Contains(l.MessageID, ".not-ready@") || strings.Contains(oneLine(l.Body), "a rehearsal of what a takeover needs failed")
+		return strings.Contains(l.MessageID, ".not-ready@") || strings.Contains(oneLine(l.Body), "the rehearsal of a takeover failed")
 	}) {
 		n.fail("P10: %s is not ready, and nobody was told", u.name)
 	}

@@ -80,8 +80,8 @@ func (d decider) again(ctx context.Context, o observe.Observation, ask bool) (ob
 	switch {
 	case ask && d.known.Fenced != "":
 		o = d.n.ProbeFenced(ctx, o)
-	case ask:
-		o, _ = d.n.ProbeAgain(ctx, o, d.j.MayTake(d.known, o))
+	case ask: // a probe could keep a primary that is up from assigning the address right now
+		o, _ = d.n.ProbeAgain(ctx, o, o.Primary != check.Up && d.j.MayTake(d.known, o))
 	}
 	return d.now(o)
 }

@@ -577,7 +577,7 @@ func TestPackageThroughItsLife(t *testing.T) {
 				t.Errorf("installing asked systemd for %q", got)
 			}
 			out, err := s.Standby.Run("sh", "-c", "pingover doctor 2>&1")
-			if err == nil || !strings.Contains(out, "/etc/pingover.yaml:1: empty; at least one cluster") {
+			if err == nil || !strings.Contains(out, "no cluster is known in /var/lib/pingover") {
 				t.Errorf("a fresh installation: %v, %s", err, out)
 			}
 

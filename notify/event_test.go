@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -189,5 +190,30 @@ func TestNotifyExamples(t *testing.T) {
 				t.Errorf("the server got %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// The manual has each kind of notification.
+func TestTheManualHasTheKinds(t *testing.T) {
+	manual, err := os.ReadFile("../docs/notify.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(manual), "## Kinds")
+	n := 0
+	for _, file := range []string{"message.go", "service.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\t\w+ +Kind += "([a-z-]+)"`).FindAllStringSubmatch(string(source), -1) {
+			n++
+			if !strings.Contains(table, "`"+m[1]+"`") {
+				t.Errorf("%s is missing", m[1])
+			}
+		}
+	}
+	if n < 28 {
+		t.Errorf("only %d kinds were found", n)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Rules of Decide that other steps refer to; the numbers are those of the table
-// in README.md.
+// in docs/decisions.md.
 const (
 	RuleUnfinished = 1 // an open intent to release
 	RulePaused     = 2 // keeps what is held
@@ -54,7 +54,7 @@ type Settings struct {
 
 // Decision is what Decide answers. Its zero value does nothing.
 type Decision struct {
-	Rule     int          // number of the first matching rule; see the table in README.md
+	Rule     int          // number of the first matching rule; see the table in docs/decisions.md
 	Outcome  Outcome      // if everything that it asks for succeeds
 	Reason   string       // in words; it does not change while nothing changes
 	Cause    Cause        // where there is advice about it
@@ -68,7 +68,7 @@ type Decision struct {
 
 // Decide is pingover's policy: what to do about an observation, and why. It is a
 // pure function; the first matching rule decides. The numbers are those of the
-// table in README.md.
+// table in docs/decisions.md.
 func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	held := o.held()
 	paused := now.Before(known.PausedUntil)

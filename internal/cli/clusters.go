@@ -53,8 +53,9 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 	}
 	src := source{path: absolute(path)}
 	data, err := config.ReadFile(path, p.Env.Root)
+	absent := errors.Is(err, fs.ErrNotExist) || err == nil && config.Empty(data) // as the packages install it
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !named && !p.isKept(c, src):
+	case absent && !named && !p.isKept(c, src):
 		return nil, none, nil
 	case err != nil:
 		return nil, src, err
@@ -64,8 +65,8 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 	return p.tasks(file), src, err
 }
 
-// isKept reports whether a copy of the file is kept: it was there, and is
-// missing.
+// isKept reports whether a copy of the file is kept: it was valid, and now it is
+// missing or empty.
 func (p Program) isKept(c *cli.Context, src source) bool {
 	dir, err := config.StateDir(settings(c), p.Env)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/internal/config"
+	"pingover/internal/doctor"
 	"pingover/internal/exit"
 	"pingover/internal/failover"
 	"pingover/internal/lab"
@@ -148,7 +149,6 @@ func TestWhichClustersOfAFileAreChecked(t *testing.T) {
 	}
 }
 
-// A broken file stops everything: a partial configuration is never applied.
 // brokenFile is a configuration file with errors, and those, one line each.
 func brokenFile(t *testing.T) (path, problems string) {
 	t.Helper()
@@ -159,6 +159,7 @@ pingover: %[1]s:7: cluster db: host: missing; every cluster needs one
 `, path)
 }
 
+// A broken file stops everything: a partial configuration is never applied.
 func TestABrokenFileWithoutACopyAndWithoutRecords(t *testing.T) {
 	path, problems := brokenFile(t)
 	for _, args := range []string{"check", "check web", "check --json", "watch", "takeover web", "release --all", "pause web", "resume", "status", "history"} {
@@ -181,6 +182,35 @@ fail  %[1]s:7: cluster db: host: missing; every cluster needs one
       → change that setting, or the file it names
 not ready: 3 problems must be fixed
 `, path)})
+}
+
+// The packages install a file that has only comments: clusters may be defined by
+// flags beside it.
+func TestAFileOfOnlyCommentsIsNone(t *testing.T) {
+	for name, text := range map[string]string{"nothing": "", "comments": "# clusters:\n", "a document without content": "---\n...\n", "a byte order mark": "\ufeff# none\n"} {
+		t.Run(name, func(t *testing.T) {
+			path, dir := filed(t, text), checked(t, "web")
+			var examined []string
+			p := physician(func(c config.Cluster, _ bool) []doctor.Finding {
+				examined = append(examined, c.Name)
+				return []doctor.Finding{sound}
+			}).configuredBy(path)
+			want(t, p.run("pause", "web", "-q", "--state-dir", dir), printed{})
+			want(t, p.run("resume", "-q", "--state-dir", dir), printed{})
+			if got := p.run("doctor", "--state-dir", dir); got.Code != 0 || !slices.Equal(examined, []string{"web"}) {
+				t.Errorf("doctor of %q: %+v", examined, got)
+			}
+			want(t, p.run("check", "--state-dir", dir), printed{Code: 64, Stderr: "pingover: --host: missing; every cluster needs one\n" +
+				"hint: such as pingover check --host 172.16.0.2 --vip 172.16.0.1, or write " + path + "\n"})
+			empty := "pingover: " + path + ":1: empty; at least one cluster or pool is required\n"
+			want(t, p.run("config", "--file", path, "--state-dir", dir), printed{Code: 78, Stderr: empty})
+
+			// It was valid once: now it is a mistake.
+			must(t, state.Dir(dir).SaveValidConfig(state.ValidConfig{Path: path, Text: "clusters: {web: {host: 10.1.0.1}}\n", Valid: time.Now()}))
+			want(t, p.run("config", "--state-dir", dir), printed{Code: 78, Stderr: empty})
+			want(t, p.run("pause", "web", "-q", "--state-dir", dir), printed{Stderr: empty + "pingover: " + path + " cannot be used; going on with the settings of the last check\n"})
+		})
+	}
 }
 
 func TestManualOperationsWithABrokenFile(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -268,5 +269,21 @@ func TestMetricsThatAKilledRunLeft(t *testing.T) {
 	}
 	if want := []string{".other.prom.3", ".pingover.prom.2", "pingover.prom"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("files %q, %v, want %q", names, err, want)
+	}
+}
+
+// The manual has each metric with its kind, and no other.
+func TestTheManualHasTheMetrics(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/monitoring.md")
+	must(t, err)
+	var want, got []string
+	for _, m := range metrics() {
+		want = append(want, m[0]+" "+m[1])
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(pingover_[a-z_]+)(?:\\{[a-z]+=…\\})?` \\| ([a-z]+) \\|").FindAllStringSubmatch(string(manual), -1) {
+		got = append(got, m[1]+" "+m[2])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }

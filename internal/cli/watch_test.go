@@ -119,9 +119,9 @@ func TestBeatsOfAWatch(t *testing.T) {
 // file is a configuration file of these clusters.
 func file(t *testing.T, clusters ...string) string {
 	t.Helper()
-	text := "clusters:\n"
+	text := fmt.Sprintf("defaults: {state-dir: %s}\nclusters:\n", t.TempDir())
 	for _, c := range clusters {
-		text += fmt.Sprintf("  %s: {host: %s.example, state-dir: %s}\n", c, c, t.TempDir())
+		text += fmt.Sprintf("  %s: {host: %s.example}\n", c, c)
 	}
 	path := filepath.Join(t.TempDir(), "pingover.yaml")
 	must(t, os.WriteFile(path, []byte(text), 0o600))

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"cmp"
-	"net/netip"
-)
+import "net/netip"
 
 // claims are the values that only one cluster or pool can have, and its name.
 type claims struct {
@@ -13,7 +10,7 @@ type claims struct {
 	labels   map[string]string
 	records  map[string]string
 	reserved []string // the labels
-	first    *draft   // that of any kind, which all others are compared with
+	metrics  bool     // metrics-file is checked
 	cluster  *draft   // the first cluster
 }
 
@@ -62,18 +59,15 @@ func (c *claims) check(d *draft) {
 	}
 }
 
-// checkMetrics checks that all have one file of metrics.
+// checkMetrics checks once that the metrics, one file of all, do not overwrite the
+// configuration.
 func (c *claims) checkMetrics(d *draft) {
-	switch {
-	case d.bad["metrics-file"]:
-	case c.first == nil:
-		c.first = d
-		if sameFile(c.file, d.MetricsFile) {
-			d.wrong("metrics-file", 0, "is the configuration file, which the metrics would overwrite")
-		}
-	case d.MetricsFile != c.first.MetricsFile:
-		d.wrong("metrics-file", 0, "must be the same for all clusters and pools, but %s %s has %s; put it into defaults",
-			c.first.scope, c.first.Name, cmp.Or(c.first.MetricsFile, "none"))
+	if c.metrics || d.bad["metrics-file"] {
+		return
+	}
+	c.metrics = true
+	if sameFile(c.file, d.MetricsFile) {
+		d.wrong("metrics-file", 0, "is the configuration file, which the metrics would overwrite")
 	}
 }
 

@@ -50,7 +50,7 @@ type File struct {
 // settings of the cluster, which override the defaults. path names the file in
 // errors. The error is Problems: all errors, in the order of the file.
 func FromFile(path string, data []byte, flags map[string][]string, env Env, names ...string) (File, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // written by some editors
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	table := AllSettings()
 	wrong := &findings{file: path}
 	file := readSections(data, table, wrong)

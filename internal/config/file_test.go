@@ -420,13 +420,13 @@ clusters:
     mail-from: ~
     rise:
     tool: null
-    state-dir: |
+    label: |
       /a
       /b
     witness: []
     source: ""
     interface: [e]
-    label: [[e]]
+    netmask: [[e]]
     vip-name: {}
   db:
     host:
@@ -442,11 +442,11 @@ f:9: cluster web: mail-to: a value is missing; remove the key, or set it
 f:10: cluster web: mail-from: a value is missing; remove the key, or set it
 f:11: cluster web: rise: a value is missing; remove the key, or set it
 f:12: cluster web: tool: a value is missing; remove the key, or set it
-f:13: cluster web: state-dir: must be on one line
+f:13: cluster web: label: must be on one line
 f:16: cluster web: witness: an empty list; remove the key
 f:17: cluster web: source "": a value is missing
 f:18: cluster web: interface: takes one value, not a list
-f:19: cluster web: label: takes one value, not a list
+f:19: cluster web: netmask: takes one value, not a list
 f:20: cluster web: vip-name: takes one value, not keys with values
 f:22: cluster db: host: a value is missing; every cluster needs one
 f:23: cluster db: vip: takes one value or a list of values, not a list within the list`,
@@ -597,9 +597,10 @@ f:5: cluster db: netmask "255.255.0.0": is /16, and vip 172.16.0.1/24 differs
 f:6: cluster other: source "172.16.0.3": cannot be the source of pings to 2001:db8::2: one is IPv4, the other IPv6`,
 		},
 		{"a vip as a default", "defaults: {vip: 172.16.0.1}\nclusters:\n  a: {host: h}\n  b: {host: h}\n  c: {host: h}\n", `f:1: cluster b and 1 more: vip "172.16.0.1": cluster a already has it`},
-		{"several metrics files", "clusters:\n  a: {host: h, metrics-file: /a}\n  b: {host: h, metrics-file: /b}\n  c: {host: h}\n  d: {host: h, metrics-file: /a/}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters and pools, but cluster a has /a; put it into defaults
-f:4: cluster c: metrics-file: must be the same for all clusters and pools, but cluster a has /a; put it into defaults`},
-		{"a metrics file of one", "clusters:\n  a: {host: h}\n  b: {host: h, metrics-file: /b}\n", `f:3: cluster b: metrics-file "/b": must be the same for all clusters and pools, but cluster a has none; put it into defaults`},
+		{"what is for all, in a cluster", "clusters:\n  a:\n    host: h\n    state-dir: /a\n    metrics-file: /a/m.prom\n    syslog: off\n    arp-rate: 15\n", `f:4: cluster a: key "state-dir": is for all clusters and pools at once; move it into defaults
+f:5: cluster a: key "metrics-file": is for all clusters and pools at once; move it into defaults
+f:6: cluster a: key "syslog": is for all clusters and pools at once; move it into defaults
+f:7: cluster a: key "arp-rate": is for all clusters and pools at once; move it into defaults`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -103,8 +103,9 @@ f:5: pool www: members "2001:db8::10": more than 1000 members`},
 		{"auto with others", onePool + "    witness: [auto, 10.2.2.1]\n", `f:6: pool www: witness "auto": excludes other values, and there are 2 values`},
 		{"one record for two", onePool + "  ftp: {record: host1.zone.com., server: s, members: 10.0.0.1}\n", `f:6: pool ftp: record "host1.zone.com.": pool www already has it`},
 		{"one name for two", onePool + "clusters: {www: {host: h}}\n", `f:6: cluster www: name "www": a pool has this name: clusters and pools share one name space`},
-		{"syslog of one", onePool + "    syslog: off\n", `f:6: pool www: key "syslog": is for all clusters and pools at once; move it into defaults`},
-		{"a metrics file of one", onePool + "    metrics-file: /a\nclusters: {web: {host: h}}\n", `f:7: cluster web: metrics-file: must be the same for all clusters and pools, but pool www has /a; put it into defaults`},
+		{"what is for all, in a pool", onePool + "    syslog: off\n    state-dir: /a\n    metrics-file: /a/m.prom\n", `f:6: pool www: key "syslog": is for all clusters and pools at once; move it into defaults
+f:7: pool www: key "state-dir": is for all clusters and pools at once; move it into defaults
+f:8: pool www: key "metrics-file": is for all clusters and pools at once; move it into defaults`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := FromFile("f", []byte(test.text), nil, rootOn("standby"))

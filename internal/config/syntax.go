@@ -25,7 +25,7 @@ func parseYAML(data []byte, wrong *findings) *yaml.Node {
 		wrong.wrong("", line, "", "not YAML: %s", text)
 		return nil
 	}
-	if document == nil || isNull(document.Content[0]) {
+	if isEmpty(document) {
 		wrong.wrong("", 1, "", "empty; at least one cluster or pool is required")
 		return nil
 	}
@@ -34,6 +34,15 @@ func parseYAML(data []byte, wrong *findings) *yaml.Node {
 	}
 	return document.Content[0]
 }
+
+// Empty reports whether a configuration file has nothing but blanks and comments, as
+// the one of the packages.
+func Empty(data []byte) bool {
+	document, second, err := load(bytes.TrimPrefix(data, []byte(byteOrderMark)))
+	return err == nil && second == nil && isEmpty(document)
+}
+
+func isEmpty(document *yaml.Node) bool { return document == nil || isNull(document.Content[0]) }
 
 // notText checks that data is text: the error and its line.
 func notText(data []byte) (line int, why string) {
@@ -53,6 +62,9 @@ func notText(data []byte) (line int, why string) {
 	}
 	return 0, ""
 }
+
+// byteOrderMark is written by some editors.
+const byteOrderMark = "\ufeff"
 
 // load parses data, which should be one document; second is nil if it is.
 func load(data []byte) (first, second *yaml.Node, err error) {

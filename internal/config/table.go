@@ -244,7 +244,7 @@ func AllSettings() []Setting {
 			form: number(0, 20, func(c *Cluster) *int { return &c.Announce }),
 		},
 		{
-			Name: "arp-rate", Only: Clusters, Group: groupTakeover, Default: "0",
+			Name: "arp-rate", Only: Clusters, Shared: true, Group: groupTakeover, Default: "0",
 			Help: "most ARP and ND frames per second and interface, for switches that shut a port down above a rate; 0 is no limit",
 			form: orZero(number(5, 1000, func(c *Cluster) *int { return &c.ARPRate })),
 		},
@@ -339,12 +339,12 @@ func AllSettings() []Setting {
 			form: command(func(c *Cluster) *[]string { return &c.Mail.Notify }),
 		},
 		{
-			Name: "state-dir", Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",
+			Name: "state-dir", Shared: true, Group: groupFiles, Derived: "/var/lib/pingover; $XDG_STATE_HOME/pingover for others than root",
 			Help: "directory of the records and locks",
 			form: absolutePath("DIRECTORY", func(c *Cluster) *string { return &c.StateDir }),
 		},
 		{
-			Name: "metrics-file", Group: groupFiles, Derived: "none",
+			Name: "metrics-file", Shared: true, Group: groupFiles, Derived: "none",
 			Help: "Prometheus metrics of all clusters, replaced by each run; node_exporter reads files whose names end in .prom",
 			form: absolutePath("FILE", func(c *Cluster) *string { return &c.MetricsFile }),
 		},

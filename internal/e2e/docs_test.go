@@ -367,7 +367,7 @@ func (s *scene) obey(document, text string) {
 			out, err := cmd.CombinedOutput()
 			s.t.Logf("%s\n%s", command, out)
 			switched := strings.HasPrefix(command, "pingover ") && slices.Contains([]int{10, 11, 12}, cmd.ProcessState.ExitCode())
-			if err != nil && !switched && !coming.Match(out) {
+			if err != nil && !switched {
 				s.t.Fatalf("%s: %s: %v\n%s", document, command, err, out)
 			}
 		}
@@ -390,7 +390,7 @@ func TestDocsNameCommandsThatThereAre(t *testing.T) {
 			}
 			tried[command] = true
 			out, _ := s.Standby.Run("sh", "-c", "PATH=/usr/local/sbin:$PATH; timeout 3 "+command+" 2>&1") // many exit codes are right
-			if (strings.Contains(out, "unknown flag") || strings.Contains(out, "unknown command")) && !coming.MatchString(out) {
+			if strings.Contains(out, "unknown flag") || strings.Contains(out, "unknown command") {
 				t.Errorf("%s: %s: %s", document, command, out)
 			}
 		}
@@ -399,9 +399,6 @@ func TestDocsNameCommandsThatThereAre(t *testing.T) {
 		t.Errorf("only %d commands were found", len(tried))
 	}
 }
-
-// coming are the commands that documents explain before the program has them.
-var coming = regexp.MustCompile(`unknown command "(config|drain|undrain)"`)
 
 // The configuration files in the documents are valid, with the programs and files
 // that they name.
@@ -509,7 +506,7 @@ func TestDocsTroubleshootingHasTheWordsOfEveryBadCase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(pools, "state/decide.go", "notify/words.go") {
+	for _, file := range append(pools, "state/decide.go", "notify/words.go", "notify/service.go") {
 		for _, m := range literal.FindAllStringSubmatch(readFile(t, file), -1) {
 			if good.MatchString(m[1]) {
 				continue
@@ -524,6 +521,27 @@ func TestDocsTroubleshootingHasTheWordsOfEveryBadCase(t *testing.T) {
 	}
 	if n < 30 {
 		t.Errorf("only %d messages were found", n)
+	}
+}
+
+// Prometheus accepts the rules of docs/monitoring.md, and they ask only for metrics
+// that its table has.
+func TestDocsPrometheusRules(t *testing.T) {
+	chapter := readFile(t, "docs/monitoring.md")
+	i := slices.IndexFunc(blocks(t, "docs/monitoring.md"), func(b block) bool { return strings.HasPrefix(b.text, "groups:") })
+	rules := blocks(t, "docs/monitoring.md")[i].text
+	for _, name := range regexp.MustCompile(`pingover_[a-z_]+`).FindAllString(rules, -1) {
+		if !strings.Contains(chapter, "\n| `"+name+"` |") && !strings.Contains(chapter, "\n| `"+name+"{") {
+			t.Errorf("the table has no %s", name)
+		}
+	}
+	promtool := lab.Need(t, "promtool", "prometheus")
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(promtool, "check", "rules", path).CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
 

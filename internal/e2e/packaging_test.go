@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +57,67 @@ func TestServiceUnit(t *testing.T) {
 	}
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t, tookOver)
+}
+
+// systemd gets what the service's type promises: ready, signs of life, a reload from
+// its beginning to its end, a stop. And the codes of an end that a restart cannot
+// fix are those that the unit names.
+func TestServiceUnitTellsSystemd(t *testing.T) {
+	unit := readFile(t, "packaging/pingover.service")
+	set := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.+)$`).FindStringSubmatch(unit)
+		if m == nil {
+			t.Fatalf("the unit has no %s", name)
+		}
+		return m[1]
+	}
+	if set("Type") != "notify" || set("NotifyAccess") != "main" || set("WatchdogSec") != "1min" {
+		t.Error("the unit expects other messages")
+	}
+	s := newScene(t)
+	s.install(s.Standby)
+	final := strings.Fields(set("RestartPreventExitStatus"))
+	for _, text := range []string{"# nothing yet\n", "clusters: {web: {hots: 172.16.0.2}}\n"} {
+		s.writeFile("/etc/pingover.yaml", text)
+		out, err := s.Standby.Run(execStart(t, unit)...)
+		if code := new(exec.ExitError); !errors.As(err, &code) || !slices.Contains(final, fmt.Sprint(code.ExitCode())) {
+			t.Errorf("%q: %v, which is none of %q: %s", text, err, final, out)
+		}
+	}
+
+	s.configure("  web: {host: 172.16.0.2, vip: 172.16.0.1}\n")
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
+	s.must(err)
+	defer conn.Close()
+	until := func(state string) {
+		t.Helper()
+		s.must(conn.SetReadDeadline(time.Now().Add(20 * time.Second)))
+		for packet := make([]byte, 4096); ; {
+			n, err := conn.Read(packet)
+			if err != nil {
+				t.Fatalf("no %s: %v", state, err)
+			}
+			if strings.HasPrefix(string(packet[:n]), state) {
+				return
+			}
+		}
+	}
+	argv := slices.Insert(execStart(t, unit), 2, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=1000000")
+	service := s.Standby.Command(t.Context(), argv...)
+	s.must(service.Start())
+	until("READY=1")
+	until("WATCHDOG=1")
+	reload := exec.Command("sh", "-c", set("ExecReload"))
+	reload.Env = append(os.Environ(), fmt.Sprint("MAINPID=", service.Process.Pid))
+	s.must(reload.Run())
+	until("RELOADING=1\nMONOTONIC_USEC=")
+	until("READY=1")
+	s.must(service.Process.Signal(syscall.SIGTERM))
+	until("STOPPING=1")
+	if err := service.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
 }
 
 // The unit that the timer starts makes one check, and no outcome of a check that
@@ -577,7 +640,7 @@ func TestPackageThroughItsLife(t *testing.T) {
 				t.Errorf("installing asked systemd for %q", got)
 			}
 			out, err := s.Standby.Run("sh", "-c", "pingover doctor 2>&1")
-			if err == nil || !strings.Contains(out, "/etc/pingover.yaml:1: empty; at least one cluster") {
+			if err == nil || !strings.Contains(out, "no cluster is known in /var/lib/pingover") {
 				t.Errorf("a fresh installation: %v, %s", err, out)
 			}
 

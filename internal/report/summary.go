@@ -191,7 +191,7 @@ func isOutage(e state.Entry, pool bool) bool {
 	return false
 }
 
-// Rules of the decision (README.md) by which a takeover is blocked although
+// Rules of the decision (docs/decisions.md) by which a takeover is blocked although
 // nobody serves: paused, just booted or released manually; refused by
 // pre-takeover, with a primary that is down or has a service that is. And the
 // rule of a pool with fewer members up than min-members.

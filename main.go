@@ -46,25 +46,26 @@ func execute(machine *failover.Machine, check cli.Act) {
 	live := term.Redraws(os.Stderr, os.Getenv)
 	pools := balance.NewMachine(machine.Shared())
 	program := cli.Program{
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
-		ASCII:    !term.UTF8(os.Getenv),
-		Terminal: term.IsTerminal(os.Stderr),
-		Live:     live,
-		Color:    live && colors(),
-		Out:      cli.Output{Columns: term.Width(os.Stdout), Colors: term.Colors(term.Redraws(os.Stdout, os.Getenv) && colors())},
-		Stamp:    stampFor(os.Stderr),
-		Hangup:   hangup,
-		Version:  cmp.Or(version, builtVersion(), "(unknown)"),
-		Env:      config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
-		Check:    check,
-		TakeOver: machine.TakeOver,
-		Release:  machine.Release,
-		Pools:    cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
-		Deliver:  failover.Deliver,
-		Examine:  doctor.Run,
-		Demo:     showDemo,
-		File:     "/etc/pingover.yaml",
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		ASCII:     !term.UTF8(os.Getenv),
+		Terminal:  term.IsTerminal(os.Stderr),
+		Live:      live,
+		Color:     live && colors(),
+		Out:       output(),
+		Stamp:     stampFor(os.Stderr),
+		LogSocket: logSocket(os.Stderr),
+		Hangup:    hangup,
+		Version:   cmp.Or(version, builtVersion(), "(unknown)"),
+		Env:       config.Env{Hostname: hostname, Root: os.Geteuid() == 0, Getenv: os.Getenv},
+		Check:     check,
+		TakeOver:  machine.TakeOver,
+		Release:   machine.Release,
+		Pools:     cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
+		Deliver:   failover.Deliver,
+		Examine:   doctor.Run,
+		Demo:      showDemo,
+		File:      "/etc/pingover.yaml",
 	}
 	code := program.Run(ctx, os.Args[1:])
 	if code == exit.Interrupted {
@@ -136,6 +137,20 @@ func stampFor(stderr *os.File) cli.Stamp {
 	return cli.NoStamp
 }
 
+// logSocket is that of syslog, where nobody else reads stderr: neither an operator
+// nor the journal.
+func logSocket(stderr *os.File) string {
+	if term.IsTerminal(stderr) || stampFor(stderr) == cli.PriorityStamp {
+		return ""
+	}
+	for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} {
+		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
 // dieOf ends the process by the signal that was caught. Process 1 of a container
 // survives that; it exits with the code that a shell would show.
 func dieOf(cause error) int {
@@ -148,6 +163,12 @@ func dieOf(cause error) int {
 		time.Sleep(time.Second)
 	}
 	return 128 + int(c.Signal)
+}
+
+// output is the terminal that stdout is.
+func output() cli.Output {
+	live := term.Redraws(os.Stdout, os.Getenv)
+	return cli.Output{Columns: term.Width(os.Stdout), Live: live, Colors: term.Colors(live && colors())}
 }
 
 // colors reports whether colours are wanted (no-color.org).

@@ -127,22 +127,33 @@ func remindOf(a *state.Alert, now time.Time, remind time.Duration) (ago time.Dur
 	return ago, due
 }
 
+// AlertChange is an alert that has begun to fire, or has resolved.
+type AlertChange struct {
+	state.Alert
+	Resolved bool
+}
+
+// AlertChanges are those from before to after.
+func AlertChanges(before, after []state.Alert) (all []AlertChange) {
+	add := func(some, others []state.Alert, resolved bool) {
+		for _, a := range some {
+			if !slices.ContainsFunc(others, func(o state.Alert) bool { return o.Kind == a.Kind && o.Rule == a.Rule }) {
+				all = append(all, AlertChange{a, resolved})
+			}
+		}
+	}
+	add(before, after, true)
+	add(after, before, false)
+	return all
+}
+
 // inHistory adds to the history which alerts have begun to fire or have resolved
 // since before.
 func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
-	enter := func(a state.Alert, others []state.Alert, resolved bool) {
-		if slices.ContainsFunc(others, func(o state.Alert) bool { return o.Kind == a.Kind && o.Rule == a.Rule }) {
-			return
-		}
-		e := state.Entry{Kind: state.AlertEntry, What: a.Kind, Rule: a.Rule, Resolved: resolved, Change: state.Change{Time: now, Reason: a.Reason}}
-		e.ID = fmt.Sprintf("%s.%s.%d.resolved-%t", now.UTC().Format("20060102T150405Z"), a.Kind, a.Rule, resolved)
+	for _, a := range AlertChanges(before, h.Alerts) {
+		e := state.Entry{Kind: state.AlertEntry, What: a.Kind, Rule: a.Rule, Resolved: a.Resolved, Change: state.Change{Time: now, Reason: a.Reason}}
+		e.ID = fmt.Sprintf("%s.%s.%d.resolved-%t", now.UTC().Format("20060102T150405Z"), a.Kind, a.Rule, a.Resolved)
 		h.Add(e)
-	}
-	for _, a := range before {
-		enter(a, h.Alerts, true)
-	}
-	for _, a := range h.Alerts {
-		enter(a, before, false)
 	}
 	return h
 }

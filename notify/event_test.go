@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,14 +158,16 @@ func TestNotifyExamples(t *testing.T) {
 					file += line
 				}
 			}
-			fails, got := true, ""
+			var fails atomic.Bool
+			fails.Store(true)
+			bodies := make(chan string, 1)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
-				if fails {
+				if fails.Load() {
 					w.WriteHeader(http.StatusServiceUnavailable)
 					return
 				}
-				got = string(body)
+				bodies <- string(body)
 			}))
 			defer server.Close()
 			file = strings.ReplaceAll(file, "https://notify.example.com", server.URL)
@@ -178,11 +181,11 @@ func TestNotifyExamples(t *testing.T) {
 			if len(left) != 1 || err == nil || !strings.Contains(err.Error(), "503") {
 				t.Fatalf("a server that fails: %d left, %v", len(left), err)
 			}
-			fails = false
+			fails.Store(false)
 			if left, err = command.Deliver(t.Context(), left); len(left) != 0 || err != nil {
 				t.Fatalf("%d left, %v", len(left), err)
 			}
-			if got = strings.TrimSpace(got); got != want {
+			if got := strings.TrimSpace(<-bodies); got != want {
 				t.Errorf("the server got %q, want %q", got, want)
 			}
 		})

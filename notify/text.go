@@ -1,9 +1,13 @@
 package notify
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -116,4 +120,74 @@ func pick(n int, one, many string) string {
 		return one
 	}
 	return many
+}
+
+// clocks are t in local time and UTC, or once where they are the same.
+func clocks(t time.Time) []string {
+	local := t.Local()
+	if _, offset := local.Zone(); offset == 0 {
+		return []string{utc(t)}
+	}
+	return []string{local.Format("2006-01-02 15:04:05 -0700 MST"), utc(t)}
+}
+
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// span is a length of time without seconds from a minute on.
+func span(d time.Duration) string {
+	if d < time.Minute {
+		return d.Round(time.Second).String()
+	}
+	s := strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	if strings.HasSuffix(s, "h0m") {
+		return strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// signature is for a reader with many clusters.
+func signature(c Cluster) string {
+	if c.Host == "" { // several clusters
+		return fmt.Sprintf("pingover on %s, clusters %s", c.Hostname, c.Name)
+	}
+	if c.isPool() {
+		return fmt.Sprintf("pingover on %s, pool %s: %s at %s", c.Hostname, c.Name, c.Host, c.Server)
+	}
+	s := fmt.Sprintf("pingover on %s, cluster %s: primary %s", c.Hostname, c.Name, c.Host)
+	if len(c.VIPs) > 0 {
+		var vips []string
+		for _, v := range c.VIPs {
+			vips = append(vips, v.String())
+		}
+		s += ", virtual " + pick(len(vips), "IP ", "IPs ") + strings.Join(vips, " ")
+	}
+	if c.Interface != "" {
+		s += ", interface " + c.Interface
+	}
+	return s
+}
+
+// messageID is <id@host> with only such characters as need no quoting
+// (RFC 5322, dot-atom).
+func messageID(id, host string) string {
+	clean := func(s, otherwise string) string {
+		return cmp.Or(strings.Trim(strings.Map(func(r rune) rune {
+			if plainWord(r) {
+				return r
+			}
+			return '-'
+		}, s), ".-"), otherwise)
+	}
+	return fmt.Sprintf("<%s@%s>", clean(id, "message"), clean(host, "localhost"))
+}
+
+// distinct is the list without repetitions.
+func distinct(list []string) []string {
+	var once []string
+	for _, s := range list {
+		if !slices.Contains(once, s) {
+			once = append(once, s)
+		}
+	}
+	return once
 }

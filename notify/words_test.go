@@ -154,21 +154,3 @@ func TestAdviceToTakeBackIPv6ReleasesFirst(t *testing.T) {
 		}
 	}
 }
-
-// A primary that was up is never said to be down, and its service is named.
-func TestFencingForAServiceIsNamed(t *testing.T) {
-	bad := state.Evidence{Answers: []state.ServiceAnswer{{Service: "tcp:80", Address: "172.16.0.1", Health: "bad"}}}
-	for kind, want := range map[Kind]string{
-		TookOver: "172.16.0.2 replied, but service tcp:80 did not work. 172.16.0.2 was fenced.",
-		Blocked:  "Find out why service tcp:80 does not work on 172.16.0.2, and what pre-takeover did.",
-	} {
-		n := Notification{Kind: kind, Cause: state.CauseService, Time: night, Reason: "r", Evidence: bad}
-		if kind == TookOver {
-			n.Held = web().VIPs
-		}
-		m := Compose(web(), []Notification{n}, "id", "")
-		if body := strings.Join(strings.Fields(m.Body), " "); !strings.Contains(body, want) || strings.Contains(m.Subject, "down") {
-			t.Errorf("%s\n%s", m.Subject, m.Body)
-		}
-	}
-}

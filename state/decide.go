@@ -333,6 +333,9 @@ func hold(known Known, o Observation) Decision {
 	// Something is missing. What is here stays; the rest is assigned only on
 	// the grounds on which all of it would be taken over.
 	switch {
+	case known.Role == Taking && o.Primary != check.Down && !o.HostIsVIP:
+		d.Outcome, d.Announce = TookOver, true
+		d.Reason += fmt.Sprintf("; an interrupted takeover is finished, without %s", list(missing))
 	case !ours || o.Primary != check.Down && !o.HostIsVIP:
 	case len(o.assignable()) == 0:
 		d = o.partly(d)

@@ -274,7 +274,7 @@ func TestEverySituation(t *testing.T) {
 		{"an outcome that says switched switches, or finishes what was begun", func(s situation, d Decision) bool {
 			switch d.Outcome {
 			case TookOver:
-				return len(d.Raise) > 0 || s.known.Role == Taking && len(s.seen.held()) == len(s.seen.VIPs)
+				return len(d.Raise) > 0 || s.known.Role == Taking && len(s.seen.held()) > 0
 			case Released:
 				return d.Release
 			}
@@ -326,8 +326,11 @@ func (s situation) apply(d Decision) situation {
 		}
 		if d.Release && (vips[i].Held || s.known.HandingOver) && (len(d.Only) == 0 || slices.Contains(d.Only, vips[i].Address)) {
 			vips[i] = VIPStatus{Address: vips[i].Address, Asked: true, InUse: true, MAC: otherMAC}
-			if len(d.Only) == 0 {
+			switch {
+			case len(d.Only) == 0:
 				s.known.Role = Standby
+			case s.known.Role == Taking: // what stays is held
+				s.known.Role = Active
 			}
 		}
 	}
@@ -476,6 +479,12 @@ func TestReasons(t *testing.T) {
 		{
 			"interrupted takeover, all raised, and the primary is back", hold(func(s *situation) { s.known.Role, s.seen.Primary = Taking, check.Up }),
 			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 replies again; an interrupted takeover is finished"},
+		},
+		{
+			"an interrupted takeover of a part, and the primary is back", hold(func(s *situation) {
+				s.known.Role, s.seen.Primary, s.seen.VIPs[1] = Taking, check.Up, VIPStatus{Address: db, Asked: true}
+			}),
+			Decision{Rule: 6, Outcome: TookOver, Announce: true, Reason: "holding 172.16.0.1; 172.16.0.2 replies again; an interrupted takeover is finished, without 172.16.0.5"},
 		},
 		{
 			"one alias is missing", hold(func(s *situation) { s.seen.VIPs[1].Held = false }),

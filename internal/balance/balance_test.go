@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,7 @@ type scene struct {
 	t       *testing.T
 	dns     *dns
 	silent  map[netip.Addr]bool
-	carrier bool
+	carrier atomic.Bool
 	links   []vip.Address
 	mailbox []state.Message
 	notes   []string
@@ -50,8 +51,8 @@ type scene struct {
 }
 
 func newScene(t *testing.T) *scene {
-	return &scene{
-		t: t, silent: map[netip.Addr]bool{}, carrier: true, dns: &dns{published: []netip.Addr{a10, a11, a12}},
+	s := &scene{
+		t: t, silent: map[netip.Addr]bool{}, dns: &dns{published: []netip.Addr{a10, a11, a12}},
 		links: []vip.Address{{Prefix: netip.PrefixFrom(here, 24)}},
 		set: config.Pool{
 			Name: "www", Record: "host1.zone.com.", Server: "192.0.2.53:53", Members: []netip.Addr{a10, a11, a12}, TTL: time.Minute, MinMembers: 1,
@@ -59,6 +60,8 @@ func newScene(t *testing.T) *scene {
 			Mail: config.Mail{To: []string{"root"}, Via: config.Via{Scheme: "sendmail"}, Remind: 24 * time.Hour}, StateDir: t.TempDir(),
 		},
 	}
+	s.carrier.Store(true)
+	return s
 }
 
 // dns is a name server with one zone.
@@ -110,14 +113,14 @@ func cmpOr(a, b error) error {
 func (s *scene) env() Env {
 	return Env{
 		Snapshot: func() (*vip.Snapshot, error) {
-			return &vip.Snapshot{Links: []vip.Link{{Index: 2, Name: "eth0", Up: true, Carrier: s.carrier, ARP: true, Addresses: s.links}}}, nil
+			return &vip.Snapshot{Links: []vip.Link{{Index: 2, Name: "eth0", Up: true, Carrier: s.carrier.Load(), ARP: true, Addresses: s.links}}}, nil
 		},
 		Route: func(netip.Addr, netip.Addr) (vip.Route, error) {
 			return vip.Route{Interface: "eth0", OnLink: true}, nil
 		},
 		Gateway: func(string, bool, netip.Addr) (netip.Addr, bool, error) { return gateway, true, nil },
 		Ping: func(ctx context.Context, p check.Pings) check.Round {
-			if s.silent[p.Address] || !s.carrier {
+			if s.silent[p.Address] || !s.carrier.Load() {
 				select {
 				case <-time.After(time.Duration(p.Count-1)*p.Interval + p.Timeout):
 				case <-ctx.Done():
@@ -273,7 +276,7 @@ func TestLostCarrierIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t)
 		s.check()
-		time.AfterFunc(time.Minute+time.Second, func() { s.carrier = false }) // in the middle of round one
+		time.AfterFunc(time.Minute+time.Second, func() { s.carrier.Store(false) }) // in the middle of round one
 		s.silent[a11] = true
 		s.want(s.check(), state.Unknown, `10.2.2.11 could not be asked: interface "eth0" has no carrier: is the cable in?`, a10, a11, a12)
 		s.want(s.check(), state.Unknown, `10.2.2.10 could not be asked: interface "eth0" has no carrier: is the cable in?`, a10, a11, a12)

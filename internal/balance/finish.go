@@ -78,6 +78,9 @@ func finish(ctx context.Context, j *job, before, rec Record, s seen, r Result) R
 	if saveErr != nil {
 		j.Remember(&rec)
 	}
+	for _, a := range notify.AlertChanges(before.Alerts, rec.Alerts) {
+		j.Event(a)
+	}
 	return report(j, rec, s, r, changed, saveErr)
 }
 

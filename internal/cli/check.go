@@ -39,10 +39,21 @@ func (p Program) check(c *cli.Context) (int, error) {
 	if len(made.checks) == 1 {
 		out.screen = s
 	}
+	switch {
+	case p.Stamp == PriorityStamp:
+		out.out = stamper{out: s, stamp: PriorityStamp}
+		p.Stderr = out.out
+	case p.Stamp == TimeStamp && out.verbose:
+		out.out = stamper{out: s, stamp: ClockStamp}
+	}
+	out.log = p.openLog(made.checks)
+	defer out.log.close(out)
 	p.reportUnusable(made.source, made.checks, out.verbose || out.dryRun)
 	var done atomic.Int64
 	endings, code := p.perform(c, made.checks, func(t Task) ending {
-		e := p.one(c, out.of(t), t.Check, made.options(t))
+		out, end := out.of(t).block(len(made.checks) > 1)
+		e := p.one(c, out, t.Check, made.options(t))
+		end()
 		if n := done.Add(1); len(made.checks) > 1 {
 			s.Draw(term.Still(fmt.Sprintf("%d of %d checked", n, len(made.checks))))
 		}

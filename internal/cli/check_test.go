@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -414,4 +416,37 @@ func TestEveryExitCodeIsInHelp(t *testing.T) {
 			t.Errorf("help does not have %q", line)
 		}
 	}
+}
+
+// On a terminal, or with stderr in a file, each line of a verbose check begins with
+// the time; among several clusters each has one block.
+func TestAVerboseCheckHasTimesAndBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := faked(func(c config.Cluster, o failover.Options) (failover.Report, error) {
+			o.OnEvent(run.Note{Text: "first"})
+			time.Sleep(time.Second)
+			o.OnEvent(run.Note{Text: "second"})
+			return failover.Report{Outcome: state.OK, Reason: "fine"}, nil
+		})
+		path := filepath.Join(t.TempDir(), "pingover.yaml")
+		if err := os.WriteFile(path, []byte("defaults: {state-dir: "+t.TempDir()+"}\nclusters: {a: {host: 10.0.0.1}, b: {host: 10.0.0.2}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.Stamp, p.File = TimeStamp, path
+		got := p.run("check", "--verbose")
+		at := func(d time.Duration) string { return time.Now().Add(d - time.Second).Format("15:04:05") }
+		var lines []string
+		for line := range strings.Lines(got.Stderr) {
+			clock, text, _ := strings.Cut(line, " ")
+			lines = append(lines, clock[:8]+" "+text)
+		}
+		want := ""
+		for _, name := range []string{"a", "b"} {
+			want += at(0) + " pingover: " + name + ": first\n" + at(time.Second) + " pingover: " + name + ": second\n" +
+				at(time.Second) + " pingover: " + name + ": ok: fine\n"
+		}
+		if diff := cmp.Diff(want, strings.Join(lines, "")); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	})
 }

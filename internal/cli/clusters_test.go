@@ -179,6 +179,7 @@ fail  %[1]s:6: cluster web: count "0": out of range (1 to 100)
       → change that setting, or the file it names
 fail  %[1]s:7: cluster db: host: missing; every cluster needs one
       → change that setting, or the file it names
+not ready: 3 problems must be fixed
 `, path)})
 }
 

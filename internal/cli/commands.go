@@ -101,6 +101,7 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("json", "", jsonHelp),
 				bare("monitoring", "", "one line and the exit code of a Nagios plugin"),
+				bare("watch", "", "show it again every 2s, until a signal"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -114,7 +115,9 @@ func (p Program) commands() []command {
 				bare("details", "", "with the evidence and the commands of each"),
 				{name: "last", argument: "N", help: "only the last N"},
 				{name: "since", argument: "DURATION", help: "only those of this time, such as 7d"},
-				bare("json", "", "one JSON object per change and line"),
+				bare("summary", "", "availability: each outage, and who served when"),
+				bare("html", "", "the same as one page"),
+				bare("json", "", "one JSON object per change and line; with --summary per cluster"),
 			}, helpFlags(), settingFlags("state-dir")),
 		},
 		{
@@ -202,6 +205,8 @@ func (p Program) commands() []command {
 			flags: flags([]flagRow{
 				bare("send-test", "", "send a test email to each recipient"),
 				bare("send-mail", "", "the old name of --send-test"),
+				bare("verbose", "v", "show what is fine, too"),
+				bare("json", "", jsonHelp),
 			}, helpFlags(), settings),
 		},
 		{
@@ -273,6 +278,7 @@ type flagRow struct {
 	values      []string
 	bare        bool // needs no value, which is true or false
 	setting     bool
+	key         bool // in the file only
 	rare        bool // a setting that only help settings shows
 	help        string
 	limits      string // a setting's range and default, after help

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -14,7 +12,6 @@ import (
 	"pingover/internal/exit"
 	"pingover/internal/proc"
 	"pingover/internal/run"
-	"pingover/internal/term"
 )
 
 // examinedAtOnce is how many clusters are examined in parallel: each has sockets
@@ -29,37 +26,21 @@ func (p Program) doctor(c *cli.Context) (int, error) {
 		tasks, err = p.chosen(c, true, p.recalledAnew)
 	}
 	if refused := refusals(err); len(refused) > 0 {
-		p.print(findingsText("", refused))
-		return exit.Config, nil
+		return p.judged(c, []diagnosis{{found: refused}}), nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	width := 0
-	if len(tasks) > 1 {
-		for _, t := range tasks {
-			width = max(width, len(t.Name))
-		}
-	}
-	code := 0
-	for t, examined := range parallel(c.Context, tasks, examinedAtOnce, 0, func(t Task) []doctor.Finding {
+	var all []diagnosis
+	for t, found := range parallel(c.Context, tasks, examinedAtOnce, 0, func(t Task) []doctor.Finding {
 		return t.Doctor(c.Context, c.Bool("send-test") || c.Bool("send-mail"))
 	}) {
 		if c.Context.Err() != nil {
 			return exit.Interrupted, nil
 		}
-		who := ""
-		if width > 0 {
-			who = fmt.Sprintf("%-*s  ", width, t.Name)
-		}
-		p.print(findingsText(who, examined))
-		for _, f := range examined {
-			if f.Grade == doctor.Fail {
-				code = exit.Config
-			}
-		}
+		all = append(all, diagnosis{t, found})
 	}
-	return code, nil
+	return p.judged(c, all), nil
 }
 
 // parallel does the same to all tasks, atOnce of them at a time, with starts
@@ -119,17 +100,4 @@ func refusals(err error) (found []doctor.Finding) {
 		found = append(found, doctor.Finding{Grade: doctor.Fail, Text: refused.Text, Fix: fix})
 	}
 	return found
-}
-
-// findingsText shows findings, one line each, and under each that is not good how
-// to fix it. Who is the cluster, if there are several.
-func findingsText(who string, found []doctor.Finding) string {
-	var b strings.Builder
-	for _, f := range found {
-		fmt.Fprintf(&b, "%-4s  %s%s\n", f.Grade, who, term.Printable(f.Text))
-		if f.Fix != "" {
-			fmt.Fprintf(&b, "      %s→ %s\n", strings.Repeat(" ", len(who)), term.Printable(f.Fix))
-		}
-	}
-	return b.String()
 }

@@ -36,15 +36,25 @@ func TestWhatADoctorSays(t *testing.T) {
 		return physician(func(config.Cluster, bool) []doctor.Finding { return found })
 	}
 	args := []string{"doctor", "--name", "web", "--host", "172.16.0.2"}
-	want(t, with(sound, doubtful).run(args...), printed{Stdout: `ok    this process may ping
-warn  vip 172.16.0.1 is served by nobody
+	want(t, with(sound, doubtful).run(args...), printed{Stdout: `warn  vip 172.16.0.1 is served by nobody
       → raise it on the primary
+ok    1 check passed (--verbose shows them)
+ready: nothing must be fixed; 1 warning
 `})
-	want(t, with(sound, broken, doubtful).run(args...), printed{Code: 78, Stdout: `ok    this process may ping
-fail  witness 172.16.0.254  does not answer
+	want(t, with(sound).run(append(args, "--verbose")...), printed{Stdout: `ok    this process may ping
+ready: nothing must be fixed
+`})
+	want(t, with(sound, broken, doubtful).run(append(args, "--json")...), printed{Code: 78, Stdout: `{"version":1,"cluster":"web","fail":1,"warn":1,"ok":1,"findings":[` +
+		`{"grade":"fail","text":"witness 172.16.0.254\u001b does not answer","fix":"see why"},` +
+		`{"grade":"warn","text":"vip 172.16.0.1 is served by nobody","fix":"raise it on the primary"},` +
+		`{"grade":"ok","text":"this process may ping","fix":""}]}
+`})
+	want(t, with(sound, broken, doubtful).run(args...), printed{Code: 78, Stdout: `fail  witness 172.16.0.254  does not answer
       → see why
 warn  vip 172.16.0.1 is served by nobody
       → raise it on the primary
+ok    1 check passed (--verbose shows them)
+not ready: 1 problem must be fixed; 1 warning
 `})
 }
 
@@ -56,14 +66,16 @@ func TestADoctorOfSeveralClusters(t *testing.T) {
 		}
 		return []doctor.Finding{doubtful}
 	})
-	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `ok    db       this process may ping
-fail  db       witness 172.16.0.254  does not answer
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `fail  db       witness 172.16.0.254  does not answer
                → see why
 warn  web-one  vip 172.16.0.1 is served by nobody
                → raise it on the primary
+ok    db       1 check passed (--verbose shows them)
+not ready: 1 problem must be fixed; 1 warning
 `})
 	want(t, p.run("doctor", "--state-dir", dir, "web-one"), printed{Stdout: `warn  vip 172.16.0.1 is served by nobody
       → raise it on the primary
+ready: nothing must be fixed; 1 warning
 `})
 }
 
@@ -84,6 +96,7 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 	p := physician(nil)
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--mail-ca", "/none"), printed{Code: 78, Stdout: `fail  --mail-ca "/none": cannot be read: no such file or directory
       → change that setting, or the file it names
+not ready: 1 problem must be fixed
 `})
 	dir := checked(t, "web")
 	path := filepath.Join(dir, "web.settings")
@@ -91,12 +104,13 @@ func TestADoctorFindsWhatKeepsSettingsFromBeingUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: "fail  web: " + path + " can be written to by others; settings name commands to run, ignored\n" +
-		"      → after reviewing it: chmod go-w " + path + "\n"})
+		"      → after reviewing it: chmod go-w " + path + "\nnot ready: 1 problem must be fixed\n"})
 
 	gone := t.TempDir()
 	remember(t, gone, &state.Record{Head: state.Head{Name: "web"}, Settings: map[string][]string{"host": {"172.16.0.2"}, "pre-release": {"/none"}}})
 	want(t, p.run("doctor", "--state-dir", gone), printed{Code: 78, Stdout: `fail  --pre-release "/none": "/none": no such file or directory
       → settings without a flag are those of the last check of web
+not ready: 1 problem must be fixed
 `})
 	// The command line is the operator's own, and fixed there.
 	want(t, p.run("doctor", "--host", "172.16.0.2", "--count", "0"), printed{Code: 64, Stderr: "pingover: --count \"0\": out of range (1 to 100)\n"})
@@ -113,7 +127,7 @@ func TestADoctorExaminesSideBySide(t *testing.T) {
 		})
 		got := p.run("doctor", "--state-dir", dir)
 		var order []string
-		for line := range strings.Lines(got.Stdout) {
+		for line := range strings.Lines(strings.TrimSuffix(got.Stdout, "ready: nothing must be fixed\n")) {
 			order = append(order, strings.Fields(line)[1])
 		}
 		if diff := cmp.Diff([]string{"a", "b", "c", "d"}, order); diff != "" {

@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"pingover/internal/balance"
+	"pingover/internal/exit"
 	"pingover/internal/observe"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -29,6 +31,24 @@ func (p printer) updated(e balance.Updated) {
 		p.infof("updated, as input of nsupdate:")
 	}
 	p.script(e.Update.Script)
+}
+
+// alert shows in a watch, and in syslog, that an alert fires or has resolved. One
+// about an outcome is in the line that the check ends with.
+func (p printer) alert(a notify.AlertChange) {
+	if exit.IsOutcome(a.Kind) {
+		return
+	}
+	level, text := warningLevel, fmt.Sprintf("alert %s: %s", a.Kind, a.Reason)
+	if a.Resolved {
+		level, text = noticeLevel, fmt.Sprintf("alert %s resolved: %s", a.Kind, a.Reason)
+	}
+	p.logf(level, "%s", text)
+	if p.memory != nil && p.fresh(text) {
+		errorf(p.at(level), "%s: %s", p.cluster, text)
+	} else {
+		p.infof("%s", text)
+	}
 }
 
 // script shows the input of nsupdate.

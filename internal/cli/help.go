@@ -5,12 +5,15 @@ import (
 	"slices"
 	"strings"
 
+	"pingover/internal/config"
 	"pingover/internal/exit"
 	"pingover/internal/term"
 )
 
 const aboutCheck = `Pings the primary. If two rounds get no reply and every safety check passes,
-adds its virtual IPs on this machine and notifies the operator.
+adds its virtual IPs on this machine and notifies the operator. Of a pool it
+asks every member, takes those that are down out of DNS, and puts them back when
+they are up again.
 
   pingover check --host 172.16.0.2 --vip 172.16.0.1 --mail-to root
 
@@ -28,7 +31,8 @@ other. A check that takes longer than --every skips ticks.
 Prints a line at its start and its end (not with --quiet), and a repeated
 message once. SIGHUP reads the configuration file again; if it cannot be used,
 the last valid one stays in effect. SIGTERM and SIGINT end the watch at once; a
-switch in progress is finished first.
+switch in progress is finished first. Under systemd it reports to NOTIFY_SOCKET
+when it is ready, reloads, stops and lives.
 `
 
 const aboutTakeOver = `Takes the virtual IPs now, without a ping: the primary may be up. A witness must
@@ -95,10 +99,11 @@ holds is read from the kernel, the rest from the record of the last check.
   pingover status
   pingover status web --monitoring
 
-With --monitoring: 0 ok; 1 holding, took-over, released, elsewhere, paused, or
-mail pending; 2 down, unserved, blocked, or something failed; 3 unknown, never
-checked, or the last check is overdue (3m, or 3 times the time between the last
-two, whichever is longer). Worst of several clusters: 2, 3, 1, 0.
+With --monitoring: 0 ok; 1 holding, took-over, released, elsewhere, reduced,
+removed, restored, a drained member, paused, or mail pending; 2 down, unserved,
+blocked, or something failed; 3 unknown, never checked, or the last check is
+overdue (3m, or 3 times the time between the last two, whichever is longer).
+Worst of several: 2, 3, 1, 0.
 
 ` + aboutAll
 
@@ -106,6 +111,8 @@ const aboutHistory = `Lists past changes, hooks and alerts, one line each, the n
 
   pingover history --since 7d
   pingover history web --last 1 --details
+  pingover history --summary
+  pingover history --html > availability.html
 
 ` + aboutAll
 
@@ -122,9 +129,10 @@ Ansible: validate: pingover config -q -f %s
 `
 
 const aboutDoctor = `Tests everything that a takeover needs: settings, permissions, state directory,
-tool, interface, addresses, primary, witness, hooks, mail. Shows what fails and
-how to fix it. Changes nothing; asks the network as a dry run does. With
---send-test it sends a test email to each mail-to.
+tool, interface, addresses, primary, witness, hooks, mail; of a pool the name
+server, the right to update, each member. Shows first what fails and how to fix
+it, and ends with a verdict. Changes nothing; asks the network as a dry run does.
+With --send-test it sends a test email to each mail-to.
 
   pingover doctor
   pingover doctor --host 172.16.0.2 --vip 172.16.0.1 --send-test
@@ -164,6 +172,11 @@ all clusters:
     web:
       host: 172.16.0.2
       vip: 172.16.0.1
+  pools:
+    www:
+      record: host1.zone.com
+      server: 192.0.2.53
+      members: [10.2.2.10, 10.2.2.11]
 
 The password for the mail server can also be given in the variable
 PINGOVER_MAIL_PASSWORD.
@@ -212,7 +225,7 @@ const settingsTopic = "settings"
 
 func rootHelp(commands []command) string {
 	var b strings.Builder
-	b.WriteString("pingover - two-node failover: this machine takes over the virtual IPs of a\nprimary that is down\n\n")
+	b.WriteString("pingover - two-node failover: this machine takes over the virtual IPs of a\nprimary that is down; and pools: it takes hosts that are down out of DNS\n\n")
 	b.WriteString("usage: pingover COMMAND [flags] [NAME...]\n")
 	group := ""
 	for _, command := range commands {
@@ -235,6 +248,14 @@ func settingsHelp() string {
 	var b strings.Builder
 	b.WriteString(aboutSettings)
 	writeFlags(&b, commandIndent, settingFlags())
+	b.WriteString("\nPools, in the file only; of the others they have name, ping, services, witness,\nrise, mail and files:\n")
+	var rows []flagRow
+	for _, s := range config.AllSettings() {
+		if s.Only == config.Pools {
+			rows = append(rows, flagRow{name: s.Name, key: true, argument: s.Argument, help: s.Help, limits: limits(s)})
+		}
+	}
+	writeFlags(&b, commandIndent, rows)
 	return b.String()
 }
 
@@ -292,6 +313,9 @@ func writeFlags(b *strings.Builder, indent int, rows []flagRow) {
 			fmt.Fprintf(b, "\n%s:\n", group)
 		}
 		name := "      --" + row.name
+		if row.key {
+			name = "      " + row.name
+		}
 		if row.short != "" {
 			name = "  -" + row.short + ", --" + row.name
 		}

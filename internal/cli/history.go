@@ -31,6 +31,9 @@ func (p Program) history(c *cli.Context) (code int, err error) {
 	if !src.usable() {
 		errorf(p.Stderr, "%s", src.brief())
 	}
+	if c.Bool("summary") || c.Bool("html") {
+		return p.summarize(c, tasks)
+	}
 	changes, faults := remembered(tasks)
 	for _, text := range faults {
 		errorf(p.Stderr, "%s", text)

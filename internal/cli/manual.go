@@ -40,6 +40,8 @@ func (p Program) manual(of func(Task) act) func(*cli.Context) (int, error) {
 		}
 		out.manual = true
 		p.Stderr = out.onScreen()
+		out.log = p.openLog(tasks)
+		defer out.log.close(out)
 		_, code := p.perform(c, tasks, func(t Task) ending { return p.one(c, out.of(t), of(t), failover.Options{}) })
 		return code, nil
 	}

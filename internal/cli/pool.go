@@ -33,7 +33,7 @@ type PoolAct func(context.Context, config.Pool, balance.Options) (balance.Report
 // poolTask is a pool as a task.
 func (p Program) poolTask(pool config.Pool) Task {
 	t := Task{
-		Name: pool.Name, Kind: state.OfPool, StateDir: state.Dir(pool.StateDir), MetricsFile: pool.MetricsFile, Mail: pool.Mail, Given: true, pool: pool,
+		Name: pool.Name, Kind: state.OfPool, StateDir: state.Dir(pool.StateDir), MetricsFile: pool.MetricsFile, Mail: pool.Mail, Syslog: pool.Syslog, Given: true, pool: pool,
 		cluster: config.Cluster{Name: pool.Name, StateDir: pool.StateDir},
 		About:   balance.About(pool, balance.Record{}), Origins: pool.Origins,
 		Check: poolRun(pool, p.Pools.Check),
@@ -168,6 +168,8 @@ func (p Program) move(c *cli.Context, of func(Task, []netip.Addr) (act, error)) 
 	}
 	out.manual = true
 	p.Stderr = out.onScreen()
+	out.log = p.openLog(tasks)
+	defer out.log.close(out)
 	_, code := p.perform(c, tasks, func(t Task) ending { return p.one(c, out.of(t), do, failover.Options{}) })
 	return code, nil
 }

@@ -160,7 +160,7 @@ func TestAPoolIsCheckedBesideAClusterAndShown(t *testing.T) {
 		`"published":["10.2.2.10","10.2.2.99"],"members":[{"address":"10.2.2.10","verdict":"up"`, `"foreign":["10.2.2.99"]`, `"update":{"leave":["10.2.2.11"]`)
 	w.expect(0, "history www --details", "removed\n", "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com",
 		"the update, as input of nsupdate:\n", "      update delete host1.zone.com. A 10.2.2.11\n", "to undo it, as input of nsupdate:")
-	w.expect(0, "doctor www", "the pool")
+	w.expect(0, "doctor www --verbose", "the pool")
 	w.expect(0, "config www", "record              host1.zone.com", "valid, 2 clusters and pools")
 	w.expect(0, "config www --json", `{"version":1,"cluster":"www","kind":"pool","settings":{`)
 }

@@ -55,6 +55,7 @@ import (
 	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/internal/term"
+	"pingover/notify"
 	"pingover/state"
 )
 
@@ -93,6 +94,7 @@ func hintf(w io.Writer, hint string) {
 type printer struct {
 	out     io.Writer
 	cluster string
+	kind    state.Kind
 	verbose bool
 	quiet   bool
 	dryRun  bool
@@ -102,6 +104,7 @@ type printer struct {
 	live    bool    // the terminal can draw a line again
 	colors  bool    // and has colours
 	screen  *screen // where this check is drawn; nil: it is not
+	log     *systemLog
 	memory  *memory // of the check before this one, in the same watch
 }
 
@@ -112,9 +115,25 @@ func (p *printer) onScreen() *screen {
 	return s
 }
 
+// block keeps what a verbose check among several prints until it ends: one block
+// for each, never interleaved.
+func (p printer) block(several bool) (_ printer, end func()) {
+	if !several || !p.verbose {
+		return p, func() {}
+	}
+	var text strings.Builder
+	lines, out := &term.Line{Out: &text}, p.out // what a signal says comes from another goroutine
+	p.out = lines
+	if s, stamped := out.(stamper); stamped {
+		out, s.out = s.out, lines
+		p.out = s
+	}
+	return p, func() { io.WriteString(out, text.String()) }
+}
+
 // of is p for that task.
 func (p printer) of(t Task) printer {
-	p.cluster = t.Name
+	p.cluster, p.kind = t.Name, t.Kind
 	return p
 }
 
@@ -132,6 +151,13 @@ func (p printer) warn(text, hint string) {
 		errorf(&lines, "%s: %s", p.cluster, text)
 		hintf(&lines, hint)
 		io.WriteString(p.at(warningLevel), lines.String())
+	}
+}
+
+// logf hands a line to syslog. A dry run changes nothing, and logs nothing.
+func (p printer) logf(level int, format string, args ...any) {
+	if !p.dryRun {
+		p.log.log(level, p.cluster+": "+term.Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -191,7 +217,7 @@ func (p printer) event(event any) {
 		if e.PID != 0 {
 			run = fmt.Sprintf("run %d", e.PID)
 		}
-		text := fmt.Sprintf("waiting for %s of this cluster to end, at most %s", run, config.DurationText(e.For))
+		text := fmt.Sprintf("waiting for %s of this %s to end, at most %s", run, p.kind, config.DurationText(e.For))
 		if p.verbose {
 			p.infof("%s", text)
 		} else {
@@ -208,7 +234,12 @@ func (p printer) event(event any) {
 		if e.Error != nil {
 			p.infof("mail: %s pending: %s", count(e.Waiting, "email"), e.Error)
 		}
+	case notify.AlertChange:
+		p.alert(e)
 	case run.Note:
+		if e.Warning {
+			p.logf(warningLevel, "%s", e.Text)
+		}
 		if e.Warning || p.watched && !p.verbose {
 			p.warn(e.Text, "")
 		} else {
@@ -288,6 +319,9 @@ func (p printer) outcome(r ending) {
 	text += ": " + r.Reason
 	if r.Error != nil && !strings.Contains(r.Reason, *r.Error) {
 		text += ": " + *r.Error
+	}
+	if r.Changed {
+		p.logf(levelOf(r.Outcome), "%s", text)
 	}
 	wanted := r.Changed || p.memory.recovers()
 	if p.manual {

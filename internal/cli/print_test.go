@@ -96,9 +96,9 @@ func TestOnlyASCIIWithoutAUTF8Locale(t *testing.T) {
 	}
 	dir := checked(t, "web")
 	doctor := []string{"doctor", "--host", "172.16.0.2"}
-	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      \u2192 renew it\n"})
+	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      \u2192 renew it\nready: nothing must be fixed; 1 warning\n"})
 	p.ASCII = true
-	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      -> renew it\n"})
+	want(t, p.run(doctor...), printed{Stdout: "warn  old\n      -> renew it\nready: nothing must be fixed; 1 warning\n"})
 	want(t, p.run(append(web, "-v")...), printed{Stderr: "pingover: web: round 1: pinging 172.16.0.2, at most 3 pings, 1s apart\npingover: web: caf? ...\npingover: web: ok: -> r\n"})
 	want(t, p.run("check", "--host", "\u2192", "-q"), printed{Code: 64, Stderr: "pingover: --host \"->\": neither an address nor a host name\n"})
 	terminal, _ := p.live(t.Context(), false, web...)

@@ -30,7 +30,8 @@ type Program struct {
 	Terminal       bool // Stderr is a terminal
 	Live, Color    bool // and can draw a line again, and has colours
 	Out            Output
-	Stamp          Stamp // of the lines of a watch
+	Stamp          Stamp  // of the lines of a watch, and of a verbose check
+	LogSocket      string // of syslog; "" where there is none, or stderr is read by an operator or the journal
 	Version        string
 	Env            config.Env
 	File           string // the configuration file if none is named; "" for none
@@ -55,6 +56,7 @@ type Program struct {
 // Output is the terminal that Stdout is, zero for none.
 type Output struct {
 	Columns int
+	Live    bool // it can draw a line again
 	Colors  term.Colors
 }
 

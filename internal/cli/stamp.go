@@ -15,6 +15,7 @@ const (
 	NoStamp       Stamp = iota
 	TimeStamp           // for a file or a terminal
 	PriorityStamp       // <3> and so on, for the journal (sd-daemon(3))
+	ClockStamp          // of a verbose check: without the date
 )
 
 // Priorities of lines (syslog(3)).
@@ -40,6 +41,8 @@ func (s stamper) Write(lines []byte) (int, error) {
 		return s.out.Write(lines)
 	case TimeStamp:
 		stamp = time.Now().Format("2006-01-02 15:04:05 ")
+	case ClockStamp:
+		stamp = time.Now().Format("15:04:05.000 ")
 	case PriorityStamp:
 		level := s.level
 		if level == 0 {

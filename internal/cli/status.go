@@ -20,6 +20,9 @@ func (p Program) status(c *cli.Context) (int, error) {
 	if c.Bool("json") && c.Bool("monitoring") {
 		return 0, usageError{"--json and --monitoring exclude each other", ""}
 	}
+	if c.Bool("watch") {
+		return p.watchStatus(c)
+	}
 	all, err := p.statuses(c)
 	switch {
 	case err != nil && c.Bool("monitoring"):
@@ -44,6 +47,38 @@ func (p Program) status(c *cli.Context) (int, error) {
 		return state.Unknown.Code(), nil
 	}
 	return 0, nil
+}
+
+// looksAgain is the time between two of status --watch.
+const looksAgain = 2 * time.Second
+
+// watchStatus shows the status again and again, until a signal; on a terminal in
+// place of the one before.
+func (p Program) watchStatus(c *cli.Context) (int, error) {
+	if c.Bool("json") || c.Bool("monitoring") {
+		return 0, usageError{"--watch excludes --json and --monitoring", ""}
+	}
+	for tick := time.NewTicker(looksAgain); ; {
+		all, err := p.statuses(c)
+		if err != nil {
+			return 0, err
+		}
+		text := time.Now().Format(time.DateTime) + "  " + p.statusText(all)
+		if p.Out.Live { // home; each line to its end, and the rest of the screen, cleared
+			text = "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+		} else {
+			text += "\n"
+		}
+		p.print(text)
+		select {
+		case <-tick.C:
+		case <-c.Context.Done():
+			return 0, nil
+		}
+		if *p.unprinted {
+			return 0, nil
+		}
+	}
 }
 
 // statuses are those of the clusters that the command is for, and of those that

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -600,4 +601,23 @@ func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
 			t.Errorf("on %d links: held %v of %v, want %d", links, s.Held, s.VIPs, want)
 		}
 	}
+}
+
+// status --watch shows the status again until a signal, on a terminal in place.
+func TestStatusIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	remember(t, dir, standing("web"))
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		p, out := faked(nil), new(strings.Builder)
+		p.Stdout, p.Stderr, p.Out.Live = out, out, true
+		if code := p.Run(ctx, []string{"status", "--watch", "--state-dir", dir}); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if n := strings.Count(out.String(), "\x1b[H"); n != 3 || strings.Count(out.String(), "CLUSTER  PRIMARY") != 3 || !strings.HasSuffix(out.String(), "\x1b[J") {
+			t.Errorf("%d times\n%q", n, out)
+		}
+	})
+	want(t, faked(nil).run("status", "--watch", "--json"), printed{Code: 64, Stderr: "pingover: --watch excludes --json and --monitoring\n"})
 }

@@ -27,6 +27,7 @@ type Task struct {
 	StateDir    state.Dir
 	MetricsFile string         // "": none
 	Mail        config.Mail    // its recipients, and the way to them
+	Syslog      bool           // changes and alerts go there
 	About       notify.Cluster // what a message about it names
 	Given       bool           // its settings are known, and not only its name
 
@@ -47,7 +48,7 @@ type act func(context.Context, failover.Options) (ending, error)
 // task is a cluster as a task.
 func (p Program) task(c config.Cluster) Task {
 	t := Task{
-		Name: c.Name, StateDir: state.Dir(c.StateDir), MetricsFile: c.MetricsFile, Mail: c.Mail, Given: true, cluster: c,
+		Name: c.Name, StateDir: state.Dir(c.StateDir), MetricsFile: c.MetricsFile, Mail: c.Mail, Syslog: c.Syslog, Given: true, cluster: c,
 		About: notify.Cluster{Host: c.Host, VIPs: prefixesOf(c)}, Origins: c.Origins,
 		Check: clusterRun(c, p.Check), TakeOver: clusterRun(c, p.TakeOver), Release: clusterRun(c, p.Release),
 		Doctor: func(ctx context.Context, sendTest bool) []doctor.Finding { return p.Examine(ctx, c, sendTest) },

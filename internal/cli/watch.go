@@ -58,6 +58,8 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	s := out.onScreen()
 	defer s.Clear()
 	out.out = stamper{out: s, stamp: p.Stamp}
+	out.log = p.openLog(made.checks)
+	defer out.log.close(out)
 	p.Stderr, p.Stdout = out.out, &term.Line{Out: p.Stdout}
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
@@ -71,13 +73,32 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w.reportUnusable(made.source, made.checks, true)
 	w.say("watching with version %s, every %s: %s", p.Version, config.DurationText(every), w.states(made))
 	w.follow(made)
+	manager, err := p.serviceManager(os.Getpid())
+	if err != nil {
+		errorf(out.at(warningLevel), "%v", err)
+	}
+	defer manager.close()
+	beats, quiet := manager.beats()
+	defer quiet()
+	manager.tell("READY=1")
 	stop := w.writeOften()
+	done := ctx.Done()
 	for w.running() > 0 {
 		select {
 		case <-hangup:
+			manager.reloading()
 			w.reload()
+			manager.tell("READY=1")
+		case <-beats:
+			manager.tell("WATCHDOG=1")
 		case <-w.stopped:
+		case <-done:
+			done = nil
+			manager.tell("STOPPING=1")
 		}
+	}
+	if done != nil { // --for is over
+		manager.tell("STOPPING=1")
 	}
 	stop()
 	if w.panicked != nil {

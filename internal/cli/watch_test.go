@@ -492,3 +492,21 @@ func TestASignalDoesNotHideTheFailureOfAnotherCluster(t *testing.T) {
 		t.Errorf("code %d, want 31", code)
 	}
 }
+
+// A watch has a line for each alert that fires or resolves beside the outcomes.
+func TestWatchShowsAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := faked(story).run("watch", "--host", "172.16.0.2", "--name", "web", "--every", "1s", "--for", "2s", "--state-dir", t.TempDir())
+		for _, line := range []string{
+			"pingover: web: alert not-ready: witness 172.16.0.254 does not reply\n",
+			"pingover: web: alert isolated resolved: no witness replies\n",
+		} {
+			if strings.Count(got.Stderr, line) != 1 {
+				t.Errorf("not once: %q\n%s", line, got.Stderr)
+			}
+		}
+		if strings.Contains(got.Stderr, "alert blocked") {
+			t.Errorf("the outcome is shown twice\n%s", got.Stderr)
+		}
+	})
+}

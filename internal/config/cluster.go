@@ -45,6 +45,7 @@ type Cluster struct {
 	Mail              Mail
 	StateDir          string
 	MetricsFile       string // "": none
+	Syslog            bool   // changes and alerts go there, where nobody else reads stderr
 	VIPName           string // DNS name of the virtual IPs; "": none
 	// Reserved are the labels that other clusters of the file have; all share this
 	// list. Empty if this one has a Label.

@@ -70,6 +70,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 			Remind:  24 * time.Hour,
 		},
 		StateDir: "/var/lib/pingover",
+		Syslog:   true,
 		Given:    map[string][]string{"host": {"172.16.0.2"}},
 		From:     map[string]string{"host": "--host"},
 	}
@@ -88,7 +89,7 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		" --service tcp:5432 --service https://www.example.com/health --fall 2 --failover-on host --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
 		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0 --notify cat" +
-		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --vip-name web.example.com")
+		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --syslog off --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
 	values["mail-password-file"] = []string{password}
@@ -388,6 +389,9 @@ func TestValues(t *testing.T) {
 		{"failover-on", "service", "needs a service and a vip"},
 		{"failover-on", "always", "must be host or service"},
 
+		{"syslog", "auto", ""},
+		{"syslog", "off", ""},
+		{"syslog", "local0", "must be auto or off"},
 		{"failback", "manual", ""},
 		{"failback", "auto", ""},
 		{"failback", "true", "must be manual or auto"},

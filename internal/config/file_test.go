@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,19 +24,23 @@ import (
 
 func TestTheFileSaysTheSameAsFlags(t *testing.T) {
 	values, want := everySetting(t)
-	settings := map[string]any{}
+	settings, shared := map[string]any{}, map[string]any{}
 	for _, s := range Settings() {
 		switch {
 		case s.Name == "name":
+		case s.Shared:
+			shared[s.Name] = values[s.Name][0]
 		case s.Kind == List:
 			settings[s.Name] = values[s.Name]
 		default:
 			settings[s.Name] = values[s.Name][0]
 		}
 	}
+	together := maps.Clone(settings)
+	maps.Copy(together, shared)
 	for _, place := range []map[string]any{
-		{"clusters": map[string]any{"web": settings}},
-		{"defaults": settings, "clusters": map[string]any{"web": nil}},
+		{"defaults": shared, "clusters": map[string]any{"web": settings}},
+		{"defaults": together, "clusters": map[string]any{"web": nil}},
 	} {
 		data, err := yaml.Marshal(place)
 		if err != nil {
@@ -179,6 +184,7 @@ remind 24h (default)
 notify none (default)
 state-dir /var/lib/pingover (default)
 metrics-file none (default)
+syslog auto (default)
 `
 	var lines strings.Builder
 	for _, o := range got[0].Origins() {

@@ -39,6 +39,7 @@ type Pool struct {
 	Mail           Mail
 	StateDir       string
 	MetricsFile    string // "": none
+	Syslog         bool   // as of a Cluster
 	// Given and From are as those of a Cluster.
 	Given map[string][]string
 	From  map[string]string
@@ -68,7 +69,7 @@ func (d *draft) buildPool() Pool {
 	p.Name, p.Count, p.Interval, p.Timeout, p.RetryWait = c.Name, c.Count, c.Interval, c.Timeout, c.RetryWait
 	p.Source, p.Witness, p.Rise, p.CommandTimeout = c.Source, c.Witness, c.Rise, c.Hooks.Timeout
 	p.Services, p.ServiceCA = c.Services, c.ServiceCA
-	p.Mail, p.StateDir, p.MetricsFile, p.Given, p.From = c.Mail, c.StateDir, c.MetricsFile, c.Given, c.From
+	p.Mail, p.StateDir, p.MetricsFile, p.Syslog, p.Given, p.From = c.Mail, c.StateDir, c.MetricsFile, c.Syslog, c.Given, c.From
 	return p
 }
 

@@ -36,7 +36,7 @@ defaults: {lease: 30m, pre-takeover: true, witness: none, count: 2, state-dir: /
 		Name: "www", Record: "host1.zone.com.", Server: "192.0.2.53:53",
 		Members: []netip.Addr{netip.MustParseAddr("10.2.2.10"), netip.MustParseAddr("10.2.2.11"), netip.MustParseAddr("2001:db8::10")},
 		TTL:     time.Minute, MinMembers: 1, Count: 2, Interval: 3 * time.Second, Timeout: 2 * time.Second, RetryWait: 20 * time.Second,
-		Rise: 5, CommandTimeout: 30 * time.Second, Mail: p.Mail, StateDir: "/srv/state",
+		Rise: 5, CommandTimeout: 30 * time.Second, Mail: p.Mail, StateDir: "/srv/state", Syslog: true,
 		Given: map[string][]string{
 			"name": {"www"}, "record": {"Host1.zone.com"}, "server": {"192.0.2.53"}, "members": {"10.2.2.10", "10.2.2.11", "2001:db8::10"},
 			"rise": {"5"}, "witness": {"none"}, "count": {"2"}, "timeout": {"2s"}, "state-dir": {"/srv/state"},
@@ -103,6 +103,7 @@ f:5: pool www: members "2001:db8::10": more than 1000 members`},
 		{"auto with others", onePool + "    witness: [auto, 10.2.2.1]\n", `f:6: pool www: witness "auto": excludes other values, and there are 2 values`},
 		{"one record for two", onePool + "  ftp: {record: host1.zone.com., server: s, members: 10.0.0.1}\n", `f:6: pool ftp: record "host1.zone.com.": pool www already has it`},
 		{"one name for two", onePool + "clusters: {www: {host: h}}\n", `f:6: cluster www: name "www": a pool has this name: clusters and pools share one name space`},
+		{"syslog of one", onePool + "    syslog: off\n", `f:6: pool www: key "syslog": is for all clusters and pools at once; move it into defaults`},
 		{"a metrics file of one", onePool + "    metrics-file: /a\nclusters: {web: {host: h}}\n", `f:7: cluster web: metrics-file: must be the same for all clusters and pools, but pool www has /a; put it into defaults`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

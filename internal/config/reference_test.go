@@ -117,6 +117,7 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 		},
 		StateDir:    "/var/lib/pingover",
 		MetricsFile: "/var/lib/prometheus/node-exporter/pingover.prom",
+		Syslog:      true,
 		VIPName:     "web.example.com",
 	}
 	for i := range got {
@@ -147,6 +148,7 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 		Mail:           want.Mail,
 		StateDir:       want.StateDir,
 		MetricsFile:    want.MetricsFile,
+		Syslog:         true,
 	}
 	for i := range file.Pools {
 		file.Pools[i].Given, file.Pools[i].From = nil, nil

@@ -47,6 +47,7 @@ type Setting struct {
 	Only     Scope  // where it applies
 	Group    string // heading
 	Required bool
+	Shared   bool   // of all clusters and pools at once: in the file only in defaults
 	Default  string // the value if none is given; "" for none
 	Derived  string // the default in words, if it is not a fixed value
 	Help     string // one line
@@ -346,6 +347,11 @@ func AllSettings() []Setting {
 			Name: "metrics-file", Group: groupFiles, Derived: "none",
 			Help: "Prometheus metrics of all clusters, replaced by each run; node_exporter reads files whose names end in .prom",
 			form: absolutePath("FILE", func(c *Cluster) *string { return &c.MetricsFile }),
+		},
+		{
+			Name: "syslog", Shared: true, Group: groupFiles, Default: "auto",
+			Help: "auto sends changes and alerts to syslog where stderr is neither a terminal nor the journal",
+			form: choice("WAY", []string{"auto", "off"}, func(c *Cluster, text string) { c.Syslog = text == "auto" }),
 		},
 	}
 }

@@ -127,6 +127,8 @@ func (r reader) section(whose string, scope Scope, line int, node *yaml.Node) se
 		switch {
 		case known && scope != Everywhere && !setting.appliesTo(scope):
 			r.wrong(whose, p.line, keyNamed(p.key), "is a setting of a %s, and does not apply to a %s", setting.Only, scope)
+		case known && scope != Everywhere && setting.Shared:
+			r.wrong(whose, p.line, keyNamed(p.key), "is for all clusters and pools at once; move it into defaults")
 		case known:
 			values, ok := r.values(whose, setting, p)
 			if p.again {

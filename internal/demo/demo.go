@@ -50,13 +50,24 @@ func Run(ctx context.Context, o Options) error {
 	if err := lab.Available(); err != nil {
 		return cannot(err)
 	}
+	noNames := lab.NameServerAvailable()
+	if o.Pools && noNames != nil {
+		return cannot(noNames)
+	}
 	switch inside, err := enter(ctx); {
 	case err != nil:
 		return err
 	case !inside:
 		return nil // shown, by the other process
 	}
-	err := show(ctx, o)
+	demo, more := pools, ""
+	if !o.Pools {
+		demo, more = failover, `"pingover demo pools" shows how a host that is down leaves DNS.`
+		if noNames != nil {
+			more = fmt.Sprintf("\"pingover demo pools\" cannot run here: %v.", noNames)
+		}
+	}
+	err := show(ctx, o, demo, more)
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
@@ -112,8 +123,9 @@ func enter(ctx context.Context) (inside bool, err error) {
 	return e.inside, nil
 }
 
-// show makes the machines, plays the acts, and takes the machines away.
-func show(ctx context.Context, o Options) error {
+// show makes a switch, plays the demo on it, and takes all away. At the end it
+// points to more.
+func show(ctx context.Context, o Options, demo func(context.Context, *stage, *lab.Lab, string) error, more string) error {
 	began := time.Now()
 	s := &stage{screen: newScreen(o.Out, o.Terminal, o.Color)}
 	if o.Step {
@@ -123,13 +135,16 @@ func show(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(failover(ctx, s, l, o.Program), l.Close()); err != nil {
+	if err := errors.Join(demo(ctx, s, l, o.Program), l.Close()); err != nil {
 		return err
 	}
-	if o.Step {
-		s.print("Every step was verified, and the machines are gone.\n")
-	} else {
-		s.print(fmt.Sprintf("Every step was verified, in %.0f s, and the machines are gone.\n", time.Since(began).Seconds()))
+	took := ""
+	if !o.Step {
+		took = fmt.Sprintf(" in %.0f s,", time.Since(began).Seconds())
+	}
+	s.print("Every step was verified," + took + " and the machines are gone.\n")
+	if more != "" {
+		s.print(more + "\n")
 	}
 	return s.failed()
 }

@@ -138,6 +138,7 @@ func prepare(t *testing.T, script string, argv ...string) *showing {
 	s.cmd.Env = append(os.Environ(), s.mark, shows+"="+shown, "TMPDIR="+s.dir, "HOME="+s.dir, "GORACE=atexit_sleep_ms=0")
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return s
 }
 
@@ -232,6 +233,7 @@ var wantStory = []string{
 	`  web  took-over: 172\.16\.0\.2 does not reply, and`,
 	`  web  released, manually: 172\.16\.0\.1 is released`,
 	`^Every step was verified, in \d+ s, and the machines are gone\.$`,
+	`^"pingover demo pools" (shows how a host that is down leaves DNS|cannot run here: .* is missing: install the package .*)\.$`,
 }
 
 // tells fails the test unless the text tells the story.
@@ -403,6 +405,15 @@ func TestNotAsTold(t *testing.T) {
 	}
 }
 
+// without prepares a demo where a shell script has taken something away.
+func without(t *testing.T, script string) *showing {
+	t.Helper()
+	if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
+		lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
+	}
+	return prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script+`; exec "$@"`, "sh")
+}
+
 // forbidden makes it so that there are no user namespaces, and no word of it in
 // /proc/sys.
 const forbidden = `echo 0 >/proc/sys/user/max_user_namespaces; mount -t tmpfs none /proc/sys
@@ -452,10 +463,7 @@ func TestCannotRun(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-				lab.Skip(t, fmt.Sprintf("no user namespace to take something away in: %v: %s", err, out))
-			}
-			s := prepare(t, "", "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", test.before+`; exec "$@"`, "sh")
+			s := without(t, test.before)
 			s.ends(exit.Unavailable, test.want)
 			if s.stdout.Len() > 0 {
 				t.Errorf("stdout: %s", &s.stdout)
@@ -464,8 +472,8 @@ func TestCannotRun(t *testing.T) {
 	}
 }
 
-// begun starts the demo and waits until the client is without an answer.
-func (s *showing) begun() {
+// begun starts the demo and waits until it shows this.
+func (s *showing) begun(marker string) {
 	s.t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -478,7 +486,7 @@ func (s *showing) begun() {
 	w.Close()
 	said := bufio.NewScanner(r)
 	for said.Scan() {
-		if strings.Contains(said.Text(), "waiting 1s") {
+		if strings.Contains(said.Text(), marker) {
 			go func() { io.Copy(io.Discard, r); r.Close() }()
 			return
 		}
@@ -486,44 +494,63 @@ func (s *showing) begun() {
 	s.t.Fatalf("it ended early: %v", s.cmd.Wait())
 }
 
-func TestInterruptLeavesNothing(t *testing.T) {
-	s := prepare(t, "")
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	s.begun()
-	// As the terminal does it: to all that runs there.
-	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT); err != nil {
-		t.Fatal(err)
+// atWork starts a demo and waits until a host of it is down and a check runs.
+func atWork(t *testing.T, pools bool) *showing {
+	t.Helper()
+	if !pools {
+		s := prepare(t, "")
+		s.begun("waiting 1s")
+		return s
 	}
-	s.cmd.Wait() // its error is the code
-	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
-		t.Errorf("%s, want exit code 130", s.cmd.ProcessState)
-	}
-	s.leftNothing()
+	s := preparePools(t, "")
+	s.begun("One connection in three fails")
+	time.Sleep(time.Second)
+	return s
 }
 
-func TestTerminationLeavesNothing(t *testing.T) {
-	s := prepare(t, "")
-	s.begun()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+func TestAnEndLeavesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		pools     bool
+		processes int // at work, at least: the demo, the switch, the hosts, the check; named
+	}{
+		"failover": {false, 7},
+		"pools":    {true, 10},
+	} {
+		t.Run(name+", interrupted", func(t *testing.T) {
+			s := atWork(t, test.pools)
+			// As the terminal does it: to all that runs there.
+			if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			s.endedBySignal()
+		})
+		t.Run(name+", terminated", func(t *testing.T) {
+			s := atWork(t, test.pools)
+			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			s.endedBySignal()
+		})
+		t.Run(name+", killed", func(t *testing.T) {
+			s := atWork(t, test.pools)
+			if got := len(s.running()); got < test.processes {
+				t.Errorf("%d processes before the kill", got)
+			}
+			if err := s.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			s.cmd.Wait() // its error is the kill
+			s.leftNothing()
+		})
 	}
-	s.cmd.Wait() // its error is the code
-	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
-		t.Errorf("%s, want exit code 130", s.cmd.ProcessState)
-	}
-	s.leftNothing()
 }
 
-func TestKillLeavesNothing(t *testing.T) {
-	s := prepare(t, "")
-	s.begun()
-	if got := len(s.running()); got < 7 { // the demo, the switch, four hosts, the check
-		t.Errorf("%d processes before the kill", got)
+func (s *showing) endedBySignal() {
+	s.t.Helper()
+	s.cmd.Wait() // its error is the code
+	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
+		s.t.Errorf("%s, want exit code 130", s.cmd.ProcessState)
 	}
-	if err := s.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	s.cmd.Wait() // its error is the kill
 	s.leftNothing()
 }
 

@@ -44,20 +44,15 @@ func failover(ctx context.Context, stage *stage, l *lab.Lab, program string) err
     gateway  172.16.0.254  the witness, and in this demo the mail server`)
 	s.say(`Four machines on a switch, made of network namespaces. The demo takes about
 10 seconds, touches nothing on this machine, and leaves nothing behind.`)
-	for _, m := range []struct {
-		host          **lab.Host
-		name, address string
-	}{
-		{&s.client, "client", "172.16.0.9/16"},
-		{&s.primary, "primary", "172.16.0.2/16"},
-		{&s.standby, "standby", "172.16.0.3/16"},
-		{&s.gateway, "gateway", "172.16.0.254/16"},
-	} {
-		h, err := l.Add(m.name, m.address)
-		if err != nil {
-			return err
-		}
-		*m.host = h
+	err := add(
+		l,
+		machine{&s.client, "client", "172.16.0.9/16"},
+		machine{&s.primary, "primary", "172.16.0.2/16"},
+		machine{&s.standby, "standby", "172.16.0.3/16"},
+		machine{&s.gateway, "gateway", "172.16.0.254/16"},
+	)
+	if err != nil {
+		return err
 	}
 	if err := install(s.standby, program, clusterFile); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -89,6 +90,24 @@ func (s *stage) await(ctx context.Context, prompt string) error {
 		s.print("\n")
 		return context.Cause(ctx)
 	}
+}
+
+// machine is a host of a demo.
+type machine struct {
+	host          **lab.Host
+	name, address string
+}
+
+// add puts the machines on the switch.
+func add(l *lab.Lab, machines ...machine) error {
+	for _, m := range machines {
+		h, err := l.Add(m.name, m.address)
+		if err != nil {
+			return err
+		}
+		*m.host = h
+	}
+	return nil
 }
 
 // programs is where a host has pingover.
@@ -203,7 +222,7 @@ func history(h *lab.Host, name string) (all []state.Entry, err error) {
 		return nil, err
 	}
 	text, err := os.ReadFile(base + ".history")
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	moved, err := state.ParseHistory(text)

@@ -161,7 +161,7 @@ func TestSecondOfTwoVirtualIPsIsRaisedLaterWhileTheFirstIsTheHost(t *testing.T) 
 		s.wantCommands(s.check(s.Standby, two...).want(t, state.Holding))
 	}
 	s.check(s.Second, two...).want(t, state.OK)
-	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.1 is down! takeover failed: 172.16.0.5 not assigned on standby", "[pingover] web: RESOLVED: takeovers no longer fail on standby")
+	s.mail.want(t, "[pingover] web: PROBLEM: 172.16.0.1 is down! takeover failed: 172.16.0.5 not assigned on standby", "[pingover] web: standby took over 172.16.0.1 and 172.16.0.5", "[pingover] web: RESOLVED: takeovers no longer fail on standby")
 }
 
 func TestThreeStandbysInTheSameMoment(t *testing.T) {

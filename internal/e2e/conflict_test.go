@@ -430,7 +430,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 		s.check(s.Standby, three...).want(t, state.Holding).
 			because(t, "holding 172.16.0.1, 172.16.0.5, 172.16.0.7; 172.16.0.2 does not reply")
 	}
-	s.mail.want(t, failed, "[pingover] web: RESOLVED: takeovers no longer fail on standby")
+	s.mail.want(t, failed, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1, 172.16.0.5 and 172.16.0.7", "[pingover] web: RESOLVED: takeovers no longer fail on standby")
 	s.wantReply("[pingover] web: RESOLVED: takeovers no longer fail on standby", failed)
 }
 

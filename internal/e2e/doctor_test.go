@@ -17,7 +17,7 @@ import (
 // depends on a clock.
 func (s *scene) doctor(args ...string) (stdout string, code int) {
 	s.t.Helper()
-	cmd := s.command(s.Standby, append([]string{"doctor"}, args...)...)
+	cmd := s.command(s.Standby, append([]string{"doctor", "--verbose"}, args...)...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -34,13 +34,13 @@ func (s *scene) doctor(args ...string) (stdout string, code int) {
 	return regexp.MustCompile(`was [0-9]+s ago`).ReplaceAllString(text, "was Ns ago"), cmd.ProcessState.ExitCode()
 }
 
-// ill are the lines that are not ok, each followed by its fix.
+// ill are the problems, each followed by its fix.
 func ill(stdout string) (lines []string) {
 	for line := range strings.Lines(stdout) {
 		switch text, fix := strings.CutPrefix(strings.TrimSpace(line), "→ "); {
 		case fix:
 			lines[len(lines)-1] += " → " + text
-		case !strings.HasPrefix(line, "ok "):
+		case strings.HasPrefix(line, "fail ") || strings.HasPrefix(line, "warn "):
 			lines = append(lines, strings.Join(strings.Fields(line), " "))
 		}
 	}
@@ -55,6 +55,7 @@ func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
 	s.check(s.Standby, both...)
 	before := s.run(s.Standby, "sh", "-c", "ip addr; ls -l /var/lib/pingover; cat /var/lib/pingover/web.json")
 
+	const verdict = "ready: nothing must be fixed\n"
 	want := `ok    this process may ping
 ok    this process may change addresses, and so may its tool
 ok    state directory /var/lib/pingover
@@ -73,14 +74,14 @@ ok    vip 2001:db8::1 is in use by the primary (02:00:00:00:00:02)
 ok    mail to ops@example.org via smtp://172.16.0.254:25: the server replies, no TLS
 `
 	stdout, code := s.doctor("web") // by its name, as the check had it
-	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {
+	if diff := cmp.Diff(want+verdict, stdout); diff != "" || code != 0 {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
 	s.mail.want(t)
 
 	stdout, code = s.doctor(append(both, "--send-mail")...)
 	want += "ok    mail to ops@example.org: accepted: 2.0.0 OK: queued\n"
-	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {
+	if diff := cmp.Diff(want+verdict, stdout); diff != "" || code != 0 {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
 	s.mail.want(t, "[pingover] web: test message from standby")

@@ -78,7 +78,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 	if gap := view.Gap(); gap < 9*time.Second || gap > 20*time.Second {
 		t.Errorf("the client could not reach it for %s, want about 10s", gap)
 	}
-	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So it assigned it here again.")
+	s.mail.want(t, tookOver, tookNothing)[1].says(t, "So standby has assigned it again.")
 	s.wantReply(tookNothing, tookOver)
 
 	for range 3 {

@@ -85,6 +85,11 @@ func Codes() []Code {
 	}
 }
 
+// IsOutcome tells whether a word is the outcome of a check, of a cluster or a pool.
+func IsOutcome(word string) bool {
+	return slices.ContainsFunc(slices.Concat(Codes(), PoolCodes()), func(c Code) bool { return c.Outcome == word && word != "" })
+}
+
 // Worse is the code that several clusters share: that of the cluster which an
 // operator has to look at first. A code that is not in the table is the worst.
 func Worse(a, b int) int {

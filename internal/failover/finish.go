@@ -70,6 +70,9 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	if saveErr != nil {
 		j.Remember(&rec)
 	}
+	for _, a := range notify.AlertChanges(before.Alerts, rec.Alerts) {
+		j.Event(a)
+	}
 	return report(j, rec, r, changed, saveErr)
 }
 

@@ -26,7 +26,7 @@ func Available() error {
 		cmd := exec.Command("sh", "-c", "command -v "+tool)
 		cmd.Env = environment()
 		if cmd.Run() != nil {
-			return fmt.Errorf("%s is missing: install the package %s", tool, pkg)
+			return missing(tool, pkg)
 		}
 	}
 	if !privileged {
@@ -48,6 +48,10 @@ func Available() error {
 		return refused(err, nil, true)
 	}
 	return nil
+}
+
+func missing(program, debian string) error {
+	return fmt.Errorf("%s is missing: install the package %s", program, debian)
 }
 
 // Enter is called first thing in main or TestMain. With the rights to make a lab it does nothing: inside is true.

@@ -15,7 +15,7 @@ import (
 	"pingover/internal/proc"
 )
 
-// NameServer is BIND's named on a host, for tests that have called
+// NameServer is BIND's named on a host: see NameServerAvailable, and for tests
 // Need(t, "named", "bind9"). It ends with the lab, or when the host's power goes
 // off.
 type NameServer struct {
@@ -31,25 +31,37 @@ const namedConf = `
 options {
 	directory "%[1]s"; pid-file none; session-keyfile none; lock-file none;
 	listen-on { any; }; listen-on-v6 { any; };
-	recursion no; dnssec-validation no; notify no; empty-zones-enable no; minimal-responses yes;
+	recursion no; rrset-order { order cyclic; }; dnssec-validation no; notify no; empty-zones-enable no; minimal-responses yes;
 };
 controls { inet 127.0.0.1 port 953 allow { 127.0.0.1; } keys { "control"; }; };
 include "%[1]s/control.key";
 %[2]s
 `
 
+// NameServerAvailable says which program of BIND is missing here, and the Debian package that has it; nil for none.
+func NameServerAvailable() error {
+	for _, p := range []struct{ program, debian string }{{"named", "bind9"}, {"tsig-keygen", "bind9"}, {"rndc", "bind9-utils"}} {
+		if _, err := proc.Find(p.program); err != nil {
+			return missing(p.program, p.debian)
+		}
+	}
+	return nil
+}
+
 // NameServer starts named with these statements of named.conf(5), such as those of Key and DynamicZone, and waits
-// until it answers. dir is a directory of this machine; named writes there, the journals of its zones included.
+// until it answers. dir is a directory of this machine, or one of the host by its Path; named writes there, the
+// journals of its zones included.
 func (h *Host) NameServer(dir string, conf ...string) (*NameServer, error) {
 	if _, _, err := TSIGKey(dir, "control"); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "named.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, namedConf, dir, strings.Join(conf, "\n")), 0o600); err != nil {
+	own := strings.NewReplacer(h.Path(""), "") // named drops the right to go by the path from outside
+	n := &NameServer{host: h, dir: own.Replace(dir), done: make(chan struct{})}
+	text := fmt.Appendf(nil, namedConf, n.dir, own.Replace(strings.Join(conf, "\n")))
+	if err := os.WriteFile(filepath.Join(dir, "named.conf"), text, 0o600); err != nil {
 		return nil, err
 	}
-	n := &NameServer{host: h, dir: dir, done: make(chan struct{})}
-	n.cmd = h.Command(context.Background(), "named", "-g", "-n", "1", "-c", file)
+	n.cmd = h.Command(context.Background(), "named", "-g", "-n", "1", "-c", filepath.Join(n.dir, "named.conf"))
 	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
 	if err := n.cmd.Start(); err != nil {
 		return nil, h.err(err)

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pingover/internal/report"
+	"pingover/state"
+)
+
+// summarize is history --summary and --html: availability, from the history and the
+// counts of each day.
+func (p Program) summarize(c *cli.Context, tasks []Task) (code int, err error) {
+	for _, other := range []string{"details", "last", "since"} {
+		if c.IsSet(other) {
+			return 0, usageError{"--" + other + " is for the list of changes, not for --summary or --html", ""}
+		}
+	}
+	if c.Bool("html") && c.Bool("json") {
+		return 0, usageError{"--html and --json exclude each other", ""}
+	}
+	now := time.Now()
+	all := []report.Summary{}
+	for _, t := range tasks {
+		source, err := t.source()
+		if err != nil {
+			errorf(p.Stderr, "%s: %v", t.Name, err)
+			code = state.Unknown.Code()
+			continue
+		}
+		all = append(all, report.Summarize(source, now))
+	}
+	if c.Bool("html") {
+		p.printRaw(report.Page(p.Env.Hostname, all, now, time.Local))
+		return code, nil
+	}
+	for i, s := range all {
+		switch {
+		case c.Bool("json"):
+			p.printRaw(jsonLine(s))
+		case i > 0:
+			p.print("\n" + s.Text(time.Local, p.ASCII))
+		default:
+			p.print(s.Text(time.Local, p.ASCII))
+		}
+	}
+	return code, nil
+}
+
+// source is all that a summary of the task rests on.
+func (t Task) source() (report.Source, error) {
+	rec, err := t.kept()
+	if err != nil {
+		return report.Source{}, err
+	}
+	s := report.Source{Name: t.Name, Pool: t.Kind == state.OfPool}
+	now := statusOf(t, rec, time.Now())
+	if s.Primary, _ = now.recordName(); !s.Pool {
+		s.Primary = orZero(now.Host)
+	}
+	if s.History, err = t.StateDir.History(t.Name, rec.Common().Recent); err != nil {
+		return s, err
+	}
+	s.Days, err = t.StateDir.Days(t.Name, rec.Common().Days)
+	return s, err
+}

@@ -62,7 +62,7 @@ func TestDocsPool(t *testing.T) {
 			s.run(s.Standby, "sh", "-ec", "cd /run; "+commands)
 		}
 	}
-	s.writeFile("/etc/pingover.yaml", text["yaml"][0]+"defaults: {interval: 100ms, timeout: 200ms, retry-wait: 1s, rise: 2, mail-to: root}\n")
+	s.writeFile("/etc/pingover.yaml", text["yaml"][0]+"defaults: {interval: 100ms, timeout: 200ms, retry-wait: 1s, rise: 2}\n")
 
 	show := func(name, command string) (out string, code int) {
 		t.Helper()

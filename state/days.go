@@ -17,13 +17,14 @@ const (
 // Day counts the checks of one day in UTC. It is kept in the record until it
 // is over, and then one line of NAME.days.
 type Day struct {
-	Date    string `json:"day"` // such as 2026-03-01
-	Checks  int    `json:"checks"`
-	Up      int    `json:"up"`      // the primary replied
-	Unknown int    `json:"unknown"` // it could not be asked
-	Down    int    `json:"down"`
-	Gaps    int    `json:"gaps"` // checks that came overdue: what was before is not known
-	RTT     RTT    `json:"rtt_ms"`
+	Date    string    `json:"day"`            // such as 2026-03-01
+	First   time.Time `json:"first,omitzero"` // check; zero in lines of earlier versions
+	Checks  int       `json:"checks"`
+	Up      int       `json:"up"`      // the primary replied
+	Unknown int       `json:"unknown"` // it could not be asked
+	Down    int       `json:"down"`
+	Gaps    int       `json:"gaps"` // checks that came overdue: what was before is not known
+	RTT     RTT       `json:"rtt_ms"`
 }
 
 // RTT is the round trip times of a day, in milliseconds, all 0 without a reply.
@@ -51,7 +52,7 @@ func (h *Head) countDay(c Check) {
 	date := c.Time.UTC().Format(time.DateOnly)
 	i := slices.IndexFunc(h.Days, func(d Day) bool { return d.Date == date })
 	if i < 0 {
-		h.Days = append(h.Days, Day{Date: date})
+		h.Days = append(h.Days, Day{Date: date, First: c.Time.UTC()})
 		h.Days = h.Days[max(0, len(h.Days)-maxDays):]
 		i = len(h.Days) - 1
 	}
@@ -87,6 +88,8 @@ func (d *Day) check() error {
 	switch _, err := time.Parse(time.DateOnly, d.Date); {
 	case err != nil:
 		return fmt.Errorf("day %q, must be like 2026-03-01", d.Date)
+	case sensible(d.First) != nil:
+		return sensible(d.First)
 	case min(d.Checks, d.Up, d.Unknown, d.Down, d.Gaps, d.RTT.Replies) < 0 || min(d.RTT.Min, d.RTT.Mean, d.RTT.Max) < 0:
 		return errors.New("a count is below zero")
 	}

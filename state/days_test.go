@@ -57,8 +57,8 @@ func TestDaysCountChecks(t *testing.T) {
 		h.Last = &c
 	}
 	want := []Day{
-		{Date: "2026-03-01", Checks: 6, Up: 4, Unknown: 1, Down: 1, Gaps: 1, RTT: RTT{Replies: 4, Min: 0.25, Mean: 0.625, Max: 1.5}},
-		{Date: "2026-03-02", Checks: 1, Down: 1},
+		{Date: "2026-03-01", First: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC), Checks: 6, Up: 4, Unknown: 1, Down: 1, Gaps: 1, RTT: RTT{Replies: 4, Min: 0.25, Mean: 0.625, Max: 1.5}},
+		{Date: "2026-03-02", First: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), Checks: 1, Down: 1},
 	}
 	if diff := same(want, h.Days); diff != "" {
 		t.Errorf("days (-want +got):\n%s", diff)
@@ -67,7 +67,7 @@ func TestDaysCountChecks(t *testing.T) {
 	// What is over moves to the file, once, and today stays in the record.
 	d := Dir(t.TempDir())
 	path := d.path("web", ".days")
-	const line = `{"day":"2026-03-01","checks":6,"up":4,"unknown":1,"down":1,"gaps":1,"rtt_ms":{"replies":4,"min":0.25,"mean":0.625,"max":1.5}}` + "\n"
+	const line = `{"day":"2026-03-01","first":"2026-03-01T10:00:00Z","checks":6,"up":4,"unknown":1,"down":1,"gaps":1,"rtt_ms":{"replies":4,"min":0.25,"mean":0.625,"max":1.5}}` + "\n"
 	for range 2 {
 		h := &Head{Version: 1, Name: "web", Days: want} // as a killed run left it
 		ok(t, d.MoveDays(h))

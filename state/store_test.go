@@ -204,7 +204,7 @@ func fullRecord() *Record {
 				What: "post-takeover", Code: &done, Duration: 1500, Resolved: true, Rule: 11, Moved: true,
 			}},
 			Counts: map[Outcome]int{TakeoverFailed: 3},
-			Days:   []Day{{Date: "2026-03-01", Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
+			Days:   []Day{{Date: "2026-03-01", First: at(0), Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
 		Origin: "/etc/pingover.yaml",
 		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),

@@ -230,8 +230,8 @@ func TestSummaryOfTheHistory(t *testing.T) {
 	w.expect(0, "check www", "")
 	w.silent["10.2.2.11"] = true
 	w.expect(11, "check www", "")
-	w.expect(0, "history www --summary", "www: served by ", "availability", "outages", "!<html")
-	w.expect(0, "history www --summary --json", `{"version":1,"cluster":"www","primary":"host1.zone.com",`, `"checks":2`, `"periods":[{"name":"day"`)
+	w.expect(0, "history www --summary", "www: served by members", "availability", "outages", "!<html")
+	w.expect(0, "history www --summary --json", `{"version":1,"cluster":"www","pool":true,"primary":"host1.zone.com",`, `"checks":2`, `"periods":[{"name":"day"`)
 	w.expect(0, "history www --html", "<!doctype html>", "<h2>www</h2>", "as standby saw it")
 	w.expect(64, "history --summary --last 3", "--last is for the list of changes, not for --summary or --html")
 	w.expect(64, "history --html --json", "--html and --json exclude each other")

@@ -145,6 +145,7 @@ func (w *www) expect(code int, line string, texts ...string) string {
 
 func TestAPoolIsCheckedBesideAClusterAndShown(t *testing.T) {
 	w := newWWW(t)
+	w.expect(0, "status www", "10.2.2.10  ?       -      never")
 	w.expect(0, "check --verbose", "pingover: www: decision: ok, by rule 8", "pingover: web: ok: ")
 	w.expect(0, "status www",
 		"all is well: 1 pool\n", "POOL  RECORD", "www   host1.zone.com  10.2.2.10  published, up", "10.2.2.11  published, up")

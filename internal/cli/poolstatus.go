@@ -87,7 +87,8 @@ func (s status) memberRows(last string) (rows [][]string) {
 		for _, a := range s.pool.Foreign {
 			add(a.String(), "published, no member", "-")
 		}
-	} else {
+	}
+	if s.pool == nil || len(s.pool.Members) == 0 { // nothing is known of them yet
 		for _, a := range s.task.pool.Members {
 			add(a.String(), "?", "-")
 		}

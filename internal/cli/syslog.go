@@ -13,6 +13,7 @@ type systemLog struct {
 	lines  chan logLine
 	closed chan struct{}
 	mu     sync.Mutex
+	over   bool  // a check that was abandoned may still speak
 	err    error // the last one
 	lost   int   // lines, since the queue was full
 }
@@ -43,12 +44,15 @@ func (l *systemLog) log(level int, text string) {
 	if l == nil {
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
 	select {
 	case l.lines <- logLine{level, text}:
 	default:
-		l.mu.Lock()
 		l.lost++
-		l.mu.Unlock()
 	}
 }
 
@@ -93,7 +97,10 @@ func (l *systemLog) close(p printer) {
 	if l == nil {
 		return
 	}
+	l.mu.Lock()
+	l.over = true
 	close(l.lines)
+	l.mu.Unlock()
 	select {
 	case <-l.closed:
 	case <-time.After(logPatience):

@@ -129,6 +129,7 @@ func TestASyslogThatIsRestarted(t *testing.T) {
 	l.log(infoLevel, "two")
 	var stderr strings.Builder
 	l.close(printer{out: &stderr})
+	l.log(infoLevel, "by a check that was abandoned") // panics nowhere
 	if lines := logged(second(2 * time.Second)); !slices.Equal(lines, []string{"<30>two"}) || stderr.Len() > 0 {
 		t.Errorf("the second: %q, %s", lines, &stderr)
 	}

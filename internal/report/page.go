@@ -54,11 +54,15 @@ func (p *page) cluster(s Summary, zone *time.Location) {
 		return
 	}
 	now := s.Now()
-	mood := map[string]string{byPrimary: "good", byStandby: "fair", byOther: "fair"}[now.By]
+	verb := " serves"
+	if now.By == byMembers {
+		verb = " serve"
+	}
+	mood := map[string]string{byPrimary: "good", byMembers: "good", byStandby: "fair", byOther: "fair"}[now.By]
 	if mood == "" {
 		mood = "bad"
 	}
-	p.add("<p class=\"now %s\"><b>%s</b> since %s</p>\n", mood, text(strings.ToUpper(now.By[:1])+now.By[1:]+" serves"), text(moment(now.From, zone)))
+	p.add("<p class=\"now %s\"><b>%s</b> since %s</p>\n", mood, text(strings.ToUpper(now.By[:1])+now.By[1:]+verb), text(moment(now.From, zone)))
 	p.add("<dl class=\"tiles\">\n")
 	for _, period := range s.Periods {
 		p.add("<div><dt>%s</dt><dd>%s</dd><dd class=\"note\">%s</dd></div>\n", text(period.Name), text(percent(period.Availability)), text(outageNote(period)))

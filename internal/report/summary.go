@@ -22,7 +22,8 @@ type Source struct {
 // Summary is what follows from it. All times are in UTC.
 type Summary struct {
 	Version int       `json:"version"` // of this object: 1
-	Cluster string    `json:"cluster"`
+	Cluster string    `json:"cluster"` // or pool
+	Pool    bool      `json:"pool"`
 	Primary string    `json:"primary"`
 	Since   time.Time `json:"since"` // the first day with a check; zero: none was made
 	Until   time.Time `json:"until"`
@@ -39,7 +40,7 @@ type Period struct {
 	Outages      int      `json:"outages"`
 	Outage       Seconds  `json:"outage_s"`
 	Availability *float64 `json:"availability"` // 0 to 1; nil: no check was made
-	PrimaryUp    *float64 `json:"primary_up"`   // 0 to 1, of the checks that could be made; nil: none could
+	PrimaryUp    *float64 `json:"primary_up"`   // 0 to 1, of the checks that could be made; nil: none could. A pool: a published member
 	Checks       int      `json:"checks"`
 	Unknown      int      `json:"unknown"` // checks that could not be made
 	Gaps         int      `json:"gaps"`    // times without checks
@@ -61,7 +62,7 @@ type Outage struct {
 type Service struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	By   string    `json:"by"` // primary, standby, another standby, nobody
+	By   string    `json:"by"` // primary, members (of a pool), standby, another standby, nobody
 }
 
 // Day is one day in UTC.
@@ -82,11 +83,13 @@ func seconds(d time.Duration) Seconds { return Seconds(d.Round(time.Second).Seco
 const (
 	day       = 24 * time.Hour
 	shownDays = 90
+	soon      = 10 * time.Minute // after midnight: checks went on
 )
 
 // Who can serve.
 const (
 	byPrimary = "primary"
+	byMembers = "members" // of a pool, at least one
 	byStandby = "standby"
 	byOther   = "another standby"
 	byNobody  = "nobody"
@@ -95,7 +98,7 @@ const (
 // Summarize summarizes what is known at a moment.
 func Summarize(s Source, now time.Time) Summary {
 	now = now.UTC().Truncate(time.Second)
-	sum := Summary{Version: 1, Cluster: s.Name, Primary: s.Primary, Until: now, Outages: []Outage{}, Served: []Service{}, Days: []Day{}}
+	sum := Summary{Version: 1, Cluster: s.Name, Pool: s.Pool, Primary: s.Primary, Until: now, Outages: []Outage{}, Served: []Service{}, Days: []Day{}}
 	observed := observedSpans(s.Days, now)
 	if len(observed) > 0 {
 		sum.Since = observed[0].from
@@ -104,6 +107,11 @@ func Summarize(s Source, now time.Time) Summary {
 	slices.SortStableFunc(entries, func(a, b state.Entry) int { return a.Time.Compare(b.Time) })
 	sum.Outages = append(sum.Outages, outages(entries, s.Pool, now)...)
 	sum.Served = append(sum.Served, served(entries, sum.Outages, sum.Since, now)...)
+	for i := range sum.Served {
+		if s.Pool && sum.Served[i].By == byPrimary {
+			sum.Served[i].By = byMembers
+		}
+	}
 	for _, p := range []struct {
 		name string
 		days int
@@ -117,6 +125,11 @@ func Summarize(s Source, now time.Time) Summary {
 		if k := slices.IndexFunc(s.Days, func(d state.Day) bool { return d.Date == shown.Date }); k >= 0 {
 			shown.Day = s.Days[k]
 			this := span{begin, earlier(begin.Add(day), now)}
+			for _, o := range observed {
+				if both := o.and(this); both.length() > 0 {
+					this = both
+				}
+			}
 			out, _ := within(sum.Outages, this)
 			shown.Outage, shown.Availability = seconds(out), ratio(this.length()-out, this.length())
 		}
@@ -145,14 +158,19 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// observedSpans are the days with a check, each whole: how long the checks rested
-// within a day is not kept.
+// observedSpans are the days with a check that could be made, from the first on where that was not soon
+// after midnight: how long the checks rested within a day is not kept.
 func observedSpans(days []state.Day, now time.Time) (spans []span) {
 	for _, d := range days {
 		begin, err := time.Parse(time.DateOnly, d.Date)
-		if err == nil && d.Checks > 0 && begin.Before(now) {
-			spans = append(spans, span{begin, earlier(begin.Add(day), now)})
+		if err != nil || d.Up+d.Down == 0 || !begin.Before(now) {
+			continue
 		}
+		end := earlier(begin.Add(day), now)
+		if d.First.After(begin.Add(soon)) && !d.First.After(end) {
+			begin = d.First
+		}
+		spans = append(spans, span{begin, end})
 	}
 	slices.SortFunc(spans, func(a, b span) int { return a.from.Compare(b.from) })
 	return spans
@@ -296,7 +314,7 @@ func without(all []Service, out []Outage) (some []Service) {
 			}
 			s.From = gap.to
 		}
-		if s.To.After(s.From) {
+		if s.To.After(s.From) || len(some) == 0 { // the first check may have been made just now
 			some = append(some, s)
 		}
 	}

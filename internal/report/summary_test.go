@@ -176,3 +176,49 @@ func TestSummaryAsText(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestDaysThatCountForAvailability(t *testing.T) {
+	now := at("2026-11-28 12:00:00")
+	part := days("2026-11-28", 1)
+	part[0].First = at("2026-11-28 11:00:00")
+	unknown := days("2026-11-28", 1)
+	unknown[0].Up, unknown[0].Unknown = 0, 1440
+	for _, test := range []struct {
+		name         string
+		days         []state.Day
+		observed     Seconds
+		availability string
+	}{
+		{"checks since eleven, and an outage of half an hour", part, 3600, "50.00 %"},
+		{"checks since midnight", days("2026-11-28", 1), 12 * 3600, "95.83 %"},
+		{"no check could be made", unknown, 0, "-"},
+		{"no check was made", nil, 0, "-"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := Summarize(Source{Name: "web", Days: test.days, History: []state.Entry{alert(state.Down, 9, "2026-11-28 11:30:00", "no reply", false)}}, now)
+			if day := s.Periods[0]; day.Observed != test.observed || percent(day.Availability) != test.availability {
+				t.Errorf("%s of %v s, want %s of %v s", percent(day.Availability), day.Observed, test.availability, test.observed)
+			}
+		})
+	}
+}
+
+func TestFirstCheckWasMadeJustNow(t *testing.T) {
+	now := at("2026-11-28 12:00:00")
+	first := days("2026-11-28", 1)
+	first[0].First = now
+	s := Summarize(Source{Name: "web", Days: first}, now)
+	if got := s.Now(); got.By != byPrimary || percent(s.Periods[0].Availability) != "-" {
+		t.Errorf("served by %+v, availability %s", got, percent(s.Periods[0].Availability))
+	}
+	if got := Page("standby", []Summary{s}, now, time.UTC); !strings.Contains(got, "<b>Primary serves</b>") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestPoolIsServedByItsMembers(t *testing.T) {
+	s := Summarize(Source{Name: "www", Primary: "host1.zone.com", Pool: true, Days: days("2026-11-27", 2)}, at("2026-11-28 12:00:00"))
+	if got := s.Text(time.UTC, true); !strings.HasPrefix(got, "www: served by members; observed since 2026-11-27\n") || !strings.Contains(got, "members up") {
+		t.Errorf("got\n%s", got)
+	}
+}

@@ -24,7 +24,11 @@ func (s Summary) Text(zone *time.Location, ascii bool) string {
 		return b.String()
 	}
 	line("%s: served by %s; observed since %s", name, s.Now().By, s.Since.Format(time.DateOnly))
-	line("  %-7s %13s %9s %12s %12s %9s", "", "availability", "outages", "in all", "primary up", "unknown")
+	up := "primary up"
+	if s.Pool {
+		up = "members up"
+	}
+	line("  %-7s %13s %9s %12s %12s %9s", "", "availability", "outages", "in all", up, "unknown")
 	for _, p := range s.Periods {
 		line("  %-7s %13s %9d %12s %12s %9d", p.Name, percent(p.Availability), p.Outages, length(p.Outage), percent(p.PrimaryUp), p.Unknown)
 	}

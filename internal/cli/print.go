@@ -194,6 +194,10 @@ func (p printer) event(event any) {
 		for _, a := range e.Answers {
 			p.infof("%s", answerText(a))
 		}
+	case balance.ServicesAsked:
+		for _, a := range e.Answers {
+			p.infof("round %d: %s", e.N, answerText(a))
+		}
 	case failover.Decided:
 		p.decided(e.Decision.Outcome, e.Decision.Rule)
 	case balance.Decided:

@@ -178,7 +178,7 @@ func (x *poolExamination) records() {
 		if family.set.TTL != x.set.TTL {
 			x.warn("nothing: the next record that is added sets the ttl", "%s %s has the TTL %s, and ttl is %s", record, family.kind, config.DurationText(family.set.TTL), config.DurationText(x.set.TTL))
 		} else {
-			x.good("%s %s: %d records, TTL %s", record, family.kind, len(family.set.Addrs), config.DurationText(family.set.TTL))
+			x.good("%s %s: %s, TTL %s", record, family.kind, records(len(family.set.Addrs)), config.DurationText(family.set.TTL))
 		}
 		switch {
 		case n > mostBIND:
@@ -242,4 +242,11 @@ func addresses(addrs []netip.Addr) string {
 		texts[i] = a.String()
 	}
 	return strings.Join(texts, ", ")
+}
+
+func records(n int) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d records", n)
 }

@@ -72,9 +72,19 @@ func TestReadmeIsShortAndLeadsToEveryChapter(t *testing.T) {
 }
 
 func TestDocsSettings(t *testing.T) {
+	generated(t, "docs/configuration.md", "settings", settingsTable(config.Settings()))
+	generated(t, poolChapter, "pool settings", settingsTable(poolSettingsOnly()))
+}
+
+// poolSettingsOnly are those that a cluster does not have.
+func poolSettingsOnly() []config.Setting {
+	return slices.DeleteFunc(config.AllSettings(), func(s config.Setting) bool { return s.Only != config.Pools })
+}
+
+func settingsTable(settings []config.Setting) string {
 	var b strings.Builder
 	b.WriteString("| setting | default | values | meaning |\n|---|---|---|---|\n")
-	for _, s := range config.Settings() {
+	for _, s := range settings {
 		name := "`" + s.Name + "`"
 		if s.Short != "" {
 			name += ", `-" + s.Short + "`"
@@ -88,7 +98,7 @@ func TestDocsSettings(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, value, s.Range, s.Help)
 	}
-	generated(t, "docs/configuration.md", "settings", b.String())
+	return b.String()
 }
 
 func TestDocsCodes(t *testing.T) {
@@ -265,13 +275,11 @@ func all[T any](switches ...func(*T, bool)) []T {
 // aside are the documented commands that no test runs here, and why. A key is how
 // the command begins.
 var aside = map[string]string{
-	"packaging/build ":  "TestPackages runs it",
-	"sudo apt ":         "there is no repository; TestPackages installs, upgrades, removes and purges with dpkg",
-	"journalctl ":       "needs a journal",
-	"nmcli ":            "needs a running NetworkManager",
-	"go test ":          "a benchmark that takes minutes: CONTRIBUTING.md says when it is run",
-	"pingover drain ":   "the scenes of pools run it",
-	"pingover undrain ": "the scenes of pools run it",
+	"packaging/build ": "TestPackages runs it",
+	"sudo apt ":        "there is no repository; TestPackages installs, upgrades, removes and purges with dpkg",
+	"journalctl ":      "needs a journal",
+	"nmcli ":           "needs a running NetworkManager",
+	"go test ":         "a benchmark that takes minutes: CONTRIBUTING.md says when it is run",
 }
 
 // All commands of a document succeed in the lab, one after the other. They run on
@@ -289,6 +297,9 @@ func TestDocsCommands(t *testing.T) {
 		}
 	}
 	for _, document := range documents(t) {
+		if document == poolChapter {
+			continue // TestDocsPool runs them, with a name server
+		}
 		t.Run(filepath.Base(document), func(t *testing.T) {
 			start := newScene
 			if document == "README.md" {
@@ -455,37 +466,39 @@ func TestDocsTakeover(t *testing.T) {
 	out, code := on(once)
 	status, _ := on("pingover status")
 
-	// As it is with the default settings, at a time of its own.
-	usual := func(text string) string {
-		text = strings.NewReplacer("100ms apart", "3s apart", "waiting 1s", "waiting 20s", "02:00:00:", "52:54:00:").Replace(text)
-		for _, r := range []struct{ pattern, fixed string }{
-			{`\d{8}T\d{6}Z-[A-Z2-7]{8}`, "20261122T130452Z-OZQ576Y7"},
-			{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "2026-11-22 13:05:38"},
-			{`\d{4}-\d\d-\d\d \d\d:\d\d\b`, "2026-11-22 13:05"},
-			{`\b\d\d:\d\d:\d\d  `, "13:05:38  "},
-			{`\b\d+s ago`, "12s ago"},
-		} {
-			text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.fixed)
-		}
-		return "```text\n" + strings.TrimRight(text, "\n") + "\n```\n"
-	}
-	generated(t, "docs/decisions.md", "takeover", usual("# "+command+"\n"+out+"# echo $?\n"+fmt.Sprint(code)))
+	generated(t, "docs/decisions.md", "takeover", asUsual("# "+command+"\n"+out+"# echo $?\n"+fmt.Sprint(code)))
 	emails := s.emails(s.Standby)
 	if len(emails) != 1 {
 		t.Fatalf("%d emails, want 1", len(emails))
 	}
 	message := "Subject: " + emails[0].subject + "\n\n" + emails[0].body
-	generated(t, "docs/mail.md", "mail", usual(message))
+	generated(t, "docs/mail.md", "mail", asUsual(message))
 	what, _, _ := strings.Cut(message, "\nWhen\n")
 	_, undo, _ := strings.Cut(message, "\nTo undo the takeover\n")
 	undo, _, found := strings.Cut(undo, "\nor without")
 	if !found {
 		t.Fatalf("the mail does not say how to undo it:\n%s", message)
 	}
-	generated(t, "README.md", "mail", usual(what+"\n…\n\nTo undo the takeover\n"+undo))
+	generated(t, "README.md", "mail", asUsual(what+"\n…\n\nTo undo the takeover\n"+undo))
 	for _, document := range []string{"README.md", "docs/monitoring.md"} {
-		generated(t, document, "status", usual("$ pingover status\n"+status))
+		generated(t, document, "status", asUsual("$ pingover status\n"+status))
 	}
+}
+
+// asUsual is what was printed in the lab as it is with the default settings, at a time
+// of its own.
+func asUsual(text string) string {
+	text = strings.NewReplacer("100ms apart", "3s apart", "waiting 1s", "waiting 20s", "02:00:00:", "52:54:00:").Replace(text)
+	for _, r := range []struct{ pattern, fixed string }{
+		{`\d{8}T\d{6}Z-[A-Z2-7]{8}`, "20261122T130452Z-OZQ576Y7"},
+		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "2026-11-22 13:05:38"},
+		{`\d{4}-\d\d-\d\d \d\d:\d\d\b`, "2026-11-22 13:05"},
+		{`\b\d\d:\d\d:\d\d  `, "13:05:38  "},
+		{`\b\d+s ago`, "12s ago"},
+	} {
+		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.fixed)
+	}
+	return "```text\n" + strings.TrimRight(text, "\n") + "\n```\n"
 }
 
 // docs/troubleshooting.md can be searched for the words of every bad case: those

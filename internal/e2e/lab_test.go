@@ -80,6 +80,15 @@ func newScene(t testing.TB) *scene {
 // shortScene is a scene that runs with -short too.
 func shortScene(t testing.TB) *scene {
 	t.Helper()
+	s := emptyScene(t)
+	s.must(s.Usual())
+	s.mail = s.serveMail(s.Gateway)
+	return s
+}
+
+// emptyScene is one without hosts.
+func emptyScene(t testing.TB) *scene {
+	t.Helper()
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
@@ -90,12 +99,7 @@ func shortScene(t testing.TB) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Usual(); err != nil {
-		t.Fatal(err)
-	}
-	s := &scene{Lab: l, t: t, path: path}
-	s.mail = s.serveMail(l.Gateway)
-	return s
+	return &scene{Lab: l, t: t, path: path}
 }
 
 // hasty are settings under which a takeover takes about a second. The

@@ -65,6 +65,24 @@ func TestManPageCodes(t *testing.T) {
 	generatedBetween(t, manPage, ".\\\" codes\n", ".\\\" /codes\n", b.String())
 }
 
+// The settings of pools are keys of the file only.
+func TestManPagePoolSettings(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(".Bl -tag -width Ds\n")
+	for _, s := range poolSettingsOnly() {
+		value := "; default: " + s.Derived
+		switch {
+		case s.Required:
+			value = ""
+		case s.Default != "":
+			value = "; default " + s.Default
+		}
+		fmt.Fprintf(&b, ".It Ic %s\n%s\n(%s%s).\n", s.Name, roff(s.Help), roff(s.Range), roff(value))
+	}
+	b.WriteString(".El\n")
+	generatedBetween(t, manPage, ".\\\" pool settings\n", ".\\\" /pool settings\n", b.String())
+}
+
 // The diagnostics are those of docs/troubleshooting.md, by their first words.
 func TestManPageDiagnostics(t *testing.T) {
 	row := regexp.MustCompile("^\\| (?:cron mails )?`([^`]+)`[^|]*\\| ([^|]+) \\| ([^|]*)\\|$")

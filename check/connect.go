@@ -104,7 +104,8 @@ func (s Service) port() uint16 {
 	return 80
 }
 
-// get asks for the URL on a connection, and reads the status of the reply.
+// get asks for the URL on a connection, and reads the status of the reply. The body
+// is left: closing it would read it, for as long as the server sends it.
 func get(conn net.Conn, u *url.URL) (status int, err error) {
 	request := &http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host,
@@ -123,7 +124,6 @@ func get(conn net.Conn, u *url.URL) (status int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		response.Body.Close()
 		if response.StatusCode >= 200 {
 			return response.StatusCode, nil
 		}

@@ -204,6 +204,28 @@ func TestAServiceIsAskedAtTheAddressAlone(t *testing.T) {
 	}
 }
 
+// The status is the answer; a body without an end is not waited for.
+func TestABodyIsNotWaitedFor(t *testing.T) {
+	for name, body := range map[string]string{
+		"chunked":  "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+		"10 GB":    "Content-Length: 10000000000\r\n\r\nhello",
+		"unending": "\r\nhello",
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := listen(t, func(conn net.Conn) {
+				http.ReadRequest(bufio.NewReader(conn))
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+body)
+				io.Copy(io.Discard, conn) // until the other side ends it
+			})
+			start := time.Now()
+			got := mustURL(t, fmt.Sprintf("http://www.example.com:%d/", port)).Check(t.Context(), Attempt{Address: loopback})
+			if want := (ServiceResult{Health: Good}); got != want || time.Since(start) > leastTimeout/2 {
+				t.Errorf("%+v after %s", got, time.Since(start))
+			}
+		})
+	}
+}
+
 func TestACheckThatIsInterruptedSaysNothing(t *testing.T) {
 	silent := listen(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 	for name, s := range map[string]Service{

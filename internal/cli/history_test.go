@@ -236,3 +236,25 @@ func TestSummaryOfTheHistory(t *testing.T) {
 	w.expect(64, "history --summary --last 3", "--last is for the list of changes, not for --summary or --html")
 	w.expect(64, "history --html --json", "--html and --json exclude each other")
 }
+
+// A damaged line takes nothing else from a summary, and a page never says that
+// nothing is configured, or was checked, where it could not be read.
+func TestSummaryOfADamagedHistory(t *testing.T) {
+	w := newWWW(t)
+	w.expect(0, "check www", "")
+	damage := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(w.dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage("www.history", "\x1b[31m\n")
+	damage("www.days", "null\n")
+	const incomplete = "incomplete, for a part of what was recorded cannot be read"
+	w.expect(20, "history www --summary", "www.history: line 1: ", "www.days: line 1: ", "www: "+incomplete, "www: served by members", "!\x1b")
+	w.expect(20, "history www --summary --json", `"checks":1`, `"incomplete":true`)
+	w.expect(20, "history www --html", "<h2>www</h2>", "<b>Incomplete</b>: a part of what was recorded cannot be read", "<h2>www</h2>", "!Nothing is configured")
+	damage("www.json", "{")
+	w.expect(20, "history www --summary", "www: "+incomplete, "!no check was made")
+	w.expect(20, "history www --html", "<h2>www</h2>", "<b>Incomplete</b>", "!No check was made", "!Nothing is configured")
+}

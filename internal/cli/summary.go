@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -27,7 +28,7 @@ func (p Program) summarize(c *cli.Context, tasks []Task) (code int, err error) {
 		if err != nil {
 			errorf(p.Stderr, "%s: %v", t.Name, err)
 			code = state.Unknown.Code()
-			continue
+			source.Damaged = true
 		}
 		all = append(all, report.Summarize(source, now))
 	}
@@ -48,20 +49,19 @@ func (p Program) summarize(c *cli.Context, tasks []Task) (code int, err error) {
 	return code, nil
 }
 
-// source is all that a summary of the task rests on.
+// source is all that a summary of the task rests on, as far as it can be read.
 func (t Task) source() (report.Source, error) {
+	s := report.Source{Name: t.Name, Pool: t.Kind == state.OfPool}
 	rec, err := t.kept()
 	if err != nil {
-		return report.Source{}, err
+		return s, err
 	}
-	s := report.Source{Name: t.Name, Pool: t.Kind == state.OfPool}
 	now := statusOf(t, rec, time.Now())
 	if s.Primary, _ = now.recordName(); !s.Pool {
 		s.Primary = orZero(now.Host)
 	}
-	if s.History, err = t.StateDir.History(t.Name, rec.Common().Recent); err != nil {
-		return s, err
-	}
-	s.Days, err = t.StateDir.Days(t.Name, rec.Common().Days)
-	return s, err
+	var ofDays error
+	s.History, err = t.StateDir.History(t.Name, rec.Common().Recent)
+	s.Days, ofDays = t.StateDir.Days(t.Name, rec.Common().Days)
+	return s, errors.Join(err, ofDays)
 }

@@ -49,6 +49,12 @@ func Page(host string, all []Summary, now time.Time, zone *time.Location) string
 func (p *page) cluster(s Summary, zone *time.Location) {
 	p.add("<section>\n<h2>%s</h2>\n", text(s.Cluster))
 	defer p.add("</section>\n")
+	if s.Incomplete {
+		p.add("<p class=\"now bad\"><b>Incomplete</b>: %s; run pingover history to see why</p>\n", damaged)
+	}
+	if s.Since.IsZero() && s.Incomplete {
+		return
+	}
 	if s.Since.IsZero() {
 		p.add("<p>No check was made yet.</p>\n")
 		return

@@ -17,6 +17,8 @@ type Source struct {
 	Pool    bool
 	History []state.Entry
 	Days    []state.Day
+	// Damaged says that a part of it could not be read.
+	Damaged bool
 }
 
 // Summary is what follows from it. All times are in UTC.
@@ -31,6 +33,8 @@ type Summary struct {
 	Outages []Outage  `json:"outages"` // the newest last
 	Served  []Service `json:"served"`  // without gaps, the newest last
 	Days    []Day     `json:"days"`    // the last 90, those without a check too
+	// Incomplete says that a part of what was recorded could not be read.
+	Incomplete bool `json:"incomplete"`
 }
 
 // Period is availability over the last day, week, month (30 days) or year (365).
@@ -98,7 +102,7 @@ const (
 // Summarize summarizes what is known at a moment.
 func Summarize(s Source, now time.Time) Summary {
 	now = now.UTC().Truncate(time.Second)
-	sum := Summary{Version: 1, Cluster: s.Name, Pool: s.Pool, Primary: s.Primary, Until: now, Outages: []Outage{}, Served: []Service{}, Days: []Day{}}
+	sum := Summary{Version: 1, Cluster: s.Name, Pool: s.Pool, Primary: s.Primary, Until: now, Incomplete: s.Damaged, Outages: []Outage{}, Served: []Service{}, Days: []Day{}}
 	observed := observedSpans(s.Days, now)
 	if len(observed) > 0 {
 		sum.Since = observed[0].from

@@ -13,12 +13,21 @@ const (
 	textEvents = 10 // outages, and changes of who served
 )
 
+// damaged is why a summary is incomplete.
+const damaged = "a part of what was recorded cannot be read"
+
 // Text is the summary for a terminal of 80 columns, in a time zone. ASCII: without
 // other characters.
 func (s Summary) Text(zone *time.Location, ascii bool) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	name := term.Printable(s.Cluster)
+	if s.Incomplete {
+		line("%s: incomplete, for %s", name, damaged)
+	}
+	if s.Since.IsZero() && s.Incomplete {
+		return b.String()
+	}
 	if s.Since.IsZero() {
 		line("%s: no check was made yet", name)
 		return b.String()

@@ -92,6 +92,9 @@ func TestHistoryHasOneLineForEachChange(t *testing.T) {
 	if diff := cmp.Diff(lines("172.16.0.2 does not reply, and 172.…"), historyTable(changes, noon.Location(), Output{Columns: 84})); diff != "" {
 		t.Errorf("on a terminal (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff(lines(changes[0].Reason), historyTable(changes, noon.Location(), Output{Columns: 20})); diff != "" {
+		t.Errorf("where the terminal is too narrow for a line (-want +got):\n%s", diff)
+	}
 	colored := historyTable(changes, noon.Location(), Output{Columns: 84, Colors: true})
 	if want := "\033[33mtook-over\033[0m, manually: 172"; !strings.Contains(colored, want) || strings.Count(colored, "\033") != 2 {
 		t.Errorf("colours: %q", colored)

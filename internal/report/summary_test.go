@@ -152,7 +152,8 @@ func TestSummaryAsText(t *testing.T) {
   week         99.987 %         1       1m 16s     99.948 %         4
   month        99.997 %         1       1m 16s     99.987 %         4
   year         99.945 %         2      31m 16s     99.990 %         4
-  ....................#####+################################+#  60 days to 2026-11-28 (UTC)
+  60 days to 2026-11-28 (UTC):
+  ....................#####+################################+#
   outages:
     2026-10-25 06:00:00  30m      no machine has 192.0.2.10 (resolved)
     2026-11-27 09:59:30  1m 16s   paused (taken over by the standby)
@@ -168,6 +169,11 @@ func TestSummaryAsText(t *testing.T) {
 `
 	if diff := cmp.Diff(want, Summarize(story(), now).Text(time.UTC, true)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	for line := range strings.Lines(want) {
+		if n := len(line) - 1; n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
 	}
 	if got := Summarize(story(), now).Text(time.UTC, false); !strings.Contains(got, "····█████▇███") {
 		t.Errorf("no bars in\n%s", got)

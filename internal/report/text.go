@@ -42,7 +42,7 @@ func (s Summary) Text(zone *time.Location, ascii bool) string {
 		line("  %-7s %13s %9d %12s %12s %9d", p.Name, percent(p.Availability), p.Outages, length(p.Outage), percent(p.PrimaryUp), p.Unknown)
 	}
 	days := s.Days[len(s.Days)-textDays:]
-	line("  %s  %d days to %s (UTC)", bars(days, ascii), textDays, days[textDays-1].Date)
+	line("  %d days to %s (UTC):\n  %s", textDays, days[textDays-1].Date, bars(days, ascii))
 	if len(s.Outages) > 0 {
 		line("  outages:")
 	}

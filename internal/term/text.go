@@ -49,8 +49,9 @@ func Columns(b *strings.Builder, indent int, left, right string) {
 }
 
 // Table is rows in aligned columns, two blanks apart. On a terminal of that many
-// columns the last cell of a row is cut to fit; 0: nothing is cut. Paint gives a
-// cell its colour; nil: it has none.
+// columns the last cell of a row is cut to fit, unless almost nothing of it would be
+// left: then the terminal breaks the line. 0: nothing is cut. Paint gives a cell its
+// colour; nil: it has none.
 func Table(rows [][]string, columns int, paint func(row, column int, cell string) string) (lines []string) {
 	var widths []int
 	for _, row := range rows {
@@ -65,8 +66,8 @@ func Table(rows [][]string, columns int, paint func(row, column int, cell string
 		var b strings.Builder
 		at, blanks := 0, 0
 		for i, cell := range row {
-			if i == len(row)-1 && columns > 0 {
-				cell = cut(cell, columns-at-blanks)
+			if room := columns - at - blanks; i == len(row)-1 && room >= leastCell {
+				cell = cut(cell, room)
 			}
 			if cell == "" {
 				blanks += widths[i] + 2
@@ -86,14 +87,14 @@ func Table(rows [][]string, columns int, paint func(row, column int, cell string
 	return lines
 }
 
-// cut is the beginning of text that fits into so many columns.
+// leastCell is how many columns of a cell say something: an outcome.
+const leastCell = 10
+
+// cut is the beginning of text that fits into so many columns, at least 1.
 func cut(text string, columns int) string {
 	runes := []rune(text)
-	switch {
-	case len(runes) <= columns:
+	if len(runes) <= columns {
 		return text
-	case columns < 2:
-		return ""
 	}
 	return string(runes[:columns-1]) + "…"
 }

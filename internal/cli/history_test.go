@@ -254,9 +254,9 @@ func TestSummaryOfADamagedHistory(t *testing.T) {
 	damage("www.history", "\x1b[31m\n")
 	damage("www.days", "null\n")
 	const incomplete = "incomplete, for a part of what was recorded cannot be read"
-	w.expect(20, "history www --summary", "www.history: line 1: ", "www.days: line 1: ", "www: "+incomplete, "www: served by primary", "!\x1b")
+	w.expect(20, "history www --summary", "www.history: line 1: ", "www.days: line 1: ", "www: "+incomplete, "www: served by members", "!\x1b")
 	w.expect(20, "history www --summary --json", `"checks":1`, `"incomplete":true`)
-	w.expect(20, "history www --html", "<h2>www</h2>", "<b>Incomplete</b>: a part of what was recorded cannot be read", "<b>Primary serves</b>", "!Nothing is configured")
+	w.expect(20, "history www --html", "<h2>www</h2>", "<b>Incomplete</b>: a part of what was recorded cannot be read", "<b>Members serve</b>", "!Nothing is configured")
 	damage("www.json", "{")
 	w.expect(20, "history www --summary", "www: "+incomplete, "!no check was made")
 	w.expect(20, "history www --html", "<h2>www</h2>", "<b>Incomplete</b>", "!No check was made", "!Nothing is configured")

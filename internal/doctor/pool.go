@@ -215,6 +215,8 @@ func (x *poolExamination) members() {
 			x.warn("check that host", "member %s: %s, %s", m.Address, m.Fault, where)
 		case m.Verdict == check.Down:
 			x.warn("check that host, and that it replies to ping", "member %s: no reply, %s", m.Address, where)
+		case len(x.set.Services) > 0:
+			x.fail("fix what is named; until then the member stays as it is", "member %s could not be asked: %s", m.Address, m.Fault)
 		default:
 			x.fail("check the network of this machine", "member %s could not be asked: %s", m.Address, m.Fault)
 		}

@@ -158,6 +158,17 @@ func TestDoctorOfAPool(t *testing.T) {
 			answers + right + records + "fail member 10.2.2.10 could not be asked: interface \"eth0\" has no carrier: is the cable in?\n  check the network of this machine\n" +
 				"fail member 10.2.2.11 could not be asked: interface \"eth0\" has no carrier: is the cable in?\n  check the network of this machine\nok witness 10.2.2.1 replies\n",
 		},
+		{
+			"a service that cannot be asked", both,
+			func(p *config.Pool, e *balance.Env) {
+				p.Services = []check.Service{{Argv: []string{"check_www"}}}
+				e.Service = func(context.Context, check.Service, check.Attempt) check.ServiceResult {
+					return check.ServiceResult{Reason: "killed: took longer than 30s"}
+				}
+			},
+			answers + right + records + "fail member 10.2.2.10 could not be asked: check_www: killed: took longer than 30s\n  fix what is named; until then the member stays as it is\n" +
+				"fail member 10.2.2.11 could not be asked: check_www: killed: took longer than 30s\n  fix what is named; until then the member stays as it is\nok witness 10.2.2.1 replies\n",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -55,6 +55,12 @@ func TestTakeOverByHand(t *testing.T) {
 		"the primary still has it": {
 			func(*scene) {}, false, state.Blocked, "not taken over: 172.16.0.1 is in use",
 		},
+		"the primary still has it, and the cable comes in while it is asked": {
+			func(s *scene) {
+				s.standby.nic("eth0").Carrier = false
+				s.at(500*time.Millisecond, func() { s.standby.nic("eth0").Carrier = true })
+			}, false, state.Blocked, "not taken over: 172.16.0.1 cannot be assigned: interface \"eth0\" has no carrier: is the cable in?",
+		},
 		"the primary still has it, by force": {
 			func(*scene) {}, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
 		},

@@ -93,6 +93,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 		o.replies.since = time.Now()
 		o.replies.began = o.replies.since
 	}
+	o.replies.unfit = o.cannotTake()
 	ctx, cancel := context.WithCancel(ctx)
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{

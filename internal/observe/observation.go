@@ -35,6 +35,9 @@ type claims struct {
 	ignore map[netip.Addr]time.Time // a claim until then was one frame, and was not repeated
 	asked  map[netip.Addr]bool      // the virtual IPs that others could be asked for
 	pinged map[netip.Addr]bool      // those that replied to a ping
+	// unfit are those that could not be assigned when they were to be asked for, and
+	// why: nobody was asked, so they cannot be in this run, even if the cable is in by now.
+	unfit map[netip.Addr]string
 }
 
 // of is since when claims of an address count.
@@ -121,7 +124,7 @@ func (n *Network) Read(o Observation) Observation {
 		o.Evidence.Holders = append(o.Evidence.Holders, holder)
 	}
 	for _, a := range o.vips {
-		status := state.VIPStatus{Address: a, Held: o.Holds(a), Asked: o.replies.asked[a], CannotAssign: o.CannotTake(a)}
+		status := state.VIPStatus{Address: a, Held: o.Holds(a), Asked: o.replies.asked[a], CannotAssign: cmp.Or(o.CannotTake(a), o.replies.unfit[a])}
 		holder, ok := n.holder(o, a)
 		if ok && !status.Held {
 			status.InUse, status.MAC = true, holder.MAC

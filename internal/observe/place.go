@@ -193,6 +193,17 @@ func (l Local) CannotAssign(a vip.Alias) string {
 	return l.networkAddress(a)
 }
 
+// cannotTake are the virtual IPs that are not here and cannot be assigned, and why.
+func (l Local) cannotTake() map[netip.Addr]string {
+	why := map[netip.Addr]string{}
+	for _, a := range l.vips {
+		if text := l.CannotTake(a); text != "" {
+			why[a] = text
+		}
+	}
+	return why
+}
+
 // CannotTake is why a virtual IP that is not here cannot be assigned, "" where it
 // can, or is.
 func (l Local) CannotTake(addr netip.Addr) string {

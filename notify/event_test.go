@@ -138,6 +138,19 @@ func TestAWeekOfEventsThatCannotBeDeliveredIsCounted(t *testing.T) {
 	}
 }
 
+func TestEventsThatWereDroppedAreToldByMail(t *testing.T) {
+	c := eventCluster()
+	c.To = []string{"root"}
+	var outbox []state.Message
+	for i := range state.MaxOutbox + 1 {
+		outbox = Enqueue(c, outbox, event(c, Notification{Kind: Down, Time: eventTime}, fmt.Sprint(i)))
+	}
+	notice := outbox[len(outbox)-2]
+	if notice.Event != "" || notice.Kind != string(MailDropped) || !cmp.Equal(notice.To, []string{"root"}) {
+		t.Errorf("%+v", notice)
+	}
+}
+
 // The examples of the manual, with curl and a server that fails at first.
 func TestNotifyExamples(t *testing.T) {
 	lab.Need(t, "curl", "curl")

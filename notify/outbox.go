@@ -29,6 +29,7 @@ func Enqueue(c Cluster, outbox []state.Message, m state.Message) []state.Message
 		since = kept[0].Time
 	}
 	count := earlier.Dropped + excess
+	recipients := c.To
 	c.To = nil
 	for _, o := range append([]state.Message{earlier}, kept[:excess]...) {
 		if o.Event == "" {
@@ -45,8 +46,11 @@ func Enqueue(c Cluster, outbox []state.Message, m state.Message) []state.Message
 		Reason: fmt.Sprintf("%d messages were dropped, of %s to %s", count, utc(since), utc(until)),
 	}
 	id := fmt.Sprintf("%s.%d.%s", MailDropped, count, local)
+	if len(c.To) == 0 { // all that was dropped was for the notify command, which fails: mail says so
+		c.To = recipients
+	}
 	notice := Compose(c, []Notification{n}, id, "")
-	if len(c.To) == 0 { // all that was dropped was for the notify command
+	if len(c.To) == 0 {
 		notice = event(c, n, id)
 	}
 	notice.Dropped, notice.DroppedSince = count, since

@@ -41,8 +41,10 @@ func (n *Network) Yield(ctx context.Context, o Observation) Observation {
 		return o
 	}
 	n.j.Event(run.Waiting{For: config.YieldPatience, Why: fmt.Sprintf("%s is about to take over as well, and has precedence", first[0])})
+	// What is heard now is too old when the wait ends: it is observed once more, for
+	// the other may take it just then.
+	o.Asked = time.Now()
 	for end := time.Now().Add(config.YieldPatience); ; {
-		o.Asked = time.Now()
 		for _, t := range o.targets() {
 			if err := n.Ask(o.Snapshot, t, t.Address.Is4()); err != nil {
 				o.Faults = o.Faults.And(faultf(FaultAsk, "%v", err))

@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) error {
 	if !o.Pools {
 		demo, more = failover, `"pingover demo pools" shows how a host that is down leaves DNS.`
 		if noNames != nil {
-			more = fmt.Sprintf("\"pingover demo pools\" cannot run here: %v.", noNames)
+			more = fmt.Sprintf("\"pingover demo pools\" cannot run: %v.", noNames)
 		}
 	}
 	err := show(ctx, o, demo, more)

@@ -233,7 +233,7 @@ var wantStory = []string{
 	`  web  took-over: 172\.16\.0\.2 does not reply, and`,
 	`  web  released, manually: 172\.16\.0\.1 is released`,
 	`^Every step was verified, in \d+ s, and the machines are gone\.$`,
-	`^"pingover demo pools" (shows how a host that is down leaves DNS|cannot run here: .* is missing: install the package .*)\.$`,
+	`^"pingover demo pools" (shows how a host that is down leaves DNS|cannot run: .* is missing: install the package .*)\.$`,
 }
 
 // tells fails the test unless the text tells the story.

@@ -109,7 +109,7 @@ func TestDemoSaysWhatPoolsNeed(t *testing.T) {
 	notShort(t)
 	s := without(t, noNamed)
 	s.ends(0, "")
-	const want = "\n\"pingover demo pools\" cannot run here: named is missing: install the package bind9.\n"
+	const want = "\n\"pingover demo pools\" cannot run: named is missing: install the package bind9.\n"
 	if !strings.HasSuffix(s.stdout.String(), want) {
 		t.Errorf("it does not end with %s:\n%s", want, &s.stdout)
 	}

@@ -26,7 +26,7 @@ import (
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 // webServer answers each path with its number as status, and redirects to
-// itself for ever at 302.
+// itself without end at 302.
 func webServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

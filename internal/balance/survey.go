@@ -124,7 +124,7 @@ func noted(j *job, rec Record, l local) Record {
 		note("witness", "no witness: there is no default gateway by the interfaces of the members, or it is a member itself; only another member that replies allows a removal; set witness")
 	}
 	if j.set.Mail.Silent() {
-		j.Infof("no recipient configured: changes are not mailed (mail-to)")
+		j.Infof("%s", run.NoRecipient)
 	}
 	if j.DryRun {
 		j.Infof("a check with these settings ends after %s at the latest, whatever hangs", j.set.Deadline())

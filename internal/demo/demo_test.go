@@ -588,7 +588,7 @@ func TestAReaderThatGoesAwayEndsTheDemoQuietly(t *testing.T) {
 func TestStrip(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		replies string // one letter for each ping
+		replies string // one character for each ping
 		want    []string
 	}{
 		{"no pings", "", nil},

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"pingover/internal/failover"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -20,7 +20,7 @@ func (x *subject) mail(ctx context.Context, send bool) {
 		if send {
 			grade = x.fail
 		}
-		grade("set mail-to", "%s", failover.NoRecipient)
+		grade("set mail-to", "%s", run.NoRecipient)
 		return
 	}
 	if send && x.way.Notify != nil {

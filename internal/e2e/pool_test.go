@@ -544,7 +544,7 @@ func TestPoolServiceThatDiesOnAHostThatPings(t *testing.T) {
 	s.check(state.Restored, "10", "11", "12")
 }
 
-// Out by hand: within min-members, for a time, and across a reboot.
+// Out manually: within min-members, for a time, and across a reboot.
 func TestPoolDrain(t *testing.T) {
 	s := newPool(t)
 	s.configurePool(poolSettings, "min-members", "2", "rise", "1")

@@ -144,7 +144,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 		rec.Noted = append(rec.Noted, n.Key)
 	}
 	if j.Set.Mail.Silent() {
-		j.Infof("%s", NoRecipient)
+		j.Infof("%s", run.NoRecipient)
 	}
 	if l.NoWitness && len(j.Set.VIPs) > 0 {
 		j.Event(run.Note{Text: observe.NoWitness + "; set witness", Warning: !rec.WitnessReported})
@@ -152,12 +152,6 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 	}
 	return rec, draft
 }
-
-// What a verbose check and doctor say in the same words.
-const (
-	NoRecipient = "no recipient configured: changes are not mailed (mail-to)"
-	NoWitness   = "no witness: this machine has no default gateway, or it is the primary itself, so takeovers are blocked"
-)
 
 // ShortLease is what is wrong with the lease, for a cron that runs as the record
 // shows; "" for nothing.

@@ -11,6 +11,9 @@ import (
 	"pingover/state"
 )
 
+// NoRecipient is what a verbose check and doctor say where nobody is mailed.
+const NoRecipient = "no recipient configured: changes are not mailed (mail-to)"
+
 // MailServer is the server that mail goes to. The files are read when it is
 // needed: they may be replaced while a watch goes on, and what is wrong with them
 // concerns the mail alone.

@@ -23,7 +23,7 @@ import (
 // Limits of --every and --for of watch.
 const (
 	usualTick    = 10 * time.Second
-	shortestTick = time.Second
+	shortestTick = 100 * time.Millisecond
 	longestTick  = time.Hour
 
 	endless       = time.Duration(math.MaxInt64)

@@ -27,13 +27,17 @@ const (
 	//	half lost each way  42.9 (42.2)  17.8 (17.8)  7.36 (7.51)  0.01 (0.04)  %
 	AskEvery = 500 * time.Millisecond
 	// LeastAsks is the least number of questions before silence counts, in
-	// short rounds and where a conflicting host is asked once more.
-	LeastAsks = 6
+	// short rounds and where a conflicting host is asked once more, leastApart
+	// the least time between two of them: what disturbs a link for a moment must
+	// not take all.
+	LeastAsks  = 6
+	leastApart = 20 * time.Millisecond
 	// lastQuestion is how long before the end of the round the last question is
-	// asked: time for a reply, and for the announcement of a new holder.
+	// asked: time for a reply, and for the announcement of a new holder. In short
+	// rounds it is a fifth of them.
 	lastQuestion = 100 * time.Millisecond
 	// leastGuard is how long the guards ask at least beside a shorter round.
-	leastGuard = 500 * time.Millisecond
+	leastGuard = LeastAsks * leastApart
 	// LastGuard is how long is asked again after a slow hook.
 	LastGuard = time.Second
 	// holdGuard is how long a conflicting host is listened for while holding,
@@ -53,7 +57,13 @@ type guardPlan struct {
 	last bool
 	// brief: they end as soon as each witness has replied.
 	brief bool
+	// early: they begin in round one, and ask by ordinary requests until the second
+	// begins: nothing speaks for a takeover before that.
+	early bool
 }
+
+// reply is how long the last question has for its reply.
+func (p guardPlan) reply() time.Duration { return min(lastQuestion, p.length/5) }
 
 // guards are the questions beside a round.
 type guards struct {
@@ -72,7 +82,8 @@ type guards struct {
 
 	mu        sync.Mutex
 	take      bool
-	replied   int // witnesses
+	second    bool // round two has begun
+	replied   int  // witnesses
 	replies   claims
 	witnesses []run.WitnessReplies
 	faults    Faults
@@ -125,6 +136,19 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	return g
 }
 
+// roundTwo tells guards that began in round one that the second begins.
+func (g *guards) roundTwo() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.second = true
+}
+
+// drop ends guards whose replies are not needed.
+func (g *guards) drop() {
+	g.cancel()
+	g.wait()
+}
+
 // wait waits until the guards have ended.
 func (g *guards) wait() {
 	g.tasks.Wait()
@@ -135,7 +159,7 @@ func (g *guards) wait() {
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
 	left := d - time.Since(g.began)
-	time.AfterFunc(max(0, left-lastQuestion), g.last)
+	time.AfterFunc(max(0, left-g.plan.reply()), g.last)
 	time.AfterFunc(max(0, left), g.cancel)
 }
 
@@ -243,7 +267,7 @@ func (g *guards) ask() {
 	end := g.began.Add(g.plan.length)
 	for n := time.Duration(1); ; n++ {
 		g.askAll(false)
-		left := time.Until(end.Add(-lastQuestion))
+		left := time.Until(end.Add(-g.plan.reply()))
 		if left <= every {
 			proc.Sleep(g.soon, left)
 			break
@@ -254,7 +278,7 @@ func (g *guards) ask() {
 	}
 	if g.ctx.Err() == nil {
 		g.askAll(true)
-		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
+		proc.Sleep(g.ctx, min(time.Until(end), g.plan.reply()))
 	}
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
@@ -265,7 +289,8 @@ func (g *guards) ask() {
 // request that its holder may not reply to, or that only proxy ARP replied to.
 func (g *guards) askAll(last bool) {
 	g.mu.Lock()
-	probe := g.take
+	tooEarly := g.plan.early && !g.second
+	probe := g.take && !tooEarly
 	g.mu.Unlock()
 	ask := func(t vip.Target, probe bool) error {
 		err := g.n.Ask(g.local.Snapshot, t, probe)
@@ -281,12 +306,12 @@ func (g *guards) askAll(last bool) {
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
 			held, mute := g.local.Holds(t.Address), g.n.Mute(g.local.Snapshot, t)
-			if mute && !last && (held || g.plan.take) { // the last question is a probe
+			if mute && (!last && (held || g.plan.take) || tooEarly) { // the last question is a probe
 				continue
 			}
 			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
-			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
+			if err == nil && !probe && last && !tooEarly && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)
 			}
 			if err == nil {
@@ -300,7 +325,7 @@ func (g *guards) askAll(last bool) {
 				continue
 			}
 			_ = ask(host, false)
-			if _, heard := g.n.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
+			if _, heard := g.n.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !tooEarly && !heard && host.Address.Is4() {
 				_ = ask(host, true)
 			}
 		}
@@ -371,12 +396,4 @@ func (g *guards) faultOn(link string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = g.faults.And(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
-}
-
-// protocol is the one that asks for neighbours.
-func protocol(a netip.Addr) string {
-	if a.Is4() {
-		return "arp"
-	}
-	return "nd"
 }

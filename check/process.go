@@ -12,10 +12,15 @@ import (
 // the same witness while they waited for 600 silent addresses read half a
 // million replies, and 13 found the witness silent. The zero Process is ready.
 type Process struct {
+	// Keep keeps the sockets open between rounds, for a process that makes many. It
+	// is set before the first.
+	Keep bool
+
 	mu     sync.Mutex
 	rounds map[roundKey]*sharedRound
 
 	errors icmpErrors
+	echoes echoes
 	sender func(context.Context, Pings) Round // instead of the network; set by tests
 }
 
@@ -59,7 +64,12 @@ func (p *Process) send(ctx context.Context, pings Pings) Round {
 	if p.sender != nil {
 		return p.sender(ctx, pings)
 	}
-	return pingBy(ctx, pings, goPing(&p.errors))
+	lib := goPing(&p.errors)
+	if p.Keep {
+		p.errors.keepOpen()
+		lib = p.echoes.library(&p.errors, lib)
+	}
+	return pingBy(ctx, pings, lib)
 }
 
 func (p *Process) join(pings Pings) *sharedRound {

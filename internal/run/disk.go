@@ -45,25 +45,27 @@ func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
 	return unlock, err
 }
 
-// Save writes the record. The error does not change what a run does, but how it
-// ends.
+// Save writes the record; one that is not durable may wait (state.Memory). The error
+// does not change what a run does, but how it ends.
 func (r *Run) Save(rec state.Kept, durable bool) error {
 	written := rec.Copy()
-	if _, err := timely(&r.writing, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.Dir.SaveUntil(ctx, written, durable)
-	}); err != nil {
+	waits, err := timely(&r.writing, func(ctx context.Context) (bool, error) {
+		return r.Memory.Save(ctx, r.Dir, written, durable)
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("the state cannot be written: %w", err)
+	case !waits:
+		rec.Become(written)
+		r.onDisk = rec.Edition()
 	}
-	rec.Become(written)
-	r.onDisk = rec.Edition()
-	r.Memory.Forget(r.Dir, r.Name)
 	return nil
 }
 
 // KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
-		return struct{}{}, r.Dir.SaveSettings(r.Name, settings)
+		return struct{}{}, r.Memory.SaveSettings(r.Dir, r.Name, settings)
 	})
 	if err != nil {
 		r.Infof("the settings cannot be kept: %v", err)

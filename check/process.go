@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,9 @@ type Process struct {
 
 	errors icmpErrors
 	echoes echoes
-	sender func(context.Context, Pings) Round // instead of the network; set by tests
+
+	permitted atomic.Bool
+	sender    func(context.Context, Pings) Round // instead of the network; set by tests
 }
 
 // shareWindow is the minimum time between two shared rounds that are equal.

@@ -26,6 +26,13 @@ const (
 	shortestTick = 100 * time.Millisecond
 	longestTick  = time.Hour
 
+	// Below briefTick clusters and pools need leastCount pings in a round, so that
+	// nothing is decided on fewer than six in the two; metrics are written only so
+	// often, and when an outcome changes.
+	briefTick    = time.Second
+	leastCount   = 3
+	briefMetrics = 10 * time.Second
+
 	endless       = time.Duration(math.MaxInt64)
 	shortestWatch = time.Second
 	longestWatch  = 24 * time.Hour
@@ -46,9 +53,12 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	made, err := p.planned(c)
+	made, err := p.watchable(c, every)
 	if err != nil {
 		return 0, err
+	}
+	if p.Keep != nil {
+		defer p.Keep()()
 	}
 	ctx, end := context.WithCancelCause(c.Context)
 	defer end(nil)
@@ -64,7 +74,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]ending{}, ended: map[string]state.Outcome{},
-		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
+		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
 	if p.Hangup != nil {
@@ -108,6 +118,24 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	return w.code, nil
 }
 
+// watchable is what is checked so often.
+func (p Program) watchable(c *cli.Context, every time.Duration) (plan, error) {
+	made, err := p.planned(c)
+	for _, t := range made.checks {
+		count := t.cluster.Count
+		if t.Kind == state.OfPool {
+			count = t.pool.Count
+		}
+		if every < briefTick && t.Given && count < leastCount && err == nil {
+			err = usageError{
+				fmt.Sprintf("--every %s: %s has count %d: must be at least %d, for six pings in two rounds", config.DurationText(every), t.Name, count, leastCount),
+				fmt.Sprintf("set count to %d or more, or --every to %s or more", leastCount, config.DurationText(briefTick)),
+			}
+		}
+	}
+	return made, err
+}
+
 // watcher checks clusters again and again.
 type watcher struct {
 	Program
@@ -118,6 +146,7 @@ type watcher struct {
 	every, until time.Duration
 	start        time.Time
 	stopped      chan struct{} // receives when a loop has ended
+	changed      chan struct{} // receives when an outcome is another one
 
 	mu       sync.Mutex
 	now      plan                     // until the next reload
@@ -199,7 +228,7 @@ func (w *watcher) follow(made plan) {
 // reload reads the configuration file again. One that cannot be used changes
 // nothing: the last valid one stays in effect.
 func (w *watcher) reload() {
-	made, err := w.planned(w.c)
+	made, err := w.watchable(w.c, w.every)
 	if err != nil {
 		w.explain(err)
 		w.say("not reloaded: %s stays in effect", w.names())
@@ -274,6 +303,12 @@ func (w *watcher) note(e ending, next time.Time, single bool) {
 	if !slices.ContainsFunc(w.now.checks, func(t Task) bool { return t.Name == e.Task }) {
 		return // it has left the file meanwhile
 	}
+	if w.ended[e.Task] != e.Outcome {
+		select {
+		case w.changed <- struct{}{}:
+		default:
+		}
+	}
 	w.ended[e.Task] = e.Outcome
 	if e.Check.Outcome != "" {
 		w.made[e.Task] = e
@@ -325,8 +360,8 @@ func (w *watcher) keep() {
 	w.keepFile(w.c.Context, w.out, made.source, made.checks)
 }
 
-// writeOften writes the metrics, and what is kept of the file, at each tick, and
-// once more when it is stopped, unless a check hangs: the disk might, too.
+// writeOften writes the metrics, and what is kept of the file, at each tick or where
+// these are brief at times, and once more when it is stopped, unless a check hangs: the disk might, too.
 func (w *watcher) writeOften() (stop func()) {
 	write := func() {
 		w.mu.Lock()
@@ -338,7 +373,11 @@ func (w *watcher) writeOften() (stop func()) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		w.keep()
-		tick := time.NewTicker(w.every)
+		every, changed := w.every, (<-chan struct{})(nil)
+		if every < briefTick {
+			every, changed = briefMetrics, w.changed
+		}
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for minute := time.Now(); ; {
 			select {
@@ -348,6 +387,8 @@ func (w *watcher) writeOften() (stop func()) {
 					minute = now
 					w.keep()
 				}
+			case <-changed:
+				write()
 			case <-over:
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -26,6 +27,21 @@ type Machine struct {
 	mail  mailroom
 
 	memory state.Memory
+	bootID func() (string, error) // nil until Keep
+}
+
+// recordAge is how old a record on disk may become in a process that goes on, while
+// nothing changes but counts and times.
+const recordAge = time.Minute
+
+// Keep says that this process checks again and again: its sockets stay open, the
+// survey follows the kernel's notifications, and a record in which nothing changed
+// is written once a minute. It is called before the first check; end, after the last
+// one, writes what waits.
+func (m *Machine) Keep() (end func()) {
+	m.vips.Keep()
+	m.pings.Keep, m.memory.Every, m.bootID = true, recordAge, sync.OnceValues(observe.Real().BootID)
+	return func() { m.memory.Write(m.locks.Lock) }
 }
 
 // Check makes one check of the cluster in the real world. The error is nil,
@@ -54,7 +70,7 @@ func (m *Machine) Release(ctx context.Context, c config.Cluster, o Options) (Rep
 }
 
 func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Report, error), ctx context.Context, c config.Cluster, o Options) (Report, error) {
-	world, err := Real(c)
+	world, err := realBy(m.vips.FindTool, c)
 	if err != nil {
 		return Report{}, err
 	}
@@ -74,6 +90,10 @@ func (m *Machine) Shared() (*check.Process, *state.Locks, *state.Memory) {
 // share is the world with what is shared in it.
 func (m *Machine) share(world Env) Env {
 	world.Ping, world.Snapshot, world.Locks, world.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory
+	if m.bootID != nil {
+		world.BootID = m.bootID
+	}
+	world.Known, world.MayPing = m.vips.KnownSnapshot, m.pings.Permission
 	world.Route, world.Gateway, world.Neighbour = m.vips.RouteTo, m.vips.Gateway, m.vips.Neighbour
 	world.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)

@@ -224,7 +224,7 @@ func (n *Network) pingOther(ctx context.Context, path Path, pings check.Pings) c
 	if made.Verdict != check.Up || path.Route.Local {
 		return made
 	}
-	snapshot, err := n.j.Snapshot()
+	snapshot, err := n.j.known()
 	if err == nil && snapshot.Holds(path.Address) {
 		err = errors.New(hereNow(path.Address))
 	}

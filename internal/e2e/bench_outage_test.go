@@ -46,7 +46,9 @@ var outageWays = []outageWay{
 	},
 	{
 		name: "pingover-fast", label: "`pingover watch " + strings.Join(fastLine, " ") + "`", cuts: 9,
-		start: func(s *scene) { s.background(s.Standby, slices.Concat([]string{s.path, "watch"}, fastLine, cluster)...) },
+		start: func(s *scene) {
+			s.background(s.Standby, slices.Concat([]string{s.path, "watch"}, fastLine, cluster)...)
+		},
 	},
 	{
 		name: "keepalived-1s", label: "keepalived, defaults (`advert_int 1`)", cuts: 9, needs: []string{"keepalived", "keepalived"},

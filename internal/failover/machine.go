@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +28,13 @@ type Machine struct {
 	mail  mailroom
 
 	memory state.Memory
-	bootID func() (string, error) // nil until Keep
+	keeps  *kept // nil until Keep
+}
+
+// kept is what need not be found anew in each check.
+type kept struct {
+	bootID            func() (string, error)
+	trusted, runnable *judged
 }
 
 // recordAge is how old a record on disk may become in a process that goes on, while
@@ -40,7 +47,8 @@ const recordAge = time.Minute
 // one, writes what waits.
 func (m *Machine) Keep() (end func()) {
 	m.vips.Keep()
-	m.pings.Keep, m.memory.Every, m.bootID = true, recordAge, sync.OnceValues(observe.Real().BootID)
+	m.pings.Keep, m.memory.Every = true, recordAge
+	m.keeps = &kept{bootID: sync.OnceValues(observe.Real().BootID), trusted: new(judged), runnable: new(judged)}
 	return func() { m.memory.Write(m.locks.Lock) }
 }
 
@@ -90,8 +98,8 @@ func (m *Machine) Shared() (*check.Process, *state.Locks, *state.Memory) {
 // share is the world with what is shared in it.
 func (m *Machine) share(world Env) Env {
 	world.Ping, world.Snapshot, world.Locks, world.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory
-	if m.bootID != nil {
-		world.BootID = m.bootID
+	if k := m.keeps; k != nil {
+		world.BootID, world.Trusted, world.Runnable = k.bootID, k.trusted.remember(world.Trusted), k.runnable.remember(world.Runnable)
 	}
 	world.Known, world.MayPing = m.vips.KnownSnapshot, m.pings.Permission
 	world.Route, world.Gateway, world.Neighbour = m.vips.RouteTo, m.vips.Gateway, m.vips.Neighbour
@@ -106,6 +114,34 @@ func (m *Machine) share(world Env) Env {
 		world.Tool = tool
 	}
 	return world
+}
+
+// judged is what was found of commands a moment ago: a check judges each three times,
+// by its file and by all folders that lead to it.
+type judged struct {
+	mu    sync.Mutex
+	since time.Time
+	errs  map[string]error
+}
+
+// judgedFor is how long that counts.
+const judgedFor = time.Second
+
+func (k *judged) remember(judge func(argv []string) error) func(argv []string) error {
+	return func(argv []string) error {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if time.Since(k.since) >= judgedFor {
+			k.since, k.errs = time.Now(), map[string]error{}
+		}
+		key := strings.Join(argv, "\x00")
+		err, known := k.errs[key]
+		if !known {
+			err = judge(argv)
+			k.errs[key] = err
+		}
+		return err
+	}
 }
 
 // Deliver hands messages that are of no cluster to the mail server of one, and

@@ -749,6 +749,9 @@ func (e *modelListener) Replies(since time.Time) []vip.Reply {
 		case same < 0:
 			heard = append(heard, h)
 		case !h.At.Before(heard[same].At):
+			if h.Earlier = heard[same].Earlier; h.At.Sub(heard[same].At) >= 500*time.Millisecond {
+				h.Earlier = heard[same].At
+			}
 			heard[same] = h
 		}
 	}

@@ -214,12 +214,16 @@ func (g *guards) confirm() {
 }
 
 // count notes how often an address was claimed since the last question. A reply to
-// it and an announcement are two claims; both frames of an announcement are one.
+// it and an announcement are two claims; both frames of an announcement are one;
+// several announcements are several, even if this run stood still meanwhile and
+// asked nothing between them.
 func (g *guards) count() {
 	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
 		for _, claim := range g.n.ClaimsOf(a, g.replies.since) {
-			if claim.At.After(g.claimed[a].at) {
-				g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+			for _, at := range []time.Time{claim.Earlier, claim.At} {
+				if at.After(g.claimed[a].at) && !at.Before(g.replies.since) {
+					g.claimed[a] = claimed{at, g.claimed[a].times + 1}
+				}
 			}
 		}
 	}

@@ -131,12 +131,13 @@ func (g *guards) wait() {
 	g.cancel()
 }
 
-// shorten ends the guards when they have asked for d.
+// shorten ends the guards when they have asked for d, with a last question all the
+// same: this run may have stood still until now.
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
-	left := d - time.Since(g.began)
-	time.AfterFunc(max(0, left-lastQuestion), g.last)
-	time.AfterFunc(max(0, left), g.cancel)
+	left := max(d-time.Since(g.began), lastQuestion)
+	time.AfterFunc(left-lastQuestion, g.last)
+	time.AfterFunc(left, g.cancel)
 }
 
 // finish waits for the guards, and is the observation with what they found.
@@ -241,24 +242,27 @@ func (g *guards) single() (addrs []netip.Addr) {
 }
 
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
-// and again.
+// and again. A run that stood still goes on until it has asked often enough.
 func (g *guards) ask() {
 	every := min(AskEvery, g.plan.length/LeastAsks)
-	end := g.began.Add(g.plan.length)
-	for n := time.Duration(1); ; n++ {
+	end := g.began.Add(g.plan.length - lastQuestion)
+	next := g.began
+	for asked := 1; ; asked++ {
 		g.askAll(false)
-		left := time.Until(end.Add(-lastQuestion))
-		if left <= every {
+		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
 			proc.Sleep(g.soon, left)
 			break
 		}
-		if !proc.Sleep(g.soon, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+		if next = next.Add(every); time.Until(next) < 0 { // else no drift: it would cost a question
+			next = time.Now().Add(every)
+		}
+		if !proc.Sleep(g.soon, time.Until(next)) {
 			break
 		}
 	}
 	if g.ctx.Err() == nil {
 		g.askAll(true)
-		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
+		proc.Sleep(g.ctx, lastQuestion)
 	}
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)

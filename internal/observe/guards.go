@@ -190,7 +190,7 @@ func (g *guards) ask() {
 	next := g.began
 	for asked := 1; ; asked++ {
 		g.askAll(false)
-		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
+		if left := time.Until(end); left <= every+every/4 && asked >= LeastAsks-1 {
 			proc.Sleep(g.soon, left)
 			break
 		}

@@ -17,7 +17,7 @@ import (
 // last change on this machine, and nothing is asked again while there was none.
 func TestKnownAnswersFollowTheKernel(t *testing.T) {
 	onHost(t, func(t *testing.T, l *lab.Lab) *lab.Host {
-		return standby("link add other type dummy", "link set other up", "addr add 10.9.9.3/24 dev other")(t, l)
+		return standby("link add other type veth peer name other2", "link set other up", "link set other2 up", "addr add 10.9.9.3/24 dev other")(t, l)
 	}, func(t *testing.T) {
 		var p Process
 		p.Keep()
@@ -116,7 +116,7 @@ func TestNotificationsThatDoNotFit(t *testing.T) {
 // interface was down, or is gone, is replaced and closed, and one that is not used
 // any more is closed after a while.
 func TestKeptSockets(t *testing.T) {
-	onHost(t, standby("link add other type dummy", "link set other up"), func(t *testing.T) {
+	onHost(t, standby("link add other type veth peer name other2", "link set other up", "link set other2 up"), func(t *testing.T) {
 		var p Process
 		p.Keep()
 		a := netip.MustParseAddr("172.16.0.1")
@@ -169,8 +169,9 @@ func TestKeptSockets(t *testing.T) {
 		_ = exec.Command("ip", "link", "del", "other").Run()
 		use("eth0")
 		wantOpen("after one is gone", 1)
-		_ = exec.Command("ip", "link", "add", "other", "type", "dummy").Run()
+		_ = exec.Command("ip", "link", "add", "other", "type", "veth", "peer", "name", "other2").Run()
 		_ = exec.Command("ip", "link", "set", "other", "up").Run()
+		_ = exec.Command("ip", "link", "set", "other2", "up").Run()
 		use("other")
 		p.sockets.mu.Lock()
 		for _, s := range p.sockets.open {

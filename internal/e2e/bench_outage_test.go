@@ -73,7 +73,7 @@ var cluster = []string{"--host", "172.16.0.2", "--name", "web", "--vip", "172.16
 
 // fastLine is the fast line of docs/speed.md: the safest settings that are as fast
 // as keepalived at advert_int 0.1.
-var fastLine = strings.Fields("--every 100ms --count 3 --interval 20ms --timeout 40ms --retry-wait 0")
+var fastLine = strings.Fields("--every 100ms --count 3 --interval 20ms --timeout 50ms --retry-wait 0")
 
 // script is the classic loop of ping and ifconfig, until it has taken over.
 const script = `

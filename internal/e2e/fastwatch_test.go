@@ -35,7 +35,9 @@ func (s *scene) takesOver() {
 
 // last is the outcome of the last check that the record knows of.
 func (s *scene) last(o state.Outcome) func() bool {
-	return func() bool { return strings.Contains(s.run(s.Standby, "cat", "/var/lib/pingover/web.json"), fmt.Sprintf(`"outcome":%q`, o)) }
+	return func() bool {
+		return strings.Contains(s.run(s.Standby, "cat", "/var/lib/pingover/web.json"), fmt.Sprintf(`"outcome":%q`, o))
+	}
 }
 
 func TestFastWatchFollowsTheKernel(t *testing.T) {

@@ -224,4 +224,3 @@ func TestPowerCutsBesideAnotherStandby(t *testing.T) {
 	}
 	t.Logf("%d power cuts, holders: %v; %d times both had it at first", *safetyCuts, won, both)
 }
-

@@ -83,8 +83,21 @@ func (n *Network) fast() bool { return 2*n.j.Set.Round()+n.j.Set.RetryWait < fas
 // and last until the end of round two. The zero earlyGuards never begin.
 type earlyGuards struct {
 	timer *time.Timer
-	begin func() *guards // once
-	late  time.Time      // round two has to begin before, or they would end too soon
+	late  time.Time // round two has to begin before, or they would end too soon
+	start func() *guards
+
+	mu    sync.Mutex
+	begun *guards
+}
+
+// begin begins them, once.
+func (e *earlyGuards) begin() *guards {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.begun == nil {
+		e.begun = e.start()
+	}
+	return e.begun
 }
 
 func (n *Network) guardEarly(ctx context.Context, known state.Known, o Observation) *earlyGuards {
@@ -95,7 +108,7 @@ func (n *Network) guardEarly(ctx context.Context, known state.Known, o Observati
 	missing := min(set.Interval, set.Round()/2)
 	plan := guardPlan{length: 2*set.Round() + set.RetryWait - missing, take: n.j.MayTake(known, o), last: true, early: true}
 	e := &earlyGuards{
-		begin: sync.OnceValue(func() *guards { return n.guard(ctx, o, plan) }),
+		start: func() *guards { return n.guard(ctx, o, plan) },
 		late:  time.Now().Add(set.Round() + set.RetryWait + set.Round()/2),
 	}
 	e.timer = time.AfterFunc(missing, func() { e.begin() })

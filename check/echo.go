@@ -48,8 +48,8 @@ type echoRound struct {
 	accepted map[uint16]int // by the kernel: which of them a ping was, by its number; 0 is the first
 }
 
-// library sends rounds by these sockets. What cannot be sent so is left to other,
-// which knows the words for it.
+// library sends rounds by these sockets. What cannot be sent so, as to a broadcast
+// address (raw(7)), is left to other, which knows the words for it.
 func (s *echoes) library(errs *icmpErrors, other library) library {
 	return func(ctx context.Context, p Pings, emit func(event)) error {
 		sock, err := s.socket(p.Address.Is6())

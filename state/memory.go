@@ -101,24 +101,25 @@ func (m *Memory) unchanged(d Dir, name string) (remembered, bool) {
 
 // Save is Dir.SaveUntil, but a record that need not be durable, because nothing
 // changed in it but counts and times, may wait: where the next run, one gap later,
-// writes it before the one on disk is older than Every.
-func (m *Memory) Save(ctx context.Context, d Dir, rec Kept, durable bool) (waits bool, err error) {
+// writes it before the one on disk is older than Every. What was open in the one
+// before is crossed off at once.
+func (m *Memory) Save(ctx context.Context, d Dir, rec Kept, durable bool) error {
 	name := rec.Common().Name
 	known, ok := m.unchanged(d, name)
-	if _, gap := rec.Common().LastCheck(); ok && !durable && time.Since(known.written)+max(gap, time.Second) < m.Every {
+	if _, gap := rec.Common().LastCheck(); ok && !durable && known.record.Quiet() && time.Since(known.written)+max(gap, time.Second) < m.Every {
 		known.record, known.waits = rec.Copy(), true
 		m.set(d, known)
-		return true, nil
+		return nil
 	}
 	if err := d.SaveUntil(ctx, rec, durable); err != nil {
-		return false, err
+		return err
 	}
 	if m != nil && m.Every > 0 {
 		m.set(d, remembered{record: rec.Copy(), onDisk: rec.Edition(), file: identify(d.path(name, ".json")), written: time.Now()})
 	} else {
 		m.forget(d, name)
 	}
-	return false, nil
+	return nil
 }
 
 // Write writes the records that wait: the process ends. One that another run has
@@ -142,15 +143,21 @@ func (m *Memory) Write(lock func(d Dir, name string) (unlock func(), err error))
 	}
 }
 
-// SaveSettings is Dir.SaveSettings, once for each record that is written while they
-// stay the same.
-func (m *Memory) SaveSettings(d Dir, name string, settings map[string][]string) error {
-	known, ok := m.unchanged(d, name)
-	if ok && known.settings != nil && maps.EqualFunc(known.settings, settings, slices.Equal) {
-		return nil
+// HasSettings tells whether these settings were kept since the record was written.
+func (m *Memory) HasSettings(d Dir, name string, settings map[string][]string) bool {
+	if m == nil {
+		return false
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.records[memoryKey{d, name}]
+	return known.settings != nil && maps.EqualFunc(known.settings, settings, slices.Equal)
+}
+
+// SaveSettings is Dir.SaveSettings.
+func (m *Memory) SaveSettings(d Dir, name string, settings map[string][]string) error {
 	err := d.SaveSettings(name, settings)
-	if ok && err == nil {
+	if known, ok := m.unchanged(d, name); ok && err == nil {
 		known.settings = settings
 		m.set(d, known)
 	}

@@ -106,9 +106,12 @@ func (n *Network) guardEarly(ctx context.Context, known state.Known, o Observati
 		return new(earlyGuards)
 	}
 	missing := min(set.Interval, set.Round()/2)
-	plan := guardPlan{length: 2*set.Round() + set.RetryWait - missing, take: n.j.MayTake(known, o), last: true, early: true}
+	plan := guardPlan{length: 2*set.Round() + set.RetryWait - missing, last: true, early: true}
 	e := &earlyGuards{
-		start: func() *guards { return n.guard(ctx, o, plan) },
+		start: func() *guards {
+			plan.take = n.j.MayTake(known, o)
+			return n.guard(ctx, o, plan)
+		},
 		late:  time.Now().Add(set.Round() + set.RetryWait + set.Round()/2),
 	}
 	e.timer = time.AfterFunc(missing, func() { e.begin() })

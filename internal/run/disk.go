@@ -49,21 +49,21 @@ func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
 // does not change what a run does, but how it ends.
 func (r *Run) Save(rec state.Kept, durable bool) error {
 	written := rec.Copy()
-	waits, err := timely(&r.writing, func(ctx context.Context) (bool, error) {
-		return r.Memory.Save(ctx, r.Dir, written, durable)
-	})
-	switch {
-	case err != nil:
+	if _, err := timely(&r.writing, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Memory.Save(ctx, r.Dir, written, durable)
+	}); err != nil {
 		return fmt.Errorf("the state cannot be written: %w", err)
-	case !waits:
-		rec.Become(written)
-		r.onDisk = rec.Edition()
 	}
+	rec.Become(written)
+	r.onDisk = r.Memory.OnDisk(r.Dir, rec)
 	return nil
 }
 
 // KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
+	if r.Memory.HasSettings(r.Dir, r.Name, settings) {
+		return
+	}
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
 		return struct{}{}, r.Memory.SaveSettings(r.Dir, r.Name, settings)
 	})

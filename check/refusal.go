@@ -28,30 +28,33 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	words, kind := refusals4[e.Code], "ICMP type 3"
+	words, kind := refusals4()[e.Code], "ICMP type 3"
 	if e.V6 {
-		words, kind = refusals6[e.Code], "ICMPv6 type 1"
+		words, kind = refusals6()[e.Code], "ICMPv6 type 1"
 	}
 	return fmt.Sprintf("refused by %s: %s (%s code %d)", e.Sender, words, kind, e.Code)
 }
 
-var (
-	refusals4 = map[uint8]string{
+func refusals4() map[uint8]string {
+	return map[uint8]string{
 		0: "network unreachable", 6: "network unknown", 9: "network administratively prohibited",
 		10: "host administratively prohibited", 11: "network unreachable for this type of service",
 		13: "communication administratively prohibited",
 	}
-	refusals6 = map[uint8]string{
+}
+
+func refusals6() map[uint8]string {
+	return map[uint8]string{
 		0: "no route to destination", 1: "communication administratively prohibited",
 		5: "source address failed ingress/egress policy", 6: "reject route to destination",
 	}
-)
+}
 
 // refused returns the error for a code, nil where it only means silence.
 func refused(sender netip.Addr, v6 bool, code uint8) error {
-	codes := refusals4
+	codes := refusals4()
 	if v6 {
-		codes = refusals6
+		codes = refusals6()
 	}
 	if codes[code] == "" {
 		return nil

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -265,7 +266,7 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	return nil
 }
 
-var errAbandoned = fmt.Errorf("this run was abandoned meanwhile")
+var errAbandoned = errors.New("this run was abandoned meanwhile")
 
 func (a *actor) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, config.SwitchPatience)

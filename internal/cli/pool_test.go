@@ -166,6 +166,28 @@ func TestAPoolIsCheckedBesideAClusterAndShown(t *testing.T) {
 	w.expect(0, "config www --json", `{"version":1,"cluster":"www","kind":"pool","settings":{`)
 }
 
+// On 60 columns what the file says is left out, never a member or its state.
+func TestAPoolFitsANarrowTerminal(t *testing.T) {
+	w := newWWW(t)
+	w.silent["10.2.2.11"] = true
+	w.expect(11, "check", "")
+	w.Out.Columns = 60
+	text := w.expect(0, "status www", `
+POOL  MEMBER     IN DNS         LAST CHECK
+www   10.2.2.10  published, up  0s ago: removed
+      10.2.2.11  out, down
+    10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com
+    10.2.2.11: taken out by pingover
+    (a wider terminal also shows: RECORD, SINCE)
+`)
+	for line := range strings.Lines(text) {
+		if len(line) > 61 {
+			t.Errorf("%q has more than 60 columns", line)
+		}
+	}
+	w.expect(0, "history www --details", "    round 1: 10.2.2.11 down: no reply to 1 ping\n")
+}
+
 func TestADryRunOfAPoolShowsTheScript(t *testing.T) {
 	w := newWWW(t)
 	w.silent["10.2.2.10"] = true

@@ -143,6 +143,6 @@ func FuzzPage(f *testing.F) {
 		if found := outside.FindString(strings.ReplaceAll(page, text(name), "")); found != "" && outside.FindString(text(reason)) == "" {
 			t.Errorf("the page has %q", found)
 		}
-		_ = all[0].Text(time.UTC, true)
+		_ = all[0].Text(80, time.UTC, true)
 	})
 }

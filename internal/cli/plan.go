@@ -61,6 +61,9 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 		p.addLeft(c, &made)
 	}
 	if len(made.checks) == 0 {
+		if src.text == nil && !src.usable() {
+			broken = hinted{broken, fmt.Sprintf("no copy of it is in %s; if the file named a state directory, name it: --state-dir DIR", src.dir)}
+		}
 		return plan{}, broken // without a copy, and nothing is held
 	}
 	return made, nil

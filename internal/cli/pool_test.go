@@ -218,6 +218,22 @@ func TestDrainAndUndrain(t *testing.T) {
 	w.expect(30, "drain www 10.2.2.11", "update-failed: ")
 }
 
+func TestADrainThatIsNotWrittenDown(t *testing.T) {
+	w := newWWW(t)
+	full := func(context.Context, config.Pool, []netip.Addr) (balance.Report, error) {
+		return balance.Report{Outcome: state.StateFailed, Code: 32, Reason: "drained manually", Error: new("no space left on device")}, nil
+	}
+	w.Pools.Drain = func(ctx context.Context, p config.Pool, members []netip.Addr, _ time.Time, _ balance.Options) (balance.Report, error) {
+		return full(ctx, p, members)
+	}
+	w.Pools.Undrain = func(ctx context.Context, p config.Pool, members []netip.Addr, _ balance.Options) (balance.Report, error) {
+		return full(ctx, p, members)
+	}
+	w.expect(32, "drain www 10.2.2.11", "pingover: www: state-failed: drained manually: no space left on device\n",
+		"hint: the drain is not written down: later checks put the member back while it replies; fix what keeps the state from being written, then drain again\n")
+	w.expect(32, "undrain www 10.2.2.11", "hint: the drain goes on: fix what keeps the state from being written, then undrain again\n")
+}
+
 func TestDrainThatMakesNoSense(t *testing.T) {
 	w := newWWW(t)
 	w.expect(64, "drain www", "a pool and at least one member are missing", "hint: such as pingover drain www 10.2.2.11")

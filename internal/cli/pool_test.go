@@ -188,6 +188,21 @@ www   10.2.2.10  published, up  0s ago: removed
 	w.expect(0, "history www --details", "    round 1: 10.2.2.11 down: no reply to 1 ping\n")
 }
 
+// A terminal of 20 columns shows what one of 80 does, in more lines; names are whole.
+func TestATerminalOf20Columns(t *testing.T) {
+	w := newWWW(t)
+	w.silent["10.2.2.11"] = true
+	w.Out, w.Terminal = Output{Columns: 20, Rows: 5, Live: true}, true
+	w.expect(11, "check", "pingover: www: removed: ")
+	w.expect(0, "status www", "www   10.2.2.10  published, up\n    0s ago: removed\n      10.2.2.11  out, down\n    10.2.2.11 is\n")
+	w.expect(0, "history www", "www\n    removed: ")
+	w.expect(0, "history www --details", "    10.2.2.11 is\n    down: 10.2.2.11\n")
+	w.expect(0, "history www --summary", "served by members", "day ")
+	w.expect(0, "doctor www", "ok    1 check passed\n      (--verbose\n      shows them)\n")
+	w.expect(0, "config www", "host1.zone.com")
+	w.expect(0, "watch --every 1s --for 1s --quiet www", "")
+}
+
 func TestADryRunOfAPoolShowsTheScript(t *testing.T) {
 	w := newWWW(t)
 	w.silent["10.2.2.10"] = true

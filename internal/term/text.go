@@ -75,7 +75,7 @@ func Table(rows [][]string, columns int, paint func(row, column int, cell string
 		var b strings.Builder
 		at, start, last := 0, 0, len(row)-1
 		for i, cell := range row {
-			if i == last && columns > 0 {
+			if i == last && columns > 0 && cell != "" {
 				if room := columns - start; room < min(cellWidth, utf8.RuneCountInString(cell)) {
 					b.WriteString("\n")
 					at, start = 0, min(4, columns/4)

@@ -174,7 +174,7 @@ func TestAPoolFitsANarrowTerminal(t *testing.T) {
 	w.Out.Columns = 60
 	text := w.expect(0, "status www", `
 POOL  MEMBER     IN DNS         LAST CHECK
-www   10.2.2.10  published, up  0s ago: removed
+www   10.2.2.10  published, up  `, `s ago: removed
       10.2.2.11  out, down
     10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com
     10.2.2.11: taken out by pingover
@@ -194,7 +194,7 @@ func TestATerminalOf20Columns(t *testing.T) {
 	w.silent["10.2.2.11"] = true
 	w.Out, w.Terminal = Output{Columns: 20, Rows: 5, Live: true}, true
 	w.expect(11, "check", "pingover: www: removed: ")
-	w.expect(0, "status www", "www   10.2.2.10  published, up\n    0s ago: removed\n      10.2.2.11  out, down\n    10.2.2.11 is\n")
+	w.expect(0, "status www", "www   10.2.2.10  published, up\n    ", "s ago: removed\n      10.2.2.11  out, down\n    10.2.2.11 is\n")
 	w.expect(0, "history www", "www\n    removed: ")
 	w.expect(0, "history www --details", "    10.2.2.11 is\n    down: 10.2.2.11\n")
 	w.expect(0, "history www --summary", "served by members", "day ")

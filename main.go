@@ -176,7 +176,8 @@ func dieOf(cause error) int {
 // output is the terminal that stdout is.
 func output() cli.Output {
 	live := term.Redraws(os.Stdout, os.Getenv)
-	return cli.Output{Columns: term.Width(os.Stdout), Live: live, Colors: term.Colors(live && colors())}
+	columns, rows := term.Size(os.Stdout)
+	return cli.Output{Columns: columns, Rows: rows, Live: live, Colors: term.Colors(live && colors())}
 }
 
 // colors reports whether colours are wanted (no-color.org).

@@ -239,7 +239,7 @@ func rootHelp(commands []command) string {
 			group = command.group
 			fmt.Fprintf(&b, "\n%s:\n", group)
 		}
-		term.Columns(&b, rootIndent, "  "+command.name, command.summary)
+		term.Columns(&b, term.Page, rootIndent, "  "+command.name, command.summary)
 	}
 	b.WriteString("\nFlags:\n")
 	writeFlags(&b, rootIndent, rootFlags())
@@ -303,7 +303,7 @@ func commandHelp(c command) string {
 
 func writeCodes(b *strings.Builder, codes []exit.Code) {
 	for _, c := range codes {
-		term.Columns(b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
+		term.Columns(b, term.Page, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
 	}
 }
 
@@ -325,6 +325,6 @@ func writeFlags(b *strings.Builder, indent int, rows []flagRow) {
 		if row.argument != "" {
 			name += " " + row.argument
 		}
-		term.Columns(b, indent, name, row.help+row.limits)
+		term.Columns(b, term.Page, indent, name, row.help+row.limits)
 	}
 }

@@ -33,7 +33,7 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 		if why := seen.CannotTake(t.Address); why != "" {
 			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
 		} else if n.j.Set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
-			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
+			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s: no request could be sent", t.Address, t.Interface))
 		}
 	}
 	return failed, true

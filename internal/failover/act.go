@@ -107,9 +107,9 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 	}
 	if d.Announce && a.j.Set.Announce > 0 {
 		a.announceAgain(held)
-		if a.done.Obs.Witness == state.WitnessGood { // else nothing is shown
-			a.done.Unreached = a.unreached(ctx, without(held, without(held, a.done.Unreached)), began)
-		}
+	}
+	if a.done.Obs.Witness == state.WitnessGood { // else nothing is shown
+		a.done.Unreached = a.unreached(ctx, without(held, without(held, a.done.Unreached)), began)
 	}
 	a.done.Outcome, a.done.Reason, a.done.Cause, a.done.Rule = d.Outcome, d.Reason, d.Cause, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual

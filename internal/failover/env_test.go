@@ -43,9 +43,10 @@ type network struct {
 type machine struct {
 	net    *network
 	name   string
-	off    bool // power cut
-	noPing bool // its firewall drops echo requests
-	noARP  bool // it does not answer for what it holds
+	off    bool         // power cut
+	noPing bool         // its firewall drops echo requests
+	noARP  bool         // it does not answer for what it holds
+	anyIP  netip.Prefix // a local route leads to it
 	// rpFilter: no reply to an ordinary request from an address of a network that
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
@@ -213,7 +214,7 @@ func (m *machine) joined(link string, o *machine) (*nic, bool) {
 // route is what the kernel would do with a packet.
 func (m *machine) route(a netip.Addr) (vip.Route, error) {
 	k := m.snapshot()
-	if k.Holds(a) {
+	if k.Holds(a) || m.anyIP.Contains(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
 	for _, name := range longestNetworks(k, a) {

@@ -108,9 +108,9 @@ func openEchoSocket(v6 bool) (*echoSocket, error) {
 	s := &echoSocket{v6: v6, rounds: map[uint16]*echoRound{}}
 	var err error
 	if v6 {
-		s.file, s.conn, err = openICMP(v6, int(ipv6.ICMPTypeEchoReply), "ICMPv6 echo replies")
+		s.file, s.conn, err = openICMP(v6, "ICMPv6 echo replies", int(ipv6.ICMPTypeEchoReply))
 	} else {
-		s.file, s.conn, err = openICMP(v6, int(ipv4.ICMPTypeEchoReply), "ICMP echo replies")
+		s.file, s.conn, err = openICMP(v6, "ICMP echo replies", int(ipv4.ICMPTypeEchoReply))
 	}
 	if err != nil {
 		return nil, err
@@ -226,8 +226,8 @@ func icmpMessage(b []byte, from unix.Sockaddr) (sender netip.Addr, message []byt
 	return netip.Addr{}, nil
 }
 
-// openICMP opens a raw socket that receives ICMP messages of one type only.
-func openICMP(v6 bool, kind int, name string) (*os.File, syscall.RawConn, error) {
+// openICMP opens a raw socket that receives ICMP messages of these types only.
+func openICMP(v6 bool, name string, kinds ...int) (*os.File, syscall.RawConn, error) {
 	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP
 	if v6 {
 		family, protocol = unix.AF_INET6, unix.IPPROTO_ICMPV6
@@ -241,10 +241,16 @@ func openICMP(v6 bool, kind int, name string) (*os.File, syscall.RawConn, error)
 		for i := range filter.Data {
 			filter.Data[i] = ^uint32(0)
 		}
-		filter.Data[kind/32] &^= 1 << (kind % 32)
+		for _, kind := range kinds {
+			filter.Data[kind/32] &^= 1 << (kind % 32)
+		}
 		err = unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter)
 	} else {
-		err = unix.SetsockoptInt(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^(1 << kind)) // icmp(7)
+		var pass int // icmp(7): a set bit blocks here, too
+		for _, kind := range kinds {
+			pass |= 1 << kind
+		}
+		err = unix.SetsockoptInt(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^pass)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,8 +21,8 @@ var notified = []int{
 
 // answers are those of the kernel, each known until a notification says that
 // something has changed since. They hold nothing that the kernel would not answer
-// again, but for a carrier, of which it may tell up to a second late. The zero
-// answers are ready.
+// again, but for a carrier, of which it may notify up to a second late, and switches
+// of which it notifies nobody. The zero answers are ready.
 type answers struct {
 	mu         sync.Mutex
 	socket     int // for notifications; 0: none yet
@@ -34,8 +35,13 @@ type answers struct {
 // mostKnown limits what is known: more than the clusters of a process ask.
 const mostKnown = 1 << 14
 
+// answerAge is how long an answer is known at the most: of some switches, such as
+// arp_ignore, the kernel notifies nobody.
+const answerAge = time.Minute
+
 type answer struct {
 	changes uint64
+	at      time.Time
 	value   any
 }
 
@@ -68,9 +74,10 @@ func answerTo[T any](p *Process, key any, about netip.Addr, ask func() (T, error
 	if value, ok := a.recall(key, changes); ok {
 		return value.(T), nil
 	}
+	began := time.Now()
 	value, err := ask()
 	if err == nil {
-		a.keep(key, answer{changes, value})
+		a.keep(key, answer{changes, began, value})
 	}
 	return value, err
 }
@@ -79,7 +86,7 @@ func (a *answers) recall(key any, changes uint64) (any, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	known, ok := a.known[key]
-	return known.value, ok && known.changes == changes
+	return known.value, ok && known.changes == changes && time.Since(known.at) < answerAge
 }
 
 func (a *answers) keep(key any, new answer) {

@@ -74,7 +74,8 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]ending{}, ended: map[string]state.Outcome{},
-		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), toKeep: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
 	if p.Hangup != nil {
@@ -118,24 +119,6 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	return w.code, nil
 }
 
-// watchable is what is checked so often.
-func (p Program) watchable(c *cli.Context, every time.Duration) (plan, error) {
-	made, err := p.planned(c)
-	for _, t := range made.checks {
-		count := t.cluster.Count
-		if t.Kind == state.OfPool {
-			count = t.pool.Count
-		}
-		if every < briefTick && t.Given && count < leastCount && err == nil {
-			err = usageError{
-				fmt.Sprintf("--every %s: %s has count %d: must be at least %d, for six pings in two rounds", config.DurationText(every), t.Name, count, leastCount),
-				fmt.Sprintf("set count to %d or more, or --every to %s or more", leastCount, config.DurationText(briefTick)),
-			}
-		}
-	}
-	return made, err
-}
-
 // watcher checks clusters again and again.
 type watcher struct {
 	Program
@@ -147,6 +130,7 @@ type watcher struct {
 	start        time.Time
 	stopped      chan struct{} // receives when a loop has ended
 	changed      chan struct{} // receives when an outcome is another one
+	toKeep       chan struct{} // receives when there is news of the file
 
 	mu       sync.Mutex
 	now      plan                     // until the next reload
@@ -228,23 +212,37 @@ func (w *watcher) follow(made plan) {
 // reload reads the configuration file again. One that cannot be used changes
 // nothing: the last valid one stays in effect.
 func (w *watcher) reload() {
+	defer func() {
+		select {
+		case w.toKeep <- struct{}{}:
+		default:
+		}
+	}()
 	made, err := w.watchable(w.c, w.every)
-	if err != nil {
+	if err != nil { // no copy is known by the file, only by what is watched
 		w.explain(err)
-		w.say("not reloaded: %s stays in effect", w.names())
+		w.say("not reloaded; still watching: %s", w.states(w.refused(err)))
 		return
 	}
 	w.reportUnusable(made.source, made.checks, true)
 	w.follow(made)
-	w.say("reloaded: %s", w.states(made))
-	w.keep()
+	if made.usable() {
+		w.say("reloaded: %s", w.states(made))
+	} else {
+		w.say("not reloaded; still watching: %s", w.states(made))
+	}
 }
 
-// names are the clusters that are watched.
-func (w *watcher) names() string {
+// refused notes that the file cannot be used, for the alert about that, and returns
+// what is watched all the same.
+func (w *watcher) refused(err error) plan {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return strings.Join(namesOf(w.now.checks), ", ")
+	if problems, ok := errors.AsType[config.Problems](err); ok && w.now.path != "" {
+		w.now.problems, w.now.dir = problems, w.now.checks[0].StateDir
+		w.now.kept, _ = w.now.dir.ValidConfig(w.now.path)
+	}
+	return w.now
 }
 
 // say prints a line about the watch itself.
@@ -350,55 +348,4 @@ func (w *watcher) summary() string {
 		return text + ": " + strings.Join(named, ", ")
 	}
 	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.colors, state.OK))
-}
-
-// keep keeps the text of the file, and mails what is due about it.
-func (w *watcher) keep() {
-	w.mu.Lock()
-	made := w.now
-	w.mu.Unlock()
-	w.keepFile(w.c.Context, w.out, made.source, made.checks)
-}
-
-// writeOften writes the metrics, and what is kept of the file, at each tick or where
-// these are brief at times, and once more when it is stopped, unless a check hangs: the disk might, too.
-func (w *watcher) writeOften() (stop func()) {
-	write := func() {
-		w.mu.Lock()
-		of, made := w.now, slices.Collect(maps.Values(w.made))
-		w.mu.Unlock()
-		w.writeMetrics(w.out, of, made)
-	}
-	over := make(chan struct{})
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		w.keep()
-		every, changed := w.every, (<-chan struct{})(nil)
-		if every < briefTick {
-			every, changed = briefMetrics, w.changed
-		}
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for minute := time.Now(); ; {
-			select {
-			case <-tick.C:
-				write()
-				if now := time.Now(); now.Sub(minute) >= time.Minute {
-					minute = now
-					w.keep()
-				}
-			case <-changed:
-				write()
-			case <-over:
-				return
-			}
-		}
-	})
-	return func() {
-		close(over)
-		if context.Cause(w.c.Context) != errHung {
-			writing.Wait()
-			write()
-		}
-	}
 }

@@ -56,7 +56,7 @@ func TestModel(t *testing.T) {
 		seeds = []uint64{*modelSeed}
 	}
 	for _, seed := range seeds {
-		if n := replay(t, seed, modelDir(t), (*plan).anything); len(n.broken) > 0 {
+		if n := replay(t, seed, memoryDir(t), (*plan).anything); len(n.broken) > 0 {
 			t.Errorf("seed %d: %s", seed, strings.Join(n.broken, "\n"))
 		}
 	}
@@ -100,7 +100,7 @@ func kindOf(broken string) string {
 func playMany(t *testing.T, start uint64, length time.Duration, count int, arrange func(*plan), see func(*model)) int {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is little to keep
-	base := modelDir(t)
+	base := memoryDir(t)
 	began := time.Now()
 	var played, failed atomic.Int64
 	var workers sync.WaitGroup
@@ -155,14 +155,14 @@ func replay(t *testing.T, seed uint64, dir string, arrange func(*plan)) *model {
 
 func failSeed(t *testing.T, seed uint64, arrange func(*plan)) {
 	t.Helper()
-	n := replay(t, seed, modelDir(t), arrange)
+	n := replay(t, seed, memoryDir(t), arrange)
 	t.Errorf("seed %d: %s", seed, strings.Join(n.broken, "\n"))
 }
 
-// modelDir is a directory in memory where there is one.
-func modelDir(t *testing.T) string {
+// memoryDir is a directory in memory where there is one.
+func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "pingover-model-")
+	dir, err := os.MkdirTemp("/dev/shm", "pingover-")
 	if err != nil {
 		return t.TempDir()
 	}

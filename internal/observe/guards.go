@@ -305,7 +305,7 @@ func (g *guards) ping(a vip.Alias) {
 	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
 	round := g.n.j.Ping(g.ctx, pings)
 	switch {
-	case round.Verdict == check.Up:
+	case round.Verdict == check.Up && !g.n.local(addr):
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.replies.pinged[addr] = true

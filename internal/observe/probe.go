@@ -112,7 +112,7 @@ func (n *Network) guardEarly(ctx context.Context, known state.Known, o Observati
 			plan.take = n.j.MayTake(known, o)
 			return n.guard(ctx, o, plan)
 		},
-		late:  time.Now().Add(set.Round() + set.RetryWait + set.Round()/2),
+		late: time.Now().Add(set.Round() + set.RetryWait + set.Round()/2),
 	}
 	e.timer = time.AfterFunc(missing, func() { e.begin() })
 	return e

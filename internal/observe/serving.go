@@ -42,7 +42,7 @@ func (n *Network) askWhoServes(ctx context.Context, o Observation) *serving {
 		pings := pings
 		pings.Address, pings.Source = a.Address(), o.Snapshot.Source(a.Interface, a.Address(), n.j.VIPs())
 		s.pings.Go(func() {
-			s.replied[i] = n.j.Ping(s.ctx, pings).Verdict == check.Up
+			s.replied[i] = n.j.Ping(s.ctx, pings).Verdict == check.Up && !n.local(a.Address())
 		})
 	}
 	return s

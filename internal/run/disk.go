@@ -67,9 +67,6 @@ func (r *Run) Save(rec state.Kept, durable bool) error {
 
 // KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
-	if r.Memory.HasSettings(r.Dir, r.Name, settings) {
-		return
-	}
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
 		return struct{}{}, r.Memory.SaveSettings(r.Dir, r.Name, settings)
 	})

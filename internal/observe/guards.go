@@ -249,14 +249,11 @@ func (g *guards) ask() {
 	next := g.began
 	for asked := 1; ; asked++ {
 		g.askAll(false)
-		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
-			proc.Sleep(g.soon, left)
+		if time.Until(end) <= every && asked >= LeastAsks-1 {
+			g.sleep(end, every)
 			break
 		}
-		if next = next.Add(every); time.Until(next) < 0 { // else no drift: it would cost a question
-			next = time.Now().Add(every)
-		}
-		if !proc.Sleep(g.soon, time.Until(next)) {
+		if next = next.Add(every); !g.sleep(next, every) { // no drift: it would cost a question
 			break
 		}
 	}
@@ -267,6 +264,13 @@ func (g *guards) ask() {
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
 	}
+}
+
+// sleep waits until then, unless the last question is due before. A run that stood
+// still waits for a moment more: what came meanwhile, such as a reply of the primary,
+// may end the questions.
+func (g *guards) sleep(until time.Time, moment time.Duration) bool {
+	return proc.Sleep(g.soon, time.Until(until)) && (time.Since(until) <= moment || proc.Sleep(g.soon, moment))
 }
 
 // askAll asks once; last: for the last time in this round. Then a probe follows a

@@ -109,7 +109,7 @@ func open(ctx context.Context, j *job) (rec Record, unlock func(), err error) {
 		return rec, nil, err
 	}
 	rec = loaded.adopt(j)
-	if err := reportUntrusted(j, rec); err != nil {
+	if err := j.ReportUntrusted(j.runs(), j.Trusted, j.set.Mail, rec.Head, false); err != nil {
 		unlock()
 		return rec, nil, err
 	}

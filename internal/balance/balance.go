@@ -237,7 +237,7 @@ func publish(ctx context.Context, j *job, dns nameServer, rec Record, read readi
 			Evidence: state.Evidence{Update: updateOf(change, d.Leave, d.Return, j.set.Server)},
 		}
 		if err != nil {
-			r.Outcome, r.Reason, r.Hint = state.UpdateFailed, fmt.Sprintf("%s; but %v", d.Reason, err), hintOf(err)
+			r.Outcome, r.Reason, r.Hint = state.UpdateFailed, fmt.Sprintf("%s; failed: %v", d.Reason, err), hintOf(err)
 			r.Change.Outcome, r.Change.Reason = r.Outcome, r.Reason
 			rec.Zone = j.set.Zone // else it is found anew
 		} else {

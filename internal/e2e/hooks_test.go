@@ -240,7 +240,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		hook := l.hook("pre-takeover", script)
 		e := s.check(s.Standby, set(swift, "--pre-takeover", hook, "--hook-timeout", "1s")...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover blocked it: "+hook+": killed: took longer than 1s")
+			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; pre-takeover blocked it: "+hook+": killed: took longer than 1s")
 		if e.took > 20*time.Second {
 			t.Errorf("it took %s", e.took)
 		}

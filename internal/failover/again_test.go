@@ -86,7 +86,7 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 				}
 				return "", nil
 			})
-			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: assigned here again")
+			s.want(s.minute(), state.Holding, "; nobody took 172.16.0.1 within 10s: assigned here again")
 		})
 	})
 	t.Run("released manually", func(t *testing.T) {
@@ -392,7 +392,7 @@ func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
 			return nil
 		}
 		s.ends(state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well: it is released here; "+
-			"but nobody has it now, and it could not be assigned here again: it broke")
+			"nobody has it now, and it could not be assigned here again: it broke")
 		s.standby.fails = nil
 		s.want(s.minute(), state.TookOver, "")
 	})

@@ -96,7 +96,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.forget()
-		const reason = "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: assigned here again"
+		const reason = "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over; nobody took 172.16.0.1 within 10s: assigned here again"
 		report := s.minute()
 		s.want(report, state.Holding, reason)
 		s.wantCalls(
@@ -181,7 +181,7 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be assigned here again: no buffer space")
+		s.want(s.minute(), state.TakeoverFailed, "; nobody took it, and it could not be assigned here again: no buffer space")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "assigned here again")
 		if !s.standby.holds(vipAddr) {
@@ -214,7 +214,7 @@ func TestCableOutInAHandOver(t *testing.T) {
 			t.Errorf("mail %q, want %q", got, want)
 		}
 		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })
-		s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1")
+		s.want(s.minute(), state.Holding, "; nobody took 172.16.0.1")
 		if !s.standby.holds(vipAddr) {
 			t.Error("it is on nobody")
 		}
@@ -237,7 +237,7 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 					}
 					return nil
 				}
-				s.want(s.minute(), state.Holding, "172.16.0.1 is also assigned at 02:00:00:00:00:09, another machine: it is released here; but nobody took 172.16.0.1 within 2s: assigned here again")
+				s.want(s.minute(), state.Holding, "172.16.0.1 is also assigned at 02:00:00:00:00:09, another machine: it is released here; nobody took 172.16.0.1 within 2s: assigned here again")
 				if !s.standby.holds(vipAddr) {
 					t.Error("both let go")
 				}
@@ -377,7 +377,7 @@ func TestFailbackWhileTheStateCannotBeWritten(t *testing.T) {
 		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755))
 		s.settings.Failback = true
 		for range 3 {
-			s.want(s.minute(), state.Holding, "is handed over; but the state cannot be written: ")
+			s.want(s.minute(), state.Holding, "is handed over; not done: the state cannot be written: ")
 		}
 		if lowered := s.calls("lower "); len(lowered) > 0 {
 			t.Errorf("it was given up: %q", lowered)

@@ -99,7 +99,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
 		})
 		s.do(s.primary.powerOff)
-		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here; but pre-takeover blocked it: /pre-takeover now: exit code 3: no power switch"
+		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here; pre-takeover blocked it: /pre-takeover now: exit code 3: no power switch"
 		for range 2 {
 			s.want(s.minute(), state.Blocked, reason)
 		}

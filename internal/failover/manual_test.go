@@ -138,7 +138,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 }
 
 func TestReleaseByHand(t *testing.T) {
-	const nobody = "172.16.0.1 is released manually; but nobody took 172.16.0.1 within 10s: assigned here again"
+	const nobody = "172.16.0.1 is released manually; nobody took 172.16.0.1 within 10s: assigned here again"
 	for name, test := range map[string]struct {
 		before  func(s *scene)
 		force   bool

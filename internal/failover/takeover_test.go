@@ -341,11 +341,11 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			}
 			return nil
 		}
-		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
+		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; failed: ip addr add 172.16.0.1/32: exit code 2: no buffer space")
 		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
-		s.want(s.minute(), state.TakeoverFailed, "assigning 172.16.0.1 as well; but ip addr add")
+		s.want(s.minute(), state.TakeoverFailed, "assigning 172.16.0.1 as well; failed: ip addr add")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "holding 172.16.0.5; 172.16.0.2 does not reply; assigning 172.16.0.1 as well")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
@@ -417,11 +417,11 @@ func TestReleaseThatFails(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; but ip addr del: exit code 2: not permitted")
+		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; failed: ip addr del: exit code 2: not permitted")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Releasing {
 			t.Errorf("the record says %s", rec.Role)
 		}
-		s.want(s.minute(), state.ReleaseFailed, "an interrupted release is finished; but")
+		s.want(s.minute(), state.ReleaseFailed, "an interrupted release is finished; failed")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Released, "an interrupted release is finished")
 		if s.standby.holds(vipAddr) {

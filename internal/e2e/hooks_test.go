@@ -413,8 +413,8 @@ func TestPendingHookIsRunByTheNextCheck(t *testing.T) {
 				want = append(want, ran)
 			}
 			l.want(t, want...)
-			if owed := s.record(s.Standby).PendingHook; owed != nil {
-				t.Errorf("still owed: %+v", owed)
+			if pending := s.record(s.Standby).PendingHook; pending != nil {
+				t.Errorf("still pending: %+v", pending)
 			}
 			s.wantTakenOver(args, 1)
 		})
@@ -474,8 +474,8 @@ func TestSignalWhilePostTakeoverRuns(t *testing.T) {
 	s.wantGone(pid)
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)
-	if owed := s.record(s.Standby).PendingHook; owed == nil || owed.Hook != state.PostTakeover {
-		t.Errorf("owed: %+v", owed)
+	if pending := s.record(s.Standby).PendingHook; pending == nil || pending.Hook != state.PostTakeover {
+		t.Errorf("pending: %+v", pending)
 	}
 	s.run(s.Standby, "touch", "/run/second")
 	s.check(s.Standby, args...).want(t, state.Holding)

@@ -191,7 +191,7 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 }
 
 // TestCableOutInAHandOver: what was given up and cannot be asked for is said to
-// be perhaps on nobody, once, and raised again as soon as nobody is seen to
+// be perhaps unassigned, once, and raised again as soon as nobody is seen to
 // have it.
 func TestCableOutInAHandOver(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
@@ -216,7 +216,7 @@ func TestCableOutInAHandOver(t *testing.T) {
 		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })
 		s.want(s.minute(), state.Holding, "; nobody took 172.16.0.1")
 		if !s.standby.holds(vipAddr) {
-			t.Error("it is on nobody")
+			t.Error("it is unassigned")
 		}
 	})
 }
@@ -227,13 +227,13 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 	for _, later := range []time.Duration{0, 100 * time.Millisecond, slowHook} {
 		t.Run(later.String()+" later", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				rival := s.add("rival", 9) // its MAC is the higher one
+				peer := s.add("peer", 9) // its MAC is the higher one
 				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
-				s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+				s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 				s.standby.fails = func(call string) error {
 					if strings.HasPrefix(call, "lower") {
-						time.AfterFunc(later, func() { s.do(func() { rival.unset(vipAddr) }) })
+						time.AfterFunc(later, func() { s.do(func() { peer.unset(vipAddr) }) })
 					}
 					return nil
 				}
@@ -310,7 +310,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("it ends at %s, and before at %s", after, until)
 		}
 
-		// Paused, without a cable, and with a rival: it is renewed.
+		// Paused, without a cable, and with a conflicting host: it is renewed.
 		must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 		s.do(func() { s.standby.down("eth0") })
 		s.forget()

@@ -415,7 +415,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 		next    state.Outcome
 		held    bool // after the next check
 	}{
-		"release --force leaves it on nobody": {
+		"release --force leaves it unassigned": {
 			func(s *scene) Report { return s.release(Options{Force: true}) }, state.Released, state.OK, false,
 		},
 		"release goes on with it": {
@@ -482,7 +482,7 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			s.do(s.primary.powerOff)
 			s.ends(state.TookOver, "")
 			rec := s.standby.record(t, "web")
-			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a rival"})
+			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a conflicting host"})
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.release(Options{Force: true})
 			s.want(s.minute(), state.Blocked, "released manually")

@@ -282,7 +282,7 @@ func TestDryRun(t *testing.T) {
 			"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 			"ip addr add 172.16.0.5/32 dev eth0 label eth0:2",
 		}},
-		{"release", func(s *scene) { held(s); s.add("rival", 1, "172.16.0.1/16") }, state.Released, true, []string{"ip addr del 172.16.0.1/32 dev eth0"}},
+		{"release", func(s *scene) { held(s); s.add("peer", 1, "172.16.0.1/16") }, state.Released, true, []string{"ip addr del 172.16.0.1/32 dev eth0"}},
 		{"holding", held, state.Holding, true, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -129,7 +129,7 @@ func start(t *testing.T, part string, attr *syscall.SysProcAttr, program string)
 	cmd.SysProcAttr = attr
 	stdin, err := cmd.StdinPipe()
 	ok(t, err)
-	out, in, err := os.Pipe() // not a StdoutPipe: Wait shall not wait for those who inherit it
+	out, in, err := os.Pipe() // not a StdoutPipe: Wait must not wait for those who inherit it
 	ok(t, err)
 	cmd.Stdout, cmd.Stderr = in, in
 	ok(t, cmd.Start())

@@ -445,7 +445,7 @@ func TestReasons(t *testing.T) {
 			"failback", hold(func(s *situation) { s.set.Failback, s.seen.Primary, s.known.Up = true, check.Up, 2 }),
 			Decision{
 				Rule: 5, Outcome: Released, Release: true, HandOver: true,
-				Reason: "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+				Reason: "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1, 172.16.0.5 are handed over",
 			},
 		},
 		{
@@ -568,7 +568,7 @@ func TestReasons(t *testing.T) {
 			}),
 			Decision{
 				Rule: 5, Outcome: Released, Release: true, HandOver: true,
-				Reason: "172.16.0.2 has replied with its services good in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+				Reason: "172.16.0.2 has replied with its services good in 3 checks in a row: 172.16.0.1, 172.16.0.5 are handed over",
 			},
 		},
 		{

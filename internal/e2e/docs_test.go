@@ -509,8 +509,8 @@ func TestDocsTroubleshootingHasTheWordsOfEveryBadCase(t *testing.T) {
 	literal := regexp.MustCompile(`(?:blocked\(\d+, |refuse\(|Reason: *(?:fmt\.Sprintf\()?|subject: *(?:fmt\.Sprintf\()?|subject = fmt\.Sprintf\()"((?:[^"\\]|\\.)+)"`)
 	verb := regexp.MustCompile(`%\[?\d*\]?[a-z+]+`)
 	good := regexp.MustCompile("^(" + strings.Join([]string{
-		`%s replies`, `%s took over %s`, `%s released %s`, `%s is (?:kept|taken over|released) manually.*`,
-		`%s has replied in %d checks.*`, `.* is handed over`, `.* it is fenced, and .*`, `an interrupted (?:release|update) is finished.*`,
+		`%s replies`, `%s took over %s`, `%s released %s`, `%s (?:is kept|taken over|released) manually.*`,
+		`%s has replied in %d checks.*`, `.* handed over`, `.* it is fenced, and .*`, `an interrupted (?:release|update) is finished.*`,
 		`drained manually.*`, `all members of .*`, `.* already out of %s`, `%s out of %s`, `%s: %s`, `%s: %s; %s`,
 		`%s removed from %s`, `%s %s back in %s`, `%s %s down! removed from %s`,
 	}, "|") + ")$")

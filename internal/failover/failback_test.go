@@ -89,6 +89,32 @@ func TestFailback(t *testing.T) {
 	})
 }
 
+// Of a hand-over of two, the address that nobody took once waited for all the
+// announcements of the other: 32 s with announce 20.
+func TestTheRestOfAHandOverDoesNotWaitForAnnouncements(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback, s.settings.Announce = true, 20
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.lost()
+		s.takesIt() // 172.16.0.1 alone
+		s.minute()
+		s.minute()
+		s.forget()
+		s.want(s.minute(), state.Holding, "172.16.0.1, 172.16.0.5 are handed over; nobody took 172.16.0.5 within 10s: assigned here again")
+		at := map[string]time.Duration{}
+		for _, c := range s.standby.calls {
+			at[c.What] = c.At
+		}
+		lowered, raised, last := at["lower 172.16.0.5"], at["raise 172.16.0.5/32 on eth0"], at["announce 172.16.0.1 on eth0 #20"]
+		if unassigned := raised - lowered; lowered == 0 || raised == 0 || unassigned > 11*time.Second {
+			t.Errorf("172.16.0.5 was unassigned for %s", unassigned)
+		}
+		if last < raised {
+			t.Errorf("172.16.0.1 was announced at last %s after the start, and 172.16.0.5 assigned again at %s", last, raised)
+		}
+	})
+}
+
 func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Failback = true

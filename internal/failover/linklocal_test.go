@@ -99,7 +99,7 @@ func TestLinkLocalVirtualIPsOnTwoLinksAreTwoAddresses(t *testing.T) {
 				must(s.t, err)
 				return report
 			},
-			state.Released, "fe80::1%eth0, fe80::1%eth1 is released manually, with --force", nil,
+			state.Released, "fe80::1%eth0, fe80::1%eth1 are released manually, with --force", nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

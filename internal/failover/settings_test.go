@@ -313,6 +313,29 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// A dry run once reported a change whenever there was a record, or none.
+func TestDryRunReportsAChangeSinceTheLastCheck(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.ends(state.OK, "")
+		for _, step := range []struct {
+			name    string
+			before  func()
+			outcome state.Outcome
+			changed bool
+		}{
+			{"all is well", func() { s.dry = true }, state.OK, false},
+			{"the primary is down", func() { s.do(s.primary.powerOff) }, state.TookOver, true},
+			{"and still, for nothing was done", func() {}, state.TookOver, true},
+			{"taken over, and as before", func() { s.dry = false; s.ends(state.TookOver, ""); s.minute(); s.dry = true }, state.Holding, false},
+		} {
+			step.before()
+			if r := s.minute(); r.Outcome != step.outcome || r.Changed != step.changed || !r.DryRun {
+				t.Errorf("%s: %s, changed %t, dry run %t", step.name, r.Outcome, r.Changed, r.DryRun)
+			}
+		}
+	})
+}
+
 // TestWhereNoAliasLabelFits: the interface's name is too long for one.
 func TestWhereNoAliasLabelFits(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

@@ -141,7 +141,7 @@ func playOne(t *testing.T, n *model, dir string, arrange func(*plan)) {
 	_ = os.RemoveAll(dir)
 	synctest.Test(t, func(t *testing.T) {
 		playModel(t.Context(), n, dir, arrange)
-		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stands still yet
+		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stalls yet
 	})
 }
 

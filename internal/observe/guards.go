@@ -12,7 +12,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -74,7 +73,7 @@ type guards struct {
 	take      bool
 	replied   int // witnesses
 	replies   claims
-	witnesses []run.WitnessReplies
+	witnesses []check.WitnessReplies
 	faults    Faults
 	asked     time.Time // the last question
 	claimed   map[netip.Addr]claimed
@@ -98,7 +97,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, n: n, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]check.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !n.j.Set.Witness.Auto && len(o.Witnesses) == 0),
 	}
 	g.soon, g.last = context.WithCancel(ctx)
@@ -109,7 +108,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	default:
 		n.j.Infof("%v; nothing can be announced there", err)
 	}
-	witness := run.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
+	witness := check.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
 	for i, w := range o.Witnesses {
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
@@ -362,7 +361,7 @@ func (g *guards) ping(a vip.Alias) {
 	addr := a.Address()
 	pings := check.Pings{Count: g.n.j.Set.Count, Interval: g.n.j.Set.Interval, Timeout: g.n.j.Set.Timeout}
 	if g.plan.length < g.n.j.Set.Round() {
-		pings = run.PingsWithin(g.plan.length)
+		pings = check.PingsWithin(g.plan.length)
 	}
 	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
 	round := g.n.j.Ping(g.ctx, pings)

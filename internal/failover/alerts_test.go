@@ -82,6 +82,10 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			}, func(s *scene) { s.standby.nic("eth0").ARPIgnore = 1 },
 			"clients would not find 192.0.2.1 here: eth0 does not reply to ARP for it (net.ipv4.conf.eth0.arp_ignore=2)",
 		},
+		"nothing is heard by ARP": {
+			func(s *scene) { s.primary.noARP, s.gateway.noARP = true, true }, func(s *scene) { s.primary.noARP, s.gateway.noARP = false, false },
+			"172.16.0.2 replies to pings on eth0, but its replies to ARP are not heard: nor would be those of a machine with the virtual IP",
+		},
 		"a hook cannot be run": {
 			func(s *scene) { s.standby.fails = failing("may run /fence now", gone) }, func(s *scene) { s.standby.fails = nil },
 			"pre-takeover cannot be run: no such thing",

@@ -117,6 +117,19 @@ func TestNotReadyToTakeOver(t *testing.T) {
 	}
 }
 
+// TestReadyWhereTheGatewayRepliesForAll: in a private VLAN nothing else is heard.
+func TestReadyWhereTheGatewayRepliesForAll(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.gateway.proxyARP, s.primary.noARP = true, true
+		for range 4 {
+			s.ends(state.OK, "172.16.0.2 replies")
+		}
+		if ready := s.standby.record(t, "web").Streaks.NotReady; ready != 0 {
+			t.Errorf("%d rehearsals failed", ready)
+		}
+	})
+}
+
 // failing is machine.fails: calls that begin so fail.
 func failing(call string, err error) func(string) error {
 	return func(what string) error {

@@ -53,15 +53,18 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 	return failed, ctx.Err() == nil
 }
 
-// hears tells whether a machine on the link is heard that replies to ordinary
-// requests: the kernel has found it by one.
+// hears tells whether an ordinary request for a machine on the link is heard to be
+// answered, by proxy ARP too: the kernel has found it by one.
 func (n *Network) hears(ctx context.Context, l Local, t vip.Target) bool {
 	since := time.Now()
 	for range LeastAsks {
 		if !n.Listening(t.Interface) || n.NeedsProbe(l.Snapshot, t) || n.Ask(l.Snapshot, t, false) != nil {
 			return true // not to be told in this way
 		}
-		if n.Wait(ctx, holdGuard/LeastAsks, func() bool { return len(n.Claims(t, since)) > 0 }) {
+		if n.Wait(ctx, holdGuard/LeastAsks, func() bool {
+			_, proxied := n.Proxied(t, since)
+			return proxied || len(n.Claims(t, since)) > 0
+		}) {
 			return true
 		}
 	}

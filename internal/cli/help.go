@@ -184,14 +184,17 @@ PINGOVER_MAIL_PASSWORD.
 
 // codesOf are the exit codes of a command: its own meanings, and those that are the
 // same for all commands.
-func codesOf(own []exit.Code, common ...int) []exit.Code {
-	for _, c := range exit.Codes() {
-		if slices.Contains(common, c.Code) {
-			own = append(own, c)
+func codesOf(own []exit.Code, common ...int) func() []exit.Code {
+	return func() []exit.Code {
+		codes := slices.Clone(own)
+		for _, c := range exit.Codes() {
+			if slices.Contains(common, c.Code) {
+				codes = append(codes, c)
+			}
 		}
+		slices.SortStableFunc(codes, func(a, b exit.Code) int { return a.Code - b.Code })
+		return codes
 	}
-	slices.SortStableFunc(own, func(a, b exit.Code) int { return a.Code - b.Code })
-	return own
 }
 
 // Columns at which explanations begin.
@@ -287,10 +290,10 @@ func commandHelp(c command) string {
 	if rest {
 		b.WriteString("\nAll settings: pingover help settings\n")
 	}
-	if len(c.codes) > 0 {
+	if c.codes != nil {
 		b.WriteString("\nExit codes:\n")
+		writeCodes(&b, c.codes())
 	}
-	writeCodes(&b, c.codes)
 	if len(c.ofPools) > 0 {
 		b.WriteString("\nExit codes of pools, where they differ:\n")
 		writeCodes(&b, c.ofPools)

@@ -582,6 +582,27 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	}
 }
 
+// That clients may not reach a virtual IP is said until a witness has replied to it.
+func TestStatusNamesAVirtualIPThatNoWitnessRepliesTo(t *testing.T) {
+	const remark = "no witness replies to 172.16.0.1: clients may not reach it"
+	unreached := func(r *state.Record) { r.Unreached = []netip.Addr{netip.MustParseAddr("172.16.0.1")} }
+	for name, c := range map[string]struct {
+		kernel  *vip.Snapshot
+		changes []func(*state.Record)
+		want    bool
+	}{
+		"a check that only holds":               {here("172.16.0.1/32"), []func(*state.Record){unreached}, true},
+		"the takeover, whose reason says so":    {here("172.16.0.1/32"), []func(*state.Record){unreached, func(r *state.Record) { r.Last.Outcome = state.TookOver }}, false},
+		"it is no longer on this machine":       {here(), []func(*state.Record){unreached}, false},
+		"a witness has replied to it meanwhile": {here("172.16.0.1/32"), nil, false},
+	} {
+		c.kernel.Links[0].ARP = true
+		if got := known(active("web"), c.kernel, c.changes...).remarks(); slices.Contains(got, remark) != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // A link-local virtual IP on each of two links is two of them.
 func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
 	linkLocal := netip.MustParsePrefix("fe80::1/128")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/term"
 	"pingover/notify"
 	"pingover/state"
@@ -218,6 +219,9 @@ func (s status) remarks() []string {
 	remarks = append(remarks, s.memberRemarks()...)
 	if len(s.Held) > 0 {
 		add("held on this machine: %s", prefixes(s.Held))
+	}
+	if s.record != nil && len(s.record.Unreached) > 0 && len(s.Held) > 0 && (s.Last == nil || s.Last.Outcome != state.TookOver) { // whose reason says so
+		add("no witness replies to %s: clients may not reach it", observe.AddressList(s.record.Unreached))
 	}
 	if missing := s.missing(); len(missing) > 0 {
 		add("missing on this machine: %s", prefixes(missing))

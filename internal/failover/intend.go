@@ -14,13 +14,15 @@ type intent struct {
 	resumes bool          // a hand-over was open before it
 	given   []netip.Addr  // release: what it is about
 	aliases []state.Alias // of the record
+	// unreached are held, and no witness has replied to them.
+	unreached []netip.Addr
 }
 
 // intend writes down what is about to be done. A release that nobody would
 // remember, and every further run would repeat, becomes a decision to hold, and so
 // fencing for a service becomes one to do nothing.
 func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) (state.Record, intent) {
-	before, i := rec, intent{aliases: rec.VIPs}
+	before, i := rec, intent{aliases: rec.VIPs, unreached: rec.Unreached}
 	switch {
 	case d.Release:
 		i.given = o.Held()
@@ -52,11 +54,11 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	err := j.Save(&rec, true)
 	if err != nil && i.opened && d.Release && (d.Rule == state.RuleIsolated || d.Rule == state.RuleFailback) {
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; but " + err.Error() + ": kept"}
-		return before, intent{change: before.Pending, aliases: before.VIPs}
+		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	if err != nil && d.Fences != "" { // the next check would fence it again
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; but " + err.Error() + ": not fenced"}
-		return before, intent{change: before.Pending, aliases: before.VIPs}
+		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	j.Switching()
 	return rec, i

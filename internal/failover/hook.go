@@ -44,6 +44,7 @@ func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias
 		return proc.Result{}, state.Command{}, aliases
 	}
 	j.Doing(name)
+	j.Event(run.Stage(name))
 	event := "takeover"
 	if name == preRelease || name == state.PostRelease {
 		event = "release"

@@ -29,6 +29,7 @@ func MailServer(m config.Mail) (notify.Server, error) {
 // pending is reported when that begins, and when it ends.
 func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([]state.Message) ([]state.Message, error)) (left []state.Message, reason *string) {
 	r.Doing("sending mail")
+	r.Event(Stage("sending mail"))
 	left, err := send(outbox)
 	r.Event(Delivered{Sent: len(outbox) - len(left), Waiting: len(left), Error: err})
 	switch {
@@ -38,8 +39,7 @@ func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([
 		r.Warnf("mail is delivered again")
 	}
 	if err != nil {
-		text := err.Error()
-		reason = &text
+		reason = new(err.Error())
 	}
 	return left, reason
 }

@@ -7,6 +7,7 @@ import (
 
 	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
 )

@@ -40,6 +40,7 @@ var (
 var modelSeeds = []uint64{
 	50013316,  // announcements that came while a run stood still were taken for one frame
 	100050228, // a holder that stood still announced before it had asked
+	120082795, // an address was assigned that another machine had announced while the ones before it were
 }
 
 // How long an ordinary test plays, and one with PINGOVER_TEST_LONG.

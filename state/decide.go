@@ -248,7 +248,7 @@ func DecideTakeOver(o Observation, why string, open, force bool) Decision {
 	case !o.witnessed():
 		return refuse("not taken over: no witness %s: it may be this machine's network", o.witnessLack("replies"))
 	case len(inUse) > 0:
-		return refuse("not taken over: %s in use", being(inUse))
+		return Decision{Outcome: Blocked, Cause: CauseInUse, Reason: fmt.Sprintf("not taken over: %s in use", being(inUse))}
 	case o.CompetingProber != "":
 		return refuse("not taken over: %s is about to take %s over", o.CompetingProber, list(missing))
 	}

@@ -221,6 +221,7 @@ func publish(ctx context.Context, j *job, dns nameServer, rec Record, read readi
 			return rec, r
 		}
 		j.Doing("updating " + j.set.Record)
+		j.Event(run.Stage("updating " + j.set.Record))
 		change := pool.Change{Zone: read.zone, Before: read.set, After: read.set.With(d.Leave, d.Return, j.set.TTL)}
 		set, err := dns.Publish(context.WithoutCancel(ctx), change)
 		if pool.ProblemOf(err) == pool.Changed && try < pool.Tries {

@@ -255,6 +255,9 @@ func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
 		}
 		taking := s.takeover(Options{DryRun: true})
 		s.want(taking, state.Blocked, "172.16.0.1 is in use")
+		if want := "remove it from the machine that has it, then run this again; pingover takeover --force web does not ask"; taking.Hint != want {
+			t.Errorf("hint %q, want %q", taking.Hint, want)
+		}
 		if diff := cmp.Diff([]string{"/fence the primary", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "/start"}, commands(taking)); diff != "" {
 			t.Errorf("takeover (-want +got):\n%s", diff)
 		}

@@ -95,4 +95,3 @@ func TestMemoryOfAProcessThatGoesOn(t *testing.T) {
 		t.Errorf("the record was deleted, and the next run has %q", got)
 	}
 }
-

@@ -81,6 +81,9 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
 		report.Hint = releaseHint(j, r.Obs.Local)
 	}
+	if j.mode == modeTakeOver && r.Cause == state.CauseInUse && r.Outcome == state.Blocked {
+		report.Hint = fmt.Sprintf("remove it from the machine that has it, then run this again; pingover takeover --force %s does not ask", j.Set.Name)
+	}
 	if saveErr != nil {
 		text := saveErr.Error()
 		report.Error = &text
@@ -94,7 +97,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 
 // planned is the report of a dry run, with the commands of the decision.
 func planned(j *job, rec state.Record, o observe.Observation, d state.Decision) Report {
-	r := Result{Outcome: d.Outcome, Reason: d.Reason, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
+	r := Result{Outcome: d.Outcome, Reason: d.Reason, Cause: d.Cause, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
 	for _, c := range r.Commands {
 		j.Event(run.Ran{Command: c, DryRun: true})
 	}

@@ -322,10 +322,13 @@ func (s *socket) widen() error {
 // copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), PACKET_OTHERHOST,
 // which a promiscuous link is full of, and the frames of another VLAN, whose tag
 // the kernel has already taken off. A priority tag (VLAN 0) is taken off too, and
-// the frame stays ours.
+// the frame stays ours. On a VLAN interface no tag is left, but Linux 4.20 to 6.1
+// still has its number.
 var addressedToUs = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 4},
+	bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 3},
 	bpf.LoadExtension{Num: bpf.ExtVLANTag},
 	bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: vlanID, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},

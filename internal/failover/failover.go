@@ -77,7 +77,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	}
 	network := observe.NewNetwork(j.Job, local, rec.Neighbour)
 	defer network.Close()
-	if err := reportUntrusted(j, rec, local); err != nil {
+	if err := j.ReportUntrusted(j.runs(), j.env.Trusted, j.Set.Mail, rec.Head, local.Holding()); err != nil {
 		return Report{}, err
 	}
 	rec, drafted := settle(j, rec, local)

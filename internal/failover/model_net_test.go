@@ -51,7 +51,7 @@ type unit struct {
 	broken  bool // its hooks cannot be run
 	noCron  bool // no check is begun
 
-	stalled time.Time                // until then its run stands still
+	stalled time.Time                // until then its run stalls
 	frozen  time.Time                // until then all of it does
 	dad     bool                     // it assigns a virtual IP at boot only when nobody is heard to have it
 	trying  map[netip.Addr]time.Time // what it is assigning so, since when
@@ -76,7 +76,7 @@ type unit struct {
 	mailbox    []state.Message
 	watch      watched
 	reckoned   map[netip.Addr]reckoning
-	rival      bool   // another machine's claim to what it holds was heard since it raised that
+	conflict   bool   // another machine's claim to what it holds was heard since it raised that
 	notReady   int    // checks in a row whose rehearsal failed; -1: not known
 	ready      int    // and those, while all is well, whose rehearsal did not
 	gave       bool   // by a run since the last check that came to its end
@@ -417,7 +417,7 @@ type modelRun struct {
 	broken  bool                     // a hook could not be run
 }
 
-// kill says at which call a run dies; 0 at none. Or it stands still there for so
+// kill says at which call a run dies; 0 at none. Or it stalls there for so
 // long, after the call's effect.
 type kill struct {
 	call, act int
@@ -478,7 +478,7 @@ func (r *modelRun) due(act bool) bool {
 // bubble of testing/synctest has one clock for all and both kinds: that only the
 // wall clock goes on while a machine sleeps cannot be played here.
 func (u *unit) stall(d time.Duration, machine bool) {
-	u.n.trace("%s: stands still for %v, all of it: %t", u.name, d, machine)
+	u.n.trace("%s: stalls for %v, all of it: %t", u.name, d, machine)
 	until := time.Now().Add(d)
 	if until.After(u.n.end) && !u.n.quiet {
 		until = u.n.end
@@ -794,7 +794,7 @@ func (e *modelListener) Err() error { return nil }
 func (e *modelListener) Close() error {
 	e.r.u.n.mu.Lock()
 	defer e.r.u.n.mu.Unlock()
-	e.r.u.n.rivals(e.r)
+	e.r.u.n.conflicts(e.r)
 	e.r.listeners = slices.DeleteFunc(e.r.listeners, func(o *modelListener) bool { return o == e })
 	return nil
 }

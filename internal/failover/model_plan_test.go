@@ -308,7 +308,7 @@ var happenings = []happening{
 		p.at(t, u.name+"'s pre-takeover refuses", func() { u.refuses = u.set.Hooks.PreTakeover != nil })
 		p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+"'s pre-takeover agrees", func() { u.refuses = false })
 	}},
-	{12, func(p *plan, t time.Duration) { // a run, or a machine, stands still
+	{12, func(p *plan, t time.Duration) { // a run, or a machine, stalls
 		u := p.pick(p.n.units)
 		d := one(p, time.Second, 4*time.Second, 4*time.Second, 20*time.Second, 70*time.Second, 5*time.Minute)
 		switch machine := p.percent(30) || u.set == nil; {
@@ -444,7 +444,7 @@ func (p *plan) quiet() {
 }
 
 // settled says whether nothing more is to be expected: two checks of each
-// machine have been made since all is well, and nobody owes anything.
+// machine have been made since all is well, and nothing is pending.
 func (n *model) settled() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

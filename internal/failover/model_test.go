@@ -41,6 +41,7 @@ var modelSeeds = []uint64{
 	50013316,  // announcements that came while a run stood still were taken for one frame
 	100050228, // a holder that stood still announced before it had asked
 	120082795, // an address was assigned that another machine had announced while the ones before it were
+	130114877, // a run that stood still asked by a probe although the primary had replied
 }
 
 // How long an ordinary test plays, and one with PINGOVER_TEST_LONG.
@@ -140,7 +141,7 @@ func playOne(t *testing.T, n *model, dir string, arrange func(*plan)) {
 	_ = os.RemoveAll(dir)
 	synctest.Test(t, func(t *testing.T) {
 		playModel(t.Context(), n, dir, arrange)
-		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stands still yet
+		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stalls yet
 	})
 }
 

@@ -41,7 +41,7 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 	}
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Outcome = state.TakeoverFailed
-	change.Reason += "; but " + strings.Join(failed, "; ")
+	change.Reason += "; failed: " + strings.Join(failed, "; ")
 	if a.opened && a.resumes { // the hand-over that was open before goes on
 		a.done.Withdrawn = true
 		a.ended(state.Open, "", change)
@@ -59,7 +59,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
 	took, err := a.hook(ctx, preTakeover, d.Reason)
 	switch {
 	case err != nil:
-		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; but pre-takeover blocked it: %v", d.Reason, err)}
+		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; pre-takeover blocked it: %v", d.Reason, err)}
 		if len(a.held()) > 0 {
 			refused.Outcome = state.TakeoverFailed
 		}
@@ -115,7 +115,7 @@ func (a *actor) tookOver(d state.Decision, change state.Change, failed []string)
 	change.Outcome = d.Outcome
 	if len(failed) > 0 {
 		change.Outcome = state.TakeoverFailed
-		change.Reason += "; but " + strings.Join(failed, "; ")
+		change.Reason += "; failed: " + strings.Join(failed, "; ")
 	}
 	a.recordHeld()
 	a.ended(state.Closed, state.Active, change)
@@ -137,7 +137,7 @@ func yieldAssigned(ctx context.Context, j *job, n *observe.Network, taken Result
 	left, err := a.offerToPeer(act, y.addrs, y.waited)
 	switch {
 	case err != nil:
-		change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
+		change.Reason += "; it cannot be verified whether another machine has it now: " + err.Error()
 	case len(left) > 0:
 		assigned, failed := a.assign(act, func() []netip.Addr { return n.Unclaimed(a.done.Obs, left) })
 		if len(assigned) > 0 {
@@ -146,7 +146,7 @@ func yieldAssigned(ctx context.Context, j *job, n *observe.Network, taken Result
 			return a.done
 		}
 		if len(failed) > 0 {
-			change.Reason += "; but nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
+			change.Reason += "; nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
 		}
 	}
 	a.announceOthers(y.addrs)

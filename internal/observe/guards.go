@@ -12,7 +12,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -74,7 +73,7 @@ type guards struct {
 	take      bool
 	replied   int // witnesses
 	replies   claims
-	witnesses []run.WitnessReplies
+	witnesses []check.WitnessReplies
 	faults    Faults
 	asked     time.Time // the last question
 	claimed   map[netip.Addr]claimed
@@ -98,7 +97,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, n: n, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]check.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !n.j.Set.Witness.Auto && len(o.Witnesses) == 0),
 	}
 	g.soon, g.last = context.WithCancel(ctx)
@@ -109,7 +108,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	default:
 		n.j.Infof("%v; nothing can be announced there", err)
 	}
-	witness := run.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
+	witness := check.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
 	for i, w := range o.Witnesses {
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
@@ -249,14 +248,11 @@ func (g *guards) ask() {
 	next := g.began
 	for asked := 1; ; asked++ {
 		g.askAll(false)
-		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
-			proc.Sleep(g.soon, left)
+		if time.Until(end) <= every && asked >= LeastAsks-1 {
+			g.sleep(end, every)
 			break
 		}
-		if next = next.Add(every); time.Until(next) < 0 { // else no drift: it would cost a question
-			next = time.Now().Add(every)
-		}
-		if !proc.Sleep(g.soon, time.Until(next)) {
+		if next = next.Add(every); !g.sleep(next, every) { // no drift: it would cost a question
 			break
 		}
 	}
@@ -267,6 +263,13 @@ func (g *guards) ask() {
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
 	}
+}
+
+// sleep waits until then, unless the last question is due before. A run that stood
+// still waits for a moment more: what came meanwhile, such as a reply of the primary,
+// may end the questions.
+func (g *guards) sleep(until time.Time, moment time.Duration) bool {
+	return proc.Sleep(g.soon, time.Until(until)) && (time.Since(until) <= moment || proc.Sleep(g.soon, moment))
 }
 
 // askAll asks once; last: for the last time in this round. Then a probe follows a
@@ -358,7 +361,7 @@ func (g *guards) ping(a vip.Alias) {
 	addr := a.Address()
 	pings := check.Pings{Count: g.n.j.Set.Count, Interval: g.n.j.Set.Interval, Timeout: g.n.j.Set.Timeout}
 	if g.plan.length < g.n.j.Set.Round() {
-		pings = run.PingsWithin(g.plan.length)
+		pings = check.PingsWithin(g.plan.length)
 	}
 	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
 	round := g.n.j.Ping(g.ctx, pings)

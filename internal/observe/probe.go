@@ -188,7 +188,7 @@ func (n *Network) ProbeAgain(ctx context.Context, o Observation, mayTake bool) (
 		return g.finish(o), primary
 	}
 	o, _ = n.pingPaths(ctx, o, func(ctx context.Context, _ int, p Path) check.Round {
-		pings := run.PingsWithin(LastGuard)
+		pings := check.PingsWithin(LastGuard)
 		pings.Address, pings.Source = p.Address, p.Source
 		return n.pingOther(ctx, p, pings)
 	})

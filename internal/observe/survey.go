@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"pingover/check"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -20,7 +21,7 @@ type Local struct {
 	BootID    string
 	Paths     []Path // to the primary
 	Aliases   []vip.Alias
-	Witnesses []run.Witness
+	Witnesses []check.Witness
 	Gateways  []state.Gateway // found as automatic witnesses
 	NoWitness bool            // witness auto, and no gateway was ever found
 	Faults    Faults          // that make the verdict unknown

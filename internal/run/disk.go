@@ -89,7 +89,7 @@ func (r *Run) move(h *state.Head) {
 }
 
 // PausedUntil is when a pause ends. It is read anew each time, so that a pause
-// takes effect at once. One that cannot be read counts as a pause; but where
+// takes effect at once. One that cannot be read counts as a pause. Where
 // nothing of the state directory can be read, as on a dead disk, there may be none,
 // and a takeover must not wait for that disk.
 func (r *Run) PausedUntil() time.Time {

@@ -14,6 +14,9 @@ import (
 // NoRecipient is what a verbose check and doctor say where nobody is mailed.
 const NoRecipient = "no recipient configured: changes are not mailed (mail-to)"
 
+// Send hands messages over, and returns those that are left and why.
+type Send func(context.Context, []state.Message) (left []state.Message, err error)
+
 // MailServer is the server that mail goes to. The files are read when it is
 // needed: they may be replaced while a watch goes on, and what is wrong with them
 // concerns the mail alone.
@@ -53,9 +56,7 @@ func (r *Run) DeliverOutbox(outbox []state.Message, failing *string, send func([
 // outbox. Reported says whether this run has. Shown: the line about the outcome has the
 // error in it; switched: this run has changed what clients reach; compose adds what the
 // run has to tell, nil where there is no recipient.
-func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr error, shown, switched bool, compose func(state.Head) state.Head,
-	send func(context.Context, []state.Message) ([]state.Message, error),
-) (_ state.Head, reported bool) {
+func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr error, shown, switched bool, compose func(state.Head) state.Head, send Send) (_ state.Head, reported bool) {
 	last, gap := before.LastCheck()
 	first := !r.recalled && !last.IsZero() && r.Began.Sub(last) < max(gap, time.Minute)*3/2
 	if !first && !switched {
@@ -73,11 +74,16 @@ func (r *Run) SendUnwritten(ctx context.Context, before, h state.Head, saveErr e
 	if !r.recalled {
 		pending, h = r.pending, compose(h)
 	}
-	left, err := send(context.WithoutCancel(ctx), h.Outbox) // or a signal would lose it
-	r.Event(Delivered{Sent: len(h.Outbox) - len(left), Waiting: len(left), Error: err})
+	h.Outbox = slices.Concat(pending, r.sendNow(context.WithoutCancel(ctx), h.Outbox, send)) // or a signal would lose it
+	return h, true
+}
+
+// sendNow sends messages that no later run will send.
+func (r *Run) sendNow(ctx context.Context, messages []state.Message, send Send) (left []state.Message) {
+	left, err := send(ctx, messages)
+	r.Event(Delivered{Sent: len(messages) - len(left), Waiting: len(left), Error: err})
 	if err != nil {
 		r.Warnf("mail is lost: %v", err)
 	}
-	h.Outbox = slices.Concat(pending, left)
-	return h, true
+	return left
 }

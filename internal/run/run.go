@@ -1,6 +1,6 @@
 // Package run is the frame of one check, whatever is checked: its lock and
-// record, rounds of pings, witnesses, what it reports while it goes on, its
-// deadline, and the delivery of its mail. It knows neither virtual IPs nor DNS.
+// record, rounds of pings, what it reports while it goes on, its deadline, and
+// the delivery of its mail. It knows neither virtual IPs nor DNS.
 package run
 
 import (

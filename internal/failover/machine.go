@@ -3,7 +3,9 @@ package failover
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
+	"time"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -27,6 +29,28 @@ type Machine struct {
 	courier notify.Courier
 
 	memory state.Memory
+	keeps  *kept // nil until Keep
+}
+
+// kept is what need not be found anew in each check.
+type kept struct {
+	bootID            func() (string, error)
+	trusted, runnable *judged
+}
+
+// recordAge is how old a record on disk may become in a process that goes on, while
+// nothing changes but counts and times.
+const recordAge = time.Minute
+
+// Keep says that this process checks again and again: its sockets stay open, the
+// survey follows the kernel's notifications, and a record in which nothing changed
+// is written once a minute. It is called before the first check; end, after the last
+// one, writes what waits.
+func (m *Machine) Keep() (end func()) {
+	m.vips.Keep()
+	m.pings.Keep, m.memory.Every = true, recordAge
+	m.keeps = &kept{bootID: sync.OnceValues(observe.Real().BootID), trusted: new(judged), runnable: new(judged)}
+	return func() { m.memory.Write(m.locks.Lock) }
 }
 
 // Check makes one check of the cluster on this machine. The error is nil,
@@ -55,7 +79,7 @@ func (m *Machine) Release(ctx context.Context, c config.Cluster, o Options) (Rep
 }
 
 func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Report, error), ctx context.Context, c config.Cluster, o Options) (Report, error) {
-	env, err := Real(c)
+	env, err := realBy(m.vips.FindTool, c)
 	if err != nil {
 		return Report{}, err
 	}
@@ -80,6 +104,10 @@ func (m *Machine) Shared() (*check.Process, *state.Locks, *state.Memory) {
 // share is the environment with what is shared in it.
 func (m *Machine) share(env Env) Env {
 	env.Ping, env.Snapshot, env.Locks, env.Memory = m.pings.Ping, m.vips.TakeSnapshot, &m.locks, &m.memory
+	if k := m.keeps; k != nil {
+		env.BootID, env.Trusted, env.Runnable = k.bootID, k.trusted.remember(env.Trusted), k.runnable.remember(env.Runnable)
+	}
+	env.Known, env.MayPing = m.vips.KnownSnapshot, m.pings.Permission
 	env.Route, env.Gateway, env.Neighbour = m.vips.RouteTo, m.vips.Gateway, m.vips.Neighbour
 	env.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 		return m.vips.LockSwitch(ctx, string(d), alone, d.LockSwitch)
@@ -92,6 +120,34 @@ func (m *Machine) share(env Env) Env {
 		env.Tool = tool
 	}
 	return env
+}
+
+// judged is what was found of commands a moment ago: a check judges each three times,
+// by its file and by all folders that lead to it.
+type judged struct {
+	mu    sync.Mutex
+	since time.Time
+	errs  map[string]error
+}
+
+// judgedFor is how long that counts.
+const judgedFor = time.Second
+
+func (k *judged) remember(judge func(argv []string) error) func(argv []string) error {
+	return func(argv []string) error {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if time.Since(k.since) >= judgedFor {
+			k.since, k.errs = time.Now(), map[string]error{}
+		}
+		key := strings.Join(argv, "\x00")
+		err, known := k.errs[key]
+		if !known {
+			err = judge(argv)
+			k.errs[key] = err
+		}
+		return err
+	}
 }
 
 // Deliver hands messages that are of no cluster to the mail server of one, and

@@ -63,6 +63,7 @@ type unit struct {
 	neigh    map[netip.Addr]net.HardwareAddr
 
 	set        *config.Cluster // nil: no pingover runs here
+	memory     *state.Memory   // of its watch; nil: it runs by cron
 	dir        string
 	deaths     int
 	quiet      int           // checks completed that began when all was well
@@ -211,7 +212,7 @@ func (u *unit) crash() {
 	if u.run != nil {
 		u.run.kill()
 	}
-	u.on = false
+	u.on, u.memory = false, nil
 	clear(u.trying)
 	u.n.relink()
 }
@@ -502,6 +503,7 @@ func (u *unit) stall(d time.Duration, machine bool) {
 // so that nothing it may still do reaches them, and free of its locks.
 func (r *modelRun) kill() {
 	u := r.u
+	u.memory = nil
 	u.n.trace("%s: killed at call %d", u.name, r.calls)
 	r.killed, u.run = true, nil
 	r.cancel()
@@ -568,7 +570,7 @@ func (r *modelRun) env() Env {
 			},
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		Locks: new(state.Locks),
+		Locks: new(state.Locks), Memory: r.u.memory,
 		LockSwitch: func(ctx context.Context, d state.Dir, exclusive bool) (func(), error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
@@ -910,6 +912,9 @@ func (u *unit) start(parent context.Context, c command) {
 		r.killAt, u.next = *u.next, nil
 	}
 	u.run = r
+	if n.fast && u.memory == nil {
+		u.memory = &state.Memory{Every: recordAge}
+	}
 	set := *u.set
 	set.StateDir = u.dir
 	var options Options
@@ -956,6 +961,7 @@ type model struct {
 
 	end       time.Time // of the part in which anything may happen
 	over      bool      // the schedule
+	fast      bool      // pingover runs as a watch with the fast line
 	direct    bool      // the second segment is a cable from the primary
 	secondCut bool      // it passes nothing, with carrier
 	quiet     bool      // all is well

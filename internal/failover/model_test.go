@@ -32,6 +32,7 @@ var (
 	modelTime  = flag.Duration("model.time", 0, "how long schedules of the model are played")
 	modelCount = flag.Int("model.count", 0, "how many schedules of the model are played")
 	modelAll   = flag.Bool("model.survey", false, "go on after a broken property, and count them")
+	modelFasts = flag.Int("model.fast", 10, "in how many percent of the schedules of the model pingover runs as a watch with the fast line")
 	modelSeed  = flag.Uint64("model.seed", 0, "the one schedule of the model that is played")
 )
 

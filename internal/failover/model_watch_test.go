@@ -237,11 +237,12 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 		n.fail("%s: a check could not be made: %v", u.name, err)
 		return
 	}
-	if r.quiet {
+	again := r.began.Unix() == u.checked.Unix() // streaks advance once a second
+	if r.quiet && !again {
 		u.quiet++
 	}
 	u.checked, u.outcome = r.began, report.Outcome
-	n.rehearsed(r, report)
+	n.rehearsed(r, report, again)
 	n.conflicts(r)
 	if report.Outcome == state.Blocked && u.blocked {
 		u.unmailed = "" // taken and given up again within one trouble
@@ -282,13 +283,14 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 
 // rehearsed is P10: what a takeover needs and fails in three rehearsals in a row
 // is an alert, with a message; and the alert resolves when it succeeds again.
-func (n *model) rehearsed(r *modelRun, report Report) {
+func (n *model) rehearsed(r *modelRun, report Report, again bool) {
 	u := r.u
 	failing := report.Ready != nil && !*report.Ready
 	if r.verdict != check.Up || len(report.Held) > 0 || r.gave || report.Outcome == state.Released {
 		return // nothing was rehearsed, or it is not known
 	}
 	switch {
+	case r.broken && again:
 	case r.broken && u.notReady >= 0 && (u.notReady > 0 || u.rehearsals == 0):
 		u.notReady++
 		u.rehearsals++
@@ -304,8 +306,11 @@ func (n *model) rehearsed(r *modelRun, report Report) {
 	}) {
 		n.fail("P10: %s is not ready, and nobody was told", u.name)
 	}
-	if u.ready++; !r.quiet || r.broken {
+	switch {
+	case !r.quiet || r.broken:
 		u.ready = 0
+	case !again:
+		u.ready++
 	}
 	if u.ready > u.set.Rise && failing {
 		n.fail("P10: %s was ready %d times, and its alert still fires", u.name, u.ready)

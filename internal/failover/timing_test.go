@@ -80,7 +80,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 			s.primary.powerOff()
 			s.settings.Announce = 1
 		}, state.TookOver, round + wait + round + config.AnnounceEvery},
-		{"takeover, no wait and one ping of 10ms: the guards want half a second", func(s *scene) {
+		{"takeover, no wait and one ping of 10ms: the guards ask six times, 20ms apart", func(s *scene) {
 			s.primary.powerOff()
 			s.settings.Count, s.settings.Timeout, s.settings.RetryWait = 1, 10*time.Millisecond, 0
 		}, state.TookOver, 10*time.Millisecond + leastGuard + tells},

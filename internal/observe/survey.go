@@ -65,7 +65,7 @@ func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []erro
 	}
 	refuse(canLease(j))
 	var err error
-	if l.Snapshot, err = j.Snapshot(); err != nil {
+	if l.Snapshot, err = j.known(); err != nil {
 		refuse(&run.Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)})
 		return l, errs
 	}

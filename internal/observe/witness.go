@@ -130,3 +130,11 @@ func (g *guards) heardWitness(w check.Witness, since time.Time) (by string, cann
 	}
 	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
 }
+
+// protocol is the one that asks for neighbours.
+func protocol(a netip.Addr) string {
+	if a.Is4() {
+		return "arp"
+	}
+	return "nd"
+}

@@ -80,6 +80,33 @@ type Store interface {
 	Agree(ctx context.Context, clusterID string) error
 }
 
+// Env is what the arbiter's part of a check uses of the world.
+type Env struct {
+	Store // nil: no arbiter
+	// Stack is the function Stack; Boot and Monotonic are clocks, of which only
+	// differences within one boot mean anything.
+	Stack           func() (string, error)
+	Boot, Monotonic func() time.Duration
+}
+
+// Real is the environment as it is, with that store.
+func Real(s Store) Env {
+	clock := func(id int32) func() time.Duration {
+		return func() time.Duration {
+			var t unix.Timespec
+			_ = unix.ClockGettime(id, &t) // fails for unknown clocks only
+			return time.Duration(t.Nano())
+		}
+	}
+	return Env{
+		Store: s, Stack: Stack,
+		// The end of a hold is measured by the clock that goes on while this machine
+		// sleeps, and the wait of a standby by the one that does not: both err on the
+		// safe side. The kernel's lifetimes follow the latter.
+		Boot: clock(unix.CLOCK_BOOTTIME), Monotonic: clock(unix.CLOCK_MONOTONIC),
+	}
+}
+
 type jsonValue struct {
 	Version int    `json:"version"`
 	Holder  string `json:"holder"`

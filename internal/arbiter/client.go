@@ -8,10 +8,14 @@ import (
 // Client has none; it connects at its first request.
 type Client struct {
 	Settings
+	read func(path string) ([]byte, error)
 }
 
-// NewClient is a Client for the settings. Nothing is read or connected yet.
-func NewClient(s Settings) *Client { return &Client{Settings: s} }
+// NewClient is a Client for the settings; read reads their files. Nothing is read or
+// connected yet.
+func NewClient(s Settings, read func(path string) ([]byte, error)) *Client {
+	return &Client{Settings: s, read: read}
+}
 
 // Read implements Store.
 func (c *Client) Read(ctx context.Context, cluster string) (Entry, error) { return Entry{}, nil }
@@ -31,5 +35,5 @@ func (c *Client) Version(ctx context.Context, member string) (string, error) { r
 func (c *Client) Only(member string) *Client {
 	only := c.Settings
 	only.Members = []string{member}
-	return NewClient(only)
+	return NewClient(only, c.read)
 }

@@ -9,18 +9,18 @@ type Kind uint8
 
 // The kinds, by what has to be done about them.
 const (
-	Unreachable Kind = iota // no connection
-	Silent                  // connected, and no answer in time: frozen, or no quorum
-	NoQuorum                // it says that it has no leader or no quorum
-	Refused                 // the user has no right to the key
-	WrongUser               // unknown user, or wrong password
-	NeedsUser               // RBAC is on, and arbiter-user is not set
-	NoGateway               // 404: the JSON gateway is off
-	CertificateCN           // RBAC is on, and the certificate has a common name: the gateway refuses it
-	BadTLS                  // its certificate does not verify, or it refuses ours
-	NotEtcd                 // an answer, but not etcd's
-	Different               // members belong to different clusters of etcd
-	BadFile                 // a file of the settings cannot be read or used
+	Unreachable   Kind = iota // no connection
+	Silent                    // connected, and no answer in time: frozen, or no quorum
+	NoQuorum                  // it says that it has no leader or no quorum
+	Refused                   // the user has no right to the key
+	WrongUser                 // unknown user, or wrong password
+	NeedsUser                 // RBAC is on, and arbiter-user is not set
+	NoGateway                 // 404: the JSON gateway is off
+	CertificateCN             // RBAC is on, and the certificate has a common name: the gateway refuses it
+	BadTLS                    // its certificate does not verify, or it refuses ours
+	NotEtcd                   // an answer, but not etcd's
+	Different                 // members belong to different clusters of etcd
+	BadFile                   // a file of the settings cannot be read or used
 )
 
 // Error is why a request failed. With several members it is that of the first one

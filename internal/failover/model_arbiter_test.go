@@ -327,5 +327,5 @@ func (p *plan) endOfHold(g *register) {
 //	go test ./internal/failover -run 'TestModelArbiter$' -model.seed=N   # plays one again
 func TestModelArbiter(t *testing.T) {
 	t.Parallel()
-	playArranged(t, (*plan).arbitrated)
+	playArranged(t, (*plan).arbitrated, nil)
 }

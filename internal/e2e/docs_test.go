@@ -225,6 +225,13 @@ func decidable() map[int][]state.Outcome {
 			outcomes[rule] = append(outcomes[rule], o)
 		}
 	}
+	for _, s := range []state.Observation{
+		{Arbiter: state.Arbiter{State: state.ArbiterOther, Lost: []netip.Addr{one}}},
+		{Primary: check.Down, VIPs: []state.VIPStatus{{Address: one}}, Witness: state.WitnessGood, Arbiter: state.Arbiter{State: state.ArbiterSilent}},
+	} {
+		d := state.Decide(state.Known{}, s, state.Settings{Rise: 1, Arbiter: true}, now)
+		add(d.Rule, d.Outcome)
+	}
 	for _, k := range known {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {

@@ -159,10 +159,10 @@ func TestAHoldIsCountedFromBeforeTheRequest(t *testing.T) {
 		t.Fatal(refusal)
 	}
 	// 3m less 2s and 2 %, and what the request has taken, in whole seconds.
-	if got := s.Lifetime(); got != 172*time.Second {
+	if got := s.Lifetime(); got != 173*time.Second {
 		t.Errorf("lifetime %s", got)
 	}
-	if s.Outlives(172*time.Second) || !s.Outlives(174*time.Second) {
+	if s.Outlives(173*time.Second) || !s.Outlives(174*time.Second) {
 		t.Error("the end is not that of the hold")
 	}
 	for _, step := range []struct {
@@ -171,9 +171,10 @@ func TestAHoldIsCountedFromBeforeTheRequest(t *testing.T) {
 		left  time.Duration
 		owns  bool
 	}{
-		{43 * time.Second, false, 129 * time.Second, true},
-		{time.Second, true, 128 * time.Second, true},
-		{126500 * time.Millisecond, true, 0, true}, // less than 2 s are not set
+		{43 * time.Second, false, 130 * time.Second, true},
+		{time.Second, true, 129 * time.Second, true},
+		{126500 * time.Millisecond, true, 2 * time.Second, true},
+		{time.Second, true, 0, true}, // less than 2 s are not set
 		{2 * time.Second, true, 0, false},
 	} {
 		e.now += step.after

@@ -69,6 +69,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		Check:     check,
 		TakeOver:  machine.TakeOver,
 		Release:   machine.Release,
+		Keep:      machine.Keep,
 		Pools:     cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
 		Deliver:   failover.Deliver,
 		Examine:   doctor.Run,

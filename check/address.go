@@ -11,15 +11,13 @@ import (
 )
 
 // oneHost refuses an address that is not one host's: a reply, or none, proves
-// nothing about the primary.
+// nothing about the primary. A broadcast address is another question: isBroadcast.
 func oneHost(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified():
 		return errors.New("is the unspecified address")
 	case a.IsMulticast():
 		return errors.New("is a multicast address")
-	case a.Is4() && isBroadcast(a):
-		return errors.New("is a broadcast address")
 	}
 	return nil
 }

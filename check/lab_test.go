@@ -41,13 +41,14 @@ func TestMain(m *testing.M) {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		os.Exit(code)
 	}
-	flag.Set("test.parallel", "6") // these tests mostly wait; a flag of the command line goes first
+	flag.Set("test.parallel", "6") // these tests mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
 }
 
 // task is what to do on a host: rounds at the same time, a permission or a name.
 type task struct {
 	Rounds         []pings
+	Keep           bool          // by sockets that stay open
 	Cancel         time.Duration // end the context so long after the first ping was sent
 	Load           int           // goroutines that keep the processors busy
 	Permission     bool
@@ -96,6 +97,7 @@ func perform(text string) error {
 	got := answer{Rounds: make([]outcome, len(do.Rounds))}
 	var rounds sync.WaitGroup
 	var canceled sync.Once
+	process := Process{Keep: do.Keep}
 	start := time.Now()
 	for i, r := range do.Rounds {
 		rounds.Go(func() {
@@ -110,7 +112,7 @@ func perform(text string) error {
 			}
 			p.OnReply = func(seq int, _ time.Duration) { made.Replies = append(made.Replies, seq) }
 			start := time.Now()
-			r := Ping(ctx, p)
+			r := process.Ping(ctx, p)
 			got.Rounds[i] = report(r, made, time.Since(start))
 			if do.Cancel > 0 {
 				got.Canceled = errors.Is(r.Err, context.Canceled)
@@ -314,6 +316,12 @@ func unknown(sent int, err string) outcome {
 		o.Calls.Sent = append(o.Calls.Sent, seq+1)
 	}
 	return o
+}
+
+// each runs a test as a check pings and as a watch does, by sockets that stay open.
+func each(t *testing.T, name string, test func(t *testing.T, keep bool)) {
+	t.Run(name, func(t *testing.T) { test(t, false) })
+	t.Run(name+", by a socket that stays open", func(t *testing.T) { test(t, true) })
 }
 
 func TestPingOnANetwork(t *testing.T) {
@@ -553,7 +561,7 @@ func TestPingOnANetwork(t *testing.T) {
 			outcome{Verdict: "up", Sent: 2, Received: 1, Calls: calls{[]int{1, 2}, []int{2}}},
 		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		each(t, c.name, func(t *testing.T, keep bool) {
 			t.Parallel()
 			standby, primary := pair(t)
 			c.before(t, standby, primary)
@@ -575,7 +583,7 @@ func TestPingOnANetwork(t *testing.T) {
 			if c.source != "" {
 				p.Source = addr(c.source)
 			}
-			got := on(t, standby, task{Rounds: []pings{p}}, func(seq int) {
+			got := on(t, standby, task{Rounds: []pings{p}, Keep: keep}, func(seq int) {
 				if seq == 1 && c.after1 != nil {
 					c.after1(t, standby, primary)
 				}
@@ -652,8 +660,10 @@ func TestSourceIsUsed(t *testing.T) {
 		{"2001:db8::2", "2001:db8::33", "up"},
 	} {
 		p := pings{Address: addr(c.address), Source: addr(c.source), Count: 2, Interval: 200 * ms, Timeout: 500 * ms}
-		if got := on(t, standby, task{Rounds: []pings{p}}, nil).Rounds[0]; got.Verdict != c.want || got.Err != "" {
-			t.Errorf("%s from %s: %+v", c.address, c.source, got)
+		for _, keep := range []bool{false, true} {
+			if got := on(t, standby, task{Rounds: []pings{p}, Keep: keep}, nil).Rounds[0]; got.Verdict != c.want || got.Err != "" {
+				t.Errorf("%s from %s: %+v", c.address, c.source, got)
+			}
 		}
 	}
 }
@@ -676,12 +686,14 @@ func TestFiftyPingsAtOnce(t *testing.T) {
 			want = append(want, "down")
 		}
 	}
-	var got []string
-	for _, r := range on(t, standby, do, nil).Rounds {
-		got = append(got, r.Verdict)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	for _, do.Keep = range []bool{false, true} {
+		var got []string
+		for _, r := range on(t, standby, do, nil).Rounds {
+			got = append(got, r.Verdict)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("open sockets: %t (-want +got)\n%s", do.Keep, diff)
+		}
 	}
 }
 
@@ -690,7 +702,7 @@ func TestTinyTimeoutsOnALoadedMachine(t *testing.T) {
 	t.Parallel()
 	standby, primary := pair(t)
 	pingsFiltered(t, standby, primary)
-	do := task{Load: 8}
+	do := task{Load: 8, Keep: true}
 	for range 5 {
 		do.Rounds = append(do.Rounds, pings{Address: addr("172.16.0.2"), Count: 5, Interval: 10 * ms, Timeout: 10 * ms})
 	}

@@ -18,6 +18,16 @@ func Permission() error {
 	return permission(err4, err6)
 }
 
+// Permission is the function Permission; with Keep what was permitted stays so.
+func (p *Process) Permission() error {
+	if p.Keep && p.permitted.Load() {
+		return nil
+	}
+	err := Permission()
+	p.permitted.Store(err == nil)
+	return err
+}
+
 func permission(err4, err6 error) error {
 	switch {
 	case err4 == nil || err6 == nil:

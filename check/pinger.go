@@ -37,6 +37,9 @@ import (
 //   - It ignores ICMP errors: they are received on a socket of our own.
 func goPing(errs *icmpErrors) library {
 	return func(ctx context.Context, p Pings, emit func(event)) error {
+		if p.Address.Is4() && isBroadcast(p.Address) {
+			return errors.New("is a broadcast address")
+		}
 		raw, err := socketKind(p.Address.Is6())
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,11 +13,19 @@ import (
 // the same witness while they waited for 600 silent addresses read half a
 // million replies, and 13 found the witness silent. The zero Process is ready.
 type Process struct {
+	// Keep keeps the sockets open between rounds, for a process that makes many. It
+	// is set before the first.
+	Keep bool
+
 	mu     sync.Mutex
 	rounds map[roundKey]*sharedRound
+	recent []*sharedRound // of these, in the order in which they begin
 
 	errors icmpErrors
-	sender func(context.Context, Pings) Round // instead of the network; set by tests
+	echoes echoes
+
+	permitted atomic.Bool
+	sender    func(context.Context, Pings) Round // instead of the network; set by tests
 }
 
 // shareWindow is the minimum time between two shared rounds that are equal.
@@ -31,6 +40,7 @@ type roundKey struct {
 
 // sharedRound is one round for all callers that asked for it before it began.
 type sharedRound struct {
+	key    roundKey
 	begins time.Time
 	users  int
 	cancel context.CancelFunc
@@ -59,7 +69,12 @@ func (p *Process) send(ctx context.Context, pings Pings) Round {
 	if p.sender != nil {
 		return p.sender(ctx, pings)
 	}
-	return pingBy(ctx, pings, goPing(&p.errors))
+	lib := goPing(&p.errors)
+	if p.Keep {
+		p.errors.keepOpen()
+		lib = p.echoes.library(&p.errors, lib)
+	}
+	return pingBy(ctx, pings, lib)
 }
 
 func (p *Process) join(pings Pings) *sharedRound {
@@ -72,14 +87,15 @@ func (p *Process) join(pings Pings) *sharedRound {
 		return last
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	next := &sharedRound{begins: now, users: 1, cancel: cancel, done: make(chan struct{})}
+	next := &sharedRound{key: key, begins: now, users: 1, cancel: cancel, done: make(chan struct{})}
 	if known && now.Sub(last.begins) < shareWindow {
 		next.begins = last.begins.Add(shareWindow)
 	}
 	if p.rounds == nil {
 		p.rounds = map[roundKey]*sharedRound{}
 	}
-	p.rounds[key] = next
+	p.forget(now)
+	p.rounds[key], p.recent = next, append(p.recent, next)
 	go func() {
 		defer cancel()
 		select {
@@ -88,14 +104,19 @@ func (p *Process) join(pings Pings) *sharedRound {
 		}
 		next.round = p.send(ctx, pings)
 		close(next.done)
-		time.Sleep(time.Until(next.begins.Add(shareWindow)))
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.rounds[key] == next {
-			delete(p.rounds, key)
-		}
 	}()
 	return next
+}
+
+// forget forgets the rounds that nobody joins any more, and that are no longer to be
+// kept apart from the next.
+func (p *Process) forget(now time.Time) {
+	for len(p.recent) > 0 && now.Sub(p.recent[0].begins) >= shareWindow {
+		if old := p.recent[0]; p.rounds[old.key] == old {
+			delete(p.rounds, old.key)
+		}
+		p.recent = p.recent[1:]
+	}
 }
 
 // leave removes a caller from a round; without callers the round ends.

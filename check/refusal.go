@@ -90,6 +90,14 @@ func refused(to, sender netip.Addr, v6 bool, kind, code uint8) error {
 type icmpErrors struct {
 	mu    sync.Mutex
 	socks [2]*errorSocket // IPv4 and IPv6, while there are rounds
+	keep  bool            // after them, too
+}
+
+// keepOpen keeps the sockets between rounds.
+func (s *icmpErrors) keepOpen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = true
 }
 
 // open begins to receive the errors about the pings with that ID. refusal reads
@@ -124,7 +132,7 @@ func (s *icmpErrors) open(ctx context.Context, raw bool, id int, p Pings) (refus
 	done = func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if sock.forget(key) {
+		if sock.forget(key) && !s.keep {
 			_ = sock.file.Close() // waits for drain
 			s.socks[family] = nil
 		}
@@ -151,33 +159,15 @@ type errorSocket struct {
 }
 
 func openErrorSocket(v6 bool) (*errorSocket, error) {
-	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP
+	kinds := []int{int(ipv4.ICMPTypeDestinationUnreachable), int(ipv4.ICMPTypeTimeExceeded)}
 	if v6 {
-		family, protocol = unix.AF_INET6, unix.IPPROTO_ICMPV6
+		kinds = []int{int(ipv6.ICMPTypeDestinationUnreachable), int(ipv6.ICMPTypeTimeExceeded)}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	file, conn, err := openICMP(v6, "ICMP errors", kinds...)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
-	}
-	if v6 {
-		var filter unix.ICMPv6Filter // a set bit blocks
-		for i := range filter.Data {
-			filter.Data[i] = ^uint32(0)
-		}
-		filter.Data[0] &^= 1<<ipv6.ICMPTypeDestinationUnreachable | 1<<ipv6.ICMPTypeTimeExceeded
-		err = unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter)
-	} else {
-		err = unix.SetsockoptInt(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^(1<<ipv4.ICMPTypeDestinationUnreachable | 1<<ipv4.ICMPTypeTimeExceeded)) // icmp(7)
-	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
-	s := &errorSocket{v6: v6, file: os.NewFile(uintptr(fd), "ICMP errors"), rounds: map[quote]int{}, refused: map[quote]error{}}
-	if s.conn, err = s.file.SyscallConn(); err != nil {
-		_ = s.file.Close()
 		return nil, err
 	}
+	s := &errorSocket{v6: v6, file: file, conn: conn, rounds: map[quote]int{}, refused: map[quote]error{}}
 	// So that the buffer does not overflow: it ends when the file is closed.
 	go func() {
 		_ = s.conn.Read(func(fd uintptr) bool { s.drain(int(fd)); return false })
@@ -210,17 +200,9 @@ func (s *errorSocket) drain(fd int) {
 		if err != nil {
 			return
 		}
-		var sender netip.Addr
-		message := b[:n]
-		switch from := from.(type) {
-		case *unix.SockaddrInet4:
-			sender = netip.AddrFrom4(from.Addr)
-			if n < ipv4.HeaderLen { // IPv4 raw sockets receive the IP header too
-				continue
-			}
-			message = b[min(n, int(b[0]&0xf)*4):n]
-		case *unix.SockaddrInet6:
-			sender = netip.AddrFrom16(from.Addr)
+		sender, message := icmpMessage(b[:n], from)
+		if len(message) == 0 {
+			continue
 		}
 		about, ok := parseError(message, s.v6)
 		if ok && s.rounds[about] > 0 && s.refused[about] == nil {

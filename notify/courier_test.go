@@ -48,7 +48,7 @@ func messages(ids ...string) (outbox []state.Message) {
 // is crossed off by a later check, and is not sent twice.
 func TestADeliveryThatHangsHoldsUpNoCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, h := new(Courier), &hanging{takes: 30 * time.Second}
+		c, h := new(Courier), &hanging{takes: 25 * time.Second}
 		outbox := messages("1")
 		for n := range 4 { // checks, 10 s apart
 			if n == 1 {

@@ -398,7 +398,7 @@ func TestMessages(t *testing.T) {
 			events: []Notification{{
 				Kind:       Blocked,
 				Time:       night,
-				Reason:     "172.16.0.2 was up in 3 checks in a row: handed over; but it cannot be asked who has it: eth0: network is down",
+				Reason:     "172.16.0.2 was up in 3 checks in a row: handed over; it cannot be asked who has it: eth0: network is down",
 				Evidence:   up(),
 				Missing:    prefixes("172.16.0.1/32"),
 				Unverified: true,

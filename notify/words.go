@@ -195,7 +195,7 @@ func wordsOf(c Cluster, n Notification) words {
 		return words{
 			subject:  fmt.Sprintf("%s is not ready to take over", me),
 			happened: fmt.Sprintf("%s may be unable to take over from %s: the rehearsal of a takeover failed three times in a row. Nothing was changed.", me, host),
-			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks rehearse again.", c.command("doctor")),
+			todo:     fmt.Sprintf("Fix what the reason names; \"%s\" shows the rest. The next checks try again.", c.command("doctor")),
 		}
 
 	case Isolated:

@@ -124,7 +124,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 		}
 		return Decision{
 			Rule: 5, Outcome: Released, Release: true, HandOver: true,
-			Reason: fmt.Sprintf("%s %s in %d checks in a row: %s is handed over", o.Host, what, known.Up+1, list(held)),
+			Reason: fmt.Sprintf("%s %s in %d checks in a row: %s handed over", o.Host, what, known.Up+1, being(held)),
 		}
 
 	default:
@@ -248,23 +248,23 @@ func DecideTakeOver(o Observation, why string, open, force bool) Decision {
 	case len(o.missing()) == 0 && open:
 		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept manually: an interrupted release is undone", list(held))}
 	case len(o.missing()) == 0:
-		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s is held here already", list(held))}
+		return Decision{Outcome: Holding, Announce: true, Reason: fmt.Sprintf("%s held here already", being(held))}
 	case why != "":
 		return refuse("not taken over: %s", why)
 	case len(missing) == 0:
 		return refuse("not taken over: %s", o.cannotAssign())
 	case force:
-		return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually, with --force", list(missing))})
+		return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s taken over manually, with --force", being(missing))})
 	case o.Witness == WitnessNone:
 		return refuse("not taken over: there is no witness (no default gateway, or it is the primary itself): it may be this machine's network")
 	case !o.witnessed():
 		return refuse("not taken over: no witness %s: it may be this machine's network", o.witnessLack("replies"))
 	case len(inUse) > 0:
-		return refuse("not taken over: %s in use", being(inUse))
+		return Decision{Outcome: Blocked, Cause: CauseInUse, Reason: fmt.Sprintf("not taken over: %s in use", being(inUse))}
 	case o.CompetingProber != "":
 		return refuse("not taken over: %s is about to take %s over", o.CompetingProber, list(missing))
 	}
-	return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s is taken over manually", list(missing))})
+	return o.partly(Decision{Outcome: TookOver, Raise: missing, Announce: true, Reason: fmt.Sprintf("%s taken over manually", being(missing))})
 }
 
 // DecideRelease is the policy of a manual release; force releases without asking
@@ -281,13 +281,13 @@ func DecideRelease(o Observation, fault string, open, force bool) Decision {
 	case len(held) == 0:
 		return Decision{Outcome: OK, Reason: "nothing is held here"}
 	case force:
-		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s is released manually, with --force", list(held))}
+		return Decision{Outcome: Released, Release: true, Reason: fmt.Sprintf("%s released manually, with --force", being(held))}
 	case fault != "":
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: it cannot be verified whether another machine takes %s: %s", list(held), fault)}
 	case o.NoTaker && !open:
 		return Decision{Outcome: Blocked, Reason: fmt.Sprintf("not released: %s does not reply, and no other machine has %s: nobody could take it", o.Host, list(held))}
 	}
-	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s is released manually", list(held))}
+	return Decision{Outcome: Released, Release: true, HandOver: true, Reason: fmt.Sprintf("%s released manually", being(held))}
 }
 
 // yieldTo is rule 3: what other machines have too is released, and assigned again
@@ -303,7 +303,7 @@ func yieldTo(o Observation) Decision {
 		c = o.Conflicts[i]
 		d.Reason = fmt.Sprintf("the primary has %s again (%s): it is released here", c.Address, c.MAC)
 		if rest := o.without(o.Conflicts); len(rest) > 0 {
-			d.Reason += fmt.Sprintf(", and %s is handed over", list(rest))
+			d.Reason += fmt.Sprintf(", and %s handed over", being(rest))
 		}
 		return d
 	}
@@ -359,10 +359,10 @@ func hold(known Known, o Observation) Decision {
 		d.Reason += fmt.Sprintf("; %s is missing", list(missing))
 	case !o.witnessed():
 		d.Outcome = TakeoverFailed
-		d.Reason += fmt.Sprintf("; %s is missing, and no witness %s", list(missing), o.witnessLack("replies"))
+		d.Reason += fmt.Sprintf("; %s missing, and no witness %s", being(missing), o.witnessLack("replies"))
 	case o.AnswersARP || o.CompetingProber != "" || len(o.inUse()) > 0:
 		d.Outcome = TakeoverFailed
-		d.Reason += fmt.Sprintf("; %s is missing, and another machine replies", list(missing))
+		d.Reason += fmt.Sprintf("; %s missing, and another machine replies", being(missing))
 	default:
 		d.Raise, d.Announce = o.assignable(), true
 		d.Reason += fmt.Sprintf("; assigning %s as well", list(d.Raise))

@@ -61,8 +61,8 @@ func situations(yield func(situation) bool) {
 					for _, primary := range []check.Verdict{check.Unknown, check.Down, check.Up} {
 						for _, link := range []struct{ on, answers bool }{{false, false}, {true, false}, {true, true}} {
 							for _, v := range vips {
-								for _, rival := range both {
-									for _, contender := range []string{"", otherMAC} {
+								for _, conflict := range both {
+									for _, prober := range []string{"", otherMAC} {
 										for _, witness := range []WitnessState{WitnessSilent, WitnessNone, WitnessGood, WitnessOff} {
 											for _, uptime := range []time.Duration{set.BootWait - 1, set.BootWait} {
 												if n++; testing.Short() && n%13 != 0 {
@@ -70,14 +70,14 @@ func situations(yield func(situation) bool) {
 												}
 												seen := Observation{
 													Host: "172.16.0.2", Primary: primary, OnLink: link.on, AnswersARP: link.answers,
-													VIPs: v, CompetingProber: contender, Witness: witness, Uptime: uptime,
+													VIPs: v, CompetingProber: prober, Witness: witness, Uptime: uptime,
 												}
 												if primary == check.Unknown {
 													seen.Fault = "no route to 172.16.0.2"
 												}
-												if rival {
+												if conflict {
 													if len(seen.held()) == 0 {
-														continue // a rival is one only to a holder
+														continue // a conflicting host is one only to a holder
 													}
 													seen.Conflicts = []Conflict{{Holder: Holder{Address: seen.held()[0].String(), MAC: otherMAC}}}
 												}
@@ -259,13 +259,13 @@ func TestEverySituation(t *testing.T) {
 		{"nothing is raised and released at once", func(_ situation, d Decision) bool {
 			return !d.Release || len(d.Raise) == 0
 		}},
-		{"nothing is announced that is not here, nor while a rival has it too", func(s situation, d Decision) bool {
+		{"nothing is announced that is not here, nor while a conflicting host has it too", func(s situation, d Decision) bool {
 			return !d.Announce || len(s.seen.held())+len(d.Raise) > 0 && len(s.seen.Conflicts) == 0
 		}},
-		{"a rival ends the holding, unless paused", func(s situation, d Decision) bool {
+		{"a conflicting host ends the holding, unless paused", func(s situation, d Decision) bool {
 			return len(s.seen.Conflicts) == 0 || s.paused() || d.Release
 		}},
-		{"what is here is released for nothing but a rival, an open intent, isolation or failback", func(s situation, d Decision) bool {
+		{"what is here is released for nothing but a conflicting host, an open intent, isolation or failback", func(s situation, d Decision) bool {
 			return !d.Release || len(s.seen.Conflicts) > 0 || s.known.Role == Releasing || d.Rule == 4 || d.Rule == 5
 		}},
 		{"isolated is two silent checks of every witness, and a primary that is not up", func(s situation, d Decision) bool {
@@ -393,7 +393,7 @@ func TestReasons(t *testing.T) {
 			change(s)
 		})
 	}
-	rival := []Conflict{{Holder: Holder{Address: "172.16.0.1", MAC: otherMAC}}}
+	conflict := []Conflict{{Holder: Holder{Address: "172.16.0.1", MAC: otherMAC}}}
 	both := []netip.Addr{web, db}
 	tests := []struct {
 		name string
@@ -409,20 +409,20 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 2, Outcome: Holding, Announce: true, Reason: "paused, holding 172.16.0.1, 172.16.0.5"},
 		},
 		{
-			"paused with a rival", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflicts = now.Add(time.Hour), rival }),
+			"paused with a conflicting host", hold(func(s *situation) { s.known.PausedUntil, s.seen.Conflicts = now.Add(time.Hour), conflict }),
 			Decision{Rule: 2, Outcome: Blocked, Cause: CausePaused, Reason: "paused, holding 172.16.0.1 although 02:00:00:00:00:77 has it as well"},
 		},
 		{
-			"rival", hold(func(s *situation) { s.seen.Conflicts = rival }),
+			"conflict", hold(func(s *situation) { s.seen.Conflicts = conflict }),
 			Decision{Rule: 3, Outcome: Holding, Release: true, Only: both[:1], HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here; holding 172.16.0.5"},
 		},
 		{
-			"rival that was waited for", hold(func(s *situation) { s.seen.Conflicts, s.seen.WaitedForPeer = rival, true }),
+			"conflict that was waited for", hold(func(s *situation) { s.seen.Conflicts, s.seen.WaitedForPeer = conflict, true }),
 			Decision{Rule: 3, Outcome: Holding, Release: true, Only: both[:1], HandOver: true, Reason: "172.16.0.1 is also assigned at 02:00:00:00:00:77, another machine: it is released here; holding 172.16.0.5"},
 		},
 		{
 			"the primary has one of two again", hold(func(s *situation) {
-				s.seen.Conflicts = []Conflict{{rival[0].Holder, true}}
+				s.seen.Conflicts = []Conflict{{conflict[0].Holder, true}}
 			}),
 			Decision{Rule: 3, Outcome: Released, Release: true, HandOver: true, Reason: "the primary has 172.16.0.1 again (02:00:00:00:00:77): it is released here, and 172.16.0.5 is handed over"},
 		},
@@ -445,7 +445,7 @@ func TestReasons(t *testing.T) {
 			"failback", hold(func(s *situation) { s.set.Failback, s.seen.Primary, s.known.Up = true, check.Up, 2 }),
 			Decision{
 				Rule: 5, Outcome: Released, Release: true, HandOver: true,
-				Reason: "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+				Reason: "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1, 172.16.0.5 are handed over",
 			},
 		},
 		{
@@ -568,7 +568,7 @@ func TestReasons(t *testing.T) {
 			}),
 			Decision{
 				Rule: 5, Outcome: Released, Release: true, HandOver: true,
-				Reason: "172.16.0.2 has replied with its services good in 3 checks in a row: 172.16.0.1, 172.16.0.5 is handed over",
+				Reason: "172.16.0.2 has replied with its services good in 3 checks in a row: 172.16.0.1, 172.16.0.5 are handed over",
 			},
 		},
 		{

@@ -21,6 +21,7 @@ type Kept interface {
 	Begin(name string) // makes it the record of what was never checked
 	Sound() error      // what makes no sense of it, besides its head
 	Edition() any      // comparable: another one after each check
+	Quiet() bool       // nothing is open in it: no intent, no mail, no hook
 	Copy() Kept        // for a writer that may be abandoned
 	Become(Kept)       // the other way round
 }

@@ -19,6 +19,7 @@ func (p *poolRecord) Begin(name string) {
 }
 func (p *poolRecord) Sound() error { return nil }
 func (p *poolRecord) Edition() any { return p.Event }
+func (p *poolRecord) Quiet() bool  { return true }
 func (p *poolRecord) Copy() Kept {
 	c := *p
 	return &c

@@ -322,6 +322,15 @@ func RoundOf(n int, a netip.Addr, round check.Round) Round {
 	return shown
 }
 
+// WitnessOf is a witness as the record keeps it: by what it replied when it counted.
+func WitnessOf(a netip.Addr, by string, good bool) Witness {
+	shown := Witness{Address: a.String(), Answers: good}
+	if good {
+		shown.By = &by
+	}
+	return shown
+}
+
 // Witnessed tells whether a witness replied when it counted, nil where none was asked.
 func (e Evidence) Witnessed() *bool {
 	if len(e.Witnesses) == 0 {

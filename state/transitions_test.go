@@ -52,8 +52,8 @@ func intent() Change {
 	return Change{Event: "intent", Time: before, Reason: "172.16.0.2 does not reply", Evidence: Evidence{Address: "172.16.0.2"}}
 }
 
-// owed is the hook that follows a change.
-func owed(hook string, c Change) *PendingHook {
+// hookAfter is the hook that is pending after a change.
+func hookAfter(hook string, c Change) *PendingHook {
 	return &PendingHook{Hook: hook, Event: c.Event, Time: c.Time, Reason: c.Reason}
 }
 
@@ -172,7 +172,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.BootID, r.Pending = lastBoot, &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), owed(PostRelease, finished)
+				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), hookAfter(PostRelease, finished)
 			}),
 		},
 
@@ -214,7 +214,7 @@ func TestSettle(t *testing.T) {
 			rec:  with(recordOf(Releasing, raised(one)), func(r *Record) { r.Pending = &open }),
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
-				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), owed(PostRelease, finished)
+				r.Since, r.Event, r.Recent, r.PendingHook = now, "intent", entries(finished), hookAfter(PostRelease, finished)
 			}),
 		},
 		{
@@ -222,7 +222,7 @@ func TestSettle(t *testing.T) {
 			want: ReleaseFinished,
 			then: with(recordOf(Standby, lowered(one)), func(r *Record) {
 				r.Since, r.Recent = now, entries(released("before", "an interrupted release is finished"))
-				r.PendingHook = owed(PostRelease, r.Recent[0].Change)
+				r.PendingHook = hookAfter(PostRelease, r.Recent[0].Change)
 			}),
 		},
 		{
@@ -347,7 +347,7 @@ func TestSwitched(t *testing.T) {
 			wantFollowed(t, with(recordOf(test.to, raised(one)), func(r *Record) {
 				r.Since, r.Event, r.Recent = test.since, "intent", entries(came)
 				if test.to == Active {
-					r.PendingHook = owed(PostTakeover, came)
+					r.PendingHook = hookAfter(PostTakeover, came)
 				}
 			}), r)
 			if diff := same(&came, got); diff != "" {
@@ -363,7 +363,7 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 	t.Parallel()
 	type marks struct {
 		ReleasedByHand, TakenByHand, NobodyTook bool
-		Owed                                    string
+		Hook                                    string
 	}
 	for _, test := range []struct {
 		name    string
@@ -374,13 +374,13 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 		byHand  bool
 		want    marks
 	}{
-		{"taken over", marks{ReleasedByHand: true}, Standby, Active, TookOver, false, marks{Owed: PostTakeover}},
-		{"taken over manually", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Owed: PostTakeover}},
-		{"more was raised of what was taken manually", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Owed: PostTakeover}},
-		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Owed: PostRelease}},
-		{"released manually", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Owed: PostRelease}},
+		{"taken over", marks{ReleasedByHand: true}, Standby, Active, TookOver, false, marks{Hook: PostTakeover}},
+		{"taken over manually", marks{}, Standby, Active, TookOver, true, marks{TakenByHand: true, Hook: PostTakeover}},
+		{"more was raised of what was taken manually", marks{TakenByHand: true}, Active, Active, Holding, false, marks{TakenByHand: true, Hook: PostTakeover}},
+		{"released", marks{TakenByHand: true, NobodyTook: true}, Active, Standby, Released, false, marks{Hook: PostRelease}},
+		{"released manually", marks{NobodyTook: true}, Active, Standby, Released, true, marks{ReleasedByHand: true, Hook: PostRelease}},
 		{"nothing could be raised", marks{ReleasedByHand: true}, Standby, Standby, TakeoverFailed, false, marks{ReleasedByHand: true}},
-		{"something could be raised", marks{}, Standby, Active, TakeoverFailed, false, marks{Owed: PostTakeover}},
+		{"something could be raised", marks{}, Standby, Active, TakeoverFailed, false, marks{Hook: PostTakeover}},
 		{"the rest can still not be raised: its hook has run", marks{}, Active, Active, TakeoverFailed, false, marks{}},
 		{"taken, and given up again", marks{}, Standby, Standby, Blocked, false, marks{}},
 	} {
@@ -392,7 +392,7 @@ func TestWhatAChangeLeavesBehind(t *testing.T) {
 			r.Switched(test.to, Change{Event: "e", Time: now, Outcome: test.outcome, Manual: test.byHand})
 			got := marks{r.ManualRelease, r.ManualTakeover, r.NobodyTook, ""}
 			if r.PendingHook != nil {
-				got.Owed = r.PendingHook.Hook
+				got.Hook = r.PendingHook.Hook
 			}
 			if got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)

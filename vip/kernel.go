@@ -56,19 +56,25 @@ func askBy[T any](s *kernelSocket, question func(handle) (T, error)) (answer T, 
 
 // RouteTo is the function RouteTo.
 func (p *Process) RouteTo(a, from netip.Addr) (Route, error) {
-	return askKernel(&p.kernel, func(h handle) (Route, error) { return h.routeTo(a, from) })
+	return answerTo(p, routeKey{a, from}, netip.Addr{}, func() (Route, error) {
+		return askKernel(&p.kernel, func(h handle) (Route, error) { return h.routeTo(a, from) })
+	})
 }
 
 // Gateway is the function Gateway.
 func (p *Process) Gateway(link string, v6 bool, from netip.Addr) (gateway netip.Addr, found bool, err error) {
-	gateway, err = askKernel(&p.kernel, func(h handle) (a netip.Addr, err error) {
-		a, found, err = h.gateway(link, v6, from)
-		return a, err
+	gateway, err = answerTo(p, gatewayKey{link, v6, from}, netip.Addr{}, func() (netip.Addr, error) {
+		return askKernel(&p.kernel, func(h handle) (netip.Addr, error) {
+			a, _, err := h.gateway(link, v6, from)
+			return a, err
+		})
 	})
-	return gateway, found, err
+	return gateway, gateway.IsValid(), err
 }
 
 // Neighbour is the function Neighbour.
 func (p *Process) Neighbour(link string, a netip.Addr) (net.HardwareAddr, error) {
-	return askKernel(&p.kernel, func(h handle) (net.HardwareAddr, error) { return h.neighbour(link, a) })
+	return answerTo(p, neighbourKey{link, a}, bare(a), func() (net.HardwareAddr, error) {
+		return askKernel(&p.kernel, func(h handle) (net.HardwareAddr, error) { return h.neighbour(link, a) })
+	})
 }

@@ -566,7 +566,7 @@ func TestAnnouncementMovesAClient(t *testing.T) {
 	}
 }
 
-// The standby gives the address back to the primary and says so on its behalf:
+// The standby gives the address back to the primary and announces it for the primary:
 // clients follow, and the switch goes on forwarding the primary's frames to the
 // primary.
 func TestProxyAnnouncement(t *testing.T) {

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -15,7 +16,10 @@ type Process struct {
 	// Listener is opened there. What the kernel sends itself is not counted.
 	ARPRate int
 
+	keeps     bool
 	kernel    kernelSocket
+	answers   answers
+	tools     foundTools
 	sockets   sockets
 	snapshots snapshots
 	labels    labels
@@ -23,10 +27,21 @@ type Process struct {
 	switches  switchLocks
 }
 
+// Keep says that this process asks again and again: its packet sockets stay open, and
+// answers of the kernel are known until it notifies of a change. It is called before
+// anything is asked.
+func (p *Process) Keep() { p.keeps, p.sockets.keep = true, true }
+
 // TakeSnapshot is the function TakeSnapshot; all that ask before it begins share it, so it shows
 // nothing older than the call.
 func (p *Process) TakeSnapshot() (*Snapshot, error) {
 	return p.snapshots.take(func() (*Snapshot, error) { return askKernel(&p.kernel, handle.snapshot) })
+}
+
+// KnownSnapshot is a snapshot that shows all that the kernel has notified of until now: the last one
+// while that is nothing. For what is observed; before anything is changed TakeSnapshot shows more.
+func (p *Process) KnownSnapshot() (*Snapshot, error) {
+	return answerTo(p, snapshotKey{}, netip.Addr{}, p.TakeSnapshot)
 }
 
 // snapshots are taken one at a time. With a thousand addresses each takes 2 ms, and each of a thousand

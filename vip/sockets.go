@@ -27,6 +27,7 @@ const maxFrame = 2048
 // takes 10 ms to close one: with one for each of 300 clusters that asked for
 // the same witness, 0.6 s of CPU went into reading the same replies.
 type sockets struct {
+	keep   bool // open those that nobody listens on any more, for idleFor
 	mu     sync.Mutex
 	open   map[socketKey]*socket
 	pacers map[int]*pacer // by interface
@@ -52,7 +53,11 @@ type socket struct {
 	requests  map[string]request
 	drops     uint64               // frames that the kernel dropped
 	base      map[*Listener]uint64 // drops before it subscribed
+	idle      time.Time            // since when nobody listens
 }
+
+// idleFor is how long a socket stays open that nobody listens on.
+const idleFor = time.Minute
 
 // request is a question that was sent, or will be.
 type request struct {
@@ -71,6 +76,7 @@ const requestWindow = 20 * time.Millisecond
 func (t *sockets) subscribe(w *Listener, what string, protocol ethernet.EtherType, rate int) (*socket, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closeIdle()
 	key := socketKey{w.link.Index, protocol}
 	s, ok := t.open[key]
 	if !ok || s.hasEnded() {
@@ -149,16 +155,38 @@ func (t *sockets) unsubscribe(w *Listener, s *socket) error {
 	delete(s.base, w)
 	last := len(s.listeners) == 0
 	s.mu.Unlock()
-	if last && t.open[s.key] == s {
+	current := t.open[s.key] == s
+	switch {
+	case last && current && t.keep && !s.hasEnded():
+		s.idle, last = time.Now(), false
+	case last && current:
 		delete(t.open, s.key)
 	}
 	t.mu.Unlock()
 	if !last {
 		return nil
 	}
+	return s.close()
+}
+
+func (s *socket) close() error {
 	err := s.conn.Close()
 	<-s.ended
 	return err
+}
+
+// closeIdle closes the sockets that nobody has listened on for a while, and those
+// that ended meanwhile: the link went down. Nobody waits for that.
+func (t *sockets) closeIdle() {
+	for key, s := range t.open {
+		s.mu.Lock()
+		unused := len(s.listeners) == 0
+		s.mu.Unlock()
+		if unused && (s.hasEnded() || time.Since(s.idle) > idleFor) {
+			delete(t.open, key)
+			go s.close()
+		}
+	}
 }
 
 // hasEnded reports whether the socket receives nothing more: its link went down.
@@ -322,10 +350,13 @@ func (s *socket) widen() error {
 // copies of our own frames (PACKET_OUTGOING, PACKET_LOOPBACK), PACKET_OTHERHOST,
 // which a promiscuous link is full of, and the frames of another VLAN, whose tag
 // the kernel has already taken off. A priority tag (VLAN 0) is taken off too, and
-// the frame stays ours.
+// the frame stays ours. On a VLAN interface no tag is left, but Linux 4.20 to 6.1
+// still has its number.
 var addressedToUs = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 4},
+	bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 3},
 	bpf.LoadExtension{Num: bpf.ExtVLANTag},
 	bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: vlanID, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},

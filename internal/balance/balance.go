@@ -109,7 +109,7 @@ func open(ctx context.Context, j *job) (rec Record, unlock func(), err error) {
 		return rec, nil, err
 	}
 	rec = loaded.adopt(j)
-	if err := reportUntrusted(j, rec); err != nil {
+	if err := j.ReportUntrusted(j.runs(), j.Trusted, j.set.Mail, rec.Head, false); err != nil {
 		unlock()
 		return rec, nil, err
 	}
@@ -221,6 +221,7 @@ func publish(ctx context.Context, j *job, dns nameServer, rec Record, read readi
 			return rec, r
 		}
 		j.Doing("updating " + j.set.Record)
+		j.Event(run.Stage("updating " + j.set.Record))
 		change := pool.Change{Zone: read.zone, Before: read.set, After: read.set.With(d.Leave, d.Return, j.set.TTL)}
 		set, err := dns.Publish(context.WithoutCancel(ctx), change)
 		if pool.ProblemOf(err) == pool.Changed && try < pool.Tries {
@@ -237,7 +238,7 @@ func publish(ctx context.Context, j *job, dns nameServer, rec Record, read readi
 			Evidence: state.Evidence{Update: updateOf(change, d.Leave, d.Return, j.set.Server)},
 		}
 		if err != nil {
-			r.Outcome, r.Reason, r.Hint = state.UpdateFailed, fmt.Sprintf("%s; but %v", d.Reason, err), hintOf(err)
+			r.Outcome, r.Reason, r.Hint = state.UpdateFailed, fmt.Sprintf("%s; failed: %v", d.Reason, err), hintOf(err)
 			r.Change.Outcome, r.Change.Reason = r.Outcome, r.Reason
 			rec.Zone = j.set.Zone // else it is found anew
 		} else {

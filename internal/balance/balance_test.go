@@ -304,7 +304,7 @@ func TestRefusedUpdateIsMailedOnceAndTriedAgain(t *testing.T) {
 		s.check()
 		s.silent[a11], s.dns.refuses = true, &pool.Error{Problem: pool.Refused, Text: "name server refuses the update", Hint: "grant the right"}
 		for range 3 {
-			s.want(s.check(), state.UpdateFailed, "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com; but name server refuses the update", a10, a11, a12)
+			s.want(s.check(), state.UpdateFailed, "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com; failed: name server refuses the update", a10, a11, a12)
 		}
 		s.mailed("www: PROBLEM: DNS update failed: host1.zone.com is as it was")
 		s.dns.refuses = nil
@@ -351,7 +351,7 @@ func TestWriterThatIsAlwaysFasterIsAFailure(t *testing.T) {
 			s.dns.published = []netip.Addr{a10, a11, a12, netip.AddrFrom4([4]byte{10, 2, 3, byte(tries)})}
 		}
 		r := s.check()
-		if r.Outcome != state.UpdateFailed || tries != pool.Tries || !strings.HasSuffix(r.Reason, "; but another writer was faster") {
+		if r.Outcome != state.UpdateFailed || tries != pool.Tries || !strings.HasSuffix(r.Reason, "; failed: another writer was faster") {
 			t.Errorf("after %d tries %s: %s", tries, r.Outcome, r.Reason)
 		}
 	})

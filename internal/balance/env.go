@@ -97,7 +97,7 @@ func NewMachine(pings *check.Process, locks *state.Locks, memory *state.Memory) 
 	return &Machine{pings, locks, memory}
 }
 
-// Check makes one check of the pool in the real world. The error is nil, a
+// Check makes one check of the pool on this machine. The error is nil, a
 // *run.Error, or the context's when a signal ended the check before it acted.
 func (m *Machine) Check(ctx context.Context, p config.Pool, o Options) (Report, error) {
 	return CheckIn(ctx, m.share(p), p, o)

@@ -3,7 +3,6 @@ package balance
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/pool"
 	"pingover/state"
@@ -177,14 +175,9 @@ func About(p config.Pool, rec Record) notify.Cluster {
 	return c
 }
 
-// reportHeldLock reports, once an hour, a lock that another run has held for longer
-// than a run can take.
+// reportHeldLock reports a lock that another run has held for too long.
 func reportHeldLock(ctx context.Context, j *job, busy error) {
-	if e, ok := errors.AsType[*run.Error](busy); !ok || e.Code != run.CodeBusy || j.manual {
-		return
-	}
-	limit := j.set.Deadline() + run.LockPatience
-	pid, since, due := j.Dir.HeldTooLong(ctx, j.Name, j.Began, limit, func() time.Duration {
+	n, due := j.HeldTooLong(ctx, busy, j.set.Deadline(), func() time.Duration {
 		rec, err := state.LoadKept[Record](j.Dir, j.Name, false)
 		if err != nil {
 			return 0
@@ -192,46 +185,20 @@ func reportHeldLock(ctx context.Context, j *job, busy error) {
 		_, gap := rec.LastCheck()
 		return gap
 	})
-	if !due {
-		return
-	}
-	reason := fmt.Sprintf("run %d has held the lock since %s, longer than a run can take (%s): it is stopped, frozen or hangs",
-		pid, since.Local().Format("2006-01-02 15:04:05 -0700"), config.DurationText(limit))
-	j.Warnf("%s, and this pool is not checked; to end it: kill -9 %d", reason, pid)
-	if j.set.Mail.Silent() {
-		return
-	}
-	message := notify.Compose(About(j.set, Record{}), []notify.Notification{{
-		Kind: notify.LockHeld, Time: now(), Reason: reason, Undo: []string{fmt.Sprintf("kill -9 %d", pid)},
-	}}, state.NewEvent(now())+"."+string(notify.LockHeld), "")
-	left, err := j.Deliver(ctx, []state.Message{message})
-	j.Event(run.Delivered{Sent: 1 - len(left), Waiting: len(left), Error: err})
-	if err != nil {
-		j.Warnf("mail is lost: %v", err)
+	if due && !j.set.Mail.Silent() {
+		j.MailNow(ctx, About(j.set, Record{}), n, j.Deliver)
 	}
 }
 
-// reportUntrusted reports what root does not run because others can write to it or
-// replace it: notifications wait. Of a pool that was never checked it is an error.
-func reportUntrusted(j *job, rec Record) error {
-	last, gap := rec.LastCheck()
-	warning := j.manual || state.HourBegins(j.Began, gap)
-	programs := j.set.Mail.Programs()
+// runs are the programs that a check of this pool may start.
+func (j *job) runs() []proc.Program {
+	all := j.set.Mail.Programs()
 	for _, s := range j.set.Services {
 		if s.Argv != nil {
-			programs = append(programs, proc.Program{Setting: "service", Argv: s.Argv})
+			all = append(all, proc.Program{Setting: "service", Argv: s.Argv})
 		}
 	}
-	for _, r := range proc.Refused(programs, j.Trusted) {
-		if last.IsZero() {
-			return &run.Error{Code: run.CodeSettings, Text: r.Text, Hint: r.Fix}
-		}
-		j.Event(run.Note{Text: r.Text + "; " + r.Fix, Warning: warning})
-	}
-	for _, p := range j.set.Mail.Unusable {
-		j.Event(run.Note{Text: p.Error() + "; mail stays pending", Warning: warning})
-	}
-	return nil
+	return all
 }
 
 // without are the addresses that are no members.

@@ -90,9 +90,9 @@ func probe(ctx context.Context, j *job, l local, published pool.Set) seen {
 // askWitnesses asks all witnesses for the length of a round: each must reply at its
 // start and at its end.
 func askWitnesses(ctx context.Context, j *job, l local) []state.Witness {
-	asker := run.WitnessAsker{
+	asker := check.WitnessAsker{
 		Ping: j.Ping, Began: time.Now(), Length: j.set.Round(),
-		Neighbour: func(run.Witness, time.Time) (string, bool) { return "", true },
+		Neighbour: func(check.Witness, time.Time) (string, bool) { return "", true },
 	}
 	shown := make([]state.Witness, len(l.witnesses))
 	var witnesses sync.WaitGroup
@@ -100,7 +100,7 @@ func askWitnesses(ctx context.Context, j *job, l local) []state.Witness {
 		witnesses.Go(func() {
 			replies := asker.Ask(ctx, w, func() {})
 			by, good := replies.Good(false)
-			shown[i] = replies.Evidence(by, good)
+			shown[i] = state.WitnessOf(replies.Address, by, good)
 		})
 	}
 	witnesses.Wait()

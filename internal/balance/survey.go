@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"pingover/check"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -13,7 +14,7 @@ import (
 // local is what of this machine matters to the members.
 type local struct {
 	members   []member
-	witnesses []run.Witness
+	witnesses []check.Witness
 	gateways  []state.Gateway // found as automatic witnesses
 }
 
@@ -80,7 +81,7 @@ func findWitnesses(j *job, rec Record, l local) local {
 		}
 	}
 	for _, a := range addresses {
-		l.witnesses = append(l.witnesses, run.Witness{Address: a, PingOnly: true})
+		l.witnesses = append(l.witnesses, check.Witness{Address: a, PingOnly: true})
 	}
 	return l
 }

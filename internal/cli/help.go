@@ -23,7 +23,8 @@ unit: 1500ms, 20s, 2h, 1d.
 
 const aboutWatch = `Runs the check in a loop until SIGTERM: as a service in place of the crontab
 line, or for the rest of a minute. Clusters are checked independently of each
-other. A check that takes longer than --every skips ticks.
+other. A check that takes longer than --every skips ticks. Below a second each
+cluster needs a count of 3 or more.
 
   pingover watch
   pingover watch --every 10s --for 58s --quiet

@@ -44,6 +44,8 @@ func (s *screen) follow(cluster string, event any) {
 		}))
 	case failover.Decided:
 		s.Draw(term.Still(cluster + ": decision: " + colored(s.colors, e.Decision.Outcome)))
+	case run.Stage:
+		s.Draw(term.Still(cluster + ": " + term.Printable(string(e))))
 	case balance.Decided:
 		s.Draw(term.Still(cluster + ": decision: " + colored(s.colors, e.Decision.Outcome)))
 	}

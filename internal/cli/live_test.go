@@ -103,6 +103,10 @@ func silent(_ config.Cluster, o failover.Options) (failover.Report, error) {
 		}
 	}
 	o.OnEvent(failover.Decided{Decision: state.Decision{Rule: 14, Outcome: state.TookOver}})
+	for _, what := range []string{"post-takeover", "sending mail"} {
+		time.Sleep(time.Second)
+		o.OnEvent(run.Stage(what))
+	}
 	time.Sleep(time.Second)
 	return failover.Report{Cluster: "web", Outcome: state.TookOver, Code: 11, Changed: true, Reason: "172.16.0.2 is silent", Held: []netip.Prefix{}}, nil
 }
@@ -123,7 +127,9 @@ func TestALiveTakeover(t *testing.T) {
 11.5s web: round 2: 172.16.0.2 ○○○
 12.5s web: round 2: 172.16.0.2 ○○○ down
 12.5s web: decision: `+"\033[33mtook-over\033[0m"+`
-13.5s`, `pingover: web: round 1: pinging 172.16.0.2, at most 3 pings, 2s apart
+13.5s web: post-takeover
+14.5s web: sending mail
+15.5s`, `pingover: web: round 1: pinging 172.16.0.2, at most 3 pings, 2s apart
 pingover: web: round 1: down: no reply to 3 pings
 pingover: web: waiting 2.5s: before the second round
 pingover: web: round 2: pinging 172.16.0.2, at most 3 pings, 2s apart

@@ -92,7 +92,7 @@ func TestWhichClusters(t *testing.T) {
 		{name: "one that flags define", dir: two, args: "--host 172.16.0.7", want: "172.16.0.7"},
 		{name: "one that flags define, with a name", dir: none, args: "--host 172.16.0.7 --name new new", want: "new"},
 
-		{name: "one of two, unsaid", dir: two, code: 64, stderr: which},
+		{name: "one of two, not named", dir: two, code: 64, stderr: which},
 		{name: "an unknown one", dir: two, args: "web dbb", code: 64, stderr: "pingover: \"dbb\": no such cluster; known: db, web\nhint: did you mean db?\n"},
 		{name: "an unknown one beside the only one", dir: one, args: "db", code: 64, stderr: "pingover: \"db\": no such cluster; known: web\n"},
 		{name: "a path is no name", dir: one, args: "../web", code: 64, stderr: "pingover: \"../web\": no such cluster; known: web\n"},

@@ -228,6 +228,7 @@ func TestDrainAndUndrain(t *testing.T) {
 	w.expect(0, "status www", "drained; to end this: pingover")
 	w.expect(21, "drain www 10.2.2.10", "blocked: not drained: 10.2.2.10 is the last of its family in host1.zone.com")
 	w.expect(0, "undrain www 10.2.2.11", "ok: no longer drained: 10.2.2.11")
+	w.expect(0, "status www", "1 of 1 pool needs attention: www", "10.2.2.11  out, up") // the last check was before the drain
 	w.expect(12, "check www", "restored")
 	w.refuses = errors.New("REFUSED")
 	w.expect(30, "drain www 10.2.2.11", "update-failed: ")

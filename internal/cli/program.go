@@ -41,6 +41,9 @@ type Program struct {
 	// names, except in tests.
 	Check, TakeOver, Release Act
 	Pools                    Pools
+	// Keep says that checks will be made again and again; end, after the last one,
+	// writes what waits for that. Nil: failover.Machine.Keep is not there.
+	Keep func() (end func())
 	// Deliver sends messages by the mail settings of a cluster, and returns those
 	// that were not sent; nil sends none.
 	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)

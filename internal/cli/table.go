@@ -47,7 +47,7 @@ func (p Program) statusTable(header, optional []string, all []status) string {
 	}
 	rows, left := term.Narrow(rows, p.Out.Columns, optional...)
 	lines := term.Table(rows, p.Out.Columns, func(row, column int, cell string) string {
-		if column < len(rows[0])-1 || row == 0 || all[of[row]].Last == nil {
+		if column < len(rows[0])-1 || row == 0 || all[of[row]].Last == nil || orZero(all[of[row]].Overdue) {
 			return cell
 		}
 		o := all[of[row]].Last.Outcome

@@ -23,8 +23,15 @@ import (
 // Limits of --every and --for of watch.
 const (
 	usualTick    = 10 * time.Second
-	shortestTick = time.Second
+	shortestTick = 100 * time.Millisecond
 	longestTick  = time.Hour
+
+	// Below briefTick clusters and pools need leastCount pings in a round, so that
+	// nothing is decided on fewer than six in the two; metrics are written only so
+	// often, and when an outcome changes.
+	briefTick    = time.Second
+	leastCount   = 3
+	briefMetrics = 10 * time.Second
 
 	endless       = time.Duration(math.MaxInt64)
 	shortestWatch = time.Second
@@ -46,9 +53,12 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	made, err := p.planned(c)
+	made, err := p.watchable(c, every)
 	if err != nil {
 		return 0, err
+	}
+	if p.Keep != nil {
+		defer p.Keep()()
 	}
 	ctx, end := context.WithCancelCause(c.Context)
 	defer end(nil)
@@ -64,7 +74,8 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]ending{}, ended: map[string]state.Outcome{},
-		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1), toKeep: make(chan struct{}, 1),
+		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), toKeep: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
 	if p.Hangup != nil {
@@ -118,6 +129,7 @@ type watcher struct {
 	every, until time.Duration
 	start        time.Time
 	stopped      chan struct{} // receives when a loop has ended
+	changed      chan struct{} // receives when an outcome is another one
 	toKeep       chan struct{} // receives when there is news of the file
 
 	mu       sync.Mutex
@@ -206,7 +218,7 @@ func (w *watcher) reload() {
 		default:
 		}
 	}()
-	made, err := w.planned(w.c)
+	made, err := w.watchable(w.c, w.every)
 	if err != nil { // no copy is known by the file, only by what is watched
 		w.explain(err)
 		w.say("not reloaded; still watching: %s", w.states(w.refused(err)))
@@ -289,6 +301,12 @@ func (w *watcher) note(e ending, next time.Time, single bool) {
 	if !slices.ContainsFunc(w.now.checks, func(t Task) bool { return t.Name == e.Task }) {
 		return // it has left the file meanwhile
 	}
+	if w.ended[e.Task] != e.Outcome {
+		select {
+		case w.changed <- struct{}{}:
+		default:
+		}
+	}
 	w.ended[e.Task] = e.Outcome
 	if e.Check.Outcome != "" {
 		w.made[e.Task] = e
@@ -330,51 +348,4 @@ func (w *watcher) summary() string {
 		return text + ": " + strings.Join(named, ", ")
 	}
 	return fmt.Sprintf("%s: %s; %d %s", text, strings.Join(named, ", "), counts[state.OK], colored(w.screen.colors, state.OK))
-}
-
-// keep keeps the text of the file, and mails what is due about it.
-func (w *watcher) keep() {
-	w.mu.Lock()
-	made := w.now
-	w.mu.Unlock()
-	w.keepFile(w.c.Context, w.out, made.source, made.checks)
-}
-
-// writeOften writes the metrics, and what is kept of the file, at each tick, and
-// once more when it is stopped, unless a check hangs: the disk might, too.
-func (w *watcher) writeOften() (stop func()) {
-	write := func() {
-		w.mu.Lock()
-		of, made := w.now, slices.Collect(maps.Values(w.made))
-		w.mu.Unlock()
-		w.writeMetrics(w.out, of, made)
-	}
-	over := make(chan struct{})
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		w.keep()
-		tick := time.NewTicker(w.every)
-		defer tick.Stop()
-		for minute := time.Now(); ; {
-			select {
-			case <-tick.C:
-				write()
-				if now := time.Now(); now.Sub(minute) >= time.Minute {
-					minute = now
-					w.keep()
-				}
-			case <-w.toKeep: // here, because a hanging mail server must not delay a sign of life
-				w.keep()
-			case <-over:
-				return
-			}
-		}
-	})
-	return func() {
-		close(over)
-		if context.Cause(w.c.Context) != errHung {
-			writing.Wait()
-			write()
-		}
-	}
 }

@@ -611,7 +611,7 @@ func TestSettingsTogether(t *testing.T) {
 		{"the same link-local address on another link as witness", "--host fe80::2%eth0 --witness fe80::2%eth1", ""},
 		{"one recipient twice", "--host h --mail-to root --mail-to root", `--mail-to "root": is given twice`},
 		{"a lease of two quick looks", "--host h --lease 36s --count 1 --timeout 1s --retry-wait 9s", ""},
-		{"a lease shorter than a rival can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest check, 26s; increase it, or decrease count, interval, timeout or retry-wait`},
+		{"a lease shorter than a conflicting host can be outwaited", "--host h --lease 25s --count 1 --timeout 1s --retry-wait 0", `--lease "25s": shorter than twice the longest check, 26s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"the longest look of all fits a lease", "--host h --lease 1d --count 100 --interval 1m --timeout 1m --retry-wait 10m", ""},
 		{"a lease by ifconfig", "--host h --lease 3m --tool ifconfig", `--lease "3m": needs ip of iproute2, but the tool is ifconfig`},
 		{"no lease by ifconfig", "--host h --lease 0 --tool ifconfig", ""},

@@ -136,7 +136,7 @@ func (d *draft) completeFailoverOn() {
 	case missing("pre-takeover"):
 		d.refuse("failover-on", 0, needsFencing{errors.New("needs pre-takeover, a command that cuts the primary off (fencing): without it both machines would have the vip")})
 	case !d.DuplicateCheck && !d.bad["duplicate-check"]:
-		d.wrong("failover-on", 0, "needs duplicate-check, to see that the primary is cut off")
+		d.wrong("failover-on", 0, "needs duplicate-check, to verify that the primary is isolated")
 	}
 }
 

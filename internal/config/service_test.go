@@ -106,7 +106,7 @@ func TestFailoverOnServiceNeedsFencing(t *testing.T) {
 		"--service tcp:80 --vip 172.16.0.1":                                 `--failover-on "service": needs pre-takeover, a command that cuts the primary off (fencing): without it both machines would have the vip`,
 		"--vip 172.16.0.1" + fence:                                          `--failover-on "service": needs a service and a vip`,
 		"--service tcp:80" + fence:                                          `--failover-on "service": needs a service and a vip`,
-		"--service tcp:80 --vip 172.16.0.1 --duplicate-check false" + fence: `--failover-on "service": needs duplicate-check, to see that the primary is cut off`,
+		"--service tcp:80 --vip 172.16.0.1 --duplicate-check false" + fence: `--failover-on "service": needs duplicate-check, to verify that the primary is isolated`,
 		// One error, one problem.
 		"--service tcp:0 --vip 172.16.0.1" + fence:             `--service "tcp:0": port "0": out of range (1 to 65535)`,
 		"--service tcp:80 --vip x" + fence:                     `--vip "x": not an address, such as 172.16.0.1, 172.16.0.1/16 or 172.16.0.1@eth1`,

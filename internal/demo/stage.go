@@ -209,6 +209,22 @@ func (s *stage) wantMail(ctx context.Context, subjects ...string) error {
 	return nil
 }
 
+// lastAct shows on a host that every change is kept, after a second message about
+// the last one.
+func (s *stage) lastAct(h *lab.Host, name, about string, subjects []string, want ...state.Outcome) act {
+	return act{"The history", func(ctx context.Context) error {
+		if err := s.wantMail(ctx, subjects...); err != nil {
+			return err
+		}
+		s.say("A second message told the operator %s. Every change is kept:", about)
+		if err := s.run(ctx, h, "pingover history "+name); err != nil {
+			return err
+		}
+		s.print("\n")
+		return wantHistory(h, name, want...)
+	}}
+}
+
 // history are the changes of a cluster or pool that are kept on a host: those in
 // the record, too, that are not yet in the other file.
 func history(h *lab.Host, name string) (all []state.Entry, err error) {

@@ -8,7 +8,6 @@ import (
 
 	"pingover/check"
 	"pingover/internal/observe"
-	"pingover/internal/run"
 	"pingover/state"
 )
 
@@ -120,7 +119,7 @@ func (x *examination) witnesses() {
 
 // macOf is where a witness on the link is, by the kernel's neighbour table, "" for
 // unknown.
-func (x *examination) macOf(w run.Witness) string {
+func (x *examination) macOf(w check.Witness) string {
 	if w.Link == "" {
 		return ""
 	}

@@ -382,7 +382,7 @@ func TestOneOfSeveralVirtualIPsCannotBeRaised(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 
 	e := s.check(s.Standby, three...).want(t, state.TakeoverFailed)
-	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5, 172.16.0.7 are not in use; but add 172.16.0.5/32 to eth0: ") {
+	if !strings.HasPrefix(e.Reason, "172.16.0.2 does not reply, and 172.16.0.1, 172.16.0.5, 172.16.0.7 are not in use; failed: add 172.16.0.5/32 to eth0: ") {
 		t.Errorf("reason %q", e.Reason)
 	}
 	s.wantOn(vip4, s.Standby)

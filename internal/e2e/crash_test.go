@@ -382,7 +382,7 @@ func TestToolThatDoesNotRaise(t *testing.T) {
 			s.must(s.Primary.PowerOff())
 
 			failed := s.check(s.Standby, swift...).want(t, state.TakeoverFailed).
-				because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but add 172.16.0.1/32 to eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: "+c.because)
+				because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; failed: add 172.16.0.1/32 to eth0: ip addr add 172.16.0.1/32 dev eth0 label eth0:1: "+c.because)
 			t.Logf("it took %s", failed.took)
 			if failed.took > 30*time.Second {
 				t.Errorf("it took %s", failed.took)

@@ -70,7 +70,7 @@ func TestFailbackThatNobodyTakes(t *testing.T) {
 	view := s.watchFrom(vip4)
 	s.check(s.Standby, failback...).want(t, state.Holding).because(t, answers)
 	e := s.check(s.Standby, failback...).want(t, state.Holding).
-		because(t, handedOver+"; but nobody took 172.16.0.1 within 10s: assigned here again")
+		because(t, handedOver+"; nobody took 172.16.0.1 within 10s: assigned here again")
 	s.wantCommands(e, "ip addr del 172.16.0.1/32 dev eth0", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1")
 	s.wantOn(vip4, s.Standby)
 	view.follows(s.Standby, time.Now().Add(-10*time.Millisecond))

@@ -83,7 +83,7 @@ func TestFencingThatFails(t *testing.T) {
 			untouched := s.untouched(s.Standby)
 			s.must(s.Part(s.Primary, s.Standby))
 			e := s.check(s.Standby, args...).want(t, state.Blocked)
-			if want := "but pre-takeover blocked it: " + board.script + ": exit code 1: "; !strings.Contains(e.Reason, want) {
+			if want := "; pre-takeover blocked it: " + board.script + ": exit code 1: "; !strings.Contains(e.Reason, want) {
 				t.Errorf("reason %q, want %q", e.Reason, want)
 			}
 			board.wantAsked(t, c.asked...)

@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pingover/state"
 )
@@ -219,4 +224,44 @@ func TestAWatchReadsItsFileAgain(t *testing.T) {
 		t.Errorf("%s, said %s", w.cmd.ProcessState, w.said())
 	}
 	s.wantOn(vip4, s.Standby)
+}
+
+// config validates a file as Ansible's "validate: pingover config -q -f %s" does: at
+// once, with no network and no privilege, and nothing is written.
+func TestConfigNeedsNothing(t *testing.T) {
+	t.Parallel()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	text.WriteString("defaults: {mail-to: root, witness: 10.0.0.254}\nclusters:\n")
+	for n := range 100 {
+		fmt.Fprintf(&text, "  c%d: {host: 10.1.0.%d, vip: 10.2.0.%d}\n", n, n+1, n+1)
+	}
+	file := filepath.Join(t.TempDir(), "pingover.yaml")
+	validate := func(text string) (said string, code int, took time.Duration) {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		took = time.Hour
+		for range 9 { // the machine may be busy
+			cmd := exec.Command("unshare", "--net", "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", path, "config", "-q", "-f", file)
+			cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(filepath.Dir(file), "state"))
+			began := time.Now()
+			out, _ := cmd.CombinedOutput() // its error is the code
+			said, code, took = string(out), cmd.ProcessState.ExitCode(), min(took, time.Since(began))
+		}
+		return said, code, took
+	}
+	if said, code, took := validate(text.String()); code != 0 || said != "" || took > 100*time.Millisecond {
+		t.Errorf("exit code %d after %s: %s", code, took, said)
+	}
+	said, code, _ := validate(strings.Replace(text.String(), "host: 10.1.0.7,", "hots: 10.1.0.7,", 1))
+	if want := "pingover: " + file + `:9: cluster c6: key "hots": unknown; did you mean host?` + "\n"; code != 78 || !strings.HasPrefix(said, want) {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	if files, err := os.ReadDir(filepath.Dir(file)); err != nil || len(files) != 1 {
+		t.Errorf("written: %v %v", files, err)
+	}
 }

@@ -240,7 +240,7 @@ func TestHookThatOutlivesItsTime(t *testing.T) {
 		s.must(s.Primary.PowerOff())
 		hook := l.hook("pre-takeover", script)
 		e := s.check(s.Standby, set(swift, "--pre-takeover", hook, "--hook-timeout", "1s")...).want(t, state.Blocked).
-			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; but pre-takeover blocked it: "+hook+": killed: took longer than 1s")
+			because(t, "172.16.0.2 does not reply, and 172.16.0.1 is not in use; pre-takeover blocked it: "+hook+": killed: took longer than 1s")
 		if e.took > 20*time.Second {
 			t.Errorf("it took %s", e.took)
 		}
@@ -413,8 +413,8 @@ func TestPendingHookIsRunByTheNextCheck(t *testing.T) {
 				want = append(want, ran)
 			}
 			l.want(t, want...)
-			if owed := s.record(s.Standby).PendingHook; owed != nil {
-				t.Errorf("still owed: %+v", owed)
+			if pending := s.record(s.Standby).PendingHook; pending != nil {
+				t.Errorf("still pending: %+v", pending)
 			}
 			s.wantTakenOver(args, 1)
 		})
@@ -474,8 +474,8 @@ func TestSignalWhilePostTakeoverRuns(t *testing.T) {
 	s.wantGone(pid)
 	s.wantOn(vip4, s.Standby)
 	s.mail.want(t)
-	if owed := s.record(s.Standby).PendingHook; owed == nil || owed.Hook != state.PostTakeover {
-		t.Errorf("owed: %+v", owed)
+	if pending := s.record(s.Standby).PendingHook; pending == nil || pending.Hook != state.PostTakeover {
+		t.Errorf("pending: %+v", pending)
 	}
 	s.run(s.Standby, "touch", "/run/second")
 	s.check(s.Standby, args...).want(t, state.Holding)

@@ -147,7 +147,7 @@ func TestManualReleaseToAPrimaryThatTakesIt(t *testing.T) {
 func TestManualReleaseThatNobodyTakes(t *testing.T) {
 	s := newScene(t)
 	s.returned(swift...)
-	e := s.plain(21, "blocked: "+releasedManually+"; but nobody took 172.16.0.1 within 10s: assigned here again\n", "release", "web")
+	e := s.plain(21, "blocked: "+releasedManually+"; nobody took 172.16.0.1 within 10s: assigned here again\n", "release", "web")
 	if !strings.HasPrefix(e.stderr, "pingover: web: ") {
 		t.Errorf("stderr: %s", e.stderr)
 	}

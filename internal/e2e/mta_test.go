@@ -145,11 +145,11 @@ func TestEximWithABadCertificateGetsNothingWithoutTLS(t *testing.T) {
 	if e := s.check(s.Standby, append(args, "--mail-ca", certificate)...).want(t, state.Holding); e.MailWaiting != 0 {
 		t.Errorf("%d emails pending, want none", e.MailWaiting)
 	}
-	l, owed := s.wantDelivered(s.Client, "ops@example.org"), rec.Outbox[0]
-	if l.id != owed.MessageID || l.subject != owed.Subject {
-		t.Errorf("delivered %s %q, want %s %q", l.id, l.subject, owed.MessageID, owed.Subject)
+	l, queued := s.wantDelivered(s.Client, "ops@example.org"), rec.Outbox[0]
+	if l.id != queued.MessageID || l.subject != queued.Subject {
+		t.Errorf("delivered %s %q, want %s %q", l.id, l.subject, queued.MessageID, queued.Subject)
 	}
-	if diff := cmp.Diff(owed.Body, l.text(t)); diff != "" {
+	if diff := cmp.Diff(queued.Body, l.text(t)); diff != "" {
 		t.Errorf("body (-want +got):\n%s", diff)
 	}
 }

@@ -454,7 +454,7 @@ func TestPoolFaultsOfTheNameServerLoseNothing(t *testing.T) {
 
 	_, err := s.named.Control("freeze", "zone.com")
 	s.must(err)
-	const down = "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com; but "
+	const down = "10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com; failed: "
 	fault("frozen zone", state.UpdateFailed, down+"name server 192.0.2.53:53 refuses the update (REFUSED): key www has no right to change host1.zone.com, or zone zone.com is not dynamic, or frozen",
 		"check update-policy, or allow-update, of the zone; end a freeze with rndc thaw zone.com")
 	_, err = s.named.Control("thaw", "zone.com")

@@ -602,7 +602,7 @@ func TestLossyLinkIsNotDown(t *testing.T) {
 	s.must(s.Primary.Lose(50))
 	for range 10 {
 		switch e := s.check(s.Standby, args...); e.Outcome {
-		case state.OK, state.Blocked, state.Unknown: // the kernel may have lost sight of its neighbour
+		case state.OK, state.Blocked, state.Unknown: // the kernel may have lost its neighbour
 		default:
 			t.Fatalf("outcome %q: %s", e.Outcome, e.stdout)
 		}

@@ -134,7 +134,7 @@ func (s *scene) stop() (resume func()) {
 	return func() { s.run(s.Standby, "kill", "-CONT", pid) }
 }
 
-// A run that stands still in its second round, while another standby that does not
+// A run that stalls in its second round, while another standby that does not
 // hear its questions takes over: the announcements that came meanwhile are read
 // late, and yet are several.
 func TestStoppedRunHearsWhatWasAnnouncedMeanwhile(t *testing.T) {

@@ -186,8 +186,8 @@ func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned
 	return assigned, failed
 }
 
-// assignNow assigns addresses, until the observation is too old. Late are the
-// others.
+// assignNow assigns addresses, but for the first only as long as the observation is
+// not too old, and no claim of them has been heard meanwhile. Late are the others.
 func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []netip.Addr, failed []string, late []netip.Addr) {
 	a.j.Doing("assigning " + observe.AddressList(addrs))
 	begun := false
@@ -196,7 +196,7 @@ func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []n
 		if !slices.Contains(addrs, addr) {
 			continue
 		}
-		if begun && a.stale() {
+		if begun && (a.stale() || len(a.n.Unclaimed(a.done.Obs, []netip.Addr{addr})) == 0) {
 			late = append(late, addr)
 			continue
 		}

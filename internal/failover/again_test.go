@@ -19,7 +19,7 @@ import (
 )
 
 // What asks once more asks as well as what asked first, and in doubt leaves
-// nothing on nobody.
+// nothing unassigned.
 
 var farWitness = netip.MustParseAddr("9.9.9.9")
 
@@ -55,7 +55,7 @@ func TestASlowWitness(t *testing.T) {
 					return "", nil
 				})
 				s.do(s.primary.powerOff)
-				report, err := s.inWorld(func(w *Env) { slow(w, rtt) }, nil)
+				report, err := s.inEnv(func(w *Env) { slow(w, rtt) }, nil)
 				must(t, err)
 				s.want(report, state.TookOver, "")
 				s.primary.base[1].Addresses = s.primary.base[1].Addresses[:1]
@@ -70,7 +70,7 @@ func TestASlowWitness(t *testing.T) {
 	}
 }
 
-// TestAWitnessThatWasDeadBefore is no sign that this machine has been cut off
+// TestAWitnessThatWasDeadBefore is no sign that this machine has been isolated
 // since.
 func TestAWitnessThatWasDeadBefore(t *testing.T) {
 	t.Run("handed over", func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 				}
 				return "", nil
 			})
-			s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1 within 10s: assigned here again")
+			s.want(s.minute(), state.Holding, "; nobody took 172.16.0.1 within 10s: assigned here again")
 		})
 	})
 	t.Run("released manually", func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestAWitnessThatWasDeadBefore(t *testing.T) {
 			s.do(s.gateway.powerOff)
 			s.want(s.release(Options{}), state.Blocked, "not released: it cannot be verified whether another machine takes 172.16.0.1: no witness replies")
 			if !s.standby.holds(vipAddr) {
-				t.Error("it is on nobody")
+				t.Error("it is unassigned")
 			}
 			s.want(s.release(Options{Force: true}), state.Released, "")
 		})
@@ -197,7 +197,7 @@ func TestOnePauseOneLetter(t *testing.T) {
 		s.minute()
 		s.do(s.primary.powerOff)
 		time.Sleep(time.Minute)
-		report, err := s.inWorld(func(w *Env) {
+		report, err := s.inEnv(func(w *Env) {
 			lock := w.LockSwitch
 			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
@@ -229,7 +229,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(s.primary.powerOff)
 		locked, until := false, make(chan struct{})
-		_, err := s.inWorld(func(w *Env) {
+		_, err := s.inEnv(func(w *Env) {
 			lock, listen := w.LockSwitch, w.Listen
 			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				unlock, err := lock(ctx, d, alone)
@@ -259,7 +259,7 @@ func TestHungAtTheLastLook(t *testing.T) {
 }
 
 // TestOthersAreToldByProbes of a takeover, also in rounds of less than a second,
-// and when all is asked once more: of two standbys the one goes first.
+// and when all is asked once more: of two standbys one has precedence.
 func TestOthersAreToldByProbes(t *testing.T) {
 	for name, prepare := range map[string]func(s *scene){
 		"in a short round": func(s *scene) {
@@ -296,7 +296,7 @@ func TestAToolThatMustBeAlone(t *testing.T) {
 			s.standby.exclusive = must
 			s.do(s.primary.powerOff)
 			var asked []bool
-			_, err := s.inWorld(func(w *Env) {
+			_, err := s.inEnv(func(w *Env) {
 				lock := w.LockSwitch
 				w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 					asked = append(asked, alone)
@@ -310,7 +310,7 @@ func TestAToolThatMustBeAlone(t *testing.T) {
 	}
 }
 
-// TestSleptBeforeItsTurn: the monotonic clock stands still while a machine
+// TestSleptBeforeItsTurn: the monotonic clock stalls while a machine
 // sleeps, the one on the wall does not.
 func TestSleptBeforeItsTurn(t *testing.T) {
 	a := &actor{done: Result{Obs: observe.Observation{Asked: time.Now()}}}
@@ -376,7 +376,7 @@ func TestTheFileOfTheStandbyOnThePrimary(t *testing.T) {
 // check takes it over.
 func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		rival := s.add("rival", 9, "172.16.0.9/16") // its MAC is the higher one
+		peer := s.add("peer", 9, "172.16.0.9/16") // its MAC is the higher one
 		s.do(s.primary.powerOff)
 		raises := 0
 		s.standby.fails = func(call string) error {
@@ -385,14 +385,14 @@ func TestBothLetGoAndItCannotBeRaisedAgain(t *testing.T) {
 				if raises++; raises == 2 {
 					return errors.New("it broke")
 				}
-				time.AfterFunc(time.Millisecond, func() { s.do(func() { rival.set("eth0", "172.16.0.1/32") }) })
+				time.AfterFunc(time.Millisecond, func() { s.do(func() { peer.set("eth0", "172.16.0.1/32") }) })
 			case strings.HasPrefix(call, "lower "):
-				time.AfterFunc(time.Millisecond, func() { s.do(func() { rival.unset(vipAddr) }) })
+				time.AfterFunc(time.Millisecond, func() { s.do(func() { peer.unset(vipAddr) }) })
 			}
 			return nil
 		}
 		s.ends(state.Blocked, "172.16.0.1 was taken, but 02:00:00:00:00:09 has it as well: it is released here; "+
-			"but nobody has it now, and it could not be assigned here again: it broke")
+			"nobody has it now, and it could not be assigned here again: it broke")
 		s.standby.fails = nil
 		s.want(s.minute(), state.TookOver, "")
 	})

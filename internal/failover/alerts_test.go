@@ -82,6 +82,10 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			}, func(s *scene) { s.standby.nic("eth0").ARPIgnore = 1 },
 			"clients would not find 192.0.2.1 here: eth0 does not reply to ARP for it (net.ipv4.conf.eth0.arp_ignore=2)",
 		},
+		"nothing is heard by ARP": {
+			func(s *scene) { s.primary.noARP, s.gateway.noARP = true, true }, func(s *scene) { s.primary.noARP, s.gateway.noARP = false, false },
+			"172.16.0.2 replies to pings on eth0, but its replies to ARP are not heard: nor would be those of a machine with the virtual IP",
+		},
 		"a hook cannot be run": {
 			func(s *scene) { s.standby.fails = failing("may run /fence now", gone) }, func(s *scene) { s.standby.fails = nil },
 			"pre-takeover cannot be run: no such thing",
@@ -111,6 +115,19 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReadyWhereTheGatewayRepliesForAll: in a private VLAN nothing else is heard.
+func TestReadyWhereTheGatewayRepliesForAll(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.gateway.proxyARP, s.primary.noARP = true, true
+		for range 4 {
+			s.ends(state.OK, "172.16.0.2 replies")
+		}
+		if ready := s.standby.record(t, "web").Streaks.NotReady; ready != 0 {
+			t.Errorf("%d rehearsals failed", ready)
+		}
+	})
 }
 
 // failing is machine.fails: calls that begin so fail.

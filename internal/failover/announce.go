@@ -10,7 +10,6 @@ import (
 	"pingover/check"
 	"pingover/internal/config"
 	"pingover/internal/observe"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -70,7 +69,7 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 				continue // by another link its reply may come back where strict rp_filter drops it
 			}
 			asked = true
-			pings := run.PingsWithin(observe.LastGuard)
+			pings := check.PingsWithin(observe.LastGuard)
 			pings.Address, pings.Source = w.Address, addr
 			replied = a.j.Ping(ctx, pings).Verdict == check.Up
 		}

@@ -17,9 +17,9 @@ import (
 func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.powerOff()
-		rival := s.add("rival", 1, "172.16.0.9/16")
+		peer := s.add("peer", 1, "172.16.0.9/16")
 		s.standby.raising = func(context.Context, vip.Alias) error {
-			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+			s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 			return nil
 		}
 		s.standby.fails = func(call string) error {
@@ -44,7 +44,7 @@ func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) { // holding
 		s.primary.powerOff()
 		s.standby.set("eth0", "172.16.0.1/32")
-		s.add("rival", 9, "172.16.0.1/16")
+		s.add("peer", 9, "172.16.0.1/16")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(15*time.Second, func() { cancel(signal) })
 		_, _, err := s.standby.run(ctx, s.settings, false)
@@ -55,9 +55,9 @@ func TestASignalWhileARivalIsWaitedFor(t *testing.T) {
 	})
 	play(t, func(t *testing.T, s *scene) { // after a takeover
 		s.primary.powerOff()
-		rival := s.add("rival", 9, "172.16.0.9/16")
+		peer := s.add("peer", 9, "172.16.0.9/16")
 		s.standby.raising = func(context.Context, vip.Alias) error {
-			s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+			s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 			return nil
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -105,7 +105,7 @@ func TestWithoutDuplicateCheck(t *testing.T) {
 		s.primary.powerOff()
 		s.settings.DuplicateCheck = false
 		s.standby.set("eth0", "172.16.0.1/32")
-		s.add("rival", 1, "172.16.0.1/16")
+		s.add("peer", 1, "172.16.0.1/16")
 		s.ends(state.Holding, "")
 		if got := s.calls("ask for 172.16.0.1 "); got != nil {
 			t.Errorf("asked: %v", got)
@@ -120,7 +120,7 @@ func TestARivalWhilePaused(t *testing.T) {
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.pause(time.Hour)
 		s.ends(state.Holding, "paused, holding 172.16.0.1")
-		s.add("rival", 1, "172.16.0.1/16")
+		s.add("peer", 1, "172.16.0.1/16")
 		s.forget()
 		s.want(s.minute(), state.Blocked, "paused, holding 172.16.0.1 although 02:00:00:00:00:01 has it as well")
 		if got := s.calls("announce", "lower"); got != nil {
@@ -130,7 +130,7 @@ func TestARivalWhilePaused(t *testing.T) {
 }
 
 // TestTwoStandbysThatCannotSeeEachOther both take it, and when they can, one
-// of them gives way and stays away.
+// of them yields and stays away.
 func TestTwoStandbysThatCannotSeeEachOther(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		second := s.add("second", 4, "172.16.0.4/16")
@@ -159,7 +159,7 @@ func TestTwoStandbysThatCannotSeeEachOther(t *testing.T) {
 			{state.Holding, state.Holding},
 		} {
 			if one, two := both(); one != want[0] || two != want[1] {
-				t.Errorf("cut off from each other: %s and %s, want %v", one, two, want)
+				t.Errorf("isolated from each other: %s and %s, want %v", one, two, want)
 			}
 		}
 		s.do(func() { s.cut = nil })

@@ -55,7 +55,9 @@ type Tool interface {
 // Real is the environment as it is, for one cluster. The error is a *run.Error:
 // a setting that does not fit this machine; what it returns with one lacks the
 // tool, or the mail functions.
-func Real(c config.Cluster) (Env, error) {
+func Real(c config.Cluster) (Env, error) { return realBy(vip.FindTool, c) }
+
+func realBy(find func(setting string) (vip.Tool, error), c config.Cluster) (Env, error) {
 	env := Env{
 		Env:        observe.Real(),
 		Hook:       proc.Run,
@@ -68,7 +70,7 @@ func Real(c config.Cluster) (Env, error) {
 	}
 	var err error
 	if len(c.VIPs) > 0 {
-		if tool, missing := vip.FindTool(c.Tool); missing == nil {
+		if tool, missing := find(c.Tool); missing == nil {
 			env.Tool = tool
 		} else {
 			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}

@@ -217,7 +217,7 @@ func TestAConflictForOneOfTwo(t *testing.T) {
 			s.want(s.minute(), state.TookOver, "")
 			s.do(func() { s.primary.boot(); s.primary.unset(dbAddr) })
 			report := s.minute()
-			s.want(report, state.Holding, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here, and 172.16.0.5 is handed over; but nobody took 172.16.0.5 within 10s: assigned here again")
+			s.want(report, state.Holding, "the primary has 172.16.0.1 again (02:00:00:00:00:02): it is released here, and 172.16.0.5 is handed over; nobody took 172.16.0.5 within 10s: assigned here again")
 			if s.standby.holds(vipAddr) || !s.standby.holds(dbAddr) {
 				t.Errorf("held %v", report.Held)
 			}

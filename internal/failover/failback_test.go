@@ -89,6 +89,32 @@ func TestFailback(t *testing.T) {
 	})
 }
 
+// Of a hand-over of two, the address that nobody took once waited for all the
+// announcements of the other: 32 s with announce 20.
+func TestTheRestOfAHandOverDoesNotWaitForAnnouncements(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Failback, s.settings.Announce = true, 20
+		s.vips("172.16.0.1/32", "172.16.0.5/32")
+		s.lost()
+		s.takesIt() // 172.16.0.1 alone
+		s.minute()
+		s.minute()
+		s.forget()
+		s.want(s.minute(), state.Holding, "172.16.0.1, 172.16.0.5 are handed over; nobody took 172.16.0.5 within 10s: assigned here again")
+		at := map[string]time.Duration{}
+		for _, c := range s.standby.calls {
+			at[c.What] = c.At
+		}
+		lowered, raised, last := at["lower 172.16.0.5"], at["raise 172.16.0.5/32 on eth0"], at["announce 172.16.0.1 on eth0 #20"]
+		if unassigned := raised - lowered; lowered == 0 || raised == 0 || unassigned > 11*time.Second {
+			t.Errorf("172.16.0.5 was unassigned for %s", unassigned)
+		}
+		if last < raised {
+			t.Errorf("172.16.0.1 was announced at last %s after the start, and 172.16.0.5 assigned again at %s", last, raised)
+		}
+	})
+}
+
 func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Failback = true
@@ -96,7 +122,7 @@ func TestFailbackThatNobodyTakesIsTriedOnce(t *testing.T) {
 		s.minute()
 		s.minute()
 		s.forget()
-		const reason = "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over; but nobody took 172.16.0.1 within 10s: assigned here again"
+		const reason = "172.16.0.2 has replied in 3 checks in a row: 172.16.0.1 is handed over; nobody took 172.16.0.1 within 10s: assigned here again"
 		report := s.minute()
 		s.want(report, state.Holding, reason)
 		s.wantCalls(
@@ -181,7 +207,7 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 			}
 			return nil
 		}
-		s.want(s.minute(), state.TakeoverFailed, "but nobody took it, and it could not be assigned here again: no buffer space")
+		s.want(s.minute(), state.TakeoverFailed, "; nobody took it, and it could not be assigned here again: no buffer space")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "assigned here again")
 		if !s.standby.holds(vipAddr) {
@@ -191,7 +217,7 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 }
 
 // TestCableOutInAHandOver: what was given up and cannot be asked for is said to
-// be perhaps on nobody, once, and raised again as soon as nobody is seen to
+// be perhaps unassigned, once, and raised again as soon as nobody is seen to
 // have it.
 func TestCableOutInAHandOver(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
@@ -214,9 +240,9 @@ func TestCableOutInAHandOver(t *testing.T) {
 			t.Errorf("mail %q, want %q", got, want)
 		}
 		s.do(func() { eth0 := s.standby.nic("eth0"); eth0.Up, eth0.Carrier = true, true })
-		s.want(s.minute(), state.Holding, "but nobody took 172.16.0.1")
+		s.want(s.minute(), state.Holding, "; nobody took 172.16.0.1")
 		if !s.standby.holds(vipAddr) {
-			t.Error("it is on nobody")
+			t.Error("it is unassigned")
 		}
 	})
 }
@@ -227,17 +253,17 @@ func TestBothLetGoInTheSameMoment(t *testing.T) {
 	for _, later := range []time.Duration{0, 100 * time.Millisecond, slowHook} {
 		t.Run(later.String()+" later", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
-				rival := s.add("rival", 9) // its MAC is the higher one
+				peer := s.add("peer", 9) // its MAC is the higher one
 				s.do(s.primary.powerOff)
 				s.ends(state.TookOver, "")
-				s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+				s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 				s.standby.fails = func(call string) error {
 					if strings.HasPrefix(call, "lower") {
-						time.AfterFunc(later, func() { s.do(func() { rival.unset(vipAddr) }) })
+						time.AfterFunc(later, func() { s.do(func() { peer.unset(vipAddr) }) })
 					}
 					return nil
 				}
-				s.want(s.minute(), state.Holding, "172.16.0.1 is also assigned at 02:00:00:00:00:09, another machine: it is released here; but nobody took 172.16.0.1 within 2s: assigned here again")
+				s.want(s.minute(), state.Holding, "172.16.0.1 is also assigned at 02:00:00:00:00:09, another machine: it is released here; nobody took 172.16.0.1 within 2s: assigned here again")
 				if !s.standby.holds(vipAddr) {
 					t.Error("both let go")
 				}
@@ -310,7 +336,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("it ends at %s, and before at %s", after, until)
 		}
 
-		// Paused, without a cable, and with a rival: it is renewed.
+		// Paused, without a cable, and with a conflicting host: it is renewed.
 		must(t, state.Dir(s.standby.dir).Pause("web", time.Now().Add(time.Hour)))
 		s.do(func() { s.standby.down("eth0") })
 		s.forget()
@@ -377,7 +403,7 @@ func TestFailbackWhileTheStateCannotBeWritten(t *testing.T) {
 		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755))
 		s.settings.Failback = true
 		for range 3 {
-			s.want(s.minute(), state.Holding, "is handed over; but the state cannot be written: ")
+			s.want(s.minute(), state.Holding, "is handed over; not done: the state cannot be written: ")
 		}
 		if lowered := s.calls("lower "); len(lowered) > 0 {
 			t.Errorf("it was given up: %q", lowered)

@@ -85,7 +85,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	if err := reportUntrusted(j, rec, local); err != nil {
+	if err := j.ReportUntrusted(j.runs(), j.env.Trusted, j.Set.Mail, rec.Head, local.Holding()); err != nil {
 		return Report{}, err
 	}
 	rec, drafted := settle(j, rec, local)

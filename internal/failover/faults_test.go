@@ -25,7 +25,7 @@ type fate struct {
 	says    string // what the operator can read: reason, error or a note
 }
 
-// fates say how a run ends in which exactly one call of the World fails that
+// fates say how a run ends in which exactly one call of the Env fails that
 // a takeover makes. The first that fits counts.
 var fates = []fate{
 	{"may ", 0, "", 77, "it broke"},
@@ -331,7 +331,7 @@ func TestAStateThatNeverCouldBeWritten(t *testing.T) {
 	})
 }
 
-// TestItStandsAlthoughRaisingFailed: the tool complains of another address that
+// TestItStandsAlthoughRaisingFailed: the tool reports another address that
 // went at the same time. The clients are told all the same.
 func TestItStandsAlthoughRaisingFailed(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

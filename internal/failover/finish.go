@@ -47,7 +47,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	rec.BackReported = draft.BackReported
 	draft.All = append(draft.All, drafted.All...)
 	saveErr := j.Save(&rec, !rec.Quiet() || changed)
-	if saveErr == nil {
+	if saveErr == nil && !j.Memory.HasSettings(j.Dir, j.Name, j.Set.Given) {
 		keepSettings(j)
 	}
 

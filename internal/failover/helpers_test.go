@@ -30,7 +30,7 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 // What the tests know of the times of package observe.
 const (
 	askEvery   = observe.AskEvery
-	leastGuard = 500 * time.Millisecond
+	leastGuard = 120 * time.Millisecond
 	holdGuard  = 900 * time.Millisecond
 	serveGuard = 900 * time.Millisecond
 	serveAsks  = 9

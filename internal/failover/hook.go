@@ -7,6 +7,7 @@ import (
 
 	"pingover/internal/observe"
 	"pingover/internal/proc"
+	"pingover/internal/run"
 	"pingover/notify"
 	"pingover/state"
 )
@@ -44,6 +45,7 @@ func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias
 		return proc.Result{}, state.Command{}, aliases
 	}
 	j.Doing(name)
+	j.Event(run.Stage(name))
 	event := "takeover"
 	if name == preRelease || name == state.PostRelease {
 		event = "release"

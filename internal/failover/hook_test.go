@@ -99,7 +99,7 @@ func TestPreTakeoverThatRefuses(t *testing.T) {
 			return "no power switch", errors.New("/pre-takeover now: exit code 3: no power switch")
 		})
 		s.do(s.primary.powerOff)
-		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here; but pre-takeover blocked it: /pre-takeover now: exit code 3: no power switch"
+		const reason = "172.16.0.2 does not reply, and 172.16.0.1 is not in use; 172.16.0.2 was never seen up from here; pre-takeover blocked it: /pre-takeover now: exit code 3: no power switch"
 		for range 2 {
 			s.want(s.minute(), state.Blocked, reason)
 		}
@@ -228,10 +228,10 @@ func TestHooksThatFailAreMailedAndStopNothing(t *testing.T) {
 	})
 }
 
-// TestOwedHook: a run that was killed before its hook leaves it to the next.
-func TestOwedHook(t *testing.T) {
+// TestPendingHook: a run that was killed before its hook leaves it to the next.
+func TestPendingHook(t *testing.T) {
 	for name, test := range map[string]struct {
-		owed    string
+		pending string
 		holding bool
 		fails   bool
 		want    []string
@@ -253,7 +253,7 @@ func TestOwedHook(t *testing.T) {
 				}
 				s.standby.mailbox = nil
 				rec := s.standby.record(t, "web")
-				rec.PendingHook = &state.PendingHook{Hook: test.owed, Event: "E", Time: time.Now(), Reason: "as it was"}
+				rec.PendingHook = &state.PendingHook{Hook: test.pending, Event: "E", Time: time.Now(), Reason: "as it was"}
 				must(t, state.Dir(s.standby.dir).Save(rec, false))
 				ran := s.hooked(func(context.Context, string) (string, error) {
 					if test.fails {
@@ -279,7 +279,7 @@ func TestOwedHook(t *testing.T) {
 					t.Errorf("%d messages, want %d: %q", got, test.mail, s.subjects())
 				}
 				if after := s.standby.record(t, "web"); after.PendingHook != nil {
-					t.Errorf("still owed: %+v", after.PendingHook)
+					t.Errorf("still pending: %+v", after.PendingHook)
 				}
 			})
 		})
@@ -291,7 +291,7 @@ func TestOwedHook(t *testing.T) {
 func TestHookWhileTheStateCannotBeWritten(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		ran := s.hooked(nil)
-		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755)) // stands in the way of every write
+		must(t, os.Mkdir(filepath.Join(s.standby.dir, "web.json.tmp"), 0o755)) // blocks every write
 		s.do(s.primary.powerOff)
 		s.want(s.check(), state.StateFailed, "")
 		s.settings.Lease = 3 * time.Minute // its renewals are no switches
@@ -309,7 +309,7 @@ func TestAHookThatIsNoLongerSetIsNotOwed(t *testing.T) {
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		if rec := s.standby.record(t, "web"); rec.PendingHook != nil {
-			t.Errorf("owed: %+v", rec.PendingHook)
+			t.Errorf("pending: %+v", rec.PendingHook)
 		}
 	})
 }
@@ -335,19 +335,19 @@ func TestHandOverRunsPostReleaseBeforeItAsks(t *testing.T) {
 	})
 }
 
-// TestASlowPreReleaseLetsTheRivalGo: who gives way asks again when his hook has
+// TestASlowPreReleaseLetsTheConflictingHostGo: the one that yields asks again when his hook has
 // taken long, or nobody would have the address.
-func TestASlowPreReleaseLetsTheRivalGo(t *testing.T) {
+func TestASlowPreReleaseLetsTheConflictingHostGo(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		rival := s.add("rival", 1) // the lower MAC: we give way
+		peer := s.add("peer", 1) // the lower MAC: we yield
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.hooked(func(_ context.Context, name string) (string, error) {
 			time.Sleep(15 * time.Second)
-			s.do(func() { rival.unset(vipAddr) })
+			s.do(func() { peer.unset(vipAddr) })
 			return "", nil
 		})
-		s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+		s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 		s.forget()
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		if !s.standby.holds(vipAddr) {

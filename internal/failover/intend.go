@@ -55,11 +55,11 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	rec.Arbiter = j.arb.Key()
 	err := j.Save(&rec, true)
 	if err != nil && i.opened && d.Release && (d.Rule == state.RuleIsolated || d.Rule == state.RuleFailback) {
-		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; but " + err.Error() + ": kept"}
+		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; not done: " + err.Error()}
 		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	if err != nil && d.Fences != "" { // the next check would fence it again
-		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; but " + err.Error() + ": not fenced"}
+		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; not fenced: " + err.Error()}
 		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	if err != nil && j.arb != nil && len(d.Raise) > 0 && !o.Holding() {

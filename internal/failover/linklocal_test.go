@@ -38,8 +38,8 @@ func on(m *machine, address string) (links []string) {
 }
 
 func TestLinkLocalVirtualIPsOnTwoLinksAreTwoAddresses(t *testing.T) {
-	rival := func(s *scene, number byte) *machine {
-		m := s.add("rival", number)
+	peer := func(s *scene, number byte) *machine {
+		m := s.add("peer", number)
 		m.nics = m.nics[:1]
 		m.plug("eth0", "lan", number+100)
 		m.plug("eth1", "lan2", number, "fe80::9/64", "fe80::1/128")
@@ -57,7 +57,7 @@ func TestLinkLocalVirtualIPsOnTwoLinksAreTwoAddresses(t *testing.T) {
 			[]string{"eth0", "eth1"},
 		},
 		"neither while one of them is in use": {
-			func(s *scene) Report { s.primary.powerOff(); rival(s, 9); return s.check() },
+			func(s *scene) Report { s.primary.powerOff(); peer(s, 9); return s.check() },
 			state.Blocked, "172.16.0.2 does not reply, but fe80::1%eth1 is in use", nil,
 		},
 		"one that is not served is named": {
@@ -85,7 +85,7 @@ func TestLinkLocalVirtualIPsOnTwoLinksAreTwoAddresses(t *testing.T) {
 			func(s *scene) Report {
 				s.primary.powerOff()
 				s.want(s.check(), state.TookOver, "")
-				rival(s, 1)
+				peer(s, 1)
 				return s.check()
 			},
 			state.Holding, "fe80::1%eth1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; holding fe80::1%eth0",
@@ -99,7 +99,7 @@ func TestLinkLocalVirtualIPsOnTwoLinksAreTwoAddresses(t *testing.T) {
 				must(s.t, err)
 				return report
 			},
-			state.Released, "fe80::1%eth0, fe80::1%eth1 is released manually, with --force", nil,
+			state.Released, "fe80::1%eth0, fe80::1%eth1 are released manually, with --force", nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

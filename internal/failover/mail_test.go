@@ -236,7 +236,7 @@ func TestTroubleThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestStateThatCanBeWrittenAgain: what was owed before is still sent.
+// TestStateThatCanBeWrittenAgain: what was pending before is still sent.
 func TestStateThatCanBeWrittenAgain(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.noPing = true

@@ -2,8 +2,9 @@ package failover
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +42,9 @@ type batch struct {
 // join announces a check of the cluster. Its messages go through the returned
 // function; leave has to be called when it will bring none any more.
 func (r *mailroom) join(c config.Cluster, send deliver) (combined deliver, leave func()) {
-	key := fmt.Sprint(c.Host, slices.Sorted(slices.Values(c.Mail.To)), c.Mail.Via, c.Mail.From, c.Mail.User, c.Mail.CAFile, c.Mail.HELO)
+	via := c.Mail.Via
+	key := strings.Join(append(slices.Sorted(slices.Values(c.Mail.To)), c.Host, via.Scheme, via.Path, via.Host, strconv.Itoa(via.Port),
+		c.Mail.From, c.Mail.User, c.Mail.CAFile, c.Mail.HELO), "\n")
 	began := time.Now().UTC().Truncate(time.Second)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -138,7 +138,7 @@ func TestTakenByHandRestsFailback(t *testing.T) {
 }
 
 func TestReleaseByHand(t *testing.T) {
-	const nobody = "172.16.0.1 is released manually; but nobody took 172.16.0.1 within 10s: assigned here again"
+	const nobody = "172.16.0.1 is released manually; nobody took 172.16.0.1 within 10s: assigned here again"
 	for name, test := range map[string]struct {
 		before  func(s *scene)
 		force   bool
@@ -255,6 +255,9 @@ func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
 		}
 		taking := s.takeover(Options{DryRun: true})
 		s.want(taking, state.Blocked, "172.16.0.1 is in use")
+		if want := "remove it from the machine that has it, then run this again; pingover takeover --force web does not ask"; taking.Hint != want {
+			t.Errorf("hint %q, want %q", taking.Hint, want)
+		}
 		if diff := cmp.Diff([]string{"/fence the primary", "ip addr add 172.16.0.1/32 dev eth0 label eth0:1", "/start"}, commands(taking)); diff != "" {
 			t.Errorf("takeover (-want +got):\n%s", diff)
 		}
@@ -415,7 +418,7 @@ func TestByHandOverAHandOverThatWasKilled(t *testing.T) {
 		next    state.Outcome
 		held    bool // after the next check
 	}{
-		"release --force leaves it on nobody": {
+		"release --force leaves it unassigned": {
 			func(s *scene) Report { return s.release(Options{Force: true}) }, state.Released, state.OK, false,
 		},
 		"release goes on with it": {
@@ -482,7 +485,7 @@ func TestWhatAKilledCommandWasIsRemembered(t *testing.T) {
 			s.do(s.primary.powerOff)
 			s.ends(state.TookOver, "")
 			rec := s.standby.record(t, "web")
-			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a rival"})
+			rec.Intend(state.Releasing, state.Change{Event: "E", Outcome: state.Released, Reason: "a conflicting host"})
 			must(t, state.Dir(s.standby.dir).Save(rec, false))
 			s.release(Options{Force: true})
 			s.want(s.minute(), state.Blocked, "released manually")

@@ -52,7 +52,7 @@ type unit struct {
 	noCron  bool    // no check is begun
 	pace    float64 // rate of its clock; 0: 1
 
-	stalled time.Time                // until then its run stands still
+	stalled time.Time                // until then its run stalls
 	frozen  time.Time                // until then all of it does
 	dad     bool                     // it assigns a virtual IP at boot only when nobody is heard to have it
 	trying  map[netip.Addr]time.Time // what it is assigning so, since when
@@ -64,6 +64,7 @@ type unit struct {
 	neigh    map[netip.Addr]net.HardwareAddr
 
 	set        *config.Cluster // nil: no pingover runs here
+	memory     *state.Memory   // of its watch; nil: it runs by cron
 	dir        string
 	deaths     int
 	quiet      int           // checks completed that began when all was well
@@ -77,7 +78,7 @@ type unit struct {
 	mailbox    []state.Message
 	watch      watched
 	reckoned   map[netip.Addr]reckoning
-	rival      bool   // another machine's claim to what it holds was heard since it raised that
+	conflict   bool   // another machine's claim to what it holds was heard since it raised that
 	notReady   int    // checks in a row whose rehearsal failed; -1: not known
 	ready      int    // and those, while all is well, whose rehearsal did not
 	gave       bool   // by a run since the last check that came to its end
@@ -217,7 +218,7 @@ func (u *unit) crash() {
 	if u.run != nil {
 		u.run.kill()
 	}
-	u.on = false
+	u.on, u.memory = false, nil
 	clear(u.trying)
 	u.n.relink()
 }
@@ -423,7 +424,7 @@ type modelRun struct {
 	broken  bool                     // a hook could not be run
 }
 
-// kill says at which call a run dies; 0 at none. Or it stands still there for so
+// kill says at which call a run dies; 0 at none. Or it stalls there for so
 // long, after the call's effect.
 type kill struct {
 	call, act int
@@ -485,7 +486,7 @@ func (r *modelRun) due(act bool) bool {
 // wall clock goes on while a machine sleeps cannot be played here.
 func (u *unit) stall(d time.Duration, machine bool) {
 	machine = machine && (!u.n.noFreeze || u.set == nil)
-	u.n.trace("%s: stands still for %v, all of it: %t", u.name, d, machine)
+	u.n.trace("%s: stalls for %v, all of it: %t", u.name, d, machine)
 	until := time.Now().Add(d)
 	if until.After(u.n.end) && !u.n.quiet {
 		until = u.n.end
@@ -509,6 +510,7 @@ func (u *unit) stall(d time.Duration, machine bool) {
 // so that nothing it may still do reaches them, and free of its locks.
 func (r *modelRun) kill() {
 	u := r.u
+	u.memory = nil
 	u.n.trace("%s: killed at call %d", u.name, r.calls)
 	r.killed, u.run = true, nil
 	r.cancel()
@@ -576,7 +578,7 @@ func (r *modelRun) env() Env {
 			Arbiter: r.arbiter(),
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
-		Locks: new(state.Locks),
+		Locks: new(state.Locks), Memory: r.u.memory,
 		LockSwitch: func(ctx context.Context, d state.Dir, exclusive bool) (func(), error) {
 			r.enter(true, false)
 			defer r.leave(true, false)
@@ -802,7 +804,7 @@ func (e *modelListener) Err() error { return nil }
 func (e *modelListener) Close() error {
 	e.r.u.n.mu.Lock()
 	defer e.r.u.n.mu.Unlock()
-	e.r.u.n.rivals(e.r)
+	e.r.u.n.conflicts(e.r)
 	e.r.listeners = slices.DeleteFunc(e.r.listeners, func(o *modelListener) bool { return o == e })
 	return nil
 }
@@ -918,6 +920,9 @@ func (u *unit) start(parent context.Context, c command) {
 		r.killAt, u.next = *u.next, nil
 	}
 	u.run = r
+	if n.fast && u.memory == nil {
+		u.memory = &state.Memory{Every: recordAge}
+	}
 	set := *u.set
 	set.StateDir = u.dir
 	var options Options
@@ -964,6 +969,7 @@ type model struct {
 
 	end       time.Time // of the part in which anything may happen
 	over      bool      // the schedule
+	fast      bool      // pingover runs as a watch with the fast line
 	direct    bool      // the second segment is a cable from the primary
 	secondCut bool      // it passes nothing, with carrier
 	quiet     bool      // all is well

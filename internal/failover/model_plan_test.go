@@ -22,6 +22,10 @@ const (
 	modelEvery  = 30 * time.Second // between two checks of a machine
 	modelChecks = 4                // of each machine at most, in which anything may happen
 	modelQuiet  = 6                // and at most so many after them, while all is well but perhaps the primary
+
+	// A watch with the fast line makes so many checks in place of each.
+	modelFastEvery  = 100 * time.Millisecond
+	modelFastChecks = 30
 )
 
 // step is something that happens at a moment of the schedule.
@@ -141,6 +145,9 @@ func (p *plan) build(pair bool) {
 		Lease: one(p, 0, 0, 0, 0, 70*time.Second, 2*time.Minute),
 		Mail:  config.Mail{To: []string{"root@standby"}, Timeout: 15 * time.Second, Remind: 24 * time.Hour},
 		Given: map[string][]string{"host": {host}}, // written once, and read
+	}
+	if n.fast = p.percent(*modelFasts); n.fast {
+		set.Count, set.Interval, set.Timeout, set.RetryWait = 3, 20*time.Millisecond, 40*time.Millisecond, one(p, 0, 0, 20*time.Millisecond)
 	}
 	for _, a := range n.vips {
 		set.VIPs = append(set.VIPs, config.VIP{Prefix: host32(a)})
@@ -308,7 +315,7 @@ var happenings = []happening{
 		p.at(t, u.name+"'s pre-takeover refuses", func() { u.refuses = u.set.Hooks.PreTakeover != nil })
 		p.at(t+time.Duration(p.Int64N(int64(2*modelEvery))), u.name+"'s pre-takeover agrees", func() { u.refuses = false })
 	}},
-	{12, func(p *plan, t time.Duration) { // a run, or a machine, stands still
+	{12, func(p *plan, t time.Duration) { // a run, or a machine, stalls
 		u := p.pick(p.n.units)
 		d := one(p, time.Second, 4*time.Second, 4*time.Second, 20*time.Second, 70*time.Second, 5*time.Minute)
 		switch machine := p.percent(30) || u.set == nil; {
@@ -409,7 +416,13 @@ func (p *plan) run(ctx context.Context) {
 		phase := time.Duration(p.Int64N(int64(one(p, 100*time.Millisecond, time.Second, 4*time.Second, modelEvery))))
 		for i := range p.checks + modelQuiet + p.n.patience {
 			jitter := time.Duration(p.Int64N(int64(20 * time.Millisecond)))
-			p.at(time.Duration(i)*modelEvery+phase+jitter, "", func() { u.start(ctx, command{word: "check"}) })
+			checks := 1
+			if p.n.fast {
+				checks = modelFastChecks
+			}
+			for k := range checks {
+				p.at(time.Duration(i)*modelEvery+phase+jitter+time.Duration(k)*modelFastEvery, "", func() { u.start(ctx, command{word: "check"}) })
+			}
 		}
 	}
 }
@@ -447,7 +460,7 @@ func (p *plan) quiet() {
 }
 
 // settled says whether nothing more is to be expected: two checks of each
-// machine have been made since all is well, and nobody owes anything.
+// machine have been made since all is well, and nothing is pending.
 func (n *model) settled() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -32,6 +32,7 @@ var (
 	modelTime  = flag.Duration("model.time", 0, "how long schedules of the model are played")
 	modelCount = flag.Int("model.count", 0, "how many schedules of the model are played")
 	modelAll   = flag.Bool("model.survey", false, "go on after a broken property, and count them")
+	modelFasts = flag.Int("model.fast", 10, "in how many percent of the schedules of the model pingover runs as a watch with the fast line")
 	modelSeed  = flag.Uint64("model.seed", 0, "the one schedule of the model that is played")
 )
 
@@ -40,6 +41,8 @@ var (
 var modelSeeds = []uint64{
 	50013316,  // announcements that came while a run stood still were taken for one frame
 	100050228, // a holder that stood still announced before it had asked
+	120082795, // an address was assigned that another machine had announced while the ones before it were
+	130114877, // a run that stood still asked by a probe although the primary had replied
 }
 
 // How long an ordinary test plays, and one with PINGOVER_TEST_LONG.
@@ -144,7 +147,7 @@ func playOne(t *testing.T, n *model, dir string, arrange func(*plan)) {
 	_ = os.RemoveAll(dir)
 	synctest.Test(t, func(t *testing.T) {
 		playModel(t.Context(), n, dir, arrange)
-		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stands still yet
+		time.Sleep(time.Hour) // a run that stalled may have been abandoned, and stalls yet
 	})
 }
 

@@ -58,7 +58,7 @@ func (n *model) changed() {
 	for _, s := range n.units {
 		switch {
 		case s.set == nil:
-		case !n.owes(s):
+		case !n.mustServe(s):
 			s.watch = watched{}
 		case s.watch.since.IsZero():
 			s.watch = watched{since: now}
@@ -74,9 +74,9 @@ func (n *model) doubled(a, b *unit, v netip.Addr) bool {
 
 func (u *unit) isPaused() bool { return time.Now().Before(u.paused) }
 
-// owes says whether a standby is well, the primary dead, and nobody whom it
+// mustServe says whether a standby is well, the primary dead, and nobody whom it
 // can hear serves any virtual IP.
-func (n *model) owes(s *unit) bool {
+func (n *model) mustServe(s *unit) bool {
 	if !s.runs() || !s.carrier[0] || s.noRaise || s.refuses || s.broken || s.noCron || s.released || s.isPaused() || !n.reachable(s, n.witness) || n.witness.noPing {
 		return false
 	}
@@ -94,7 +94,7 @@ func (n *model) owes(s *unit) bool {
 // died is told of each run that is killed.
 func (n *model) died(r *modelRun) {
 	u := r.u
-	n.rivals(r)
+	n.conflicts(r)
 	if !u.watch.since.IsZero() {
 		u.watch = watched{since: time.Now()}
 	}
@@ -149,12 +149,12 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 
 	// P6: with manual failback there is one takeover for an outage: what was
 	// taken is not taken again, unless it was lost in between, by a reboot,
-	// manually, in isolation, or to a rival that was heard.
+	// manually, in isolation, or to a conflicting host that was observed.
 	if known := u.reckoned[addr]; known.raised && !known.lost && !u.set.Failback && !exempt && n.register == nil {
 		n.fail("P6: %s raises %s again, and never lost it", u.name, addr)
 	}
 	u.reckoned[addr] = reckoning{raised: true}
-	u.rival = false
+	u.conflict = false
 
 	// P7: what is raised was asked for a moment ago, however long the machine
 	// stood still.
@@ -172,12 +172,12 @@ func (n *model) raises(r *modelRun, addr netip.Addr) {
 }
 
 // lowers is told of an address that is about to be lowered. With manual
-// failback that, too, is for a rival that was heard, isolation or a hand.
+// failback that, too, is for a conflicting host that was heard, isolation or a hand.
 func (n *model) lowers(r *modelRun, addr netip.Addr) {
-	n.rivals(r)
+	n.conflicts(r)
 	r.gave, r.u.gave = true, true
 	u := r.u
-	explained := u.rival || n.register != nil || u.set.Isolated || r.word != "check" || u.released
+	explained := u.conflict || n.register != nil || u.set.Isolated || r.word != "check" || u.released
 	if !explained && !u.set.Failback {
 		n.fail("P6: %s gives up what it holds, and failback is manual", u.name)
 	}
@@ -215,11 +215,11 @@ func (n *model) expires(u *unit, a netip.Addr) {
 	u.reckoned[a] = known
 }
 
-// rivals keeps in mind whether a run heard a claim to what its machine holds.
-func (n *model) rivals(r *modelRun) {
+// conflicts keeps in mind whether a run heard a claim to what its machine holds.
+func (n *model) conflicts(r *modelRun) {
 	for _, e := range r.listeners {
 		if slices.ContainsFunc(e.heard, func(h vip.Reply) bool { return !h.Probe && slices.Contains(n.vips, h.Address) }) {
-			r.u.rival = true
+			r.u.conflict = true
 		}
 	}
 }
@@ -240,15 +240,16 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 		n.fail("%s: a check could not be made: %v", u.name, err)
 		return
 	}
-	if r.quiet {
+	again := r.began.Unix() == u.checked.Unix() // streaks advance once a second
+	if r.quiet && !again {
 		u.quiet++
 	}
 	soon := n.register != nil && r.began.Sub(u.checked) < modelEvery/2 // it lurks
 	u.checked, u.outcome = r.began, report.Outcome
 	if n.register == nil {
-		n.rehearsed(r, report)
+		n.rehearsed(r, report, again)
 	}
-	n.rivals(r)
+	n.conflicts(r)
 	if report.Outcome == state.Blocked && u.blocked {
 		u.unmailed = "" // taken and given up again within one trouble
 	}
@@ -288,13 +289,14 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 
 // rehearsed is P10: what a takeover needs and fails in three rehearsals in a row
 // is an alert, with a message; and the alert resolves when it succeeds again.
-func (n *model) rehearsed(r *modelRun, report Report) {
+func (n *model) rehearsed(r *modelRun, report Report, again bool) {
 	u := r.u
 	failing := report.Ready != nil && !*report.Ready
 	if r.verdict != check.Up || len(report.Held) > 0 || r.gave || report.Outcome == state.Released {
 		return // nothing was rehearsed, or it is not known
 	}
 	switch {
+	case r.broken && again:
 	case r.broken && u.notReady >= 0 && (u.notReady > 0 || u.rehearsals == 0):
 		u.notReady++
 		u.rehearsals++
@@ -310,8 +312,11 @@ func (n *model) rehearsed(r *modelRun, report Report) {
 	}) {
 		n.fail("P10: %s is not ready, and nobody was told", u.name)
 	}
-	if u.ready++; !r.quiet || r.broken {
+	switch {
+	case !r.quiet || r.broken:
 		u.ready = 0
+	case !again:
+		u.ready++
 	}
 	if u.ready > u.set.Rise && failing {
 		n.fail("P10: %s was ready %d times, and its alert still fires", u.name, u.ready)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestOwnAddressAsVIP: an address by which this machine is on its network would
-// count as held, and be taken away by a rival, a failback or a release.
+// count as held, and be taken away by a conflicting host, a failback or a release.
 func TestOwnAddressAsVIP(t *testing.T) {
 	last := func(s *scene) *vip.Address {
 		has := s.standby.nic("eth0").Addresses

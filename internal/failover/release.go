@@ -53,7 +53,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	}
 	going := slices.DeleteFunc(a.held(), func(addr netip.Addr) bool { return !slices.Contains(given, addr) })
 	if err := a.remove(act, going); err != nil {
-		change.Reason += "; but " + err.Error()
+		change.Reason += "; failed: " + err.Error()
 		a.done.Outcome = state.ReleaseFailed
 		a.releaseOpen(change)
 		return
@@ -105,7 +105,7 @@ func (a *actor) handOver(ctx context.Context, d state.Decision, change state.Cha
 	case err != nil:
 		// The hand-over could not be verified. The intent stays open: the next run
 		// asks again.
-		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; but it cannot be verified whether another machine has taken it: "+err.Error()
+		a.done.Outcome, a.done.Reason = state.Blocked, change.Reason+"; it cannot be verified whether another machine has taken it: "+err.Error()
 	case len(left) == 0:
 		a.announceOthers(given)
 		a.released(change)
@@ -232,7 +232,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 		// The intent stays open, so that the next run tries again.
 		a.announceOthers(without(given, left))
 		change.Outcome = state.TakeoverFailed
-		change.Reason += "; but nobody took it, and it could not be assigned here again: " + strings.Join(failed, "; ")
+		change.Reason += "; nobody took it, and it could not be assigned here again: " + strings.Join(failed, "; ")
 		a.ended(state.Open, "", change)
 		return
 	}
@@ -248,7 +248,7 @@ func (a *actor) takeBack(ctx context.Context, change state.Change, given, left [
 		return
 	}
 	change.Outcome = state.Holding
-	change.Reason += fmt.Sprintf("; but nobody took %s within %s: assigned here again", observe.AddressList(left), patience)
+	change.Reason += fmt.Sprintf("; nobody took %s within %s: assigned here again", observe.AddressList(left), patience)
 	a.recordHeld()
 	a.done.NobodyTook, a.done.Suspend = true, suspend
 	a.ended(state.Closed, state.Active, change)

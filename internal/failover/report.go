@@ -83,7 +83,11 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
 		report.Hint = releaseHint(j, r.Obs.Local)
 	}
-	if j.mode == modeTakeOver && report.Outcome == state.Blocked && r.Obs.Arbiter.State == state.ArbiterOther {
+	switch {
+	case j.mode != modeTakeOver || r.Outcome != state.Blocked:
+	case r.Cause == state.CauseInUse:
+		report.Hint = fmt.Sprintf("remove it from the machine that has it, then run this again; pingover takeover --force %s does not ask", j.Set.Name)
+	case r.Obs.Arbiter.State == state.ArbiterOther:
 		report.Hint = fmt.Sprintf("release it on %s first: pingover release --force %s; or run this again when the key is free", r.Obs.Arbiter.Holder, j.Name)
 	}
 	if saveErr != nil {
@@ -99,7 +103,7 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 
 // planned is the report of a dry run, with the commands of the decision.
 func planned(j *job, rec state.Record, o observe.Observation, d state.Decision) Report {
-	r := Result{Outcome: d.Outcome, Reason: d.Reason, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
+	r := Result{Outcome: d.Outcome, Reason: d.Reason, Cause: d.Cause, Obs: o, Commands: dryRun(j, o.Local, rec.VIPs, d)}
 	for _, c := range r.Commands {
 		j.Event(run.Ran{Command: c, DryRun: true})
 	}

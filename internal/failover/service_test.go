@@ -39,7 +39,7 @@ func TestFencingForAServiceIsWrittenDownBeforeItIsDone(t *testing.T) {
 		s.ends(state.OK, "172.16.0.2 replies")
 		result = refused
 		s.ends(state.OK, "172.16.0.2 replies")
-		s.ends(state.Blocked, "; but pre-takeover blocked it: exit code 1: no answer from the board")
+		s.ends(state.Blocked, "; pre-takeover blocked it: exit code 1: no answer from the board")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Standby || rec.Services[0].Bad != 2 {
 			t.Errorf("afterwards: %s, %+v", rec.Role, rec.Services)
 		}
@@ -62,7 +62,7 @@ func TestNothingIsFencedThatCannotBeWrittenDown(t *testing.T) {
 		result = refused
 		s.ends(state.OK, "")
 		s.spoil()
-		s.ends(state.Blocked, ": not fenced")
+		s.ends(state.Blocked, "; not fenced: ")
 		if len(*ran) != 0 || len(s.calls("raise 172")) != 0 {
 			t.Errorf("hooks %q, %q", *ran, s.calls("raise 172"))
 		}

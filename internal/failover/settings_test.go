@@ -282,7 +282,7 @@ func TestDryRun(t *testing.T) {
 			"ip addr add 172.16.0.1/32 dev eth0 label eth0:1",
 			"ip addr add 172.16.0.5/32 dev eth0 label eth0:2",
 		}},
-		{"release", func(s *scene) { held(s); s.add("rival", 1, "172.16.0.1/16") }, state.Released, true, []string{"ip addr del 172.16.0.1/32 dev eth0"}},
+		{"release", func(s *scene) { held(s); s.add("peer", 1, "172.16.0.1/16") }, state.Released, true, []string{"ip addr del 172.16.0.1/32 dev eth0"}},
 		{"holding", held, state.Holding, true, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -311,6 +311,29 @@ func TestDryRun(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A dry run once reported a change whenever there was a record, or none.
+func TestDryRunReportsAChangeSinceTheLastCheck(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.ends(state.OK, "")
+		for _, step := range []struct {
+			name    string
+			before  func()
+			outcome state.Outcome
+			changed bool
+		}{
+			{"all is well", func() { s.dry = true }, state.OK, false},
+			{"the primary is down", func() { s.do(s.primary.powerOff) }, state.TookOver, true},
+			{"and still, for nothing was done", func() {}, state.TookOver, true},
+			{"taken over, and as before", func() { s.dry = false; s.ends(state.TookOver, ""); s.minute(); s.dry = true }, state.Holding, false},
+		} {
+			step.before()
+			if r := s.minute(); r.Outcome != step.outcome || r.Changed != step.changed || !r.DryRun {
+				t.Errorf("%s: %s, changed %t, dry run %t", step.name, r.Outcome, r.Changed, r.DryRun)
+			}
+		}
+	})
 }
 
 // TestWhereNoAliasLabelFits: the interface's name is too long for one.

@@ -18,8 +18,8 @@ import (
 
 // What was seen must be true of the moment in which an address is raised.
 
-// inWorld makes a check of the standby in a world that differs a little.
-func (s *scene) inWorld(change func(*Env), tell func(any)) (Report, error) {
+// inEnv makes a check of the standby in an environment that differs a little.
+func (s *scene) inEnv(change func(*Env), tell func(any)) (Report, error) {
 	s.t.Helper()
 	w := s.standby.env()
 	change(&w)
@@ -60,7 +60,7 @@ func TestTooOldToActUpon(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.do(s.primary.powerOff)
 				waited := false
-				report, err := s.inWorld(func(w *Env) {
+				report, err := s.inEnv(func(w *Env) {
 					lock := w.LockSwitch
 					w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 						if !waited {
@@ -78,7 +78,7 @@ func TestTooOldToActUpon(t *testing.T) {
 		t.Run(name+" when the terminal goes on", func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.do(s.primary.powerOff)
-				report, err := s.inWorld(func(*Env) {}, func(e any) {
+				report, err := s.inEnv(func(*Env) {}, func(e any) {
 					if _, ok := e.(Decided); ok {
 						time.Sleep(10 * time.Second)
 						test.happens(s)
@@ -129,7 +129,7 @@ func TestTheOthersAreAskedForAgain(t *testing.T) {
 func TestNeverItsTurn(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.do(s.primary.powerOff)
-		report, err := s.inWorld(func(w *Env) {
+		report, err := s.inEnv(func(w *Env) {
 			lock := w.LockSwitch
 			w.LockSwitch = func(ctx context.Context, d state.Dir, alone bool) (func(), error) {
 				time.Sleep(4 * time.Second)
@@ -157,7 +157,7 @@ func TestWhoWasGivenUpSwitchesNothing(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				test.before(s)
 				until := make(chan struct{})
-				_, err := s.inWorld(func(*Env) {}, func(e any) {
+				_, err := s.inEnv(func(*Env) {}, func(e any) {
 					if _, ok := e.(Decided); ok {
 						<-until
 					}

@@ -184,7 +184,7 @@ func TestTheRecordIsLostWhileHolding(t *testing.T) {
 				if len(s.notes()) > 0 {
 					t.Errorf("said again: %q", s.notes())
 				}
-				s.add("rival", 1, "172.16.0.9/16", "172.16.0.1/32")
+				s.add("peer", 1, "172.16.0.9/16", "172.16.0.1/32")
 				s.want(s.minute(), state.Released, "172.16.0.1 is also assigned at 02:00:00:00:00:01")
 			})
 		})

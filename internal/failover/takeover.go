@@ -41,7 +41,7 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 	}
 	change := changeOf(a.j, a.done.Obs, d)
 	change.Outcome = state.TakeoverFailed
-	change.Reason += "; but " + strings.Join(failed, "; ")
+	change.Reason += "; failed: " + strings.Join(failed, "; ")
 	if a.opened && a.resumes { // the hand-over that was open before goes on
 		a.done.Withdrawn = true
 		a.ended(state.Open, "", change)
@@ -59,7 +59,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) (again state.Deci
 	took, err := a.hook(ctx, preTakeover, d.Reason)
 	switch {
 	case err != nil:
-		return a.refused(d, d.Rule, cmp.Or(d.Cause, state.CausePreTakeover), fmt.Sprintf("but pre-takeover blocked it: %v", err))
+		return a.refused(d, d.Rule, cmp.Or(d.Cause, state.CausePreTakeover), fmt.Sprintf("pre-takeover blocked it: %v", err))
 	case took > slowHook || d.Fences != "":
 		again = a.probe(ctx)
 	default:
@@ -69,7 +69,7 @@ func (a *actor) confirm(ctx context.Context, d state.Decision) (again state.Deci
 		return again
 	}
 	if refusal := a.j.arb.Acquire(ctx); refusal != "" {
-		return a.refused(d, state.RuleKey, state.CauseArbiter, "but "+refusal)
+		return a.refused(d, state.RuleKey, state.CauseArbiter, refusal)
 	}
 	return again
 }
@@ -128,7 +128,7 @@ func (a *actor) tookOver(d state.Decision, change state.Change, failed []string)
 	change.Outcome = d.Outcome
 	if len(failed) > 0 {
 		change.Outcome = state.TakeoverFailed
-		change.Reason += "; but " + strings.Join(failed, "; ")
+		change.Reason += "; failed: " + strings.Join(failed, "; ")
 	}
 	a.recordHeld()
 	a.ended(state.Closed, state.Active, change)
@@ -150,7 +150,7 @@ func yieldAssigned(ctx context.Context, j *job, n *observe.Network, taken Result
 	left, err := a.offerToPeer(act, y.addrs, y.waited)
 	switch {
 	case err != nil:
-		change.Reason += "; but it cannot be verified whether another machine has it now: " + err.Error()
+		change.Reason += "; it cannot be verified whether another machine has it now: " + err.Error()
 	case len(left) > 0:
 		assigned, failed := a.assign(act, func() []netip.Addr { return n.Unclaimed(a.done.Obs, left) })
 		if len(assigned) > 0 {
@@ -159,7 +159,7 @@ func yieldAssigned(ctx context.Context, j *job, n *observe.Network, taken Result
 			return a.done
 		}
 		if len(failed) > 0 {
-			change.Reason += "; but nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
+			change.Reason += "; nobody has it now, and it could not be assigned here again: " + strings.Join(failed, "; ")
 		}
 	}
 	a.announceOthers(y.addrs)

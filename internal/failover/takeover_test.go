@@ -39,14 +39,14 @@ func TestOrderOfATakeover(t *testing.T) {
 			say("raise: %s", disk())
 			return nil
 		}
-		world := s.standby.env()
-		deliver := world.Deliver
-		world.Deliver = func(ctx context.Context, l []state.Message) ([]state.Message, error) {
+		env := s.standby.env()
+		deliver := env.Deliver
+		env.Deliver = func(ctx context.Context, l []state.Message) ([]state.Message, error) {
 			say("deliver: %s", disk())
 			return deliver(ctx, l)
 		}
 		s.settings.StateDir = s.standby.dir
-		report, err := CheckIn(t.Context(), world, s.settings, Options{OnEvent: func(e any) {
+		report, err := CheckIn(t.Context(), env, s.settings, Options{OnEvent: func(e any) {
 			switch e := e.(type) {
 			case run.RoundBegan:
 				say("round %d begins", e.N)
@@ -341,11 +341,11 @@ func TestSeveralVirtualIPs(t *testing.T) {
 			}
 			return nil
 		}
-		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; but ip addr add 172.16.0.1/32: exit code 2: no buffer space")
+		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; failed: ip addr add 172.16.0.1/32: exit code 2: no buffer space")
 		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
-		s.want(s.minute(), state.TakeoverFailed, "assigning 172.16.0.1 as well; but ip addr add")
+		s.want(s.minute(), state.TakeoverFailed, "assigning 172.16.0.1 as well; failed: ip addr add")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "holding 172.16.0.5; 172.16.0.2 does not reply; assigning 172.16.0.1 as well")
 		s.want(s.minute(), state.Holding, "holding 172.16.0.1, 172.16.0.5; 172.16.0.2 does not reply")
@@ -368,20 +368,20 @@ func TestARivalAfterATakeover(t *testing.T) {
 		outcome state.Outcome
 		lowered time.Duration // when it was given up
 	}{
-		{"with the lower MAC: we give way at once", 1, true, state.Blocked, 46*time.Second + 2*latency},
+		{"with the lower MAC: we yield at once", 1, true, state.Blocked, 46*time.Second + 2*latency},
 		{"with the higher MAC: it is waited for, and goes", 9, false, state.TookOver, 0},
 		{"with the higher MAC: it is waited for, and stays", 9, true, state.Blocked, 56*time.Second + 4*latency},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
 				s.primary.powerOff()
-				rival := s.add("rival", test.mac, "172.16.0.9/16")
+				peer := s.add("peer", test.mac, "172.16.0.9/16")
 				s.standby.raising = func(context.Context, vip.Alias) error {
-					s.do(func() { rival.set("eth0", "172.16.0.1/32") })
+					s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 					return nil
 				}
 				if !test.stays {
-					s.at(50*time.Second, func() { rival.unset(vipAddr) })
+					s.at(50*time.Second, func() { peer.unset(vipAddr) })
 				}
 				report := s.check()
 				reason := "172.16.0.1 is not in use"
@@ -410,18 +410,18 @@ func TestReleaseThatFails(t *testing.T) {
 		s.standby.set("eth0", "172.16.0.1/32")
 		s.primary.powerOff()
 		s.ends(state.Holding, "")
-		s.add("rival", 1, "172.16.0.9/16", "172.16.0.1/32")
+		s.add("peer", 1, "172.16.0.9/16", "172.16.0.1/32")
 		s.standby.fails = func(call string) error {
 			if strings.HasPrefix(call, "lower") {
 				return fmt.Errorf("ip addr del: exit code 2: not permitted")
 			}
 			return nil
 		}
-		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; but ip addr del: exit code 2: not permitted")
+		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; failed: ip addr del: exit code 2: not permitted")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Releasing {
 			t.Errorf("the record says %s", rec.Role)
 		}
-		s.want(s.minute(), state.ReleaseFailed, "an interrupted release is finished; but")
+		s.want(s.minute(), state.ReleaseFailed, "an interrupted release is finished; failed")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Released, "an interrupted release is finished")
 		if s.standby.holds(vipAddr) {

@@ -20,9 +20,9 @@ func TestHowLongACheckTakes(t *testing.T) {
 	takenBy := func(s *scene, number byte, until time.Duration) {
 		held(s)
 		s.primary.powerOff()
-		rival := s.add("rival", number, "172.16.0.9/16", "172.16.0.1/32")
+		peer := s.add("peer", number, "172.16.0.9/16", "172.16.0.1/32")
 		if until > 0 {
-			s.at(until, func() { rival.unset(vipAddr) })
+			s.at(until, func() { peer.unset(vipAddr) })
 		}
 	}
 	// probes lets a machine probe for the virtual IP at a moment.
@@ -80,7 +80,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 			s.primary.powerOff()
 			s.settings.Announce = 1
 		}, state.TookOver, round + wait + round + config.AnnounceEvery},
-		{"takeover, no wait and one ping of 10ms: the guards want half a second", func(s *scene) {
+		{"takeover, no wait and one ping of 10ms: the guards ask six times, 20ms apart", func(s *scene) {
 			s.primary.powerOff()
 			s.settings.Count, s.settings.Timeout, s.settings.RetryWait = 1, 10*time.Millisecond, 0
 		}, state.TookOver, 10*time.Millisecond + leastGuard + tells},
@@ -114,7 +114,7 @@ func TestHowLongACheckTakes(t *testing.T) {
 		{"holding, no carrier", func(s *scene) { held(s); s.standby.nic("eth0").Carrier = false }, state.Holding, holdGuard},
 		{"holding, a lower MAC has it too", func(s *scene) { takenBy(s, 1, 0) }, state.Released, round + rtt + inFlight + rtt + 2*config.AnnounceEvery},
 		{"holding, a lower MAC had it a moment ago", func(s *scene) { takenBy(s, 1, 5*time.Second) }, state.Holding, round + 900*time.Millisecond},
-		{"holding, a higher MAC gives way", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + config.PeerPatience + 900*time.Millisecond},
+		{"holding, a higher MAC yields", func(s *scene) { takenBy(s, 9, 20*time.Second) }, state.Holding, round + config.PeerPatience + 900*time.Millisecond},
 		{"holding, a higher MAC stays", func(s *scene) { takenBy(s, 9, 0) }, state.Released, round + config.PeerPatience + peerRemoves + 2*rtt + inFlight + 2*config.AnnounceEvery},
 		{"paused and holding, a higher MAC has it too", func(s *scene) { takenBy(s, 9, 0); s.pause(time.Hour) }, state.Blocked, round},
 	} {

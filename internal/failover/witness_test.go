@@ -190,7 +190,7 @@ func forgetGateways(rec *state.Record) *state.Record {
 	return rec
 }
 
-// TestNoWitnessIsToldLoudlyOnce: cron's mail shall say it, and not in every
+// TestNoWitnessIsToldLoudlyOnce: it is in cron's mail, and not in every
 // minute.
 func TestNoWitnessIsToldLoudlyOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

@@ -20,7 +20,11 @@ import (
 // Tests put something else here; the clock is Go's own, which testing/synctest
 // fakes.
 type Env struct {
-	Snapshot  func() (*vip.Snapshot, error)
+	Snapshot func() (*vip.Snapshot, error)
+	// Known is Snapshot, or an earlier one that is as new: the kernel has notified of
+	// no change since. It is for what is observed; what is decided on is read anew.
+	// Nil: Snapshot.
+	Known     func() (*vip.Snapshot, error)
 	Route     func(to, from netip.Addr) (vip.Route, error)
 	Gateway   func(link string, v6 bool, from netip.Addr) (netip.Addr, bool, error)
 	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -56,6 +60,14 @@ func Real() Env {
 		BootID: bootID,
 		Uptime: uptime,
 	}
+}
+
+// known is Known.
+func (e Env) known() (*vip.Snapshot, error) {
+	if e.Known == nil {
+		return e.Snapshot()
+	}
+	return e.Known()
 }
 
 // Listening is a listener, or why there is none.

@@ -2,7 +2,6 @@ package observe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,9 +9,7 @@ import (
 	"time"
 
 	"pingover/check"
-	"pingover/internal/config"
 	"pingover/internal/proc"
-	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -27,13 +24,17 @@ const (
 	//	half lost each way  42.9 (42.2)  17.8 (17.8)  7.36 (7.51)  0.01 (0.04)  %
 	AskEvery = 500 * time.Millisecond
 	// LeastAsks is the least number of questions before silence counts, in
-	// short rounds and where a conflicting host is asked once more.
-	LeastAsks = 6
+	// short rounds and where a conflicting host is asked once more, leastApart
+	// the least time between two of them: what disturbs a link for a moment must
+	// not take all.
+	LeastAsks  = 6
+	leastApart = 20 * time.Millisecond
 	// lastQuestion is how long before the end of the round the last question is
-	// asked: time for a reply, and for the announcement of a new holder.
+	// asked: time for a reply, and for the announcement of a new holder. In short
+	// rounds it is the time between two questions.
 	lastQuestion = 100 * time.Millisecond
 	// leastGuard is how long the guards ask at least beside a shorter round.
-	leastGuard = 500 * time.Millisecond
+	leastGuard = LeastAsks * leastApart
 	// LastGuard is how long is asked again after a slow hook.
 	LastGuard = time.Second
 	// holdGuard is how long a conflicting host is listened for while holding,
@@ -53,7 +54,13 @@ type guardPlan struct {
 	last bool
 	// brief: they end as soon as each witness has replied.
 	brief bool
+	// early: they begin in round one, and ask by ordinary requests until the second
+	// begins: nothing speaks for a takeover before that.
+	early bool
 }
+
+// reply is how long the last question has for its reply.
+func (p guardPlan) reply() time.Duration { return min(lastQuestion, p.length/LeastAsks) }
 
 // guards are the questions beside a round.
 type guards struct {
@@ -72,18 +79,13 @@ type guards struct {
 
 	mu        sync.Mutex
 	take      bool
-	replied   int // witnesses
+	second    bool // round two has begun
+	replied   int  // witnesses
 	replies   claims
-	witnesses []run.WitnessReplies
+	witnesses []check.WitnessReplies
 	faults    Faults
 	asked     time.Time // the last question
 	claimed   map[netip.Addr]claimed
-}
-
-// claimed is how often an address was claimed, between questions, and when last.
-type claimed struct {
-	at    time.Time
-	times int
 }
 
 func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *guards {
@@ -98,7 +100,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	plan.length = max(plan.length, leastGuard)
 	g := &guards{
 		plan: plan, n: n, local: o.Local, known: o.Neighbour, ctx: ctx, cancel: cancel, began: time.Now(),
-		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]run.WitnessReplies, len(o.Witnesses)),
+		lost: n.Lost(), replies: o.replies, claimed: map[netip.Addr]claimed{}, witnesses: make([]check.WitnessReplies, len(o.Witnesses)),
 		take: plan.take && (plan.once || !n.j.Set.Witness.Auto && len(o.Witnesses) == 0),
 	}
 	g.soon, g.last = context.WithCancel(ctx)
@@ -109,7 +111,7 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	default:
 		n.j.Infof("%v; nothing can be announced there", err)
 	}
-	witness := run.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
+	witness := check.WitnessAsker{Ping: n.j.Ping, Neighbour: g.heardWitness, Began: g.began, Length: plan.length, Once: plan.once}
 	for i, w := range o.Witnesses {
 		g.tasks.Go(func() { g.witnesses[i] = witness.Ask(ctx, w, g.witnessed) })
 	}
@@ -125,6 +127,19 @@ func (n *Network) guard(ctx context.Context, o Observation, plan guardPlan) *gua
 	return g
 }
 
+// roundTwo tells guards that began in round one that the second begins.
+func (g *guards) roundTwo() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.second = true
+}
+
+// drop ends guards whose replies are not needed.
+func (g *guards) drop() {
+	g.cancel()
+	g.wait()
+}
+
 // wait waits until the guards have ended.
 func (g *guards) wait() {
 	g.tasks.Wait()
@@ -135,8 +150,8 @@ func (g *guards) wait() {
 // same: this run may have stood still until now.
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
-	left := max(d-time.Since(g.began), lastQuestion)
-	time.AfterFunc(left-lastQuestion, g.last)
+	left := max(d-time.Since(g.began), g.plan.reply())
+	time.AfterFunc(left-g.plan.reply(), g.last)
 	time.AfterFunc(left, g.cancel)
 }
 
@@ -166,114 +181,44 @@ func (g *guards) finish(o Observation) Observation {
 	return o
 }
 
-// confirm asks once more where a claim was one frame that was not repeated, which
-// may be forged or that of a machine that has gone, and where frames were lost. A
-// new holder that hears no question of ours, as across a one-way cut, still
-// announces itself again: so it is listened for until that must have been heard.
-// What is silent then is not in use. A new holder of whose announcements only the
-// last was heard, as with announce 1 or where frames are lost, is not noticed.
-func (g *guards) confirm() {
-	ctx := context.WithoutCancel(g.ctx)
-	lost := false
-	for range config.Rechecks {
-		single, before := g.single(), g.n.Lost()
-		if lost = before != g.lost; !lost && len(single) == 0 {
-			return
-		}
-		g.lost, g.asked = before, time.Now()
-		end := g.asked.Add(holdGuard)
-		for _, a := range single {
-			if again := g.claimed[a].at.Add(config.RepeatPatience); again.After(end) {
-				end = again
-			}
-		}
-		for left := time.Until(end); left > 0; left = time.Until(end) {
-			g.askAll(left <= holdGuard/LeastAsks)
-			if g.n.Wait(ctx, min(left, holdGuard/LeastAsks), func() bool { return len(single) > 0 && len(g.single()) == 0 }) {
-				break
-			}
-		}
-		if lost = g.n.Lost() != before; lost {
-			continue
-		}
-		young := false // claimed meanwhile
-		g.replies.ignore = map[netip.Addr]time.Time{}
-		for _, a := range g.single() {
-			if time.Since(g.claimed[a].at) < config.RepeatPatience {
-				young = true
-			} else {
-				g.replies.ignore[a] = g.asked
-			}
-		}
-		if !young {
-			return
-		}
-	}
-	if lost {
-		g.fault(errors.New("replies were lost: more ARP or ND frames came than could be read"))
-	}
-}
-
-// count notes how often an address was claimed since the last question. A reply to
-// it and an announcement are two claims; both frames of an announcement are one;
-// several announcements are several, even if this run stood still meanwhile and
-// asked nothing between them.
-func (g *guards) count() {
-	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
-		for _, claim := range g.n.ClaimsOf(a, g.replies.since) {
-			for _, at := range []time.Time{claim.Earlier, claim.At} {
-				if at.After(g.claimed[a].at) && !at.Before(g.replies.since) {
-					g.claimed[a] = claimed{at, g.claimed[a].times + 1}
-				}
-			}
-		}
-	}
-}
-
-// single are the addresses that were claimed once, before the last question.
-func (g *guards) single() (addrs []netip.Addr) {
-	g.count()
-	for a, c := range g.claimed {
-		if c.times == 1 && c.at.Before(g.asked) {
-			addrs = append(addrs, a)
-		}
-	}
-	return addrs
-}
-
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
 // and again. A run that stood still goes on until it has asked often enough.
 func (g *guards) ask() {
 	every := min(AskEvery, g.plan.length/LeastAsks)
-	end := g.began.Add(g.plan.length - lastQuestion)
+	end := g.began.Add(g.plan.length - g.plan.reply())
 	next := g.began
 	for asked := 1; ; asked++ {
 		g.askAll(false)
-		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
-			proc.Sleep(g.soon, left)
+		if time.Until(end) <= every+every/4 && asked >= LeastAsks-1 {
+			g.sleep(end, every)
 			break
 		}
-		if next = next.Add(every); time.Until(next) < 0 { // else no drift: it would cost a question
-			next = time.Now().Add(every)
-		}
-		if !proc.Sleep(g.soon, time.Until(next)) {
+		if next = next.Add(every); !g.sleep(next, every) { // no drift: it would cost a question
 			break
 		}
 	}
 	if g.ctx.Err() == nil {
 		g.askAll(true)
-		proc.Sleep(g.ctx, lastQuestion)
+		proc.Sleep(g.ctx, g.plan.reply())
 	}
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
 	}
 }
 
+// sleep waits until then, unless the last question is due before. A run that stood
+// still waits for a moment more: what came meanwhile, such as a reply of the primary,
+// may end the questions.
+func (g *guards) sleep(until time.Time, moment time.Duration) bool {
+	return proc.Sleep(g.soon, time.Until(until)) && (time.Since(until) <= moment || proc.Sleep(g.soon, moment))
+}
+
 // askAll asks once; last: for the last time in this round. Then a probe follows a
 // request that its holder may not reply to, or that only proxy ARP replied to.
 func (g *guards) askAll(last bool) {
 	g.mu.Lock()
-	probe := g.take
+	tooEarly := g.plan.early && !g.second
+	probe := g.take && !tooEarly
 	g.mu.Unlock()
 	ask := func(t vip.Target, probe bool) error {
 		err := g.n.Ask(g.local.Snapshot, t, probe)
@@ -289,12 +234,12 @@ func (g *guards) askAll(last bool) {
 	if g.n.j.Set.DuplicateCheck {
 		for _, t := range g.local.targets() {
 			held, mute := g.local.Holds(t.Address), g.n.Mute(g.local.Snapshot, t)
-			if mute && !last && (held || g.plan.take) { // the last question is a probe
+			if mute && (!last && (held || g.plan.take) || tooEarly) { // the last question is a probe
 				continue
 			}
 			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
-			if err == nil && !probe && last && g.doubtful(t) && len(g.probers()) == 0 {
+			if err == nil && !probe && last && !tooEarly && g.doubtful(t) && len(g.probers()) == 0 {
 				err = ask(t, true)
 			}
 			if err == nil {
@@ -308,7 +253,7 @@ func (g *guards) askAll(last bool) {
 				continue
 			}
 			_ = ask(host, false)
-			if _, heard := g.n.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !heard && host.Address.Is4() {
+			if _, heard := g.n.Holder(host.Address, g.replies.since); last && g.plan.last && g.plan.take && !tooEarly && !heard && host.Address.Is4() {
 				_ = ask(host, true)
 			}
 		}
@@ -358,7 +303,7 @@ func (g *guards) ping(a vip.Alias) {
 	addr := a.Address()
 	pings := check.Pings{Count: g.n.j.Set.Count, Interval: g.n.j.Set.Interval, Timeout: g.n.j.Set.Timeout}
 	if g.plan.length < g.n.j.Set.Round() {
-		pings = run.PingsWithin(g.plan.length)
+		pings = check.PingsWithin(g.plan.length)
 	}
 	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
 	round := g.n.j.Ping(g.ctx, pings)
@@ -379,12 +324,4 @@ func (g *guards) faultOn(link string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = g.faults.And(Fault{Kind: FaultAsk, Text: err.Error(), Link: link})
-}
-
-// protocol is the one that asks for neighbours.
-func protocol(a netip.Addr) string {
-	if a.Is4() {
-		return "arp"
-	}
-	return "nd"
 }

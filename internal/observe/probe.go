@@ -37,8 +37,11 @@ func (n *Network) Probe(ctx context.Context, known state.Known, o Observation) O
 // another, with the guards beside it so that they cost no extra time.
 func (n *Network) probeWhileStandingBy(ctx context.Context, known state.Known, o Observation) Observation {
 	serving := n.askWhoServes(ctx, o)
+	early := n.guardEarly(ctx, known, o)
+	defer func() { early.drop() }()
 	o, up := n.round(ctx, o, 1)
 	if up {
+		early.drop() // the listeners are opened by one at a time
 		o = serving.wait(o)
 	}
 	serving.end()
@@ -57,14 +60,83 @@ func (n *Network) probeWhileStandingBy(ctx context.Context, known state.Known, o
 		o.Primary = check.Unknown
 		return o
 	}
-	g := n.guard(ctx, o, guardPlan{length: n.j.Set.Round(), take: n.j.MayTake(known, o), last: true})
+	g := early.take()
+	if g == nil {
+		g = n.guard(ctx, o, guardPlan{length: n.j.Set.Round(), take: n.j.MayTake(known, o), last: true})
+	}
 	o, up = n.round(ctx, o, 2)
 	if up {
-		g.cancel()
-		g.wait()
+		g.drop()
 		return n.whoServes(ctx, o)
 	}
 	return g.finish(o).judged()
+}
+
+// fastProbe is below what two rounds and the wait between them are fast: there the
+// guards begin with the first missing reply, or they would last longer than round two.
+const fastProbe = time.Second
+
+// fast tells whether a check decides within fastProbe.
+func (n *Network) fast() bool { return 2*n.j.Set.Round()+n.j.Set.RetryWait < fastProbe }
+
+// earlyGuards are guards that begin when the first ping of round one has no reply,
+// and last until the end of round two. The zero earlyGuards never begin.
+type earlyGuards struct {
+	timer *time.Timer
+	late  time.Time // round two has to begin before, or they would end too soon
+	start func() *guards
+
+	mu    sync.Mutex
+	begun *guards
+}
+
+// begin begins them, once.
+func (e *earlyGuards) begin() *guards {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.begun == nil {
+		e.begun = e.start()
+	}
+	return e.begun
+}
+
+func (n *Network) guardEarly(ctx context.Context, known state.Known, o Observation) *earlyGuards {
+	set := n.j.Set
+	if !n.fast() || set.Count < 2 {
+		return new(earlyGuards)
+	}
+	missing := min(set.Interval, set.Round()/2)
+	plan := guardPlan{length: 2*set.Round() + set.RetryWait - missing, last: true, early: true}
+	e := &earlyGuards{
+		start: func() *guards {
+			plan.take = n.j.MayTake(known, o)
+			return n.guard(ctx, o, plan)
+		},
+		late: time.Now().Add(set.Round() + set.RetryWait + set.Round()/2),
+	}
+	e.timer = time.AfterFunc(missing, func() { e.begin() })
+	return e
+}
+
+// take hands over the guards for round two, nil where there are none, or where the
+// round before took so long that they would not last.
+func (e *earlyGuards) take() *guards {
+	if e.timer == nil || time.Now().After(e.late) {
+		e.drop()
+		return nil
+	}
+	g := e.begin()
+	e.timer = nil
+	g.roundTwo()
+	return g
+}
+
+// drop ends them, unless they were handed over.
+func (e *earlyGuards) drop() {
+	if e.timer != nil && !e.timer.Stop() {
+		e.begin().drop()
+	}
+	e.timer = nil
 }
 
 // probeWhileHolding makes one round and resolves a conflict. Where a virtual IP is
@@ -85,8 +157,7 @@ func (n *Network) probeWhileHolding(ctx context.Context, known state.Known, o Ob
 			o, up = n.round(ctx, o, 2)
 		}
 		if up {
-			g.cancel()
-			g.wait()
+			g.drop()
 		} else {
 			o = g.finish(o).judged()
 		}
@@ -169,7 +240,7 @@ func (n *Network) pingOther(ctx context.Context, path Path, pings check.Pings) c
 	if made.Verdict != check.Up || path.Route.Local {
 		return made
 	}
-	snapshot, err := n.j.Snapshot()
+	snapshot, err := n.j.known()
 	if err == nil && snapshot.Holds(path.Address) {
 		err = errors.New(hereNow(path.Address))
 	}
@@ -188,7 +259,7 @@ func (n *Network) ProbeAgain(ctx context.Context, o Observation, mayTake bool) (
 		return g.finish(o), primary
 	}
 	o, _ = n.pingPaths(ctx, o, func(ctx context.Context, _ int, p Path) check.Round {
-		pings := run.PingsWithin(LastGuard)
+		pings := check.PingsWithin(LastGuard)
 		pings.Address, pings.Source = p.Address, p.Source
 		return n.pingOther(ctx, p, pings)
 	})

@@ -3,8 +3,12 @@ package observe
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
+	"pingover/check"
 	"pingover/state"
+	"pingover/vip"
 )
 
 // NoWitness is what a verbose check and doctor say where no witness was found.
@@ -39,7 +43,32 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 			failed = append(failed, fmt.Sprintf("clients would not find %s here: %s", t.Address, why))
 		}
 	}
-	return failed, true
+	for _, p := range seen.Paths {
+		t := vip.Target{Interface: p.Route.Interface, Address: p.Address}
+		if n.j.Set.DuplicateCheck && p.neighbour() && p.round.Verdict == check.Up && seen.rank(t) == 0 && !n.hears(ctx, seen.Local, t) {
+			failed = append(failed, fmt.Sprintf("%s replies to pings on %s, but its replies to %s are not heard: nor would be those of a machine with the virtual IP",
+				t.Address, t.Interface, strings.ToUpper(protocol(t.Address))))
+		}
+	}
+	return failed, ctx.Err() == nil
+}
+
+// hears tells whether an ordinary request for a machine on the link is heard to be
+// answered, by proxy ARP too: the kernel has found it by one.
+func (n *Network) hears(ctx context.Context, l Local, t vip.Target) bool {
+	since := time.Now()
+	for range LeastAsks {
+		if !n.Listening(t.Interface) || n.NeedsProbe(l.Snapshot, t) || n.Ask(l.Snapshot, t, false) != nil {
+			return true // not to be told in this way
+		}
+		if n.Wait(ctx, holdGuard/LeastAsks, func() bool {
+			_, proxied := n.Proxied(t, since)
+			return proxied || len(n.Claims(t, since)) > 0
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // Isolation is why a machine that holds cannot know whether another one has the

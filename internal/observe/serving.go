@@ -34,11 +34,15 @@ func (n *Network) askWhoServes(ctx context.Context, o Observation) *serving {
 	if !n.j.Set.DuplicateCheck {
 		return s
 	}
+	pings := check.Pings{Count: 1, Interval: serveGuard, Timeout: serveGuard / 3}
+	if n.fast() { // a lost ping must not keep the next check waiting
+		pings = check.Pings{Count: n.j.Set.Count, Interval: n.j.Set.Interval, Timeout: n.j.Set.Timeout}
+	}
 	for i, a := range o.Aliases {
-		source := o.Snapshot.Source(a.Interface, a.Address(), n.j.VIPs())
+		pings := pings
+		pings.Address, pings.Source = a.Address(), o.Snapshot.Source(a.Interface, a.Address(), n.j.VIPs())
 		s.pings.Go(func() {
-			round := n.j.Ping(s.ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
-			s.replied[i] = round.Verdict == check.Up && !n.local(a.Address())
+			s.replied[i] = n.j.Ping(s.ctx, pings).Verdict == check.Up && !n.local(a.Address())
 		})
 	}
 	return s
@@ -69,6 +73,10 @@ func (s *serving) wait(o Observation) Observation {
 		return o
 	}
 	s.n.Open(s.local.Snapshot)
+	every := serveGuard / serveAsks
+	if s.n.fast() {
+		every = leastApart
+	}
 	for i := range serveAsks {
 		for _, t := range s.local.targets() {
 			if s.n.Listening(t.Interface) && s.n.Ask(s.local.Snapshot, t, false) == nil {
@@ -78,7 +86,7 @@ func (s *serving) wait(o Observation) Observation {
 				_ = s.n.Ask(s.local.Snapshot, t, true)
 			}
 		}
-		if s.n.Wait(s.ctx, serveGuard/serveAsks, inUse) {
+		if s.n.Wait(s.ctx, every, inUse) {
 			return o
 		}
 	}

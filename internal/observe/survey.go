@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"pingover/check"
 	"pingover/internal/run"
 	"pingover/state"
 	"pingover/vip"
@@ -20,7 +21,7 @@ type Local struct {
 	BootID    string
 	Paths     []Path // to the primary
 	Aliases   []vip.Alias
-	Witnesses []run.Witness
+	Witnesses []check.Witness
 	Gateways  []state.Gateway // found as automatic witnesses
 	NoWitness bool            // witness auto, and no gateway was ever found
 	Faults    Faults          // that make the verdict unknown
@@ -64,7 +65,7 @@ func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []erro
 	}
 	refuse(canLease(j))
 	var err error
-	if l.Snapshot, err = j.Snapshot(); err != nil {
+	if l.Snapshot, err = j.known(); err != nil {
 		refuse(&run.Error{Code: state.Unknown.Code(), Text: fmt.Sprintf("the kernel cannot be asked for its addresses: %v", err)})
 		return l, errs
 	}

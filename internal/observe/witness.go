@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"pingover/internal/run"
+	"pingover/check"
 	"pingover/state"
 	"pingover/vip"
 )
@@ -20,7 +20,7 @@ func findWitnesses(j *Job, rec *state.Record, l *Local) {
 	// Behind a router, an ARP reply of the router proves nothing of the way.
 	routed := slices.ContainsFunc(l.Pinged(), func(p Path) bool { return !p.Route.OnLink && !p.Route.Local })
 	for _, a := range addresses {
-		w := run.Witness{Address: a, PingOnly: routed}
+		w := check.Witness{Address: a, PingOnly: routed}
 		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {
 			w.Link = route.Interface
 		}
@@ -104,7 +104,7 @@ func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.
 			proof = state.WitnessGood
 		}
 		notAsked = notAsked && w.NotAsked && l.leads(g.n.j, w.Address)
-		shown = append(shown, w.Evidence(by, good))
+		shown = append(shown, state.WitnessOf(w.Address, by, good))
 	}
 	if notAsked {
 		proof = state.WitnessNotAsked
@@ -123,10 +123,18 @@ func (g *guards) witnessed() {
 
 // heardWitness says by what protocol a witness on the link replied to this
 // machine.
-func (g *guards) heardWitness(w run.Witness, since time.Time) (by string, cannot bool) {
+func (g *guards) heardWitness(w check.Witness, since time.Time) (by string, cannot bool) {
 	claims := g.n.Claims(vip.Target{Interface: w.Link, Address: w.Address}, since)
 	if slices.ContainsFunc(claims, func(r vip.Reply) bool { return r.Direct }) {
 		return protocol(w.Address), false
 	}
 	return "", !g.n.Listening(w.Link) || g.n.Err(w.Link) != nil
+}
+
+// protocol is the one that asks for neighbours.
+func protocol(a netip.Addr) string {
+	if a.Is4() {
+		return "arp"
+	}
+	return "nd"
 }

@@ -51,25 +51,24 @@ func (r *Run) lock(locks *state.Locks) (unlock func(), err error) {
 	return unlock, err
 }
 
-// Save writes the record. The error does not change what a run does, but how it
-// ends.
+// Save writes the record; one that is not durable may wait (state.Memory). The error
+// does not change what a run does, but how it ends.
 func (r *Run) Save(rec state.Kept, durable bool) error {
 	written := rec.Copy()
 	if _, err := timely(&r.writing, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.Dir.SaveUntil(ctx, written, durable)
+		return struct{}{}, r.Memory.Save(ctx, r.Dir, written, durable)
 	}); err != nil {
 		return fmt.Errorf("the state cannot be written: %w", err)
 	}
 	rec.Become(written)
-	r.onDisk = rec.Edition()
-	r.Memory.Forget(r.Dir, r.Name)
+	r.onDisk = r.Memory.OnDisk(r.Dir, rec)
 	return nil
 }
 
 // KeepSettings keeps the settings for what is done by the name alone.
 func (r *Run) KeepSettings(settings map[string][]string) {
 	_, err := timely(&r.writing, func(context.Context) (struct{}, error) {
-		return struct{}{}, r.Dir.SaveSettings(r.Name, settings)
+		return struct{}{}, r.Memory.SaveSettings(r.Dir, r.Name, settings)
 	})
 	if err != nil {
 		r.Infof("the settings cannot be kept: %v", err)
@@ -89,7 +88,7 @@ func (r *Run) move(h *state.Head) {
 }
 
 // PausedUntil is when a pause ends. It is read anew each time, so that a pause
-// takes effect at once. One that cannot be read counts as a pause; but where
+// takes effect at once. One that cannot be read counts as a pause. Where
 // nothing of the state directory can be read, as on a dead disk, there may be none,
 // and a takeover must not wait for that disk.
 func (r *Run) PausedUntil() time.Time {

@@ -36,6 +36,8 @@ type (
 		For time.Duration
 		Why string
 	}
+	// Stage is what is being done after the decision, and may take long.
+	Stage string
 	// Ran carries a command that was run, or in a dry run would be.
 	Ran struct {
 		Command state.Command

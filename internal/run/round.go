@@ -34,10 +34,3 @@ func (r *Run) Round(ctx context.Context, n int, host string, several bool, pings
 	}
 	return round, shown
 }
-
-// PingsWithin are a few pings, spread over so long.
-func PingsWithin(d time.Duration) check.Pings {
-	const pings = 5
-	each := max(d/(pings+1), 10*time.Millisecond)
-	return check.Pings{Count: pings, Interval: each, Timeout: each}
-}

@@ -1,6 +1,6 @@
 // Package run is the frame of one check, whatever is checked: its lock and
-// record, rounds of pings, witnesses, what it reports while it goes on, its
-// deadline, and the delivery of its mail. It knows neither virtual IPs nor DNS.
+// record, rounds of pings, what it reports while it goes on, its deadline, and
+// the delivery of its mail. It knows neither virtual IPs nor DNS.
 package run
 
 import (
@@ -131,7 +131,7 @@ func Load[T any, R interface {
 	state.Kept
 }](r *Run) (R, error) {
 	r.Doing("reading the record")
-	rec, err := timely(&r.reading, func(context.Context) (R, error) { return state.LoadKept[T, R](r.Dir, r.Name, !r.DryRun) })
+	rec, err := timely(&r.reading, func(context.Context) (R, error) { return state.LoadKnown[T, R](r.Memory, r.Dir, r.Name, !r.DryRun) })
 	if errors.Is(err, errHangs) {
 		rec = R(new(T))
 		rec.Begin(r.Name)
@@ -146,7 +146,7 @@ func Load[T any, R interface {
 		}
 		r.Warnf("%v; going on with what %s shows", err, shown)
 	}
-	r.onDisk, r.pending = rec.Edition(), slices.Clone(rec.Common().Outbox)
+	r.onDisk, r.pending = r.Memory.OnDisk(r.Dir, rec), slices.Clone(rec.Common().Outbox)
 	if !r.DryRun {
 		if known, ok := r.Memory.Recall(r.Dir, r.Name, r.onDisk).(R); ok {
 			rec, r.recalled = known, true

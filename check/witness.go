@@ -1,4 +1,4 @@
-package run
+package check
 
 import (
 	"cmp"
@@ -6,9 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"pingover/check"
 	"pingover/internal/proc"
-	"pingover/state"
 )
 
 // witnessEdge is the longest a witness has to reply at the start, and at the
@@ -37,18 +35,9 @@ func (w WitnessReplies) Good(short bool) (by string, good bool) {
 	return cmp.Or(w.End, w.Start), w.Start != "" && (w.End != "" || short)
 }
 
-// Evidence is the witness as the record keeps it.
-func (w WitnessReplies) Evidence(by string, good bool) state.Witness {
-	shown := state.Witness{Address: w.Address.String(), Answers: good}
-	if good {
-		shown.By = &by
-	}
-	return shown
-}
-
 // WitnessAsker asks witnesses beside a round.
 type WitnessAsker struct {
-	Ping Ping
+	Ping func(context.Context, Pings) Round // is Ping, or shares its rounds
 	// Neighbour says by what protocol (arp, nd) the witness has replied to this
 	// machine since then, "" where it has not; cannot, that it could not be heard.
 	Neighbour func(w Witness, since time.Time) (protocol string, cannot bool)
@@ -84,17 +73,24 @@ func (a WitnessAsker) within(ctx context.Context, w *WitnessReplies, window time
 	pings := PingsWithin(window)
 	pings.Address = w.Address
 	round := a.Ping(ctx, pings)
-	if round.Verdict == check.Up {
+	if round.Verdict == Up {
 		return "ping"
 	}
 	proc.Sleep(ctx, time.Until(began.Add(window)))
 	if w.PingOnly {
-		w.NotAsked = w.NotAsked || round.Verdict == check.Unknown && ctx.Err() == nil
+		w.NotAsked = w.NotAsked || round.Verdict == Unknown && ctx.Err() == nil
 		return ""
 	}
 	protocol, cannot := a.Neighbour(w.Witness, began)
-	if protocol == "" && round.Verdict == check.Unknown && ctx.Err() == nil && cannot {
+	if protocol == "" && round.Verdict == Unknown && ctx.Err() == nil && cannot {
 		w.NotAsked = true
 	}
 	return protocol
+}
+
+// PingsWithin are a few pings, spread over so long.
+func PingsWithin(d time.Duration) Pings {
+	const pings = 5
+	each := max(d/(pings+1), 10*time.Millisecond)
+	return Pings{Count: pings, Interval: each, Timeout: each}
 }

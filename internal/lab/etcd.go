@@ -80,7 +80,7 @@ func (e *Etcd) start() error {
 
 // certify makes the member's certificate, and the client by which the cluster is asked.
 func (m *EtcdMember) certify() error {
-	transport := &http.Transport{DialContext: m.dial}
+	transport := &http.Transport{DialContext: m.Dial}
 	m.client = &http.Client{Transport: transport, Timeout: 2 * time.Second}
 	ca := m.cluster.options.CA
 	if ca == nil {
@@ -103,7 +103,8 @@ func (m *EtcdMember) certify() error {
 	return err
 }
 
-func (m *EtcdMember) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+// Dial connects to an address from the host of the member.
+func (m *EtcdMember) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = m.Host.Do(func() (err error) {
 		conn, err = new(net.Dialer).DialContext(ctx, network, address)
 		return err

@@ -51,14 +51,16 @@ func newArbitration(t testing.TB, members int, o lab.EtcdOptions) *arbitration {
 		t.Cleanup(func() { <-clusters })
 	}
 	a := &arbitration{scene: s, args: watchVIP}
-	s.must(s.Primary.PowerOff()) // a symmetric pair needs none
 	a.etcd = s.etcd(o, s.members(members)...)
 	a.args = append(slices.Clone(a.args), "--arbiter-ttl", fmt.Sprint(arbiterTTL))
 	for _, url := range a.etcd.URLs() {
 		a.args = append(a.args, "--arbiter", url)
 	}
-	s.must(a.etcd.Put(arbiterKey, arbiterFree))
+	if !o.NoGateway {
+		s.must(a.etcd.Put(arbiterKey, arbiterFree))
+	}
 	a.view = s.watchHolders(vip4)
+	s.must(s.Primary.PowerOff()) // a symmetric pair needs none
 	return a
 }
 

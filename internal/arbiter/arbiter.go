@@ -89,6 +89,13 @@ type Env struct {
 	Boot, Monotonic func() time.Duration
 }
 
+// Close closes the store's connections.
+func (e Env) Close() {
+	if c, ok := e.Store.(*Client); ok {
+		c.Close()
+	}
+}
+
 // Real is the environment as it is, with that store.
 func Real(s Store) Env {
 	clock := func(id int32) func() time.Duration {

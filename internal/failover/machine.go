@@ -59,6 +59,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 		return Report{}, err
 	}
 	m.rate.Do(func() { m.vips.ARPRate = c.ARPRate }) // which is that of all clusters
+	defer world.Arbiter.Close()
 	world = m.share(world)
 	combined, leave := m.mail.join(c, world.Deliver)
 	defer leave()

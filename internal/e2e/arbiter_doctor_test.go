@@ -29,10 +29,12 @@ func secured(t testing.TB, members int, o lab.EtcdOptions) *arbitration {
 	a.must(err)
 	cert, key, err := ca.Issue("pingover")
 	a.must(err)
+	anonymous, anonymousKey, err := ca.Issue("")
+	a.must(err)
 	for _, h := range []*lab.Host{a.Standby, a.Second} {
 		for name, text := range map[string]string{
 			"ca.pem": string(ca.Certificate), "other-ca.pem": string(other.Certificate), "cert.pem": string(cert), "key.pem": string(key),
-			"password": "secret\n", "other-password": "wrong\n",
+			"anonymous-cert.pem": string(anonymous), "anonymous-key.pem": string(anonymousKey), "password": "secret\n", "other-password": "wrong\n",
 		} {
 			a.run(h, "sh", "-ec", `umask 077; mkdir -p /etc/pingover; printf %s "$2" >"/etc/pingover/$1"`, "sh", name, text)
 		}
@@ -101,6 +103,8 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 		change  func(a *arbitration)
 		want    []string
 	}
+	const refusesCN = "etcd's JSON gateway refuses a certificate with a common name where there are users (400)" +
+		" → set arbiter-user and arbiter-password-file, and arbiter-cert to a certificate without a common name (CN): etcd's JSON gateway takes none as a user"
 	const member = "arbiter https://172.16.0.11:2379: "
 	one := "warn etcd has one member: while it is down nobody takes over, and after arbiter-ttl nobody holds → use three members, on three machines"
 	share(t, []fault{
@@ -136,12 +140,19 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 			func(a *arbitration) {
 				a.args = append(a.args[:len(a.args)-4], "--arbiter-cert", "/etc/pingover/cert.pem", "--arbiter-cert-key", "/etc/pingover/key.pem")
 			},
-			[]string{"fail " + member + "etcd asks for a user, and does not take the certificate as one (400) → set arbiter-user and arbiter-password-file: etcd's JSON gateway takes no certificate as a user", one},
+			[]string{"fail " + member + refusesCN, one},
 		},
 		{
 			"a certificate with a common name beside a user", lab.EtcdOptions{ClientCerts: true},
 			func(a *arbitration) {
 				a.args = append(a.args, "--arbiter-cert", "/etc/pingover/cert.pem", "--arbiter-cert-key", "/etc/pingover/key.pem")
+			},
+			[]string{"fail " + member + refusesCN, one},
+		},
+		{
+			"a certificate without a common name beside a user", lab.EtcdOptions{ClientCerts: true},
+			func(a *arbitration) {
+				a.args = append(a.args, "--arbiter-cert", "/etc/pingover/anonymous-cert.pem", "--arbiter-cert-key", "/etc/pingover/anonymous-key.pem")
 			},
 			[]string{one},
 		},
@@ -179,13 +190,13 @@ func TestDoctorFindsFaultsOfAnArbiterWithoutTLS(t *testing.T) {
 	a.must(onStandby.Put(arbiterKey, `{"version":1,"holder":"other","stack":"x/1","ttl_s":10}`))
 	stdout, code := a.doctor(args...)
 	want := []string{
+		fmt.Sprintf("fail arbiter %s: belongs to another cluster of etcd than %s: two machines could hold by two keys → set arbiter to the members of one cluster: etcdctl member list", other.URLs()[0], onStandby.URLs()[0]),
 		"warn arbiter has 4 members: no more of them may be down than of 3 → use an odd number, on as many machines",
 		"warn 2 of 4 members of etcd are on this machine: when that is down, nobody takes over → move members to a third machine: none may have half of them",
 		"warn etcd knows this machine by nothing: any machine that reaches its client port can change the key → enable etcd's users or client certificates, and set arbiter-user or arbiter-cert",
 		"warn arbiter http://172.16.0.11:2379: etcd's JSON gateway is off (404) → set enable-grpc-gateway: true in etcd's configuration file",
 		fmt.Sprintf("warn arbiter %s: etcd 3.4.23, without TLS: any machine on the way can change the answers → give etcd certificates, and write https:// here", onStandby.URLs()[0]),
-		fmt.Sprintf("fail arbiter %s: belongs to another cluster of etcd than %s: two machines could hold by two keys → set arbiter to the members of one cluster: etcdctl member list", other.URLs()[0], onStandby.URLs()[0]),
-		"warn arbiter http://172.16.0.3:1: connection refused; → start etcd there, and let its client port through the firewall: etcdctl endpoint health",
+		"warn arbiter http://172.16.0.3:1: connect: connection refused → start etcd there, and let its client port through the firewall: etcdctl endpoint health",
 	}
 	if diff := cmp.Diff(want, ill(versionless(aboutArbiter(stdout)))); diff != "" || code != 78 {
 		t.Errorf("exit code %d, -want +got:\n%s\nof:\n%s", code, diff, stdout)

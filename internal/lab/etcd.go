@@ -145,7 +145,7 @@ func (e *Etcd) peers() string {
 func (m *EtcdMember) Start() error {
 	o := m.cluster.options
 	argv := []string{
-		"etcd", "--name", m.Host.Name(), "--data-dir", etcdData, "--logger", "zap", "--log-level", "warn",
+		"etcd", "--name", m.Host.Name(), "--data-dir", etcdData, "--logger", "zap", "--log-level", "warn", "--bcrypt-cost", "4",
 		"--listen-client-urls", m.URL(), "--advertise-client-urls", m.URL(),
 		"--listen-peer-urls", m.peer(), "--initial-advertise-peer-urls", m.peer(), "--initial-cluster", m.cluster.peers(),
 		fmt.Sprintf("--enable-grpc-gateway=%t", !o.NoGateway),

@@ -109,18 +109,21 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 	one := "warn etcd has one member: while it is down nobody takes over, and after arbiter-ttl nobody holds → use three members, on three machines"
 	share(t, []fault{
 		{
-			"another CA", lab.EtcdOptions{},
+			"another CA",
+			lab.EtcdOptions{},
 			func(a *arbitration) { a.args = set(a.args, "--arbiter-ca", "/etc/pingover/other-ca.pem") },
 			[]string{"fail " + member + `its certificate does not verify: x509: certificate signed by unknown authority (possibly because of "x509: ECDSA verification failure" while trying to verify candidate authority certificate "lab")` +
 				" → set arbiter-ca to the CA of etcd's certificates, and arbiter-cert where etcd asks for one (client-cert-auth)", one},
 		},
 		{
-			"a wrong password", lab.EtcdOptions{},
+			"a wrong password",
+			lab.EtcdOptions{},
 			func(a *arbitration) { a.args = set(a.args, "--arbiter-password-file", "/etc/pingover/other-password") },
 			[]string{"fail " + member + "etcd does not accept the user or its password → set arbiter-user and arbiter-password-file to a user of etcd: etcdctl user list", one},
 		},
 		{
-			"no right to the key", lab.EtcdOptions{},
+			"no right to the key",
+			lab.EtcdOptions{},
 			func(a *arbitration) {
 				a.must(a.etcd.AddUser("other", "secret", "other/"))
 				a.args = set(a.args, "--arbiter-user", "other")
@@ -128,7 +131,8 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 			[]string{"fail " + member + "etcd refuses the right to the key → grant the role of arbiter-user the right: etcdctl role grant-permission ROLE readwrite --prefix=true pingover/", one},
 		},
 		{
-			"no user", lab.EtcdOptions{},
+			"no user",
+			lab.EtcdOptions{},
 			func(a *arbitration) { a.args = a.args[:len(a.args)-4] },
 			[]string{
 				"fail " + member + "etcd asks for a user (400) → set arbiter-user and arbiter-password-file to a user of etcd: etcdctl user list",
@@ -136,37 +140,44 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 			},
 		},
 		{
-			"a certificate with a common name in place of a user", lab.EtcdOptions{ClientCerts: true},
+			"a certificate with a common name in place of a user",
+			lab.EtcdOptions{ClientCerts: true},
 			func(a *arbitration) {
 				a.args = append(a.args[:len(a.args)-4], "--arbiter-cert", "/etc/pingover/cert.pem", "--arbiter-cert-key", "/etc/pingover/key.pem")
 			},
 			[]string{"fail " + member + refusesCN, one},
 		},
 		{
-			"a certificate with a common name beside a user", lab.EtcdOptions{ClientCerts: true},
+			"a certificate with a common name beside a user",
+			lab.EtcdOptions{ClientCerts: true},
 			func(a *arbitration) {
 				a.args = append(a.args, "--arbiter-cert", "/etc/pingover/cert.pem", "--arbiter-cert-key", "/etc/pingover/key.pem")
 			},
 			[]string{"fail " + member + refusesCN, one},
 		},
 		{
-			"a certificate without a common name beside a user", lab.EtcdOptions{ClientCerts: true},
+			"a certificate without a common name beside a user",
+			lab.EtcdOptions{ClientCerts: true},
 			func(a *arbitration) {
 				a.args = append(a.args, "--arbiter-cert", "/etc/pingover/anonymous-cert.pem", "--arbiter-cert-key", "/etc/pingover/anonymous-key.pem")
 			},
 			[]string{one},
 		},
 		{
-			"no certificate where one is asked for", lab.EtcdOptions{ClientCerts: true}, func(a *arbitration) {},
+			"no certificate where one is asked for",
+			lab.EtcdOptions{ClientCerts: true},
+			func(a *arbitration) {},
 			[]string{"fail " + member + "it refuses the TLS connection: tls: certificate required → set arbiter-ca to the CA of etcd's certificates, and arbiter-cert where etcd asks for one (client-cert-auth)", one},
 		},
 		{
-			"a member that is frozen", lab.EtcdOptions{},
+			"a member that is frozen",
+			lab.EtcdOptions{},
 			func(a *arbitration) { a.must(a.etcd.Members[0].Freeze()) },
 			[]string{"fail " + member + "no answer within 1.5s → more than half of etcd's members must run and reach each other: etcdctl endpoint status --cluster", one},
 		},
 		{
-			"a member that is not there", lab.EtcdOptions{},
+			"a member that is not there",
+			lab.EtcdOptions{},
 			func(a *arbitration) { a.must(a.etcd.Members[0].Host.PowerOff()) },
 			[]string{"fail " + member + "no connection → start etcd there, and let its client port through the firewall: etcdctl endpoint health", one},
 		},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/hold"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
@@ -97,7 +98,7 @@ func act(ctx context.Context, j *job, n *observe.Network, i intent, o observe.Ob
 // and ARP caches age, and its lease is renewed.
 func (a *actor) keep(ctx context.Context, d state.Decision) {
 	held := a.held()
-	a.renew(context.WithoutCancel(ctx), held)
+	a.renew(ctx, held)
 	if d.Outcome == state.TookOver {
 		// A takeover is finished that a killed run had begun: perhaps it had
 		// announced nothing yet.
@@ -212,12 +213,13 @@ func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []n
 			}
 			label = "" // it is assigned all the same: another address has gone by it, or meanwhile
 		}
-		if err := a.limit(ctx, alias); err != nil {
+		ran, err = a.j.hold.Limit(ctx, a.done.Obs.Local, alias)
+		if a.ran(ran); err != nil {
 			failed = append(failed, err.Error())
 			continue
 		}
 		a.record(addr, func(k *state.Alias) {
-			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, leaseEnd(a.j)
+			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, a.j.hold.End()
 		})
 		a.done.Obs.Local = a.done.Obs.Adding(addr, alias.Interface)
 		a.announce([]netip.Addr{addr})
@@ -275,7 +277,7 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	if len(failed) > 0 {
 		return fmt.Errorf("%s", strings.Join(failed, "; "))
 	}
-	free(ctx, a.j, a.done.Obs.Local)
+	a.j.hold.Free(ctx, a.done.Obs.Local)
 	return nil
 }
 
@@ -285,6 +287,13 @@ func (j *job) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, config.SwitchPatience)
 	defer cancel()
 	return j.env.LockSwitch(ctx, j.Dir, exclusive)
+}
+
+// renew renews the lifetimes of addresses.
+func (a *actor) renew(ctx context.Context, addrs []netip.Addr) {
+	r := a.j.hold.Renew(ctx, a.done.Obs.Local, a.done.Aliases, addrs, hold.Third)
+	a.ran(r.Ran)
+	a.done.Aliases = r.Aliases
 }
 
 // record changes what the record will say of an address.

@@ -47,15 +47,21 @@ const (
 
 func TestModel(t *testing.T) {
 	t.Parallel()
+	playArranged(t, (*plan).anything, modelSeeds...)
+}
+
+// playArranged plays schedules of one kind, as the flags say; first those of some
+// seeds.
+func playArranged(t *testing.T, arrange func(*plan), seeds ...uint64) {
 	if *modelSeed != 0 {
-		n := replay(t, *modelSeed, modelDir(t), (*plan).anything)
+		n := replay(t, *modelSeed, modelDir(t), arrange)
 		if len(n.broken) > 0 {
 			t.Errorf("seed %d: %s", *modelSeed, strings.Join(n.broken, "\n"))
 		}
 		return
 	}
-	for _, seed := range modelSeeds {
-		failSeed(t, seed, (*plan).anything)
+	for _, seed := range seeds {
+		failSeed(t, seed, arrange)
 	}
 	start, err := strconv.ParseUint(os.Getenv("PINGOVER_TEST_SEED"), 10, 64)
 	if err != nil {
@@ -69,16 +75,16 @@ func TestModel(t *testing.T) {
 		}
 	}
 	if !*modelAll {
-		playMany(t, start, length, *modelCount, (*plan).anything, nil)
+		playMany(t, start, length, *modelCount, arrange, nil)
 		return
 	}
-	seeds := map[string][]uint64{}
-	playMany(t, start, length, *modelCount, (*plan).anything, func(n *model) {
+	found := map[string][]uint64{}
+	playMany(t, start, length, *modelCount, arrange, func(n *model) {
 		for _, b := range n.broken {
-			seeds[kindOf(b)] = append(seeds[kindOf(b)], n.seed)
+			found[kindOf(b)] = append(found[kindOf(b)], n.seed)
 		}
 	})
-	for what, s := range seeds {
+	for what, s := range found {
 		t.Errorf("%d times, as with the seeds %d: %s", len(s), s[:min(3, len(s))], what)
 	}
 }

@@ -34,7 +34,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
 	kept := without(a.held(), given)
 	a.done.Partial, a.done.Cause = len(kept) > 0, d.Cause
-	a.renew(act, kept)
+	a.renew(ctx, kept)
 	if !a.done.Partial && d.Rule != state.RuleArbiter {
 		took, _ = a.hook(ctx, preRelease, d.Reason)
 	}

@@ -25,7 +25,7 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 		return
 	}
 	a.announceAgain(a.held())
-	a.renew(act, a.held())
+	a.renew(ctx, a.held())
 	assigned, failed := a.assign(act, func() []netip.Addr {
 		again = a.decide(act)
 		return again.Raise

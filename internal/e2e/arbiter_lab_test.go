@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -135,9 +136,12 @@ type runs struct {
 	h    *lab.Host
 	args []string
 	end  func()
+	// disturb is told of each check that has begun; nil: of none.
+	disturb func(*os.Process)
 
-	mu   sync.Mutex
-	ends []ended
+	mu    sync.Mutex
+	ends  []ended
+	still time.Time // until then none begins
 }
 
 // cron starts the checks of a machine. They end with the test.
@@ -145,7 +149,11 @@ func (a *arbitration) cron(h *lab.Host) *runs { return a.repeat(h, a.args...) }
 
 func (s *scene) repeat(h *lab.Host, args ...string) *runs {
 	s.t.Helper()
-	r := &runs{s: s, h: h, args: args}
+	return (&runs{s: s, h: h, args: args}).begin()
+}
+
+func (r *runs) begin() *runs {
+	s := r.s
 	done := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -169,7 +177,7 @@ func (s *scene) repeat(h *lab.Host, args ...string) *runs {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			for _, e := range r.ends {
-				s.t.Logf("%s %s: %d %s: %s %s", e.Time.Format("05.000"), h.Name(), e.code, e.Outcome, e.Reason, e.stderr)
+				s.t.Logf("%s %s: %d %s: %s %s", e.Time.Local().Format("04:05.000"), r.h.Name(), e.code, e.Outcome, e.Reason, e.stderr)
 			}
 		}
 	})
@@ -177,13 +185,23 @@ func (s *scene) repeat(h *lab.Host, args ...string) *runs {
 }
 
 func (r *runs) once() {
+	r.mu.Lock()
+	still := time.Now().Before(r.still)
+	r.mu.Unlock()
+	if still {
+		return
+	}
 	cmd := r.s.command(r.h, append([]string{"check", "--json"}, r.args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
-	if cmd.Run(); cmd.ProcessState == nil {
+	if cmd.Start() != nil {
 		return
 	}
+	if r.disturb != nil {
+		r.disturb(cmd.Process)
+	}
+	_ = cmd.Wait() // its error is the code
 	e := ended{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(began), code: cmd.ProcessState.ExitCode()}
 	if json.Unmarshal(stdout.Bytes(), &e.Report) != nil {
 		e.Time = began // killed with its machine, or refused
@@ -191,6 +209,13 @@ func (r *runs) once() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ends = append(r.ends, e)
+}
+
+// stop lets no check begin for a while, as if cron were dead.
+func (r *runs) stop(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.still = time.Now().Add(d)
 }
 
 // until waits until a check that begins from now on ends so.
@@ -224,7 +249,7 @@ func (r *runs) only(since time.Time, outcomes ...state.Outcome) {
 	defer r.mu.Unlock()
 	for _, e := range r.ends {
 		if e.Time.After(since) && !slices.Contains(outcomes, e.Outcome) {
-			r.s.t.Errorf("%s at %s: %q: %s %s; want %q", r.h.Name(), e.Time.Format("05.000"), e.Outcome, e.Reason, e.stderr, outcomes)
+			r.s.t.Errorf("%s at %s: %q: %s %s; want %q", r.h.Name(), e.Time.Format("04:05.000"), e.Outcome, e.Reason, e.stderr, outcomes)
 		}
 	}
 }
@@ -305,7 +330,7 @@ func (v *holders) note(h *lab.Host, has bool) {
 		}
 		out, err := other.Run("ip", "-o", "addr", "show", "to", v.addr.String())
 		if err == nil && out != "" {
-			v.s.t.Errorf("%s: %s is added on %s, and %s has it: %s", time.Now().Format("05.000"), v.addr, h.Name(), other.Name(), out)
+			v.s.t.Errorf("%s: %s is added on %s, and %s has it: %s", time.Now().Format("04:05.000"), v.addr, h.Name(), other.Name(), out)
 		}
 	}
 	v.now[h] = true
@@ -361,7 +386,7 @@ func (v *holders) listen(hosts []*lab.Host) {
 			if len(macs) < 2 {
 				twice = 0
 			} else if twice++; twice == 2 {
-				s.t.Errorf("%s: %s is answered for by %v", asked.Format("05.000"), v.addr, slices.Sorted(maps.Keys(macs)))
+				s.t.Errorf("%s: %s is answered for by %v", asked.Format("04:05.000"), v.addr, slices.Sorted(maps.Keys(macs)))
 			}
 		}
 	})

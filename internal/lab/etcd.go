@@ -198,6 +198,16 @@ func (m *EtcdMember) Freeze() error { return m.Host.err(m.cmd.Process.Signal(sys
 // Thaw ends Freeze.
 func (m *EtcdMember) Thaw() error { return m.Host.err(m.cmd.Process.Signal(syscall.SIGCONT)) }
 
+// Ended tells whether the process has ended: its power was cut, or it was stopped.
+func (m *EtcdMember) Ended() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Stop kills the member. Its log is returned, for a test that failed.
 func (m *EtcdMember) Stop() (log string) {
 	m.cmd.Process.Kill()

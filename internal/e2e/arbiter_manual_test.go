@@ -124,7 +124,6 @@ func TestArbiterHooksThatTakeLongerThanTheTTL(t *testing.T) {
 // A primary with services that is fenced, and asks nobody.
 func TestArbiterFailoverForAService(t *testing.T) {
 	a := newArbitration(t, 1, lab.EtcdOptions{})
-	a.view.but(a.Primary)
 	a.must(a.Primary.PowerOn())
 	web := a.serve(a.Primary)
 	fence := a.cutCable(false)
@@ -147,7 +146,6 @@ func TestArbiterFailoverForAService(t *testing.T) {
 func TestArbiterHandOverToThePrimary(t *testing.T) {
 	a := newArbitration(t, 1, lab.EtcdOptions{})
 	a.args = append(set(a.args, "--host", "172.16.0.2"), "--failback", "auto", "--rise", "2")
-	a.view.but(a.Primary)
 	first := a.cron(a.Standby)
 	first.until(state.TookOver)
 	a.backWithout(vip4, vip6)

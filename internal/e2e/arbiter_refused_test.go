@@ -74,6 +74,7 @@ func TestArbiterThatRefuses(t *testing.T) {
 
 		// While it holds: the address goes on to its end.
 		a.check(a.Standby, right...).want(t, state.TookOver)
+		time.Sleep(arbiterTTL/4 + 100*time.Millisecond) // until the key is due again
 		a.check(a.Standby, wrong...).want(t, state.Holding).matches(t, `holding 172\.16\.0\.1; .*the arbiter does not answer: 172\.16\.0\.1 ends at \d\d:\d\d:\d\d unless it does`)
 		if left := a.lease(a.Standby, vip4); left > arbiterTTL {
 			t.Errorf("it is assigned for another %s", left)
@@ -149,7 +150,7 @@ func TestArbiterThatCannotBe(t *testing.T) {
 		},
 		{
 			"busybox ip", with, true, 78,
-			"pingover: web: arbiter: BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)\nset tool to the ip of iproute2, or remove arbiter",
+			"pingover: web: arbiter: BUSYBOX/ip is part of busybox, and a lease needs the ip of iproute2 (Debian package iproute2)\nhint: set tool to the ip of iproute2, or remove arbiter",
 		},
 	}, func(r refusal) string { return r.name }, func(t *testing.T, r refusal) {
 		s := side(t)

@@ -54,6 +54,35 @@ type Key struct {
 	Until     time.Time     `json:"until,omitzero"`
 }
 
+// KeyStatus is the key as reports and status show it.
+type KeyStatus struct {
+	State   ArbiterState `json:"state"`
+	Holder  string       `json:"holder"`  // "": nobody
+	Renewed *time.Time   `json:"renewed"` // by this machine, while it holds; else null
+	Until   *time.Time   `json:"until"`   // when what it holds ends, unless it is renewed
+	Error   *string      `json:"error"`   // why the arbiter does not answer; null when it does
+}
+
+// Status is that; nil without an arbiter.
+func (k *Key) Status() *KeyStatus {
+	if k == nil {
+		return nil
+	}
+	s := KeyStatus{State: k.State, Holder: k.Holder}
+	if k.Fault != "" {
+		s.Error = &k.Fault
+	}
+	if k.End > 0 {
+		s.Renewed, s.Until = new(k.RenewedAt.UTC().Truncate(time.Second)), new(k.Until.UTC().Truncate(time.Second))
+	}
+	return &s
+}
+
+// ArbiterStates are all that the metrics name.
+func ArbiterStates() []ArbiterState {
+	return []ArbiterState{ArbiterSilent, ArbiterFree, ArbiterAbsent, ArbiterOther, ArbiterOurs}
+}
+
 // sound says what makes no sense of it; nil is no key.
 func (k *Key) sound() error {
 	if k != nil && (k.Revision < 0 || k.TTL < 0 || k.Seen < 0 || k.Asked < 0 || k.Renewed < 0 || k.End < 0) {

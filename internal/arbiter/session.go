@@ -26,6 +26,10 @@ const (
 	// for the revision: each time the key is read first.
 	tries = 2
 
+	// placeholder is the stack in the value that takes the place of an absent key. An
+	// absent key has no revision, so nobody could see that it was there for a moment.
+	placeholder = "absent"
+
 	// readEvery is the least time between two reads of a standby.
 	readEvery = time.Second
 )
@@ -42,6 +46,8 @@ type Session struct {
 	host    string // of this machine
 	ttl     time.Duration
 
+	readOnly bool // of a dry run
+
 	mu    sync.Mutex
 	stack string
 	key   state.Key
@@ -56,11 +62,13 @@ func NewSession(env Env, cluster, host string, ttl time.Duration) *Session {
 	return &Session{env: env, cluster: cluster, host: host, ttl: ttl}
 }
 
-// Begin goes on with what the record knows of the key; nil for nothing.
-func (s *Session) Begin(known *state.Key) {
+// Begin goes on with what the record knows of the key; nil for nothing. A dry run
+// changes nothing.
+func (s *Session) Begin(known *state.Key, dryRun bool) {
 	if s == nil {
 		return
 	}
+	s.readOnly = dryRun
 	stack, err := s.env.Stack()
 	if err != nil {
 		s.key.State, s.key.Fault = state.ArbiterSilent, fmt.Sprintf("this machine does not know itself: %v", err)
@@ -104,11 +112,7 @@ func (s *Session) status() state.Arbiter {
 
 // wait is for how long the key has to be seen unchanged before it may be taken.
 func (s *Session) wait() time.Duration {
-	ttl := time.Duration(s.key.TTL) * time.Second
-	if s.key.State == state.ArbiterAbsent { // of which the holder did not say how long it lives
-		return max(ttl, s.ttl)
-	}
-	return ttl
+	return time.Duration(s.key.TTL) * time.Second
 }
 
 // Read asks for the key. What a run decides rests on it; Acquire asks again.
@@ -134,15 +138,24 @@ func (s *Session) read(ctx context.Context) (Entry, error) {
 	if err != nil {
 		return e, s.silent(err)
 	}
+	if e.Absent && !s.readOnly {
+		// Where this fails, the wait has not begun.
+		v := Value{Holder: "nobody", Stack: placeholder, TTL: max(s.ttl, time.Duration(s.key.TTL)*time.Second)}
+		if ok, revision, err := s.env.Swap(ctx, s.cluster, 0, v); ok && err == nil {
+			e.Value, e.Revision = v, revision
+		}
+	}
 	now := s.env.Monotonic() // after the answer: an earlier time would not be safe
-	if k := &s.key; k.State == state.ArbiterNotAsked || k.Revision != e.Revision || k.ClusterID != e.ClusterID || now < k.Seen {
+	if k := &s.key; k.State == state.ArbiterNotAsked || e.Revision == 0 || k.Revision != e.Revision || k.ClusterID != e.ClusterID || now < k.Seen {
 		k.Seen = now
 	}
 	s.asked, s.key.Asked = true, now
 	s.key.Fault, s.key.Revision, s.key.ClusterID, s.key.Holder = "", e.Revision, e.ClusterID, e.Holder
 	switch {
-	case e.Absent: // whose ttl is that of the holder last known
-		s.key.State = state.ArbiterAbsent
+	case e.Revision == 0:
+		s.key.State, s.key.TTL = state.ArbiterAbsent, int(max(s.ttl, time.Duration(s.key.TTL)*time.Second)/time.Second)
+	case e.Stack == placeholder:
+		s.key.State, s.key.TTL = state.ArbiterAbsent, int(e.TTL/time.Second)
 	case e.Unknown != "":
 		s.key.State, s.key.Holder = state.ArbiterOther, "an unknown machine ("+e.Unknown+")"
 		s.key.TTL = int(max(e.TTL, s.ttl) / time.Second)
@@ -215,7 +228,7 @@ func (s *Session) Due(share time.Duration) bool {
 // to their end; or as other, where they have to be removed.
 //
 // An absent key is taken at once: as long as an address stays here by the key, no other
-// machine may take it.
+// machine may take one that was deleted since.
 func (s *Session) Renew(ctx context.Context) state.ArbiterState {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -90,7 +90,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	}
 	rec, drafted := settle(j, rec, local)
 	rec.SetServices(j.Set.Services)
-	j.arb.Begin(rec.Arbiter)
+	j.arb.Begin(rec.Arbiter, j.DryRun)
 	held := j.hold.Begin(ctx, local, rec.VIPs)
 	commands := j.ran(held.Ran)
 	if rec.VIPs = held.Aliases; len(commands) > 0 {

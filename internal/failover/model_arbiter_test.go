@@ -35,6 +35,7 @@ type register struct {
 	cut      [6]bool // machines that do not reach it
 	flaky    uint64  // percent of the requests that do not go well
 	requests uint64
+	ctx      context.Context
 	split    []time.Duration // when two machines have held an address for too long
 	taken    int
 }
@@ -89,22 +90,26 @@ func (m member) request(ctx context.Context, write bool, apply func()) (answered
 		wait(time.Millisecond)
 		locked(apply)
 		return wait(time.Millisecond), false
-	case how%5 == 0: // applied, and the answer is lost
+	case how%6 == 0: // applied, and the answer is lost
 		wait(time.Millisecond)
 		locked(apply)
 		wait(all)
 		return false, false
-	case how%5 == 1: // not applied in time
+	case how%6 == 5: // applied, and the answer comes late
+		wait(time.Millisecond)
+		locked(apply)
+		return wait(arbiter.RequestTimeout - 10*time.Millisecond), false
+	case how%6 == 1: // not applied in time
 		if write {
 			afterwards()
 		}
 		wait(all)
 		return false, false
-	case how%5 == 2: // the first member hangs, the next one answers
+	case how%6 == 2: // the first member hangs, the next one answers
 		wait(time.Millisecond)
 		locked(apply)
 		return wait(arbiter.RequestTimeout), true
-	case how%5 == 3: // the first one hangs, and does it late; the next one does it, too
+	case how%6 == 3: // the first one hangs, and does it late; the next one does it, too
 		if write {
 			afterwards()
 		}
@@ -144,6 +149,7 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 		g.counter++
 		g.revision, g.value, g.absent = g.counter, v, false
 		g.n.trace("%s: the key is %q's since revision %d", name, v.Stack, g.revision)
+		g.lurk(m.r.u)
 		if !done {
 			ok, revision, done = true, g.revision, true
 		}
@@ -155,6 +161,28 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 		return false, 0, nil
 	}
 	return ok, revision, nil
+}
+
+// lurk lets the others check at the moment in which the key of a dead holder is free
+// by their clocks: a second more or less decides whether two machines have the address.
+func (g *register) lurk(holder *unit) {
+	now, revision, ttl := time.Now(), g.revision, g.value.TTL
+	for _, u := range g.n.units {
+		if u == holder || u.set == nil || g.value.Holder == "" || g.chance(u, 3) < 50 {
+			continue
+		}
+		free := now.Add(time.Duration(float64(ttl) / u.rate()))
+		for early := 3 * time.Second; early > -time.Second; early -= 100 * time.Millisecond {
+			time.AfterFunc(time.Until(free.Add(-early)), func() {
+				g.n.mu.Lock()
+				lurks := g.revision == revision && !g.absent && !g.n.over
+				g.n.mu.Unlock()
+				if lurks {
+					u.start(g.ctx, command{word: "check"})
+				}
+			})
+		}
+	}
 }
 
 func (m member) Agree(context.Context, string) error { return nil }
@@ -218,7 +246,7 @@ func (g *register) holders(v netip.Addr) (count int) {
 func (p *plan) arbitrated() {
 	p.build(true)
 	n := p.n
-	g := &register{n: n, absent: p.percent(50), flaky: one(p, uint64(0), 0, 30, 100)}
+	g := &register{n: n, ctx: p.ctx, absent: p.percent(50), flaky: one(p, uint64(0), 0, 30, 100)}
 	if !g.absent {
 		g.counter, g.revision = 7, 7
 	}
@@ -241,7 +269,7 @@ func (p *plan) arbitrated() {
 	for range p.IntN(4) {
 		from := p.moment()
 		until := from + time.Duration(p.Int64N(int64(3*modelEvery)))
-		switch p.IntN(5) {
+		switch p.IntN(7) {
 		case 0:
 			p.at(from, "etcd has no quorum", func() { g.noQuorum = true })
 			p.at(until, "etcd has a quorum", func() { g.noQuorum = false })
@@ -251,9 +279,11 @@ func (p *plan) arbitrated() {
 			p.at(until, u.name+" reaches etcd", func() { g.cut[u.i] = false })
 		case 3:
 			p.at(from, "the key is deleted", func() { g.absent = true })
-		case 4:
+		default:
 			u := p.pick(p.standbys())
-			p.at(from, u.name+" is alone", func() {
+			cut := p.percent(70)
+			p.at(from, fmt.Sprintf("%s is alone, without etcd: %t", u.name, cut), func() {
+				g.cut[u.i] = cut
 				for _, o := range n.units {
 					n.paths[u.i][o.i], n.paths[o.i][u.i] = path{cut: true}, path{cut: true}
 				}

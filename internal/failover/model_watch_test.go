@@ -243,8 +243,11 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	if r.quiet {
 		u.quiet++
 	}
+	soon := n.register != nil && r.began.Sub(u.checked) < modelEvery/2 // it lurks
 	u.checked, u.outcome = r.began, report.Outcome
-	n.rehearsed(r, report)
+	if n.register == nil {
+		n.rehearsed(r, report)
+	}
 	n.rivals(r)
 	if report.Outcome == state.Blocked && u.blocked {
 		u.unmailed = "" // taken and given up again within one trouble
@@ -276,7 +279,7 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 	// not paused, past its boot-wait, its witness answers without loss, its
 	// tool works), it holds, or another that it can hear does, within three
 	// checks that it begins and completes.
-	if w := &u.watch; !w.since.IsZero() && !r.began.Before(w.since) && r.began.Sub(u.booted) >= u.set.BootWait {
+	if w := &u.watch; !w.since.IsZero() && !soon && !r.began.Before(w.since) && r.began.Sub(u.booted) >= u.set.BootWait {
 		if w.checks++; w.checks == 3+n.patience && !n.lax {
 			n.fail("P3: %s is well, nobody serves since %v, and it has made %d checks", u.name, w.since.Sub(n.t0), w.checks)
 		}

@@ -167,7 +167,7 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 			"no certificate where one is asked for",
 			lab.EtcdOptions{ClientCerts: true},
 			func(a *arbitration) {},
-			[]string{"fail " + member + "it refuses the TLS connection: tls: certificate required → set arbiter-ca to the CA of etcd's certificates, and arbiter-cert where etcd asks for one (client-cert-auth)", one},
+			[]string{"fail " + member + "it refuses the TLS connection: tls: bad certificate → set arbiter-ca to the CA of etcd's certificates, and arbiter-cert where etcd asks for one (client-cert-auth)", one},
 		},
 		{
 			"a member that is frozen",
@@ -185,7 +185,7 @@ func TestDoctorFindsFaultsOfAnArbiter(t *testing.T) {
 		a := secured(hidden(t), 1, f.options)
 		f.change(a)
 		stdout, _ := a.doctor(a.args...)
-		text := strings.NewReplacer("no connection within 1.5s", "no connection", "no route to host", "no connection").Replace(aboutArbiter(stdout))
+		text := strings.NewReplacer("no connection within 1.5s", "no connection", "no route to host", "no connection", "certificate required", "bad certificate").Replace(aboutArbiter(stdout))
 		if diff := cmp.Diff(f.want, ill(text)); diff != "" {
 			t.Errorf("-want +got:\n%s\nof:\n%s", diff, stdout)
 		}

@@ -217,7 +217,7 @@ func (x *examination) keyHolder(e arbiter.Entry) {
 	case e.Absent:
 		x.good("the key %s is absent: a takeover waits until it was so for %s", key, ttl)
 	case e.Unknown != "":
-		x.fail("when no machine holds the virtual IPs, remove it: etcdctl del "+key, "the key %s: %s: nobody takes over", key, e.Unknown)
+		x.warn("find out what has written it: etcdctl get "+key, "the key %s: %s: it keeps all machines out for %s", key, e.Unknown, ttl)
 	case e.Holder == "":
 		x.good("the key %s is free", key)
 	case err == nil && e.Stack == stack:

@@ -21,7 +21,7 @@ func BenchmarkArbiter(b *testing.B) {
 			a.args = set(a.args, "--arbiter-ttl", "6s", "--host", "172.16.0.2")
 			without := set(withVIP, "--name", "plain", "--vip", "172.16.0.5")
 			a.must(a.Primary.PowerOn())
-					h, outcome := a.Standby, state.OK
+			h, outcome := a.Standby, state.OK
 			if role == "holder" {
 				a.must(a.Primary.PowerOff())
 				a.check(h, a.args...).want(b, state.TookOver)

@@ -255,6 +255,16 @@ func decidable() map[int][]state.Outcome {
 			add(d.Rule, d.Outcome)
 		}
 	}
+	// An arbiter: rules 16 and 17.
+	primaryDown := state.Observation{Primary: check.Down, Witness: state.WitnessGood, VIPs: []state.VIPStatus{{Address: one, Asked: true}}}
+	for _, primaryDown.Arbiter.State = range append(state.ArbiterStates(), state.ArbiterNotAsked) {
+		for _, primaryDown.Arbiter.FreeIn = range []time.Duration{0, time.Minute} {
+			for _, primaryDown.Arbiter.Lost = range [][]netip.Addr{nil, {one}} {
+				d := state.Decide(state.Known{}, primaryDown, state.Settings{Arbiter: true}, now)
+				add(d.Rule, d.Outcome)
+			}
+		}
+	}
 	for _, o := range outcomes {
 		slices.Sort(o)
 	}

@@ -132,6 +132,9 @@ func (c *Client) statusError(member string, status int, body []byte) *Error {
 	return e
 }
 
+// plainHTTP is the error of net/http for a server without TLS; it has no type.
+const plainHTTP = "http: server gave HTTP response to HTTPS client"
+
 // connectionError tells why there was no reply.
 func connectionError(member string, err error, connected bool) *Error {
 	if wrong, ok := errors.AsType[*url.Error](err); ok {
@@ -145,7 +148,7 @@ func connectionError(member string, err error, connected bool) *Error {
 	switch {
 	case unverified:
 		e.Kind, e.Text = BadTLS, fmt.Sprintf("its certificate does not verify: %v", certificate.Err)
-	case plain:
+	case plain, err.Error() == plainHTTP:
 		e.Kind, e.Text = NotEtcd, "does not speak TLS"
 	case ofNetwork && operation.Op == "remote error": // an alert of TLS
 		e.Kind, e.Text = BadTLS, fmt.Sprintf("it refuses the TLS connection: %v", operation.Err)

@@ -163,16 +163,18 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 	return ok, revision, nil
 }
 
-// lurk lets the others check at the moment in which the key of a dead holder is free
-// by their clocks: a second more or less decides whether two machines have the address.
+// lurk lets the others see a change at once, and check in the moment in which the key
+// of a dead holder is free by their clocks: a second more or less decides whether two
+// machines have the address.
 func (g *register) lurk(holder *unit) {
 	now, revision, ttl := time.Now(), g.revision, g.value.TTL
 	for _, u := range g.n.units {
 		if u == holder || u.set == nil || g.value.Holder == "" || g.chance(u, 3) < 50 {
 			continue
 		}
+		time.AfterFunc(time.Millisecond, func() { u.start(g.ctx, command{word: "check"}) }) // it sees the change at once
 		free := now.Add(time.Duration(float64(ttl) / u.rate()))
-		for early := 3 * time.Second; early > -time.Second; early -= 100 * time.Millisecond {
+		for early := 3 * time.Second; early > -500*time.Millisecond; early -= 100 * time.Millisecond {
 			time.AfterFunc(time.Until(free.Add(-early)), func() {
 				g.n.mu.Lock()
 				lurks := g.revision == revision && !g.absent && !g.n.over

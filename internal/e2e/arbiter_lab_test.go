@@ -139,9 +139,10 @@ type runs struct {
 	// disturb is told of each check that has begun; nil: of none.
 	disturb func(*os.Process)
 
-	mu    sync.Mutex
-	ends  []ended
-	still time.Time // until then none begins
+	mu     sync.Mutex
+	ends   []ended
+	still  time.Time // until then none begins
+	waited bool      // for one of them
 }
 
 // cron starts the checks of a machine. They end with the test.
@@ -217,7 +218,7 @@ func (r *runs) stop(d time.Duration) {
 	r.still = time.Now().Add(d)
 }
 
-// until waits until a check that begins from now on ends so.
+// until waits until a check that begins from now on ends so; the first time, any check.
 func (r *runs) until(outcome state.Outcome) ended {
 	r.s.t.Helper()
 	return r.untilSaid(outcome, "")
@@ -227,6 +228,9 @@ func (r *runs) until(outcome state.Outcome) ended {
 func (r *runs) untilSaid(outcome state.Outcome, words string) (found ended) {
 	r.s.t.Helper()
 	since := time.Now()
+	if !r.waited {
+		since, r.waited = time.Time{}, true
+	}
 	r.s.within(60*time.Second, fmt.Sprintf("%s: %s: %s", r.h.Name(), outcome, words), func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()

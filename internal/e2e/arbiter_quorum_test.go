@@ -13,11 +13,12 @@ import (
 // A leader that is frozen, and goes on, is what revokes etcd's leases too early.
 func TestArbiterLeaderIsFrozenAndLetGo(t *testing.T) {
 	a := newArbitration(t, 3, lab.EtcdOptions{})
+	a.args = set(a.args, "--arbiter-ttl", "20s")
 	first, second := a.hold()
 	since := time.Now()
 	for range 2 {
 		frozen := a.freeze(1)
-		time.Sleep(arbiterTTL/2 + time.Second)
+		time.Sleep(8 * time.Second) // the key is due after five
 		a.thaw(frozen)
 		time.Sleep(2 * time.Second)
 	}
@@ -48,32 +49,35 @@ func TestArbiterWithoutQuorum(t *testing.T) {
 	})
 	t.Run("while it holds, and back in time", func(t *testing.T) {
 		a := newArbitration(t, 3, lab.EtcdOptions{})
+		a.args = set(a.args, "--arbiter-ttl", "20s")
 		first, second := a.hold()
 		since := time.Now()
 		frozen := a.freeze(2)
 		first.untilSaid(state.Holding, ends)
 		a.thaw(frozen)
 		first.until(state.Holding)
-		time.Sleep(arbiterTTL)
+		time.Sleep(15 * time.Second)
 		first.only(since, state.Holding)
 		second.only(since, state.OK)
 		a.wantOn(vip4, a.Standby)
 	})
 	t.Run("while it holds, for longer than the ttl", func(t *testing.T) {
+		const ttl = 20 * time.Second
 		a := newArbitration(t, 3, lab.EtcdOptions{})
+		a.args = set(a.args, "--arbiter-ttl", ttl.String())
 		first, second := a.hold()
 		since := time.Now()
 		frozen := a.freeze(2)
 		first.untilSaid(state.Holding, ends)
-		a.within(arbiterTTL+5*time.Second, "the address has ended", func() bool { return a.held(a.Standby, vip4) == 0 })
-		if d := time.Since(since); d < arbiterTTL/3 {
-			t.Errorf("it ended after %s, the ttl is %s", d, arbiterTTL)
+		a.within(ttl+5*time.Second, "the address has ended", func() bool { return a.held(a.Standby, vip4) == 0 })
+		if d := time.Since(since); d < ttl/2 {
+			t.Errorf("it ended after %s, the ttl is %s", d, ttl)
 		}
 		first.until(state.Blocked)
 		second.until(state.Blocked)
-		a.wantOn(vip4)
+		a.wantOn(vip4) // nobody holds
 		a.thaw(frozen)
-		a.within(arbiterTTL+20*time.Second, "one holds again", func() bool { return a.held(a.Standby, vip4)+a.held(a.Second, vip4) == 1 })
+		a.within(ttl+20*time.Second, "one holds again", func() bool { return a.held(a.Standby, vip4)+a.held(a.Second, vip4) == 1 })
 		time.Sleep(3 * time.Second)
 		if n := a.held(a.Standby, vip4) + a.held(a.Second, vip4); n != 1 {
 			t.Errorf("%d machines hold it", n)

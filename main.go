@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
@@ -31,7 +32,14 @@ import (
 // version is set for a release: go build -ldflags "-X main.version=v1.2.3".
 var version string
 
+// startAlone is how long the program keeps to one processor. A healthy check of one
+// cluster is over by then, and needs less time on one than on several that wake and
+// wait for each other; what takes longer gets all.
+const startAlone = 50 * time.Millisecond
+
 func main() {
+	all := runtime.GOMAXPROCS(1)
+	time.AfterFunc(startAlone, func() { runtime.GOMAXPROCS(all) })
 	machine := new(failover.Machine)
 	execute(machine, machine.Check)
 }
@@ -168,7 +176,8 @@ func dieOf(cause error) int {
 // output is the terminal that stdout is.
 func output() cli.Output {
 	live := term.Redraws(os.Stdout, os.Getenv)
-	return cli.Output{Columns: term.Width(os.Stdout), Live: live, Colors: term.Colors(live && colors())}
+	columns, rows := term.Size(os.Stdout)
+	return cli.Output{Columns: columns, Rows: rows, Live: live, Colors: term.Colors(live && colors())}
 }
 
 // colors reports whether colours are wanted (no-color.org).

@@ -259,6 +259,16 @@ func forbidden(t *testing.T, standby, _ *lab.Host) {
 	}
 }
 
+// looping routes 10.0.0.0/8 to the primary, which sends to itself what is for there.
+func looping(t *testing.T, standby, primary *lab.Host) {
+	must(t, standby, "ip", "route", "add", "10.0.0.0/8", "via", "172.16.0.2")
+	must(t, primary, "sh", "-ec", `echo 1 >/proc/sys/net/ipv4/ip_forward
+		ip link add out up type veth peer name in address 02:00:00:00:09:09
+		ip link set in up
+		ip route add 10.0.0.0/8 dev out
+		ip neigh add 10.0.0.1 lladdr 02:00:00:00:09:09 dev out nud permanent`)
+}
+
 // forbiddenPings is how many that were of IPv4.
 func forbiddenPings(t *testing.T, standby *lab.Host) (count uint64) {
 	t.Helper()
@@ -379,9 +389,34 @@ func TestPingOnANetwork(t *testing.T) {
 			"10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: network unreachable (ICMP type 3 code 0)"),
 		},
 		{
-			"down: a firewall rejects it as an unreachable port",
+			"unknown: a firewall rejects it as an unreachable port",
 			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 3),
-			"172.16.0.2", "", nil, "", down,
+			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: port unreachable (ICMP type 3 code 3)"),
+		},
+		{
+			"unknown: the host says itself that it is unreachable",
+			rejecting(lab.EchoRequest4(), unix.NFT_REJECT_ICMP_UNREACH, 1),
+			"172.16.0.2", "", nil, "", unknown(3, "ping 172.16.0.2: refused by 172.16.0.2: host unreachable (ICMP type 3 code 1)"),
+		},
+		{
+			"unknown: a firewall rejects it as an unreachable port, IPv6, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				rejecting(lab.EchoRequest6(), unix.NFT_REJECT_ICMP_UNREACH, 4)(t, standby, primary)
+			},
+			"2001:db8::2", "", nil, noRaw, unknown(3, "ping 2001:db8::2: refused by 2001:db8::2: port unreachable (ICMPv6 type 1 code 4)"),
+		},
+		{
+			"unknown: a routing loop",
+			looping, "10.0.0.1", "", nil, "", unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: time exceeded, a routing loop (ICMP type 11 code 0)"),
+		},
+		{
+			"unknown: a routing loop, unprivileged",
+			func(t *testing.T, standby, primary *lab.Host) {
+				shell(openRange)(t, standby, primary)
+				looping(t, standby, primary)
+			},
+			"10.0.0.1", "", nil, noRaw, unknown(3, "ping 10.0.0.1: refused by 172.16.0.2: time exceeded, a routing loop (ICMP type 11 code 0)"),
 		},
 		{
 			"up: refused at first, then there is a reply",

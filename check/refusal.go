@@ -17,46 +17,71 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RefusedError is an ICMP "destination unreachable" message that quotes one of
-// the pings: the network between, or a firewall, refuses them, so their loss
-// proves nothing about the host. Messages that only say that the host does not
-// reply (host, port or address unreachable) are not among them.
+// RefusedError is an ICMP error that quotes one of the pings: the network between,
+// a firewall or the host itself refuses them, or they go round in a routing loop, so
+// their loss proves nothing about the host. A router's message that the host does
+// not reply to it (host or address unreachable) is none.
 type RefusedError struct {
 	Sender netip.Addr // of the ICMP message
 	V6     bool
-	Code   uint8 // of type 3 (RFC 792, RFC 1812 5.2.7.1), for IPv6 of type 1 (RFC 4443 3.1)
+	Type   uint8 // 3 and 11 (RFC 792), for IPv6 1 and 3 (RFC 4443 3)
+	Code   uint8 // of that type; those of 3 are also in RFC 1812 5.2.7.1
 }
 
 func (e *RefusedError) Error() string {
-	words, kind := refusals4[e.Code], "ICMP type 3"
+	kind, words := "ICMP", unreachable4()
 	if e.V6 {
-		words, kind = refusals6[e.Code], "ICMPv6 type 1"
+		kind, words = "ICMPv6", unreachable6()
 	}
-	return fmt.Sprintf("refused by %s: %s (%s code %d)", e.Sender, words, kind, e.Code)
+	text := words[e.Code]
+	switch {
+	case e.Type == timeExceeded(e.V6):
+		text = "time exceeded, a routing loop"
+	case text == "":
+		text = "destination unreachable"
+	}
+	return fmt.Sprintf("refused by %s: %s (%s type %d code %d)", e.Sender, text, kind, e.Type, e.Code)
 }
 
-var (
-	refusals4 = map[uint8]string{
-		0: "network unreachable", 6: "network unknown", 9: "network administratively prohibited",
-		10: "host administratively prohibited", 11: "network unreachable for this type of service",
-		13: "communication administratively prohibited",
+func unreachable4() map[uint8]string {
+	return map[uint8]string{
+		0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable", 3: "port unreachable", 6: "network unknown", 7: "host unknown",
+		9: "network administratively prohibited", 10: "host administratively prohibited", 11: "network unreachable for this type of service",
+		12: "host unreachable for this type of service", 13: "communication administratively prohibited",
 	}
-	refusals6 = map[uint8]string{
-		0: "no route to destination", 1: "communication administratively prohibited",
+}
+
+func unreachable6() map[uint8]string {
+	return map[uint8]string{
+		0: "no route to destination", 1: "communication administratively prohibited", 3: "address unreachable", 4: "port unreachable",
 		5: "source address failed ingress/egress policy", 6: "reject route to destination",
 	}
-)
+}
 
-// refused returns the error for a code, nil where it only means silence.
-func refused(sender netip.Addr, v6 bool, code uint8) error {
-	codes := refusals4
+func unreachable(v6 bool) uint8 {
 	if v6 {
-		codes = refusals6
+		return byte(ipv6.ICMPTypeDestinationUnreachable)
 	}
-	if codes[code] == "" {
+	return byte(ipv4.ICMPTypeDestinationUnreachable)
+}
+
+func timeExceeded(v6 bool) uint8 {
+	if v6 {
+		return byte(ipv6.ICMPTypeTimeExceeded)
+	}
+	return byte(ipv4.ICMPTypeTimeExceeded)
+}
+
+// refused returns the error for a message, nil where it only means silence: a
+// router has no reply from the host. Only firewalls and the host itself send the
+// other codes about a ping: a router sends none for a host that has no power.
+func refused(to, sender netip.Addr, v6 bool, kind, code uint8) error {
+	sender = sender.Unmap().WithZone("")
+	silence := kind == unreachable(v6) && (v6 && code == 3 || !v6 && (code == 1 || code == 7 || code == 12))
+	if silence && sender != to.WithZone("") {
 		return nil
 	}
-	return &RefusedError{Sender: sender.Unmap().WithZone(""), V6: v6, Code: code}
+	return &RefusedError{Sender: sender, V6: v6, Type: kind, Code: code}
 }
 
 // icmpErrors receives the ICMP errors about this process's pings: on one raw
@@ -113,7 +138,8 @@ type quote struct {
 	id uint16
 }
 
-// errorSocket is a raw socket that receives "destination unreachable" only.
+// errorSocket is a raw socket that receives "destination unreachable" and "time
+// exceeded" only.
 type errorSocket struct {
 	v6   bool
 	file *os.File
@@ -138,10 +164,10 @@ func openErrorSocket(v6 bool) (*errorSocket, error) {
 		for i := range filter.Data {
 			filter.Data[i] = ^uint32(0)
 		}
-		filter.Data[0] &^= 1 << ipv6.ICMPTypeDestinationUnreachable
+		filter.Data[0] &^= 1<<ipv6.ICMPTypeDestinationUnreachable | 1<<ipv6.ICMPTypeTimeExceeded
 		err = unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter)
 	} else {
-		err = unix.SetsockoptInt(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^(1 << ipv4.ICMPTypeDestinationUnreachable)) // icmp(7)
+		err = unix.SetsockoptInt(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^(1<<ipv4.ICMPTypeDestinationUnreachable | 1<<ipv4.ICMPTypeTimeExceeded)) // icmp(7)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -196,31 +222,31 @@ func (s *errorSocket) drain(fd int) {
 		case *unix.SockaddrInet6:
 			sender = netip.AddrFrom16(from.Addr)
 		}
-		about, code, ok := parseUnreachable(message, s.v6)
+		about, ok := parseError(message, s.v6)
 		if ok && s.rounds[about] > 0 && s.refused[about] == nil {
-			if err := refused(sender, s.v6, code); err != nil {
+			if err := refused(about.to, sender, s.v6, message[0], message[1]); err != nil {
 				s.refused[about] = err
 			}
 		}
 	}
 }
 
-// parseUnreachable reads which ping an ICMP "destination unreachable" message
-// quotes; false: none.
-func parseUnreachable(b []byte, v6 bool) (about quote, code uint8, ok bool) {
-	if len(b) < 8 {
-		return quote{}, 0, false
+// parseError reads which ping an ICMP "destination unreachable" or "time exceeded"
+// message quotes; false: none.
+func parseError(b []byte, v6 bool) (about quote, ok bool) {
+	if len(b) < 8 || b[0] != unreachable(v6) && b[0] != timeExceeded(v6) {
+		return quote{}, false
 	}
-	code, packet := b[1], b[8:]
+	packet := b[8:]
 	var echo []byte
 	if v6 {
-		if b[0] != byte(ipv6.ICMPTypeDestinationUnreachable) || len(packet) < ipv6.HeaderLen || packet[6] != unix.IPPROTO_ICMPV6 {
-			return quote{}, 0, false
+		if len(packet) < ipv6.HeaderLen || packet[6] != unix.IPPROTO_ICMPV6 {
+			return quote{}, false
 		}
 		about.to, echo = netip.AddrFrom16([16]byte(packet[24:40])), packet[ipv6.HeaderLen:]
 	} else {
-		if b[0] != byte(ipv4.ICMPTypeDestinationUnreachable) || len(packet) < ipv4.HeaderLen || packet[9] != unix.IPPROTO_ICMP {
-			return quote{}, 0, false
+		if len(packet) < ipv4.HeaderLen || packet[9] != unix.IPPROTO_ICMP {
+			return quote{}, false
 		}
 		about.to, echo = netip.AddrFrom4([4]byte(packet[16:20])), packet[min(len(packet), int(packet[0]&0xf)*4):]
 	}
@@ -229,10 +255,10 @@ func parseUnreachable(b []byte, v6 bool) (about quote, code uint8, ok bool) {
 		request = byte(ipv6.ICMPTypeEchoRequest)
 	}
 	if len(echo) < 8 || echo[0] != request {
-		return quote{}, 0, false
+		return quote{}, false
 	}
 	about.id = binary.BigEndian.Uint16(echo[4:])
-	return about, code, true
+	return about, true
 }
 
 // errorQueueDelay is how long the first ping stays without a reply until an
@@ -281,7 +307,7 @@ func openErrorQueue(ctx context.Context, p Pings) (refusal func() error, done fu
 		if closed {
 			return nil
 		}
-		return readErrorQueue(fd, p.Address.Is6())
+		return readErrorQueue(fd, p.Address)
 	}
 	done = func() {
 		timer.Stop()
@@ -319,7 +345,7 @@ func sockaddr(a netip.Addr) (unix.Sockaddr, error) {
 }
 
 // readErrorQueue reads the queue to its end, and returns the first refusal.
-func readErrorQueue(fd int, v6 bool) (first error) {
+func readErrorQueue(fd int, to netip.Addr) (first error) {
 	b, control := make([]byte, 1500), make([]byte, 512)
 	for {
 		_, n, _, _, err := unix.Recvmsg(fd, b, control, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
@@ -331,26 +357,25 @@ func readErrorQueue(fd int, v6 bool) (first error) {
 			continue
 		}
 		for _, m := range messages {
-			if sender, code, ok := parseExtendedError(m.Data, v6); ok && first == nil {
-				first = refused(sender, v6, code)
+			if sender, kind, code, ok := parseExtendedError(m.Data, to.Is6()); ok && first == nil {
+				first = refused(to, sender, to.Is6(), kind, code)
 			}
 		}
 	}
 }
 
 // parseExtendedError reads a struct sock_extended_err and the address after it
-// (ip(7)): true for a "destination unreachable".
-func parseExtendedError(b []byte, v6 bool) (sender netip.Addr, code uint8, ok bool) {
+// (ip(7)): true for a "destination unreachable" and a "time exceeded".
+func parseExtendedError(b []byte, v6 bool) (sender netip.Addr, kind, code uint8, ok bool) {
 	const size = 16 // errno 4, origin, type, code and padding 1 each, info 4, data 4
-	if len(b) < size {
-		return netip.Addr{}, 0, false
+	if len(b) < size || b[5] != unreachable(v6) && b[5] != timeExceeded(v6) {
+		return netip.Addr{}, 0, 0, false
 	}
-	origin, kind, code := b[4], b[5], b[6]
-	switch address := b[size:]; {
-	case !v6 && origin == unix.SO_EE_ORIGIN_ICMP && kind == byte(ipv4.ICMPTypeDestinationUnreachable) && len(address) >= unix.SizeofSockaddrInet4:
-		return netip.AddrFrom4([4]byte(address[4:8])), code, true
-	case v6 && origin == unix.SO_EE_ORIGIN_ICMP6 && kind == byte(ipv6.ICMPTypeDestinationUnreachable) && len(address) >= unix.SizeofSockaddrInet6:
-		return netip.AddrFrom16([16]byte(address[8:24])), code, true
+	switch origin, address := b[4], b[size:]; {
+	case !v6 && origin == unix.SO_EE_ORIGIN_ICMP && len(address) >= unix.SizeofSockaddrInet4:
+		return netip.AddrFrom4([4]byte(address[4:8])), b[5], b[6], true
+	case v6 && origin == unix.SO_EE_ORIGIN_ICMP6 && len(address) >= unix.SizeofSockaddrInet6:
+		return netip.AddrFrom16([16]byte(address[8:24])), b[5], b[6], true
 	}
-	return netip.Addr{}, 0, false
+	return netip.Addr{}, 0, 0, false
 }

@@ -87,6 +87,7 @@ type Notification struct {
 	Undo       []string           // command lines that remove what is held, or add again what is gone
 	Hook       string             // name of the one that failed
 	NeverUp    bool               // the primary has never replied to this machine
+	Unreached  []netip.Prefix     // held, and no witness replies to them
 	Unverified bool               // removed here, and it could not be asked whether another machine has it
 	Repeated   bool               // the first repetition: later ones are suppressed
 	Suppressed []state.Suppressed // of Flapping, oldest first

@@ -106,6 +106,10 @@ func TestMessages(t *testing.T) {
 	neverUp.NeverUp = true
 	neverUp.Reason += "; 172.16.0.2 was never seen up from here"
 
+	unreached := tookOver
+	unreached.Unreached = unreached.Held
+	unreached.Reason += "; no witness replies to 172.16.0.1: clients may not reach it (ARP inspection at the switch, or a static entry?)"
+
 	tests := []struct {
 		name      string
 		change    func(*Cluster)
@@ -114,6 +118,7 @@ func TestMessages(t *testing.T) {
 	}{
 		{name: "took-over", events: []Notification{tookOver}},
 		{name: "took-over from a primary that was never up", events: []Notification{neverUp}},
+		{name: "took-over and no witness replies", events: []Notification{unreached}},
 		{
 			name: "elsewhere",
 			events: []Notification{{

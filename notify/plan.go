@@ -39,6 +39,7 @@ type Facts struct {
 	Held, Missing []netip.Prefix // the virtual IPs that are here, and those that are not
 	Removed       []netip.Addr   // by this run
 	Unserved      []netip.Addr   // replied for by nobody
+	Unreached     []netip.Addr   // held, and no witness replies to them
 	Undo          []string       // command lines that remove what is held, or after a drift assign what is gone
 }
 
@@ -171,20 +172,20 @@ func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) N
 		Kind: kind, Event: change.Event, Time: change.Time, Reason: change.Reason, Evidence: change.Evidence, Alert: alert,
 		Held: f.Held, Missing: f.Missing, Undo: f.Undo, Outcome: f.Outcome, Cause: f.Cause, Manual: change.Manual,
 	}
-	only := func(addrs []netip.Addr) []netip.Prefix {
-		return slices.DeleteFunc(slices.Clone(f.Missing), func(p netip.Prefix) bool {
+	only := func(of []netip.Prefix, addrs []netip.Addr) []netip.Prefix {
+		return slices.DeleteFunc(slices.Clone(of), func(p netip.Prefix) bool {
 			return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return state.SameAddress(a, p.Addr()) })
 		})
 	}
 	switch kind {
 	case TookOver:
-		n.NeverUp = f.NeverUp
+		n.NeverUp, n.Unreached = f.NeverUp, only(f.Held, f.Unreached)
 	case Released:
-		n.Missing, n.Undo = only(f.Removed), nil
+		n.Missing, n.Undo = only(f.Missing, f.Removed), nil
 	case Blocked:
 		n.Unverified = f.Unverified
 	case Unserved:
-		n.Missing, n.Undo = only(f.Unserved), nil
+		n.Missing, n.Undo = only(f.Missing, f.Unserved), nil
 	case HookFailed:
 		n.Hook = state.PostTakeover // the one that is an alert
 	}

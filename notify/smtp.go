@@ -161,7 +161,13 @@ func (s *smtpSession) hangUp() {
 	s.client = nil
 }
 
-var errTooLong = fmt.Errorf("the server sent more than %d KiB of replies", maxReplies>>10)
+var errTooLong error = tooLong{}
+
+type tooLong struct{}
+
+func (tooLong) Error() string {
+	return fmt.Sprintf("the server sent more than %d KiB of replies", maxReplies>>10)
+}
 
 // boundedConn reads at most so many bytes, and notes that STARTTLS was tried.
 type boundedConn struct {

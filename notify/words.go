@@ -48,6 +48,12 @@ func wordsOf(c Cluster, n Notification) words {
 			happened: fmt.Sprintf("%s%s has taken over %s: clients now reach %s at %s.", down, me, list(held), me, thisAddress(held)),
 			todo:     fmt.Sprintf("Make sure that the service itself runs on %s. ", me),
 		}
+		if len(n.Unreached) > 0 {
+			w.happened = fmt.Sprintf("%s%s has taken over %s, but clients may not reach %s there: no witness replies to %s.",
+				down, me, list(held), me, list(n.Unreached))
+			w.todo = fmt.Sprintf("Look for what keeps %s from using %s: ARP inspection or port security at the switch, a static entry at the gateway. ",
+				me, list(n.Unreached)) + w.todo
+		}
 		if n.Cause == state.CauseService {
 			w.happened = fmt.Sprintf("%s replied, but %s did not work. %s was fenced. ", host, notGood(n.Evidence), host) + w.happened
 			w.todo += fmt.Sprintf("Then find out why it failed on %s: pre-takeover has cut %s off. ", host, host)

@@ -33,13 +33,15 @@ func ways() (all []way) {
 	return append(all, way{verdict: check.Up, ready: true, replied: true}, way{verdict: check.Up, ready: true, drained: true, replied: true})
 }
 
-// combinations are all choices of up to four members in two families. Members of
-// a family are exchangeable, so their order is left out.
+// combinations are all choices of up to four members in two families, with -short
+// every 7th of them. Members of a family are exchangeable, so their order is left out.
 func combinations(of int) iter.Seq2[[]int, int] {
 	return func(yield func(chosen []int, v4 int) bool) {
+		n := 0
 		var choose func(chosen []int, v4 int) bool
 		choose = func(chosen []int, v4 int) bool {
-			if len(chosen) > 0 && !yield(chosen, v4) {
+			n++
+			if len(chosen) > 0 && (n%7 == 0 || !testing.Short()) && !yield(chosen, v4) {
 				return false
 			}
 			if len(chosen) == 4 {

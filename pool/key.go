@@ -29,15 +29,17 @@ type Key struct {
 }
 
 // algorithms are those of tsig-keygen(8) but hmac-md5, which is broken.
-var algorithms = map[string]func() hash.Hash{
-	"hmac-sha1": sha1.New, "hmac-sha224": sha256.New224, "hmac-sha256": sha256.New,
-	"hmac-sha384": sha512.New384, "hmac-sha512": sha512.New,
+func algorithms() map[string]func() hash.Hash {
+	return map[string]func() hash.Hash{
+		"hmac-sha1": sha1.New, "hmac-sha224": sha256.New224, "hmac-sha256": sha256.New,
+		"hmac-sha384": sha512.New384, "hmac-sha512": sha512.New,
+	}
 }
 
 // sign is the signature of a message.
 func (k Key) sign(msg []byte) []byte {
 	raw, _ := base64.StdEncoding.DecodeString(k.secret) // the parser has tried it
-	mac := hmac.New(algorithms[k.Algorithm], raw)
+	mac := hmac.New(algorithms()[k.Algorithm], raw)
 	mac.Write(msg)
 	return mac.Sum(nil)
 }
@@ -166,8 +168,8 @@ func (p *keyParser) algorithm(k *Key) error {
 		return err
 	}
 	k.Algorithm = strings.ToLower(word)
-	if algorithms[k.Algorithm] == nil {
-		return p.fail("the algorithm is none of %s", strings.Join(slices.Sorted(maps.Keys(algorithms)), ", "))
+	if algorithms()[k.Algorithm] == nil {
+		return p.fail("the algorithm is none of %s", strings.Join(slices.Sorted(maps.Keys(algorithms())), ", "))
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ type Effect struct {
 	Resume    *Change      // post-takeover becomes pending for it: pre-release may have stopped what goes on
 	HookDone  bool         // the hook that follows the change was run already
 	Suspend   bool         // automatic failback: nobody took what was handed over
-	Unreached []netip.Addr // taken over, and no witness replies to it
+	Unreached []netip.Addr // held, and no witness has replied to it
 	Partial   bool         // a part was released: no hook follows
 }
 
@@ -56,6 +56,7 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 	switch e.Ending {
 	case Confirmed:
 		r.KeepRole(f.Holding, f.Primary, now)
+		r.Unreached = e.Unreached
 	case Closed:
 		hook := r.PendingHook
 		change = r.Switched(e.Role, *e.Change)
@@ -69,6 +70,9 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 		r.NobodyTook = r.NobodyTook || e.Suspend
 	case Open:
 		change = r.AddChange(*e.Change)
+	}
+	if !f.Holding {
+		r.Unreached = nil
 	}
 	return r, change
 }

@@ -107,7 +107,7 @@ func parse(data []byte, rec Kept) error {
 	if len(data) > maxRecord {
 		return fmt.Errorf("it is larger than %d MiB", maxRecord>>20)
 	}
-	if err := json.Unmarshal(data, rec); err != nil {
+	if err := unmarshal(data, rec); err != nil {
 		return err
 	}
 	if err := cmp.Or(rec.Common().check(), rec.Sound()); err != nil {

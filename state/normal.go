@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"time"
@@ -23,16 +22,16 @@ func encode(rec Kept) ([]byte, error) {
 	if r.Pending != nil {
 		r.Pending.Evidence = r.Pending.Evidence.whole()
 	}
-	data, err := json.Marshal(rec)
+	data, err := marshal(rec)
 	// Evidence is cut first, the oldest before the newest: what the next check
 	// needs is small.
 	for i := 0; err == nil && len(data) >= maxRecord && i < len(r.Recent); i++ {
 		r.Recent[i].Evidence = Evidence{}.whole()
-		data, err = json.Marshal(rec)
+		data, err = marshal(rec)
 	}
 	if err == nil && len(data) >= maxRecord && r.Pending != nil {
 		r.Pending.Evidence = Evidence{}.whole()
-		data, err = json.Marshal(rec)
+		data, err = marshal(rec)
 	}
 	if err == nil && len(data) >= maxRecord {
 		err = fmt.Errorf("the record has %d MiB, more than could be read back", len(data)>>20)

@@ -192,6 +192,7 @@ type Check struct {
 	Primary  string       `json:"primary"` // up, down, unknown
 	Sent     int          `json:"sent"`    // pings of the last round
 	Received int          `json:"received"`
+	Witness  *bool        `json:"witness"`     // one replied; nil where none was asked
 	RTT      *float64     `json:"rtt_ms"`      // milliseconds, of the first reply; nil without one
 	Duration Milliseconds `json:"duration_ms"` // without hooks and mail, which follow the record
 }
@@ -319,6 +320,14 @@ func RoundOf(n int, a netip.Addr, round check.Round) Round {
 		shown.Error = &text
 	}
 	return shown
+}
+
+// Witnessed tells whether a witness replied when it counted, nil where none was asked.
+func (e Evidence) Witnessed() *bool {
+	if len(e.Witnesses) == 0 {
+		return nil
+	}
+	return new(slices.ContainsFunc(e.Witnesses, func(w Witness) bool { return w.Answers }))
 }
 
 // Witness is a third address and whether it replied when it counted.

@@ -183,7 +183,7 @@ func fullRecord() *Record {
 			Version: 1, Name: "web", Event: "20260301T030405Z-ABCDEFGH", Pending: &change,
 			Last: &Check{
 				Time: at(4), Outcome: Blocked, Code: 21, Rule: 11, Reason: "172.16.0.2 does not reply, but no witness replies either",
-				Primary: "down", Sent: 5, Received: 1, RTT: &rtt, Duration: 46120,
+				Primary: "down", Sent: 5, Received: 1, Witness: new(true), RTT: &rtt, Duration: 46120,
 			},
 			Gap: 60000, Streaks: Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5, Isolated: 6, Connected: 7, Fit: 10, Served: 11, NotReady: 8, Ready: 9}, Rehearsed: at(4),
 			Gateways:        []Gateway{{Interface: "eth0", Address: netip.MustParseAddr("172.16.0.254")}},
@@ -273,7 +273,7 @@ func TestGoldenRecord(t *testing.T) {
 		e.Rounds = slices.Clone(e.Rounds)
 		e.Rounds[0].Number, e.Rounds[0].Address, e.Answers = 0, "", nil
 	}
-	old.Services, old.Answers = nil, nil
+	old.Services, old.Answers, old.Last.Witness = nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""
@@ -422,7 +422,7 @@ func TestCorruptRecordIsIgnored(t *testing.T) {
 		{"binary", "\x7fELF\x02\x01\x01\x00", `invalid character '\x7f' looking for beginning of value`},
 		{"zeros, as after a power cut", strings.Repeat("\x00", 4096), `invalid character '\x00' looking for beginning of value`},
 		{"huge", strings.Repeat(" ", maxRecord) + string(golden), "it is larger than 16 MiB"},
-		{"no object", "[]", "json: cannot unmarshal array into Go value of type state.Record"},
+		{"no object", "[]", "json: cannot unmarshal array into Go value of type map[string]json.RawMessage"},
 		{"null", "null", "its version is 0, this program knows 1"},
 		{"twice", string(golden) + string(golden), "invalid character '{' after top-level value"},
 		{"of a later version", with(`"version": 1`, `"version": 2`), "its version is 2, this program knows 1"},

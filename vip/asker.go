@@ -128,7 +128,7 @@ func (a *Asker) Ask(s *Snapshot, t Target, probe bool) error {
 	from := netip.Addr{}
 	if !probe {
 		if from, _ = a.sender(s, t); !from.IsValid() && t.Address.Is6() {
-			return fmt.Errorf("%s could not be asked for on %s: this machine has no address to ask from", t.Address, t.Interface)
+			return fmt.Errorf("%s could not be asked for on %s: the interface has no IPv6 address to ask from, not even a link-local one", t.Address, t.Interface)
 		}
 	}
 	if err := c.Ask(t.Address, from); err != nil {

@@ -52,8 +52,15 @@ type Reply struct {
 	// one MAC for many addresses, does proxy ARP.
 	To netip.Addr
 
-	Router bool      // IPv6: the advertisement's Router flag
-	At     time.Time // with a monotonic clock reading
+	Router bool // IPv6: the advertisement's Router flag
+
+	// At is when the kernel received the frame, with a monotonic clock reading. A
+	// process that stood still reads late what had come meanwhile.
+	At time.Time
+	// Earlier is when the frame of the same kind before it was received, of those
+	// at least half a second older; zero: there was none. The other machine has
+	// then said it twice, not once.
+	Earlier time.Time
 }
 
 // answersProbe reports whether the frame is an ARP reply to a probe.
@@ -167,7 +174,7 @@ func (w *Listener) keep(r Reply) {
 	if !ok {
 		return
 	}
-	r.Address, r.At = name, time.Now()
+	r.Address = name
 	if w.own(r) {
 		return
 	}

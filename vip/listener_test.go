@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -96,6 +98,12 @@ func withoutSockets(t *testing.T, addrs ...netip.Addr) *Listener {
 	return w
 }
 
+// keepNow keeps a frame that is received now.
+func keepNow(w *Listener, r Reply) {
+	r.At = time.Now()
+	w.keep(r)
+}
+
 func TestAskRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
@@ -139,11 +147,11 @@ func TestRepliesSince(t *testing.T) {
 	if got := w.Replies(time.Time{}); len(got) != 0 {
 		t.Errorf("replies before any frame: %v", got)
 	}
-	w.keep(Reply{Address: vip4, MAC: them})
+	keepNow(w, Reply{Address: vip4, MAC: them})
 	time.Sleep(time.Millisecond)
 	between := time.Now()
-	w.keep(Reply{Address: ours4, MAC: them}) // not listened for
-	w.keep(Reply{Address: vip6, MAC: someone, Probe: true})
+	keepNow(w, Reply{Address: ours4, MAC: them}) // not listened for
+	keepNow(w, Reply{Address: vip6, MAC: someone, Probe: true})
 
 	all := w.Replies(time.Time{})
 	want := []Reply{{Address: vip4, MAC: them}, {Address: vip6, MAC: someone, Probe: true}}
@@ -168,8 +176,8 @@ func TestRepliesSince(t *testing.T) {
 func TestReplyHasTheAddressAsGivenToOpen(t *testing.T) {
 	zoned, mapped := netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::ffff:172.16.0.1")
 	w := withoutSockets(t, zoned, mapped)
-	w.keep(Reply{Address: netip.MustParseAddr("fe80::1"), MAC: them})
-	w.keep(Reply{Address: vip4, MAC: them})
+	keepNow(w, Reply{Address: netip.MustParseAddr("fe80::1"), MAC: them})
+	keepNow(w, Reply{Address: vip4, MAC: them})
 	got := w.Replies(time.Time{})
 	if len(got) != 2 || got[0].Address != zoned || got[1].Address != mapped {
 		t.Errorf("replies %v, want %s and %s", got, zoned, mapped)
@@ -183,15 +191,76 @@ func TestOnlyTheNewestFrameIsKept(t *testing.T) {
 	for range 3 {
 		for _, r := range []Reply{{}, {Direct: true, To: request}, {Direct: true, To: probe}, {Probe: true}} {
 			r.Address, r.MAC = vip4, them
-			w.keep(r)
+			keepNow(w, r)
 			time.Sleep(time.Millisecond)
 		}
 	}
 	between := w.Replies(time.Time{})[3].At
-	w.keep(Reply{Address: vip4, MAC: them})
+	keepNow(w, Reply{Address: vip4, MAC: them})
 	all := w.Replies(time.Time{})
 	if len(all) != 4 || !all[3].At.After(between) || all[3].Direct || all[3].Probe {
 		t.Errorf("replies %+v, want one of each kind, the announcement last", all)
+	}
+}
+
+// TestRepeatedClaimIsToldFromFramesOfOneMoment: what came half a second before, or
+// earlier, is told by the newest frame of the kind.
+func TestRepeatedClaimIsToldFromFramesOfOneMoment(t *testing.T) {
+	began := time.Now()
+	for _, tt := range []struct {
+		name   string
+		frames []time.Duration
+		want   time.Duration // of Earlier; -1: none
+	}{
+		{"one frame", []time.Duration{0}, -1},
+		{"both frames of an announcement", []time.Duration{0, time.Millisecond}, -1},
+		{"an announcement and the next", []time.Duration{0, 0, 1100 * time.Millisecond, 1101 * time.Millisecond}, 0},
+		{"three of them", []time.Duration{0, 1100 * time.Millisecond, 2200 * time.Millisecond}, 1100 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := withoutSockets(t, vip4)
+			for _, d := range tt.frames {
+				w.keep(Reply{Address: vip4, MAC: them, At: began.Add(d)})
+			}
+			all := w.Replies(time.Time{})
+			want := time.Time{}
+			if tt.want >= 0 {
+				want = began.Add(tt.want)
+			}
+			if len(all) != 1 || !all[0].Earlier.Equal(want) {
+				t.Errorf("replies %+v, want one with the earlier frame at %s", all, want)
+			}
+		})
+	}
+}
+
+// TestArrivalIsWhenTheKernelReceivedTheFrame, within what is possible: the wall
+// clock may have been set meanwhile.
+func TestArrivalIsWhenTheKernelReceivedTheFrame(t *testing.T) {
+	now := time.Now()
+	empty := now.Add(-5 * time.Second)
+	for name, tt := range map[string]struct{ stamped, want time.Duration }{
+		"read at once":                   {0, 0},
+		"read two seconds late":          {-2 * time.Second, -2 * time.Second},
+		"the clock was set back":         {time.Hour, 0},
+		"the clock was set forward":      {-time.Hour, -5 * time.Second},
+		"the socket was empty just then": {-5 * time.Second, -5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stamp := unix.NsecToTimespec(now.Add(tt.stamped).UnixNano())
+			control := make([]byte, unix.CmsgSpace(16))
+			h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+			h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS
+			h.SetLen(unix.CmsgLen(16))
+			binary.NativeEndian.PutUint64(control[unix.CmsgLen(0):], uint64(stamp.Sec))
+			binary.NativeEndian.PutUint64(control[unix.CmsgLen(8):], uint64(stamp.Nsec))
+			if at := arrival(now, empty, control); !at.Equal(now.Add(tt.want)) {
+				t.Errorf("arrival %s from now, want %s", at.Sub(now), tt.want)
+			}
+		})
+	}
+	if at := arrival(now, empty, nil); !at.Equal(now) {
+		t.Errorf("without a stamp: %s from now, want now", at.Sub(now))
 	}
 }
 
@@ -199,9 +268,9 @@ func TestOnlyTheNewestFrameIsKept(t *testing.T) {
 // are counted as lost.
 func TestFloodOfProbesEvictsNoReply(t *testing.T) {
 	w := withoutSockets(t, vip4)
-	w.keep(Reply{Address: vip4, MAC: them, Direct: true})
+	keepNow(w, Reply{Address: vip4, MAC: them, Direct: true})
 	for i := range 10 * maxReplies {
-		w.keep(Reply{Address: vip4, MAC: net.HardwareAddr{6, 0, 0, 0, byte(i >> 8), byte(i)}, Probe: true})
+		keepNow(w, Reply{Address: vip4, MAC: net.HardwareAddr{6, 0, 0, 0, byte(i >> 8), byte(i)}, Probe: true})
 	}
 	all := w.Replies(time.Time{})
 	if len(all) != 1+maxReplies || !slices.Equal(all[0].MAC, them) {
@@ -228,11 +297,11 @@ func closed(changed <-chan struct{}) bool {
 func TestChangedOncePerFrame(t *testing.T) {
 	w := withoutSockets(t, vip4)
 	first := w.Changed()
-	w.keep(Reply{Address: ours4, MAC: them})
+	keepNow(w, Reply{Address: ours4, MAC: them})
 	if closed(first) {
 		t.Error("changed by a frame about another address")
 	}
-	w.keep(Reply{Address: vip4, MAC: them})
+	keepNow(w, Reply{Address: vip4, MAC: them})
 	if !closed(first) {
 		t.Error("not changed by a reply")
 	}

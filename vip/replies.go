@@ -10,6 +10,10 @@ import (
 // any link has, and little enough for a flood.
 const maxReplies = 512
 
+// apart is the least time between two claims: the frames of one announcement, or
+// of one reply, are closer together.
+const apart = 500 * time.Millisecond
+
 // replies keeps the newest frame of each kind, address and MAC. Kinds do not
 // displace each other: a flood of probes evicts no reply.
 type replies struct {
@@ -52,7 +56,11 @@ func (s *replies) keep(r Reply) {
 		s.kept[kindOf(r)] = kept
 	}
 	key := replyKey{r.Address, string(r.MAC)}
-	if _, known := kept[key]; !known && len(kept) >= maxReplies {
+	before, known := kept[key]
+	if r.Earlier = before.Earlier; known && r.At.Sub(before.At) >= apart {
+		r.Earlier = before.At
+	}
+	if !known && len(kept) >= maxReplies {
 		var oldest replyKey
 		for k, other := range kept {
 			if at := kept[oldest].At; at.IsZero() || other.At.Before(at) {

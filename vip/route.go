@@ -122,8 +122,8 @@ func (h handle) gateway(link string, v6 bool, from netip.Addr) (netip.Addr, bool
 }
 
 // defaultTables are the routing tables whose default routes apply to packets from that source to
-// anywhere, in the order of the policy rules. Rules for marks, ports, users, interfaces or other
-// destinations are not ours.
+// anywhere, in the order of the policy rules. Rules for marks, ports, users, what comes in by an
+// interface or other destinations are not ours.
 func (h handle) defaultTables(v6 bool, from netip.Addr) ([]int, error) {
 	rules, err := complete(func() ([]netlink.Rule, error) { return h.RuleList(family(v6)) })
 	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without policy routing
@@ -137,7 +137,8 @@ func (h handle) defaultTables(v6 bool, from netip.Addr) ([]int, error) {
 	for _, r := range rules {
 		source := prefixOf(r.Src)
 		switch {
-		case r.Table == 0 || r.Invert || r.Mark != 0 || r.Tos != 0 || r.IifName != "" || r.OifName != "",
+		case r.Table == 0 || r.Invert || r.Mark != 0 || r.Tos != 0 || r.OifName != "",
+			r.IifName != "" && r.IifName != "lo", // lo: packets that this machine itself sends (ip-rule(8))
 			r.IPProto != 0 || r.Sport != nil || r.Dport != nil || r.UIDRange != nil || r.TunID != 0,
 			prefixOf(r.Dst).Bits() > 0,
 			r.SuppressPrefixlen >= 0, // no default routes from there

@@ -162,7 +162,11 @@ func TestGateway(t *testing.T) {
 		"a default route that refuses":      {setup: []string{"route add unreachable default"}, link: "eth0"},
 		"half of the internet":              {setup: []string{"route add 0.0.0.0/1 via 172.16.0.254"}, link: "eth0"},
 		"of another table":                  {setup: []string{"route add default via 172.16.0.254 table 100"}, link: "eth0"},
-		"by an IPv6 neighbour":              {setup: []string{"-4 route add default via inet6 fe80::254 dev eth0"}, link: "eth0"},
+		"of a table for what this machine itself sends": {
+			setup: []string{"route add default via 172.16.0.254 table 100", "rule add iif lo table 100"}, link: "eth0", want: "172.16.0.254",
+		},
+		"of a table for what comes in by eth0": {setup: []string{"route add default via 172.16.0.254 table 100", "rule add iif eth0 table 100"}, link: "eth0"},
+		"by an IPv6 neighbour":                 {setup: []string{"-4 route add default via inet6 fe80::254 dev eth0"}, link: "eth0"},
 		"the second of two ways": {
 			setup: []string{link2, up2, up3, address2, "route add default nexthop via 172.16.0.254 nexthop via 192.0.2.254"},
 			link:  "eth1", want: "192.0.2.254",

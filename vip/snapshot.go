@@ -59,6 +59,7 @@ type Link struct {
 	NoIPv6    bool // IPv6 is disabled here (disable_ipv6); read for links that do ARP
 	Router    bool // forwards IPv6 (forwarding); read for links that do ARP
 	ProxyARP  bool // replies to ARP for addresses that it routes elsewhere (proxy_arp); read for links that do ARP
+	ARPIgnore int  // for which of its addresses it does not reply to ARP (arp_ignore in ip-sysctl); read for links that do ARP
 	Addresses []Address
 }
 
@@ -93,21 +94,29 @@ func (h handle) snapshot() (*Snapshot, error) {
 func (k *Snapshot) readSysctls() {
 	_, err := os.Stat("/proc/sys/net/ipv6")
 	noIPv6 := err != nil
-	proxyARP := sysctlOn("ipv4", "all", "proxy_arp")
+	proxyARP, arpIgnore := sysctlOn("ipv4", "all", "proxy_arp"), sysctl("ipv4", "all", "arp_ignore")
 	for i := range k.Links {
 		if l := &k.Links[i]; l.ARP {
 			l.NoIPv6 = noIPv6 || sysctlOn("ipv6", l.Name, "disable_ipv6")
 			l.Router = sysctlOn("ipv6", l.Name, "forwarding")
 			l.ProxyARP = proxyARP || sysctlOn("ipv4", l.Name, "proxy_arp")
+			l.ARPIgnore = max(arpIgnore, sysctl("ipv4", l.Name, "arp_ignore"))
 		}
 	}
 }
 
-// sysctlOn reads a switch of an interface, in the network namespace of the calling thread: true where
-// the file is there and is not 0.
-func sysctlOn(family, link, name string) bool {
+// sysctlOn reads a switch of an interface: true where the file is there and is not 0.
+func sysctlOn(family, link, name string) bool { return sysctl(family, link, name) != 0 }
+
+// sysctl reads a number of an interface, in the network namespace of the calling thread; 0 where there
+// is none.
+func sysctl(family, link, name string) int {
 	value, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", link, name))
-	return err == nil && strings.TrimSpace(string(value)) != "0"
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(string(value)))
+	return n
 }
 
 // complete repeats a dump that a change has interrupted, and returns the error in the end: the result

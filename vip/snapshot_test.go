@@ -78,20 +78,21 @@ func TestLinkProperties(t *testing.T) {
 	onHost(t, build, func(t *testing.T) {
 		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/br0/disable_ipv6", []byte("1\n"), 0))
 		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/far/proxy_arp", []byte("1\n"), 0))
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/far/arp_ignore", []byte("2\n"), 0))
 		k, err := TakeSnapshot()
 		must(t, err)
 		got := map[string]string{}
 		for _, name := range []string{"eth0", "enp3s0-uplink-to-the-core", "br0", "port", "far", "eth9"} {
 			l, ok := k.Link(name)
-			got[name] = fmt.Sprintf("%t %s master %q, IPv6 disabled %t, proxy ARP %t", ok, l.Name, l.Master, l.NoIPv6, l.ProxyARP)
+			got[name] = fmt.Sprintf("%t %s master %q, IPv6 disabled %t, proxy ARP %t, ARP ignore %d", ok, l.Name, l.Master, l.NoIPv6, l.ProxyARP, l.ARPIgnore)
 		}
 		want := map[string]string{
-			"eth0":                      `true eth0 master "", IPv6 disabled false, proxy ARP false`,
-			"enp3s0-uplink-to-the-core": `true eth0 master "", IPv6 disabled false, proxy ARP false`,
-			"br0":                       `true br0 master "", IPv6 disabled true, proxy ARP false`,
-			"port":                      `true port master "br0", IPv6 disabled false, proxy ARP false`,
-			"far":                       `true far master "", IPv6 disabled false, proxy ARP true`,
-			"eth9":                      `false  master "", IPv6 disabled false, proxy ARP false`,
+			"eth0":                      `true eth0 master "", IPv6 disabled false, proxy ARP false, ARP ignore 0`,
+			"enp3s0-uplink-to-the-core": `true eth0 master "", IPv6 disabled false, proxy ARP false, ARP ignore 0`,
+			"br0":                       `true br0 master "", IPv6 disabled true, proxy ARP false, ARP ignore 0`,
+			"port":                      `true port master "br0", IPv6 disabled false, proxy ARP false, ARP ignore 0`,
+			"far":                       `true far master "", IPv6 disabled false, proxy ARP true, ARP ignore 2`,
+			"eth9":                      `false  master "", IPv6 disabled false, proxy ARP false, ARP ignore 0`,
 		}
 		if d := diff(want, got); d != "" {
 			t.Errorf("(-want +got):\n%s", d)

@@ -126,8 +126,11 @@ func listen(link int, filter []bpf.RawInstruction) (*packet.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if raw, err := conn.SyscallConn(); err == nil { // else the filter drops them, one by one
-		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // else the filter drops them, one by one
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)         // else they arrive when they are read
+		})
 	}
 	return conn, nil
 }
@@ -170,17 +173,18 @@ func (s *socket) hasEnded() bool {
 
 // read passes frames to their listeners, until the socket is closed.
 func (s *socket) read() {
-	b := make([]byte, maxFrame)
-	for {
-		n, _, err := s.conn.ReadFrom(b)
-		if err != nil {
-			s.fail(err)
-			return
-		}
-		if r, ok := parse(b[:n]); ok {
-			s.deliver(r)
+	frames, err := newFrameReader(s.conn)
+	for err == nil {
+		var frame []byte
+		var at time.Time
+		if frame, at, err = frames.next(); err == nil {
+			if r, ok := parse(frame); ok {
+				r.At = at
+				s.deliver(r)
+			}
 		}
 	}
+	s.fail(err)
 }
 
 func (s *socket) deliver(r Reply) {

@@ -47,11 +47,13 @@ type Session struct {
 	ttl     time.Duration
 
 	readOnly bool // of a dry run
+	stack    string
 
-	mu    sync.Mutex
-	stack string
-	key   state.Key
-	asked bool // an answer came in this run
+	turn  chan struct{} // of the one that asks
+	asked bool          // an answer came in this run
+
+	mu  sync.Mutex // never held while anybody is asked
+	key state.Key
 }
 
 // NewSession is a session of this machine with that host name; nil without a store.
@@ -59,7 +61,7 @@ func NewSession(env Env, cluster, host string, ttl time.Duration) *Session {
 	if env.Store == nil {
 		return nil
 	}
-	return &Session{env: env, cluster: cluster, host: host, ttl: ttl}
+	return &Session{env: env, cluster: cluster, host: host, ttl: ttl, turn: make(chan struct{}, 1)}
 }
 
 // Begin goes on with what the record knows of the key; nil for nothing. A dry run
@@ -88,9 +90,27 @@ func (s *Session) Key() *state.Key {
 	if s == nil {
 		return nil
 	}
+	return new(s.known())
+}
+
+// known is the key as it is known now.
+func (s *Session) known() state.Key {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return new(s.key)
+	return s.key
+}
+
+// set changes what is known.
+func (s *Session) set(k state.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key = k
+}
+
+// ask waits for its turn to ask, until done is called.
+func (s *Session) ask() (done func()) {
+	s.turn <- struct{}{}
+	return func() { <-s.turn }
 }
 
 // Status is what the arbiter says, as it is now.
@@ -98,21 +118,11 @@ func (s *Session) Status() (a state.Arbiter) {
 	if s == nil {
 		return a
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status()
-}
-
-func (s *Session) status() state.Arbiter {
-	a := state.Arbiter{State: s.key.State, Fault: s.key.Fault, Holder: s.key.Holder, Until: s.key.Until}
-	a.Changed = s.env.Monotonic() - s.key.Seen
-	a.FreeIn = max(0, s.wait()-a.Changed)
+	k := s.known()
+	a = state.Arbiter{State: k.State, Fault: k.Fault, Holder: k.Holder, Until: k.Until}
+	a.Changed = s.env.Monotonic() - k.Seen
+	a.FreeIn = max(0, time.Duration(k.TTL)*time.Second-a.Changed)
 	return a
-}
-
-// wait is for how long the key has to be seen unchanged before it may be taken.
-func (s *Session) wait() time.Duration {
-	return time.Duration(s.key.TTL) * time.Second
 }
 
 // Read asks for the key. What a run decides rests on it; Acquire asks again.
@@ -120,10 +130,10 @@ func (s *Session) Read(ctx context.Context) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ago := s.env.Monotonic() - s.key.Asked
-	if s.key.State != state.ArbiterNotAsked && s.key.State != state.ArbiterSilent && ago >= 0 && ago < readEvery {
+	defer s.ask()()
+	k := s.known()
+	ago := s.env.Monotonic() - k.Asked
+	if k.State != state.ArbiterNotAsked && k.State != state.ArbiterSilent && ago >= 0 && ago < readEvery {
 		return
 	}
 	_, _ = s.read(ctx)
@@ -131,51 +141,56 @@ func (s *Session) Read(ctx context.Context) {
 
 // read reads the key, and notes what it says.
 func (s *Session) read(ctx context.Context) (Entry, error) {
+	k := s.known()
 	if s.stack == "" {
-		return Entry{}, errors.New(s.key.Fault)
+		return Entry{}, errors.New(k.Fault)
 	}
 	e, err := s.env.Read(ctx, s.cluster)
 	if err != nil {
 		return e, s.silent(err)
 	}
+	ttl := max(s.ttl, time.Duration(k.TTL)*time.Second)
 	if e.Absent && !s.readOnly {
 		// Where this fails, the wait has not begun.
-		v := Value{Holder: "nobody", Stack: placeholder, TTL: max(s.ttl, time.Duration(s.key.TTL)*time.Second)}
+		v := Value{Holder: "nobody", Stack: placeholder, TTL: ttl}
 		if ok, revision, err := s.env.Swap(ctx, s.cluster, 0, v); ok && err == nil {
 			e.Value, e.Revision = v, revision
 		}
 	}
 	now := s.env.Monotonic() // after the answer: an earlier time would not be safe
-	if k := &s.key; k.State == state.ArbiterNotAsked || e.Revision == 0 || k.Revision != e.Revision || k.ClusterID != e.ClusterID || now < k.Seen {
+	if k.State == state.ArbiterNotAsked || e.Revision == 0 || k.Revision != e.Revision || k.ClusterID != e.ClusterID || now < k.Seen {
 		k.Seen = now
 	}
-	s.asked, s.key.Asked = true, now
-	s.key.Fault, s.key.Revision, s.key.ClusterID, s.key.Holder = "", e.Revision, e.ClusterID, e.Holder
+	k.Asked, k.Fault, k.Revision, k.ClusterID, k.Holder = now, "", e.Revision, e.ClusterID, e.Holder
 	switch {
 	case e.Revision == 0:
-		s.key.State, s.key.TTL = state.ArbiterAbsent, int(max(s.ttl, time.Duration(s.key.TTL)*time.Second)/time.Second)
+		k.State, k.TTL = state.ArbiterAbsent, int(ttl/time.Second)
 	case e.Stack == placeholder:
-		s.key.State, s.key.TTL = state.ArbiterAbsent, int(e.TTL/time.Second)
+		k.State, k.TTL = state.ArbiterAbsent, int(e.TTL/time.Second)
 	case e.Unknown != "":
-		s.key.State, s.key.Holder = state.ArbiterOther, "an unknown machine ("+e.Unknown+")"
-		s.key.TTL = int(max(e.TTL, s.ttl) / time.Second)
+		k.State, k.Holder = state.ArbiterOther, "an unknown machine ("+e.Unknown+")"
+		k.TTL = int(max(e.TTL, s.ttl) / time.Second)
 	case e.Holder == "":
-		s.key.State = state.ArbiterFree
+		k.State = state.ArbiterFree
 	default:
-		s.key.State, s.key.TTL = state.ArbiterOther, int(e.TTL/time.Second)
+		k.State, k.TTL = state.ArbiterOther, int(e.TTL/time.Second)
 		if e.Stack == s.stack {
-			s.key.State = state.ArbiterOurs
+			k.State = state.ArbiterOurs
 		}
 	}
-	if s.key.State != state.ArbiterOurs {
-		s.key.Renewed, s.key.End, s.key.RenewedAt = 0, 0, time.Time{}
+	if k.State != state.ArbiterOurs {
+		k.Renewed, k.End, k.RenewedAt, k.Until = 0, 0, time.Time{}, time.Time{}
 	}
+	s.asked = true
+	s.set(k)
 	return e, nil
 }
 
 // silent notes that there was no answer.
 func (s *Session) silent(err error) error {
-	s.key.State, s.key.Fault = state.ArbiterSilent, err.Error()
+	k := s.known()
+	k.State, k.Fault = state.ArbiterSilent, err.Error()
+	s.set(k)
 	return err
 }
 
@@ -189,11 +204,11 @@ func (s *Session) swap(ctx context.Context, e Entry) (ok bool, err error) {
 	}
 	now := s.env.Monotonic()
 	s.asked = true
-	s.key = state.Key{
+	s.set(state.Key{
 		Asked: now,
 		State: state.ArbiterOurs, Holder: s.host, TTL: int(s.ttl / time.Second), Revision: revision, ClusterID: e.ClusterID, Stack: s.stack, Seen: now,
 		Renewed: began, End: began + Limit(s.ttl), RenewedAt: wall, Until: wall.Add(Limit(s.ttl)),
-	}
+	})
 	return true, nil
 }
 
@@ -203,8 +218,7 @@ func (s *Session) Ready(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.ask()()
 	e, err := s.read(ctx)
 	if err == nil {
 		err = s.env.Agree(ctx, e.ClusterID)
@@ -218,9 +232,8 @@ func (s *Session) Due(share time.Duration) bool {
 	if s == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.key.State != state.ArbiterOurs || s.key.Renewed == 0 || s.env.Boot()-s.key.Renewed >= s.ttl/share
+	k := s.known()
+	return k.State != state.ArbiterOurs || k.Renewed == 0 || s.env.Boot()-k.Renewed >= s.ttl/share
 }
 
 // Renew renews the key for what is held here, or takes one that nobody holds. It ends
@@ -230,13 +243,12 @@ func (s *Session) Due(share time.Duration) bool {
 // An absent key is taken at once: as long as an address stays here by the key, no other
 // machine may take one that was deleted since.
 func (s *Session) Renew(ctx context.Context) state.ArbiterState {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.ask()()
 	refusal := s.take(ctx, true)
-	if refusal != "" && s.key.State != state.ArbiterOther && s.key.State != state.ArbiterSilent {
+	if now := s.known().State; refusal != "" && now != state.ArbiterOther && now != state.ArbiterSilent {
 		_ = s.silent(errors.New(refusal))
 	}
-	return s.key.State
+	return s.known().State
 }
 
 // Acquire is the last guard of a takeover: it makes this machine the holder, or says
@@ -245,9 +257,8 @@ func (s *Session) Acquire(ctx context.Context) (refusal string) {
 	if s == nil {
 		return ""
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.asked && s.key.State == state.ArbiterOurs && s.env.Boot()-s.key.Renewed < s.ttl/4 && s.lifetime() > 0 {
+	defer s.ask()()
+	if s.asked && !s.Due(4) && s.Lifetime() > 0 {
 		return ""
 	}
 	return s.take(ctx, false)
@@ -258,13 +269,13 @@ func (s *Session) Acquire(ctx context.Context) (refusal string) {
 func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
 	for range tries {
 		e, err := s.read(ctx)
-		if err == nil && !holding && s.key.State != state.ArbiterOurs {
+		if err == nil && !holding && s.known().State != state.ArbiterOurs {
 			if err = s.env.Agree(ctx, e.ClusterID); err != nil {
 				_ = s.silent(err)
 			}
 		}
-		now := s.status()
-		if holding && s.key.State == state.ArbiterAbsent {
+		now := s.Status()
+		if holding && now.State == state.ArbiterAbsent {
 			now.FreeIn = 0
 		}
 		if refusal = now.Refusal(); refusal != "" {
@@ -272,7 +283,7 @@ func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
 		}
 		ok, err := s.swap(ctx, e)
 		switch {
-		case ok && s.lifetime() > 0:
+		case ok && s.Lifetime() > 0:
 			return ""
 		case ok:
 			refusal = "the arbiter took too long to answer"
@@ -290,25 +301,24 @@ func (s *Session) Holds() bool {
 	if s == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.key.State == state.ArbiterOurs || s.key.End > 0
+	k := s.known()
+	return k.State == state.ArbiterOurs || k.End > 0
 }
 
 // Free frees the key, if it is ours: nothing is held here any more.
 func (s *Session) Free(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.ask()()
 	for range tries {
 		e, err := s.read(ctx)
-		if err != nil || s.key.State != state.ArbiterOurs {
+		if err != nil || s.known().State != state.ArbiterOurs {
 			return err
 		}
 		ok, revision, err := s.env.Swap(ctx, s.cluster, e.Revision, Value{TTL: s.ttl})
 		if ok {
-			s.key = state.Key{
-				State: state.ArbiterFree, Revision: revision, ClusterID: e.ClusterID, Stack: s.stack, Seen: s.env.Monotonic(), TTL: s.key.TTL,
-			}
+			now := s.env.Monotonic()
+			s.set(state.Key{
+				State: state.ArbiterFree, Revision: revision, ClusterID: e.ClusterID, Stack: s.stack, Seen: now, Asked: now, TTL: s.known().TTL,
+			})
 			return nil
 		}
 		if err != nil {
@@ -322,13 +332,8 @@ func (s *Session) Free(ctx context.Context) error {
 // Lifetime is the lifetime of an address that is set now, in whole seconds; 0 where too
 // little is left, or this machine does not hold the key.
 func (s *Session) Lifetime() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lifetime()
-}
-
-func (s *Session) lifetime() time.Duration {
-	if left := (s.key.End - s.env.Boot()).Truncate(time.Second); s.key.End > 0 && left >= least {
+	k := s.known()
+	if left := (k.End - s.env.Boot()).Truncate(time.Second); k.End > 0 && left >= least {
 		return left
 	}
 	return 0
@@ -339,18 +344,16 @@ func (s *Session) lifetime() time.Duration {
 // for 0 it is removed. Without an answer it lives on to its end, and gets one where it
 // has none.
 func (s *Session) Allow(shown time.Duration) (lifetime time.Duration, keep bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	limit := Limit(s.ttl).Truncate(time.Second)
+	k, limit := s.known(), Limit(s.ttl).Truncate(time.Second)
 	switch {
-	case s.key.State == state.ArbiterOther:
+	case k.State == state.ArbiterOther:
 		return 0, false
-	case s.key.State == state.ArbiterOurs:
-		return s.lifetime(), false
+	case k.State == state.ArbiterOurs:
+		return s.Lifetime(), false
 	case shown > 0 && shown <= limit:
 		return shown, true
-	case s.key.End > 0:
-		return s.lifetime(), false
+	case k.End > 0:
+		return s.Lifetime(), false
 	}
 	return limit, false
 }
@@ -358,9 +361,8 @@ func (s *Session) Allow(shown time.Duration) (lifetime time.Duration, keep bool)
 // Outlives tells whether a lifetime that was set until now ends after the hold: this
 // process, or the tool, was stopped for too long.
 func (s *Session) Outlives(lifetime time.Duration) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.key.End > 0 && s.env.Boot()+lifetime > s.key.End+setWithin
+	k := s.known()
+	return k.End > 0 && s.env.Boot()+lifetime > k.End+setWithin
 }
 
 // Lost tells whether another machine holds the key.
@@ -372,7 +374,6 @@ func (s *Session) Owns() bool {
 	if s == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.key.State == state.ArbiterOurs && s.env.Boot() < s.key.End
+	k := s.known()
+	return k.State == state.ArbiterOurs && s.env.Boot() < k.End
 }

@@ -116,7 +116,7 @@ func (j *job) gatewaysOf(s seen) (good []state.Gateway) {
 func checkOf(j *job, s seen, r Result) state.Check {
 	c := state.Check{
 		Time: j.Began.UTC().Truncate(time.Second), Outcome: r.Outcome, Code: r.Outcome.Code(), Rule: r.Rule, Reason: r.Reason,
-		Primary: "unknown", Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
+		Primary: "unknown", Witness: s.evidence(func(answer) bool { return false }).Witnessed(), Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
 	}
 	down := 0
 	for _, a := range s.members {

@@ -77,7 +77,7 @@ func TestWhereTheClustersComeFrom(t *testing.T) {
 	const (
 		missing = "pingover: --host: missing; every cluster needs one\nhint: such as pingover check --host 172.16.0.2 --vip 172.16.0.1, or write "
 		both    = "pingover: --host and --file exclude each other: --host defines a cluster, --file names the file that does\n"
-		notHere = "pingover: NONE: cannot be read: no such file or directory\n"
+		notHere = "pingover: NONE: cannot be read: no such file or directory\nhint: no copy of it is in /var/lib/pingover; if the file named a state directory, name it: --state-dir DIR\n"
 	)
 	for _, test := range []struct {
 		name, file, variable, args string

@@ -21,7 +21,7 @@ type command struct {
 	operand string // what comes after the flags, in help
 	summary string // one line
 	about   string // what help says before the flags
-	codes   []exit.Code
+	codes   func() []exit.Code
 	ofPools []exit.Code      // those that mean something else for pools
 	flags   func() []flagRow // made when they are needed: a check needs those of one command
 	acts    bool             // its exit code says how that ended, even if the output could not be written
@@ -60,9 +60,12 @@ func (p Program) commands() []command {
 			quiet,
 		}
 	}
-	settings, forPause := settingFlags(), settingFlags("name", "host", "state-dir")
-	flags := func(groups ...[]flagRow) func() []flagRow {
-		return func() []flagRow { return slices.Concat(append([][]flagRow{{fileFlag()}}, groups...)...) }
+	var settings []string // all of them
+	forPause, stateDir := []string{"name", "host", "state-dir"}, []string{"state-dir"}
+	flags := func(settings []string, groups ...[]flagRow) func() []flagRow {
+		return func() []flagRow {
+			return slices.Concat([]flagRow{fileFlag()}, slices.Concat(groups...), helpFlags(), settingFlags(settings...))
+		}
 	}
 	errorCodes := []int{exit.Usage, exit.Internal, exit.Permission, exit.Config}
 	with := func(codes ...int) []int { return append(codes, errorCodes...) }
@@ -77,7 +80,7 @@ func (p Program) commands() []command {
 			name: "check", group: groupRun, operand: clusterOperand, acts: true, run: p.check, about: aboutCheck,
 			summary: "run one check (this is what cron calls)",
 			codes:   codesOf(nil, checkCodes...), ofPools: exit.PoolCodes(),
-			flags: flags([]flagRow{dryRun}, report(quietCheck), helpFlags(), settings),
+			flags: flags(settings, []flagRow{dryRun}, report(quietCheck)),
 		},
 		{
 			name: "watch", group: groupRun, operand: clusterOperand, acts: true, run: p.watch, about: aboutWatch,
@@ -86,10 +89,10 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "ended by a signal, or by --for"},
 				{Code: exit.Internal, Meaning: "internal error, or a check that hung"},
 			}, exit.Usage, exit.Permission, exit.Config),
-			flags: flags([]flagRow{
+			flags: flags(settings, []flagRow{
 				durationFlag("every", "from the start of a check to that of the next", config.DurationText(usualTick), shortestTick, longestTick),
 				durationFlag("for", "start no check later than this", "until a signal", shortestWatch, longestWatch),
-			}, report(quietCheck), helpFlags(), settings),
+			}, report(quietCheck)),
 		},
 		{
 			name: "status", group: groupShow, operand: clusterOperand, run: p.status, about: aboutStatus,
@@ -98,11 +101,11 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but not everything is known"},
 			}, with(exit.Output)...),
-			flags: flags([]flagRow{
+			flags: flags(stateDir, []flagRow{
 				bare("json", "", jsonHelp),
 				bare("monitoring", "", "one line and the exit code of a Nagios plugin"),
 				bare("watch", "", "show it again every 2s, until a signal"),
-			}, helpFlags(), settingFlags("state-dir")),
+			}),
 		},
 		{
 			name: "history", group: groupShow, operand: clusterOperand, run: p.history, about: aboutHistory,
@@ -111,14 +114,14 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "shown"},
 				{Code: 20, Meaning: "shown, but a record cannot be read"},
 			}, with(exit.Output)...),
-			flags: flags([]flagRow{
+			flags: flags(stateDir, []flagRow{
 				bare("details", "", "with the evidence and the commands of each"),
 				{name: "last", argument: "N", help: "only the last N"},
 				{name: "since", argument: "DURATION", help: "only those of this time, such as 7d"},
 				bare("summary", "", "availability: each outage, and who served when"),
 				bare("html", "", "the same as one page"),
 				bare("json", "", "one JSON object per change and line; with --summary per cluster"),
-			}, helpFlags(), settingFlags("state-dir")),
+			}),
 		},
 		{
 			name: "takeover", group: groupOperate, operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.TakeOver }), about: aboutTakeOver,
@@ -129,7 +132,7 @@ func (p Program) commands() []command {
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
 			}, with(30, 32, exit.Busy)...),
-			flags: flags([]flagRow{all, forcedTakeOver, dryRun}, report(quietManual), helpFlags(), settings),
+			flags: flags(settings, []flagRow{all, forcedTakeOver, dryRun}, report(quietManual)),
 		},
 		{
 			name: "release", group: groupOperate, operand: clusterOperand, acts: true, run: p.manual(func(t Task) act { return t.Release }), about: aboutRelease,
@@ -140,7 +143,7 @@ func (p Program) commands() []command {
 				{Code: 20, Outcome: "unknown", Meaning: "the state of this machine is unknown; nothing changed"},
 				{Code: 21, Outcome: "blocked", Meaning: "refused, or no machine took them: this machine holds them"},
 			}, with(31, 32, exit.Busy)...),
-			flags: flags([]flagRow{all, forcedRelease, dryRun}, report(quietManual), helpFlags(), settings),
+			flags: flags(settings, []flagRow{all, forcedRelease, dryRun}, report(quietManual)),
 		},
 		{
 			name: "pause", group: groupOperate, operand: clusterOperand, run: p.pause, about: aboutPause,
@@ -149,11 +152,11 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "paused"},
 				{Code: 32, Meaning: "the state could not be written"},
 			}, errorCodes...),
-			flags: flags([]flagRow{
+			flags: flags(forPause, []flagRow{
 				all,
 				durationFlag("for", "length of the pause", config.DurationText(usualPause), shortestPause, longestPause),
 				quietManual,
-			}, helpFlags(), forPause),
+			}),
 		},
 		{
 			name: "resume", group: groupOperate, operand: clusterOperand, run: p.resume, about: aboutResume,
@@ -162,7 +165,7 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "resumed, or there was nothing to resume"},
 				{Code: 32, Meaning: "the state could not be written"},
 			}, with(exit.Busy)...),
-			flags: flags([]flagRow{all, quietManual}, helpFlags(), forPause),
+			flags: flags(forPause, []flagRow{all, quietManual}),
 		},
 		{
 			name: drainCommand, group: groupOperate, operand: memberOperand, acts: true, run: p.drain, about: aboutDrain,
@@ -173,10 +176,10 @@ func (p Program) commands() []command {
 				{Code: 21, Outcome: "blocked", Meaning: "refused; nothing changed"},
 				{Code: 30, Outcome: "update-failed", Meaning: "the name server did not make the change"},
 			}, with(32, exit.Busy)...),
-			flags: flags([]flagRow{
+			flags: flags(stateDir, []flagRow{
 				durationFlag("for", "how long they stay out", "until undrain", shortestPause, longestPause),
 				bare("force", "", "even below min-members, never the last record"), dryRun,
-			}, report(quietManual), helpFlags(), settingFlags("state-dir")),
+			}, report(quietManual)),
 		},
 		{
 			name: undrainCommand, group: groupOperate, operand: memberOperand, acts: true, run: p.undrain, about: aboutUndrain,
@@ -184,16 +187,16 @@ func (p Program) commands() []command {
 			codes: codesOf([]exit.Code{
 				{Code: 0, Outcome: "ok", Meaning: "no longer drained"},
 			}, with(32, exit.Busy)...),
-			flags: flags([]flagRow{dryRun}, report(quietManual), helpFlags(), settingFlags("state-dir")),
+			flags: flags(stateDir, []flagRow{dryRun}, report(quietManual)),
 		},
 		{
 			name: "config", group: groupSetUp, operand: clusterOperand, run: p.config, about: aboutConfig,
 			summary: "validate the file, and print the effective settings",
 			codes:   codesOf([]exit.Code{{Code: 0, Meaning: "valid"}}, exit.Usage, exit.Internal, exit.Output, exit.Config),
-			flags: flags([]flagRow{
+			flags: flags(settings, []flagRow{
 				bare("quiet", "q", "print only errors"),
 				bare("json", "", jsonHelp),
-			}, helpFlags(), settings),
+			}),
 		},
 		{
 			name: "doctor", group: groupSetUp, operand: clusterOperand, run: p.doctor, about: aboutDoctor,
@@ -202,12 +205,12 @@ func (p Program) commands() []command {
 				{Code: 0, Meaning: "nothing must be fixed; there may be warnings"},
 				{Code: exit.Config, Meaning: "something must be fixed"},
 			}, exit.Usage, exit.Internal, exit.Output, exit.Permission),
-			flags: flags([]flagRow{
+			flags: flags(settings, []flagRow{
 				bare("send-test", "", "send a test email to each recipient"),
 				bare("send-mail", "", "the old name of --send-test"),
 				bare("verbose", "v", "show what is fine, too"),
 				bare("json", "", jsonHelp),
-			}, helpFlags(), settings),
+			}),
 		},
 		{
 			name: "forget", group: groupSetUp, operand: "NAME...", run: p.forget, about: aboutForget,
@@ -217,7 +220,7 @@ func (p Program) commands() []command {
 				{Code: 21, Outcome: "blocked", Meaning: "refused: it still holds something"},
 				{Code: 32, Meaning: "the state could not be deleted"},
 			}, with(exit.Busy)...),
-			flags: flags([]flagRow{quietManual}, helpFlags(), settingFlags("state-dir")),
+			flags: flags(stateDir, []flagRow{quietManual}),
 		},
 		{
 			name: "demo", group: groupSetUp, operand: "[" + demoPools + "]", run: p.demo, about: aboutDemo,

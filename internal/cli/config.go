@@ -78,7 +78,7 @@ func settingsText(t Task) string {
 	const most = 34 // longer values do not move the column of the origins
 	for _, o := range all {
 		if o.From == config.DefaultOrigin {
-			term.Columns(&defaults, settingIndent, "    "+o.Setting, valueText(o))
+			term.Columns(&defaults, term.Page, settingIndent, "    "+o.Setting, valueText(o))
 		} else {
 			fmt.Fprintf(&b, "  %-18s  %-*s  %s\n", o.Setting, min(width, most), valueText(o), o.From)
 		}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -70,19 +72,28 @@ func (p Program) judged(c *cli.Context, all []diagnosis) (code int) {
 // grades are in the order in which they are shown.
 func grades() []doctor.Grade { return []doctor.Grade{doctor.Fail, doctor.Warn, doctor.Good} }
 
+// longestName is the longest name that moves the column of the findings.
+const longestName = 16
+
 // diagnosesText shows the problems of all, then what is fine, folded unless
 // verbose, and the verdict.
 func (p Program) diagnosesText(all []diagnosis, verbose bool) string {
 	width := 0
 	for _, d := range all {
 		if len(all) > 1 {
-			width = max(width, len(d.task.Name)+2)
+			width = max(width, min(len(d.task.Name), longestName)+2)
 		}
 	}
 	paint := map[doctor.Grade]func(string) string{doctor.Fail: p.Out.Colors.Red, doctor.Warn: p.Out.Colors.Yellow, doctor.Good: p.Out.Colors.Green}
 	var b strings.Builder
+	columns := math.MaxInt // not for a terminal: one line for each
+	if p.Out.Columns > 0 {
+		columns = p.Out.page()
+	}
 	line := func(g doctor.Grade, who, text string) {
-		fmt.Fprintf(&b, "%s%s  %-*s%s\n", paint[g](string(g)), strings.Repeat(" ", 4-len(g)), width, who, term.Printable(text))
+		var found strings.Builder
+		term.Columns(&found, columns, 6+width, strings.TrimSpace(fmt.Sprintf("%-4s  %s", string(g), who))+" ", term.Printable(text))
+		b.WriteString(strings.Replace(found.String(), string(g), paint[g](string(g)), 1))
 	}
 	counts := map[doctor.Grade]int{}
 	for _, g := range grades() {
@@ -102,12 +113,18 @@ func (p Program) diagnosesText(all []diagnosis, verbose bool) string {
 			for _, f := range found {
 				line(g, who, f.Text)
 				if f.Fix != "" {
-					fmt.Fprintf(&b, "%s→ %s\n", strings.Repeat(" ", 6+width), term.Printable(f.Fix))
+					term.Columns(&b, columns, 6+width, "", "→ "+term.Printable(f.Fix))
 				}
 			}
 		}
 	}
-	b.WriteString(verdictOf(counts[doctor.Fail], counts[doctor.Warn]) + "\n")
+	worst := doctor.Good
+	for _, g := range slices.Backward(grades()) {
+		if counts[g] > 0 {
+			worst = g
+		}
+	}
+	b.WriteString(paint[worst](verdictOf(counts[doctor.Fail], counts[doctor.Warn])) + "\n")
 	return b.String()
 }
 

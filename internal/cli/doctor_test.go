@@ -49,7 +49,7 @@ ready: nothing must be fixed
 		`{"grade":"warn","text":"vip 172.16.0.1 is served by nobody","fix":"raise it on the primary"},` +
 		`{"grade":"ok","text":"this process may ping","fix":""}]}
 `})
-	want(t, with(sound, broken, doubtful).run(args...), printed{Code: 78, Stdout: `fail  witness 172.16.0.254  does not answer
+	want(t, with(sound, broken, doubtful).run(args...), printed{Code: 78, Stdout: `fail  witness 172.16.0.254 does not answer
       → see why
 warn  vip 172.16.0.1 is served by nobody
       → raise it on the primary
@@ -66,7 +66,7 @@ func TestADoctorOfSeveralClusters(t *testing.T) {
 		}
 		return []doctor.Finding{doubtful}
 	})
-	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `fail  db       witness 172.16.0.254  does not answer
+	want(t, p.run("doctor", "--state-dir", dir), printed{Code: 78, Stdout: `fail  db       witness 172.16.0.254 does not answer
                → see why
 warn  web-one  vip 172.16.0.1 is served by nobody
                → raise it on the primary
@@ -77,6 +77,21 @@ not ready: 1 problem must be fixed; 1 warning
       → raise it on the primary
 ready: nothing must be fixed; 1 warning
 `})
+}
+
+func TestADoctorFitsTheTerminal(t *testing.T) {
+	p := physician(func(config.Cluster, bool) []doctor.Finding {
+		return []doctor.Finding{{
+			Grade: doctor.Warn, Text: "172.16.0.9 is still on this machine, assigned by pingover, but no longer a setting of this cluster",
+			Fix: "run ip addr del 172.16.0.9/16 dev eth0, unless something else needs it",
+		}}
+	})
+	p.Out = Output{Columns: 60, Colors: true}
+	want(t, p.run("doctor", "--name", "web", "--host", "172.16.0.2"), printed{Stdout: "\033[33mwarn\033[0m" + `  172.16.0.9 is still on this machine, assigned by
+      pingover, but no longer a setting of this cluster
+      → run ip addr del 172.16.0.9/16 dev eth0, unless
+      something else needs it
+` + "\033[33mready: nothing must be fixed; 1 warning\033[0m\n"})
 }
 
 func TestADoctorSendsMailOnlyWhenTold(t *testing.T) {

@@ -86,7 +86,7 @@ func FuzzRecordShown(f *testing.F) {
 				}
 			}
 		}
-		text := metricsText(survey(Program{}.tasks(config.File{Clusters: []config.Cluster{{Name: "web", Host: "h", StateDir: dir}}}), time.Now(), nil))
+		text := metricsText("", survey(Program{}.tasks(config.File{Clusters: []config.Cluster{{Name: "web", Host: "h", StateDir: dir}}}), time.Now(), nil))
 		parser := new(expfmt.TextParser)
 		if _, err := parser.TextToMetricFamilies(strings.NewReader(text)); err != nil {
 			t.Errorf("metrics: %v\n%s", err, text)

@@ -184,14 +184,17 @@ PINGOVER_MAIL_PASSWORD.
 
 // codesOf are the exit codes of a command: its own meanings, and those that are the
 // same for all commands.
-func codesOf(own []exit.Code, common ...int) []exit.Code {
-	for _, c := range exit.Codes() {
-		if slices.Contains(common, c.Code) {
-			own = append(own, c)
+func codesOf(own []exit.Code, common ...int) func() []exit.Code {
+	return func() []exit.Code {
+		codes := slices.Clone(own)
+		for _, c := range exit.Codes() {
+			if slices.Contains(common, c.Code) {
+				codes = append(codes, c)
+			}
 		}
+		slices.SortStableFunc(codes, func(a, b exit.Code) int { return a.Code - b.Code })
+		return codes
 	}
-	slices.SortStableFunc(own, func(a, b exit.Code) int { return a.Code - b.Code })
-	return own
 }
 
 // Columns at which explanations begin.
@@ -236,7 +239,7 @@ func rootHelp(commands []command) string {
 			group = command.group
 			fmt.Fprintf(&b, "\n%s:\n", group)
 		}
-		term.Columns(&b, rootIndent, "  "+command.name, command.summary)
+		term.Columns(&b, term.Page, rootIndent, "  "+command.name, command.summary)
 	}
 	b.WriteString("\nFlags:\n")
 	writeFlags(&b, rootIndent, rootFlags())
@@ -287,10 +290,10 @@ func commandHelp(c command) string {
 	if rest {
 		b.WriteString("\nAll settings: pingover help settings\n")
 	}
-	if len(c.codes) > 0 {
+	if c.codes != nil {
 		b.WriteString("\nExit codes:\n")
+		writeCodes(&b, c.codes())
 	}
-	writeCodes(&b, c.codes)
 	if len(c.ofPools) > 0 {
 		b.WriteString("\nExit codes of pools, where they differ:\n")
 		writeCodes(&b, c.ofPools)
@@ -300,7 +303,7 @@ func commandHelp(c command) string {
 
 func writeCodes(b *strings.Builder, codes []exit.Code) {
 	for _, c := range codes {
-		term.Columns(b, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
+		term.Columns(b, term.Page, codesIndent, fmt.Sprintf("  %2d  %s", c.Code, c.Outcome), c.Meaning)
 	}
 }
 
@@ -322,6 +325,6 @@ func writeFlags(b *strings.Builder, indent int, rows []flagRow) {
 		if row.argument != "" {
 			name += " " + row.argument
 		}
-		term.Columns(b, indent, name, row.help+row.limits)
+		term.Columns(b, term.Page, indent, name, row.help+row.limits)
 	}
 }

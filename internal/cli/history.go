@@ -54,7 +54,7 @@ func (p Program) history(c *cli.Context) (code int, err error) {
 		}
 	case c.Bool("details"):
 		for _, change := range some {
-			p.print(change.details(time.Local))
+			p.print(change.details(time.Local, p.Out))
 		}
 	case len(some) > 0:
 		p.print(historyTable(some, time.Local, p.Out))
@@ -91,6 +91,7 @@ type pastChange struct {
 	Resolved bool               `json:"resolved"`
 	Duration state.Milliseconds `json:"duration_ms"` // of a hook
 
+	pool  bool
 	after time.Time // the latest time of this change and those before it in its record
 }
 
@@ -120,7 +121,7 @@ func remembered(tasks []Task) (changes []pastChange, faults []string) {
 			}
 			changes = append(changes, pastChange{
 				1, t.Name, c.Time.UTC().Truncate(time.Second), c.Event, c.Outcome, code, c.Manual, c.Reason,
-				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, after,
+				c.Evidence, shown(c.Evidence.Commands), c.Kind, c.What, c.Resolved, c.Duration, t.Kind == state.OfPool, after,
 			})
 		}
 	}
@@ -167,17 +168,17 @@ func historyTable(changes []pastChange, zone *time.Location, out Output) string 
 
 // details shows the change, and below it the reason, the evidence and the
 // commands.
-func (c pastChange) details(zone *time.Location) string {
+func (c pastChange) details(zone *time.Location, out Output) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  %s\n", clock(c.Time.In(zone)), term.Printable(c.Cluster), c.what())
+	term.Columns(&b, out.page(), remarkIndent, clock(c.Time.In(zone))+"  "+term.Printable(c.Cluster)+" ", c.what())
 	add := func(format string, args ...any) {
-		term.Columns(&b, remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
+		term.Columns(&b, out.page(), remarkIndent, "", term.Printable(fmt.Sprintf(format, args...)))
 	}
 	if c.Reason != "" {
 		add("%s", c.Reason)
 	}
 	for i, r := range c.Rounds {
-		add("round %d: %s", cmp.Or(r.Number, i+1), roundOf(r, c.Evidence.Several()))
+		add("round %d: %s", cmp.Or(r.Number, i+1), roundOf(r, c.pool || c.Evidence.Several()))
 	}
 	for _, w := range c.Witnesses {
 		add("%s", witnessText(w))

@@ -44,7 +44,7 @@ func TestHistoryForPeople(t *testing.T) {
 		{Cluster: "web", Time: ago(time.Hour), Kind: state.AlertEntry, What: "hook-failed", Resolved: true},
 		{Cluster: "db", Time: ago(0), Outcome: state.Released, Reason: "172.16.0.5 is no longer on this machine\x1b[m"},
 	} {
-		got += c.details(noon.Location())
+		got += c.details(noon.Location(), Output{})
 	}
 	want := `2026-03-01 11:00:00 +0100  web  took-over, manually
     172.16.0.2 does not reply, and 172.16.0.1 is not in use, and so on and so
@@ -92,7 +92,14 @@ func TestHistoryHasOneLineForEachChange(t *testing.T) {
 	if diff := cmp.Diff(lines("172.16.0.2 does not reply, and 172.…"), historyTable(changes, noon.Location(), Output{Columns: 84})); diff != "" {
 		t.Errorf("on a terminal (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(lines(changes[0].Reason), historyTable(changes, noon.Location(), Output{Columns: 20})); diff != "" {
+	narrow := `2026-03-01 11:00:00  web
+    took-over, manually: 172.16.0.2 d…
+2026-03-01 11:00:00  web
+    hook post-takeover: exit code 5 a…
+2026-03-01 12:00:00  mail
+    alert hook-failed resolved
+`
+	if diff := cmp.Diff(narrow, historyTable(changes, noon.Location(), Output{Columns: 38})); diff != "" {
 		t.Errorf("where the terminal is too narrow for a line (-want +got):\n%s", diff)
 	}
 	colored := historyTable(changes, noon.Location(), Output{Columns: 84, Colors: true})

@@ -39,7 +39,7 @@ func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 		for i := range all {
 			all[i].configured(of.source)
 		}
-		err := replaceFile(file, metricsText(all))
+		err := replaceFile(file, metricsText(p.Version, all))
 		if err != nil && out.verbose {
 			errorf(p.Stderr, "metrics-file: %v", err)
 		}
@@ -104,6 +104,8 @@ func metrics() [][3]string {
 		{"pingover_loss_ratio", "gauge", "Share of the pings of the last round without a reply; missing if none was sent."},
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
 		{"pingover_ready", "gauge", "Whether the last rehearsals of a takeover succeeded; missing before the first."},
+		{"pingover_paused", "gauge", "Whether a pause keeps checks from switching anything."},
+		{"pingover_witness_up", "gauge", "Whether a witness replied at the last check; missing if none was asked."},
 		{"pingover_alert", "gauge", "1 for each alert that fires, by kind."},
 		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
 		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},
@@ -114,6 +116,7 @@ func metrics() [][3]string {
 		{"pingover_member_published", "gauge", "Whether the member was in DNS after the last check."},
 		{"pingover_member_drained", "gauge", "Whether the member is drained."},
 		{"pingover_config_unusable_timestamp_seconds", "gauge", "Since when the configuration file cannot be used; missing while it can."},
+		{"pingover_build_info", "gauge", "1, with the version that wrote this."},
 	}
 }
 
@@ -128,6 +131,9 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 			since = s.now
 		}
 		say("pingover_config_unusable_timestamp_seconds", float64(since.Unix()))
+	}
+	if s.Paused != nil {
+		say("pingover_paused", oneIf(*s.Paused))
 	}
 	if s.head == nil {
 		return
@@ -175,6 +181,9 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 	}
 	say("pingover_last_run_timestamp_seconds", float64(last.Time.Unix()))
 	say("pingover_check_duration_seconds", last.Duration.Duration().Seconds())
+	if last.Witness != nil {
+		say("pingover_witness_up", oneIf(*last.Witness))
+	}
 	if s.pool != nil {
 		return
 	}
@@ -225,8 +234,9 @@ func oneIf(yes bool) float64 {
 	return 0
 }
 
-// metricsText is the metrics of the tasks, a pool under its name as a cluster, in Prometheus' text format.
-func metricsText(all []status) string {
+// metricsText is the metrics of the tasks, a pool under its name as a cluster, in Prometheus' text format. Version is that
+// of this program.
+func metricsText(version string, all []status) string {
 	lines := map[string]*strings.Builder{}
 	for _, m := range metrics() {
 		lines[m[0]] = new(strings.Builder)
@@ -240,6 +250,9 @@ func metricsText(all []status) string {
 		}
 		s.measure(sayOf("cluster"))
 		s.measureMembers(sayOf("pool"))
+	}
+	if version != "" {
+		fmt.Fprintf(lines["pingover_build_info"], "pingover_build_info%s 1\n", labelText([]string{"version", version}))
 	}
 	var b strings.Builder
 	for _, m := range metrics() {

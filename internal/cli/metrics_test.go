@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"pingover/internal/config"
 	"pingover/internal/failover"
+	"pingover/internal/lab"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -57,14 +59,16 @@ func TestMetrics(t *testing.T) {
 		r.Damping.Suppressed, r.Damping.Next = make([]state.Suppressed, 5), ago(-time.Hour)
 		r.Alerts = []state.Alert{{Kind: "hook-failed"}}
 		r.Rehearsed = ago(time.Hour)
+		r.Last.Witness = new(true)
 	})
+	took.Paused = new(true)
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
 	})
 	broken := known(standing("db"), here())
 	broken.ConfigError, broken.unusable = new("/etc/pingover.yaml cannot be used"), ago(time.Hour)
-	got, kinds := scraped(t, metricsText([]status{broken, took, asked, neverChecked("new"), unreadable("old")}))
-	if behind, _ := scraped(t, metricsText([]status{left("moved")})); behind["held{cluster=moved}"] != 0 {
+	got, kinds := scraped(t, metricsText("v1.2.3", []status{broken, took, asked, neverChecked("new"), unreadable("old")}))
+	if behind, _ := scraped(t, metricsText("", []status{left("moved")})); behind["held{cluster=moved}"] != 0 {
 		t.Errorf("an address that was left is counted as held: %v", behind)
 	}
 
@@ -103,6 +107,7 @@ func TestMetrics(t *testing.T) {
 			want[fmt.Sprintf("alert{cluster=%s,kind=%s}", cluster, kind)] = 0
 		}
 	}
+	want["paused{cluster=web}"], want["witness_up{cluster=web}"], want["build_info{version=v1.2.3}"] = 1, 1, 1
 	want["suppressed{cluster=web}"], want["suppressed_until_timestamp_seconds{cluster=web}"] = 5, float64(ago(-time.Hour).Unix())
 	want["alert{cluster=web,kind=hook-failed}"], want["ready{cluster=web}"] = 1, 1
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -117,7 +122,7 @@ func TestMetrics(t *testing.T) {
 
 func TestMetricsAsText(t *testing.T) {
 	const name = "a \"quoted\" \\ name\nof two lines"
-	text := metricsText([]status{known(standing(name), here())})
+	text := metricsText("", []status{known(standing(name), here())})
 	head, _, _ := strings.Cut(text, "# HELP pingover_held")
 	want := `# HELP pingover_up Whether the primary replied at the last check; missing if it could not be asked.
 # TYPE pingover_up gauge
@@ -129,8 +134,32 @@ pingover_up{cluster="a \"quoted\" \\ name\nof two lines"} 1
 	if got, _ := scraped(t, text); got["up{cluster="+name+"}"] != 1 {
 		t.Errorf("%v", got)
 	}
-	if text := metricsText([]status{unreadable("old")}); text != "" {
+	if text := metricsText("", []status{unreadable("old")}); text != "" {
 		t.Errorf("of what is not known: %s", text)
+	}
+}
+
+// promtool finds nothing to criticise in what is written of clusters, pools and a
+// file that cannot be used.
+func TestPromtoolAcceptsTheMetrics(t *testing.T) {
+	promtool := lab.Need(t, "promtool", "prometheus")
+	w := newWWW(t)
+	file := filepath.Join(t.TempDir(), "pingover.prom")
+	w.silent["10.2.2.11"] = true
+	w.expect(11, "check --metrics-file "+file, "")
+	w.write("clusters: {web: {hots: 172.16.0.2}}\n" + poolInFile)
+	w.expect(10, "check --metrics-file "+file, "")
+	text, err := os.ReadFile(file)
+	must(t, err)
+	for _, name := range []string{"pingover_build_info", "pingover_member_published", "pingover_config_unusable_timestamp_seconds"} {
+		if !strings.Contains(string(text), "\n"+name+"{") {
+			t.Errorf("%s is not there\n%s", name, text)
+		}
+	}
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(string(text))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
 

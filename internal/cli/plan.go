@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -61,6 +63,9 @@ func (p Program) planned(c *cli.Context) (plan, error) {
 		p.addLeft(c, &made)
 	}
 	if len(made.checks) == 0 {
+		if _, err := os.Stat(src.path); errors.Is(err, os.ErrNotExist) {
+			broken = hinted{broken, fmt.Sprintf("no copy of it is in %s; if the file named a state directory, name it: --state-dir DIR", src.dir)}
+		}
 		return plan{}, broken // without a copy, and nothing is held
 	}
 	return made, nil

@@ -121,7 +121,10 @@ func (p Program) drain(c *cli.Context) (int, error) {
 		drain := t.Drain(members, until)
 		return func(ctx context.Context, o failover.Options) (ending, error) {
 			e, err := drain(ctx, o)
-			if e.Outcome == state.Removed || e.Outcome == state.Reduced {
+			switch e.Outcome {
+			case state.StateFailed:
+				e.Hint = "the drain is not written down: later checks put the member back while it replies; fix what keeps the state from being written, then drain again"
+			case state.Removed, state.Reduced:
 				e.Hint = fmt.Sprintf("a drain belongs to one checker: where others check %s, run it on each of them too", t.Name)
 			}
 			return e, err
@@ -131,7 +134,16 @@ func (p Program) drain(c *cli.Context) (int, error) {
 
 // undrain is the command.
 func (p Program) undrain(c *cli.Context) (int, error) {
-	return p.move(c, func(t Task, members []netip.Addr) (act, error) { return t.Undrain(members), nil })
+	return p.move(c, func(t Task, members []netip.Addr) (act, error) {
+		undrain := t.Undrain(members)
+		return func(ctx context.Context, o failover.Options) (ending, error) {
+			e, err := undrain(ctx, o)
+			if e.Outcome == state.StateFailed {
+				e.Hint = "the drain goes on: fix what keeps the state from being written, then undrain again"
+			}
+			return e, err
+		}, nil
+	})
 }
 
 // move does what of returns to members of a pool.

@@ -166,6 +166,43 @@ func TestAPoolIsCheckedBesideAClusterAndShown(t *testing.T) {
 	w.expect(0, "config www --json", `{"version":1,"cluster":"www","kind":"pool","settings":{`)
 }
 
+// On 60 columns what the file says is left out, never a member or its state.
+func TestAPoolFitsANarrowTerminal(t *testing.T) {
+	w := newWWW(t)
+	w.silent["10.2.2.11"] = true
+	w.expect(11, "check", "")
+	w.Out.Columns = 60
+	text := w.expect(0, "status www", `
+POOL  MEMBER     IN DNS         LAST CHECK
+www   10.2.2.10  published, up  `, `s ago: removed
+      10.2.2.11  out, down
+    10.2.2.11 is down: 10.2.2.11 leaves host1.zone.com
+    10.2.2.11: taken out by pingover
+    (a wider terminal also shows: RECORD, SINCE)
+`)
+	for line := range strings.Lines(text) {
+		if len(line) > 61 {
+			t.Errorf("%q has more than 60 columns", line)
+		}
+	}
+	w.expect(0, "history www --details", "    round 1: 10.2.2.11 down: no reply to 1 ping\n")
+}
+
+// A terminal of 20 columns shows what one of 80 does, in more lines; names are whole.
+func TestATerminalOf20Columns(t *testing.T) {
+	w := newWWW(t)
+	w.silent["10.2.2.11"] = true
+	w.Out, w.Terminal = Output{Columns: 20, Rows: 5, Live: true}, true
+	w.expect(11, "check", "pingover: www: removed: ")
+	w.expect(0, "status www", "www   10.2.2.10  published, up\n    ", "s ago: removed\n      10.2.2.11  out, down\n    10.2.2.11 is\n")
+	w.expect(0, "history www", "www\n    removed: ")
+	w.expect(0, "history www --details", "    10.2.2.11 is\n    down: 10.2.2.11\n")
+	w.expect(0, "history www --summary", "served by members", "day ")
+	w.expect(0, "doctor www", "ok    1 check passed\n      (--verbose\n      shows them)\n")
+	w.expect(0, "config www", "host1.zone.com")
+	w.expect(0, "watch --every 1s --for 1s --quiet www", "")
+}
+
 func TestADryRunOfAPoolShowsTheScript(t *testing.T) {
 	w := newWWW(t)
 	w.silent["10.2.2.10"] = true
@@ -194,6 +231,22 @@ func TestDrainAndUndrain(t *testing.T) {
 	w.expect(12, "check www", "restored")
 	w.refuses = errors.New("REFUSED")
 	w.expect(30, "drain www 10.2.2.11", "update-failed: ")
+}
+
+func TestADrainThatIsNotWrittenDown(t *testing.T) {
+	w := newWWW(t)
+	full := func(context.Context, config.Pool, []netip.Addr) (balance.Report, error) {
+		return balance.Report{Outcome: state.StateFailed, Code: 32, Reason: "drained manually", Error: new("no space left on device")}, nil
+	}
+	w.Pools.Drain = func(ctx context.Context, p config.Pool, members []netip.Addr, _ time.Time, _ balance.Options) (balance.Report, error) {
+		return full(ctx, p, members)
+	}
+	w.Pools.Undrain = func(ctx context.Context, p config.Pool, members []netip.Addr, _ balance.Options) (balance.Report, error) {
+		return full(ctx, p, members)
+	}
+	w.expect(32, "drain www 10.2.2.11", "pingover: www: state-failed: drained manually: no space left on device\n",
+		"hint: the drain is not written down: later checks put the member back while it replies; fix what keeps the state from being written, then drain again\n")
+	w.expect(32, "undrain www 10.2.2.11", "hint: the drain goes on: fix what keeps the state from being written, then undrain again\n")
 }
 
 func TestDrainThatMakesNoSense(t *testing.T) {

@@ -29,8 +29,9 @@
 //
 // status and history report what they can of every cluster; an error takes the
 // place of the rest. Times are local with their offset, and UTC in JSON. Lines
-// are broken at 80 columns; doctor has one line for each finding, however long,
-// and one for how to fix it.
+// are broken at 80 columns, or at those of a narrower terminal, and what is not for a
+// terminal is not cut: there doctor has one line for each finding, however long, and
+// one for how to fix it.
 //
 // Every line is `pingover: CLUSTER: text`; errors are in lower case, with the
 // input quoted; a hint has its own line. Text from outside is printed as one line without
@@ -183,7 +184,11 @@ func (p printer) event(event any) {
 		}
 		p.infof("round %d: pinging %s, at most %s, %s apart", e.N, host, count(e.Count, "ping"), config.DurationText(e.Interval))
 	case run.Replied:
-		p.infof("round %d: reply to ping %d after %s", e.N, e.Seq, milliseconds(e.RTT))
+		from := ""
+		if p.kind == state.OfPool {
+			from = e.Address.String() + " "
+		}
+		p.infof("round %d: %sreply to ping %d after %s", e.N, from, e.Seq, milliseconds(e.RTT))
 	case run.RoundEnded:
 		p.infof("round %d: %s", e.N, roundOf(e.Round, e.Several))
 	case run.Waiting:

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,8 +58,27 @@ type Program struct {
 // Output is the terminal that Stdout is, zero for none.
 type Output struct {
 	Columns int
+	Rows    int
 	Live    bool // it can draw a line again
 	Colors  term.Colors
+}
+
+// page is the number of columns that its text is broken at.
+func (o Output) page() int {
+	if o.Columns == 0 {
+		return term.Page
+	}
+	return min(o.Columns, term.Page)
+}
+
+// screenful is as much of text as the terminal shows without scrolling.
+func (o Output) screenful(text string) string {
+	lines := strings.SplitAfter(text, "\n")
+	n := len(lines) - 1 // the last is empty: the line of the cursor
+	if most := max(1, o.Rows-2); o.Rows > 0 && n > most+1 {
+		return strings.Join(lines[:most], "") + fmt.Sprintf("… %d more lines\n", n-most)
+	}
+	return text
 }
 
 // Act is a check of a cluster, or a manual operation.

@@ -219,13 +219,77 @@ pingover: reloaded: web never checked, www never checked
 pingover: FILE:3: cluster web: key "hots": unknown; did you mean host?
 pingover: FILE:3: cluster web: host: missing; every cluster needs one
 pingover: FILE cannot be used; going on with the last valid file, of `+clock(w.start.Add(13*time.Second).Local())+`
-pingover: reloaded: web never checked, www never checked
+pingover: not reloaded; still watching: web never checked, www never checked
 pingover: watch ended: --for is over
 `, "FILE", path)})
 		const s, ms = time.Second, time.Millisecond
 		w.wantTicks(t, "web", 0, 10*s, 18*s, 33*s, 41*s) // a check that is under way ends first
 		w.wantTicks(t, "db", ms, 10*s+ms)
 		w.wantTicks(t, "www", 13*s+ms, 23*s+ms, 33*s+ms, 34*s+ms, 44*s+ms)
+	})
+}
+
+// Nobody but the missing file knew where its copy is.
+func TestAMissingFileThatNamedAStateDirectory(t *testing.T) {
+	dir := t.TempDir()
+	path := filed(t, "defaults: {state-dir: "+dir+"}\nclusters: {web: {host: 10.1.0.1}}\n")
+	p := faked(func(config.Cluster, failover.Options) (failover.Report, error) { return failover.Report{}, nil }).configuredBy(path)
+	want(t, p.run("check"), printed{})
+	must(t, os.Remove(path))
+	home := t.TempDir()
+	p.Env.Root, p.Env.Getenv = false, func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }
+	want(t, p.run("check", "-f", path), printed{Code: 78, Stderr: "pingover: " + path + ": cannot be read: no such file or directory\n" +
+		"hint: no copy of it is in " + home + "/pingover; if the file named a state directory, name it: --state-dir DIR\n"})
+	got := p.run("check", "-f", path, "--state-dir", dir)
+	if got.Code != 78 || !strings.Contains(got.Stderr, path+" cannot be used; going on with the last valid file, of ") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The alert about a file that is missing after a reload is mailed, while nothing but
+// the watch knows where its copy is; a mail server that hangs delays no check.
+func TestAWatchReloadsAMissingFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		text := "defaults: {state-dir: " + dir + "}\nclusters: {web: {host: 10.1.0.1, mail-to: ops}}\n"
+		path := filed(t, text)
+		hangup := make(chan os.Signal)
+		var sent []string
+		w := watching(func(_ context.Context, _ int, c config.Cluster, _ failover.Options) (failover.Report, error) {
+			return failover.Report{Cluster: c.Name, Outcome: state.OK}, nil
+		})
+		w.Program = w.Program.configuredBy(path).mailing(&sent)
+		deliver := w.Deliver
+		w.Deliver = func(ctx context.Context, c config.Cluster, m []state.Message) ([]state.Message, error) {
+			time.Sleep(25 * time.Second)
+			return deliver(ctx, c, m)
+		}
+		home := t.TempDir()
+		w.Env.Root, w.Env.Getenv = false, func(name string) string { return map[string]string{"XDG_STATE_HOME": home}[name] }
+		w.Hangup = func() <-chan os.Signal { return hangup }
+		time.AfterFunc(15*time.Second, func() { _ = os.Remove(path); hangup <- os.Interrupt })
+		time.AfterFunc(95*time.Second, func() { _ = os.WriteFile(path, []byte(text), 0o600); hangup <- os.Interrupt })
+		got := w.Program.run("watch", "-f", path, "--every", "10s", "--for", "135s")
+		want(t, got, printed{Stderr: strings.ReplaceAll(strings.ReplaceAll(`pingover: watching with version v1.2.3, every 10s: web never checked
+pingover: FILE: cannot be read: no such file or directory
+hint: no copy of it is in HOME/pingover; if the file named a state directory, name it: --state-dir DIR
+pingover: not reloaded; still watching: web never checked
+pingover: reloaded: web never checked
+pingover: FILE can be used again
+pingover: watch ended: --for is over
+`, "FILE", path), "HOME", home)})
+		mails := []string{
+			"web [ops] [pingover] web: PROBLEM: " + path + " cannot be used: 1 error",
+			"web [ops] [pingover] web: RESOLVED: " + path + " can be used again",
+		}
+		if diff := cmp.Diff(mails, sent); diff != "" {
+			t.Errorf("mail (-want +got)\n%s", diff)
+		}
+		for n, at := range w.began["web"] {
+			if want := time.Duration(n) * 10 * time.Second; at%(10*time.Second) != 0 && at < 95*time.Second {
+				t.Errorf("check %d at %s, want %s", n, at, want)
+			}
+		}
 	})
 }
 

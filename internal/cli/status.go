@@ -63,9 +63,9 @@ func (p Program) watchStatus(c *cli.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		text := time.Now().Format(time.DateTime) + "  " + p.statusText(all)
+		text := time.Now().Format(time.DateTime) + "\n" + p.statusText(all)
 		if p.Out.Live { // home; each line to its end, and the rest of the screen, cleared
-			text = "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+			text = "\x1b[H" + strings.ReplaceAll(p.Out.screenful(text), "\n", "\x1b[K\n") + "\x1b[J"
 		} else {
 			text += "\n"
 		}

@@ -131,7 +131,6 @@ func TestStatusForPeople(t *testing.T) {
 	want := `6 of 8 clusters need attention: web, mail, new, old, moved, 1 more
 
 CLUSTER  PRIMARY         VIP          SERVED BY  SINCE             LAST CHECK
-db       172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
 web      172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  34s ago: holding
     holding 172.16.0.1; 172.16.0.2 does not reply
     held on this machine: 172.16.0.1/16
@@ -155,6 +154,7 @@ moved    172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
 ahead    172.16.0.2      172.16.0.1   ?          2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
     was set back; is cron running?
+db       172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
 report   2001:db8::1234  -            -          2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -582,6 +582,27 @@ func TestWhatIsLeftBehindInTheWordsOfACheck(t *testing.T) {
 	}
 }
 
+// That clients may not reach a virtual IP is said until a witness has replied to it.
+func TestStatusNamesAVirtualIPThatNoWitnessRepliesTo(t *testing.T) {
+	const remark = "no witness replies to 172.16.0.1: clients may not reach it"
+	unreached := func(r *state.Record) { r.Unreached = []netip.Addr{netip.MustParseAddr("172.16.0.1")} }
+	for name, c := range map[string]struct {
+		kernel  *vip.Snapshot
+		changes []func(*state.Record)
+		want    bool
+	}{
+		"a check that only holds":               {here("172.16.0.1/32"), []func(*state.Record){unreached}, true},
+		"the takeover, whose reason says so":    {here("172.16.0.1/32"), []func(*state.Record){unreached, func(r *state.Record) { r.Last.Outcome = state.TookOver }}, false},
+		"it is no longer on this machine":       {here(), []func(*state.Record){unreached}, false},
+		"a witness has replied to it meanwhile": {here("172.16.0.1/32"), nil, false},
+	} {
+		c.kernel.Links[0].ARP = true
+		if got := known(active("web"), c.kernel, c.changes...).remarks(); slices.Contains(got, remark) != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // A link-local virtual IP on each of two links is two of them.
 func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
 	linkLocal := netip.MustParsePrefix("fe80::1/128")
@@ -599,6 +620,31 @@ func TestLinkLocalVirtualIPOnTwoLinksIsHeldOncePerLink(t *testing.T) {
 		})
 		if len(s.Held) != want || len(s.VIPs) != 2 {
 			t.Errorf("on %d links: held %v of %v, want %d", links, s.Held, s.VIPs, want)
+		}
+	}
+}
+
+// What needs attention comes first, and a terminal that is too low shows that.
+func TestAWatchedStatusFitsTheScreen(t *testing.T) {
+	p := Program{Env: config.Env{Hostname: "standby"}, Out: Output{Columns: 80, Rows: 8}}
+	got := p.Out.screenful("12:00\n" + p.statusText([]status{
+		known(standing("db"), here()), known(standing("dns"), here()), known(active("web"), here("172.16.0.1/16")),
+	}))
+	want := `12:00
+1 of 3 clusters needs attention: web
+
+CLUSTER  PRIMARY     VIP         SERVED BY  SINCE             LAST CHECK
+web      172.16.0.2  172.16.0.1  standby    2026-03-01 09:00  34s ago: holding
+    holding 172.16.0.1; 172.16.0.2 does not reply
+… 3 more lines
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	for rows, want := range map[int]int{1: 2, 2: 2, 3: 2, 9: 8, 10: 9, 11: 9, 0: 9} {
+		p.Out.Rows = rows
+		if n := strings.Count(p.Out.screenful("1\n2\n3\n4\n5\n6\n7\n8\n9\n"), "\n"); n != want {
+			t.Errorf("9 lines on %d rows: %d, want %d", rows, n, want)
 		}
 	}
 }

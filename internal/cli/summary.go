@@ -41,9 +41,9 @@ func (p Program) summarize(c *cli.Context, tasks []Task) (code int, err error) {
 		case c.Bool("json"):
 			p.printRaw(jsonLine(s))
 		case i > 0:
-			p.print("\n" + s.Text(time.Local, p.ASCII))
+			p.print("\n" + s.Text(p.Out.page(), time.Local, p.ASCII))
 		default:
-			p.print(s.Text(time.Local, p.ASCII))
+			p.print(s.Text(p.Out.page(), time.Local, p.ASCII))
 		}
 	}
 	return code, nil

@@ -9,38 +9,43 @@ import (
 	"time"
 
 	"pingover/internal/failover"
+	"pingover/internal/observe"
 	"pingover/internal/term"
 	"pingover/notify"
 	"pingover/state"
 )
 
 // statusText is the verdict, a line for each virtual IP and each member, and under
-// each cluster and pool its remarks.
+// each cluster and pool its remarks; first of all what needs attention.
 func (p Program) statusText(all []status) string {
-	text := verdict(all) + "\n"
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b status) int { return cmp.Compare(a.calm(), b.calm()) })
+	text := p.verdict(all)
 	for _, table := range []struct {
-		kind   state.Kind
-		header []string
+		kind     state.Kind
+		header   []string
+		optional []string // what is left out first where a terminal is narrow
 	}{
-		{state.OfCluster, []string{"CLUSTER", "PRIMARY", "VIP", "SERVED BY", "SINCE", "LAST CHECK"}},
-		{state.OfPool, []string{"POOL", "RECORD", "MEMBER", "IN DNS", "SINCE", "LAST CHECK"}},
+		{state.OfCluster, []string{"CLUSTER", "PRIMARY", "VIP", "SERVED BY", "SINCE", "LAST CHECK"}, []string{"PRIMARY", "SINCE", "SERVED BY"}},
+		{state.OfPool, []string{"POOL", "RECORD", "MEMBER", "IN DNS", "SINCE", "LAST CHECK"}, []string{"RECORD", "SINCE"}},
 	} {
 		some := slices.DeleteFunc(slices.Clone(all), func(s status) bool { return s.task.Kind != table.kind })
 		if len(some) > 0 {
-			text += "\n" + p.statusTable(table.header, some)
+			text += "\n" + p.statusTable(table.header, table.optional, some)
 		}
 	}
 	return text
 }
 
 // statusTable is the table of one kind.
-func (p Program) statusTable(header []string, all []status) string {
+func (p Program) statusTable(header, optional []string, all []status) string {
 	rows, of := [][]string{header}, []int{-1} // the task of each row
 	for i, s := range all {
 		for _, row := range s.rows(p.Env.Hostname) {
 			rows, of = append(rows, row), append(of, i)
 		}
 	}
+	rows, left := term.Narrow(rows, p.Out.Columns, optional...)
 	lines := term.Table(rows, p.Out.Columns, func(row, column int, cell string) string {
 		if column < len(rows[0])-1 || row == 0 || all[of[row]].Last == nil {
 			return cell
@@ -53,27 +58,41 @@ func (p Program) statusTable(header []string, all []status) string {
 		b.WriteString(line + "\n")
 		if last := i == len(lines)-1 || of[i+1] != of[i]; i > 0 && last {
 			for _, remark := range all[of[i]].remarks() {
-				term.Columns(&b, remarkIndent, "", term.Printable(remark))
+				term.Columns(&b, p.Out.page(), remarkIndent, "", term.Printable(remark))
 			}
 		}
+	}
+	if len(left) > 0 {
+		term.Columns(&b, p.Out.page(), remarkIndent, "", "(a wider terminal also shows: "+strings.Join(left, ", ")+")")
 	}
 	return b.String()
 }
 
 const remarkIndent = 4
 
+// calm is 0 for what needs attention, else 1.
+func (s status) calm() int {
+	if s.monitorCode() != monitorOK {
+		return 0
+	}
+	return 1
+}
+
 // verdict says how many need attention.
-func verdict(all []status) string {
+func (p Program) verdict(all []status) string {
 	const most = 5
 	var names []string
 	for _, s := range all {
-		if s.monitorCode() != monitorOK {
+		if s.calm() == 0 {
 			names = append(names, term.Printable(s.Cluster))
 		}
 	}
-	n := len(names)
+	n, what, paint := len(names), tally(tasksOf(all)), p.Out.Colors.Yellow
 	if n == 0 {
-		return "all is well: " + tally(tasksOf(all))
+		return p.Out.Colors.Green("all is well") + ": " + what + "\n"
+	}
+	if slices.ContainsFunc(all, func(s status) bool { return s.monitorCode() == monitorCritical }) {
+		paint = p.Out.Colors.Red
 	}
 	if n > most {
 		names = append(names[:most], fmt.Sprintf("%d more", n-most))
@@ -82,7 +101,10 @@ func verdict(all []status) string {
 	if n == 1 {
 		needs = "needs"
 	}
-	return fmt.Sprintf("%d of %s %s attention: %s", n, tally(tasksOf(all)), needs, strings.Join(names, ", "))
+	var b strings.Builder
+	needs = fmt.Sprintf("%d of %s %s attention", n, what, needs)
+	term.Columns(&b, p.Out.page(), remarkIndent, needs+":", strings.Join(names, ", "))
+	return strings.Replace(b.String(), needs, paint(needs), 1)
 }
 
 // rows are the lines of the table: one for each virtual IP, or each member.
@@ -199,6 +221,9 @@ func (s status) remarks() []string {
 	remarks = append(remarks, s.memberRemarks()...)
 	if len(s.Held) > 0 {
 		add("held on this machine: %s%s", prefixes(s.Held), s.byArbiter())
+	}
+	if s.record != nil && len(s.record.Unreached) > 0 && len(s.Held) > 0 && (s.Last == nil || s.Last.Outcome != state.TookOver) { // whose reason says so
+		add("no witness replies to %s: clients may not reach it", observe.AddressList(s.record.Unreached))
 	}
 	if missing := s.missing(); len(missing) > 0 {
 		add("missing on this machine: %s", prefixes(missing))

@@ -64,7 +64,7 @@ func (p Program) watch(c *cli.Context) (code int, err error) {
 	w := &watcher{
 		Program: p, c: c, out: out, end: end, screen: s, every: every, until: until, start: time.Now(),
 		made: map[string]ending{}, ended: map[string]state.Outcome{},
-		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1),
+		memories: map[string]*memory{}, turns: map[string]chan struct{}{}, stopped: make(chan struct{}, 1), toKeep: make(chan struct{}, 1),
 	}
 	hangup := make(<-chan os.Signal)
 	if p.Hangup != nil {
@@ -118,6 +118,7 @@ type watcher struct {
 	every, until time.Duration
 	start        time.Time
 	stopped      chan struct{} // receives when a loop has ended
+	toKeep       chan struct{} // receives when there is news of the file
 
 	mu       sync.Mutex
 	now      plan                     // until the next reload
@@ -199,23 +200,37 @@ func (w *watcher) follow(made plan) {
 // reload reads the configuration file again. One that cannot be used changes
 // nothing: the last valid one stays in effect.
 func (w *watcher) reload() {
+	defer func() {
+		select {
+		case w.toKeep <- struct{}{}:
+		default:
+		}
+	}()
 	made, err := w.planned(w.c)
-	if err != nil {
+	if err != nil { // no copy is known by the file, only by what is watched
 		w.explain(err)
-		w.say("not reloaded: %s stays in effect", w.names())
+		w.say("not reloaded; still watching: %s", w.states(w.refused(err)))
 		return
 	}
 	w.reportUnusable(made.source, made.checks, true)
 	w.follow(made)
-	w.say("reloaded: %s", w.states(made))
-	w.keep()
+	if made.usable() {
+		w.say("reloaded: %s", w.states(made))
+	} else {
+		w.say("not reloaded; still watching: %s", w.states(made))
+	}
 }
 
-// names are the clusters that are watched.
-func (w *watcher) names() string {
+// refused notes that the file cannot be used, for the alert about that, and returns
+// what is watched all the same.
+func (w *watcher) refused(err error) plan {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return strings.Join(namesOf(w.now.checks), ", ")
+	if problems, ok := errors.AsType[config.Problems](err); ok && w.now.path != "" {
+		w.now.problems, w.now.dir = problems, w.now.checks[0].StateDir
+		w.now.kept, _ = w.now.dir.ValidConfig(w.now.path)
+	}
+	return w.now
 }
 
 // say prints a line about the watch itself.
@@ -348,6 +363,8 @@ func (w *watcher) writeOften() (stop func()) {
 					minute = now
 					w.keep()
 				}
+			case <-w.toKeep: // here, because a hanging mail server must not delay a sign of life
+				w.keep()
 			case <-over:
 				return
 			}

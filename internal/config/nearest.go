@@ -8,19 +8,21 @@ import (
 )
 
 // otherNames are the names of settings elsewhere.
-var otherNames = map[string]string{
-	"email":      "mail-to",
-	"gateway":    "witness",
-	"mail":       "mail-to",
-	"primary":    "host",
-	"virtual-ip": "vip",
+func otherNames() map[string]string {
+	return map[string]string{
+		"email":      "mail-to",
+		"gateway":    "witness",
+		"mail":       "mail-to",
+		"primary":    "host",
+		"virtual-ip": "vip",
+	}
 }
 
 // Nearest is the known word that was most likely meant by word, or "" if none
 // is similar. If several begin with the whole word and a hyphen, it is not known
 // which.
 func Nearest(word string, known []string) string {
-	if meant := otherNames[word]; slices.Contains(known, meant) {
+	if meant := otherNames()[word]; slices.Contains(known, meant) {
 		return meant
 	}
 	longer := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, word+"-") })

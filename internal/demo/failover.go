@@ -12,7 +12,7 @@ import (
 	"pingover/state"
 )
 
-var vip = netip.MustParseAddr("172.16.0.1")
+func vip() netip.Addr { return netip.MustParseAddr("172.16.0.1") }
 
 const vipAdd = "ip addr add 172.16.0.1/32 dev eth0"
 
@@ -111,7 +111,7 @@ power is cut, and then cron starts the next check:`)
 		return err
 	}
 	if !within(ctx, v.servedSince(cut)) {
-		return fmt.Errorf("the client has had no reply from %s since the power cut, and should have from the standby", vip)
+		return fmt.Errorf("the client has had no reply from %s since the power cut, and should have from the standby", vip())
 	}
 	pause(ctx, 600*time.Millisecond)
 	if gap := v.end(); gap < 500*time.Millisecond {
@@ -175,7 +175,7 @@ can do the same by ssh.`)
 		return err
 	}
 	if !within(ctx, v.servedSince(added)) {
-		return fmt.Errorf("the client has had no reply from %s since the standby released it, and should have from the primary", vip)
+		return fmt.Errorf("the client has had no reply from %s since the standby released it, and should have from the primary", vip())
 	}
 	pause(ctx, 600*time.Millisecond)
 	v.end()
@@ -203,7 +203,7 @@ type pings struct {
 }
 
 func (s *pair) watch() (pings, error) {
-	trace, err := s.client.Watch(vip, pingEvery)
+	trace, err := s.client.Watch(vip(), pingEvery)
 	if err != nil {
 		return pings{}, err
 	}
@@ -239,9 +239,9 @@ func (s *pair) servedBy(want *lab.Host, on ...*lab.Host) error {
 		case err != nil:
 			return err
 		case has && h != want:
-			return fmt.Errorf("%s is on %s, and should be on %s", vip, h.Name(), want.Name())
+			return fmt.Errorf("%s is on %s, and should be on %s", vip(), h.Name(), want.Name())
 		case !has && h == want:
-			return fmt.Errorf("%s is not on %s, and should be", vip, h.Name())
+			return fmt.Errorf("%s is not on %s, and should be", vip(), h.Name())
 		}
 	}
 	return nil
@@ -252,7 +252,7 @@ func holds(h *lab.Host) (has bool, err error) {
 	err = h.Do(func() error {
 		addrs, err := net.InterfaceAddrs()
 		for _, a := range addrs {
-			if prefix, ok := a.(*net.IPNet); ok && prefix.IP.Equal(vip.AsSlice()) {
+			if prefix, ok := a.(*net.IPNet); ok && prefix.IP.Equal(vip().AsSlice()) {
 				has = true
 			}
 		}

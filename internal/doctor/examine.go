@@ -36,7 +36,7 @@ func (x *examination) examine(ctx context.Context) {
 		if len(l.Faults) > 0 || l.Holding() { // else the survey has tried
 			x.Refused = append(x.Refused, l.RefusedByTool(j)...)
 		}
-		x.Plans, _ = l.RaisePlans(j, func(netip.Addr) bool { return true })
+		x.Plans = l.RaisePlans(j, func(netip.Addr) bool { return true })
 	}
 	isPrimary := slices.ContainsFunc(l.Paths, func(p observe.Path) bool { return p.Fault.Kind == observe.FaultOwn && !p.Asked() })
 	links := l.NeededLinks()

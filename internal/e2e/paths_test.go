@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
+	"pingover/internal/lab"
 	"pingover/state"
 )
 
@@ -129,13 +134,14 @@ func TestIPv6IsDisabledAndIPv4IsTakenOver(t *testing.T) {
 }
 
 // far is a primary behind the gateway.
-func (s *scene) far() {
+func (s *scene) far() (far *lab.Host) {
 	s.t.Helper()
 	far, err := s.Add("far", "198.51.100.2/24")
 	s.must(err)
 	s.run(far, "ip", "route", "add", "default", "via", "198.51.100.254")
 	s.run(s.Gateway, "ip", "addr", "add", "198.51.100.254/24", "dev", "eth0")
 	s.must(s.Gateway.Sysctl("ipv4/ip_forward", "1"))
+	return far
 }
 
 func TestPolicyRoutingByTheSource(t *testing.T) {
@@ -157,6 +163,23 @@ func TestRefusalOnTheWayNamesItsSender(t *testing.T) {
 	s.run(s.Gateway, "ip", "rule", "add", "pref", "10", "to", "198.51.100.2/32", "prohibit")
 	s.check(s.Standby, set(withVIP, "--host", "198.51.100.2")...).want(t, state.Unknown).
 		because(t, "ping 198.51.100.2: refused by 172.16.0.254: communication administratively prohibited (ICMP type 3 code 13)")
+}
+
+// A primary behind a router, of which nothing else is heard, was taken over from
+// when its firewall, or that of the router, began to reject pings as most do.
+func TestAFirewallThatRejectsPingsIsNoSilence(t *testing.T) {
+	const why = "ping 198.51.100.2: refused by 198.51.100.2: "
+	s := newScene(t)
+	far := s.far()
+	s.run(s.Primary, "ip", "addr", "del", "172.16.0.1/32", "dev", "eth0") // else ARP shows that it is alive
+	args := set(withVIP, "--host", "198.51.100.2")
+	s.check(s.Standby, args...).want(t, state.OK)
+	for code, words := range map[uint8]string{3: "port unreachable", 1: "host unreachable"} {
+		s.must(far.Firewall(nftables.ChainHookInput, append(lab.EchoRequest4(), &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code})))
+		s.check(s.Standby, args...).want(t, state.Unknown).because(t, fmt.Sprintf("%s%s (ICMP type 3 code %d)", why, words, code))
+	}
+	s.must(far.PowerOff())
+	s.check(s.Standby, args...).want(t, state.TookOver)
 }
 
 func TestWitnessOfARoutedPrimaryMustReplyToPings(t *testing.T) {

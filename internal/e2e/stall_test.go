@@ -125,3 +125,37 @@ func TestWatchOnAFullDisk(t *testing.T) {
 		t.Errorf("said %d times: %s", n, out)
 	}
 }
+
+// stop stops the run that holds the standby's lock, until resume.
+func (s *scene) stop() (resume func()) {
+	s.t.Helper()
+	pid := strings.TrimSpace(s.run(s.Standby, "cat", stateDir+"/web.lock"))
+	s.run(s.Standby, "kill", "-STOP", pid)
+	return func() { s.run(s.Standby, "kill", "-CONT", pid) }
+}
+
+// A run that stands still in its second round, while another standby that does not
+// hear its questions takes over: the announcements that came meanwhile are read
+// late, and yet are several.
+func TestStoppedRunHearsWhatWasAnnouncedMeanwhile(t *testing.T) {
+	s := newScene(t)
+	other := s.third()
+	args := set(withVIP, "--witness", "none", "--count", "8", "--interval", "500ms")
+	s.check(s.Standby, args...).want(t, state.OK)
+	s.must(s.Primary.PowerOff())
+	stopped := s.follow(s.Standby, args...)
+	stopped.until("round 2: pinging")
+	time.Sleep(time.Second)
+	resume := s.stop()
+	announce := s.wire(other, vip4)
+	for range 3 {
+		time.Sleep(1100 * time.Millisecond)
+		s.must(announce.Announce(vip4, nil))
+	}
+	time.Sleep(1100 * time.Millisecond)
+	resume()
+	if e := stopped.wait(); e.code != 13 {
+		t.Errorf("exit code %d, want 13, elsewhere: %s", e.code, e.stderr)
+	}
+	s.wantHeld(s.Standby, vip4, 0)
+}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -81,7 +82,7 @@ func act(ctx context.Context, j *job, n *observe.Network, i intent, o observe.Ob
 	}
 	a := &actor{
 		j: j, n: n, recheck: again, intent: i.change, opened: i.opened, resumes: i.resumes,
-		done: Result{Obs: o, Effect: state.Effect{Aliases: slices.Clone(i.aliases)}},
+		done: Result{Obs: o, Effect: state.Effect{Aliases: slices.Clone(i.aliases), Unreached: i.unreached}},
 	}
 	switch {
 	case d.Release:
@@ -97,7 +98,7 @@ func act(ctx context.Context, j *job, n *observe.Network, i intent, o observe.Ob
 // keep changes nothing. What is held is announced once more, for switch tables
 // and ARP caches age, and its lease is renewed.
 func (a *actor) keep(ctx context.Context, d state.Decision) {
-	held := a.held()
+	held, began := a.held(), time.Now()
 	a.renew(ctx, held)
 	if d.Outcome == state.TookOver {
 		// A takeover is finished that a killed run had begun: perhaps it had
@@ -108,6 +109,9 @@ func (a *actor) keep(ctx context.Context, d state.Decision) {
 	}
 	if d.Announce && a.j.Set.Announce > 0 {
 		a.announceAgain(held)
+	}
+	if a.done.Obs.Witness == state.WitnessGood { // else nothing is shown
+		a.done.Unreached = a.unreached(ctx, without(held, without(held, a.done.Unreached)), began)
 	}
 	a.done.Outcome, a.done.Reason, a.done.Cause, a.done.Rule = d.Outcome, d.Reason, d.Cause, d.Rule
 	// A pause leaves an open intent to the run that finishes it, and a manual
@@ -281,7 +285,7 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	return nil
 }
 
-var errAbandoned = fmt.Errorf("this run was abandoned meanwhile")
+var errAbandoned = errors.New("this run was abandoned meanwhile")
 
 func (j *job) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, config.SwitchPatience)

@@ -69,6 +69,19 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			func(s *scene) { s.standby.fails = failing("uptime", gone) }, func(s *scene) { s.standby.fails = nil },
 			"the uptime cannot be read, which boot-wait needs: no such thing",
 		},
+		"the kernel would not reply to ARP for it": {
+			func(s *scene) { s.standby.nic("eth0").ARPIgnore = 8 }, func(s *scene) { s.standby.nic("eth0").ARPIgnore = 0 },
+			"clients would not find 172.16.0.1 here: eth0 does not reply to ARP for it (net.ipv4.conf.eth0.arp_ignore=8)",
+		},
+		"nor outside the networks of its interface": {
+			func(s *scene) {
+				s.vips("192.0.2.1/32")
+				s.settings.VIPs[0].Interface = "eth0"
+				s.primary.set("eth0", "192.0.2.1/32")
+				s.standby.nic("eth0").ARPIgnore = 2
+			}, func(s *scene) { s.standby.nic("eth0").ARPIgnore = 1 },
+			"clients would not find 192.0.2.1 here: eth0 does not reply to ARP for it (net.ipv4.conf.eth0.arp_ignore=2)",
+		},
 		"a hook cannot be run": {
 			func(s *scene) { s.standby.fails = failing("may run /fence now", gone) }, func(s *scene) { s.standby.fails = nil },
 			"pre-takeover cannot be run: no such thing",

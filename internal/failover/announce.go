@@ -66,8 +66,8 @@ func (a *actor) unreached(ctx context.Context, addrs []netip.Addr, since time.Ti
 			return slices.ContainsFunc(a.n.Claims(w, since), func(r vip.Reply) bool { return state.SameAddress(r.To, addr) })
 		})
 		for _, w := range a.done.Obs.Witnesses {
-			if replied || w.Address.Is4() != addr.Is4() {
-				continue
+			if replied || w.Address.Is4() != addr.Is4() || w.Link != "" && w.Link != a.done.Obs.Target(addr).Interface {
+				continue // by another link its reply may come back where strict rp_filter drops it
 			}
 			asked = true
 			pings := run.PingsWithin(observe.LastGuard)

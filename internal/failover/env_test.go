@@ -43,9 +43,10 @@ type network struct {
 type machine struct {
 	net    *network
 	name   string
-	off    bool // power cut
-	noPing bool // its firewall drops echo requests
-	noARP  bool // it does not answer for what it holds
+	off    bool         // power cut
+	noPing bool         // its firewall drops echo requests
+	noARP  bool         // it does not answer for what it holds
+	anyIP  netip.Prefix // a local route leads to it
 	// rpFilter: no reply to an ordinary request from an address of a network that
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
@@ -69,6 +70,7 @@ type machine struct {
 	dir       string          // state directory
 	mailbox   []state.Message // what Deliver handed over
 	calls     []call          // of its Env, in order
+	alike     map[string]int  // how many calls were alike
 	listeners []*listener
 }
 
@@ -93,7 +95,7 @@ func newNetwork() *network { return &network{began: time.Now()} }
 func (n *network) add(name string, number byte, addrs ...string) *machine {
 	m := &machine{
 		net: n, name: name, gateway: map[bool]netip.Addr{}, neighbours: map[netip.Addr]net.HardwareAddr{},
-		names: map[string][]netip.Addr{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
+		names: map[string][]netip.Addr{}, alike: map[string]int{}, bootID: name + "-boot-1", booted: n.began.Add(-time.Hour),
 	}
 	m.nics = []nic{{Link: vip.Link{
 		Index: 1, Name: "lo", Up: true, Carrier: true, Loopback: true,
@@ -212,7 +214,7 @@ func (m *machine) joined(link string, o *machine) (*nic, bool) {
 // route is what the kernel would do with a packet.
 func (m *machine) route(a netip.Addr) (vip.Route, error) {
 	k := m.snapshot()
-	if k.Holds(a) {
+	if k.Holds(a) || m.anyIP.Contains(a) {
 		return vip.Route{Interface: "lo", Local: true}, nil
 	}
 	for _, name := range longestNetworks(k, a) {
@@ -390,14 +392,9 @@ func (m *machine) env() Env {
 func (m *machine) called(format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	m.net.mu.Lock()
-	again := 1
-	for _, c := range m.calls {
-		if name, _, _ := strings.Cut(c.What, " #"); name == what {
-			again++
-		}
-	}
-	if again > 1 {
-		what = fmt.Sprintf("%s #%d", what, again)
+	m.alike[what]++
+	if n := m.alike[what]; n > 1 {
+		what = fmt.Sprintf("%s #%d", what, n)
 	}
 	m.calls = append(m.calls, call{time.Since(m.net.began), what})
 	fails := m.fails
@@ -691,7 +688,7 @@ func play(t *testing.T, act func(t *testing.T, s *scene)) {
 		s.standby = s.add("standby", 3, "172.16.0.3/16")
 		s.gateway = s.add("gateway", 254, "172.16.0.254/16")
 		s.standby.gateway[false] = gatewayAddr
-		s.standby.dir = t.TempDir()
+		s.standby.dir = memoryDir(t)
 		s.settings.StateDir = s.standby.dir
 		act(t, s)
 	})
@@ -792,7 +789,12 @@ func (s *scene) when(what string) time.Duration {
 	return 0
 }
 
-func (s *scene) forget() { s.do(func() { s.standby.calls = nil }) }
+func (s *scene) forget() {
+	s.do(func() {
+		s.standby.calls = nil
+		clear(s.standby.alike)
+	})
+}
 
 // notes are what the last check noted, warnings with a !.
 func (s *scene) notes() (notes []string) {

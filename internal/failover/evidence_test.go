@@ -383,8 +383,17 @@ func TestAskedFromTheVirtualIP(t *testing.T) {
 		if got := s.standby.record(t, "web").Unreached; len(got) != 1 || got[0] != vipAddr {
 			t.Errorf("the record says %v", got)
 		}
-		if !strings.Contains(oneLine(s.standby.mailbox[0].Body), "clients may not reach it") {
-			t.Errorf("the mail does not say so:\n%s", s.standby.mailbox[0].Body)
+		if body := oneLine(s.standby.mailbox[0].Body); !strings.Contains(body, "has taken over 172.16.0.1, but clients may not reach ") {
+			t.Errorf("the mail does not say so:\n%s", body)
+		}
+		s.ends(state.Holding, "")
+		if got := s.standby.record(t, "web").Unreached; len(got) != 1 {
+			t.Errorf("after the next check, which showed nothing else, the record says %v", got)
+		}
+		s.gateway.deafTo = netip.Addr{}
+		s.ends(state.Holding, "")
+		if got := s.standby.record(t, "web").Unreached; len(got) != 0 {
+			t.Errorf("a witness replies to it, and the record says %v", got)
 		}
 	})
 }

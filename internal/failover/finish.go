@@ -114,7 +114,7 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 func checkOf(j *job, r Result, rule int) state.Check {
 	c := state.Check{
 		Time: j.Began.UTC().Truncate(time.Second), Outcome: r.Outcome, Code: r.Outcome.Code(), Rule: rule, Reason: r.Reason,
-		Primary: r.Obs.Primary.String(), Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
+		Primary: r.Obs.Primary.String(), Witness: r.Obs.Evidence.Witnessed(), Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()),
 	}
 	if n := len(r.Obs.Evidence.Rounds); n > 0 {
 		last := r.Obs.Evidence.Rounds[n-1]

@@ -14,6 +14,8 @@ type intent struct {
 	resumes bool          // a hand-over was open before it
 	given   []netip.Addr  // release: what it is about
 	aliases []state.Alias // of the record
+	// unreached are held, and no witness has replied to them.
+	unreached []netip.Addr
 }
 
 // intend writes down what is about to be done. A release that nobody would
@@ -21,7 +23,7 @@ type intent struct {
 // fencing for a service becomes one to do nothing; with an arbiter so does a takeover,
 // for a machine that cannot remember what it saw may not take the key of another.
 func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) (state.Record, intent) {
-	before, i := rec, intent{aliases: rec.VIPs}
+	before, i := rec, intent{aliases: rec.VIPs, unreached: rec.Unreached}
 	switch {
 	case d.Release:
 		i.given = o.Held()
@@ -54,11 +56,11 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	err := j.Save(&rec, true)
 	if err != nil && i.opened && d.Release && (d.Rule == state.RuleIsolated || d.Rule == state.RuleFailback) {
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; but " + err.Error() + ": kept"}
-		return before, intent{change: before.Pending, aliases: before.VIPs}
+		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	if err != nil && d.Fences != "" { // the next check would fence it again
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; but " + err.Error() + ": not fenced"}
-		return before, intent{change: before.Pending, aliases: before.VIPs}
+		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
 	}
 	if err != nil && j.arb != nil && len(d.Raise) > 0 && !o.Holding() {
 		*d = state.Decision{Rule: state.RuleKey, Outcome: state.Blocked, Cause: state.CauseArbiter, Reason: d.Reason + "; but " + err.Error() + ": with an arbiter nothing is taken over without it"}

@@ -19,11 +19,12 @@ import (
 // under which they raise. Nothing that is shared is older than the moment in
 // which it is asked for. The zero Machine is ready.
 type Machine struct {
-	vips  vip.Process
-	pings check.Process
-	locks state.Locks
-	rate  sync.Once
-	mail  mailroom
+	vips    vip.Process
+	pings   check.Process
+	locks   state.Locks
+	rate    sync.Once
+	mail    mailroom
+	courier notify.Courier
 
 	memory state.Memory
 }
@@ -64,6 +65,11 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 	combined, leave := m.mail.join(c, world.Deliver)
 	defer leave()
 	world.Deliver = world.dispatch(combined)
+	if send := world.Deliver; o.Finish { // a watch: it must go on checking
+		world.Deliver = func(ctx context.Context, outbox []state.Message) ([]state.Message, error) {
+			return m.courier.Deliver(ctx, c.StateDir+" "+c.Name, outbox, send)
+		}
+	}
 	return act(ctx, world, c, o)
 }
 

@@ -19,7 +19,7 @@ func factsOf(j *job, rec state.Record, r Result) notify.Facts {
 		Time: now(), Outcome: r.Outcome, Reason: r.Reason, Cause: r.Cause, Change: r.Change, Partial: r.Partial && r.Change != nil, Evidence: o.Evidence,
 		Unconfigured: j.opt.Unconfigured, NeverUp: rec.NeverUp() && len(o.Evidence.Rounds) > 0, NobodyTook: r.NobodyTook, BackReported: rec.BackReported,
 		Unverified: rec.Role == state.Releasing && !o.Holding(),
-		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.Unanswered(), Failed: r.Failed,
+		Held:       prefixes(o.Local, true), Missing: prefixes(o.Local, false), Removed: r.Removed, Unserved: o.Unanswered(), Unreached: rec.Unreached, Failed: r.Failed,
 		Undo: lines(lowerPlans(j, o.Local, o.Snapshot)),
 	}
 	f.Evidence.Commands = r.Commands

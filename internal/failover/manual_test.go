@@ -260,14 +260,27 @@ func TestDryRunByHandShowsWhatWouldRun(t *testing.T) {
 		}
 		giving := s.release(Options{DryRun: true})
 		s.want(giving, state.OK, "nothing is held here")
-		if diff := cmp.Diff([]string{"/stop", "ip addr del 172.16.0.1/32 dev eth0", "/handed"}, commands(giving)); diff != "" {
-			t.Errorf("release (-want +got):\n%s", diff)
+		if would := commands(giving); len(would) > 0 {
+			t.Errorf("a release of nothing would run %q", would)
 		}
 		if did := s.calls("raise ", "lower ", "hook ", "announce ", "deliver "); len(did) > 0 {
 			t.Errorf("it was done: %q", did)
 		}
 		if rec := s.standby.record(t, "web"); rec.Host != "" {
 			t.Errorf("a record was written: %+v", rec)
+		}
+	})
+}
+
+func TestDryRunOfARefusedReleaseShowsWhatWouldRun(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Hooks = config.Hooks{PreRelease: []string{"/stop"}, PostRelease: []string{"/handed"}, Timeout: time.Second}
+		s.do(s.primary.powerOff)
+		s.ends(state.TookOver, "")
+		giving := s.release(Options{DryRun: true})
+		s.want(giving, state.Blocked, "172.16.0.2 does not reply")
+		if diff := cmp.Diff([]string{"/stop", "ip addr del 172.16.0.1/32 dev eth0", "/handed"}, commands(giving)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
 }

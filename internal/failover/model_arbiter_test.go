@@ -35,6 +35,7 @@ type register struct {
 	cut      [6]bool // machines that do not reach it
 	flaky    uint64  // percent of the requests that do not go well
 	requests uint64
+	ending   bool // see endOfHold
 	ctx      context.Context
 	split    []time.Duration // when two machines have held an address for too long
 	taken    int
@@ -169,7 +170,7 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 func (g *register) lurk(holder *unit) {
 	now, revision, ttl := time.Now(), g.revision, g.value.TTL
 	for _, u := range g.n.units {
-		if u == holder || u.set == nil || g.value.Holder == "" || g.chance(u, 3) < 50 {
+		if u == holder || u.set == nil || g.value.Holder == "" || !g.ending && g.chance(u, 3) < 50 {
 			continue
 		}
 		time.AfterFunc(time.Millisecond, func() { u.start(g.ctx, command{word: "check"}) }) // it sees the change at once
@@ -267,6 +268,10 @@ func (p *plan) arbitrated() {
 		u.addrs = slices.Clone(u.base)
 		u.set.Lease, u.set.Arbiter = 0, arbiter.Settings{Members: []string{"model"}, TTL: ttl}
 	}
+	if p.percent(40) && ttl < time.Minute {
+		p.endOfHold(g)
+		return
+	}
 	p.happen()
 	for range p.IntN(4) {
 		from := p.moment()
@@ -294,6 +299,27 @@ func (p *plan) arbitrated() {
 	}
 }
 
+// endOfHold is the narrowest moment: a holder hears nobody any more, and goes on
+// holding until its time is over, and the others have seen its last renewal at once.
+func (p *plan) endOfHold(g *register) {
+	n := p.n
+	p.checks, g.ending = modelChecks, true
+	n.end = n.t0.Add(modelChecks * modelEvery)
+	g.absent, g.counter, g.revision = false, 7, 7
+	dead := p.percent(30)
+	p.at(time.Duration(p.Int64N(int64(2*modelEvery))), "the holder hears nobody any more", func() {
+		for _, u := range n.units {
+			if u.set == nil || !u.holds(n.vips[0]) {
+				continue
+			}
+			g.cut[u.i], u.noCron = true, dead
+			for _, o := range n.units {
+				n.paths[u.i][o.i], n.paths[o.i][u.i] = path{cut: true}, path{cut: true}
+			}
+		}
+	})
+}
+
 // TestModelArbiter: in all that may happen to a symmetric pair and to its arbiter, no
 // two machines hold an address.
 //
@@ -301,5 +327,5 @@ func (p *plan) arbitrated() {
 //	go test ./internal/failover -run 'TestModelArbiter$' -model.seed=N   # plays one again
 func TestModelArbiter(t *testing.T) {
 	t.Parallel()
-	playArranged(t, (*plan).arbitrated)
+	playArranged(t, (*plan).arbitrated, nil)
 }

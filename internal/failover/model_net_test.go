@@ -460,9 +460,10 @@ func (r *modelRun) enter(numbered, act bool) {
 func (r *modelRun) leave(numbered, act bool) {
 	var until time.Time
 	if numbered && !r.killed && r.killAt.after && r.due(act) {
-		if r.killAt.stall == 0 {
+		switch {
+		case r.killAt.stall == 0:
 			r.kill()
-		} else {
+		case !r.u.n.quiet: // else it would stand still beyond the end of the schedule
 			r.u.stall(r.killAt.stall, false)
 			until = r.u.stalled
 		}
@@ -757,6 +758,9 @@ func (e *modelListener) Replies(since time.Time) []vip.Reply {
 		case same < 0:
 			heard = append(heard, h)
 		case !h.At.Before(heard[same].At):
+			if h.Earlier = heard[same].Earlier; h.At.Sub(heard[same].At) >= 500*time.Millisecond {
+				h.Earlier = heard[same].At
+			}
 			heard[same] = h
 		}
 	}

@@ -126,7 +126,7 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 	var draft notify.Draft
 	if drift != state.NoDrift {
 		facts := notify.Facts{Time: change.Time, Drift: drift, Change: change, Held: prefixes(l, true), Missing: prefixes(l, false)}
-		if plans, _ := l.RaisePlans(j.Job, func(netip.Addr) bool { return true }); drift == state.AliasGone {
+		if plans := l.RaisePlans(j.Job, func(netip.Addr) bool { return true }); drift == state.AliasGone {
 			facts.Undo = lines(plans)
 		}
 		rec.Head, draft = notify.Plan(rec.Head, About(j.Set, l, rec.Neighbour), facts, notify.Policy{})

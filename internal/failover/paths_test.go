@@ -47,7 +47,7 @@ func TestDirectCableLosesItsCarrierWithThePrimary(t *testing.T) {
 				if name == "with its address" { // the gateway refuses what leads there now
 					s.standby.fails = func(call string) error {
 						if strings.HasPrefix(call, "ping 10.9.9.2") {
-							return &check.RefusedError{Sender: gatewayAddr, Code: 0}
+							return &check.RefusedError{Sender: gatewayAddr, Type: 3, Code: 0}
 						}
 						return nil
 					}
@@ -77,7 +77,7 @@ func TestOnePathThatRepliesIsEnough(t *testing.T) {
 
 // TestPathThatCannotBeAskedIsNoSilence, unless another one replies.
 func TestPathThatCannotBeAskedIsNoSilence(t *testing.T) {
-	refused := &check.RefusedError{Sender: gatewayAddr, Code: 13}
+	refused := &check.RefusedError{Sender: gatewayAddr, Type: 3, Code: 13}
 	for _, test := range []struct {
 		name   string
 		change func(s *scene)
@@ -210,6 +210,34 @@ func TestVirtualIPWithoutARP(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// TestPingsOfAVirtualIPThatThisMachineItselfAnswers prove nothing: that one is on
+// lo, or that a local route leads to it, as AnyIP and IPVS have. ARP alone tells.
+func TestPingsOfAVirtualIPThatThisMachineItselfAnswers(t *testing.T) {
+	for name, answers := range map[string]func(m *machine){
+		"it is on lo":                     func(m *machine) { m.set("lo", "172.16.0.1/32") },
+		"a local route, as AnyIP has one": func(m *machine) { m.anyIP = netip.MustParsePrefix("172.16.0.1/32") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				answers(s.standby)
+				s.standby.noARP = true // arp_ignore
+				s.ends(state.OK, "172.16.0.2 replies")
+				s.primary.powerOff()
+				s.ends(state.TookOver, "172.16.0.1 is not in use")
+			})
+			play(t, func(t *testing.T, s *scene) {
+				answers(s.standby)
+				s.standby.noARP = true
+				s.do(func() { s.primary.unset(vipAddr) })
+				for range s.settings.Rise - 1 {
+					s.ends(state.OK, "")
+				}
+				s.ends(state.Unserved, "")
+			})
+		})
+	}
 }
 
 // TestOneVirtualIPThatCannotBeTaken does not block the others.

@@ -11,8 +11,8 @@ import (
 )
 
 // dryRun is the exact commands that the decision would run, hooks included. Those
-// of a manual command are shown although it would be blocked now, or although
-// there is nothing to release: a dry run is for the time when all is well.
+// of a manual command are shown although it would be blocked now: a dry run is for
+// the time when all is well.
 func dryRun(j *job, l observe.Local, aliases []state.Alias, d state.Decision) (commands []state.Command) {
 	hook := func(name string) {
 		if argv := j.hookOf(name); argv != nil {
@@ -24,11 +24,6 @@ func dryRun(j *job, l observe.Local, aliases []state.Alias, d state.Decision) (c
 			commands = append(commands, state.Command{Argv: argv})
 		}
 	}
-	release := func(s *vip.Snapshot) {
-		hook(preRelease)
-		run(lowerPlans(j, l, s))
-		hook(state.PostRelease)
-	}
 	missing := d.Raise
 	if j.mode == modeTakeOver {
 		missing = slices.DeleteFunc(l.Addresses(), func(a netip.Addr) bool { return l.Holds(a) || l.CannotTake(a) != "" })
@@ -36,14 +31,13 @@ func dryRun(j *job, l observe.Local, aliases []state.Alias, d state.Decision) (c
 	switch {
 	case len(missing) > 0:
 		hook(preTakeover)
-		plans, _ := l.RaisePlans(j.Job, func(a netip.Addr) bool { return slices.Contains(missing, a) })
+		plans := l.RaisePlans(j.Job, func(a netip.Addr) bool { return slices.Contains(missing, a) })
 		run(plans)
 		hook(state.PostTakeover)
-	case d.Release:
-		release(l.Snapshot)
-	case j.mode == modeRelease:
-		_, as := l.RaisePlans(j.Job, func(netip.Addr) bool { return true })
-		release(as)
+	case d.Release, j.mode == modeRelease && l.Holding():
+		hook(preRelease)
+		run(lowerPlans(j, l, l.Snapshot))
+		hook(state.PostRelease)
 	case l.Holding():
 		run(renewPlans(j, l, aliases))
 	}

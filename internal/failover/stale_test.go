@@ -238,6 +238,10 @@ func TestWitnessThatIsHere(t *testing.T) {
 	for name, witness := range map[string]func(s *scene) string{
 		"its own address":              func(*scene) string { return "172.16.0.3" },
 		"another cluster's virtual IP": func(s *scene) string { s.standby.set("eth0", "172.16.0.5/32"); return "172.16.0.5" },
+		"of a local route, as AnyIP has one": func(s *scene) string {
+			s.standby.anyIP = netip.MustParsePrefix("172.16.0.64/26")
+			return "172.16.0.65"
+		},
 		"which comes here in the meantime": func(s *scene) string {
 			s.at(25*time.Second, func() { s.standby.set("eth0", "172.16.0.5/32") })
 			return "172.16.0.5"

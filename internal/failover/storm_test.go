@@ -45,9 +45,14 @@ func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
 			func(s *scene) { s.primary.powerOff(); s.standby.nic("eth0").Carrier = false },
 		},
 	}
+	paces := []struct{ every, rise int }{{1, 1}, {1, 3}, {4, 3}} // checks
+	kinds := []string{"failback", "failback, and it takes it", "no virtual IP", ""}
+	if testing.Short() {
+		paces, kinds = paces[:1], kinds[:1]
+	}
 	for name, way := range ways {
-		for _, pace := range []struct{ every, rise int }{{1, 1}, {1, 3}, {4, 3}} { // checks
-			for _, more := range []string{"", "failback", "failback, and it takes it", "no virtual IP"} {
+		for _, pace := range paces {
+			for _, more := range kinds {
 				if strings.HasPrefix(name, "it never") && more == "failback, and it takes it" {
 					continue
 				}

@@ -98,10 +98,11 @@ func (a *actor) settle(ctx context.Context, d state.Decision, assigned []netip.A
 	began := time.Now()
 	conflicts, waited := a.announceOn(ctx, assigned)
 	if len(conflicts) == 0 {
-		if unreached := a.unreached(ctx, assigned, began); len(unreached) > 0 {
+		unreached := a.unreached(ctx, assigned, began)
+		if len(unreached) > 0 {
 			change.Reason += fmt.Sprintf("; no witness replies to %s: clients may not reach it (ARP inspection at the switch, or a static entry?)", observe.AddressList(unreached))
-			a.done.Unreached = unreached
 		}
+		a.done.Unreached = append(without(a.done.Unreached, assigned), unreached...)
 		a.tookOver(d, change, failed)
 		return
 	}

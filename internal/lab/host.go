@@ -42,6 +42,9 @@ mount --bind /var/lib/lab/uptime /proc/uptime
 : >/var/lib/lab/boot_id
 mount --bind /var/lib/lab/boot_id /proc/sys/kernel/random/boot_id
 
+# What runs here does not write to the machine's log.
+[ ! -S /dev/log ] || mount --bind /dev/null /dev/log
+
 rm -f /etc/hosts /etc/resolv.conf /etc/hostname /etc/pingover.yaml
 printf '%s\n' '127.0.0.1 localhost' "127.0.1.1 $1" '::1 localhost ip6-localhost' >/etc/hosts
 : >/etc/resolv.conf

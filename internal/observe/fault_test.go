@@ -12,7 +12,7 @@ import (
 
 // The advice in a message rests on the kind of a fault, not on its words.
 func TestFaultsHaveACause(t *testing.T) {
-	refused := &check.RefusedError{Sender: netip.MustParseAddr("172.16.0.254"), Code: 13}
+	refused := &check.RefusedError{Sender: netip.MustParseAddr("172.16.0.254"), Type: 3, Code: 13}
 	for _, test := range []struct {
 		fault Fault
 		want  state.Cause

@@ -131,12 +131,13 @@ func (g *guards) wait() {
 	g.cancel()
 }
 
-// shorten ends the guards when they have asked for d.
+// shorten ends the guards when they have asked for d, with a last question all the
+// same: this run may have stood still until now.
 func (g *guards) shorten(d time.Duration) {
 	g.short = true
-	left := d - time.Since(g.began)
-	time.AfterFunc(max(0, left-lastQuestion), g.last)
-	time.AfterFunc(max(0, left), g.cancel)
+	left := max(d-time.Since(g.began), lastQuestion)
+	time.AfterFunc(left-lastQuestion, g.last)
+	time.AfterFunc(left, g.cancel)
 }
 
 // finish waits for the guards, and is the observation with what they found.
@@ -214,12 +215,16 @@ func (g *guards) confirm() {
 }
 
 // count notes how often an address was claimed since the last question. A reply to
-// it and an announcement are two claims; both frames of an announcement are one.
+// it and an announcement are two claims; both frames of an announcement are one;
+// several announcements are several, even if this run stood still meanwhile and
+// asked nothing between them.
 func (g *guards) count() {
 	for _, a := range append(g.local.Addresses(), g.local.hosts()...) {
 		for _, claim := range g.n.ClaimsOf(a, g.replies.since) {
-			if claim.At.After(g.claimed[a].at) {
-				g.claimed[a] = claimed{claim.At, g.claimed[a].times + 1}
+			for _, at := range []time.Time{claim.Earlier, claim.At} {
+				if at.After(g.claimed[a].at) && !at.Before(g.replies.since) {
+					g.claimed[a] = claimed{at, g.claimed[a].times + 1}
+				}
 			}
 		}
 	}
@@ -237,24 +242,27 @@ func (g *guards) single() (addrs []netip.Addr) {
 }
 
 // ask asks for the primary, the virtual IPs and the witnesses on the link, again
-// and again.
+// and again. A run that stood still goes on until it has asked often enough.
 func (g *guards) ask() {
 	every := min(AskEvery, g.plan.length/LeastAsks)
-	end := g.began.Add(g.plan.length)
-	for n := time.Duration(1); ; n++ {
+	end := g.began.Add(g.plan.length - lastQuestion)
+	next := g.began
+	for asked := 1; ; asked++ {
 		g.askAll(false)
-		left := time.Until(end.Add(-lastQuestion))
-		if left <= every {
+		if left := time.Until(end); left <= every && asked >= LeastAsks-1 {
 			proc.Sleep(g.soon, left)
 			break
 		}
-		if !proc.Sleep(g.soon, time.Until(g.began.Add(n*every))) { // no drift: it would cost a question
+		if next = next.Add(every); time.Until(next) < 0 { // else no drift: it would cost a question
+			next = time.Now().Add(every)
+		}
+		if !proc.Sleep(g.soon, time.Until(next)) {
 			break
 		}
 	}
 	if g.ctx.Err() == nil {
 		g.askAll(true)
-		proc.Sleep(g.ctx, min(time.Until(end), lastQuestion))
+		proc.Sleep(g.ctx, lastQuestion)
 	}
 	for link, err := range g.n.Errs() {
 		g.faultOn(link, err)
@@ -355,7 +363,7 @@ func (g *guards) ping(a vip.Alias) {
 	pings.Address, pings.Source = a.Address(), g.local.Snapshot.Source(a.Interface, addr, g.n.j.VIPs())
 	round := g.n.j.Ping(g.ctx, pings)
 	switch {
-	case round.Verdict == check.Up:
+	case round.Verdict == check.Up && !g.n.local(addr):
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.replies.pinged[addr] = true

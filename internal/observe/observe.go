@@ -90,6 +90,14 @@ func (n *Network) PrimaryMAC(o Observation) string {
 	return o.Neighbour
 }
 
+// local tells whether this machine itself replies to pings of an address: it is on
+// lo, or a local route leads to it, as AnyIP and IPVS have. Then only ARP and ND tell
+// whether another machine has it.
+func (n *Network) local(a netip.Addr) bool {
+	route, err := n.j.Route(a, netip.Addr{})
+	return err == nil && route.Local
+}
+
 // AddressList is addresses as a text.
 func AddressList(addrs []netip.Addr) string {
 	words := make([]string, len(addrs))

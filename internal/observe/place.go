@@ -171,11 +171,24 @@ func (l *Local) noteAlias(a vip.Alias) {
 	if link.ProxyARP && addr.Is4() {
 		l.note("proxy ARP "+link.Name, "interface %q does proxy ARP: what this machine itself replies for %s is ignored; to end it: sysctl net.ipv4.conf.%s.proxy_arp=0", link.Name, addr, link.Name)
 	}
+	if why := l.noARPReply(addr); why != "" {
+		l.note("arp_ignore "+addr.String(), "clients would not find %s here: %s", addr, why)
+	}
 	if why := l.CannotAssign(a); why != "" {
 		l.judged("cannot assign "+addr.String(), "vip %s cannot be taken over: %s", addr, why)
 	} else if !NetworkOf(link, addr, []netip.Addr{a.Prefix.Addr()}).IsValid() && len(l.Snapshot.Networks(a.Prefix.Addr(), addr)) == 0 {
 		l.judged("outside "+addr.String(), "vip %s is outside all networks of this machine", addr)
 	}
+}
+
+// noARPReply is why clients would not find a virtual IP that is assigned here: the
+// kernel would reply to no ARP request for it. "" where it would.
+func (l Local) noARPReply(addr netip.Addr) string {
+	link, _ := l.Snapshot.Link(l.Target(addr).Interface)
+	if addr.Is4() && (link.ARPIgnore == 8 || link.ARPIgnore == 2 && !NetworkOf(link, addr, []netip.Addr{addr}).IsValid()) {
+		return fmt.Sprintf("%s does not reply to ARP for it (net.ipv4.conf.%[1]s.arp_ignore=%d)", link.Name, link.ARPIgnore)
+	}
+	return ""
 }
 
 // CannotAssign is why a virtual IP cannot be assigned here now, "" where it can.

@@ -17,9 +17,8 @@ type Planner interface {
 }
 
 // RaisePlans are the commands that would assign the virtual IPs that are wanted
-// and not here, and the snapshot as it would be then. Each is planned as if those
-// before it were assigned already.
-func (l Local) RaisePlans(j *Job, wanted func(netip.Addr) bool) (plans [][]string, then *vip.Snapshot) {
+// and not here, each as if those before it were assigned already.
+func (l Local) RaisePlans(j *Job, wanted func(netip.Addr) bool) (plans [][]string) {
 	s := &vip.Snapshot{Links: slices.Clone(l.Snapshot.Links)}
 	for _, a := range l.Aliases {
 		if !wanted(a.Address()) || l.CannotTake(a.Address()) != "" {
@@ -41,7 +40,7 @@ func (l Local) RaisePlans(j *Job, wanted func(netip.Addr) bool) (plans [][]strin
 		}
 		s.Links[i].Addresses = append(slices.Clone(s.Links[i].Addresses), vip.Address{Prefix: a.Prefix, Label: label, Lease: a.Lease})
 	}
-	return plans, s
+	return plans
 }
 
 // RefusedByTool are the errors of virtual IPs that the tool cannot assign where they belong.

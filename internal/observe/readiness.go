@@ -33,7 +33,10 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 		if why := seen.CannotTake(t.Address); why != "" {
 			failed = append(failed, fmt.Sprintf("%s cannot be assigned: %s", t.Address, why))
 		} else if n.j.Set.DuplicateCheck && !seen.replies.asked[t.Address] && len(failed) == 0 {
-			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s", t.Address, t.Interface))
+			failed = append(failed, fmt.Sprintf("%s cannot be asked for on %s: no request could be sent", t.Address, t.Interface))
+		}
+		if why := seen.noARPReply(t.Address); why != "" {
+			failed = append(failed, fmt.Sprintf("clients would not find %s here: %s", t.Address, why))
 		}
 	}
 	return failed, true

@@ -117,7 +117,7 @@ func (n *Network) places(o Observation) (places []place) {
 // where the primary has it, as far as that can be told by the MACs on one link.
 func (n *Network) notAtPrimary(o Observation, a vip.Alias) string {
 	addr := a.Prefix.Addr()
-	if o.Snapshot.Holds(addr) {
+	if n.local(addr) {
 		return "it is on this machine, without ARP"
 	}
 	holder, inUse := n.holder(o, addr)

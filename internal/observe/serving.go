@@ -38,7 +38,7 @@ func (n *Network) askWhoServes(ctx context.Context, o Observation) *serving {
 		source := o.Snapshot.Source(a.Interface, a.Address(), n.j.VIPs())
 		s.pings.Go(func() {
 			round := n.j.Ping(s.ctx, check.Pings{Address: a.Address(), Source: source, Count: 1, Interval: serveGuard, Timeout: serveGuard / 3})
-			s.replied[i] = round.Verdict == check.Up
+			s.replied[i] = round.Verdict == check.Up && !n.local(a.Address())
 		})
 	}
 	return s

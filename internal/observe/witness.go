@@ -99,7 +99,7 @@ func (g *guards) witnessState(l Local) (proof state.WitnessState, shown []state.
 		by, good := w.Good(g.short)
 		// One that is here, as another cluster's virtual IP may be, answers
 		// itself.
-		good = good && !l.Snapshot.Holds(w.Address)
+		good = good && !g.n.local(w.Address)
 		if good {
 			proof = state.WitnessGood
 		}

@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"fmt"
 	"html"
+	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,16 +40,45 @@ func Page(host string, all []Summary, now time.Time, zone *time.Location) string
 	if len(all) == 0 {
 		p.add("<p>Nothing is configured.</p>\n")
 	}
-	for _, s := range all {
-		p.cluster(s, zone)
+	if len(all) > 1 {
+		p.overview(all)
 	}
-	p.add("<footer>Written by pingover. An outage is a time in which this machine saw nobody serve, beginning with the check that found it. " +
+	for i, s := range all {
+		p.cluster(i, s, zone)
+	}
+	p.add("<footer>Written by pingover. Of the days, green ones had no outage, red ones less than 99 %%. An outage is a time in which this machine saw nobody serve, beginning with the check that found it. " +
 		"A day without a check counts for nothing. Days are in UTC.</footer>\n</main>\n</body>\n</html>\n")
 	return p.String()
 }
 
-func (p *page) cluster(s Summary, zone *time.Location) {
-	p.add("<section>\n<h2>%s</h2>\n", text(s.Cluster))
+// overview leads to each summary, to those that are not as they should be first.
+func (p *page) overview(all []Summary) {
+	p.add("<nav>\n")
+	for _, mood := range []string{"bad", "fair", "good"} {
+		for i, s := range all {
+			if s.mood() == mood {
+				p.add("<a class=\"now %s\" href=\"#c%d\">%s</a>\n", mood, i, text(s.Cluster))
+			}
+		}
+	}
+	p.add("</nav>\n")
+}
+
+// mood is good while the primary or the members of a pool serve, fair while another
+// machine does, else bad.
+func (s Summary) mood() string {
+	switch {
+	case s.Incomplete:
+	case s.Now().By == byPrimary, s.Now().By == byMembers:
+		return "good"
+	case s.Now().By == byStandby, s.Now().By == byOther, s.Since.IsZero():
+		return "fair"
+	}
+	return "bad"
+}
+
+func (p *page) cluster(n int, s Summary, zone *time.Location) {
+	p.add("<section id=\"c%d\">\n<h2>%s</h2>\n", n, text(s.Cluster))
 	defer p.add("</section>\n")
 	if s.Incomplete {
 		p.add("<p class=\"now bad\"><b>Incomplete</b>: %s; run pingover history to see why</p>\n", damaged)
@@ -64,11 +95,7 @@ func (p *page) cluster(s Summary, zone *time.Location) {
 	if now.By == byMembers {
 		verb = " serve"
 	}
-	mood := map[string]string{byPrimary: "good", byMembers: "good", byStandby: "fair", byOther: "fair"}[now.By]
-	if mood == "" {
-		mood = "bad"
-	}
-	p.add("<p class=\"now %s\"><b>%s</b> since %s</p>\n", mood, text(strings.ToUpper(now.By[:1])+now.By[1:]+verb), text(moment(now.From, zone)))
+	p.add("<p class=\"now %s\"><b>%s</b> since %s</p>\n", s.mood(), text(strings.ToUpper(now.By[:1])+now.By[1:]+verb), text(moment(now.From, zone)))
 	p.add("<dl class=\"tiles\">\n")
 	for _, period := range s.Periods {
 		p.add("<div><dt>%s</dt><dd>%s</dd><dd class=\"note\">%s</dd></div>\n", text(period.Name), text(percent(period.Availability)), text(outageNote(period)))
@@ -113,15 +140,20 @@ func (p *page) availability(s Summary) {
 
 // roundTrips draws the range of the round trip times of a day, and their mean.
 func (p *page) roundTrips(s Summary) {
-	var most float64
+	var longest []float64
 	for _, d := range s.Days {
-		most = max(most, d.RTT.Max)
+		if d.RTT.Replies > 0 {
+			longest = append(longest, d.RTT.Max)
+		}
 	}
-	if most == 0 {
+	if len(longest) == 0 {
 		return
 	}
-	p.chart(fmt.Sprintf("Round trip times: least, mean and most of a day; the top is %.3g ms", most), s.Days)
-	y := func(ms float64) float64 { return (chartHeight - 2) * (1 - ms/most) }
+	// A day in twenty may be cut, or one slow reply would flatten all others.
+	slices.Sort(longest)
+	top := max(longest[(len(longest)-1)*19/20], math.SmallestNonzeroFloat32)
+	p.chart(fmt.Sprintf("Round trip times of a day, with their mean; the top is %.3g ms", top), s.Days)
+	y := func(ms float64) float64 { return (chartHeight - 2) * (1 - min(1, ms/top)) }
 	for i, d := range s.Days {
 		if d.RTT.Replies == 0 {
 			continue

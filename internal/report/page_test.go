@@ -34,6 +34,7 @@ var outside = regexp.MustCompile(`(?i)<(script|link|img|iframe|object|embed|base
 
 func TestPageFetchesNothing(t *testing.T) {
 	page, _ := pageOf(t, story(), Source{Name: "new"})
+	page = regexp.MustCompile(`<a class="now (good|fair|bad)" href="#c[0-9]+">`).ReplaceAllString(page, "") // leads to a place in it
 	if found := outside.FindString(page); found != "" {
 		t.Errorf("the page has %q", found)
 	}
@@ -61,6 +62,38 @@ func TestPageOfNamesThatLookLikeMarkup(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What is not served by its primary leads.
+func TestPageBeginsWithAnOverview(t *testing.T) {
+	held := story()
+	held.Name, held.History = "held", held.History[:1] // nobody has the address
+	page, _ := pageOf(t, story(), Source{Name: "new"}, held)
+	want := `<nav>
+<a class="now bad" href="#c2">held</a>
+<a class="now fair" href="#c1">new</a>
+<a class="now good" href="#c0">web</a>
+</nav>
+`
+	if !strings.Contains(page, want) || !strings.Contains(page, "<section id=\"c2\">\n<h2>held</h2>") {
+		t.Errorf("no %s in %s", want, page[:min(len(page), 5000)])
+	}
+	if page, _ := pageOf(t, story()); strings.Contains(page, "<nav>") {
+		t.Error("one cluster has an overview")
+	}
+}
+
+// One slow reply does not flatten all other days.
+func TestPageCutsTheSlowestDays(t *testing.T) {
+	s := story()
+	for i := range s.Days {
+		s.Days[i].RTT = state.RTT{Replies: 9, Min: 1, Mean: 2, Max: 4}
+	}
+	s.Days[len(s.Days)-1].RTT.Max = 4000
+	page, _ := pageOf(t, s)
+	if !strings.Contains(page, "the top is 4 ms<") || !strings.Contains(page, ": 1, 2, 4e+03 ms</title><rect class=\"range\" x=\"") || strings.Contains(page, "y=\"-") {
+		t.Error("the slowest day is not cut")
 	}
 }
 
@@ -143,6 +176,6 @@ func FuzzPage(f *testing.F) {
 		if found := outside.FindString(strings.ReplaceAll(page, text(name), "")); found != "" && outside.FindString(text(reason)) == "" {
 			t.Errorf("the page has %q", found)
 		}
-		_ = all[0].Text(time.UTC, true)
+		_ = all[0].Text(80, time.UTC, true)
 	})
 }

@@ -167,7 +167,7 @@ func TestSummaryAsText(t *testing.T) {
     2026-11-27 12:00:00  another standby for 1h
     2026-11-27 13:00:00  primary         for 23h
 `
-	if diff := cmp.Diff(want, Summarize(story(), now).Text(time.UTC, true)); diff != "" {
+	if diff := cmp.Diff(want, Summarize(story(), now).Text(80, time.UTC, true)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	for line := range strings.Lines(want) {
@@ -175,10 +175,10 @@ func TestSummaryAsText(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	if got := Summarize(story(), now).Text(time.UTC, false); !strings.Contains(got, "····█████▇███") {
+	if got := Summarize(story(), now).Text(80, time.UTC, false); !strings.Contains(got, "····█████▇███") {
 		t.Errorf("no bars in\n%s", got)
 	}
-	if got, want := Summarize(Source{Name: "new\x1b[2J"}, now).Text(time.UTC, false), "new [2J: no check was made yet\n"; got != want {
+	if got, want := Summarize(Source{Name: "new\x1b[2J"}, now).Text(80, time.UTC, false), "new [2J: no check was made yet\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -224,7 +224,7 @@ func TestFirstCheckWasMadeJustNow(t *testing.T) {
 
 func TestPoolIsServedByItsMembers(t *testing.T) {
 	s := Summarize(Source{Name: "www", Primary: "host1.zone.com", Pool: true, Days: days("2026-11-27", 2)}, at("2026-11-28 12:00:00"))
-	if got := s.Text(time.UTC, true); !strings.HasPrefix(got, "www: served by members; observed since 2026-11-27\n") || !strings.Contains(got, "members up") {
+	if got := s.Text(80, time.UTC, true); !strings.HasPrefix(got, "www: served by members; observed since 2026-11-27\n") || !strings.Contains(got, "members up") {
 		t.Errorf("got\n%s", got)
 	}
 }

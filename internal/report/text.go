@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -9,16 +10,17 @@ import (
 )
 
 const (
-	textDays   = 60 // bars in a text of 80 columns
+	textDays   = 60 // bars, where there is room
+	tableWidth = 69 // of the periods
 	textEvents = 10 // outages, and changes of who served
 )
 
 // damaged is why a summary is incomplete.
 const damaged = "a part of what was recorded cannot be read"
 
-// Text is the summary for a terminal of 80 columns, in a time zone. ASCII: without
-// other characters.
-func (s Summary) Text(zone *time.Location, ascii bool) string {
+// Text is the summary in so many columns, in a time zone. ASCII: without other
+// characters.
+func (s Summary) Text(columns int, zone *time.Location, ascii bool) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	name := term.Printable(s.Cluster)
@@ -37,12 +39,19 @@ func (s Summary) Text(zone *time.Location, ascii bool) string {
 	if s.Pool {
 		up = "members up"
 	}
-	line("  %-7s %13s %9s %12s %12s %9s", "", "availability", "outages", "in all", up, "unknown")
-	for _, p := range s.Periods {
-		line("  %-7s %13s %9d %12s %12s %9d", p.Name, percent(p.Availability), p.Outages, length(p.Outage), percent(p.PrimaryUp), p.Unknown)
+	row := func(period, available, outages, inAll, up, unknown string) {
+		text := fmt.Sprintf("  %-7s %13s %9s %12s", period, available, outages, inAll)
+		if columns >= tableWidth {
+			text += fmt.Sprintf(" %12s %9s", up, unknown)
+		}
+		line("%s", text)
 	}
-	days := s.Days[len(s.Days)-textDays:]
-	line("  %d days to %s (UTC):\n  %s", textDays, days[textDays-1].Date, bars(days, ascii))
+	row("", "availability", "outages", "in all", up, "unknown")
+	for _, p := range s.Periods {
+		row(p.Name, percent(p.Availability), strconv.Itoa(p.Outages), length(p.Outage), percent(p.PrimaryUp), strconv.Itoa(p.Unknown))
+	}
+	days := tail(s.Days, max(1, min(textDays, columns-2)))
+	line("  %d days to %s (UTC):\n  %s", len(days), days[len(days)-1].Date, bars(days, ascii))
 	if len(s.Outages) > 0 {
 		line("  outages:")
 	}
@@ -51,7 +60,7 @@ func (s Summary) Text(zone *time.Location, ascii bool) string {
 		if o.Ongoing {
 			how = "not over"
 		}
-		term.Columns(&b, 34, fmt.Sprintf("    %s  %s", moment(o.From, zone), length(o.Length)), term.Printable(o.Cause)+" ("+how+")")
+		term.Columns(&b, columns, 34, fmt.Sprintf("    %s  %s", moment(o.From, zone), length(o.Length)), term.Printable(o.Cause)+" ("+how+")")
 	}
 	line("  served by:")
 	for _, w := range tail(s.Served, textEvents) {

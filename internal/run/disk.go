@@ -13,7 +13,13 @@ import (
 
 // errHangs is a disk that did not answer in time. The run goes on as with one that
 // is full, and tries it no more: each further time could take as long.
-var errHangs = fmt.Errorf("the disk does not answer within %s", config.DurationText(config.DiskPatience))
+var errHangs error = hangs{}
+
+type hangs struct{}
+
+func (hangs) Error() string {
+	return "the disk does not answer within " + config.DurationText(config.DiskPatience)
+}
 
 // timely does something with the state directory, for at most config.DiskPatience.
 // One kind of access may hang without the other, as on a file system that is frozen.

@@ -4,7 +4,9 @@ package term
 
 import (
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// width is the number of columns that text is broken at.
-const width = 80
+// Page is the number of columns that text is broken at where no terminal is
+// narrower.
+const Page = 80
 
 // Printable is text as one line of what can be printed, as it may be shown on a
 // terminal and written to a log. Characters that control the terminal, break the
@@ -30,15 +33,20 @@ func Plain(text string) string {
 	}, text)
 }
 
-// Columns writes left and, from column indent on, right, broken between words
-// at 80 columns.
-func Columns(b *strings.Builder, indent int, left, right string) {
+// Columns writes left and, from column indent on, right, broken between words at
+// so many columns.
+func Columns(b *strings.Builder, columns, indent int, left, right string) {
+	if indent > columns/2 {
+		indent = min(4, columns/4)
+	}
 	line := left
 	for _, word := range strings.Fields(right) {
 		switch n := utf8.RuneCountInString(line); {
 		case n < indent:
 			line += strings.Repeat(" ", indent-n) + word
-		case n+1+utf8.RuneCountInString(word) > width:
+		case n == 0:
+			line = word
+		case n > indent && n+1+utf8.RuneCountInString(word) > columns:
 			b.WriteString(line + "\n")
 			line = strings.Repeat(" ", indent) + word
 		default:
@@ -48,55 +56,98 @@ func Columns(b *strings.Builder, indent int, left, right string) {
 	b.WriteString(line + "\n")
 }
 
+// cellWidth is the width of a cell that has an outcome and its time, such as "12s
+// ago: takeover-failed". With less room a cell is not cut, and longer ones do not
+// move the columns of others.
+const cellWidth = 24
+
 // Table is rows in aligned columns, two blanks apart. On a terminal of that many
-// columns the last cell of a row is cut to fit, unless almost nothing of it would be
-// left: then the terminal breaks the line. 0: nothing is cut. Paint gives a cell its
-// colour; nil: it has none.
+// columns (0: none) it fits: the last cell of a row is cut, or on a line of its own
+// where too little of it would be left; a cell of more than 24 characters ends its
+// line where the table would be too wide. Paint gives a cell its colour; nil: it has
+// none. Each element is a row, of one line or more.
 func Table(rows [][]string, columns int, paint func(row, column int, cell string) string) (lines []string) {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
+	widths := widthsOf(rows, math.MaxInt)
+	if columns > 0 && total(widths) > columns {
+		widths = widthsOf(rows, cellWidth)
 	}
 	for n, row := range rows {
 		var b strings.Builder
-		at, blanks := 0, 0
+		at, start, last := 0, 0, len(row)-1
 		for i, cell := range row {
-			if room := columns - at - blanks; i == len(row)-1 && room >= leastCell {
-				cell = cut(cell, room)
+			if i == last && columns > 0 && cell != "" {
+				if room := columns - start; room < min(cellWidth, utf8.RuneCountInString(cell)) {
+					b.WriteString("\n")
+					at, start = 0, min(4, columns/4)
+				}
+				cell = cut(cell, columns-start)
 			}
-			if cell == "" {
-				blanks += widths[i] + 2
-				continue
+			if width := utf8.RuneCountInString(cell); width > 0 {
+				b.WriteString(strings.Repeat(" ", start-at))
+				at = start + width
+				if paint != nil {
+					cell = paint(n, i, cell)
+				}
+				b.WriteString(cell)
 			}
-			b.WriteString(strings.Repeat(" ", blanks))
-			width := utf8.RuneCountInString(cell)
-			at += blanks + width
-			blanks = widths[i] - width + 2
-			if paint != nil {
-				cell = paint(n, i, cell)
+			start += widths[i] + 2
+			if i < last && at+2 > start {
+				b.WriteString("\n")
+				at = 0
 			}
-			b.WriteString(cell)
 		}
 		lines = append(lines, b.String())
 	}
 	return lines
 }
 
-// leastCell is how many columns of a cell say something: an outcome.
-const leastCell = 10
+// Narrow leaves columns out until the table fits on a terminal of that many columns
+// (0: none): of the optional ones the first that still is there, and says which.
+func Narrow(rows [][]string, columns int, optional ...string) (_ [][]string, left []string) {
+	for _, name := range optional {
+		widths := widthsOf(rows, cellWidth)
+		if columns == 0 || total(widths) <= columns {
+			break
+		}
+		at := slices.Index(rows[0], name)
+		for i, row := range rows {
+			rows[i] = slices.Delete(slices.Clone(row), at, at+1)
+		}
+		left = append(left, name)
+	}
+	return rows, left
+}
 
-// cut is the beginning of text that fits into so many columns, at least 1.
+// widthsOf are the widths of the columns, without the cells that are longer than most.
+func widthsOf(rows [][]string, most int) (widths []int) {
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			if n := utf8.RuneCountInString(cell); n <= most {
+				widths[i] = max(widths[i], n)
+			}
+		}
+	}
+	return widths
+}
+
+// total is the width of a table with columns of these widths.
+func total(widths []int) (n int) {
+	for _, width := range widths {
+		n += width + 2
+	}
+	return n - 2
+}
+
+// cut is the beginning of text that fits into so many columns.
 func cut(text string, columns int) string {
 	runes := []rune(text)
 	if len(runes) <= columns {
 		return text
 	}
-	return string(runes[:columns-1]) + "…"
+	return string(runes[:max(0, columns-1)]) + "…"
 }
 
 // UTF8 reports whether the locale is a UTF-8 one (locale(7)).
@@ -136,16 +187,17 @@ func IsTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// Width is the number of columns of a terminal, 0 where f is none.
-func Width(f *os.File) int {
+// Size is the number of columns and rows of a terminal, 0 where f is none, and rows
+// where it does not know.
+func Size(f *os.File) (columns, rows int) {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	switch {
 	case err != nil:
-		return 0
+		return 0, 0
 	case size.Col == 0: // a serial line does not know
-		return width
+		return Page, 0
 	}
-	return int(size.Col)
+	return int(size.Col), int(size.Row)
 }
 
 // Redraws reports whether f is a terminal on which a line can be drawn again.

@@ -218,7 +218,7 @@ func (r *runs) stop(d time.Duration) {
 	r.still = time.Now().Add(d)
 }
 
-// until waits until a check that begins from now on ends so; the first time, any check.
+// until waits until a check ends so from now on; the first time, any check.
 func (r *runs) until(outcome state.Outcome) ended {
 	r.s.t.Helper()
 	return r.untilSaid(outcome, "")
@@ -235,7 +235,7 @@ func (r *runs) untilSaid(outcome state.Outcome, words string) (found ended) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		i := slices.IndexFunc(r.ends, func(e ended) bool {
-			return e.Time.After(since) && e.Outcome == outcome && strings.Contains(e.Reason, words)
+			return e.Time.Add(e.took).After(since) && e.Outcome == outcome && strings.Contains(e.Reason, words)
 		})
 		if i >= 0 {
 			found = r.ends[i]

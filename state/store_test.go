@@ -273,7 +273,7 @@ func TestGoldenRecord(t *testing.T) {
 		e.Rounds = slices.Clone(e.Rounds)
 		e.Rounds[0].Number, e.Rounds[0].Address, e.Answers = 0, "", nil
 	}
-	old.Services, old.Answers, old.Last.Witness = nil, nil, nil
+	old.Services, old.Answers, old.Last.Witness, old.Arbiter = nil, nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""

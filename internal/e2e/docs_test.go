@@ -225,6 +225,13 @@ func decidable() map[int][]state.Outcome {
 			outcomes[rule] = append(outcomes[rule], o)
 		}
 	}
+	for _, s := range []state.Observation{
+		{Arbiter: state.Arbiter{State: state.ArbiterOther, Lost: []netip.Addr{one}}},
+		{Primary: check.Down, VIPs: []state.VIPStatus{{Address: one}}, Witness: state.WitnessGood, Arbiter: state.Arbiter{State: state.ArbiterSilent}},
+	} {
+		d := state.Decide(state.Known{}, s, state.Settings{Rise: 1, Arbiter: true}, now)
+		add(d.Rule, d.Outcome)
+	}
 	for _, k := range known {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
@@ -253,16 +260,6 @@ func decidable() map[int][]state.Outcome {
 			o.Primary, o.Witness, o.VIPs = check.Up, state.WitnessGood, []state.VIPStatus{{Address: one, InUse: true, AtPrimary: true, PrimaryAlone: true}}
 			d := state.Decide(service, o, state.Settings{Rise: 1, Fall: 1, FailoverOnService: true}, now)
 			add(d.Rule, d.Outcome)
-		}
-	}
-	// An arbiter: rules 16 and 17.
-	primaryDown := state.Observation{Primary: check.Down, Witness: state.WitnessGood, VIPs: []state.VIPStatus{{Address: one, Asked: true}}}
-	for _, primaryDown.Arbiter.State = range append(state.ArbiterStates(), state.ArbiterNotAsked) {
-		for _, primaryDown.Arbiter.FreeIn = range []time.Duration{0, time.Minute} {
-			for _, primaryDown.Arbiter.Lost = range [][]netip.Addr{nil, {one}} {
-				d := state.Decide(state.Known{}, primaryDown, state.Settings{Arbiter: true}, now)
-				add(d.Rule, d.Outcome)
-			}
 		}
 	}
 	for _, o := range outcomes {

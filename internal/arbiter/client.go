@@ -267,7 +267,10 @@ func (c *Client) login(ctx context.Context, member string) error {
 func (c *Client) send(ctx context.Context, method, member, path string, request, reply any) error {
 	body, _ := json.Marshal(request)
 	connected := false
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:     func(httptrace.GotConnInfo) { connected = true },
+		ConnectDone: func(_, _ string, err error) { connected = err == nil }, // what is frozen accepts, and makes no TLS
+	})
 	r, err := http.NewRequestWithContext(ctx, method, member+path, bytes.NewReader(body))
 	if err != nil {
 		return &Error{Kind: NotEtcd, Member: member, Text: err.Error()}

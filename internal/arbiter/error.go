@@ -62,7 +62,7 @@ func (e *Error) Hint() string {
 	case NoGateway:
 		return "set enable-grpc-gateway: true in etcd's configuration file"
 	case CertificateCN:
-		return "set arbiter-user and arbiter-password-file: etcd's JSON gateway takes no certificate as a user"
+		return "set arbiter-user and arbiter-password-file, and arbiter-cert to a certificate without a common name (CN): etcd's JSON gateway takes none as a user"
 	case WrongUser, NeedsUser:
 		return "set arbiter-user and arbiter-password-file to a user of etcd: etcdctl user list"
 	case Refused:
@@ -115,6 +115,8 @@ func (c *Client) statusError(member string, status int, body []byte) *Error {
 		e.Kind, e.Text = NoGateway, "etcd's JSON gateway is off (404)"
 	case status >= 500:
 		e.Kind, e.Text = NoQuorum, fmt.Sprintf("etcd has no quorum (%d)", status)
+	case status == http.StatusBadRequest && !isJSON && c.Cert != "":
+		e.Kind, e.Text = CertificateCN, "etcd's JSON gateway refuses a certificate with a common name where there are users (400)"
 	case !isJSON || reply.Code == 0:
 	case reply.Code == codePermissionDenied:
 		e.Kind, e.Text = Refused, "etcd refuses the right to the key"

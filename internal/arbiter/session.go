@@ -30,6 +30,9 @@ const (
 	// absent key has no revision, so nobody could see that it was there for a moment.
 	placeholder = "absent"
 
+	// retryShare is the part of the ttl after which a run tries a renewal again.
+	retryShare = 6
+
 	// readEvery is the least time between two reads of a standby.
 	readEvery = time.Second
 )
@@ -52,8 +55,9 @@ type Session struct {
 	turn  chan struct{} // of the one that asks
 	asked bool          // an answer came in this run
 
-	mu  sync.Mutex // never held while anybody is asked
-	key state.Key
+	mu     sync.Mutex // never held while anybody is asked
+	key    state.Key
+	failed time.Duration // when there was no answer in this run, by CLOCK_BOOTTIME; 0: never
 }
 
 // NewSession is a session of this machine with that host name; nil without a store.
@@ -191,6 +195,9 @@ func (s *Session) silent(err error) error {
 	k := s.known()
 	k.State, k.Fault = state.ArbiterSilent, err.Error()
 	s.set(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = s.env.Boot()
 	return err
 }
 
@@ -227,12 +234,19 @@ func (s *Session) Ready(ctx context.Context) error {
 }
 
 // Due tells whether the share (4: a quarter) of the ttl has passed since the last
-// renewal.
+// renewal. After one that failed a run waits too, for the silence of several members
+// takes seconds.
 func (s *Session) Due(share time.Duration) bool {
 	if s == nil {
 		return false
 	}
 	k := s.known()
+	s.mu.Lock()
+	failed := s.failed
+	s.mu.Unlock()
+	if k.State == state.ArbiterSilent && failed > 0 && s.env.Boot()-failed < s.ttl/retryShare {
+		return false
+	}
 	return k.State != state.ArbiterOurs || k.Renewed == 0 || s.env.Boot()-k.Renewed >= s.ttl/share
 }
 

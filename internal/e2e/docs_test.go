@@ -305,8 +305,8 @@ func TestDocsCommands(t *testing.T) {
 		}
 	}
 	for _, document := range documents(t) {
-		if document == poolChapter {
-			continue // TestDocsPool runs them, with a name server
+		if document == poolChapter || document == arbiterChapter {
+			continue // TestDocsPool runs them, with a name server, and TestDocsArbiter, with etcd
 		}
 		t.Run(filepath.Base(document), func(t *testing.T) {
 			start := newScene
@@ -430,7 +430,11 @@ func TestDocsNameCommandsThatThereAre(t *testing.T) {
 // that they name.
 func TestDocsFiles(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"systemctl": "", "ssh": "", "ip": "", "sh": "", "pingover-fence": "", "mail-password": "secret\n", "www.key": ""} {
+	ca, err := lab.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"systemctl": "", "ssh": "", "ip": "", "sh": "", "pingover-fence": "", "mail-password": "secret\n", "www.key": "", "etcd-password": "secret\n", "etcd-ca.pem": string(ca.Certificate)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}

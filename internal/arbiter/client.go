@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -266,10 +267,10 @@ func (c *Client) login(ctx context.Context, member string) error {
 // send exchanges one request and its reply. The error is an *Error.
 func (c *Client) send(ctx context.Context, method, member, path string, request, reply any) error {
 	body, _ := json.Marshal(request)
-	connected := false
+	var connected atomic.Bool // a connection that is given up may yet be made
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:     func(httptrace.GotConnInfo) { connected = true },
-		ConnectDone: func(_, _ string, err error) { connected = err == nil }, // what is frozen accepts, and makes no TLS
+		GotConn:     func(httptrace.GotConnInfo) { connected.Store(true) },
+		ConnectDone: func(_, _ string, err error) { connected.Store(err == nil) }, // what is frozen accepts, and makes no TLS
 	})
 	r, err := http.NewRequestWithContext(ctx, method, member+path, bytes.NewReader(body))
 	if err != nil {
@@ -282,7 +283,7 @@ func (c *Client) send(ctx context.Context, method, member, path string, request,
 	}
 	response, err := c.http.Do(r)
 	if err != nil {
-		return connectionError(member, err, connected)
+		return connectionError(member, err, connected.Load())
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxReply))

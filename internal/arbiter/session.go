@@ -195,9 +195,10 @@ func (s *Session) silent(err error) error {
 	k := s.known()
 	k.State, k.Fault = state.ArbiterSilent, err.Error()
 	s.set(k)
+	now := s.env.Boot()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = s.env.Boot()
+	s.failed = now
 	return err
 }
 

@@ -37,6 +37,9 @@ func releasedWords(c Cluster, n Notification, vips []netip.Prefix) words {
 	who, mac := otherHolder(c, n.Evidence, vips)
 	again := fmt.Sprintf("To have %s on %s again: \"%s\".", these(vips), me, c.command("takeover"))
 	switch {
+	case n.Cause == state.CauseArbiter:
+		w.todo = fmt.Sprintf("Nothing, if the other machine serves the clients. Find out how %s came to have %s too: it was suspended or stopped as a whole, or somebody added %s manually. "+
+			"Fencing with pre-takeover on the other machine prevents that.", me, list(vips), these(vips))
 	case mac != "" && mac == primaryMAC(c, n.Evidence):
 		w.happened += fmt.Sprintf(" %s has %s now.", who, these(vips))
 		w.todo = fmt.Sprintf("Nothing, if %s serves its clients. %s", c.Host, again)
@@ -120,6 +123,9 @@ func blockedBy(c Cluster, n Notification) (why, todo string) {
 			"Fencing for a service is not repeated until the service was good.", notGood(n.Evidence), host)
 	case state.CausePreTakeover:
 		return "pre-takeover failed", fmt.Sprintf("Fix what pre-takeover reports, or fence %s manually. Each check runs it again.", host)
+	case state.CauseArbiter:
+		return "the arbiter does not allow it", fmt.Sprintf("Nothing, if the reason says when the key is free: a later check then takes over. "+
+			"If the arbiter does not answer, check etcd: more than half of its members must run and be reached from %s (\"%s\" asks each). Find out what happened to %s.", me, c.command("doctor"), host)
 	case state.CausePaused:
 		return "the cluster is paused", find + fmt.Sprintf(" \"%s\" ends the pause; the next check then takes over.", c.command("resume"))
 	case state.CauseBootWait:

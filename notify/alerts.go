@@ -161,7 +161,7 @@ func inHistory(h state.Head, before []state.Alert, now time.Time) state.Head {
 // AlertKinds are the kinds that an alert of a cluster may have.
 func AlertKinds() []Kind {
 	return []Kind{
-		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, ServiceDown, Certificate, Unconfigured, NotUsed,
+		Blocked, Elsewhere, Down, Unserved, Unknown, TakeoverFailed, ReleaseFailed, StateFailed, HookFailed, NotReady, Isolated, NoArbiter, ServiceDown, Certificate, Unconfigured, NotUsed,
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 	HookFailed     Kind = "hook-failed"   // any hook but pre-takeover
 	NotReady       Kind = "not-ready"     // the rehearsal of a takeover fails
 	Isolated       Kind = "isolated"      // holding, but no witness replies and no conflict can be seen
+	NoArbiter      Kind = "no-arbiter"    // holding, but the arbiter does not answer
 	Unconfigured   Kind = "unconfigured"  // holding, but the cluster has left the file
 	NotUsed        Kind = "not-used"      // a program or credentials file that the settings name, and that is left out
 	LockHeld       Kind = "lock-held"     // another run holds the lock for longer than a run can take

@@ -137,6 +137,28 @@ func TestMessages(t *testing.T) {
 			}},
 		},
 		{
+			name: "no-arbiter",
+			events: []Notification{{
+				Kind: NoArbiter, Time: night, Reason: "holding 172.16.0.1; 172.16.0.2 does not reply; the arbiter does not answer: 172.16.0.1 ends at 04:08:11 unless it does",
+				Evidence: silent(), Held: prefixes("172.16.0.1/32"), Undo: []string{"ip addr del 172.16.0.1/32 dev eth0"},
+				Alert: state.Alert{Kind: "no-arbiter", Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "blocked by the arbiter",
+			events: []Notification{{
+				Kind: Blocked, Cause: state.CauseArbiter, Time: night, Reason: "172.16.0.2 does not reply, but standby2 holds the arbiter's key, unchanged for 40s; free in 2m20s",
+				Evidence: silent(), Alert: state.Alert{Kind: "blocked", Rule: 17, Since: night, Mailed: night},
+			}},
+		},
+		{
+			name: "released for the holder of the arbiter's key",
+			events: []Notification{{
+				Kind: Released, Cause: state.CauseArbiter, Event: "20260301T030405Z-ABCDEFGH", Time: night, Reason: "standby2 holds the arbiter's key: 172.16.0.1 is removed here",
+				Evidence: state.Evidence{Commands: []state.Command{lowered}}, Missing: prefixes("172.16.0.1/32"),
+			}},
+		},
+		{
 			name: "isolated",
 			events: []Notification{{
 				Kind: Isolated, Time: night, Reason: `interface "eth0" is down, or has no carrier; no witness replies`,
@@ -597,7 +619,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 	kinds := []Kind{
 		TookOver, TakeoverFailed, Released, ReleaseFailed, Blocked, Down, Unserved, Unknown,
 		StateFailed, AliasGone, PrimaryBack, NobodyTook, HookFailed, Recovered, Flapping, MailDropped,
-		Elsewhere, NotReady, Isolated, ServiceDown, Certificate, Unconfigured, FileUnusable, LockHeld, NotUsed,
+		Elsewhere, NotReady, Isolated, NoArbiter, ServiceDown, Certificate, Unconfigured, FileUnusable, LockHeld, NotUsed,
 	}
 	whole := Notification{
 		Time: night, Evidence: silent(), Held: prefixes("172.16.0.1/32"), Missing: prefixes("172.16.0.1/32"),
@@ -633,7 +655,7 @@ func TestEveryKindHasItsOwnWords(t *testing.T) {
 
 func TestEveryAlertResolves(t *testing.T) {
 	seen := map[string]bool{}
-	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, ServiceDown, Certificate, HookFailed, NotUsed} {
+	for _, kind := range []Kind{TakeoverFailed, ReleaseFailed, Blocked, Down, Unserved, Unknown, StateFailed, NotReady, Isolated, NoArbiter, ServiceDown, Certificate, HookFailed, NotUsed} {
 		s := subject(web(), Notification{Kind: Recovered, Time: night, Alert: state.Alert{Kind: string(kind)}})
 		if seen[s] || strings.Contains(s, " is over on ") {
 			t.Errorf("%s ends with the subject %q, which is not its own", kind, s)

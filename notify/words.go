@@ -208,6 +208,14 @@ func wordsOf(c Cluster, n Notification) words {
 			undo: fmt.Sprintf("To release %s from %s", these(held), me), first: c.command("release", "--force"),
 		}
 
+	case NoArbiter:
+		return words{
+			subject: fmt.Sprintf("%s holds %s, but the arbiter does not answer", me, list(held)),
+			happened: fmt.Sprintf("%s holds %s, and etcd does not answer it. Without an answer the kernel removes %s when the time of the last renewal is over; "+
+				"then another machine may take %s.", me, list(held), these(held), these(held)),
+			todo: fmt.Sprintf("Check etcd, and the network between it and %s: \"%s\" asks each member. More than half of the members must run.", me, c.command("doctor")),
+		}
+
 	case ServiceDown, Certificate:
 		return serviceWords(c, n)
 
@@ -304,6 +312,11 @@ func recovered(c Cluster, n Notification) words {
 		now = c.Hostname + " is no longer isolated"
 		if len(n.Held) == 0 {
 			now = fmt.Sprintf("%s no longer holds %s", c.Hostname, list(c.VIPs))
+		}
+	case NoArbiter:
+		now = "the arbiter answers " + c.Hostname + " again"
+		if len(n.Held) == 0 {
+			now = fmt.Sprintf("%s no longer holds %s by the arbiter", c.Hostname, list(c.VIPs))
 		}
 	case HookFailed:
 		now = "post-takeover has succeeded on " + c.Hostname

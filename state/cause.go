@@ -16,6 +16,7 @@ const (
 	CauseAlive           Cause = "primary-alive"      // the primary replies to ARP or ND, not to pings
 	CauseInUse           Cause = "in-use"             // another machine has a virtual IP
 	CauseCompeting       Cause = "competing-prober"   // another standby is taking over
+	CauseArbiter         Cause = "arbiter"            // another machine holds its key, or it does not answer
 	CausePreTakeover     Cause = "pre-takeover"       // the hook failed
 	CauseService         Cause = "service"            // the primary is up without it, and fenced for it
 	CauseFewest          Cause = "min-members"        // of a pool: too few would be left

@@ -21,6 +21,8 @@ const (
 	RuleHold       = 6 // holds, and assigns what is missing
 
 	RuleService = 15 // fences for a service, and takes over
+	RuleArbiter = 16 // another machine holds the arbiter's key
+	RuleKey     = 17 // the arbiter does not let this machine take over
 )
 
 // Known is what was known before the check: the part of the record, and of
@@ -50,6 +52,7 @@ type Settings struct {
 	// FailoverOnService: a service that is down is a reason to fence the primary and
 	// to take over.
 	FailoverOnService bool
+	Arbiter           bool // it must agree to each takeover
 }
 
 // Decision is what Decide answers. Its zero value does nothing.
@@ -76,6 +79,9 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	// While something is held here, or offered.
 	switch {
+	case len(o.Arbiter.Lost) > 0:
+		return o.lost()
+
 	case known.Role == Releasing && known.HandingOver && len(held) == 0 && paused:
 		return blocked(1, "", "paused, while an interrupted release has to be finished")
 
@@ -99,7 +105,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	case paused:
 		return Decision{
 			Rule: 2, Outcome: Holding, Announce: true,
-			Reason: fmt.Sprintf("paused, holding %s", list(held)),
+			Reason: fmt.Sprintf("paused, holding %s%s", list(held), o.ends()),
 		}
 
 	case conflict:
@@ -134,7 +140,8 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 	case known.Fenced != "" && o.Primary == check.Unknown:
 		return blocked(15, CauseService, "%s was fenced for %s, but it cannot be verified that it is silent: %s", o.Host, known.Fenced, o.Fault)
 
-	case set.FailoverOnService && !paused && o.Uptime >= set.BootWait && !known.ManualRelease && o.witnessed() && o.canBeFenced() && len(o.WorthFencing(known, set.Fall)) > 0:
+	// The key may be the primary's: it is free some time after the fencing.
+	case set.FailoverOnService && !paused && (!set.Arbiter || o.Arbiter.answers()) && o.Uptime >= set.BootWait && !known.ManualRelease && o.witnessed() && o.canBeFenced() && len(o.WorthFencing(known, set.Fall)) > 0:
 		return Decision{
 			Rule: 15, Outcome: TookOver, Cause: CauseService, Raise: o.assignable(), Announce: true, Fences: namesOf(o.WorthFencing(known, set.Fall)),
 			Reason: fmt.Sprintf("%s replies, but %s (%d checks in a row); it is fenced, and %s taken over", o.Host,
@@ -197,6 +204,9 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case o.CompetingProber != "":
 		return blocked(13, CauseCompeting, "%s does not reply, but %s is about to take the virtual IPs over", o.Host, o.CompetingProber)
+
+	case set.Arbiter && !o.Arbiter.mayTake():
+		return blocked(17, CauseArbiter, "%s does not reply, but %s", o.Host, o.Arbiter.Refusal())
 	}
 	can := o.assignable()
 	if len(can) == 0 {
@@ -233,6 +243,8 @@ func DecideTakeOver(o Observation, why string, open, force bool) Decision {
 	}
 	inUse := o.inUse()
 	switch {
+	case len(o.Arbiter.Lost) > 0:
+		return o.lost()
 	case len(o.missing()) == 0 && open:
 		return Decision{Outcome: TookOver, Announce: true, Reason: fmt.Sprintf("%s is kept manually: an interrupted release is undone", list(held))}
 	case len(o.missing()) == 0:
@@ -264,6 +276,8 @@ func DecideRelease(o Observation, fault string, open, force bool) Decision {
 		held = o.addresses()
 	}
 	switch {
+	case len(o.Arbiter.Lost) > 0:
+		return o.lost()
 	case len(held) == 0:
 		return Decision{Outcome: OK, Reason: "nothing is held here"}
 	case force:
@@ -321,6 +335,7 @@ func hold(known Known, o Observation) Decision {
 	default:
 		d.Reason = fmt.Sprintf("holding %s; %s could not be asked: %s", held, o.Host, o.Fault)
 	}
+	d.Reason += o.ends()
 
 	if len(missing) == 0 {
 		if known.Role == Taking {
@@ -339,6 +354,9 @@ func hold(known Known, o Observation) Decision {
 	case !ours || o.Primary != check.Down && !o.HostIsVIP:
 	case len(o.assignable()) == 0:
 		d = o.partly(d)
+	case o.Arbiter.State == ArbiterSilent:
+		d.Outcome = TakeoverFailed
+		d.Reason += fmt.Sprintf("; %s is missing", list(missing))
 	case !o.witnessed():
 		d.Outcome = TakeoverFailed
 		d.Reason += fmt.Sprintf("; %s missing, and no witness %s", being(missing), o.witnessLack("replies"))

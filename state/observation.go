@@ -30,6 +30,7 @@ type Observation struct {
 	Services        []ServiceStatus // in the order of the settings
 	Witness         WitnessState
 	Uptime          time.Duration // of this machine
+	Arbiter         Arbiter
 }
 
 // Conflict is another machine that has a virtual IP which is held here.

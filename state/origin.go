@@ -171,7 +171,7 @@ func DecideUnconfigured(known Known, o Observation, set Settings, now time.Time)
 		o.VIPs = slices.DeleteFunc(slices.Clone(o.VIPs), func(v VIPStatus) bool { return !v.Held })
 	}
 	d := Decide(known, o, set, now)
-	if d.Rule > RuleHold {
+	if d.Rule > RuleHold && d.Rule != RuleArbiter {
 		return Decision{Rule: RuleHold, Outcome: OK, Reason: "nothing is held here any more, and the cluster is no longer configured"}
 	}
 	return d

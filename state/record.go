@@ -63,6 +63,7 @@ type Record struct {
 	BackReported   bool         `json:"back_told"`        // that the primary replies again, since the takeover
 	SeenUp         time.Time    `json:"seen_up,omitzero"` // when the primary last replied to pings
 	Noted          []string     `json:"noted"`            // what every check notes, and was printed to cron already
+	Arbiter        *Key         `json:"arbiter,omitempty"`
 	// Settings are in a record of the first edition only: Save moves them into
 	// NAME.settings, where others cannot read them.
 	Settings map[string][]string `json:"settings,omitempty"`
@@ -106,7 +107,7 @@ func (r *Record) Sound() error {
 	if slices.ContainsFunc(r.Services, func(s Service) bool { return s.Bad < 0 }) {
 		return errors.New("a count is below zero")
 	}
-	return nil
+	return r.Arbiter.sound()
 }
 
 // Path is an address of the primary.

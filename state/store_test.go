@@ -206,6 +206,10 @@ func fullRecord() *Record {
 			Counts: map[Outcome]int{TakeoverFailed: 3},
 			Days:   []Day{{Date: "2026-03-01", First: at(0), Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
+		Arbiter: &Key{
+			State: ArbiterOurs, Fault: "no answer within 1.5s", Holder: "standby", TTL: 180, Revision: 7, ClusterID: "14841639068965178418", Stack: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11/4026531840",
+			Seen: 90 * time.Minute, Asked: 91 * time.Minute, Renewed: 92 * time.Minute, End: 95 * time.Minute, RenewedAt: at(4), Until: at(7),
+		},
 		Origin: "/etc/pingover.yaml",
 		Host:   "172.16.0.2", Address: netip.MustParseAddr("fe80::2%eth0"),
 		Earlier:   []Primary{{Host: "172.16.0.7", Address: netip.MustParseAddr("172.16.0.7"), Neighbour: "02:00:00:00:00:07", SeenUp: at(0), Left: at(0)}},
@@ -269,7 +273,7 @@ func TestGoldenRecord(t *testing.T) {
 		e.Rounds = slices.Clone(e.Rounds)
 		e.Rounds[0].Number, e.Rounds[0].Address, e.Answers = 0, "", nil
 	}
-	old.Services, old.Answers, old.Last.Witness = nil, nil, nil
+	old.Services, old.Answers, old.Last.Witness, old.Arbiter = nil, nil, nil, nil
 	old.Settings = map[string][]string{"host": {"172.16.0.2"}, "vip": {"172.16.0.1"}}
 	old.Streaks = Streaks{Good: 1, Up: 2, Unknown: 3, Unserved: 4, Silent: 5} // new since then: the others, and these
 	old.Rehearsed, old.SeenUp, old.Alerts[0].Reason = time.Time{}, time.Time{}, ""

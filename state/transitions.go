@@ -84,6 +84,12 @@ func (r *Record) Settle(held []netip.Addr, bootID string, now time.Time) (Drift,
 		if expired {
 			change.Reason = fmt.Sprintf("the lease of %s ran out at %s, because no check had renewed it", what, ended.UTC().Format(time.RFC3339))
 		}
+		if expired && r.Arbiter != nil {
+			change.Reason = fmt.Sprintf("the time of %s by the arbiter ended at %s: its key was not renewed", what, ended.UTC().Format(time.RFC3339))
+			if r.Arbiter.Fault != "" {
+				change.Reason += ", for the arbiter did not answer: " + r.Arbiter.Fault
+			}
+		}
 		if len(held) == 0 {
 			if expired { // by our own setting, as a release is
 				r.SetPendingHook(PostRelease, change)

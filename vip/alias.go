@@ -24,6 +24,7 @@ type Alias struct {
 	Interface string        // its name, not an alternative one
 	Label     string        // IPv4 only; "": the first free one
 	Lease     time.Duration // the kernel removes it then unless it is renewed, rounded up to whole seconds; 0: no expiry
+	Strict    bool          // it must not be assigned without the lease
 	Reserved  []string      // labels that are not free: others are configured with them
 }
 

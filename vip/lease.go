@@ -30,6 +30,10 @@ func (t Tool) RenewPlan(k *Snapshot, a Alias) ([][]string, error) {
 	var errs []error
 	for _, p := range k.Assignments(a.Address()) {
 		lease, unsafe := k.safeLease(p, a.Lease)
+		if unsafe != nil && a.Strict {
+			plan = append(plan, promoteCommand(p.Interface, "1"))
+			lease, unsafe = a.Lease, nil
+		}
 		commands, err := t.renewCommands(p, lease)
 		if len(commands) > 0 {
 			plan = append(plan, commands[0])
@@ -45,7 +49,8 @@ func (t Tool) RenewPlan(k *Snapshot, a Alias) ([][]string, error) {
 // the lifetime; a failure of one assignment does not keep the others from being renewed.
 //
 // Where the kernel would remove other addresses of the network with it at the end of a lease, the
-// address gets no expiry instead, and that is an error.
+// address gets no expiry instead, and that is an error. A strict one needs its end: promote_secondaries
+// is switched on for good, so that the others stay.
 func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error) {
 	k, err := t.snapshot()
 	if err != nil {
@@ -54,6 +59,15 @@ func (t Tool) Renew(ctx context.Context, a Alias) (ran []proc.Result, err error)
 	var errs []error
 	for _, p := range k.Assignments(a.Address()) {
 		lease, unsafe := k.safeLease(p, a.Lease)
+		if unsafe != nil && a.Strict {
+			on := promote(p.Interface, "1")
+			ran = append(ran, on)
+			if on.Err != nil {
+				errs = append(errs, renewError(p, unsafe))
+				continue
+			}
+			lease, unsafe = a.Lease, nil
+		}
 		did, err := t.renew(ctx, k, p, lease)
 		ran = append(ran, did...)
 		errs = append(errs, renewError(p, cmp.Or(err, unsafe)))

@@ -93,6 +93,8 @@ func (t Tool) addCommands(a Alias, label string) [][]string {
 	}
 	plain := Assignment{Interface: a.Interface, Address: Address{Prefix: a.Prefix, Label: label}}.commandWithLabel("add")
 	switch {
+	case a.Strict:
+		return t.withLifetime(plain, v6, lifetime(a.Lease, v6))
 	case a.Lease > 0:
 		return append(t.withLifetime(plain, v6, lifetime(a.Lease, v6)), plain)
 	case v6:

@@ -158,7 +158,7 @@ func TestJSON(t *testing.T) {
 			`"reason":"172.16.0.2 did not answer 10 pings","error":null,"role":"active","held":["172.16.0.1/32"],"interface":"eth0","paused":false,"host":"172.16.0.2","paths":[],` +
 			`"address":"172.16.0.2","rounds":[{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null},{"verdict":"down","sent":5,"received":0,"rtt_ms":null,"error":null}],` +
 			`"witnesses":[{"address":"172.16.0.254","answers":true,"by":"ping"}],"holders":[],` +
-			`"mail_waiting":0,"duration_ms":46120,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0","label","eth0:1"],"hook":"","code":0,"output":""}]}` + "\n",
+			`"mail_waiting":0,"duration_ms":46120,"arbiter":null,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[{"argv":["ip","addr","add","172.16.0.1/32","dev","eth0","label","eth0:1"],"hook":"","code":0,"output":""}]}` + "\n",
 		Stderr: "pingover: web: took-over: 172.16.0.2 did not answer 10 pings\n",
 	})
 }
@@ -167,7 +167,7 @@ func TestJSONHasAllKeysAndNoNullLists(t *testing.T) {
 	want(t, faked(fine).onTerminal().run(append(web, "--json")...), printed{
 		Stdout: `{"version":1,"cluster":"web","time":"0001-01-01T00:00:00Z","outcome":"ok","code":0,"changed":false,"dry_run":false,` +
 			`"reason":"172.16.0.2 replies","error":null,"role":"","held":[],"interface":"","paused":false,"host":"","paths":[],` +
-			`"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n",
+			`"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"arbiter":null,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n",
 	})
 }
 
@@ -187,7 +187,7 @@ func TestChecksThatAreNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the time is that of the bubble
 		const begin, middle, end = `{"version":1,"cluster":"web","time":"2000-01-01T00:00:00Z",`,
 			`,"changed":false,"dry_run":false,"reason":"",`,
-			`"role":"","held":[],"interface":"","paused":false,"host":"172.16.0.2","paths":["172.16.0.2"],"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n"
+			`"role":"","held":[],"interface":"","paused":false,"host":"172.16.0.2","paths":["172.16.0.2"],"address":"","rounds":[],"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"arbiter":null,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n"
 		busy := errored(&run.Error{Code: 75, Text: "another run holds the lock"})
 		want(t, busy.run(web...), printed{Code: 75})
 		want(t, busy.run(append(web, "-v")...), printed{Code: 75, Stderr: "pingover: web: another run holds the lock\n"})

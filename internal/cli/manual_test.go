@@ -268,7 +268,7 @@ func TestManualOperationsPrintTheirResult(t *testing.T) {
 
 	const object = `{"version":0,"cluster":"","time":"0001-01-01T00:00:00Z","outcome":"%s","code":%d,"changed":true,"dry_run":false,` +
 		`"reason":"why","error":null,"role":"","held":[],"interface":"","paused":false,"host":"","paths":[],"address":"","rounds":[],` +
-		`"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n"
+		`"witnesses":[],"holders":[],"mail_waiting":0,"duration_ms":0,"arbiter":null,"services":[],"suppressed":null,"alerts":[],"ready":null,"config_error":null,"commands":[]}` + "\n"
 	want(t, release(handed(ends(state.Released)), "--json"), printed{Code: 12, Stdout: fmt.Sprintf(object, "released", 12)})
 	want(t, release(handed(ends(state.Blocked)), "--json"), printed{
 		Code: 21, Stdout: fmt.Sprintf(object, "blocked", 21), Stderr: "pingover: web: blocked: why\n",

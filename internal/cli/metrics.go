@@ -110,6 +110,8 @@ func metrics() [][3]string {
 		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
 		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},
 		{"pingover_check_duration_seconds", "gauge", "Duration of the last check."},
+		{"pingover_arbiter", "gauge", "1 for the state of the arbiter's key at the last check, 0 for all others; missing without an arbiter."},
+		{"pingover_arbiter_until_timestamp_seconds", "gauge", "When what is held here ends unless the arbiter's key is renewed; missing while nothing is held."},
 		{"pingover_member_up", "gauge", "Whether the member was up at the last check; missing if it could not be asked."},
 		{"pingover_member_published", "gauge", "Whether the member was in DNS after the last check."},
 		{"pingover_member_drained", "gauge", "Whether the member is drained."},
@@ -161,6 +163,14 @@ func (s status) measure(say func(name string, value float64, labels ...string)) 
 	say("pingover_suppressed", float64(s.Suppressed.Count))
 	if s.Suppressed.Next != nil {
 		say("pingover_suppressed_until_timestamp_seconds", float64(s.Suppressed.Next.Unix()))
+	}
+	if a := s.Arbiter; a != nil {
+		for _, known := range state.ArbiterStates() {
+			say("pingover_arbiter", oneIf(a.State == known), "state", string(known))
+		}
+		if a.Until != nil && len(s.Held) > 0 {
+			say("pingover_arbiter_until_timestamp_seconds", float64(a.Until.Unix()))
+		}
 	}
 	last := s.head.Last
 	if last == nil {

@@ -62,6 +62,7 @@ func TestMetrics(t *testing.T) {
 		r.Last.Witness = new(true)
 	})
 	took.Paused = new(true)
+	took.Arbiter = &state.KeyStatus{State: state.ArbiterOurs, Until: new(ago(-time.Minute))}
 	asked := known(standing("report"), here(), func(r *state.Record) {
 		r.Last.Outcome, r.Last.Primary, r.Last.Sent, r.Last.Received, r.Last.RTT = state.Unknown, "unknown", 0, 0, nil
 	})
@@ -102,11 +103,15 @@ func TestMetrics(t *testing.T) {
 		want["suppressed{cluster="+cluster+"}"] = 0
 		for _, kind := range []string{
 			"blocked", "elsewhere", "down", "unserved", "unknown", "takeover-failed", "release-failed", "state-failed",
-			"hook-failed", "not-ready", "isolated", "service-down", "certificate", "unconfigured", "not-used",
+			"hook-failed", "not-ready", "isolated", "no-arbiter", "service-down", "certificate", "unconfigured", "not-used",
 		} {
 			want[fmt.Sprintf("alert{cluster=%s,kind=%s}", cluster, kind)] = 0
 		}
 	}
+	for _, a := range state.ArbiterStates() {
+		want[fmt.Sprintf("arbiter{cluster=web,state=%s}", a)] = oneIf(a == state.ArbiterOurs)
+	}
+	want["arbiter_until_timestamp_seconds{cluster=web}"] = float64(ago(-time.Minute).Unix())
 	want["paused{cluster=web}"], want["witness_up{cluster=web}"], want["build_info{version=v1.2.3}"] = 1, 1, 1
 	want["suppressed{cluster=web}"], want["suppressed_until_timestamp_seconds{cluster=web}"] = 5, float64(ago(-time.Hour).Unix())
 	want["alert{cluster=web,kind=hook-failed}"], want["ready{cluster=web}"] = 1, 1

@@ -100,7 +100,7 @@ func (s status) monitorCode() int {
 		code = worseToMonitor(code, monitorWarning)
 	}
 	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {
-		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.ServiceDown, notify.HookFailed}, notify.Kind(a.Kind))
+		return slices.Contains([]notify.Kind{notify.NotReady, notify.Isolated, notify.NoArbiter, notify.ServiceDown, notify.HookFailed}, notify.Kind(a.Kind))
 	}) {
 		code = worseToMonitor(code, monitorCritical)
 	}

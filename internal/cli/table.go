@@ -192,6 +192,8 @@ func (s status) remarks() []string {
 			add("not ready to take over since %s: %s", since, a.Reason)
 		case notify.Isolated:
 			add("holding, but isolated since %s: %s", since, a.Reason)
+		case notify.NoArbiter:
+			add("holding, and the arbiter does not answer since %s: %s", since, orZero(orZero(s.Arbiter).Error))
 		case notify.ServiceDown:
 			add("%s (since %s)", a.Reason, since)
 		case notify.Certificate:
@@ -218,7 +220,7 @@ func (s status) remarks() []string {
 	}
 	remarks = append(remarks, s.memberRemarks()...)
 	if len(s.Held) > 0 {
-		add("held on this machine: %s", prefixes(s.Held))
+		add("held on this machine: %s%s", prefixes(s.Held), s.byArbiter())
 	}
 	if s.record != nil && len(s.record.Unreached) > 0 && len(s.Held) > 0 && (s.Last == nil || s.Last.Outcome != state.TookOver) { // whose reason says so
 		add("no witness replies to %s: clients may not reach it", observe.AddressList(s.record.Unreached))
@@ -245,6 +247,17 @@ func (s status) remarks() []string {
 		add("flapping: %s suppressed, mailed at %s at the latest", count(n.Count, "notification"), clock(n.Next.In(s.now.Location())))
 	}
 	return remarks
+}
+
+// byArbiter is how long the arbiter lets this machine hold what it has; "" without
+// one.
+func (s status) byArbiter() string {
+	a := orZero(s.Arbiter)
+	if a.Until == nil {
+		return ""
+	}
+	at := func(t *time.Time) string { return t.In(s.now.Location()).Format(time.TimeOnly) }
+	return fmt.Sprintf(" until %s (etcd, renewed %s)", at(a.Until), at(a.Renewed))
 }
 
 // missing are the virtual IPs that the record expects here, and that are not.

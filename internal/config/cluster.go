@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"pingover/internal/arbiter"
 	"pingover/internal/proc"
 
 	"pingover/check"
@@ -39,8 +40,9 @@ type Cluster struct {
 	Rise              int
 	BootWait          time.Duration
 	Lease             time.Duration // 0: the alias has none
-	Failback          bool          // auto: handed over when the primary is back
-	Isolated          bool          // release: released when no witness replies any more
+	Arbiter           arbiter.Settings
+	Failback          bool // auto: handed over when the primary is back
+	Isolated          bool // release: released when no witness replies any more
 	Hooks             Hooks
 	Mail              Mail
 	StateDir          string

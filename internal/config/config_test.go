@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/check"
+	"pingover/internal/arbiter"
 )
 
 // addresses compares netip's types, whose fields are not exported.
@@ -86,14 +87,18 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 	ca := file(t, "ca.pem", certificate(t))
 	values := flags("--name web --host fe80::2%eth0 --vip 172.16.0.1 --netmask 255.255.0.0 --interface eth1 --label eth1:web" +
 		" --count 7 --interval 250ms --timeout 2s --retry-wait 0 --source fe80::3%eth0 --witness 172.16.0.254 --witness 2001:db8::fe" +
-		" --service tcp:5432 --service https://www.example.com/health --fall 2 --failover-on host --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 2h" +
+		" --service tcp:5432 --service https://www.example.com/health --fall 2 --failover-on host --duplicate-check false --rise 9 --boot-wait 0s --tool ip --announce 0 --arp-rate 15 --lease 0" +
+		" --arbiter https://10.0.0.11:2379 --arbiter https://etcd2.example.com --arbiter-ttl 4m --arbiter-user pingover" +
 		" --failback manual --isolated release --pre-takeover sh --post-takeover true --pre-release false --hook-timeout 1m --mail-to root --mail-from ops@example.com" +
 		" --mail-via smtps://mail.example.com --mail-helo standby.example.com --mail-user joe --mail-timeout 1m --remind 0 --notify cat" +
 		" --state-dir /srv/state/ --metrics-file /srv/metrics/pingover.prom --syslog off --vip-name web.example.com")
 	values["post-release"] = []string{`sh -c 'echo "$PINGOVER_VIPS"'`}
 	values["mail-to"] = append(values["mail-to"], `Ops, Team <ops@example.com>`)
 	values["mail-password-file"] = []string{password}
-	values["mail-ca"], values["service-ca"] = []string{ca}, []string{ca}
+	values["mail-ca"], values["service-ca"], values["arbiter-ca"] = []string{ca}, []string{ca}, []string{ca}
+	cert, key := certificateWithKey(t)
+	values["arbiter-cert"], values["arbiter-cert-key"] = []string{file(t, "cert.pem", cert)}, []string{file(t, "key.pem", key)}
+	values["arbiter-password-file"] = []string{password}
 	from := map[string]string{}
 	for _, s := range Settings() {
 		if len(values[s.Name]) == 0 {
@@ -118,8 +123,11 @@ func everySetting(t *testing.T) (map[string][]string, Cluster) {
 		Tool:      "ip",
 		ARPRate:   15,
 		Rise:      9,
-		Lease:     2 * time.Hour,
-		Isolated:  true,
+		Arbiter: arbiter.Settings{
+			Members: []string{"https://10.0.0.11:2379", "https://etcd2.example.com:2379"}, TTL: 4 * time.Minute,
+			CA: ca, Cert: values["arbiter-cert"][0], CertKey: values["arbiter-cert-key"][0], User: "pingover", PasswordFile: password,
+		},
+		Isolated: true,
 		Hooks: Hooks{
 			PreTakeover:  []string{"sh"},
 			PostTakeover: []string{"true"},
@@ -483,6 +491,21 @@ func TestValues(t *testing.T) {
 		{"remind", "99999999999999999999d", "not a duration such as 3s, 1500ms or 2h (0, or 1m to 365d)"},
 		{"remind", "24", "a duration needs a unit, such as 24s (0, or 1m to 365d)"},
 
+		{"arbiter", "https://10.0.0.11:2379", "needs a vip"},
+		{"arbiter", "10.0.0.11:2379", "a scheme is missing; write it as https://10.0.0.11:2379"},
+		{"arbiter", "ftp://10.0.0.11", `scheme "ftp": must be http or https`},
+		{"arbiter", "https://", "a host is missing, such as https://www.example.com/"},
+		{"arbiter", "https://10.0.0.11:0", `port "0": out of range (1 to 65535)`},
+		{"arbiter", "https://10.0.0.11/v3", "must be https://HOST:2379 or http://HOST:2379, without a path"},
+		{"arbiter-ttl", "6s", "needs arbiter"},
+		{"arbiter-ttl", "1h", "needs arbiter"},
+		{"arbiter-ttl", "5s", "out of range (6s to 1h)"},
+		{"arbiter-ttl", "61m", "out of range (6s to 1h)"},
+		{"arbiter-ttl", "180", "a duration needs a unit, such as 180s (6s to 1h)"},
+		{"arbiter-cert", "cert.pem", "not an absolute path"},
+		{"arbiter-cert-key", "key.pem", "not an absolute path"},
+		{"arbiter-user", "pingover", "needs arbiter"},
+		{"arbiter-user", "ping\nover", "a user name must not contain a control character"},
 		{"state-dir", "/var/lib/other", ""},
 		{"state-dir", "state", "not an absolute path"},
 		{"state-dir", "/var/lib/\xff", "not UTF-8"},
@@ -496,7 +519,7 @@ func TestValues(t *testing.T) {
 		{"vip-name", "2001:db8::1", "not a DNS name, such as web.example.com"},
 	}
 	tested := map[string]bool{ // in tests of their own: they need files
-		"mail-password-file": true, "mail-ca": true, "service": true, "service-ca": true,
+		"mail-password-file": true, "mail-ca": true, "arbiter-ca": true, "arbiter-password-file": true, "service": true, "service-ca": true,
 		"pre-takeover": true, "post-takeover": true, "pre-release": true, "post-release": true, "notify": true,
 	}
 	for _, test := range tests {
@@ -595,6 +618,17 @@ func TestSettingsTogether(t *testing.T) {
 		{"all that is wrong with a lease", "--host h --lease 30s --tool ifconfig", `--lease "30s": needs ip of iproute2, but the tool is ifconfig
 --lease "30s": shorter than twice the longest check, 1m45.8s; increase it, or decrease count, interval, timeout or retry-wait`},
 		{"a lease is not measured by a wrong interval", "--host h --lease 30s --interval 3", `--interval "3": a duration needs a unit, such as 3s (10ms to 1m)`},
+		{"an arbiter", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11", ""},
+		{"one member twice", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter https://10.0.0.11:2379/", `--arbiter "https://10.0.0.11:2379/": https://10.0.0.11:2379 is given twice`},
+		{"an arbiter beside a lease", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --lease 3m", `--lease "3m": excludes arbiter, which sets the lifetime itself (arbiter-ttl)`},
+		{"an arbiter by ifconfig", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --tool ifconfig", `--arbiter "https://10.0.0.11": needs ip of iproute2, but the tool is ifconfig`},
+		{"a ttl of two quick looks", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-ttl 20s --count 2 --interval 500ms --retry-wait 2s", ""},
+		{"a ttl shorter than a check", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-ttl 91s", `--arbiter-ttl "91s": shorter than twice the longest look, 1m32s; increase it, or decrease count, interval, timeout or retry-wait`},
+		{"a user without a password", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-user u", `--arbiter-user "u": needs arbiter-password-file`},
+		{"a certificate without its key", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-cert /a.pem", `--arbiter-cert "/a.pem": needs arbiter-cert-key`},
+		{"a key without its certificate", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-cert-key /a.pem", `--arbiter-cert-key "/a.pem": needs arbiter-cert`},
+		{"a certificate that is missing", "--host h --vip 172.16.0.1 --arbiter https://10.0.0.11 --arbiter-cert /missing --arbiter-cert-key /missing", `--arbiter-cert "/missing": cannot be read: no such file or directory`},
+		{"a user in the URL", "--host h --vip 172.16.0.1 --arbiter https://u:secret@10.0.0.11", `--arbiter "https://…@10.0.0.11": must not contain user and password; use arbiter-user and arbiter-password-file`},
 		{"isolation that nothing tells", "--host h --isolated release --witness none", `--isolated "release": needs a witness, but witness is none: nothing else tells that this machine is isolated`},
 		{"a failback that cannot be verified", "--host h --failback auto --duplicate-check false", `--failback "auto": needs duplicate-check, to see that the address is taken after a hand-over`},
 		{"no failback needs no watching", "--host h --failback manual --duplicate-check false", ""},

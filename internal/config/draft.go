@@ -153,6 +153,7 @@ func (d *draft) build() Cluster {
 	d.completeVIPName()
 	d.completeSource()
 	d.completeWitness()
+	d.completeArbiter()
 	d.completeLease()
 	d.completeFailback()
 	d.completeFailoverOn()

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"pingover/internal/arbiter"
+)
 
 // The waits that make up the longest check. Each has its one place here, because
 // the lease, the deadline of a run and what an operator is told rest on them.
@@ -72,6 +76,14 @@ func (c Cluster) Round() time.Duration {
 // which this machine stalled, and which are repeated, are in Deadline.
 func (c Cluster) LongestProbe() time.Duration {
 	return max(2*c.Round()+c.RetryWait+confirmLength+max(YieldPatience, c.services()), c.Round()+max(PeerPatience, c.services())+2*lastQuestions)
+}
+
+// Lifetime is the lifetime of an alias that is assigned or renewed; 0: no end.
+func (c Cluster) Lifetime() time.Duration {
+	if c.Arbiter.Set() {
+		return arbiter.Limit(c.Arbiter.TTL).Truncate(time.Second)
+	}
+	return c.Lease
 }
 
 // LongestCheck is the longest that a check takes while nothing hangs or stalls: rounds,

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"pingover/internal/arbiter"
+
 	"github.com/google/go-cmp/cmp"
 
 	"pingover/check"
@@ -55,7 +57,8 @@ func TestTheReferenceFileIsASmallCluster(t *testing.T) {
 
 func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t), "service-ca.pem": certificate(t)} {
+	cert, key := certificateWithKey(t)
+	for name, content := range map[string]string{"etcd-ca.pem": cert, "etcd-client.pem": cert, "etcd-client-key.pem": key, "etcd-password": "secret\n", "fence": "", "systemctl": "", "logger": "", "mail-password": "secret\n", "mail-ca.pem": certificate(t), "service-ca.pem": certificate(t)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +79,13 @@ func TestTheReferenceFileWithEverySettingIsRight(t *testing.T) {
 	}
 	got := file.Clusters
 	want := Cluster{
-		Name:           "web",
-		Host:           "172.16.0.2",
+		Name: "web",
+		Host: "172.16.0.2",
+		Arbiter: arbiter.Settings{
+			Members: []string{"https://10.0.0.11:2379", "https://10.0.0.12:2379", "https://10.0.0.13:2379"}, TTL: 3 * time.Minute,
+			CA: filepath.Join(dir, "etcd-ca.pem"), Cert: filepath.Join(dir, "etcd-client.pem"), CertKey: filepath.Join(dir, "etcd-client-key.pem"),
+			User: "pingover", PasswordFile: filepath.Join(dir, "etcd-password"),
+		},
 		VIPs:           []VIP{{Prefix: netip.MustParsePrefix("172.16.0.1/16")}},
 		Interface:      "eth0",
 		Label:          "eth0:1",

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"pingover/internal/arbiter"
 )
 
 // Kind is how often and in which form a setting is given.
@@ -79,6 +81,7 @@ const (
 	groupServices = "Services"
 	groupGuards   = "Safety checks"
 	groupTakeover = "Takeover"
+	groupArbiter  = "Arbiter"
 	groupBack     = "Failback"
 	groupHooks    = "Hooks"
 	groupMail     = "Mail"
@@ -252,6 +255,41 @@ func AllSettings() []Setting {
 			Name: "lease", Only: Clusters, Group: groupTakeover, Default: "0",
 			Help: "lifetime of an alias that no run renews, iproute2 only; 0 is unlimited",
 			form: durationOrZero(time.Second, day, func(c *Cluster) *time.Duration { return &c.Lease }),
+		},
+		{
+			Name: "arbiter", Only: Clusters, Group: groupArbiter, Derived: "none",
+			Help: "URL of a member of etcd, which decides which machine may hold the virtual IPs; may be repeated for all members",
+			form: list(form{Argument: "URL", Range: arbiterForms, set: addArbiter, hide: hideCredentials}),
+		},
+		{
+			Name: "arbiter-ttl", Only: Clusters, Group: groupArbiter, Default: "3m",
+			Help: "how long a dead holder keeps others out, and how long a holder lives while the arbiter does not answer",
+			form: duration(arbiter.MinTTL, arbiter.MaxTTL, func(c *Cluster) *time.Duration { return &c.Arbiter.TTL }),
+		},
+		{
+			Name: "arbiter-ca", Only: Clusters, Group: groupArbiter, Derived: "the certificates of this machine",
+			Help: "CA certificates that etcd is verified with",
+			form: form{Argument: "FILE", Range: "PEM, 1 MiB at most", set: setArbiterCA},
+		},
+		{
+			Name: "arbiter-cert", Only: Clusters, Group: groupArbiter, Derived: "none",
+			Help: "certificate that this machine shows to etcd",
+			form: absolutePath("FILE", func(c *Cluster) *string { return &c.Arbiter.Cert }),
+		},
+		{
+			Name: "arbiter-cert-key", Only: Clusters, Group: groupArbiter, Derived: "none",
+			Help: "private key of arbiter-cert",
+			form: absolutePath("FILE", func(c *Cluster) *string { return &c.Arbiter.CertKey }),
+		},
+		{
+			Name: "arbiter-user", Only: Clusters, Group: groupArbiter, Derived: "no login",
+			Help: "user of etcd that may read and write the key",
+			form: form{Argument: "USER", Range: "needs arbiter-password-file", set: setArbiterUser},
+		},
+		{
+			Name: "arbiter-password-file", Only: Clusters, Group: groupArbiter, Derived: "none",
+			Help: "file whose first line is the password of arbiter-user",
+			form: form{Argument: "FILE", Range: "4 KiB at most", set: setArbiterPasswordFile},
 		},
 		{
 			Name: "failback", Only: Clusters, Group: groupBack, Default: "manual",

@@ -37,8 +37,9 @@ type Finding struct {
 }
 
 // Run examines all that a takeover of the cluster needs, by the functions of a
-// check. It changes nothing, takes no lock, and sends only what a dry run sends,
-// and with sendTest a message to each recipient. When ctx ends, the rest is
+// check. It changes nothing, but for an arbiter's test key and a test address on lo,
+// takes no lock, and sends only what a dry run sends, and with sendTest a message to
+// each recipient. When ctx ends, the rest is
 // missing from what it returns.
 func Run(ctx context.Context, c config.Cluster, sendTest bool) []Finding {
 	env, err := failover.Real(c)
@@ -71,6 +72,7 @@ func RunIn(ctx context.Context, env failover.Env, c config.Cluster, sendTest boo
 	for _, text := range x.notes {
 		x.warn("find out why; checks go on meanwhile", "%s", text)
 	}
+	x.arbiter(ctx)
 	x.times()
 	x.hooks()
 	x.metrics()

@@ -226,6 +226,13 @@ func decidable() map[int][]state.Outcome {
 			outcomes[rule] = append(outcomes[rule], o)
 		}
 	}
+	for _, s := range []state.Observation{
+		{Arbiter: state.Arbiter{State: state.ArbiterOther, Lost: []netip.Addr{one}}},
+		{Primary: check.Down, VIPs: []state.VIPStatus{{Address: one}}, Witness: state.WitnessGood, Arbiter: state.Arbiter{State: state.ArbiterSilent}},
+	} {
+		d := state.Decide(state.Known{}, s, state.Settings{Rise: 1, Arbiter: true}, now)
+		add(d.Rule, d.Outcome)
+	}
 	for _, k := range known {
 		for _, k.Role = range []state.Role{state.Standby, state.Taking, state.Active, state.Releasing} {
 			for _, s := range seen {
@@ -298,8 +305,8 @@ func TestDocsCommands(t *testing.T) {
 		}
 	}
 	for _, document := range documents(t) {
-		if document == poolChapter {
-			continue // TestDocsPool runs them, with a name server
+		if document == poolChapter || document == arbiterChapter {
+			continue // TestDocsPool runs them, with a name server, and TestDocsArbiter, with etcd
 		}
 		t.Run(filepath.Base(document), func(t *testing.T) {
 			start := newScene
@@ -423,7 +430,11 @@ func TestDocsNameCommandsThatThereAre(t *testing.T) {
 // that they name.
 func TestDocsFiles(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"systemctl": "", "ssh": "", "ip": "", "sh": "", "pingover-fence": "", "mail-password": "secret\n", "www.key": ""} {
+	ca, err := lab.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"systemctl": "", "ssh": "", "ip": "", "sh": "", "pingover-fence": "", "mail-password": "secret\n", "www.key": "", "etcd-password": "secret\n", "etcd-ca.pem": string(ca.Certificate)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pingover/internal/config"
+	"pingover/internal/hold"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
 	"pingover/internal/run"
@@ -98,7 +99,7 @@ func act(ctx context.Context, j *job, n *observe.Network, i intent, o observe.Ob
 // and ARP caches age, and its lease is renewed.
 func (a *actor) keep(ctx context.Context, d state.Decision) {
 	held, began := a.held(), time.Now()
-	a.renew(context.WithoutCancel(ctx), held)
+	a.renew(ctx, held)
 	if d.Outcome == state.TookOver {
 		// A takeover is finished that a killed run had begun: perhaps it had
 		// announced nothing yet.
@@ -159,6 +160,9 @@ func (a *actor) roleByHolding() state.Role {
 // waited for any more: the observation is fresh then, and a pause is honoured. So it
 // is again where assigning some took so long that it is too old for the others.
 func (a *actor) assign(ctx context.Context, which func() []netip.Addr) (assigned []netip.Addr, failed []string) {
+	if refusal := a.j.arb.Acquire(ctx); refusal != "" {
+		return nil, []string{refusal}
+	}
 	a.j.Doing("waiting for its turn to switch")
 	var late []netip.Addr
 	for first := true; first || len(late) > 0; first = false {
@@ -197,6 +201,12 @@ func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []n
 			continue
 		}
 		begun = true
+		if a.j.arb != nil {
+			if alias.Lease = a.j.arb.Lifetime(); alias.Lease == 0 {
+				failed = append(failed, fmt.Sprintf("%s was not assigned: the arbiter's key is too old by now", addr))
+				continue
+			}
+		}
 		label, ran, err := a.j.env.Tool.Raise(ctx, alias)
 		a.ran(ran)
 		a.done.Moved = a.done.Moved || len(ran) > 0
@@ -207,8 +217,13 @@ func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []n
 			}
 			label = "" // it is assigned all the same: another address has gone by it, or meanwhile
 		}
+		ran, err = a.j.hold.Limit(ctx, a.done.Obs.Local, alias)
+		if a.ran(ran); err != nil {
+			failed = append(failed, err.Error())
+			continue
+		}
 		a.record(addr, func(k *state.Alias) {
-			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, leaseEnd(a.j)
+			k.Interface, k.Label, k.Raised, k.Until = alias.Interface, label, true, a.j.hold.End()
 		})
 		a.done.Obs.Local = a.done.Obs.Adding(addr, alias.Interface)
 		a.announce([]netip.Addr{addr})
@@ -220,7 +235,7 @@ func (a *actor) assignNow(ctx context.Context, addrs []netip.Addr) (assigned []n
 // turn waits until this run may assign, with an observation made a moment ago.
 func (a *actor) turn(ctx context.Context, which func() []netip.Addr) (addrs []netip.Addr, unlock func(), err error) {
 	for range config.Rechecks {
-		if unlock, err = a.lockSwitch(ctx, a.j.env.Tool.Exclusive()); err != nil {
+		if unlock, err = a.j.lockSwitch(ctx, a.j.env.Tool.Exclusive()); err != nil {
 			return nil, nil, err
 		}
 		if !a.stale() {
@@ -242,7 +257,7 @@ func (a *actor) turn(ctx context.Context, which func() []netip.Addr) (addrs []ne
 // remove removes addresses.
 func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	a.j.Doing("removing " + observe.AddressList(addrs))
-	unlock, err := a.lockSwitch(ctx, true)
+	unlock, err := a.j.lockSwitch(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -266,15 +281,23 @@ func (a *actor) remove(ctx context.Context, addrs []netip.Addr) error {
 	if len(failed) > 0 {
 		return fmt.Errorf("%s", strings.Join(failed, "; "))
 	}
+	a.j.hold.Free(ctx, a.done.Obs.Local)
 	return nil
 }
 
 var errAbandoned = errors.New("this run was abandoned meanwhile")
 
-func (a *actor) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
+func (j *job) lockSwitch(ctx context.Context, exclusive bool) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, config.SwitchPatience)
 	defer cancel()
-	return a.j.env.LockSwitch(ctx, a.j.Dir, exclusive)
+	return j.env.LockSwitch(ctx, j.Dir, exclusive)
+}
+
+// renew renews the lifetimes of addresses.
+func (a *actor) renew(ctx context.Context, addrs []netip.Addr) {
+	r := a.j.hold.Renew(ctx, a.done.Obs.Local, a.done.Aliases, addrs, hold.Third)
+	a.ran(r.Ran)
+	a.done.Aliases = r.Aliases
 }
 
 // record changes what the record will say of an address.
@@ -298,14 +321,20 @@ func (a *actor) recordHeld() {
 
 // ran puts commands into the evidence, and shows them.
 func (a *actor) ran(results []proc.Result) {
+	a.done.Commands = append(a.done.Commands, a.j.ran(results)...)
+}
+
+// ran is commands as evidence, which it shows.
+func (j *job) ran(results []proc.Result) (commands []state.Command) {
 	for _, p := range results {
 		c := state.Command{Argv: p.Argv, Code: &p.Code}
 		if p.Err != nil {
 			c.Output = p.Output
 		}
-		a.done.Commands = append(a.done.Commands, c)
-		a.j.Event(run.Ran{Command: c})
+		commands = append(commands, c)
+		j.Event(run.Ran{Command: c})
 	}
+	return commands
 }
 
 // change is what the history will say of a decision.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"pingover/check"
+	"pingover/internal/arbiter"
 	"pingover/internal/config"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
@@ -74,6 +75,9 @@ func realBy(find func(setting string) (vip.Tool, error), c config.Cluster) (Env,
 		} else {
 			err = &run.Error{Code: run.CodeSettings, Text: missing.Error(), Hint: "install it, or set tool to the one that is there"}
 		}
+	}
+	if c.Arbiter.Set() {
+		env.Arbiter = arbiter.Real(arbiter.NewClient(c.Arbiter, config.ArbiterFiles))
 	}
 	server := func() (notify.Server, error) { return run.MailServer(c.Mail) }
 	env.Deliver = func(ctx context.Context, messages []state.Message) ([]state.Message, error) {

@@ -6,8 +6,11 @@ import (
 	"context"
 	"time"
 
+	"pingover/internal/arbiter"
 	"pingover/internal/config"
+	"pingover/internal/hold"
 	"pingover/internal/observe"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/state"
 )
@@ -45,13 +48,20 @@ const (
 type job struct {
 	*observe.Job // settings, reports, and what the survey and the probe use
 	env          Env
+	arb          *arbiter.Session // nil: none is set
+	hold         *hold.Keeper
 	opt          Options
 	mode         mode
 }
 
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
 	r := &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory}
-	return &job{Job: &observe.Job{Run: r, Env: env.Env, Set: c, NoPings: m == modeTakeOver, Tool: env.Tool}, env: env, opt: o, mode: m}
+	j := &job{
+		Job: &observe.Job{Run: r, Env: env.Env, Set: c, NoPings: m == modeTakeOver, Tool: env.Tool}, env: env, opt: o, mode: m,
+		arb: arbiter.NewSession(env.Arbiter, c.Name, proc.Hostname(), c.Arbiter.TTL),
+	}
+	j.hold = &hold.Keeper{Job: j.Job, Arbiter: j.arb, Tool: env.Tool, Lock: j.lockSwitch}
+	return j
 }
 
 // CheckIn is Machine.Check in an environment of the caller's making.
@@ -75,16 +85,25 @@ func (j *job) check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		return Report{}, errs[0]
 	}
-	network := observe.NewNetwork(j.Job, local, rec.Neighbour)
-	defer network.Close()
 	if err := j.ReportUntrusted(j.runs(), j.env.Trusted, j.Set.Mail, rec.Head, local.Holding()); err != nil {
 		return Report{}, err
 	}
 	rec, drafted := settle(j, rec, local)
 	rec.SetServices(j.Set.Services)
+	j.arb.Begin(rec.Arbiter, j.DryRun)
+	held := j.hold.Begin(ctx, local, rec.VIPs)
+	commands := j.ran(held.Ran)
+	if rec.VIPs = held.Aliases; len(commands) > 0 {
+		local = local.Again(j.Job)
+	}
+	network := observe.NewNetwork(j.Job, local, rec.Neighbour)
+	network.Owns = j.arb.Owns
+	defer network.Close()
 	rec, decide := newDecider(j, network, rec, local)
 
-	obs, err := probe(ctx, j, network, decide, observe.Start(j.Job, rec, local))
+	start := observe.Start(j.Job, rec, local)
+	start.Arbiter.Lost = held.Lost
+	obs, err := probe(ctx, j, network, decide, start)
 	if err != nil {
 		return Report{}, err
 	}
@@ -101,6 +120,9 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		rec = intendToYield(j, rec, y)
 		result = yieldAssigned(ctx, j, network, result, decide.again)
 	}
+	j.hold.Free(ctx, result.Obs.Local)
+	result.Removed = append(without(held.Lost, result.Obs.Held()), result.Removed...)
+	result.Commands = append(commands, result.Commands...)
 	result.Isolation = network.Isolation(result.Obs)
 	result.Rehearsed, result.NotReady = rehearse(ctx, j, network, rec, result.Obs)
 	return finish(ctx, j, network, before, rec, decision, result, drafted), nil
@@ -115,7 +137,10 @@ func probe(ctx context.Context, j *job, n *observe.Network, d decider, o observe
 	case modeRelease:
 		return probeForRelease(ctx, j, n, o), nil
 	default:
-		o = n.Probe(ctx, d.known, o)
+		if len(o.Arbiter.Lost) > 0 {
+			break
+		}
+		j.hold.Probing(ctx, o.Local, func() { o = n.Probe(ctx, d.known, o) })
 		if !o.Holding() {
 			o = d.yield(ctx, o)
 		}

@@ -26,6 +26,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 	obs := r.Obs
 	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs)}, now())
 	rec = keepGateways(j, rec, obs)
+	rec.Arbiter = j.arb.Key()
 	rec.Paths = obs.ForRecord(rec.Paths)
 	if a := obs.Shown(); a.IsValid() {
 		rec.Address = a

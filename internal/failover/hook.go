@@ -55,7 +55,7 @@ func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias
 		vips[i] = v.Prefix.String()
 	}
 	var result proc.Result
-	aliases = keepingLeases(j, l, aliases, func() {
+	aliases = j.hold.While(l, aliases, func() {
 		result = j.env.Hook(ctx, proc.Command{
 			Argv: argv,
 			Env: proc.Environment(

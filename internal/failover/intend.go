@@ -20,7 +20,8 @@ type intent struct {
 
 // intend writes down what is about to be done. A release that nobody would
 // remember, and every further run would repeat, becomes a decision to hold, and so
-// fencing for a service becomes one to do nothing.
+// fencing for a service becomes one to do nothing; with an arbiter so does a takeover,
+// for a machine that cannot remember what it saw may not take the key of another.
 func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) (state.Record, intent) {
 	before, i := rec, intent{aliases: rec.VIPs, unreached: rec.Unreached}
 	switch {
@@ -51,6 +52,7 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	pending := *rec.Pending
 	pending.Manual = pending.Manual || j.mode != modeCheck && d.Release
 	rec.Pending, i.change = &pending, &pending
+	rec.Arbiter = j.arb.Key()
 	err := j.Save(&rec, true)
 	if err != nil && i.opened && d.Release && (d.Rule == state.RuleIsolated || d.Rule == state.RuleFailback) {
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Holding, Announce: d.Announce, Reason: d.Reason + "; not done: " + err.Error()}
@@ -59,6 +61,10 @@ func intend(j *job, rec state.Record, o observe.Observation, d *state.Decision) 
 	if err != nil && d.Fences != "" { // the next check would fence it again
 		*d = state.Decision{Rule: d.Rule, Outcome: state.Blocked, Reason: d.Reason + "; not fenced: " + err.Error()}
 		return before, intent{change: before.Pending, aliases: before.VIPs, unreached: before.Unreached}
+	}
+	if err != nil && j.arb != nil && len(d.Raise) > 0 && !o.Holding() {
+		*d = state.Decision{Rule: state.RuleKey, Outcome: state.Blocked, Cause: state.CauseArbiter, Reason: d.Reason + "; but " + err.Error() + ": with an arbiter nothing is taken over without it"}
+		return before, intent{change: before.Pending, aliases: before.VIPs}
 	}
 	j.Switching()
 	return rec, i

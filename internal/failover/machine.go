@@ -84,6 +84,7 @@ func (m *Machine) do(act func(context.Context, Env, config.Cluster, Options) (Re
 		return Report{}, err
 	}
 	m.rate.Do(func() { m.vips.ARPRate = c.ARPRate }) // which is that of all clusters
+	defer env.Arbiter.Close()
 	env = m.share(env)
 	combined, leave := m.mail.join(c, env.Deliver)
 	defer leave()

@@ -94,7 +94,7 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (s
 	if len(rec.Outbox) == 0 {
 		return rec, nil
 	}
-	rec.VIPs = keepingLeases(j, l, rec.VIPs, func() {
+	rec.VIPs = j.hold.While(l, rec.VIPs, func() {
 		rec.Outbox, rec.MailError = j.DeliverOutbox(rec.Outbox, rec.MailError, func(m []state.Message) ([]state.Message, error) { return j.env.Deliver(ctx, m) })
 	})
 	return rec, j.Save(&rec, true)

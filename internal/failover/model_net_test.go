@@ -47,9 +47,10 @@ type unit struct {
 	noPing  bool         // its firewall drops echo requests
 	noRaise bool         // its tool fails
 	noLower bool
-	refuses bool // its pre-takeover
-	broken  bool // its hooks cannot be run
-	noCron  bool // no check is begun
+	refuses bool    // its pre-takeover
+	broken  bool    // its hooks cannot be run
+	noCron  bool    // no check is begun
+	pace    float64 // rate of its clock; 0: 1
 
 	stalled time.Time                // until then its run stalls
 	frozen  time.Time                // until then all of it does
@@ -124,7 +125,8 @@ func (u *unit) snapshot() *vip.Snapshot {
 	}}}
 	for i, a := range k.Links[1].Addresses {
 		if until, ok := u.leases[a.Prefix.Addr()]; ok {
-			k.Links[1].Addresses[i].Lease = max(time.Second, (time.Until(until) + time.Second - 1).Truncate(time.Second))
+			left := time.Duration(float64(time.Until(until)) * u.rate())
+			k.Links[1].Addresses[i].Lease = max(time.Second, (left + time.Second - 1).Truncate(time.Second))
 		}
 	}
 	if u.second.IsValid() {
@@ -193,8 +195,12 @@ func (u *unit) lend(a netip.Addr, lease time.Duration) {
 	if lease == 0 {
 		return
 	}
+	lease = time.Duration(float64(lease) / u.rate())
 	until := time.Now().Add(lease)
 	u.leases[a] = until
+	if u.n.register != nil { // as late as the kernel may be
+		lease += 20*time.Millisecond + time.Duration(mix(u.n.seed, uint64(time.Since(u.n.t0)), uint64(u.i))%1400)*time.Millisecond
+	}
 	time.AfterFunc(lease, func() {
 		u.n.mu.Lock()
 		defer u.n.mu.Unlock()
@@ -479,6 +485,7 @@ func (r *modelRun) due(act bool) bool {
 // bubble of testing/synctest has one clock for all and both kinds: that only the
 // wall clock goes on while a machine sleeps cannot be played here.
 func (u *unit) stall(d time.Duration, machine bool) {
+	machine = machine && (!u.n.noFreeze || u.set == nil)
 	u.n.trace("%s: stalls for %v, all of it: %t", u.name, d, machine)
 	until := time.Now().Add(d)
 	if until.After(u.n.end) && !u.n.quiet {
@@ -568,6 +575,7 @@ func (r *modelRun) env() Env {
 				defer r.leave(true, false)
 				return time.Since(r.u.booted), nil
 			},
+			Arbiter: r.arbiter(),
 		},
 		Tool:  modelTool{vip.Tool{Name: "ip", Path: "/sbin/ip"}, r},
 		Locks: new(state.Locks), Memory: r.u.memory,
@@ -977,6 +985,11 @@ type model struct {
 	pairs   [6][6]map[netip.Addr]pair
 	took    int // how often an address was raised
 	split   int // and how often while the primary served it
+
+	register *register // nil: there is no arbiter
+	noFreeze bool      // no machine that runs pingover is stopped as a whole
+	patience int       // checks that the key may keep a standby waiting
+	lax      bool      // addresses may end between two checks
 }
 
 func (n *model) trace(format string, args ...any) {

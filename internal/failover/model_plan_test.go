@@ -414,7 +414,7 @@ func (p *plan) happen() {
 func (p *plan) run(ctx context.Context) {
 	for _, u := range p.standbys() {
 		phase := time.Duration(p.Int64N(int64(one(p, 100*time.Millisecond, time.Second, 4*time.Second, modelEvery))))
-		for i := range p.checks + modelQuiet {
+		for i := range p.checks + modelQuiet + p.n.patience {
 			jitter := time.Duration(p.Int64N(int64(20 * time.Millisecond)))
 			checks := 1
 			if p.n.fast {
@@ -435,6 +435,9 @@ func (p *plan) quiet() {
 	p.steps = slices.DeleteFunc(p.steps, func(s step) bool { return s.what != "" && s.at >= end })
 	p.at(end, "all is well, but perhaps the primary", func() {
 		n.quiet, n.paths, n.mailDown, n.secondCut = true, [6][6]path{}, false, false
+		if g := n.register; g != nil {
+			g.noQuorum, g.cut = false, [6]bool{}
+		}
 		for _, u := range n.units {
 			u.noPing, u.noRaise, u.noLower, u.refuses, u.next = false, false, false, false, nil
 			u.broken, u.noCron, u.frozen, u.stalled = false, false, time.Time{}, time.Time{}

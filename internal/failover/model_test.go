@@ -53,12 +53,17 @@ const (
 
 func TestModel(t *testing.T) {
 	t.Parallel()
-	seeds := modelSeeds
+	playArranged(t, (*plan).anything, modelSeeds)
+}
+
+// playArranged plays schedules of one kind, as the flags say; first those of some
+// seeds.
+func playArranged(t *testing.T, arrange func(*plan), seeds []uint64) {
 	if *modelSeed != 0 {
 		seeds = []uint64{*modelSeed}
 	}
 	for _, seed := range seeds {
-		if n := replay(t, seed, memoryDir(t), (*plan).anything); len(n.broken) > 0 {
+		if n := replay(t, seed, memoryDir(t), arrange); len(n.broken) > 0 {
 			t.Errorf("seed %d: %s", seed, strings.Join(n.broken, "\n"))
 		}
 	}
@@ -77,11 +82,11 @@ func TestModel(t *testing.T) {
 		}
 	}
 	if !*modelAll {
-		playMany(t, start, length, *modelCount, (*plan).anything, nil)
+		playMany(t, start, length, *modelCount, arrange, nil)
 		return
 	}
 	broken := map[string][]uint64{}
-	playMany(t, start, length, *modelCount, (*plan).anything, func(n *model) {
+	playMany(t, start, length, *modelCount, arrange, func(n *model) {
 		for _, b := range n.broken {
 			broken[kindOf(b)] = append(broken[kindOf(b)], n.seed)
 		}

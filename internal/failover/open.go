@@ -153,9 +153,13 @@ func settle(j *job, rec state.Record, l observe.Local) (state.Record, notify.Dra
 	return rec, draft
 }
 
-// ShortLease is what is wrong with the lease, for a cron that runs as the record
-// shows; "" for nothing.
+// ShortLease is what is wrong with the lease, or with the arbiter's ttl, for a cron that
+// runs as the record shows; "" for nothing.
 func ShortLease(c config.Cluster, gap time.Duration) string {
+	if ttl := c.Arbiter.TTL; c.Arbiter.Set() && ttl < 3*gap {
+		return fmt.Sprintf("arbiter-ttl %s is shorter than three times the time between the last two checks, %s: a late check loses the alias",
+			config.DurationText(ttl), config.DurationText(gap.Round(time.Second)))
+	}
 	if c.Lease == 0 || c.Lease >= 2*gap {
 		return ""
 	}

@@ -59,7 +59,8 @@ func lowerPlans(j *job, l observe.Local, s *vip.Snapshot) (plans [][]string) {
 
 // renewPlans are the commands that would renew the lease of what is here.
 func renewPlans(j *job, l observe.Local, aliases []state.Alias) (plans [][]string) {
-	for _, a := range leases(j, l, aliases, l.Held()) {
+	for _, a := range j.hold.Due(l, aliases, l.Held()) {
+		a.Lease = j.Set.Lifetime()
 		argvs, err := j.env.Tool.RenewPlan(l.Snapshot, a)
 		if err != nil {
 			j.Infof("%v", err)

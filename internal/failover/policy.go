@@ -60,15 +60,22 @@ func (d decider) during(being state.Decision) decider {
 // now reads what has been heard until now, and decides.
 func (d decider) now(o observe.Observation) (observe.Observation, state.Decision) {
 	o = d.n.Read(o)
+	lost := o.Arbiter.Lost
+	o.Arbiter = d.j.arb.Status()
+	o.Arbiter.Lost = lost
 	switch d.j.mode {
 	case modeTakeOver:
-		return o, state.DecideTakeOver(o.Observation, o.Faults.String(), d.open, d.j.opt.Force)
+		why := o.Faults.String()
+		if d.j.arb != nil && why == "" {
+			why = o.Arbiter.Refusal()
+		}
+		return o, state.DecideTakeOver(o.Observation, why, d.open, d.j.opt.Force)
 	case modeRelease:
 		return o, state.DecideRelease(o.Observation, cmp.Or(d.n.CannotListen(o.Local), o.NoReply), d.open, d.j.opt.Force)
 	}
 	known, set := d.known, d.j.Set
 	known.PausedUntil = d.j.PausedUntil()
-	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated, Fall: set.Fall, FailoverOnService: set.FailoverOnService}
+	settings := state.Settings{Rise: set.Rise, BootWait: set.BootWait, Failback: set.Failback, Isolated: set.Isolated, Fall: set.Fall, FailoverOnService: set.FailoverOnService, Arbiter: d.j.arb != nil}
 	if d.j.opt.Unconfigured {
 		return o, state.DecideUnconfigured(known, o.Observation, settings, time.Now())
 	}
@@ -97,7 +104,8 @@ func (d decider) yield(ctx context.Context, o observe.Observation) observe.Obser
 
 // probeForTakeOver asks who has the virtual IPs, and whether a witness replies.
 func probeForTakeOver(ctx context.Context, j *job, n *observe.Network, d decider, o observe.Observation) observe.Observation {
-	if len(o.Held()) == len(j.Set.VIPs) || len(o.Faults) > 0 {
+	j.arb.Read(ctx)
+	if len(o.Held()) == len(j.Set.VIPs) || len(o.Faults) > 0 || len(o.Arbiter.Lost) > 0 {
 		return o
 	}
 	return d.yield(ctx, n.ProbeOthers(ctx, d.known, o))
@@ -107,7 +115,7 @@ func probeForTakeOver(ctx context.Context, j *job, n *observe.Network, d decider
 // is released.
 func probeForRelease(ctx context.Context, j *job, n *observe.Network, o observe.Observation) observe.Observation {
 	n.Open(o.Snapshot)
-	if !o.Holding() || j.opt.Force {
+	if !o.Holding() || j.opt.Force || len(o.Arbiter.Lost) > 0 {
 		return o
 	}
 	o, primary := n.ProbeAgain(ctx, o, false)

@@ -41,6 +41,9 @@ func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record,
 	if _, err := j.Uptime(); err != nil {
 		failed = append(failed, fmt.Sprintf("the uptime cannot be read, which boot-wait needs: %v", err))
 	}
+	if err := j.arb.Ready(ctx); err != nil {
+		failed = append(failed, fmt.Sprintf("the arbiter does not answer: %v", err))
+	}
 	return true, append(failed, unrunnable...)
 }
 
@@ -83,6 +86,8 @@ func conditions(j *job, rec state.Record, r Result) (all []notify.Condition) {
 			Kind: notify.NotReady, Firing: s.NotReady >= inARow, Good: s.Ready, Reason: strings.Join(r.NotReady, "; "),
 		})
 	}
+	silent := j.arb.Status().State == state.ArbiterSilent
+	all = append(all, notify.Condition{Kind: notify.NoArbiter, Firing: holding && silent, Over: !holding || !silent, Reason: r.Reason})
 	all = append(all, notify.ServiceConditions(rec, r.Obs.Observation, j.Set.Fall, r.Obs.Certificates)...)
 	left := j.opt.Unconfigured && holding
 	all = append(all, notify.Condition{

@@ -34,8 +34,8 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 	took, act := time.Duration(0), context.WithoutCancel(ctx)
 	kept := without(a.held(), given)
 	a.done.Partial, a.done.Cause = len(kept) > 0, d.Cause
-	a.renew(act, kept)
-	if !a.done.Partial {
+	a.renew(ctx, kept)
+	if !a.done.Partial && d.Rule != state.RuleArbiter {
 		took, _ = a.hook(ctx, preRelease, d.Reason)
 	}
 	if a.opened && took > slowHook && d.Rule == state.RuleConflict {
@@ -222,7 +222,7 @@ func (a *actor) offerToPeer(ctx context.Context, addrs []netip.Addr, waited bool
 // what others have. Suspend: automatic failback does not try again.
 func (a *actor) takeBack(ctx context.Context, change state.Change, given, left []netip.Addr, patience time.Duration, suspend bool) {
 	assigned, failed := a.assign(ctx, func() []netip.Addr { return a.n.Unclaimed(a.done.Obs, left) })
-	if len(assigned) == 0 && len(failed) == 0 { // another machine took it at the last moment
+	if len(assigned) == 0 && (len(failed) == 0 || a.j.arb.Lost()) { // another machine took it at the last moment
 		a.announceOthers(given)
 		a.released(change)
 		return

@@ -34,6 +34,7 @@ type Report struct {
 	state.Evidence
 	MailWaiting int                `json:"mail_waiting"`
 	Duration    state.Milliseconds `json:"duration_ms"`
+	Arbiter     *state.KeyStatus   `json:"arbiter"` // null without one
 	notify.Attention
 	// Hint is what to do about a manual command that was refused; "" for nothing.
 	Hint string `json:"-"`
@@ -76,13 +77,18 @@ func report(j *job, rec state.Record, r Result, changed bool, saveErr error) Rep
 		Outcome: r.Outcome, Code: r.Outcome.Code(), Changed: changed, DryRun: j.DryRun, Reason: r.Reason,
 		Role: rec.Role, Held: held, Interface: r.Obs.ShownInterface(), Paused: time.Now().Before(j.PausedUntil()),
 		Host: j.Set.Host, Paths: j.Set.Hosts(), Evidence: e, MailWaiting: len(rec.Outbox),
+		Arbiter:  j.arb.Key().Status(),
 		Duration: state.Milliseconds(time.Since(j.Began).Milliseconds()), Attention: notify.AttentionOf(rec.Head, rec.Answers),
 	}
 	if j.mode == modeRelease && r.Obs.NoTaker && r.Outcome == state.Blocked {
 		report.Hint = releaseHint(j, r.Obs.Local)
 	}
-	if j.mode == modeTakeOver && r.Cause == state.CauseInUse && r.Outcome == state.Blocked {
+	switch {
+	case j.mode != modeTakeOver || r.Outcome != state.Blocked:
+	case r.Cause == state.CauseInUse:
 		report.Hint = fmt.Sprintf("remove it from the machine that has it, then run this again; pingover takeover --force %s does not ask", j.Set.Name)
+	case r.Obs.Arbiter.State == state.ArbiterOther:
+		report.Hint = fmt.Sprintf("release it on %s first: pingover release --force %s; or run this again when the key is free", r.Obs.Arbiter.Holder, j.Name)
 	}
 	if saveErr != nil {
 		text := saveErr.Error()

@@ -25,7 +25,7 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 		return
 	}
 	a.announceAgain(a.held())
-	a.renew(act, a.held())
+	a.renew(ctx, a.held())
 	assigned, failed := a.assign(act, func() []netip.Addr {
 		again = a.decide(act)
 		return again.Raise
@@ -52,22 +52,35 @@ func (a *actor) takeOver(ctx context.Context, d state.Decision) {
 
 // confirm is the last guard before anything is assigned: pre-takeover, which is
 // the place for fencing; where that took long, the primary and the virtual IPs
-// once more; and the operator, who may have paused the cluster meanwhile. It
-// returns the decision as it is then. A signal does not end the hook: it may have
+// once more; the operator, who may have paused the cluster meanwhile; and the
+// arbiter. It returns the decision as it is then. A signal does not end the hook: it may have
 // cut the primary's power already.
-func (a *actor) confirm(ctx context.Context, d state.Decision) state.Decision {
+func (a *actor) confirm(ctx context.Context, d state.Decision) (again state.Decision) {
 	took, err := a.hook(ctx, preTakeover, d.Reason)
 	switch {
 	case err != nil:
-		refused := state.Decision{Rule: d.Rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cmp.Or(d.Cause, state.CausePreTakeover), Reason: fmt.Sprintf("%s; pre-takeover blocked it: %v", d.Reason, err)}
-		if len(a.held()) > 0 {
-			refused.Outcome = state.TakeoverFailed
-		}
-		return refused
+		return a.refused(d, d.Rule, cmp.Or(d.Cause, state.CausePreTakeover), fmt.Sprintf("pre-takeover blocked it: %v", err))
 	case took > slowHook || d.Fences != "":
-		return a.probe(ctx)
+		again = a.probe(ctx)
+	default:
+		again = a.decide(ctx)
 	}
-	return a.decide(ctx)
+	if len(again.Raise) == 0 {
+		return again
+	}
+	if refusal := a.j.arb.Acquire(ctx); refusal != "" {
+		return a.refused(d, state.RuleKey, state.CauseArbiter, refusal)
+	}
+	return again
+}
+
+// refused is the decision of a takeover to which a last guard objects.
+func (a *actor) refused(d state.Decision, rule int, cause state.Cause, why string) state.Decision {
+	r := state.Decision{Rule: rule, Outcome: state.Blocked, Announce: d.Announce, Cause: cause, Reason: d.Reason + "; " + why}
+	if len(a.held()) > 0 {
+		r.Outcome = state.TakeoverFailed
+	}
+	return r
 }
 
 // settle announces what was assigned until the clients must have heard it, and

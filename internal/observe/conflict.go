@@ -91,7 +91,11 @@ func (n *Network) resolveConflict(ctx context.Context, o Observation) Observatio
 
 // WaitForPeer stays silent, so that the other machine may yield.
 func (n *Network) WaitForPeer(ctx context.Context, c state.Conflict) bool {
-	n.j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: its MAC is the higher one", c.MAC, c.Address)})
+	why := "its MAC is the higher one"
+	if n.Owns() {
+		why = "this machine holds the arbiter's key"
+	}
+	n.j.Event(run.Waiting{For: config.PeerPatience, Why: fmt.Sprintf("%s has %s as well, and should yield: %s", c.MAC, c.Address, why)})
 	return proc.Sleep(ctx, config.PeerPatience)
 }
 
@@ -151,7 +155,7 @@ func (n *Network) Conflicts(o Observation, since time.Time) (conflicts []state.C
 			Holder:  state.Holder{Address: t.Address.String(), MAC: claim.MAC.String()},
 			Primary: claim.MAC.String() == o.Neighbour && !o.PrimaryIsVIP(),
 		}
-		if low || c.Primary {
+		if low && !n.Owns() || c.Primary {
 			conflicts = append(conflicts, c)
 		} else {
 			higher = append(higher, c)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pingover/check"
+	"pingover/internal/arbiter"
 	"pingover/internal/run"
 	"pingover/vip"
 )
@@ -33,6 +34,7 @@ type Env struct {
 	Neighbour func(link string, a netip.Addr) (net.HardwareAddr, error)
 	BootID    func() (string, error)
 	Uptime    func() (time.Duration, error)
+	Arbiter   arbiter.Env
 }
 
 // resolveTimeout is for the lookup of the primary's name.

@@ -49,13 +49,16 @@ func (j *Job) MayTake(known state.Known, o Observation) bool {
 type Network struct {
 	*vip.Asker
 	j *Job
+	// Owns tells whether the arbiter's key is ours: in a conflict the other machine
+	// has to yield then, whatever its MAC.
+	Owns func() bool
 }
 
 // NewNetwork asks for the virtual IPs, the primary and the witnesses on the link.
 // Without virtual IPs there is nothing to guard. Primary is its MAC, "" where it is
 // unknown.
 func NewNetwork(j *Job, l Local, primary string) *Network {
-	n := &Network{Asker: &vip.Asker{Listen: j.Listen, VIPs: j.VIPs(), Primary: primary}, j: j}
+	n := &Network{Asker: &vip.Asker{Listen: j.Listen, VIPs: j.VIPs(), Primary: primary}, j: j, Owns: func() bool { return false }}
 	if len(l.Aliases) == 0 {
 		return n
 	}

@@ -16,7 +16,7 @@ import (
 // only the operator can make.
 func placeAliases(j *Job, rec *state.Record, l *Local) (errs []error) {
 	for i, v := range j.Set.VIPs {
-		alias := vip.Alias{Prefix: v.Prefix, Label: j.Set.Label, Lease: j.Set.Lease, Reserved: j.Set.Reserved}
+		alias := vip.Alias{Prefix: v.Prefix, Label: j.Set.Label, Lease: j.Set.Lifetime(), Strict: j.Set.Arbiter.Set(), Reserved: j.Set.Reserved}
 		if assigned := l.Assigned(l.vips[i]); len(assigned) > 0 {
 			alias.Interface = assigned[0].Interface
 			if label := assigned[0].Address.Label; label != alias.Interface { // that is none of its own

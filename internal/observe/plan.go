@@ -58,10 +58,13 @@ func (l Local) RefusedByTool(j *Job) (errs []error) {
 
 // canLease sees that the tool can give an alias a lifetime.
 func canLease(j *Job) error {
-	if j.Set.Lease == 0 || len(j.Set.VIPs) == 0 || j.Tool == nil {
+	if j.Set.Lifetime() == 0 || len(j.Set.VIPs) == 0 || j.Tool == nil {
 		return nil
 	}
 	if err := j.Tool.CanLease(); err != nil {
+		if j.Set.Arbiter.Set() {
+			return &run.Error{Code: run.CodeSettings, Text: fmt.Sprintf("arbiter: %v", err), Hint: "set tool to the ip of iproute2, or remove arbiter"}
+		}
 		return &run.Error{Code: run.CodeSettings, Text: fmt.Sprintf("lease %q: %v", config.DurationText(j.Set.Lease), err)}
 	}
 	return nil

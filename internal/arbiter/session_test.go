@@ -1,0 +1,289 @@
+package arbiter
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"pingover/state"
+)
+
+// etcd is a Store in memory, and the clock of one machine.
+type etcd struct {
+	value    Value
+	revision int64 // of the key; 0: there is none
+	changes  int64 // of all keys
+	now      time.Duration
+	slow     time.Duration // a swap takes so long
+	lost     int           // so many answers of swaps are lost
+	down     bool
+	disagree bool
+	swaps    int
+}
+
+func (e *etcd) Read(context.Context, string) (Entry, error) {
+	if e.down {
+		return Entry{}, &Error{Kind: Silent, Text: "no answer within 1.5s"}
+	}
+	return Entry{Value: e.value, Absent: e.revision == 0, Revision: e.revision, ClusterID: "1"}, nil
+}
+
+func (e *etcd) Swap(_ context.Context, _ string, at int64, v Value) (bool, int64, error) {
+	e.swaps++
+	if e.down {
+		return false, 0, &Error{Kind: Silent, Text: "no answer within 1.5s"}
+	}
+	e.now += e.slow
+	if at != e.revision {
+		return false, 0, nil
+	}
+	e.put(v)
+	if e.lost > 0 {
+		e.lost--
+		return false, 0, &Error{Kind: Silent, Text: "no answer within 1.5s"}
+	}
+	return true, e.revision, nil
+}
+
+func (e *etcd) put(v Value) {
+	e.changes++
+	e.value, e.revision = v, e.changes
+}
+
+func (e *etcd) delete() { e.value, e.revision = Value{}, 0 }
+
+func (e *etcd) Agree(context.Context, string) error {
+	if e.disagree {
+		return &Error{Kind: Different, Text: "belongs to another cluster of etcd than the other members"}
+	}
+	return nil
+}
+
+// run is the session of one run on a machine with that stack, after what it knew.
+func (e *etcd) run(stack string, known *state.Key) *Session {
+	clock := func() time.Duration { return e.now }
+	s := NewSession(Env{Store: e, Stack: func() (string, error) { return stack, nil }, Boot: clock, Monotonic: clock}, "web", "host-"+stack, 3*time.Minute)
+	s.Begin(known, false)
+	return s
+}
+
+var other = Value{Holder: "two", Stack: "two", TTL: 3 * time.Minute}
+
+func TestAStandbyWaitsUntilTheKeyWasUnchangedForItsTTL(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	e.put(other)
+	var known *state.Key
+	after := func(d time.Duration) (freeIn time.Duration) {
+		e.now += d
+		s := e.run("one", known)
+		s.Read(t.Context())
+		known = s.Key()
+		return s.Status().FreeIn
+	}
+	steps := []struct {
+		what   string
+		do     func()
+		after  time.Duration
+		freeIn time.Duration
+	}{
+		{"it is seen for the first time", func() {}, 0, 3 * time.Minute},
+		{"it is unchanged", func() {}, time.Minute, 2 * time.Minute},
+		{"it was renewed", func() { e.put(other) }, time.Minute, 3 * time.Minute},
+		{"its ttl is another", func() { e.put(Value{Holder: "two", Stack: "two", TTL: time.Minute}) }, time.Minute, time.Minute},
+		{"a backup was restored: the revision is lower", func() { e.revision = 1 }, time.Minute, time.Minute},
+		{"a moment is missing", func() {}, time.Minute - 1, 1},
+		{"it is free", func() {}, 1, 0},
+		{"this machine has booted", func() { known.Stack = "before" }, 0, time.Minute},
+		{"its clock makes no sense", func() { known.Seen, known.Asked = e.now+time.Hour, 0 }, 0, time.Minute},
+	}
+	for _, step := range steps {
+		step.do()
+		if got := after(step.after); got != step.freeIn {
+			t.Errorf("%s: free in %s, want %s", step.what, got, step.freeIn)
+		}
+	}
+}
+
+func TestAnAbsentKeyIsNotFree(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	s := e.run("one", nil)
+	if refusal := s.Acquire(t.Context()); refusal != "the arbiter has no key yet, or it was deleted: free in 3m" {
+		t.Error(refusal)
+	}
+	if e.value != (Value{Holder: "nobody", Stack: "absent", TTL: 3 * time.Minute}) {
+		t.Errorf("in its place is %+v", e.value)
+	}
+	// It is there for a moment and deleted again, and nobody could see that.
+	e.now += 2 * time.Minute
+	e.delete()
+	s = e.run("one", s.Key())
+	s.Read(t.Context())
+	if got := s.Status(); got.State != state.ArbiterAbsent || got.FreeIn != 3*time.Minute {
+		t.Errorf("%+v", got)
+	}
+	e.now += 3 * time.Minute
+	if refusal := s.Acquire(t.Context()); refusal != "" || e.value.Stack != "one" {
+		t.Errorf("%q, %+v", refusal, e.value)
+	}
+	// A machine that holds by it takes a key that was deleted at once.
+	e.delete()
+	if got := s.Renew(t.Context()); got != state.ArbiterOurs || e.value.Stack != "one" {
+		t.Errorf("%s, %+v", got, e.value)
+	}
+}
+
+func TestAnAbsentKeyThatCannotBeReplacedNeverBecomesFree(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	var known *state.Key
+	for range 5 {
+		s := e.run("one", known)
+		s.readOnly = true
+		s.Read(t.Context())
+		if got := s.Status(); got.FreeIn != 3*time.Minute || e.swaps > 0 {
+			t.Errorf("%+v after %d changes", got, e.swaps)
+		}
+		known, e.now = s.Key(), e.now+3*time.Minute
+	}
+}
+
+func TestAHoldIsCountedFromBeforeTheRequest(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour, slow: 1400 * time.Millisecond}
+	e.put(Value{})
+	s := e.run("one", nil)
+	if refusal := s.Acquire(t.Context()); refusal != "" {
+		t.Fatal(refusal)
+	}
+	// 3m less 2s and 2 %, and what the request has taken, in whole seconds.
+	if got := s.Lifetime(); got != 173*time.Second {
+		t.Errorf("lifetime %s", got)
+	}
+	if s.Outlives(173*time.Second) || !s.Outlives(174*time.Second) {
+		t.Error("the end is not that of the hold")
+	}
+	for _, step := range []struct {
+		after time.Duration
+		due   bool
+		left  time.Duration
+		owns  bool
+	}{
+		{43 * time.Second, false, 130 * time.Second, true},
+		{time.Second, true, 129 * time.Second, true},
+		{126500 * time.Millisecond, true, 2 * time.Second, true},
+		{time.Second, true, 0, true}, // less than 2 s are not set
+		{2 * time.Second, true, 0, false},
+	} {
+		e.now += step.after
+		if s.Due(4) != step.due || s.Lifetime() != step.left || s.Owns() != step.owns {
+			t.Errorf("after %s more: due %t, %s left, owns %t", step.after, s.Due(4), s.Lifetime(), s.Owns())
+		}
+	}
+}
+
+func TestALostAnswerIsSettledByReading(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour, lost: 1}
+	e.put(Value{})
+	s := e.run("one", nil)
+	if refusal := s.Acquire(t.Context()); refusal != "" || e.value.Stack != "one" || e.swaps != 2 {
+		t.Errorf("%q, %+v, %d changes", refusal, e.value, e.swaps)
+	}
+	e.lost = 2
+	if got := s.Renew(t.Context()); got != state.ArbiterSilent || s.Status().Until.IsZero() {
+		t.Errorf("%s, %+v", got, s.Status())
+	}
+	// The next run finds that the key is ours.
+	if got := e.run("one", s.Key()).Renew(t.Context()); got != state.ArbiterOurs {
+		t.Error(got)
+	}
+}
+
+func TestWhatAnAddressMayHave(t *testing.T) {
+	t.Parallel()
+	const limit = 174 * time.Second
+	for _, test := range []struct {
+		name     string
+		arrange  func(*etcd, *Session)
+		shown    time.Duration
+		lifetime time.Duration
+		keep     bool
+	}{
+		{"ours", func(_ *etcd, s *Session) { s.Renew(t.Context()) }, time.Second, limit, false},
+		{"ours, and too late: it lives on", func(e *etcd, s *Session) { e.slow = 3 * time.Minute; s.Renew(t.Context()) }, time.Second, time.Second, true},
+		{"ours, too late, and no end", func(e *etcd, s *Session) { e.slow = 3 * time.Minute; s.Renew(t.Context()) }, 0, 0, false},
+		{"no answer: it lives on", func(e *etcd, s *Session) { e.down = true; s.Renew(t.Context()) }, 99 * time.Second, 99 * time.Second, true},
+		{"no answer, and no end", func(e *etcd, s *Session) { e.down = true; s.Renew(t.Context()) }, 0, limit, false},
+		{"no answer, and a lease of a day", func(e *etcd, s *Session) { e.down = true; s.Renew(t.Context()) }, 24 * time.Hour, limit, false},
+		{"no answer, no end, and the hold has one", func(e *etcd, s *Session) {
+			s.Renew(t.Context())
+			e.now, e.down = e.now+time.Minute, true
+			s.Renew(t.Context())
+		}, 0, limit - time.Minute, false},
+		{"another's", func(e *etcd, s *Session) { e.put(other); s.Renew(t.Context()) }, 99 * time.Second, 0, false},
+	} {
+		e := &etcd{now: time.Hour}
+		e.put(Value{})
+		s := e.run("one", nil)
+		test.arrange(e, s)
+		if lifetime, keep := s.Allow(test.shown); lifetime != test.lifetime || keep != test.keep {
+			t.Errorf("%s: %s, keep %t, want %s, %t", test.name, lifetime, keep, test.lifetime, test.keep)
+		}
+	}
+}
+
+func TestTheKeyIsFreedByItsHolderOnly(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	e.put(Value{})
+	s := e.run("one", nil)
+	if s.Holds() {
+		t.Error("holds before it has asked")
+	}
+	s.Renew(t.Context())
+	if err := s.Free(t.Context()); err != nil || e.value.Holder != "" || s.Holds() || s.Status().State != state.ArbiterFree {
+		t.Errorf("%v, %+v, %+v", err, e.value, s.Status())
+	}
+	s.Renew(t.Context())
+	e.put(other)
+	if err := s.Free(t.Context()); err != nil || e.value != other || s.Holds() {
+		t.Errorf("%v, %+v", err, e.value)
+	}
+}
+
+func TestWhyATakeoverIsRefused(t *testing.T) {
+	t.Parallel()
+	for want, arrange := range map[string]func(*etcd){
+		"two holds the arbiter's key, unchanged for 0s; free in 3m":                              func(e *etcd) { e.put(other) },
+		"the arbiter does not answer: no answer within 1.5s":                                     func(e *etcd) { e.down = true },
+		"the arbiter does not answer: belongs to another cluster of etcd than the other members": func(e *etcd) { e.disagree = true },
+		"the arbiter took too long to answer":                                                    func(e *etcd) { e.slow = time.Hour },
+	} {
+		e := &etcd{now: time.Hour}
+		e.put(Value{})
+		arrange(e)
+		if got := e.run("one", nil).Acquire(t.Context()); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	e := &etcd{now: time.Hour}
+	clock := func() time.Duration { return e.now }
+	s := NewSession(Env{Store: e, Boot: clock, Monotonic: clock, Stack: func() (string, error) { return "", errors.New("no /proc") }}, "web", "one", 3*time.Minute)
+	s.Begin(nil, false)
+	if got := s.Acquire(t.Context()); got != "the arbiter does not answer: this machine does not know itself: no /proc" {
+		t.Error(got)
+	}
+}
+
+func TestWithoutAnArbiterASessionDoesNothing(t *testing.T) {
+	t.Parallel()
+	s := NewSession(Env{}, "web", "one", 0)
+	s.Begin(nil, false)
+	s.Read(t.Context())
+	if s != nil || s.Key() != nil || s.Status().State != state.ArbiterNotAsked || s.Acquire(t.Context()) != "" || s.Due(4) || s.Owns() || s.Holds() || s.Lost() || s.Ready(t.Context()) != nil {
+		t.Errorf("%+v", s)
+	}
+}

@@ -12,8 +12,8 @@ import (
 // reads the key, and of a holder, which reads and renews it. Each is a whole process,
 // in turn with the same check without an arbiter. At most 4 ms and 8 ms are promised
 // on an idle machine, without TLS; TLS is one handshake more, and a user one request,
-// for which etcd computes the hash of the password (its bcrypt-cost; 4 here, 10 by
-// default, which takes some 60 ms).
+// for which etcd computes the hash of the password (its bcrypt-cost; 4 here and in
+// docs/arbiter.md, 10 by default, which takes 70 ms).
 //
 //	go test -run '^$' -bench BenchmarkArbiter -benchtime 15x ./internal/e2e
 func BenchmarkArbiter(b *testing.B) {

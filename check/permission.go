@@ -14,6 +14,9 @@ import (
 // address families, or short of file descriptors, is not about permission.
 func Permission() error {
 	_, err4 := socketKind(false)
+	if err4 == nil {
+		return nil
+	}
 	_, err6 := socketKind(true)
 	return permission(err4, err6)
 }

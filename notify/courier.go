@@ -63,7 +63,7 @@ func (c *Courier) begin(ctx context.Context, whose string, outbox []state.Messag
 	if t := c.underWay[whose]; t != nil {
 		return t, 0
 	}
-	t := &handOff{carried: outbox, over: make(chan struct{})}
+	t := &handOff{carried: slices.Clone(outbox), over: make(chan struct{})}
 	c.underWay[whose] = t
 	go func() {
 		defer close(t.over)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,14 +17,17 @@ import (
 // hanging takes so long for each delivery, and then fails with err.
 type hanging struct {
 	takes time.Duration
+	mu    sync.Mutex
 	err   error
 	got   [][]string
 }
 
 func (h *hanging) send(_ context.Context, outbox []state.Message) ([]state.Message, error) {
+	h.mu.Lock()
 	h.got = append(h.got, idsOf(outbox))
-	takes, err := h.takes, h.err
-	time.Sleep(takes)
+	err := h.err
+	h.mu.Unlock()
+	time.Sleep(h.takes)
 	if err != nil {
 		return outbox, err
 	}
@@ -62,7 +66,10 @@ func TestADeliveryThatHangsHoldsUpNoCheck(t *testing.T) {
 			outbox = left
 			time.Sleep(10*time.Second - time.Since(began))
 		}
-		if diff := cmp.Diff([][]string{{"1"}, {"2"}}, h.got); diff != "" || !slices.Equal(idsOf(outbox), []string{"2"}) {
+		h.mu.Lock()
+		got := slices.Clone(h.got)
+		h.mu.Unlock()
+		if diff := cmp.Diff([][]string{{"1"}, {"2"}}, got); diff != "" || !slices.Equal(idsOf(outbox), []string{"2"}) {
 			t.Errorf("left %v; sent (-want +got)\n%s", idsOf(outbox), diff)
 		}
 		time.Sleep(time.Minute)
@@ -83,7 +90,9 @@ func TestADeliveryThatFailsLateIsReportedAndTriedAgain(t *testing.T) {
 		if left, err := c.Deliver(t.Context(), "web", messages("1", "2"), h.send); len(left) != 2 || err != refused {
 			t.Errorf("failed: %v, %v", left, err)
 		}
+		h.mu.Lock()
 		h.err = nil
+		h.mu.Unlock()
 		if left, err := c.Deliver(t.Context(), "web", messages("1", "2"), h.send); len(left) != 2 || err != refused {
 			t.Errorf("under way again: %v, %v", left, err)
 		}

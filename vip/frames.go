@@ -2,9 +2,11 @@ package vip
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"syscall"
 	"time"
 
+	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 )
@@ -77,4 +79,23 @@ func arrival(now, empty time.Time, control []byte) time.Time {
 		return at
 	}
 	return now
+}
+
+// parse reads one frame as it was received; the address is as in the packet.
+func parse(frame []byte) (r Reply, ok bool) {
+	var f ethernet.Frame
+	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil {
+		return Reply{}, false
+	}
+	switch f.EtherType {
+	case ethernet.EtherTypeARP:
+		r, ok = parseARP(f.Payload)
+	case ethernet.EtherTypeIPv6:
+		r, ok = parseND(f.Payload, f.Source)
+	}
+	r.Source = f.Source
+	if f.Destination[0]&1 == 1 { // multicast or broadcast
+		r.Direct, r.To = false, netip.Addr{}
+	}
+	return r, ok
 }

@@ -149,25 +149,6 @@ func (w *Listener) open(rate int) (err error) {
 	return nil
 }
 
-// parse reads one frame as it was received; the address is as in the packet.
-func parse(frame []byte) (r Reply, ok bool) {
-	var f ethernet.Frame
-	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil {
-		return Reply{}, false
-	}
-	switch f.EtherType {
-	case ethernet.EtherTypeARP:
-		r, ok = parseARP(f.Payload)
-	case ethernet.EtherTypeIPv6:
-		r, ok = parseND(f.Payload, f.Source)
-	}
-	r.Source = f.Source
-	if f.Destination[0]&1 == 1 { // multicast or broadcast
-		r.Direct, r.To = false, netip.Addr{}
-	}
-	return r, ok
-}
-
 // keep adds a reply about one of the listener's addresses, unless it is our own.
 func (w *Listener) keep(r Reply) {
 	name, ok := w.addresses[r.Address]

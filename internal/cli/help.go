@@ -95,13 +95,15 @@ and for a cluster that is configured.
 `
 
 const aboutStatus = `Takes no lock, changes nothing and needs no root. Which virtual IPs this machine
-holds is read from the kernel, the rest from the record of the last check.
+holds is read from the kernel, the rest from the record of the last check. What needs
+attention comes first. A terminal that is too narrow leaves columns out, and says
+which; --watch shows as many lines as fit.
 
   pingover status
   pingover status web --monitoring
 
 With --monitoring: 0 ok; 1 holding, took-over, released, elsewhere, reduced,
-removed, restored, a drained member, paused, or mail pending; 2 down, unserved,
+removed, restored, a member out of DNS, paused, or mail pending; 2 down, unserved,
 blocked, or something failed; 3 unknown, never checked, or the last check is
 overdue (3m, or 3 times the time between the last two, whichever is longer).
 Worst of several: 2, 3, 1, 0.

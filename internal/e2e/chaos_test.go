@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/textproto"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -385,17 +384,7 @@ func (c *chaos) wantNothingLeftOver(h *lab.Host) {
 			c.t.Errorf("%s is left on %s", name, h.Name())
 		}
 	}
-	network := strings.TrimSpace(c.run(h, "readlink", "/proc/self/ns/net"))
-	all, err := filepath.Glob("/proc/[0-9]*")
-	c.must(err)
-	for _, dir := range all {
-		if there, err := os.Readlink(dir + "/ns/net"); err != nil || there != network || filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
-			continue
-		}
-		if name, err := os.ReadFile(dir + "/comm"); err == nil && string(name) != "sh\n" {
-			c.t.Errorf("%s still runs on %s", strings.TrimSpace(string(name)), h.Name())
-		}
-	}
+	c.wantNoProcess(h)
 }
 
 // remember collects the history, which keeps but the last hundred changes.

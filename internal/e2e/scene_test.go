@@ -921,6 +921,12 @@ func (s *scene) wantNothingLeft(h *lab.Host, files ...string) {
 	if !slices.Equal(got, files) {
 		s.t.Errorf("files %q, want %q", got, files)
 	}
+	s.wantNoProcess(h)
+}
+
+// wantNoProcess fails the test where a process runs on the host besides its keeper.
+func (s *scene) wantNoProcess(h *lab.Host) {
+	s.t.Helper()
 	network := strings.TrimSpace(s.run(h, "readlink", "/proc/self/ns/net"))
 	all, err := filepath.Glob("/proc/[0-9]*")
 	s.must(err)

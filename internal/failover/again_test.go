@@ -178,12 +178,7 @@ func TestTakeOverThatFailsOverAHandOver(t *testing.T) {
 		s.minute()
 		s.killedInAHandOver()
 		s.do(func() { s.standby.unset(vipAddr) })
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "raise ") {
-				return errors.New("it broke")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("it broke"), "raise ")
 		s.want(s.takeover(Options{}), state.TakeoverFailed, "it broke")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "nobody took 172.16.0.1")

@@ -62,11 +62,11 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			"witness 172.16.0.254 does not reply",
 		},
 		"packet sockets are forbidden": {
-			func(s *scene) { s.standby.fails = failing("listen on ", gone) }, func(s *scene) { s.standby.fails = nil },
+			func(s *scene) { s.standby.fails = failing(gone, "listen on ") }, func(s *scene) { s.standby.fails = nil },
 			"no such thing",
 		},
 		"the uptime is hidden": {
-			func(s *scene) { s.standby.fails = failing("uptime", gone) }, func(s *scene) { s.standby.fails = nil },
+			func(s *scene) { s.standby.fails = failing(gone, "uptime") }, func(s *scene) { s.standby.fails = nil },
 			"the uptime cannot be read, which boot-wait needs: no such thing",
 		},
 		"the kernel would not reply to ARP for it": {
@@ -87,7 +87,7 @@ func TestNotReadyToTakeOver(t *testing.T) {
 			"172.16.0.2 replies to pings on eth0, but its replies to ARP are not heard: nor would be those of a machine with the virtual IP",
 		},
 		"a hook cannot be run": {
-			func(s *scene) { s.standby.fails = failing("may run /fence now", gone) }, func(s *scene) { s.standby.fails = nil },
+			func(s *scene) { s.standby.fails = failing(gone, "may run /fence now") }, func(s *scene) { s.standby.fails = nil },
 			"pre-takeover cannot be run: no such thing",
 		},
 	} {
@@ -128,16 +128,6 @@ func TestReadyWhereTheGatewayRepliesForAll(t *testing.T) {
 			t.Errorf("%d rehearsals failed", ready)
 		}
 	})
-}
-
-// failing is machine.fails: calls that begin so fail.
-func failing(call string, err error) func(string) error {
-	return func(what string) error {
-		if strings.HasPrefix(what, call) {
-			return err
-		}
-		return nil
-	}
 }
 
 func TestARehearsalIsMadeAtTheFirstCheckAndOnceInAnHour(t *testing.T) {

@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,12 +21,7 @@ func TestARivalThatCannotBeGivenWayTo(t *testing.T) {
 			s.do(func() { peer.set("eth0", "172.16.0.1/32") })
 			return nil
 		}
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "lower") {
-				return errors.New("exit code 2")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("exit code 2"), "lower")
 		s.ends(state.ReleaseFailed, "172.16.0.1 was taken, but 02:00:00:00:00:01 has it as well: it is released here; exit code 2")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Released, "an interrupted release is finished")

@@ -405,6 +405,16 @@ func (m *machine) called(format string, args ...any) error {
 	return fails(what)
 }
 
+// failing is machine.fails: calls that begin with one of these fail.
+func failing(err error, calls ...string) func(string) error {
+	return func(what string) error {
+		if slices.ContainsFunc(calls, func(c string) bool { return strings.HasPrefix(what, c) }) {
+			return err
+		}
+		return nil
+	}
+}
+
 // ping is check.Ping: one reply ends it, silence takes the whole round.
 func (m *machine) ping(ctx context.Context, p check.Pings) check.Round {
 	if err := m.called("ping %s", p.Address); err != nil {

@@ -88,12 +88,7 @@ func TestWhatCannotBeAskedForIsNotAnnounced(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.powerOff()
 		s.ends(state.TookOver, "")
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "listen on eth0") {
-				return errors.New("it broke")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("it broke"), "listen on eth0")
 		s.forget()
 		s.want(s.minute(), state.Holding, "172.16.0.2 could not be asked")
 		if got := s.calls("announce"); len(got) > 0 {

@@ -201,12 +201,7 @@ func TestHandOverThatCannotBeUndone(t *testing.T) {
 		s.lost()
 		s.minute()
 		s.minute()
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "raise") {
-				return errors.New("no buffer space")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("no buffer space"), "raise")
 		s.want(s.minute(), state.TakeoverFailed, "; nobody took it, and it could not be assigned here again: no buffer space")
 		s.standby.fails = nil
 		s.want(s.minute(), state.Holding, "assigned here again")
@@ -379,12 +374,7 @@ func TestNothingIsHandedOverUnasked(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.settings.Failback = true
 		s.lost()
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "listen") {
-				return errors.New("operation not permitted")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("operation not permitted"), "listen")
 		for range 5 {
 			s.want(s.minute(), state.Holding, "holding 172.16.0.1")
 		}

@@ -129,12 +129,7 @@ func TestPreTakeoverThatTakesLong(t *testing.T) {
 		"and the primary only answers ARP": {5 * time.Second, func(s *scene) { s.primary.boot(); s.primary.noPing = true; s.primary.unset(vipAddr) }, state.Blocked, false},
 		"and the witness has gone":         {5 * time.Second, func(s *scene) { s.gateway.powerOff() }, state.Blocked, false},
 		"and a ping cannot be sent any more": {5 * time.Second, func(s *scene) {
-			s.standby.fails = func(call string) error {
-				if strings.HasPrefix(call, "ping 172.16.0.2 ") {
-					return errors.New("no buffer space")
-				}
-				return nil
-			}
+			s.standby.fails = failing(errors.New("no buffer space"), "ping 172.16.0.2 ")
 		}, state.Unknown, false},
 		"and the cable is out":              {5 * time.Second, func(s *scene) { s.standby.down("eth0") }, state.Unknown, false},
 		"it was fast: what was seen counts": {500 * time.Millisecond, func(s *scene) { s.primary.boot(); s.primary.unset(vipAddr) }, state.TookOver, true},

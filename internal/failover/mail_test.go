@@ -108,12 +108,7 @@ func TestUnknownIsMailedTheThirdTime(t *testing.T) {
 func TestMailThatCannotLeave(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.powerOff()
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "deliver") {
-				return errors.New("smtp: connection refused")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("smtp: connection refused"), "deliver")
 		var said []string
 		var waiting []int
 		for i := range 5 {
@@ -240,12 +235,7 @@ func TestTroubleThatCannotBeWritten(t *testing.T) {
 func TestStateThatCanBeWrittenAgain(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.noPing = true
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "deliver") {
-				return errors.New("no mail today")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("no mail today"), "deliver")
 		s.minute()
 		s.standby.fails = nil
 		s.spoil()

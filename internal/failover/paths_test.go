@@ -45,12 +45,7 @@ func TestDirectCableLosesItsCarrierWithThePrimary(t *testing.T) {
 				s.ends(state.OK, "")
 				s.primary.powerOff()
 				if name == "with its address" { // the gateway refuses what leads there now
-					s.standby.fails = func(call string) error {
-						if strings.HasPrefix(call, "ping 10.9.9.2") {
-							return &check.RefusedError{Sender: gatewayAddr, Type: 3, Code: 0}
-						}
-						return nil
-					}
+					s.standby.fails = failing(&check.RefusedError{Sender: gatewayAddr, Type: 3, Code: 0}, "ping 10.9.9.2")
 				}
 				lose(s)
 				s.ends(state.TookOver, "172.16.0.2 does not reply, and 172.16.0.1 is not in use")
@@ -85,12 +80,7 @@ func TestPathThatCannotBeAskedIsNoSilence(t *testing.T) {
 	}{
 		{"a name that does not resolve", func(s *scene) { s.settings.OtherHosts = []string{"backup"} }, `resolve "backup": no such host`},
 		{"a refusal on the way", func(s *scene) {
-			s.standby.fails = func(call string) error {
-				if strings.HasPrefix(call, "ping 10.9.9.2") {
-					return refused
-				}
-				return nil
-			}
+			s.standby.fails = failing(refused, "ping 10.9.9.2")
 		}, refused.Error()},
 		{"an alias of another cluster", func(s *scene) {
 			s.standby.set("eth0", "172.16.0.5/32")

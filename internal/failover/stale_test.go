@@ -264,12 +264,7 @@ func TestIsolatedByAFaultOfItsOwn(t *testing.T) {
 		s.do(s.primary.powerOff)
 		s.ends(state.TookOver, "")
 		s.minute()
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "ping") || strings.HasPrefix(call, "listen") {
-				return errors.New("too many open files")
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New("too many open files"), "ping", "listen")
 		for range 3 {
 			s.want(s.minute(), state.Holding, "too many open files")
 		}

@@ -335,12 +335,7 @@ func TestSeveralVirtualIPs(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.primary.powerOff()
 		s.vips("172.16.0.1/32", "172.16.0.5/32")
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "raise 172.16.0.1/") {
-				return fmt.Errorf("ip addr add 172.16.0.1/32: exit code 2: no buffer space")
-			}
-			return nil
-		}
+		s.standby.fails = failing(fmt.Errorf("ip addr add 172.16.0.1/32: exit code 2: no buffer space"), "raise 172.16.0.1/")
 		report := s.ends(state.TakeoverFailed, "172.16.0.1, 172.16.0.5 are not in use; 172.16.0.2 was never seen up from here; failed: ip addr add 172.16.0.1/32: exit code 2: no buffer space")
 		if diff := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("172.16.0.5/32")}, report.Held, byValue); diff != "" {
 			t.Errorf("held (-want +got):\n%s", diff)
@@ -411,12 +406,7 @@ func TestReleaseThatFails(t *testing.T) {
 		s.primary.powerOff()
 		s.ends(state.Holding, "")
 		s.add("peer", 1, "172.16.0.9/16", "172.16.0.1/32")
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "lower") {
-				return fmt.Errorf("ip addr del: exit code 2: not permitted")
-			}
-			return nil
-		}
+		s.standby.fails = failing(fmt.Errorf("ip addr del: exit code 2: not permitted"), "lower")
 		s.want(s.minute(), state.ReleaseFailed, "172.16.0.1 is also assigned at 02:00:00:00:00:01, another machine: it is released here; failed: ip addr del: exit code 2: not permitted")
 		if rec := s.standby.record(t, "web"); rec.Role != state.Releasing {
 			t.Errorf("the record says %s", rec.Role)

@@ -59,12 +59,7 @@ func TestSendmailThatOthersCanRewriteIsAnAlert(t *testing.T) {
 		s.settings.Mail.Via = config.Via{Scheme: "sendmail", Path: "/opt/sendmail"}
 		s.ends(state.OK, "")
 		s.untrusted("/opt/sendmail")
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "deliver") {
-				return s.standby.trusted([]string{"/opt/sendmail"})
-			}
-			return nil
-		}
+		s.standby.fails = failing(s.standby.trusted([]string{"/opt/sendmail"}), "deliver")
 		for range 5 {
 			s.want(s.minute(), state.OK, "")
 			alert := s.standby.record(t, "web").Firing("not-used")
@@ -145,12 +140,7 @@ func TestCredentialsThatAreMissingStopOnlyTheMail(t *testing.T) {
 		if said != 2 {
 			t.Errorf("said %d times in two hours", said)
 		}
-		s.standby.fails = func(call string) error {
-			if strings.HasPrefix(call, "deliver") {
-				return errors.New(text)
-			}
-			return nil
-		}
+		s.standby.fails = failing(errors.New(text), "deliver")
 		s.primary.powerOff()
 		s.want(s.minute(), state.TookOver, "")
 		if rec := s.standby.record(t, "web"); len(rec.Outbox) == 0 || rec.MailError == nil || *rec.MailError != text {

@@ -76,12 +76,19 @@ func (h *Host) PowerOn() error {
 // settle waits until no IPv6 address is tentative: without duplicate address detection too they are so for some ms,
 // and solicitations for them are ignored. Those that another machine has stay so.
 func (h *Host) settle() error {
+	tentative := func(a netlink.Addr) bool {
+		return a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == unix.IFA_F_TENTATIVE
+	}
 	for range 500 {
-		tentative, err := h.keeper.run(nil, "ip", "-6", "addr", "show", "tentative", "-dadfailed")
-		if err != nil || tentative == "" {
+		var addrs []netlink.Addr
+		err := h.keeper.do(func() (err error) {
+			addrs, err = netlink.AddrList(nil, unix.AF_INET6)
+			return err
+		})
+		if err == nil && !slices.ContainsFunc(addrs, tentative) || err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return h.err(err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	return h.err(errors.New("an IPv6 address stays tentative"))
 }
@@ -209,12 +216,4 @@ func (k *keeper) await(name string, carrier bool) error {
 		}
 		return fmt.Errorf("%s: the carrier did not change in 5s", name)
 	})
-}
-
-// route adds lines for ip(8) that are repeated at each PowerOn.
-func (h *Host) route(lines ...string) error {
-	h.mu.Lock()
-	h.routes = append(h.routes, lines...)
-	h.mu.Unlock()
-	return h.err(h.keeper.ip(lines...))
 }

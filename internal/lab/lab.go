@@ -66,8 +66,11 @@ func (l *Lab) Close() error {
 // order, and the hardware address 02:00:00:00:00:NN, where NN counts the hosts in order of adding. It has carrier
 // and can be used when Add returns. Its kernel settings are the kernel's defaults, whatever those of this machine
 // are, but duplicate address detection and router advertisements are off.
-func (l *Lab) Add(name string, addrs ...string) (*Host, error) {
-	h := &Host{lab: l, name: name}
+func (l *Lab) Add(name string, addrs ...string) (*Host, error) { return l.add(name, nil, addrs) }
+
+// add is Add with routes, as lines for ip.
+func (l *Lab) add(name string, routes, addrs []string) (*Host, error) {
+	h := &Host{lab: l, name: name, routes: routes}
 	for _, a := range addrs {
 		prefix, err := netip.ParsePrefix(a)
 		if err != nil {
@@ -110,17 +113,15 @@ func (l *Lab) Usual() error {
 		{&l.Second, "second", "172.16.0.4/16 2001:db8::4/64"},
 		{&l.Gateway, "gateway", "172.16.0.254/16 2001:db8::254/64"},
 	} {
-		h, err := l.Add(u.name, strings.Fields(u.addrs)...)
+		routes := []string{"route add default via 172.16.0.254", "route add default via 2001:db8::254"}
+		if u.host == &l.Gateway {
+			routes = nil
+		}
+		h, err := l.add(u.name, routes, strings.Fields(u.addrs))
 		if err != nil {
 			return err
 		}
 		*u.host = h
-		if h == l.Gateway {
-			continue
-		}
-		if err := h.route("route add default via 172.16.0.254", "route add default via 2001:db8::254"); err != nil {
-			return err
-		}
 	}
 	return nil
 }

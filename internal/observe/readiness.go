@@ -54,11 +54,12 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 }
 
 // hears tells whether an ordinary request for a machine on the link is heard to be
-// answered, by proxy ARP too: the kernel has found it by one.
+// answered, by proxy ARP too: the kernel has found it by one. Where arp-rate is set, a
+// question may have to wait for longer than is listened here.
 func (n *Network) hears(ctx context.Context, l Local, t vip.Target) bool {
 	since := time.Now()
 	for range LeastAsks {
-		if !n.Listening(t.Interface) || n.NeedsProbe(l.Snapshot, t) || n.Ask(l.Snapshot, t, false) != nil {
+		if n.j.Set.ARPRate > 0 || !n.Listening(t.Interface) || n.NeedsProbe(l.Snapshot, t) || n.Ask(l.Snapshot, t, false) != nil {
 			return true // not to be told in this way
 		}
 		if n.Wait(ctx, holdGuard/LeastAsks, func() bool {

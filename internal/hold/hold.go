@@ -81,7 +81,7 @@ func (k *Keeper) Renew(ctx context.Context, l observe.Local, known []state.Alias
 		}
 	}
 	for _, alias := range due {
-		ran, stays, err := k.renew(ctx, l, alias)
+		ran, stays, err := k.renew(ctx, l, alias, k.Lock)
 		r.Ran = append(r.Ran, ran...)
 		if err != nil {
 			k.Warnf("the lease of %s could not be renewed: %v", alias.Address(), err)
@@ -101,8 +101,8 @@ func (k *Keeper) Renew(ctx context.Context, l observe.Local, known []state.Alias
 }
 
 // renew renews one lifetime; the alias has the one that it has now. What the arbiter
-// does not allow to stay is removed.
-func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias) (ran []proc.Result, stays bool, err error) {
+// does not allow to stay is removed, with the switch lock.
+func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias, lock func(context.Context, bool) (func(), error)) (ran []proc.Result, stays bool, err error) {
 	if k.Arbiter == nil {
 		alias.Lease = k.Set.Lease
 		ran, err = k.Tool.Renew(ctx, alias)
@@ -124,7 +124,7 @@ func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias) (r
 			return ran, true, err
 		}
 	}
-	unlock, err := k.Lock(ctx, true)
+	unlock, err := lock(ctx, true)
 	if err != nil {
 		return ran, true, err
 	}
@@ -134,7 +134,7 @@ func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias) (r
 }
 
 // Limit sees that an address which was just assigned has a lifetime that ends in time,
-// or removes it again.
+// or removes it again. The caller has the switch lock.
 func (k *Keeper) Limit(ctx context.Context, l observe.Local, alias vip.Alias) (ran []proc.Result, err error) {
 	if k.Arbiter == nil {
 		return nil, nil
@@ -146,7 +146,8 @@ func (k *Keeper) Limit(ctx context.Context, l observe.Local, alias vip.Alias) (r
 		}
 	}
 	alias.Lease = 0
-	ran, stays, err := k.renew(ctx, l, alias)
+	locked := func(context.Context, bool) (func(), error) { return func() {}, nil }
+	ran, stays, err := k.renew(ctx, l, alias, locked)
 	if err == nil && !stays {
 		err = fmt.Errorf("%s was removed again: it has no lifetime that ends in time", alias.Address())
 	}

@@ -316,7 +316,7 @@ func recovered(c Cluster, n Notification) words {
 	case NoArbiter:
 		now = "the arbiter answers " + c.Hostname + " again"
 		if len(n.Held) == 0 {
-			now = fmt.Sprintf("%s no longer holds %s by the arbiter", c.Hostname, list(c.VIPs))
+			now = fmt.Sprintf("%s no longer holds %s, for which the arbiter did not answer", c.Hostname, list(c.VIPs))
 		}
 	case HookFailed:
 		now = "post-takeover has succeeded on " + c.Hostname

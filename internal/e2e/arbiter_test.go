@@ -172,9 +172,14 @@ func TestArbiterReboots(t *testing.T) {
 	// And while it stands by: it starts to wait anew.
 	first.end()
 	second = a.cron(a.Second)
-	second.until(state.Blocked)
+	second.until(state.OK)
+	second.end()
+	a.within(arbiterTTL, "the address has ended", func() bool { return a.held(a.Standby, vip4) == 0 })
 	a.run(a.Second, "sh", "-c", "rm /var/lib/pingover/web.*")
-	second.until(state.Blocked)
-	second.until(state.TookOver)
+	lost := time.Now()
+	a.cron(a.Second).until(state.TookOver)
+	if d := time.Since(lost); d < arbiterTTL {
+		t.Errorf("taken over %s after the record was lost, the ttl is %s", d, arbiterTTL)
+	}
 	a.wantOn(vip4, a.Second)
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // BenchmarkFigures measures all that docs/speed.md shows, in one run, and prints it
-// the same way. On a machine that others keep busy it measures
-// nothing. It takes about 20 minutes:
+// the same way; it draws the picture of README. On a machine that others keep busy it
+// measures nothing. It takes about 20 minutes:
 //
 //	go test -run '^$' -bench Figures -timeout 1h ./internal/e2e
 func BenchmarkFigures(b *testing.B) {
@@ -209,12 +209,21 @@ func fillHistory(b *testing.B, prefix string) {
 // outageFigures are how long a client has no reply after a power cut.
 func outageFigures(p *page) {
 	fmt.Fprint(p, "\n| client-visible outage | median | shortest | longest | cuts |\n|---|---|---|---|---|\n")
+	var medians []float64
 	for _, way := range outageWays {
 		p.measure(way.name, func(b *testing.B) {
 			gaps := way.outages(b, way.cuts)
+			medians = append(medians, median(gaps))
 			fmt.Fprintf(p, "| %s | %.2f s | %.2f s | %.2f s | %d |\n", way.label, median(gaps), slices.Min(gaps), slices.Max(gaps), len(gaps))
 		})
 	}
+	if len(medians) < len(outageWays) {
+		return // a program is missing
+	}
+	if err := os.WriteFile(outagePicture, []byte(drawOutages(medians)), 0o644); err != nil {
+		p.b.Fatal(err)
+	}
+	fmt.Fprintf(p, "\n%s is drawn.\n", outagePicture)
 }
 
 // manyFigures are those of one run for many clusters, beside fping on the same

@@ -33,7 +33,8 @@ func BenchmarkOutage(b *testing.B) {
 // outageWay is one way to keep an address served.
 type outageWay struct {
 	name  string
-	label string   // in README
+	label string   // in docs/speed.md
+	short string   // in the picture
 	cuts  int      // of the power, for docs/speed.md
 	needs []string // a program and its Debian package; nil: none
 	start func(*scene)
@@ -41,25 +42,25 @@ type outageWay struct {
 
 var outageWays = []outageWay{
 	{
-		name: "pingover-watch", label: "`pingover watch --every 1s --count 3 --interval 100ms --timeout 300ms --retry-wait 300ms`", cuts: 9,
+		name: "pingover-watch", short: "pingover watch, every 1 s", label: "`pingover watch --every 1s --count 3 --interval 100ms --timeout 300ms --retry-wait 300ms`", cuts: 9,
 		start: func(s *scene) { s.background(s.Standby, append([]string{s.path, "watch"}, brisk...)...) },
 	},
 	{
-		name: "pingover-fast", label: "`pingover watch " + strings.Join(fastLine, " ") + "`", cuts: 9,
+		name: "pingover-fast", short: "pingover, the fast line", label: "`pingover watch " + strings.Join(fastLine, " ") + "`", cuts: 9,
 		start: func(s *scene) {
 			s.background(s.Standby, slices.Concat([]string{s.path, "watch"}, fastLine, cluster)...)
 		},
 	},
 	{
-		name: "keepalived-1s", label: "keepalived, defaults (`advert_int 1`)", cuts: 9, needs: []string{"keepalived", "keepalived"},
+		name: "keepalived-1s", short: "keepalived, defaults", label: "keepalived, defaults (`advert_int 1`)", cuts: 9, needs: []string{"keepalived", "keepalived"},
 		start: func(s *scene) { s.keepalivedPair("1", "2") },
 	},
 	{
-		name: "keepalived-0.1s", label: "keepalived, `advert_int 0.1`, `version 3`", cuts: 9, needs: []string{"keepalived", "keepalived"},
+		name: "keepalived-0.1s", short: "keepalived, advert_int 0.1", label: "keepalived, `advert_int 0.1`, `version 3`", cuts: 9, needs: []string{"keepalived", "keepalived"},
 		start: func(s *scene) { s.keepalivedPair("0.1", "3") }, // less than a second takes VRRP 3
 	},
 	{
-		name: "script", label: "the classic loop of `ping -c 5 -i 3`, `sleep 20`, `ifconfig`", cuts: 1, needs: []string{"ifconfig", "net-tools"},
+		name: "script", short: "the classic script", label: "the classic loop of `ping -c 5 -i 3`, `sleep 20`, `ifconfig`", cuts: 1, needs: []string{"ifconfig", "net-tools"},
 		start: func(s *scene) { s.background(s.Standby, "sh", "-c", script) },
 	},
 }

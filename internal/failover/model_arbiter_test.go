@@ -38,7 +38,6 @@ type register struct {
 	ending   bool // see endOfHold
 	ctx      context.Context
 	split    []time.Duration // when two machines have held an address for too long
-	taken    int
 }
 
 var errSilent = errors.New("no member answers")

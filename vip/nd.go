@@ -31,10 +31,18 @@ const (
 )
 
 // solicitedNodes are the groups of RFC 4291 §2.7.1.
-var solicitedNodes = netip.MustParsePrefix("ff02::1:ff00:0/104")
+func solicitedNodes() netip.Prefix { return netip.MustParsePrefix("ff02::1:ff00:0/104") }
 
 // linkLayerOption is the option with the MAC in a message of that type.
-var linkLayerOption = map[byte]byte{ndSolicitation: ndSourceLinkLayer, ndAdvertisement: ndTargetLinkLayer}
+func linkLayerOption(kind byte) byte {
+	switch kind {
+	case ndSolicitation:
+		return ndSourceLinkLayer
+	case ndAdvertisement:
+		return ndTargetLinkLayer
+	}
+	return 0
+}
 
 // ndFilter keeps the other IPv6 traffic of the machine from waking this process.
 var ndFilter = []bpf.Instruction{
@@ -168,7 +176,7 @@ func parseND(b []byte, source net.HardwareAddr) (Reply, bool) {
 		return Reply{}, false
 	}
 	target := netip.AddrFrom16([16]byte(message[ndTarget:]))
-	mac, ok := linkLayer(message[ndOptions:], linkLayerOption[message[0]])
+	mac, ok := linkLayer(message[ndOptions:], linkLayerOption(message[0]))
 	if !ok || target.IsMulticast() {
 		return Reply{}, false
 	}
@@ -184,7 +192,7 @@ func parseND(b []byte, source net.HardwareAddr) (Reply, bool) {
 		}
 		return r, !to.IsMulticast() || !r.Direct
 	case message[0] == ndSolicitation && from.IsUnspecified():
-		valid := solicitedNodes.Contains(to) && !given
+		valid := solicitedNodes().Contains(to) && !given
 		return Reply{Address: target, MAC: mac, Probe: true}, valid
 	case message[0] == ndSolicitation:
 		return Reply{Address: from, MAC: mac}, true

@@ -36,15 +36,23 @@ func (t Tool) snapshot() (*Snapshot, error) {
 // String names the tool and its package: "ip of iproute2 (/usr/sbin/ip)". A hard link to busybox is
 // not recognized.
 func (t Tool) String() string {
-	name := packages[t.Name]
+	name := packageOf(t.Name)
 	if t.busybox() {
 		name = "busybox"
 	}
 	return fmt.Sprintf("%s of %s (%s)", t.Name, name, t.Path)
 }
 
-// packages are the Debian packages of the tools.
-var packages = map[string]string{"ip": "iproute2", "ifconfig": "net-tools"}
+// packageOf is the Debian package of a tool, "" of what is none.
+func packageOf(program string) string {
+	switch program {
+	case "ip":
+		return "iproute2"
+	case "ifconfig":
+		return "net-tools"
+	}
+	return ""
+}
 
 // FindTool finds the tool that the setting names: "ip", "ifconfig", or "auto": ip where there is one.
 func FindTool(setting string) (Tool, error) {
@@ -54,14 +62,14 @@ func FindTool(setting string) (Tool, error) {
 	}
 	var missing []string
 	for _, name := range names {
-		if packages[name] == "" {
+		if packageOf(name) == "" {
 			return Tool{}, fmt.Errorf("tool %q: must be auto, ip or ifconfig", setting)
 		}
 		path, err := proc.Find(name)
 		if err == nil {
 			return Tool{Name: name, Path: path}, nil
 		}
-		missing = append(missing, fmt.Sprintf("%v (Debian package %s)", err, packages[name]))
+		missing = append(missing, fmt.Sprintf("%v (Debian package %s)", err, packageOf(name)))
 	}
 	return Tool{}, fmt.Errorf("tool %q: %s", setting, strings.Join(missing, "; "))
 }

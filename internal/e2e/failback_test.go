@@ -298,12 +298,12 @@ func (s *scene) backWithout(addrs ...netip.Addr) {
 // for a while, as a script over there would.
 func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 	s.t.Helper()
-	const every, silence = 50 * time.Millisecond, 300 * time.Millisecond
+	const every, questions = 50 * time.Millisecond, 6
 	w := s.wire(h, a)
 	end := make(chan struct{})
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		for last := time.Now(); time.Since(last) < silence; {
+		for silent := 0; silent < questions; silent++ {
 			asked := time.Now()
 			if err := w.Ask(a, h.Addr4()); err != nil {
 				s.t.Error(err)
@@ -316,7 +316,7 @@ func (s *scene) takesWhenFree(h *lab.Host, a netip.Addr) {
 			}
 			for _, heard := range w.Replies(asked) {
 				if heard.Address == a && !heard.Probe {
-					last = heard.At
+					silent = -1
 				}
 			}
 		}

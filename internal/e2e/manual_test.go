@@ -388,8 +388,9 @@ func TestDryRunOfAManualCommand(t *testing.T) {
 	otherwise := func(commands ...string) string {
 		return strings.ReplaceAll(would(commands...), "would run: ", "would otherwise run: ")
 	}
-	s.plain(21, "pingover: web: blocked (dry run): not taken over: 172.16.0.1 is in use\n"+otherwise(takes...), "takeover", "web", "-n")
-	s.plain(0, "pingover: web: ok (dry run): nothing is held here\n"+otherwise(gives...), "release", "web", "-n")
+	s.plain(21, "pingover: web: blocked (dry run): not taken over: 172.16.0.1 is in use\n"+
+		"hint: remove it from the machine that has it, then run this again; pingover takeover --force web does not ask\n"+otherwise(takes...), "takeover", "web", "-n")
+	s.plain(0, "pingover: web: ok (dry run): nothing is held here\n", "release", "web", "-n")
 	if after := s.run(s.Standby, "cat", "/var/lib/pingover/web.json"); after != record {
 		t.Errorf("the record was changed:\n%s%s", record, after)
 	}

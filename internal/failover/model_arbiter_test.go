@@ -135,9 +135,10 @@ func (m member) Read(ctx context.Context, _ string) (e arbiter.Entry, err error)
 	return e, nil
 }
 
-func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (ok bool, revision int64, err error) {
+func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, int64, error) {
 	g, name := m.register, m.r.u.name
-	done := false
+	var ok, done bool // under the model's lock: it may be applied when this has returned
+	var revision int64
 	answered, again := m.request(ctx, true, func() {
 		now := g.revision
 		if g.absent {
@@ -154,6 +155,9 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 			ok, revision, done = true, g.revision, true
 		}
 	})
+	g.n.mu.Lock()
+	defer g.n.mu.Unlock()
+	done = true
 	switch {
 	case !answered:
 		return false, 0, errSilent

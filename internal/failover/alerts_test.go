@@ -84,7 +84,7 @@ func TestNotReadyToTakeOver(t *testing.T) {
 		},
 		"nothing is heard by ARP": {
 			func(s *scene) { s.primary.noARP, s.gateway.noARP = true, true }, func(s *scene) { s.primary.noARP, s.gateway.noARP = false, false },
-			"172.16.0.2 replies to pings on eth0, but its replies to ARP are not heard: nor would be those of a machine with the virtual IP",
+			"172.16.0.2 replies to pings on eth0, but its replies to ARP are not heard: a machine with the virtual IP would not be heard either",
 		},
 		"a hook cannot be run": {
 			func(s *scene) { s.standby.fails = failing(gone, "may run /fence now") }, func(s *scene) { s.standby.fails = nil },

@@ -46,7 +46,7 @@ func (n *Network) Rehearse(ctx context.Context, o Observation) (failed []string,
 	for _, p := range seen.Paths {
 		t := vip.Target{Interface: p.Route.Interface, Address: p.Address}
 		if n.j.Set.DuplicateCheck && p.neighbour() && p.round.Verdict == check.Up && seen.rank(t) == 0 && !n.hears(ctx, seen.Local, t) {
-			failed = append(failed, fmt.Sprintf("%s replies to pings on %s, but its replies to %s are not heard: nor would be those of a machine with the virtual IP",
+			failed = append(failed, fmt.Sprintf("%s replies to pings on %s, but its replies to %s are not heard: a machine with the virtual IP would not be heard either",
 				t.Address, t.Interface, strings.ToUpper(protocol(t.Address))))
 		}
 	}

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		os.Exit(code)
 	}
-	flag.Set("test.parallel", "6") // these tests mostly wait; a flag of the command line overrides it
+	flag.Set("test.parallel", "12") // these tests mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
 }
 

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,8 +27,9 @@ func TestStoppedRunKeepsTheLock(t *testing.T) {
 	s.must(s.Primary.PowerOff())
 	stopped := s.follow(s.Standby, set(swift, "--retry-wait", "30s")...)
 	stopped.until("waiting 30s")
-	pid := strings.TrimSpace(s.run(s.Standby, "cat", stateDir+"/web.lock"))
-	s.run(s.Standby, "kill", "-STOP", pid)
+	process := s.locker()
+	pid := strconv.Itoa(process)
+	s.must(syscall.Kill(process, syscall.SIGSTOP))
 
 	if e := s.say(s.Standby, swift...); e.code != 75 || e.stderr != "" {
 		t.Errorf("a moment later: exit code %d, stderr: %s", e.code, e.stderr)
@@ -49,7 +52,7 @@ func TestStoppedRunKeepsTheLock(t *testing.T) {
 		t.Errorf("an hour later: %s", e.stderr)
 	}
 
-	s.run(s.Standby, "kill", "-KILL", pid)
+	s.must(syscall.Kill(process, syscall.SIGKILL))
 	stopped.wait()
 	s.check(s.Standby, swift...).want(t, state.TookOver)
 	s.wantOn(vip4, s.Standby)
@@ -126,12 +129,12 @@ func TestWatchOnAFullDisk(t *testing.T) {
 	}
 }
 
-// stop stops the run that holds the standby's lock, until resume.
-func (s *scene) stop() (resume func()) {
+// locker is the run that holds the standby's lock.
+func (s *scene) locker() (pid int) {
 	s.t.Helper()
-	pid := strings.TrimSpace(s.run(s.Standby, "cat", stateDir+"/web.lock"))
-	s.run(s.Standby, "kill", "-STOP", pid)
-	return func() { s.run(s.Standby, "kill", "-CONT", pid) }
+	pid, err := strconv.Atoi(strings.TrimSpace(s.run(s.Standby, "cat", stateDir+"/web.lock")))
+	s.must(err)
+	return pid
 }
 
 // A run that stalls in its second round, while another standby that does not
@@ -146,14 +149,15 @@ func TestStoppedRunHearsWhatWasAnnouncedMeanwhile(t *testing.T) {
 	stopped := s.follow(s.Standby, args...)
 	stopped.until("round 2: pinging")
 	time.Sleep(time.Second)
-	resume := s.stop()
+	process := s.locker()
+	s.must(syscall.Kill(process, syscall.SIGSTOP))
 	announce := s.wire(other, vip4)
 	for range 3 {
 		time.Sleep(1100 * time.Millisecond)
 		s.must(announce.Announce(vip4, nil))
 	}
 	time.Sleep(1100 * time.Millisecond)
-	resume()
+	s.must(syscall.Kill(process, syscall.SIGCONT))
 	if e := stopped.wait(); e.code != 13 {
 		t.Errorf("exit code %d, want 13, elsewhere: %s", e.code, e.stderr)
 	}

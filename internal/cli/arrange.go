@@ -82,7 +82,7 @@ func (w *words) long(word, hint string) error {
 	return w.unknown("--"+name, name, hint)
 }
 
-// short takes the letters after a single dash: -n, -nv, -c5, -c=5, -c 5.
+// short takes the short flags after a single dash: -n, -nv, -c5, -c=5, -c 5.
 func (w *words) short(word, hint string) error {
 	name, _, _ := strings.Cut(word[1:], "=")
 	for _, row := range w.rows {
@@ -92,11 +92,11 @@ func (w *words) short(word, hint string) error {
 	}
 	for rest := word[1:]; rest != ""; {
 		_, size := utf8.DecodeRuneInString(rest)
-		letter := rest[:size]
+		flag := rest[:size]
 		rest = rest[size:]
-		at := slices.IndexFunc(w.rows, func(row flagRow) bool { return row.short == letter })
+		at := slices.IndexFunc(w.rows, func(row flagRow) bool { return row.short == flag })
 		if at < 0 {
-			return w.unknown("-"+letter, "", hint)
+			return w.unknown("-"+flag, "", hint)
 		}
 		row := w.rows[at]
 		if rest == "" || row.bare && rest[0] != '=' {

@@ -50,7 +50,7 @@ func TestArrange(t *testing.T) {
 		{name: "one dash too few, with a value", line: "check -interval=3s", err: `unknown flag "-interval"`, hint: "did you mean --interval?"},
 		{name: "an unknown short flag", line: "check -x", err: `unknown flag "-x"`, hint: "see pingover help check"},
 		{name: "an unknown short flag among others", line: "check -nxv", err: `unknown flag "-x"`, hint: "see pingover help check"},
-		{name: "a short flag that is no letter", line: "check -n\xff", err: `unknown flag "-\xff"`, hint: "see pingover help check"},
+		{name: "a short flag that is not printable", line: "check -n\xff", err: `unknown flag "-\xff"`, hint: "see pingover help check"},
 		{name: "a mistyped flag after a name", line: "check web --jsno", err: `unknown flag "--jsno"`, hint: "did you mean --json?"},
 		{name: "no value at the end", line: "check --interval", err: "--interval: a value is missing"},
 		{name: "no value at the end of short flags", line: "check -nc", err: "--count: a value is missing"},

@@ -32,12 +32,12 @@ func Nearest(word string, known []string) string {
 	case len(longer) > 1 || len(word) > 64:
 		return ""
 	}
-	letters := func(text string) string { return string(slices.Sorted(slices.Values([]byte(text)))) }
+	sorted := func(text string) string { return string(slices.Sorted(slices.Values([]byte(text)))) }
 	word = strings.ToLower(word)
 	nearest, best := "", 0.88 // found by trying: above it are typing errors
 	for _, k := range known {
 		similar := smetrics.JaroWinkler(word, k, 0.7, 4)
-		if letters(word) == letters(k) { // swapped ones, which it misses in short words
+		if sorted(word) == sorted(k) { // swapped characters, which it misses in short words
 			similar = max(similar, 0.9)
 		}
 		if similar > best {

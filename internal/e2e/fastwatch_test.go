@@ -93,14 +93,20 @@ func TestFastWatchFollowsTheKernel(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			s.wantOn(vip4, s.Primary)
-			s.must(s.Primary.PowerOff())
-			s.takesOver()
-			time.Sleep(3 * time.Second)
-			s.wantOn(vip4, s.Standby)
-			s.must(w.cmd.Process.Signal(syscall.SIGTERM))
-			_ = w.cmd.Wait()
+			s.failsOver(w)
 		})
 	}
+}
+
+// failsOver cuts the primary's power, and ends the watch once it has taken over.
+func (s *scene) failsOver(w *running) {
+	s.t.Helper()
+	s.must(s.Primary.PowerOff())
+	s.takesOver()
+	time.Sleep(3 * time.Second)
+	s.wantOn(vip4, s.Standby)
+	s.must(w.cmd.Process.Signal(syscall.SIGTERM))
+	_ = w.cmd.Wait()
 }
 
 func TestFastWatchWhoseClusterGetsAnotherVirtualIP(t *testing.T) {
@@ -116,12 +122,7 @@ func TestFastWatchWhoseClusterGetsAnotherVirtualIP(t *testing.T) {
 	s.must(w.cmd.Process.Signal(syscall.SIGHUP))
 	w.until("reloaded: ")
 	time.Sleep(time.Second)
-	s.must(s.Primary.PowerOff())
-	s.takesOver()
-	time.Sleep(3 * time.Second)
-	s.wantOn(vip4, s.Standby)
-	s.must(w.cmd.Process.Signal(syscall.SIGTERM))
-	_ = w.cmd.Wait()
+	s.failsOver(w)
 }
 
 // TestFastWatchStaysAsSmallAsItWas: also where a fifth of the pings is lost, and

@@ -565,18 +565,19 @@ func TestPingOnANetwork(t *testing.T) {
 			t.Parallel()
 			standby, primary := pair(t)
 			c.before(t, standby, primary)
-			if strings.Contains(c.address, "INDEX") {
+			address := c.address
+			if strings.Contains(address, "INDEX") {
 				if err := standby.Do(func() error {
 					eth0, err := net.InterfaceByName("eth0")
 					if err == nil {
-						c.address = strings.Replace(c.address, "INDEX", strconv.Itoa(eth0.Index), 1)
+						address = strings.Replace(address, "INDEX", strconv.Itoa(eth0.Index), 1)
 					}
 					return err
 				}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p := pings{Address: addr(c.address), Count: 3, Interval: 100 * ms, Timeout: time.Second}
+			p := pings{Address: addr(address), Count: 3, Interval: 100 * ms, Timeout: time.Second}
 			if c.after1 != nil || c.want.Verdict == "up" {
 				p.Interval = time.Second // for after1 or the reply to come before the next ping
 			}

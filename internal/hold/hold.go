@@ -120,7 +120,7 @@ func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias, lo
 		alias.Lease = lifetime
 		did, err := k.Tool.Renew(ctx, alias)
 		ran = append(ran, did...)
-		if err != nil && shown > 0 || err == nil && !k.Arbiter.Outlives(lifetime) { // one that could not be renewed ends
+		if err == nil && !k.Arbiter.Outlives(lifetime) || err != nil && 0 < shown && shown <= lifetime { // one that could not be renewed ends in time
 			return ran, true, err
 		}
 	}

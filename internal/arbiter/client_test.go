@@ -248,15 +248,15 @@ func TestRepliesThatMakeNoSense(t *testing.T) {
 func TestValuesThatCannotBeUsedKeepOthersOut(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]Entry{
-		`{"version":1,"holder":"","stack":"","ttl_s":180}`:            {Value: Value{TTL: 3 * time.Minute}},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":99999999}`: {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Hour}},
-		`{"version":2,"holder":"two","stack":"b/1","ttl_s":60}`:       {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Minute}, Unknown: "its value has version 2, this program knows 1"},
-		`{"version":1,"holder":"two","ttl_s":60}`:                     {Value: Value{Holder: "two", TTL: time.Minute}, Unknown: "its value lacks the stack or the ttl of its holder"},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":-5}`:       {Value: Value{Holder: "two", Stack: "b/1"}, Unknown: "its value lacks the stack or the ttl of its holder"},
-		`{"version":1,"holder":"` + strings.Repeat("x", 63) + `ö","stack":"b/1","ttl_s":60}`:        {Value: Value{Holder: strings.Repeat("x", 63) + "…", Stack: "b/1", TTL: time.Minute}},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":9223372036854775808}`: {Unknown: "its value is no JSON object of pingover"},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":"60"}`:                {Unknown: "its value is no JSON object of pingover"},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":60`:                   {Unknown: "its value is no JSON object of pingover"},
+		`{"version":1,"holder":"","stack":"","ttl_s":180}`:                                   {Value: Value{TTL: 3 * time.Minute}},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":99999999}`:                        {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Hour}},
+		`{"version":2,"holder":"two","stack":"b/1","ttl_s":60}`:                              {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Minute}, Unknown: "its value has version 2, this program knows 1"},
+		`{"version":1,"holder":"two","ttl_s":60}`:                                            {Value: Value{Holder: "two", TTL: time.Minute}, Unknown: "its value lacks the stack or the ttl of its holder"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":-5}`:                              {Value: Value{Holder: "two", Stack: "b/1"}, Unknown: "its value lacks the stack or the ttl of its holder"},
+		`{"version":1,"holder":"` + strings.Repeat("x", 63) + `ö","stack":"b/1","ttl_s":60}`: {Value: Value{Holder: strings.Repeat("x", 63) + "…", Stack: "b/1", TTL: time.Minute}},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":9223372036854775808}`:             {Unknown: "its value is no JSON object of pingover"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":"60"}`:                            {Unknown: "its value is no JSON object of pingover"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":60`:                               {Unknown: "its value is no JSON object of pingover"},
 		`x`: {Unknown: "its value is no JSON object of pingover"},
 	} {
 		c := client(Settings{Members: []string{serve(t, &gateway{revision: 7, value: value})}})

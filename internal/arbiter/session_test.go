@@ -259,6 +259,19 @@ func TestAKnownKeyIsRenewedByOneRequest(t *testing.T) {
 	}
 }
 
+// A renewal that came too late is made once more, and then holds nothing.
+func TestARenewalThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	e.put(Value{})
+	s := e.run("one", nil)
+	s.Renew(t.Context())
+	e.swaps, e.slow = 0, 3*time.Minute
+	if got := s.Renew(t.Context()); got != state.ArbiterSilent || s.Key().Fault != "the arbiter took too long to answer" || e.renewals != 1 || e.swaps != 2 || s.Lifetime() != 0 {
+		t.Errorf("%s, %+v after %d renewals and %d changes", got, s.Key(), e.renewals, e.swaps)
+	}
+}
+
 // A holder whose members belong to two clusters would hold by one key, and another
 // machine by the other.
 func TestAKeyOfAnotherClusterOfEtcd(t *testing.T) {

@@ -221,10 +221,10 @@ func (k *Keeper) Due(l observe.Local, known []state.Alias, addrs []netip.Addr) (
 	return aliases
 }
 
-// Free frees the arbiter's key, if it is ours and the kernel shows none of the virtual
-// IPs here.
+// Free frees the arbiter's key, if it is ours and nothing is held here: the kernel is
+// asked once more.
 func (k *Keeper) Free(ctx context.Context, l observe.Local) {
-	if !k.Arbiter.Holds() || k.DryRun {
+	if !k.Arbiter.Holds() || k.DryRun || l.Holding() {
 		return
 	}
 	s, err := k.Snapshot()

@@ -288,11 +288,12 @@ func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
 			return refusal
 		}
 	}
-	known := s.known().ClusterID
+	before := s.known()
 	for range tries {
 		e, err := s.read(ctx)
-		if err == nil && (e.ClusterID != known || !holding && s.known().State != state.ArbiterOurs) {
+		if err == nil && (e.ClusterID != before.ClusterID || !holding && s.known().State != state.ArbiterOurs) {
 			if err = s.env.Agree(ctx, e.ClusterID); err != nil {
+				s.set(before) // the next run must ask again whether they agree
 				_ = s.silent(err)
 			}
 		}

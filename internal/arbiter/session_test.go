@@ -291,12 +291,14 @@ func TestAKeyOfAnotherClusterOfEtcd(t *testing.T) {
 		s := e.run("one", nil)
 		s.Renew(t.Context())
 		end := s.Key().End
-		e.now += time.Minute
-		s = e.run("one", s.Key())
 		test.arrange(e)
-		got := s.Renew(t.Context())
-		if k := s.Key(); k.Fault != test.want || got == state.ArbiterOurs != (test.want == "") || k.End > end != (test.want == "") {
-			t.Errorf("%s: %s, %+v", test.name, got, k)
+		for range 2 {
+			e.now += time.Minute
+			s = e.run("one", s.Key())
+			got := s.Renew(t.Context())
+			if k := s.Key(); k.Fault != test.want || got == state.ArbiterOurs != (test.want == "") || k.End > end != (test.want == "") {
+				t.Errorf("%s: %s, %+v", test.name, got, k)
+			}
 		}
 	}
 	e := &etcd{now: time.Hour, writes: "2"}

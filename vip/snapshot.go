@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"pingover/internal/proc"
 )
 
 // dumpTries is how often an interrupted netlink dump is repeated.
@@ -111,11 +112,11 @@ func sysctlOn(family, link, name string) bool { return sysctl(family, link, name
 // sysctl reads a number of an interface, in the network namespace of the calling thread; 0 where there
 // is none.
 func sysctl(family, link, name string) int {
-	value, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", link, name))
+	value, err := proc.ReadSmall(filepath.Join("/proc/sys/net", family, "conf", link, name))
 	if err != nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(value)))
+	n, _ := strconv.Atoi(value)
 	return n
 }
 

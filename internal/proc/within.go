@@ -84,8 +84,8 @@ func Timely[T any](hung *bool, limit time.Duration, late error, work func(contex
 	if *hung {
 		return none, late
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, late)
-	defer cancel()
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(late)
 	result, err, ended := Within(limit, func() (T, error) { return work(ctx) })
 	if *hung = !ended; *hung {
 		return none, late

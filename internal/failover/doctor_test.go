@@ -525,9 +525,10 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			},
 			want: []string{
 				`warn: interface "eth0" resolves no neighbours → choose another interface: there is no ARP there, to ask others or to announce a takeover`,
+				"fail: vip 172.16.0.1 cannot be taken over: eth0 does not do ARP, as tunnels do not: no other machine can be asked whether it has the address (duplicate-check) → fix that, or remove the vip: the others are taken over without it",
 				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
-			gone: 3,
+			gone: 4,
 		},
 		{
 			name: "two interfaces whose networks hold the vip",

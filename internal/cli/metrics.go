@@ -122,7 +122,7 @@ func metrics() [][3]string {
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
 		{"pingover_ready", "gauge", "Whether the last rehearsals of a takeover succeeded; missing before the first."},
 		{"pingover_paused", "gauge", "Whether a pause keeps checks from switching anything."},
-		{"pingover_witness_up", "gauge", "Whether a witness replied at the last check; missing if none was asked."},
+		{"pingover_witness_up", "gauge", "Whether a witness replied at the last check; missing if none was asked, as in a healthy check."},
 		{"pingover_alert", "gauge", "1 for each alert that fires, by kind."},
 		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
 		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},

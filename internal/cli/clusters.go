@@ -250,7 +250,8 @@ func (p Program) observed(c *cli.Context) (tasks, unset []Task, src source, err 
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
-		if known, e := state.Dir(dir).Recorded(); err != nil || e == nil && len(known) == 0 {
+		known, unread := state.Dir(dir).Recorded()
+		if err != nil || len(known) == 0 && (unread == nil || errors.Is(unread, fs.ErrPermission)) { // as under su, which keeps root's HOME
 			env.Root = true
 			dir, err = config.StateDir(nil, env)
 		}

@@ -208,13 +208,17 @@ func (s status) remarks() []string {
 			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
 		}
 	}
+	unset := "no longer configured in the file"
+	if s.origin == state.FlagsOrigin {
+		unset = "defined by flags, not in the file"
+	}
 	switch {
 	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
+		add("%s; to release it: pingover release %s", unset, s.Cluster)
 	case s.unset && s.pool != nil:
 		add("no longer configured in the file; to end this: delete its records from DNS, or pingover forget %s", s.Cluster)
 	case s.unset:
-		add("no longer configured in the file")
+		add("%s", unset)
 	case orZero(s.Overdue) && s.ahead > 0:
 		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
 	case orZero(s.Overdue):

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -558,6 +560,16 @@ func TestWhoseStatusIsShown(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
 	remember(t, filepath.Join(home, "pingover"), &state.Record{Head: state.Head{Name: "mine"}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\nmine ") {
+		t.Errorf("%+v", got)
+	}
+	// Under su the home of root is still in the environment, and may not be read.
+	must(t, os.Chmod(home, 0o700))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must(t, unix.Setfsuid(65534)) // which takes this thread's CAP_DAC_OVERRIDE away (setfsuid(2))
+	got := p.run("status")
+	must(t, unix.Setfsuid(0))
+	if !strings.HasPrefix(got.Stderr, roots) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -159,7 +159,7 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 			Carrier:  has(unix.IFF_LOWER_UP) && a.OperState != netlink.OperDormant, // IFF_RUNNING lags behind by up to a second
 			Loopback: has(unix.IFF_LOOPBACK),
 			ARP:      !has(unix.IFF_LOOPBACK) && !has(unix.IFF_NOARP),
-			IPVLAN:   l.Type() == "ipvlan",
+			IPVLAN:   l.Type() == "ipvlan" || l.Type() == "ipvtap",
 		})
 		if l.Type() == "vlan" {
 			k.Links[len(k.Links)-1].Below = names[a.ParentIndex]

@@ -16,25 +16,25 @@ import (
 // poolObject is what status --json prints of a pool. All keys are always there; a
 // value that Error made unknown is null.
 type poolObject struct {
-	Version      int              `json:"version"` // of this object: 1
-	Kind         state.Kind       `json:"kind"`    // pool
-	Cluster      string           `json:"cluster"` // the pool's name, by the key that clusters have
-	Record       *string          `json:"record"`
-	Server       *string          `json:"server"`
-	Zone         *string          `json:"zone"`      // null while it is not known
-	Published    []netip.Addr     `json:"published"` // all addresses in DNS at the last check
-	Members      []balance.Member `json:"members"`
-	Foreign      []netip.Addr     `json:"foreign"` // published, and never members
-	Update       *state.Update    `json:"update"`  // that was made last
-	Paused       *bool            `json:"paused"`
-	PausedUntil  *time.Time       `json:"paused_until"`
-	Last         *lastCheck       `json:"last"` // null where there was none
-	Overdue      *bool            `json:"overdue"`
-	MailWaiting  *int             `json:"mail_waiting"`
-	MailError    *string          `json:"mail_error"`
-	MetricsError *string          `json:"metrics_error"`
-	Error        *string          `json:"error"` // why something is not known
+	Version     int              `json:"version"` // of this object: 1
+	Kind        state.Kind       `json:"kind"`    // pool
+	Cluster     string           `json:"cluster"` // the pool's name, by the key that clusters have
+	Record      *string          `json:"record"`
+	Server      *string          `json:"server"`
+	Zone        *string          `json:"zone"`      // null while it is not known
+	Published   []netip.Addr     `json:"published"` // all addresses in DNS at the last check
+	Members     []balance.Member `json:"members"`
+	Foreign     []netip.Addr     `json:"foreign"` // published, and never members
+	Update      *state.Update    `json:"update"`  // that was made last
+	Paused      *bool            `json:"paused"`
+	PausedUntil *time.Time       `json:"paused_until"`
+	Last        *lastCheck       `json:"last"` // null where there was none
+	Overdue     *bool            `json:"overdue"`
+	MailWaiting *int             `json:"mail_waiting"`
+	MailError   *string          `json:"mail_error"`
+	Error       *string          `json:"error"` // why something is not known
 	notify.Attention
+	MetricsError *string `json:"metrics_error"`
 }
 
 // object is what status --json prints.

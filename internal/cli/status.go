@@ -123,28 +123,28 @@ func unforgotten(all []status) []status {
 // status --json prints; a pool has its own. All keys are always there; a value that
 // Error made unknown is null.
 type status struct {
-	Version     int            `json:"version"` // of this object: 1
-	Cluster     string         `json:"cluster"`
-	Host        *string        `json:"host"`
-	VIPs        []netip.Prefix `json:"vips"`
-	Interface   *string        `json:"interface"`
-	Role        *state.Role    `json:"role"`
-	Held        []netip.Prefix `json:"held"`        // virtual IPs that the kernel shows on this machine
-	LeftBehind  []netip.Prefix `json:"left_behind"` // assigned here by pingover, and no longer a virtual IP
-	Since       *time.Time     `json:"since"`
-	Paused      *bool          `json:"paused"`
-	PausedUntil *time.Time     `json:"paused_until"`
-	Last        *lastCheck     `json:"last"` // null where there was none
-	Overdue     *bool          `json:"overdue"`
-	HookOwed    *string        `json:"hook_owed"`
-	MailWaiting *int           `json:"mail_waiting"`
-	MailError   *string        `json:"mail_error"`
+	Version     int              `json:"version"` // of this object: 1
+	Cluster     string           `json:"cluster"`
+	Host        *string          `json:"host"`
+	VIPs        []netip.Prefix   `json:"vips"`
+	Interface   *string          `json:"interface"`
+	Role        *state.Role      `json:"role"`
+	Held        []netip.Prefix   `json:"held"`        // virtual IPs that the kernel shows on this machine
+	LeftBehind  []netip.Prefix   `json:"left_behind"` // assigned here by pingover, and no longer a virtual IP
+	Since       *time.Time       `json:"since"`
+	Paused      *bool            `json:"paused"`
+	PausedUntil *time.Time       `json:"paused_until"`
+	Last        *lastCheck       `json:"last"` // null where there was none
+	Overdue     *bool            `json:"overdue"`
+	HookOwed    *string          `json:"hook_owed"`
+	MailWaiting *int             `json:"mail_waiting"`
+	MailError   *string          `json:"mail_error"`
+	Arbiter     *state.KeyStatus `json:"arbiter"` // as the last check knew it; null without one
+	Error       *string          `json:"error"`   // why something is not known
+	notify.Attention
 	// MetricsError is why the last run could not write the metrics; null where it
 	// could, or no file is set.
-	MetricsError *string          `json:"metrics_error"`
-	Arbiter      *state.KeyStatus `json:"arbiter"` // as the last check knew it; null without one
-	Error        *string          `json:"error"`   // why something is not known
-	notify.Attention
+	MetricsError *string `json:"metrics_error"`
 
 	task       Task
 	head       *state.Head     // nil where the record cannot be read

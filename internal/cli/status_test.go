@@ -228,31 +228,31 @@ func TestStatusForPrograms(t *testing.T) {
 			"all well", awake(known(standing("db"), here())),
 			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":[],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"metrics_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"everything wrong", inTrouble("web"),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32","2001:db8::5/128"],"interface":"eth0","role":"active","held":["172.16.0.1/32"],"left_behind":[],` +
 				`"since":"2026-03-01T08:00:00Z","paused":true,"paused_until":"2026-03-01T11:30:00Z","last":{"time":"2026-03-01T10:48:00Z","outcome":"takeover-failed","code":30,` +
 				`"reason":"2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied","age_s":720},` +
-				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused [2J","metrics_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused [2J","arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"never checked", awake(neverChecked("new")),
 			`{"version":1,"cluster":"new","host":"172.16.0.3","vips":["172.16.0.1/32"],"interface":"","role":"standby","held":[],"left_behind":[],"since":null,` +
-				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"metrics_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"an address was left", awake(left("web")),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":["172.16.0.9/16"],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"metrics_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"a broken record: what is not known: null", unreadable("old"),
 			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
-				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"metrics_error":null,"arbiter":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored",` +
-				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null}`,
+				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"arbiter":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored",` +
+				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -455,7 +455,7 @@ func TestStatusNamesAlertsAndWhatIsSuppressed(t *testing.T) {
 	})
 	line := jsonLine(s)
 	const keys = `"services":[],"suppressed":{"count":2,"next":"2026-03-01T12:00:00Z"},` +
-		`"alerts":[{"kind":"isolated","rule":0,"since":"2026-03-01T10:00:00Z","reason":"no witness replies"}],"ready":true,"config_error":null}`
+		`"alerts":[{"kind":"isolated","rule":0,"since":"2026-03-01T10:00:00Z","reason":"no witness replies"}],"ready":true,"config_error":null,"metrics_error":null}`
 	if !strings.HasSuffix(line, keys+"\n") {
 		t.Errorf("JSON %s, want at its end %s", line, keys)
 	}

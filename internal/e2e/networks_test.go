@@ -78,6 +78,24 @@ func (s *scene) tunnel() {
 	s.run(s.Standby, "sh", "-ec", fmt.Sprintf(up, "10.9.9.3/24"))
 }
 
+// A switch that suppresses ARP passes no probes on, but ordinary requests: a live
+// holder whose firewall drops pings was taken over from, for a second.
+func TestSwitchThatSuppressesARP(t *testing.T) {
+	s := newScene(t)
+	s.must(s.Primary.SuppressARP())
+	s.must(s.Second.SuppressARP())
+	pair := set(withVIP, "--host", "172.16.0.1")
+	s.check(s.Standby, pair...).want(t, state.OK)
+	s.must(s.Primary.FilterICMP(true))
+	s.check(s.Standby, pair...).want(t, state.Elsewhere)
+	s.must(s.Primary.PowerOff())
+	s.run(s.Second, "ip", "addr", "add", "172.16.0.1/32", "dev", "eth0")
+	s.must(s.Second.FilterICMP(true))
+	s.check(s.Standby, pair...).want(t, state.Elsewhere)
+	s.must(s.Second.PowerOff())
+	s.check(s.Standby, pair...).want(t, state.TookOver)
+}
+
 // dropPings is a firewall on the host itself, for all its interfaces.
 func dropPings(h *lab.Host) error {
 	return h.Firewall(nftables.ChainHookInput, append(lab.EchoRequest4(), &expr.Verdict{Kind: expr.VerdictDrop}))

@@ -131,7 +131,7 @@ func TestRoundsOfTheFastLine(t *testing.T) {
 		const ms = time.Millisecond
 		want := []question{{20 * ms, false}, {44 * ms, false}, {67 * ms, false}, {90 * ms, true}, {114 * ms, true}, {137 * ms, true}, {137 * ms, false}}
 		asked = slices.DeleteFunc(asked, func(q question) bool { return q.at >= 160*ms }) // it announces, and asks who else does
-		if n := len(asked); n > 1 && !asked[n-2].probe { // of the same moment
+		if n := len(asked); n > 1 && !asked[n-2].probe {                                  // of the same moment
 			asked[n-2], asked[n-1] = asked[n-1], asked[n-2]
 		}
 		if diff := cmp.Diff(want, asked, cmp.AllowUnexported(question{})); diff != "" {

@@ -52,11 +52,13 @@ type Link struct {
 	Name      string
 	AltNames  []string // alternative names, set with "ip link property add"
 	Master    string   // the bridge, bond or team that it is a port of: frames are received there; "": none
+	Below     string   // the interface whose VLAN this one is; "": it is no VLAN interface
 	MAC       net.HardwareAddr
 	Up        bool // administratively
 	Carrier   bool // the cable is in, and the link is not dormant, as it is before 802.1X authentication
 	Loopback  bool
 	ARP       bool // neighbours are resolved here, by ARP and by neighbour discovery: neither loopback nor NOARP
+	IPVLAN    bool // gets only the frames for its own IP addresses (ipvlan), and so no reply to an ARP probe
 	NoIPv6    bool // IPv6 is disabled here (disable_ipv6); read for links that do ARP
 	Router    bool // forwards IPv6 (forwarding); read for links that do ARP
 	ProxyARP  bool // replies to ARP for addresses that it routes elsewhere (proxy_arp); read for links that do ARP
@@ -136,7 +138,9 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 	k := new(Snapshot)
 	place := make(map[int]int)       // index of the interface → position in k.Links
 	masters := map[int]string{0: ""} // bridges, bonds and teams
+	names := map[int]string{}
 	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
 		switch l.Type() {
 		case "bridge", "bond", "team":
 			masters[l.Attrs().Index] = l.Attrs().Name
@@ -156,7 +160,11 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 			Carrier:  has(unix.IFF_LOWER_UP) && a.OperState != netlink.OperDormant, // IFF_RUNNING lags behind by up to a second
 			Loopback: has(unix.IFF_LOOPBACK),
 			ARP:      !has(unix.IFF_LOOPBACK) && !has(unix.IFF_NOARP),
+			IPVLAN:   l.Type() == "ipvlan" || l.Type() == "ipvtap",
 		})
+		if l.Type() == "vlan" {
+			k.Links[len(k.Links)-1].Below = names[a.ParentIndex]
+		}
 	}
 	for _, a := range addresses {
 		i, ok := place[a.LinkIndex]

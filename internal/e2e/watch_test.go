@@ -65,7 +65,7 @@ func (s *scene) checks(n int, last state.Outcome) {
 		return rec.Last != nil && rec.Last.Outcome == last
 	}
 	what := fmt.Sprintf("%d checks, the last one %s", n, last)
-	s.within(60*time.Second, what, ended)
+	s.within(75*time.Second, what, ended)
 	time.Sleep(time.Duration(n) * time.Second) // in each of them there is one
 	s.within(10*time.Second, what, ended)
 }

@@ -218,6 +218,9 @@ func (u *unit) crash() {
 	if u.run != nil {
 		u.run.kill()
 	}
+	if u.memory != nil {
+		u.notReady = -1 // its watch had not written it
+	}
 	u.on, u.memory = false, nil
 	clear(u.trying)
 	u.n.relink()

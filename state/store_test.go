@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -41,6 +42,7 @@ func TestMain(m *testing.M) {
 	var err error
 	switch part := os.Getenv(partVar); part {
 	case "", partMounts:
+		flag.Set("test.parallel", "8") // these tests mostly wait for the disk; a flag of the command line overrides it
 		os.Exit(m.Run())
 	case partHold:
 		err = keepLock(dir.Lock("web"))

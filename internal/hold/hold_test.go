@@ -263,6 +263,8 @@ func TestALeaseIsRenewed(t *testing.T) {
 // What becomes of an address that is held when a check begins.
 func TestBegin(t *testing.T) {
 	t.Parallel()
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
 	const second = time.Second
 	renewed := func(ago time.Duration) func(*machine) {
 		return func(m *machine) {
@@ -280,6 +282,10 @@ func TestBegin(t *testing.T) {
 		notes   string
 	}{
 		{"less than a quarter of the ttl has passed", renewed(44 * second), 130 * second, nil, false, 0, ""},
+		{"a quarter has, and the run is interrupted", func(m *machine) {
+			renewed(45 * second)(m)
+			m.ctx = canceled
+		}, 129 * second, []string{"45s: renew 172.16.0.1 for 2m54s"}, false, 45*second + arbiter.Limit(ttl), ""},
 		{"a quarter has", renewed(45 * second), 129 * second, []string{"45s: renew 172.16.0.1 for 2m54s"}, false, 45*second + arbiter.Limit(ttl), ""},
 		{"just renewed, but without a lifetime", renewed(9 * second), 0, []string{"9s: renew 172.16.0.1 for 2m54s"}, false, 9*second + arbiter.Limit(ttl), ""},
 		{"just renewed, but for a day", renewed(9 * second), 24 * time.Hour, []string{"9s: renew 172.16.0.1 for 2m54s"}, false, 9*second + arbiter.Limit(ttl), ""},
@@ -365,12 +371,15 @@ func TestBeginAsksNothingForNothing(t *testing.T) {
 		}
 		m.want(t, "without an arbiter")
 	})
-	play(t, true, func(m *machine) {
-		if r := m.Begin(m.ctx, m.local(), m.known); len(r.Aliases) != 1 || len(r.Lost) != 0 || m.asked != 0 {
-			t.Errorf("%+v, asked %d times", r, m.asked)
-		}
-		m.want(t, "nothing is held")
-	})
+	for _, dry := range []bool{false, true} {
+		play(t, true, func(m *machine) {
+			m.DryRun = dry
+			if r := m.Begin(m.ctx, m.local(), m.known); len(r.Aliases) != 1 || len(r.Lost) != 0 || m.asked != 0 {
+				t.Errorf("dry run %t: %+v, asked %d times", dry, r, m.asked)
+			}
+			m.want(t, "nothing is held")
+		})
+	}
 }
 
 func TestWhatWasJustAssignedEndsInTime(t *testing.T) {
@@ -385,6 +394,7 @@ func TestWhatWasJustAssignedEndsInTime(t *testing.T) {
 		{"it does", func(m *machine) { m.assign(limit, vip1) }, nil, ""},
 		{"it has no lifetime", func(m *machine) { m.assign(0, vip1) }, []string{"0s: renew 172.16.0.1 for 2m54s"}, ""},
 		{"it has a longer one", func(m *machine) { m.assign(limit+time.Second, vip1) }, []string{"0s: renew 172.16.0.1 for 2m54s"}, ""},
+		{"it has none, and the arbiter does not answer any more", func(m *machine) { m.assign(0, vip1); m.silent = true; m.Arbiter.Renew(m.ctx) }, []string{"0s: renew 172.16.0.1 for 2m54s"}, ""},
 		{"the run was stopped since", func(m *machine) { time.Sleep(2 * time.Second); m.assign(limit, vip1) }, []string{"2s: renew 172.16.0.1 for 2m52s"}, ""},
 		{"the kernel cannot be asked", func(m *machine) { m.assign(limit, vip1); m.hidden = errors.New("no buffer space") }, []string{"0s: renew 172.16.0.1 for 2m54s"}, ""},
 		{"the key is another machine's", func(m *machine) { m.assign(0, vip1); m.put("two", "two"); m.Arbiter.Renew(m.ctx) }, []string{"0s: lower 172.16.0.1 on [eth0]"}, again},
@@ -455,6 +465,7 @@ func TestLifetimesAreRenewedWhileSomethingTakesLong(t *testing.T) {
 			"20s: renew 172.16.0.1 for 1m0s", "40s: renew 172.16.0.1 for 1m0s", "1m0s: renew 172.16.0.1 for 1m0s", "1m20s: renew 172.16.0.1 for 1m0s",
 		}, 140 * time.Second},
 		{"a dry run", false, func(m *machine) { m.DryRun = true }, nil, 0},
+		{"none is set, but the address has one", false, func(m *machine) { m.Set.Lease = 0 }, nil, 0},
 		{"it is not ours", false, func(m *machine) { m.known[0].Raised = false; m.assign(0, vip1) }, nil, 0},
 		// A third of the ttl, at the next sixth of a lifetime.
 		{"by the arbiter", true, func(m *machine) { m.Arbiter.Renew(m.ctx) }, []string{"1m27s: renew 172.16.0.1 for 2m54s"}, 87*time.Second + arbiter.Limit(ttl)},
@@ -496,6 +507,7 @@ func TestTheArbiterIsAskedBesideAProbe(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, test.arbitrated, func(m *machine) {
+				m.Set.Lease = 30 * time.Second
 				if test.held {
 					m.assign(time.Minute, vip1)
 				}

@@ -326,17 +326,17 @@ func TestSavedRecordIsLoaded(t *testing.T) {
 		{"with empty lists", empty},
 		{"with a full history and a full outbox", history},
 	} {
-		for _, durable := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, durable %t", test.name, durable), func(t *testing.T) {
-				t.Parallel()
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, durable := range []bool{false, true} {
 				d := Dir(filepath.Join(t.TempDir(), "not", "yet"))
 				for range 2 {
-					ok(t, d.Save(test.rec, durable))
+					ok(t, d.Save(test.rec, durable)) // changes the record's times
 					wantRecord(t, d, test.rec)
 					wantFiles(t, string(d), "web.json")
 				}
-			})
-		}
+			}
+		})
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"pingover/internal/proc"
@@ -101,17 +100,6 @@ func (s Service) Check(ctx context.Context, a Attempt) ServiceResult {
 		return s.run(ctx, a)
 	}
 	return s.connect(ctx, a)
-}
-
-// CheckServices makes one attempt at each service, side by side.
-func CheckServices(ctx context.Context, services []Service, a Attempt) []ServiceResult {
-	results := make([]ServiceResult, len(services))
-	var attempts sync.WaitGroup
-	for i, s := range services {
-		attempts.Go(func() { results[i] = s.Check(ctx, a) })
-	}
-	attempts.Wait()
-	return results
 }
 
 // run runs the command. Its exit code is 0 for OK, 1 for a warning, 2 for

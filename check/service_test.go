@@ -285,23 +285,6 @@ func TestServiceCommands(t *testing.T) {
 	}
 }
 
-func TestServicesAreCheckedSideBySide(t *testing.T) {
-	slow := func(code int) Service {
-		return Service{Argv: []string{"sh", "-c", fmt.Sprintf("sleep 0.5; exit %d", code)}}
-	}
-	start := time.Now()
-	got := CheckServices(t.Context(), []Service{slow(0), slow(2), slow(3), {Port: closedPort(t)}}, Attempt{Address: loopback, CommandTimeout: time.Minute})
-	want := []ServiceResult{
-		{Health: Good}, {Health: Bad, Reason: "exit code 2"}, {Reason: "exit code 3"}, {Health: Bad, Reason: "connection refused"},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-	if took := time.Since(start); took > 1400*time.Millisecond {
-		t.Errorf("took %s", took)
-	}
-}
-
 func TestTheNameOfAServiceHasNoSecret(t *testing.T) {
 	for want, s := range map[string]Service{
 		"tcp:5432":                     {Port: 5432},

@@ -207,3 +207,33 @@ func otherHolder(c Cluster, e state.Evidence, vips []netip.Prefix) (who, mac str
 	}
 	return "another machine", mac
 }
+
+// takeoverFailedWords is the text about addresses that could not be assigned; down says
+// that the primary is, or nothing.
+func takeoverFailedWords(c Cluster, n Notification, down string, missing []netip.Prefix) words {
+	me := c.Hostname
+	if n.Interrupted {
+		return words{
+			subject: fmt.Sprintf("takeover interrupted: %s not assigned on %s", list(missing), me),
+			happened: fmt.Sprintf("A check of %s began to take over %s and was killed. Whether it assigned %s for a while is not recorded; "+
+				"%s does not hold %s now.", me, list(missing), these(missing), me, these(missing)),
+			todo: "Find out what killed that check: a person, a script, or the kernel for lack of memory. " +
+				"Each check decides anew whether to take over.",
+		}
+	}
+	w := words{
+		subject:  fmt.Sprintf("takeover failed: %s not assigned on %s", list(missing), me),
+		happened: fmt.Sprintf("%s%s tried to take over and could not assign %s.", down, me, list(missing)),
+		todo: fmt.Sprintf("Fix what the failed command reports; each check tries again. "+
+			"Until then %s does not serve the clients of %s.", me, list(missing)),
+	}
+	if len(commandsOf(n)) == 0 {
+		w.todo = fmt.Sprintf("Fix what the reason names; each check tries again. Until then %s does not serve the clients of %s.", me, list(missing))
+	}
+	if len(n.Held) > 0 {
+		w.happened += fmt.Sprintf(" %s holds %s.", me, list(n.Held))
+	} else {
+		w.happened += " Nothing was taken over."
+	}
+	return w
+}

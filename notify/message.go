@@ -74,26 +74,27 @@ func (c Cluster) silent() bool { return len(c.To) == 0 && !c.Command }
 
 // Notification is one event to tell the operator.
 type Notification struct {
-	Kind       Kind
-	Outcome    state.Outcome // of the run; "" where it had none
-	Cause      state.Cause   // of the run's decision, where there is advice about it
-	Manual     bool          // the change was made manually
-	Event      string        // id of the change in the history; "" when nothing was switched
-	Time       time.Time
-	Reason     string // the decision's words
-	Evidence   state.Evidence
-	Held       []netip.Prefix     // on this machine now
-	Missing    []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
-	Undo       []string           // command lines that remove what is held, or add again what is gone
-	Hook       string             // name of the one that failed
-	NeverUp    bool               // the primary has never replied to this machine
-	Unreached  []netip.Prefix     // held, and no witness replies to them
-	Unverified bool               // removed here, and it could not be asked whether another machine has it
-	Repeated   bool               // the first repetition: later ones are suppressed
-	Suppressed []state.Suppressed // of Flapping, oldest first
-	File       string             // of FileUnusable, with its errors
-	Errors     []string
-	Valid      time.Time // when it was valid last; zero: never
+	Kind        Kind
+	Outcome     state.Outcome // of the run; "" where it had none
+	Cause       state.Cause   // of the run's decision, where there is advice about it
+	Manual      bool          // the change was made manually
+	Event       string        // id of the change in the history; "" when nothing was switched
+	Time        time.Time
+	Reason      string // the decision's words
+	Evidence    state.Evidence
+	Held        []netip.Prefix     // on this machine now
+	Missing     []netip.Prefix     // not where they should be: not added, unassigned, released, or gone
+	Undo        []string           // command lines that remove what is held, or add again what is gone
+	Hook        string             // name of the one that failed
+	NeverUp     bool               // the primary has never replied to this machine
+	Unreached   []netip.Prefix     // held, and no witness replies to them
+	Unverified  bool               // removed here, and it could not be asked whether another machine has it
+	Interrupted bool               // the run that began the takeover was killed
+	Repeated    bool               // the first repetition: later ones are suppressed
+	Suppressed  []state.Suppressed // of Flapping, oldest first
+	File        string             // of FileUnusable, with its errors
+	Errors      []string
+	Valid       time.Time // when it was valid last; zero: never
 	// Alert is the alert that fires, is repeated as a reminder, or has resolved;
 	// zero for a change.
 	Alert state.Alert

@@ -394,6 +394,18 @@ func TestMessages(t *testing.T) {
 			}},
 		},
 		{
+			name: "takeover interrupted",
+			events: []Notification{{
+				Kind:        TakeoverFailed,
+				Event:       "20260301T030405Z-AAAAAAAA",
+				Time:        night,
+				Reason:      "172.16.0.2 does not reply; the check that began the takeover was killed, and nothing is assigned",
+				Evidence:    silent(),
+				Missing:     prefixes("172.16.0.1/32"),
+				Interrupted: true,
+			}},
+		},
+		{
 			name: "blocked by a hand-over that is not verified",
 			events: []Notification{{
 				Kind:       Blocked,

@@ -182,6 +182,8 @@ func (f Facts) notification(kind Kind, change state.Change, alert state.Alert) N
 		n.NeverUp, n.Unreached = f.NeverUp, only(f.Held, f.Unreached)
 	case Released:
 		n.Missing, n.Undo = only(f.Missing, f.Removed), nil
+	case TakeoverFailed:
+		n.Interrupted = f.Finished != nil && f.Finished.Event == change.Event
 	case Blocked:
 		n.Unverified = f.Unverified
 	case Unserved:

@@ -70,21 +70,7 @@ func wordsOf(c Cluster, n Notification) words {
 		return w
 
 	case TakeoverFailed:
-		w := words{
-			subject:  fmt.Sprintf("takeover failed: %s not assigned on %s", list(missing), me),
-			happened: fmt.Sprintf("%s%s tried to take over and could not assign %s.", down, me, list(missing)),
-			todo: fmt.Sprintf("Fix what the failed command reports; each check tries again. "+
-				"Until then %s does not serve the clients of %s.", me, list(missing)),
-		}
-		if len(commandsOf(n)) == 0 {
-			w.todo = fmt.Sprintf("Fix what the reason names; each check tries again. Until then %s does not serve the clients of %s.", me, list(missing))
-		}
-		if len(n.Held) > 0 {
-			w.happened += fmt.Sprintf(" %s holds %s.", me, list(n.Held))
-		} else {
-			w.happened += " Nothing was taken over."
-		}
-		return w
+		return takeoverFailedWords(c, n, down, missing)
 
 	case Released:
 		return releasedWords(c, n, missing)

@@ -40,8 +40,9 @@ type Facts struct {
 }
 
 // Apply is the record after a run: before is the one before its intent. The
-// change is the one that the history has of it, nil for none.
-func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, *Change) {
+// change is the one that the history has of it, interrupted the takeover that an
+// earlier run began, and was killed in; nil for none.
+func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (after Record, change, interrupted *Change) {
 	r.VIPs, r.Neighbour = e.Aliases, f.Neighbour
 	if f.Primary == check.Down {
 		r.BackReported = false // should it come back once more, that is reported again
@@ -52,9 +53,11 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 	if e.Resume != nil {
 		r.SetPendingHook(PostTakeover, *e.Resume)
 	}
-	var change *Change
 	switch e.Ending {
 	case Confirmed:
+		if r.Role == Taking && r.Pending != nil && !f.Holding { // it may have served the clients until its lease ended
+			interrupted = r.Switched(Standby, r.pending(now, TakeoverFailed, "the check that began the takeover was killed, and nothing is assigned"))
+		}
 		r.KeepRole(f.Holding, f.Primary, now)
 		r.Unreached = e.Unreached
 	case Closed:
@@ -74,5 +77,5 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (Record, 
 	if !f.Holding {
 		r.Unreached = nil
 	}
-	return r, change
+	return r, change, interrupted
 }

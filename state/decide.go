@@ -90,7 +90,7 @@ func Decide(known Known, o Observation, set Settings, now time.Time) Decision {
 
 	case known.Role == Releasing && (len(held) > 0 || known.HandingOver):
 		return Decision{
-			Rule: 1, Outcome: Released, Release: true, Only: known.Releasing, HandOver: known.HandingOver,
+			Rule: 1, Outcome: Released, Release: true, Only: o.finishing(known.Releasing, paused), HandOver: known.HandingOver,
 			Reason: "an interrupted release is finished",
 		}
 
@@ -312,6 +312,18 @@ func yieldTo(o Observation) Decision {
 		d.Reason += fmt.Sprintf("; holding %s", list(kept))
 	}
 	return d
+}
+
+// finishing is what a run removes that finishes a release, empty for all: what that was
+// about, and what is in conflict now, which would last until the next check.
+func (o Observation) finishing(releasing []netip.Addr, paused bool) []netip.Addr {
+	if len(releasing) == 0 || paused {
+		return releasing
+	}
+	kept := o.without(o.Conflicts)
+	return append(slices.Clone(releasing), o.pick(func(v VIPStatus) bool {
+		return v.Held && !slices.Contains(kept, v.Address) && !slices.Contains(releasing, v.Address)
+	})...)
 }
 
 // hold is rule 6: something is here, and nothing is against that. What could not

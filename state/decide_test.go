@@ -405,6 +405,25 @@ func TestReasons(t *testing.T) {
 			Decision{Rule: 1, Outcome: Released, Release: true, Reason: "an interrupted release is finished"},
 		},
 		{
+			"interrupted release of one, and the other is in conflict", hold(func(s *situation) {
+				s.known.Role, s.known.Releasing, s.seen.Conflicts = Releasing, []netip.Addr{db}, conflict
+			}),
+			Decision{Rule: 1, Outcome: Released, Release: true, Only: []netip.Addr{db, web}, Reason: "an interrupted release is finished"},
+		},
+		{
+			"interrupted release of one, and the other is in conflict, paused", hold(func(s *situation) {
+				s.known.Role, s.known.Releasing, s.seen.Conflicts = Releasing, []netip.Addr{db}, conflict
+				s.known.PausedUntil = now.Add(time.Hour)
+			}),
+			Decision{Rule: 1, Outcome: Released, Release: true, Only: []netip.Addr{db}, Reason: "an interrupted release is finished"},
+		},
+		{
+			"interrupted release of an address that left the settings", hold(func(s *situation) {
+				s.known.Role, s.known.Releasing = Releasing, []netip.Addr{netip.MustParseAddr("172.16.0.9")}
+			}),
+			Decision{Rule: 1, Outcome: Released, Release: true, Only: []netip.Addr{netip.MustParseAddr("172.16.0.9")}, Reason: "an interrupted release is finished"},
+		},
+		{
 			"paused", hold(func(s *situation) { s.known.PausedUntil = now.Add(time.Hour) }),
 			Decision{Rule: 2, Outcome: Holding, Announce: true, Reason: "paused, holding 172.16.0.1, 172.16.0.5"},
 		},

@@ -111,9 +111,6 @@ func (a *Asker) Errs() map[string]error {
 	return errs
 }
 
-// MAC is this machine's own on the interface, nil without a listener there.
-func (a *Asker) MAC(link string) net.HardwareAddr { return a.links[link].MAC }
-
 // Ask asks once for a target, if there is a listener: by a probe, or by an
 // ordinary request, which blocks no other standby. Where this machine has no
 // address to send a request from, the question is an IPv4 probe, and for IPv6

@@ -29,6 +29,8 @@ const (
 
 	keyPrefix = "pingover/"
 	version   = 1 // of a value
+
+	maxHostname = 64 // bytes, as in the kernel; of another machine nothing longer is shown
 )
 
 // Settings are where the key is, and how it is asked for. Without members there is
@@ -72,9 +74,12 @@ type Store interface {
 	// context's.
 	Read(ctx context.Context, cluster string) (Entry, error)
 	// Swap changes the key if its revision is still at, which is 0 for an absent key. ok
-	// is false where it is another. After an error the change may have been made, or
-	// may still be.
-	Swap(ctx context.Context, cluster string, at int64, v Value) (ok bool, revision int64, err error)
+	// is false where it is another; else now is the key as it was written. After an
+	// error the change may have been made, or may still be.
+	Swap(ctx context.Context, cluster string, at int64, v Value) (ok bool, now Entry, err error)
+	// Renew is Swap for a key that was not read before: it has to have that value too,
+	// for after a restored backup the same revision may be another machine's.
+	Renew(ctx context.Context, cluster string, at int64, v Value) (ok bool, now Entry, err error)
 	// Agree returns an error where members that answer belong to another cluster of etcd
 	// than this one, so that two machines could hold by two keys.
 	Agree(ctx context.Context, clusterID string) error
@@ -131,6 +136,9 @@ func (v Value) encode() []byte {
 func decode(text []byte) (v Value, unknown string) {
 	var j jsonValue
 	err := json.Unmarshal(text, &j)
+	if len(j.Holder) > maxHostname {
+		j.Holder = strings.ToValidUTF8(j.Holder[:maxHostname], "") + "…"
+	}
 	v = Value{Holder: j.Holder, Stack: j.Stack, TTL: time.Duration(min(max(j.TTL, 0), int64(MaxTTL/time.Second))) * time.Second}
 	switch {
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,15 +70,17 @@ type (
 	rangeReply struct {
 		Header header `json:"header"`
 		KVs    []struct {
+			Key         []byte `json:"key"`
 			ModRevision int64  `json:"mod_revision,string"`
 			Value       []byte `json:"value"`
 		} `json:"kvs"`
 	}
-	compare struct {
+	compare struct { // with one of the last two
 		Key         []byte `json:"key"`
 		Target      string `json:"target"`
 		Result      string `json:"result"`
-		ModRevision int64  `json:"mod_revision,string"`
+		ModRevision *int64 `json:"mod_revision,string,omitempty"`
+		Value       []byte `json:"value,omitempty"`
 	}
 	put struct {
 		Key   []byte `json:"key"`
@@ -113,7 +116,11 @@ func (c *Client) Read(ctx context.Context, cluster string) (Entry, error) {
 	// with old data.
 	member, err := c.each(ctx, func(ctx context.Context, member string) error {
 		reply = rangeReply{}
-		return c.ask(ctx, member, "/v3/kv/range", rangeRequest{Key: []byte(Key(cluster))}, &reply, &reply.Header)
+		err := c.ask(ctx, member, "/v3/kv/range", rangeRequest{Key: []byte(Key(cluster))}, &reply, &reply.Header)
+		if kvs := reply.KVs; err == nil && len(kvs) > 0 && (len(kvs) > 1 || string(kvs[0].Key) != Key(cluster) || kvs[0].ModRevision < 1) {
+			err = notEtcd(member)
+		}
+		return err
 	})
 	if err != nil {
 		return Entry{}, err
@@ -126,23 +133,38 @@ func (c *Client) Read(ctx context.Context, cluster string) (Entry, error) {
 	return e, nil
 }
 
-// Swap implements Store. A member that did not answer may have made the change, or may
-// yet make it: the others are asked all the same, for they make it only once.
-func (c *Client) Swap(ctx context.Context, cluster string, at int64, v Value) (ok bool, revision int64, err error) {
+// Swap implements Store.
+func (c *Client) Swap(ctx context.Context, cluster string, at int64, v Value) (ok bool, now Entry, err error) {
+	return c.change(ctx, cluster, at, v)
+}
+
+// Renew implements Store.
+func (c *Client) Renew(ctx context.Context, cluster string, at int64, v Value) (ok bool, now Entry, err error) {
+	return c.change(ctx, cluster, at, v, compare{Key: []byte(Key(cluster)), Target: "VALUE", Result: "EQUAL", Value: v.encode()})
+}
+
+// change writes a value, if the key is at that revision and more holds. A member that
+// did not answer may have made the change, or may yet make it: the others are asked all
+// the same, for they make it only once.
+func (c *Client) change(ctx context.Context, cluster string, at int64, v Value, more ...compare) (ok bool, now Entry, err error) {
 	key := []byte(Key(cluster))
 	request := txnRequest{
-		Compare: []compare{{Key: key, Target: "MOD", Result: "EQUAL", ModRevision: at}},
+		Compare: append(more, compare{Key: key, Target: "MOD", Result: "EQUAL", ModRevision: &at}),
 		Success: []operation{{Put: put{Key: key, Value: v.encode()}}},
 	}
 	var reply txnReply
-	_, err = c.each(ctx, func(ctx context.Context, member string) error {
+	member, err := c.each(ctx, func(ctx context.Context, member string) error {
 		reply = txnReply{}
-		return c.ask(ctx, member, "/v3/kv/txn", request, &reply, &reply.Header)
+		err := c.ask(ctx, member, "/v3/kv/txn", request, &reply, &reply.Header)
+		if err == nil && reply.Succeeded && reply.Header.Revision <= at {
+			err = notEtcd(member)
+		}
+		return err
 	})
 	if err != nil || !reply.Succeeded {
-		return false, 0, err
+		return false, Entry{}, err
 	}
-	return true, reply.Header.Revision, nil
+	return true, Entry{Value: v, Revision: reply.Header.Revision, ClusterID: reply.Header.ClusterID, Member: member}, nil
 }
 
 // Agree implements Store. It ends as soon as more than half of the members agree.
@@ -187,7 +209,7 @@ func (c *Client) Version(ctx context.Context, member string) (string, error) {
 	var reply versionReply
 	err := c.send(ctx, http.MethodGet, member, "/version", nil, &reply)
 	if err == nil && reply.Server == "" {
-		err = &Error{Kind: NotEtcd, Member: member, Text: "does not answer like etcd"}
+		err = notEtcd(member)
 	}
 	return reply.Server, err
 }
@@ -233,8 +255,8 @@ func (c *Client) ask(ctx context.Context, member, path string, request, reply an
 		c.token = ""
 		return c.ask(ctx, member, path, request, reply, h)
 	}
-	if err == nil && h.ClusterID == "" {
-		return &Error{Kind: NotEtcd, Member: member, Text: "does not answer like etcd"}
+	if _, wrong := strconv.ParseUint(h.ClusterID, 10, 64); err == nil && wrong != nil {
+		return notEtcd(member)
 	}
 	return err
 }
@@ -293,8 +315,8 @@ func (c *Client) send(ctx context.Context, method, member, path string, request,
 	if response.StatusCode != http.StatusOK {
 		return c.statusError(member, response.StatusCode, text)
 	}
-	if err := json.Unmarshal(text, reply); err != nil {
-		return &Error{Kind: NotEtcd, Member: member, Text: "does not answer like etcd"}
+	if json.Unmarshal(text, reply) != nil {
+		return notEtcd(member)
 	}
 	return nil
 }

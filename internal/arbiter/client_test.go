@@ -56,8 +56,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Name, Password string
 		Key            string
 		Compare        []struct {
-			Key, Target, Result string
-			ModRevision         string `json:"mod_revision"`
+			Key, Target, Result, Value string
+			ModRevision                string `json:"mod_revision"`
 		}
 		Success []struct {
 			Put struct{ Key, Value string } `json:"request_put"`
@@ -110,12 +110,16 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{%s,"kvs":[{"key":"%s","create_revision":"2","mod_revision":"%d","version":"1","value":"%s"}],"count":"1"}`,
 			header(9), key, g.revision, base64.StdEncoding.EncodeToString([]byte(g.value)))
 	case "/v3/kv/txn":
-		if len(request.Compare) != 1 || request.Compare[0].Key != key || request.Compare[0].Target != "MOD" || request.Compare[0].Result != "EQUAL" {
-			g.t.Errorf("compares %+v", request.Compare)
-		}
-		if request.Compare[0].ModRevision != fmt.Sprint(g.revision) {
-			fmt.Fprintf(w, `{%s}`, header(9))
-			return
+		for _, c := range request.Compare {
+			fits := c.Target == "MOD" && c.ModRevision == fmt.Sprint(g.revision) ||
+				c.Target == "VALUE" && c.Value == base64.StdEncoding.EncodeToString([]byte(g.value))
+			if c.Key != key || c.Result != "EQUAL" || c.Target == "MOD" && c.Value != "" || c.Target == "VALUE" && c.ModRevision != "" {
+				g.t.Errorf("compares %+v", c)
+			}
+			if !fits {
+				fmt.Fprintf(w, `{%s}`, header(9))
+				return
+			}
 		}
 		value, _ := base64.StdEncoding.DecodeString(request.Success[0].Put.Value)
 		g.revision, g.value = 10, string(value)
@@ -151,8 +155,10 @@ func TestAnAbsentKeyIsCreatedOnlyOnce(t *testing.T) {
 	if diff := cmp.Diff(want, e); diff != "" || err != nil {
 		t.Errorf("%v, -want +got\n%s", err, diff)
 	}
-	if ok, revision, err := c.Swap(t.Context(), "web", 0, ours); !ok || revision != 10 || err != nil {
-		t.Errorf("created: %t, revision %d, %v", ok, revision, err)
+	want = Entry{Value: ours, Revision: 10, ClusterID: "14841639068965178418", Member: c.Members[0]}
+	ok, now, err := c.Swap(t.Context(), "web", 0, ours)
+	if diff := cmp.Diff(want, now); !ok || diff != "" || err != nil {
+		t.Errorf("created: %t, %v, -want +got\n%s", ok, err, diff)
 	}
 	if want := `{"version":1,"holder":"standby","stack":"b007/4026531840","ttl_s":180}`; g.value != want {
 		t.Errorf("the value is %s, not %s", g.value, want)
@@ -161,20 +167,96 @@ func TestAnAbsentKeyIsCreatedOnlyOnce(t *testing.T) {
 		t.Errorf("created again: %t, %v", ok, err)
 	}
 	e, err = c.Read(t.Context(), "web")
-	want = Entry{Value: ours, Revision: 10, ClusterID: "14841639068965178418", Member: c.Members[0]}
 	if diff := cmp.Diff(want, e); diff != "" || err != nil {
 		t.Errorf("%v, -want +got\n%s", err, diff)
+	}
+}
+
+// Its revision alone may be another machine's, after a restored backup.
+func TestAKeyIsRenewedThatHasItsValueAndRevision(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		g    gateway
+		want bool
+	}{
+		"as it was written":       {gateway{revision: 7, value: string(ours.encode())}, true},
+		"another revision":        {gateway{revision: 8, value: string(ours.encode())}, false},
+		"another machine's value": {gateway{revision: 7, value: `{"version":1,"holder":"two","stack":"b/1","ttl_s":180}`}, false},
+		"absent":                  {gateway{}, false},
+	} {
+		g := test.g
+		c := client(Settings{Members: []string{serve(t, &g)}})
+		ok, now, err := c.Renew(t.Context(), "web", 7, ours)
+		want := Entry{}
+		if test.want {
+			want = Entry{Value: ours, Revision: 10, ClusterID: g.id, Member: c.Members[0]}
+		}
+		if diff := cmp.Diff(want, now); ok != test.want || diff != "" || err != nil || len(g.asked) != 1 {
+			t.Errorf("%s: %t, %v after %d requests, -want +got\n%s", name, ok, err, len(g.asked), diff)
+		}
+	}
+}
+
+// Nothing of a reply is used that etcd cannot have meant.
+func TestRepliesThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	const header = `"header":{"cluster_id":"1","revision":"9"}`
+	key := base64.StdEncoding.EncodeToString([]byte("pingover/web"))
+	for name, reply := range map[string]string{
+		"an error as a success":      `{"error":"etcdserver: no leader","code":14}`,
+		"no JSON object":             `[]`,
+		"half of one":                `{` + header + `,"kvs":[{"key":"` + key,
+		"no cluster":                 `{"header":{"revision":"9"}}`,
+		"a cluster that is a number": `{"header":{"cluster_id":1,"revision":"9"}}`,
+		"a cluster that is a text":   `{"header":{"cluster_id":"one","revision":"9"}}`,
+		"keys that are no list":      `{` + header + `,"kvs":{}}`,
+		"a key without a revision":   `{` + header + `,"kvs":[{"key":"` + key + `","value":"e30="}]}`,
+		"a revision below zero":      `{` + header + `,"kvs":[{"key":"` + key + `","mod_revision":"-7","value":"e30="}]}`,
+		"a revision beyond int64":    `{` + header + `,"kvs":[{"key":"` + key + `","mod_revision":"9223372036854775808","value":"e30="}]}`,
+		"a revision with a fraction": `{` + header + `,"kvs":[{"key":"` + key + `","mod_revision":"7.5","value":"e30="}]}`,
+		"a value that is no base64":  `{` + header + `,"kvs":[{"key":"` + key + `","mod_revision":"7","value":"{}"}]}`,
+		"another key":                `{` + header + `,"kvs":[{"key":"cGluZ292ZXIvZGI=","mod_revision":"7","value":"e30="}]}`,
+		"two keys":                   `{` + header + `,"kvs":[{"key":"` + key + `","mod_revision":"7"},{"key":"` + key + `","mod_revision":"8"}]}`,
+		"a write that is not newer":  `{"header":{"cluster_id":"1","revision":"7"},"succeeded":true}`,
+		"a write without a revision": `{"header":{"cluster_id":"1"},"succeeded":true}`,
+		"succeeded as a text":        `{` + header + `,"succeeded":"true"}`,
+	} {
+		broken := &gateway{answer: func(w http.ResponseWriter, _ *http.Request) bool {
+			fmt.Fprint(w, reply)
+			return true
+		}}
+		ask := func(members ...string) (now Entry, err error) {
+			c := client(Settings{Members: members})
+			if strings.Contains(reply, "succeeded") {
+				_, now, err = c.Swap(t.Context(), "web", 7, ours)
+				return now, err
+			}
+			return c.Read(t.Context(), "web")
+		}
+		member := serve(t, broken)
+		_, err := ask(member)
+		if e, ok := err.(*Error); !ok || e.Kind != NotEtcd || e.Text != "does not answer like etcd" {
+			t.Errorf("%s: %v", name, err)
+		}
+		e, err := ask(member, serve(t, &gateway{revision: 7, value: string(ours.encode())}))
+		if e.Value != ours || err != nil {
+			t.Errorf("%s: the next member is asked: %+v, %v", name, e, err)
+		}
 	}
 }
 
 func TestValuesThatCannotBeUsedKeepOthersOut(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]Entry{
-		`{"version":1,"holder":"","stack":"","ttl_s":180}`:            {Value: Value{TTL: 3 * time.Minute}},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":99999999}`: {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Hour}},
-		`{"version":2,"holder":"two","stack":"b/1","ttl_s":60}`:       {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Minute}, Unknown: "its value has version 2, this program knows 1"},
-		`{"version":1,"holder":"two","ttl_s":60}`:                     {Value: Value{Holder: "two", TTL: time.Minute}, Unknown: "its value lacks the stack or the ttl of its holder"},
-		`{"version":1,"holder":"two","stack":"b/1","ttl_s":-5}`:       {Value: Value{Holder: "two", Stack: "b/1"}, Unknown: "its value lacks the stack or the ttl of its holder"},
+		`{"version":1,"holder":"","stack":"","ttl_s":180}`:                                   {Value: Value{TTL: 3 * time.Minute}},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":99999999}`:                        {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Hour}},
+		`{"version":2,"holder":"two","stack":"b/1","ttl_s":60}`:                              {Value: Value{Holder: "two", Stack: "b/1", TTL: time.Minute}, Unknown: "its value has version 2, this program knows 1"},
+		`{"version":1,"holder":"two","ttl_s":60}`:                                            {Value: Value{Holder: "two", TTL: time.Minute}, Unknown: "its value lacks the stack or the ttl of its holder"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":-5}`:                              {Value: Value{Holder: "two", Stack: "b/1"}, Unknown: "its value lacks the stack or the ttl of its holder"},
+		`{"version":1,"holder":"` + strings.Repeat("x", 63) + `ö","stack":"b/1","ttl_s":60}`: {Value: Value{Holder: strings.Repeat("x", 63) + "…", Stack: "b/1", TTL: time.Minute}},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":9223372036854775808}`:             {Unknown: "its value is no JSON object of pingover"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":"60"}`:                            {Unknown: "its value is no JSON object of pingover"},
+		`{"version":1,"holder":"two","stack":"b/1","ttl_s":60`:                               {Unknown: "its value is no JSON object of pingover"},
 		`x`: {Unknown: "its value is no JSON object of pingover"},
 	} {
 		c := client(Settings{Members: []string{serve(t, &gateway{revision: 7, value: value})}})

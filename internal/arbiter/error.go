@@ -75,6 +75,10 @@ func (e *Error) Hint() string {
 	return ""
 }
 
+func notEtcd(member string) error {
+	return &Error{Kind: NotEtcd, Member: member, Text: "does not answer like etcd"}
+}
+
 // worst is the error that says most of several members', with how many failed.
 func worst(all []*Error) error {
 	e := *all[0]

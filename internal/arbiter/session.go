@@ -11,17 +11,6 @@ import (
 )
 
 const (
-	// The kernel removes an address up to 1.42 s after its lifetime; the rest of the
-	// margin is for setting it, and for clocks whose rates differ by 2 %.
-	marginFixed = 2 * time.Second
-	marginShare = 50 // of the ttl: 2 %
-
-	// least is the shortest lifetime that is set: with less left the address is removed.
-	least = 2 * time.Second
-
-	// setWithin is how long setting a lifetime may take, which the margin has left.
-	setWithin = 500 * time.Millisecond
-
 	// tries is how often a change is tried whose answer was lost, or that came too late
 	// for the revision: each time the key is read first.
 	tries = 2
@@ -36,10 +25,6 @@ const (
 	// readEvery is the least time between two reads of a standby.
 	readEvery = time.Second
 )
-
-// Limit is how long an address may stay after the key was renewed: the kernel has
-// removed it when another machine may take the key, a ttl after the renewal.
-func Limit(ttl time.Duration) time.Duration { return ttl - marginFixed - ttl/marginShare }
 
 // Session is what one run has to do with the key of one cluster. The methods of a nil
 // Session, without an arbiter, do nothing. It is for several goroutines.
@@ -87,6 +72,15 @@ func (s *Session) Begin(known *state.Key, dryRun bool) {
 		s.key.TTL = known.TTL
 	}
 	s.key.Stack = stack
+	if s.key.Renewed > s.env.Boot() { // the machine is back at an earlier moment, and its disk is not
+		s.key = released(s.key)
+	}
+}
+
+// released is a key by which this machine may hold nothing, until it is renewed.
+func released(k state.Key) state.Key {
+	k.Renewed, k.End, k.RenewedAt, k.Until = 0, 0, time.Time{}, time.Time{}
+	return k
 }
 
 // Key is what the record keeps; nil without an arbiter.
@@ -157,8 +151,8 @@ func (s *Session) read(ctx context.Context) (Entry, error) {
 	if e.Absent && !s.readOnly {
 		// Where this fails, the wait has not begun.
 		v := Value{Holder: "nobody", Stack: placeholder, TTL: ttl}
-		if ok, revision, err := s.env.Swap(ctx, s.cluster, 0, v); ok && err == nil {
-			e.Value, e.Revision = v, revision
+		if ok, now, err := s.env.Swap(ctx, s.cluster, 0, v); ok && err == nil {
+			e.Value, e.Revision = v, now.Revision
 		}
 	}
 	now := s.env.Monotonic() // after the answer: an earlier time would not be safe
@@ -169,11 +163,11 @@ func (s *Session) read(ctx context.Context) (Entry, error) {
 	switch {
 	case e.Revision == 0:
 		k.State, k.TTL = state.ArbiterAbsent, int(ttl/time.Second)
-	case e.Stack == placeholder:
-		k.State, k.TTL = state.ArbiterAbsent, int(e.TTL/time.Second)
 	case e.Unknown != "":
 		k.State, k.Holder = state.ArbiterOther, "an unknown machine ("+e.Unknown+")"
-		k.TTL = int(max(e.TTL, s.ttl) / time.Second)
+		k.TTL = int(max(e.TTL, ttl) / time.Second)
+	case e.Stack == placeholder: // of a machine whose ttl may be shorter than that of the last holder
+		k.State, k.TTL = state.ArbiterAbsent, int(max(e.TTL, ttl)/time.Second)
 	case e.Holder == "":
 		k.State = state.ArbiterFree
 	default:
@@ -183,7 +177,7 @@ func (s *Session) read(ctx context.Context) (Entry, error) {
 		}
 	}
 	if k.State != state.ArbiterOurs {
-		k.Renewed, k.End, k.RenewedAt, k.Until = 0, 0, time.Time{}, time.Time{}
+		k = released(k)
 	}
 	s.asked = true
 	s.set(k)
@@ -202,19 +196,25 @@ func (s *Session) silent(err error) error {
 	return err
 }
 
-// swap makes this machine the holder, if the key is still as it was read. A hold is
-// counted from before the request: others see the change after it.
-func (s *Session) swap(ctx context.Context, e Entry) (ok bool, err error) {
-	began, wall := s.env.Boot(), time.Now()
-	ok, revision, err := s.env.Swap(ctx, s.cluster, e.Revision, Value{Holder: s.host, Stack: s.stack, TTL: s.ttl})
+// write makes this machine the holder by a change of the store. A hold is counted from
+// before the request: others see the change after it.
+func (s *Session) write(ctx context.Context, change func(context.Context, string, int64, Value) (bool, Entry, error), e Entry) (ok bool, err error) {
+	began, wall, ttl := s.env.Boot(), time.Now(), s.ttl
+	if k := s.known(); k.End-began > Limit(ttl) { // the ttl was decreased: until it is set anew, a lifetime is that of the former one
+		ttl = time.Duration(k.TTL) * time.Second
+	}
+	ok, now, err := change(ctx, s.cluster, e.Revision, Value{Holder: s.host, Stack: s.stack, TTL: ttl})
 	if err != nil || !ok {
 		return false, err
 	}
-	now := s.env.Monotonic()
+	if now.ClusterID != e.ClusterID {
+		return false, &Error{Kind: Different, Member: now.Member, Text: "belongs to another cluster of etcd than the one that was asked before"}
+	}
+	seen := s.env.Monotonic()
 	s.asked = true
 	s.set(state.Key{
-		Asked: now,
-		State: state.ArbiterOurs, Holder: s.host, TTL: int(s.ttl / time.Second), Revision: revision, ClusterID: e.ClusterID, Stack: s.stack, Seen: now,
+		Asked: seen,
+		State: state.ArbiterOurs, Holder: s.host, TTL: int(ttl / time.Second), Revision: now.Revision, ClusterID: now.ClusterID, Stack: s.stack, Seen: seen,
 		Renewed: began, End: began + Limit(s.ttl), RenewedAt: wall, Until: wall.Add(Limit(s.ttl)),
 	})
 	return true, nil
@@ -280,12 +280,20 @@ func (s *Session) Acquire(ctx context.Context) (refusal string) {
 }
 
 // take makes this machine the holder, where the key allows it. Each try reads the key
-// first: a change whose answer was lost may have been made.
+// first: a change whose answer was lost may have been made. Only the renewal of a key
+// that is still as this machine wrote it needs no read.
 func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
+	if holding {
+		if done, refusal := s.extend(ctx); done {
+			return refusal
+		}
+	}
+	before := s.known()
 	for range tries {
 		e, err := s.read(ctx)
-		if err == nil && !holding && s.known().State != state.ArbiterOurs {
+		if err == nil && (e.ClusterID != before.ClusterID || !holding && s.known().State != state.ArbiterOurs) {
 			if err = s.env.Agree(ctx, e.ClusterID); err != nil {
+				s.set(before) // the next run must ask again whether they agree
 				_ = s.silent(err)
 			}
 		}
@@ -296,19 +304,40 @@ func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
 		if refusal = now.Refusal(); refusal != "" {
 			return refusal
 		}
-		ok, err := s.swap(ctx, e)
+		ok, err := s.write(ctx, s.env.Swap, e)
 		switch {
 		case ok && s.Lifetime() > 0:
 			return ""
 		case ok:
 			refusal = "the arbiter took too long to answer"
 		case err != nil:
-			refusal = "the arbiter does not answer: " + s.silent(err).Error()
+			_ = s.silent(err)
+			refusal = s.Status().Refusal()
 		default:
 			refusal = "another machine changed the arbiter's key at the same moment"
 		}
 	}
 	return refusal
+}
+
+// extend renews the key in one request, where it is still as this machine wrote it. If
+// that is not done, the key has to be read: another machine has changed it, or an answer
+// was lost. Where the members were silent for long, they would be again.
+func (s *Session) extend(ctx context.Context) (done bool, refusal string) {
+	k := s.known()
+	if k.End == 0 || s.stack == "" {
+		return false, ""
+	}
+	began := s.env.Boot()
+	ok, err := s.write(ctx, s.env.Renew, Entry{Revision: k.Revision, ClusterID: k.ClusterID})
+	switch {
+	case ok && s.Lifetime() > 0:
+		return true, ""
+	case err != nil && s.env.Boot()-began >= RequestTimeout:
+		_ = s.silent(err)
+		return true, s.Status().Refusal()
+	}
+	return false, ""
 }
 
 // Holds tells whether the key may be ours, as far as is known.
@@ -328,11 +357,11 @@ func (s *Session) Free(ctx context.Context) error {
 		if err != nil || s.known().State != state.ArbiterOurs {
 			return err
 		}
-		ok, revision, err := s.env.Swap(ctx, s.cluster, e.Revision, Value{TTL: s.ttl})
+		ok, free, err := s.env.Swap(ctx, s.cluster, e.Revision, Value{TTL: s.ttl})
 		if ok {
 			now := s.env.Monotonic()
 			s.set(state.Key{
-				State: state.ArbiterFree, Revision: revision, ClusterID: e.ClusterID, Stack: s.stack, Seen: now, Asked: now, TTL: s.known().TTL,
+				State: state.ArbiterFree, Revision: free.Revision, ClusterID: free.ClusterID, Stack: s.stack, Seen: now, Asked: now, TTL: s.known().TTL,
 			})
 			return nil
 		}
@@ -342,53 +371,4 @@ func (s *Session) Free(ctx context.Context) error {
 		}
 	}
 	return errors.New("the key changes all the time")
-}
-
-// Lifetime is the lifetime of an address that is set now, in whole seconds; 0 where too
-// little is left, or this machine does not hold the key.
-func (s *Session) Lifetime() time.Duration {
-	k := s.known()
-	if left := (k.End - s.env.Boot()).Truncate(time.Second); k.End > 0 && left >= least {
-		return left
-	}
-	return 0
-}
-
-// Allow is what an address that is here may have, which the kernel shows with so much
-// left, 0 for no end: keep says that it stays as it is; else that lifetime is set, or
-// for 0 it is removed. Without an answer it lives on to its end, and gets one where it
-// has none.
-func (s *Session) Allow(shown time.Duration) (lifetime time.Duration, keep bool) {
-	k, limit := s.known(), Limit(s.ttl).Truncate(time.Second)
-	switch {
-	case k.State == state.ArbiterOther:
-		return 0, false
-	case k.State == state.ArbiterOurs:
-		return s.Lifetime(), false
-	case shown > 0 && shown <= limit:
-		return shown, true
-	case k.End > 0:
-		return s.Lifetime(), false
-	}
-	return limit, false
-}
-
-// Outlives tells whether a lifetime that was set until now ends after the hold: this
-// process, or the tool, was stopped for too long.
-func (s *Session) Outlives(lifetime time.Duration) bool {
-	k := s.known()
-	return k.End > 0 && s.env.Boot()+lifetime > k.End+setWithin
-}
-
-// Lost tells whether another machine holds the key.
-func (s *Session) Lost() bool { return s != nil && s.Status().State == state.ArbiterOther }
-
-// Owns tells whether this machine holds the key, and its time is not over: in a
-// conflict it is then the other machine that has to yield.
-func (s *Session) Owns() bool {
-	if s == nil {
-		return false
-	}
-	k := s.known()
-	return k.State == state.ArbiterOurs && s.env.Boot() < k.End
 }

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
@@ -19,31 +20,46 @@ type etcd struct {
 	lost     int           // so many answers of swaps are lost
 	down     bool
 	disagree bool
+	unknown  string // of an entry
+	id       string // of the cluster; "": 1
+	writes   string // id of the cluster that the changes go to; "": the same
 	swaps    int
+	renewals int
+	reads    int
 }
 
 func (e *etcd) Read(context.Context, string) (Entry, error) {
+	e.reads++
 	if e.down {
 		return Entry{}, &Error{Kind: Silent, Text: "no answer within 1.5s"}
 	}
-	return Entry{Value: e.value, Absent: e.revision == 0, Revision: e.revision, ClusterID: "1"}, nil
+	return Entry{Value: e.value, Unknown: e.unknown, Absent: e.revision == 0, Revision: e.revision, ClusterID: cmp.Or(e.id, "1")}, nil
 }
 
-func (e *etcd) Swap(_ context.Context, _ string, at int64, v Value) (bool, int64, error) {
+func (e *etcd) Swap(_ context.Context, _ string, at int64, v Value) (bool, Entry, error) {
 	e.swaps++
-	if e.down {
-		return false, 0, &Error{Kind: Silent, Text: "no answer within 1.5s"}
-	}
+	return e.change(at == e.revision, v)
+}
+
+func (e *etcd) Renew(_ context.Context, _ string, at int64, v Value) (bool, Entry, error) {
+	e.renewals++
+	return e.change(at == e.revision && v == e.value, v)
+}
+
+func (e *etcd) change(fits bool, v Value) (bool, Entry, error) {
 	e.now += e.slow
-	if at != e.revision {
-		return false, 0, nil
+	if e.down {
+		return false, Entry{}, &Error{Kind: Silent, Text: "no answer within 1.5s"}
+	}
+	if !fits {
+		return false, Entry{}, nil
 	}
 	e.put(v)
 	if e.lost > 0 {
 		e.lost--
-		return false, 0, &Error{Kind: Silent, Text: "no answer within 1.5s"}
+		return false, Entry{}, &Error{Kind: Silent, Text: "no answer within 1.5s"}
 	}
-	return true, e.revision, nil
+	return true, Entry{Value: v, Revision: e.revision, ClusterID: cmp.Or(e.writes, e.id, "1")}, nil
 }
 
 func (e *etcd) put(v Value) {
@@ -192,13 +208,157 @@ func TestALostAnswerIsSettledByReading(t *testing.T) {
 	if refusal := s.Acquire(t.Context()); refusal != "" || e.value.Stack != "one" || e.swaps != 2 {
 		t.Errorf("%q, %+v, %d changes", refusal, e.value, e.swaps)
 	}
-	e.lost = 2
+	e.lost = 3
 	if got := s.Renew(t.Context()); got != state.ArbiterSilent || s.Status().Until.IsZero() {
 		t.Errorf("%s, %+v", got, s.Status())
 	}
 	// The next run finds that the key is ours.
 	if got := e.run("one", s.Key()).Renew(t.Context()); got != state.ArbiterOurs {
 		t.Error(got)
+	}
+}
+
+// One request renews a key that is still as this machine wrote it; any other is read.
+func TestAKnownKeyIsRenewedByOneRequest(t *testing.T) {
+	t.Parallel()
+	type requests struct{ renewals, reads, swaps int }
+	for _, test := range []struct {
+		name    string
+		arrange func(*etcd)
+		want    requests
+		state   state.ArbiterState
+		holder  string
+	}{
+		{"unchanged", func(*etcd) {}, requests{1, 0, 0}, state.ArbiterOurs, "one"},
+		{"the answer of a renewal was lost", func(e *etcd) { e.put(e.value) }, requests{1, 1, 1}, state.ArbiterOurs, "one"},
+		{"the answer is lost now", func(e *etcd) { e.lost = 1 }, requests{1, 1, 1}, state.ArbiterOurs, "one"},
+		{"it is deleted", func(e *etcd) { e.delete() }, requests{1, 1, 2}, state.ArbiterOurs, "one"},
+		{"it is free", func(e *etcd) { e.put(Value{}) }, requests{1, 1, 1}, state.ArbiterOurs, "one"},
+		{"another's", func(e *etcd) { e.put(other) }, requests{1, 1, 0}, state.ArbiterOther, "two"},
+		{"a backup was restored, and the revision is another's", func(e *etcd) { e.value = other }, requests{1, 1, 0}, state.ArbiterOther, "two"},
+		{"no answer, at once", func(e *etcd) { e.down = true }, requests{1, 1, 0}, state.ArbiterSilent, "one"},
+		{"no answer for long", func(e *etcd) { e.down, e.slow = true, RequestTimeout }, requests{1, 0, 0}, state.ArbiterSilent, "one"},
+	} {
+		e := &etcd{now: time.Hour}
+		e.put(Value{})
+		s := e.run("one", nil)
+		s.Renew(t.Context())
+		end := s.Key().End
+		e.now += time.Minute
+		s = e.run("one", s.Key())
+		e.renewals, e.reads, e.swaps = 0, 0, 0
+		test.arrange(e)
+		got := s.Renew(t.Context())
+		if asked := (requests{e.renewals, e.reads, e.swaps}); asked != test.want || got != test.state || e.value.Stack != test.holder {
+			t.Errorf("%s: %+v, %s, %+v; want %+v, %s", test.name, asked, got, e.value, test.want, test.state)
+		}
+		want := map[state.ArbiterState]time.Duration{state.ArbiterOurs: end + time.Minute, state.ArbiterSilent: end}[test.state]
+		if k := s.Key(); k.End != want || test.state == state.ArbiterOurs && k.Revision != e.revision {
+			t.Errorf("%s: %+v, want the end %s", test.name, k, want)
+		}
+	}
+}
+
+// A renewal that came too late is made once more, and then holds nothing.
+func TestARenewalThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	e.put(Value{})
+	s := e.run("one", nil)
+	s.Renew(t.Context())
+	e.swaps, e.slow = 0, 3*time.Minute
+	if got := s.Renew(t.Context()); got != state.ArbiterSilent || s.Key().Fault != "the arbiter took too long to answer" || e.renewals != 1 || e.swaps != 2 || s.Lifetime() != 0 {
+		t.Errorf("%s, %+v after %d renewals and %d changes", got, s.Key(), e.renewals, e.swaps)
+	}
+}
+
+// A holder whose members belong to two clusters would hold by one key, and another
+// machine by the other.
+func TestAKeyOfAnotherClusterOfEtcd(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		arrange func(*etcd)
+		want    string // the fault
+	}{
+		{"etcd was started anew, empty", func(e *etcd) { e.id = "2"; e.delete() }, ""},
+		{"its members do not agree", func(e *etcd) { e.id, e.disagree = "2", true; e.delete() }, "belongs to another cluster of etcd than the other members"},
+		{"the key of both is alike", func(e *etcd) { e.id, e.disagree = "2", true }, "belongs to another cluster of etcd than the other members"},
+		{"another member answers the change than the read", func(e *etcd) { e.writes = "2" }, "belongs to another cluster of etcd than the one that was asked before"},
+	} {
+		e := &etcd{now: time.Hour}
+		e.put(Value{})
+		s := e.run("one", nil)
+		s.Renew(t.Context())
+		end := s.Key().End
+		test.arrange(e)
+		for range 2 {
+			e.now += time.Minute
+			s = e.run("one", s.Key())
+			got := s.Renew(t.Context())
+			if k := s.Key(); k.Fault != test.want || got == state.ArbiterOurs != (test.want == "") || k.End > end != (test.want == "") {
+				t.Errorf("%s: %s, %+v", test.name, got, k)
+			}
+		}
+	}
+	e := &etcd{now: time.Hour, writes: "2"}
+	e.put(Value{})
+	if refusal := e.run("one", nil).Acquire(t.Context()); refusal != "the arbiter does not answer: belongs to another cluster of etcd than the one that was asked before" {
+		t.Error(refusal)
+	}
+}
+
+// A virtual machine that is set back to an earlier moment has the clock of then; its
+// disk may be of now.
+func TestAHoldOfTheFutureIsNone(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: 2 * time.Hour}
+	e.put(Value{})
+	s := e.run("one", nil)
+	s.Renew(t.Context())
+	e.now = time.Hour
+	s = e.run("one", s.Key())
+	if s.Read(t.Context()); s.Lifetime() != 0 || !s.Due(4) {
+		t.Errorf("lifetime %s, due %t", s.Lifetime(), s.Due(4))
+	}
+	if refusal := s.Acquire(t.Context()); refusal != "" || s.Lifetime() != 174*time.Second {
+		t.Errorf("%q, lifetime %s", refusal, s.Lifetime())
+	}
+}
+
+// In place of an absent key another machine may have written a shorter ttl than that
+// of the last holder, or none.
+func TestAPlaceholderKeepsOutForTheLongestTTL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		ttl     time.Duration
+		unknown string
+		want    time.Duration
+	}{{6 * time.Second, "", 3 * time.Minute}, {time.Hour, "", time.Hour}, {0, "its value lacks the stack or the ttl of its holder", 3 * time.Minute}} {
+		e := &etcd{now: time.Hour, unknown: test.unknown}
+		e.put(Value{Holder: "nobody", Stack: placeholder, TTL: test.ttl})
+		s := e.run("one", nil)
+		if s.Read(t.Context()); s.Status().FreeIn != test.want {
+			t.Errorf("%s: %+v", test.ttl, s.Status())
+		}
+	}
+}
+
+// Until an address has the lifetime of the new ttl, the key keeps others out for the
+// former one.
+func TestATTLThatWasDecreased(t *testing.T) {
+	t.Parallel()
+	e := &etcd{now: time.Hour}
+	e.put(Value{})
+	s := e.run("one", nil)
+	s.Renew(t.Context())
+	for _, want := range []time.Duration{3 * time.Minute, time.Minute} {
+		e.now += 30 * time.Second
+		s = e.run("one", s.Key())
+		s.ttl = time.Minute
+		if got := s.Renew(t.Context()); got != state.ArbiterOurs || e.value.TTL != want || s.Lifetime() != 56*time.Second {
+			t.Errorf("%s, %+v, lifetime %s; want %s", got, e.value, s.Lifetime(), want)
+		}
 	}
 }
 

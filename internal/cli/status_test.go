@@ -162,6 +162,58 @@ report   2001:db8::1234  -            -          2026-02-26 12:00  34s ago: ok
 	}
 }
 
+// Until when a holder may hold, and for how long nobody has renewed that.
+func TestStatusOfAHolderByTheArbiter(t *testing.T) {
+	holder := func(changes ...func(*state.Record)) status {
+		return known(active("web"), here("172.16.0.1/32"), append([]func(*state.Record){func(r *state.Record) {
+			r.Arbiter = &state.Key{
+				State: state.ArbiterOurs, Holder: "standby", TTL: 180, Revision: 7, ClusterID: "1", Stack: "b/1",
+				Renewed: time.Hour, End: time.Hour + 174*time.Second, RenewedAt: ago(34 * time.Second), Until: ago(-140 * time.Second),
+			}
+		}}, changes...)...)
+	}
+	silent := holder(func(r *state.Record) {
+		r.Last.Reason = "holding 172.16.0.1; 172.16.0.2 does not reply; the arbiter does not answer: 172.16.0.1 ends at 12:02:20 unless it does"
+		r.Arbiter.State, r.Arbiter.Fault = state.ArbiterSilent, "https://172.16.0.11:2379: no answer within 1.5s; none of 3 members answers"
+		r.Alerts = []state.Alert{{Kind: "no-arbiter", Since: ago(time.Minute), Reason: r.Last.Reason}}
+	})
+	const table = `1 of 1 cluster needs attention: web
+
+CLUSTER  PRIMARY     VIP         SERVED BY  SINCE             LAST CHECK
+web      172.16.0.2  172.16.0.1  standby    2026-03-01 09:00  34s ago: holding
+    holding 172.16.0.1; 172.16.0.2 does not reply`
+	const held = "    held on this machine: 172.16.0.1/32 until 12:02:20 (etcd, renewed 11:59:26)\n"
+	for name, test := range map[string]struct {
+		s    status
+		want string
+	}{
+		"renewed": {holder(), table + "\n" + held},
+		"no answer": {silent, table + `; the arbiter does not answer:
+    172.16.0.1 ends at 12:02:20 unless it does
+    holding, and the arbiter does not answer since 2026-03-01 11:59:00 +0100:
+    https://172.16.0.11:2379: no answer within 1.5s; none of 3 members answers
+` + held},
+	} {
+		for _, ascii := range []bool{false, true} {
+			out := new(strings.Builder)
+			p := Program{Env: config.Env{Hostname: "standby"}, Stdout: out, ASCII: ascii, Out: Output{Columns: 80}}
+			p.print(p.statusText([]status{test.s}))
+			if diff := cmp.Diff(test.want, out.String()); diff != "" {
+				t.Errorf("%s, ASCII %t: -want +got\n%s", name, ascii, diff)
+			}
+			for line := range strings.Lines(out.String()) {
+				if len(strings.TrimSuffix(line, "\n")) > 80 {
+					t.Errorf("%s: longer than 80 columns: %s", name, line)
+				}
+			}
+		}
+	}
+	line := jsonLine(holder())
+	if want := `"arbiter":{"state":"ours","holder":"standby","renewed":"2026-03-01T10:59:26Z","until":"2026-03-01T11:02:20Z","error":null}`; !strings.Contains(line, want) {
+		t.Errorf("JSON %s, want in it %s", line, want)
+	}
+}
+
 func TestStatusForPrograms(t *testing.T) {
 	for _, test := range []struct {
 		name string

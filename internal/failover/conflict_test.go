@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -196,4 +197,26 @@ func TestTheWorldAsItIs(t *testing.T) {
 	if _, err := Real(set); err == nil || err.Error() != `tool "netsh": must be auto, ip or ifconfig` {
 		t.Errorf("tool that does not exist: %v", err)
 	}
+}
+
+// TestARunThatFinishesAReleaseOfAPart says what has gone, and yields what is in
+// conflict meanwhile.
+func TestARunThatFinishesAReleaseOfAPart(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.vips("172.16.0.1/32", "172.16.0.5/32", "172.16.0.7/32")
+		s.primary.powerOff()
+		s.ends(state.TookOver, "")
+		rec := s.standby.record(t, "web") // a run was killed when it had removed one
+		rec.Intend(state.Releasing, state.Change{Event: "20260301T030405Z-AAAAAAAA", Outcome: state.Released, Reason: "172.16.0.5 is in conflict"})
+		rec.Releasing = []netip.Addr{netip.MustParseAddr("172.16.0.5")}
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.do(func() { s.standby.unset(netip.MustParseAddr("172.16.0.5")) })
+		s.add("peer", 1, "172.16.0.9/16", "172.16.0.1/32")
+		s.standby.mailbox = nil
+		report := s.minute()
+		if len(report.Held) != 1 || report.Held[0].String() != "172.16.0.7/32" {
+			t.Errorf("%s (%s), holding %v", report.Outcome, report.Reason, report.Held)
+		}
+		s.wantSubjects("[pingover] web: HOSTNAME released 172.16.0.1 and 172.16.0.5")
+	})
 }

@@ -121,7 +121,7 @@ func (j *job) check(ctx context.Context) (Report, error) {
 		result = yieldAssigned(ctx, j, network, result, decide.again)
 	}
 	j.hold.Free(ctx, result.Obs.Local)
-	result.Removed = append(without(held.Lost, result.Obs.Held()), result.Removed...)
+	result.Removed = append(without(obs.Arbiter.Lost, result.Obs.Held()), result.Removed...)
 	result.Commands = append(commands, result.Commands...)
 	result.Isolation = network.Isolation(result.Obs)
 	result.Rehearsed, result.NotReady = rehearse(ctx, j, network, rec, result.Obs)
@@ -140,8 +140,10 @@ func probe(ctx context.Context, j *job, n *observe.Network, d decider, o observe
 		if len(o.Arbiter.Lost) > 0 {
 			break
 		}
-		j.hold.Probing(ctx, o.Local, func() { o = n.Probe(ctx, d.known, o) })
-		if !o.Holding() {
+		if lost := j.hold.Probing(ctx, o.Local, func() { o = n.Probe(ctx, d.known, o) }); len(lost) > 0 {
+			o.Local, o.Arbiter.Lost = o.Again(j.Job), lost
+		}
+		if !o.Holding() && len(o.Arbiter.Lost) == 0 {
 			o = d.yield(ctx, o)
 		}
 	}

@@ -24,7 +24,8 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 		r.Change.Evidence.Commands = r.Commands
 	}
 	obs := r.Obs
-	rec, r.Change = rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs)}, now())
+	rec, change, interrupted := rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs)}, now())
+	r.Change = change
 	rec = keepGateways(j, rec, obs)
 	rec.Arbiter = j.arb.Key()
 	rec.Paths = obs.ForRecord(rec.Paths)
@@ -42,6 +43,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 		rec.PendingHook = nil
 	}
 	told := factsOf(j, rec, r)
+	told.Finished = interrupted
 	var draft notify.Draft
 	rec.Head, draft = notify.Plan(rec.Head, About(j.Set, obs.Local, rec.Neighbour), told, notify.Policy{Rise: j.Set.Rise, Remind: j.Set.Mail.Remind})
 	rec.BackReported = draft.BackReported

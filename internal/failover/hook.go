@@ -68,7 +68,7 @@ func runHook(ctx context.Context, j *job, l observe.Local, aliases []state.Alias
 			),
 			Timeout: j.Set.Hooks.Timeout,
 		})
-	})
+	}).Aliases
 	command := state.Command{Argv: argv, Hook: name, Code: &result.Code, Output: result.Output}
 	j.Event(HookRan{Hook: name, Command: command, Error: result.Err})
 	return result, command, aliases

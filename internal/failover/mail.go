@@ -96,7 +96,7 @@ func sendMail(ctx context.Context, j *job, rec state.Record, l observe.Local) (s
 	}
 	rec.VIPs = j.hold.While(l, rec.VIPs, func() {
 		rec.Outbox, rec.MailError = j.DeliverOutbox(rec.Outbox, rec.MailError, func(m []state.Message) ([]state.Message, error) { return j.env.Deliver(ctx, m) })
-	})
+	}).Aliases
 	return rec, j.Save(&rec, true)
 }
 

@@ -135,7 +135,15 @@ func (m member) Read(ctx context.Context, _ string) (e arbiter.Entry, err error)
 	return e, nil
 }
 
-func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, int64, error) {
+func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	return m.change(ctx, at, v, func() bool { return true })
+}
+
+func (m member) Renew(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	return m.change(ctx, at, v, func() bool { return m.value == v })
+}
+
+func (m member) change(ctx context.Context, at int64, v arbiter.Value, fits func() bool) (bool, arbiter.Entry, error) {
 	g, name := m.register, m.r.u.name
 	var ok, done bool // under the model's lock: it may be applied when this has returned
 	var revision int64
@@ -144,7 +152,7 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 		if g.absent {
 			now = 0
 		}
-		if at != now {
+		if at != now || !fits() {
 			return
 		}
 		g.counter++
@@ -160,11 +168,11 @@ func (m member) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (
 	done = true
 	switch {
 	case !answered:
-		return false, 0, errSilent
+		return false, arbiter.Entry{}, errSilent
 	case again:
-		return false, 0, nil
+		return false, arbiter.Entry{}, nil
 	}
-	return ok, revision, nil
+	return ok, arbiter.Entry{Value: v, Revision: revision, ClusterID: "1"}, nil
 }
 
 // lurk lets the others see a change at once, and check in the moment in which the key

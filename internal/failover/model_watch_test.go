@@ -260,11 +260,12 @@ func (n *model) ended(r *modelRun, report Report, err error) {
 
 	// P1: two machines that can hear each other, both ways and without loss,
 	// never both hold an address beyond one completed check of each that
-	// began after they both held it and could hear each other.
+	// began after they both held it and could hear each other. A check that removed
+	// one address for a conflict leaves one where the other should yield to the next.
 	for i, a := range n.units {
 		for j, b := range n.units[:i] {
 			for v, p := range n.pairs[i][j] {
-				if r.began.Before(p.since) || a != u && b != u {
+				if r.began.Before(p.since) || a != u && b != u || r.gave {
 					continue
 				}
 				p.done[0], p.done[1] = p.done[0] || a == u, p.done[1] || b == u

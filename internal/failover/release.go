@@ -58,6 +58,7 @@ func (a *actor) release(ctx context.Context, d state.Decision, given []netip.Add
 		a.releaseOpen(change)
 		return
 	}
+	a.done.Removed = without(given, a.held()) // by this run, or by the one that it finishes
 	if d.HandOver {
 		a.handOver(act, d, change, given)
 		return

@@ -427,3 +427,25 @@ func TestReleaseThatFails(t *testing.T) {
 		}
 	})
 }
+
+// TestATakeoverThatWasInterruptedIsReported: nobody else knows that the clients may
+// have been here until a lease ended.
+func TestATakeoverThatWasInterruptedIsReported(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.check()
+		rec := s.standby.record(t, "web")
+		rec.Intend(state.Taking, state.Change{Event: "20260301T030405Z-AAAAAAAA", Outcome: state.TookOver, Reason: "172.16.0.2 does not reply"})
+		must(t, state.Dir(s.standby.dir).Save(rec, false))
+		s.standby.mailbox = nil
+		s.want(s.minute(), state.OK, "172.16.0.2 replies")
+		s.wantSubjects("[pingover] web: PROBLEM: takeover interrupted: 172.16.0.1 not assigned on HOSTNAME")
+		rec = s.standby.record(t, "web")
+		if c := rec.Recent[len(rec.Recent)-1]; rec.Role != state.Standby || rec.Pending != nil || c.Outcome != state.TakeoverFailed || c.Event != "20260301T030405Z-AAAAAAAA" ||
+			c.Reason != "172.16.0.2 does not reply; the check that began the takeover was killed, and nothing is assigned" {
+			t.Errorf("%s, %+v", rec.Role, c)
+		}
+		s.standby.mailbox = nil
+		s.want(s.minute(), state.OK, "172.16.0.2 replies")
+		s.wantSubjects()
+	})
+}

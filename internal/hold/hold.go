@@ -120,7 +120,7 @@ func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias, lo
 		alias.Lease = lifetime
 		did, err := k.Tool.Renew(ctx, alias)
 		ran = append(ran, did...)
-		if err != nil && shown > 0 || err == nil && !k.Arbiter.Outlives(lifetime) { // one that could not be renewed ends
+		if err == nil && !k.Arbiter.Outlives(lifetime) || err != nil && 0 < shown && shown <= lifetime { // one that could not be renewed ends in time
 			return ran, true, err
 		}
 	}
@@ -166,43 +166,49 @@ func (k *Keeper) End() time.Time {
 }
 
 // While renews the lifetimes of what is held for as long as work takes: a hook or a
-// mail server may take longer. It returns the aliases with the new ends.
-func (k *Keeper) While(l observe.Local, aliases []state.Alias, work func()) []state.Alias {
+// mail server may take longer. It returns the aliases with the new ends, and what was
+// lost.
+func (k *Keeper) While(l observe.Local, aliases []state.Alias, work func()) (r Renewed) {
 	held, every := l.Held(), k.Set.Lifetime()/3
+	r.Aliases = aliases
 	if every == 0 || k.DryRun || len(k.Due(l, aliases, held)) == 0 {
 		work()
-		return aliases
+		return r
 	}
 	if k.Arbiter != nil {
-		aliases, every = k.Renew(context.Background(), l, aliases, held, Third).Aliases, every/2
+		r, every = k.Renew(context.Background(), l, aliases, held, Third), every/2
 	}
 	ctx, end := context.WithCancel(context.Background())
 	var renewals sync.WaitGroup
 	renewals.Go(func() {
 		for proc.Sleep(ctx, every) {
-			aliases = k.Renew(ctx, l, aliases, held, Third).Aliases
+			lost := r.Lost
+			if r = k.Renew(ctx, l, r.Aliases, held, Third); len(r.Lost) == 0 {
+				r.Lost = lost
+			}
 		}
 	})
 	work()
 	end()
 	renewals.Wait()
-	return aliases
+	return r
 }
 
 // Probing asks the arbiter beside a probe: for what is held the key is renewed, else
-// it is read.
-func (k *Keeper) Probing(ctx context.Context, l observe.Local, probe func()) {
+// it is read. It returns what was lost meanwhile.
+func (k *Keeper) Probing(ctx context.Context, l observe.Local, probe func()) (lost []netip.Addr) {
 	switch {
 	case k.Arbiter == nil:
 		probe()
 	case l.Holding():
-		k.While(l, nil, probe)
+		lost = k.While(l, nil, probe).Lost
 	default:
 		var asked sync.WaitGroup
 		asked.Go(func() { k.Arbiter.Read(ctx) })
 		probe()
 		asked.Wait()
 	}
+	return lost
 }
 
 // Due are the aliases among addrs whose lifetime is ours to renew, each with the one
@@ -221,10 +227,10 @@ func (k *Keeper) Due(l observe.Local, known []state.Alias, addrs []netip.Addr) (
 	return aliases
 }
 
-// Free frees the arbiter's key, if it is ours and the kernel shows none of the virtual
-// IPs here.
+// Free frees the arbiter's key, if it is ours and nothing is held here: the kernel is
+// asked once more.
 func (k *Keeper) Free(ctx context.Context, l observe.Local) {
-	if !k.Arbiter.Holds() || k.DryRun {
+	if !k.Arbiter.Holds() || k.DryRun || l.Holding() {
 		return
 	}
 	s, err := k.Snapshot()

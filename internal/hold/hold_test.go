@@ -66,7 +66,7 @@ func play(t *testing.T, arbitrated bool, test func(m *machine)) {
 		if arbitrated {
 			m.Set.Arbiter = arbiter.Settings{Members: []string{"http://10.0.0.11:2379"}, TTL: ttl}
 			clock := func() time.Duration { return time.Hour + time.Since(k.began) }
-			m.Arbiter = arbiter.NewSession(arbiter.Env{Store: m.key, Boot: clock, Monotonic: clock, Stack: func() (string, error) { return "one", nil }}, "web", "one", ttl)
+			m.Arbiter = arbiter.NewSession(arbiter.Env{Store: store{m.key}, Boot: clock, Monotonic: clock, Stack: func() (string, error) { return "one", nil }}, "web", "one", ttl)
 			m.Arbiter.Begin(nil, false)
 			m.put("", "")
 		}
@@ -112,6 +112,7 @@ type kernel struct {
 	ends   map[netip.Addr]time.Time // of what is assigned; zero: no end
 	slow   time.Duration            // a renewal takes so long
 	fails  error                    // of what is changed
+	unset  error                    // of renewals
 	locked error                    // the switch lock cannot be taken
 	hidden error                    // the kernel does not say what it has
 	did    []string
@@ -149,6 +150,9 @@ type tool struct{ k *kernel }
 
 func (t tool) Renew(_ context.Context, a vip.Alias) ([]proc.Result, error) {
 	ran, err := t.k.do("renew %s for %s", a.Address(), a.Lease)
+	if t.k.unset != nil {
+		err = t.k.unset
+	}
 	time.Sleep(t.k.slow)
 	if err == nil {
 		t.k.assign(a.Lease, a.Address())
@@ -180,20 +184,31 @@ func (k *key) put(holder, stack string) {
 	k.Value, k.Revision = arbiter.Value{Holder: holder, Stack: stack, TTL: ttl}, k.Revision+1
 }
 
-func (k *key) Read(ctx context.Context, _ string) (arbiter.Entry, error) {
-	k.asked++
-	if k.silent {
+// store is the arbiter of a key.
+type store struct{ k *key }
+
+func (s store) Read(ctx context.Context, _ string) (arbiter.Entry, error) {
+	s.k.asked++
+	if s.k.silent {
 		return arbiter.Entry{}, errors.New("no answer within 1.5s")
 	}
-	return k.Entry, ctx.Err()
+	return s.k.Entry, ctx.Err()
 }
 
-func (k *key) Swap(ctx context.Context, _ string, _ int64, v arbiter.Value) (bool, int64, error) {
-	k.put(v.Holder, v.Stack)
-	return true, k.Revision, ctx.Err()
+func (s store) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	if s.k.silent || at != s.k.Revision {
+		return false, arbiter.Entry{}, ctx.Err()
+	}
+	s.k.put(v.Holder, v.Stack)
+	return true, s.k.Entry, ctx.Err()
 }
 
-func (k *key) Agree(context.Context, string) error { return nil }
+func (s store) Renew(ctx context.Context, cluster string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	s.k.asked++
+	return s.Swap(ctx, cluster, at, v)
+}
+
+func (store) Agree(context.Context, string) error { return nil }
 
 func TestWhichLifetimesAreOurs(t *testing.T) {
 	t.Parallel()
@@ -361,6 +376,22 @@ func TestBegin(t *testing.T) {
 	}
 }
 
+// An address whose lifetime cannot be set stays only where the one that it has ends in
+// time: after the ttl was decreased it may not.
+func TestALifetimeThatCannotBeSet(t *testing.T) {
+	t.Parallel()
+	for shown, stays := range map[time.Duration]bool{time.Second: true, limit: true, limit + time.Second: false, time.Hour: false, 0: false} {
+		play(t, true, func(m *machine) {
+			m.assign(shown, vip1)
+			m.unset = errors.New("ip: exit code 2")
+			r := m.Begin(m.ctx, m.local(), m.known)
+			if _, here := m.ends[vip1]; here != stays || (len(m.notes) > 0) != stays || len(r.Lost) > 0 {
+				t.Errorf("it has %s: stays %t, want %t; notes %q, lost %v", shown, here, stays, m.notes, r.Lost)
+			}
+		})
+	}
+}
+
 func TestBeginAsksNothingForNothing(t *testing.T) {
 	t.Parallel()
 	play(t, false, func(m *machine) { // leases are renewed later
@@ -451,6 +482,33 @@ func TestEndOfALifetime(t *testing.T) {
 	})
 }
 
+// What another machine takes meanwhile is removed at once, and told.
+func TestWhatIsLostWhileSomethingTakesLong(t *testing.T) {
+	t.Parallel()
+	for name, while := range map[string]func(m *machine, work func()) (lost []netip.Addr){
+		"a hook":  func(m *machine, work func()) []netip.Addr { return m.While(m.local(), m.known, work).Lost },
+		"a probe": func(m *machine, work func()) []netip.Addr { return m.Probing(m.ctx, m.local(), work) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, true, func(m *machine) {
+				m.assign(time.Minute, vip1)
+				m.Arbiter.Renew(m.ctx)
+				lost := while(m, func() {
+					time.Sleep(10 * time.Second)
+					m.put("two", "two")
+					time.Sleep(5 * time.Minute)
+				})
+				if !slices.Equal(lost, []netip.Addr{vip1}) {
+					t.Errorf("lost: %v", lost)
+				}
+				if want := "1m27s: lower 172.16.0.1 on [eth0]"; !slices.Contains(m.did, want) {
+					t.Errorf("done: %q, want %s", m.did, want)
+				}
+			})
+		})
+	}
+}
+
 // A hook, a probe or a mail server may take longer than a lifetime.
 func TestLifetimesAreRenewedWhileSomethingTakesLong(t *testing.T) {
 	t.Parallel()
@@ -477,12 +535,12 @@ func TestLifetimesAreRenewedWhileSomethingTakesLong(t *testing.T) {
 				m.assign(time.Minute, vip1)
 				test.arrange(m)
 				worked := false
-				aliases := m.While(m.local(), m.known, func() {
+				r := m.While(m.local(), m.known, func() {
 					time.Sleep(90 * time.Second)
 					worked = true
 				})
 				m.want(t, "While", test.did...)
-				if got := m.until(aliases)[0]; got != test.until || !worked {
+				if got := m.until(r.Aliases)[0]; got != test.until || !worked || len(r.Lost) > 0 {
 					t.Errorf("worked %t, until %s, want %s", worked, got, test.until)
 				}
 				time.Sleep(time.Hour)
@@ -512,13 +570,16 @@ func TestTheArbiterIsAskedBesideAProbe(t *testing.T) {
 					m.assign(time.Minute, vip1)
 				}
 				l, revision := m.local(), m.Revision
-				m.Probing(m.ctx, l, func() {
+				lost := m.Probing(m.ctx, l, func() {
 					synctest.Wait()
 					if m.asked != test.asked {
 						t.Errorf("asked %d times during the probe, want %d", m.asked, test.asked)
 					}
 					time.Sleep(20 * time.Second)
 				})
+				if len(lost) > 0 {
+					t.Errorf("lost: %v", lost)
+				}
 				if changed := m.Revision != revision; changed != test.changed {
 					t.Errorf("the key has changed: %t", changed)
 				}
@@ -539,7 +600,7 @@ func TestTheKeyIsFreedWhereNothingIsHeld(t *testing.T) {
 		notes   string
 	}{
 		{"nothing is here, and the run was interrupted", func(m *machine) { m.ctx = canceled }, true, ""},
-		{"something is here", func(m *machine) { m.assign(0, vip5) }, false, ""},
+		{"something has come here since", func(m *machine) { m.assign(0, vip5) }, false, ""},
 		{"the kernel cannot be asked", func(m *machine) { m.hidden = errors.New("no buffer space") }, false, ""},
 		{"a dry run", func(m *machine) { m.DryRun = true }, false, ""},
 		{"the arbiter does not answer", func(m *machine) { m.silent = true }, false, "the arbiter's key was not freed, and keeps other machines out for 3m: no answer within 1.5s"},
@@ -559,6 +620,15 @@ func TestTheKeyIsFreedWhereNothingIsHeld(t *testing.T) {
 			})
 		})
 	}
+	play(t, true, func(m *machine) {
+		m.assign(time.Minute, vip1)
+		l := m.local()
+		m.Arbiter.Renew(m.ctx)
+		delete(m.ends, vip1)
+		if m.Free(m.ctx, l); m.Holder != "one" {
+			t.Errorf("what is held is freed: %q", m.Holder)
+		}
+	})
 	play(t, true, func(m *machine) {
 		m.put("two", "two")
 		m.Free(m.ctx, m.local())

@@ -1,0 +1,66 @@
+package failover
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pingover/internal/arbiter"
+	"pingover/state"
+)
+
+// key is a register that always answers.
+type key struct {
+	value    arbiter.Value
+	revision int64
+}
+
+func (k *key) Read(context.Context, string) (arbiter.Entry, error) {
+	return arbiter.Entry{Value: k.value, Revision: k.revision, ClusterID: "1"}, nil
+}
+
+func (k *key) Swap(_ context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	if at != k.revision {
+		return false, arbiter.Entry{}, nil
+	}
+	k.value, k.revision = v, k.revision+1
+	return true, arbiter.Entry{Value: v, Revision: k.revision, ClusterID: "1"}, nil
+}
+
+func (k *key) Renew(ctx context.Context, cluster string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	if v != k.value {
+		return false, arbiter.Entry{}, nil
+	}
+	return k.Swap(ctx, cluster, at, v)
+}
+
+func (*key) Agree(context.Context, string) error { return nil }
+
+// A machine that was stopped as a whole in the middle of a check goes on with it, and
+// finds that another one has the key: what it held is removed at once, and told.
+func TestWhatIsLostInTheMiddleOfACheckIsTold(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.primary.powerOff()
+		s.standby.set("eth0", "172.16.0.1/32")
+		k := &key{revision: 7}
+		clock := func() time.Duration { return time.Hour + time.Since(s.began) }
+		s.settings.Arbiter = arbiter.Settings{Members: []string{"etcd"}, TTL: 20 * time.Second}
+		s.settings.StateDir = s.standby.dir
+		time.AfterFunc(time.Second, func() {
+			k.value, k.revision = arbiter.Value{Holder: "two", Stack: "two", TTL: 20 * time.Second}, 9
+		})
+		env := s.standby.env()
+		env.Arbiter = arbiter.Env{Store: k, Stack: func() (string, error) { return "one", nil }, Boot: clock, Monotonic: clock}
+		report, err := CheckIn(t.Context(), env, s.settings, Options{})
+		s.quiet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.want(report, state.Released, "two holds the arbiter's key: 172.16.0.1 is removed here")
+		if s.standby.holds(vipAddr) || !slices.ContainsFunc(s.subjects(), func(subject string) bool { return strings.Contains(subject, "released 172.16.0.1") }) {
+			t.Errorf("here: %t, mail %q", s.standby.holds(vipAddr), s.subjects())
+		}
+	})
+}

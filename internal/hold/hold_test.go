@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,12 +176,15 @@ func (k *kernel) lock(_ context.Context, exclusive bool) (unlock func(), err err
 
 // key is an arbiter with one key.
 type key struct {
+	mu sync.Mutex // while a probe or a hook goes on, others ask
 	arbiter.Entry
 	silent bool
 	asked  int
 }
 
 func (k *key) put(holder, stack string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.Value, k.Revision = arbiter.Value{Holder: holder, Stack: stack, TTL: ttl}, k.Revision+1
 }
 
@@ -188,6 +192,8 @@ func (k *key) put(holder, stack string) {
 type store struct{ k *key }
 
 func (s store) Read(ctx context.Context, _ string) (arbiter.Entry, error) {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
 	s.k.asked++
 	if s.k.silent {
 		return arbiter.Entry{}, errors.New("no answer within 1.5s")
@@ -196,7 +202,10 @@ func (s store) Read(ctx context.Context, _ string) (arbiter.Entry, error) {
 }
 
 func (s store) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
-	if s.k.silent || at != s.k.Revision {
+	s.k.mu.Lock()
+	now := s.k.Revision
+	s.k.mu.Unlock()
+	if s.k.silent || at != now {
 		return false, arbiter.Entry{}, ctx.Err()
 	}
 	s.k.put(v.Holder, v.Stack)
@@ -204,7 +213,6 @@ func (s store) Swap(ctx context.Context, _ string, at int64, v arbiter.Value) (b
 }
 
 func (s store) Renew(ctx context.Context, cluster string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
-	s.k.asked++
 	return s.Swap(ctx, cluster, at, v)
 }
 
@@ -572,8 +580,11 @@ func TestTheArbiterIsAskedBesideAProbe(t *testing.T) {
 				l, revision := m.local(), m.Revision
 				lost := m.Probing(m.ctx, l, func() {
 					synctest.Wait()
-					if m.asked != test.asked {
-						t.Errorf("asked %d times during the probe, want %d", m.asked, test.asked)
+					m.mu.Lock()
+					asked := m.asked
+					m.mu.Unlock()
+					if asked != test.asked {
+						t.Errorf("asked %d times during the probe, want %d", asked, test.asked)
 					}
 					time.Sleep(20 * time.Second)
 				})

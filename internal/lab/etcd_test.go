@@ -79,7 +79,9 @@ func TestEtcdGoesOnWithoutItsLeader(t *testing.T) {
 		ok(t, m.Freeze())
 	}
 	// Alone one of three answers no more; the others may take a moment to stop.
-	eventually(t, func() bool { return e.Members[2].call("kv/range", map[string]any{"key": []byte("pingover/web")}, nil) != nil })
+	eventually(t, func() bool {
+		return e.Members[2].call("kv/range", map[string]any{"key": []byte("pingover/web")}, nil) != nil
+	})
 }
 
 func TestEtcdRestoredFromABackup(t *testing.T) {

@@ -39,13 +39,22 @@ const startAlone = 50 * time.Millisecond
 
 func main() {
 	all := runtime.GOMAXPROCS(1)
-	time.AfterFunc(startAlone, func() { runtime.GOMAXPROCS(all) })
+	alone := func(alone bool) {
+		n := all
+		if alone {
+			n = 1
+		}
+		if runtime.GOMAXPROCS(0) != n { // to set it stops the program for a moment
+			runtime.GOMAXPROCS(n)
+		}
+	}
+	time.AfterFunc(startAlone, func() { alone(false) })
 	machine := new(failover.Machine)
-	execute(machine, machine.Check)
+	execute(machine, machine.Check, alone)
 }
 
 // execute runs the command line of the process, and exits with its outcome.
-func execute(machine *failover.Machine, check cli.Act) {
+func execute(machine *failover.Machine, check cli.Act, alone func(bool)) {
 	// A write to a closed pipe must fail and not kill a takeover. An ignored
 	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -70,6 +79,7 @@ func execute(machine *failover.Machine, check cli.Act) {
 		TakeOver:  machine.TakeOver,
 		Release:   machine.Release,
 		Keep:      machine.Keep,
+		Alone:     alone,
 		Pools:     cli.Pools{Check: pools.Check, Drain: pools.Drain, Undrain: pools.Undrain, Examine: doctor.RunPool},
 		Deliver:   failover.Deliver,
 		Examine:   doctor.Run,

@@ -27,9 +27,9 @@ func TestMain(m *testing.M) {
 	syscall.Umask(0o022) // root refuses what others could have written
 	testscript.Main(tests{m}, map[string]func(){
 		"pingover":        main,
-		"pingover-asleep": func() { execute(new(failover.Machine), sleep) },
-		"pingover-acting": func() { execute(new(failover.Machine), act) },
-		"pingover-fluent": func() { execute(new(failover.Machine), talk) },
+		"pingover-asleep": func() { execute(new(failover.Machine), sleep, nil) },
+		"pingover-acting": func() { execute(new(failover.Machine), act, nil) },
+		"pingover-fluent": func() { execute(new(failover.Machine), talk, nil) },
 	})
 }
 

@@ -27,12 +27,15 @@ func foreign(path string, info fs.FileInfo) error {
 	if info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Nlink > 1 {
 		return &ForeignError{path, "a hard link"}
 	}
-	for bit, what := range map[fs.FileMode]string{
-		fs.ModeSymlink: "a symbolic link", fs.ModeNamedPipe: "a named pipe", fs.ModeSocket: "a socket", fs.ModeDevice: "a device",
-	} {
-		if info.Mode()&bit != 0 {
-			return &ForeignError{path, what}
-		}
+	switch mode := info.Mode(); {
+	case mode&fs.ModeSymlink != 0:
+		return &ForeignError{path, "a symbolic link"}
+	case mode&fs.ModeNamedPipe != 0:
+		return &ForeignError{path, "a named pipe"}
+	case mode&fs.ModeSocket != 0:
+		return &ForeignError{path, "a socket"}
+	case mode&fs.ModeDevice != 0:
+		return &ForeignError{path, "a device"}
 	}
 	return nil
 }
@@ -99,7 +102,13 @@ func replaceUntil(ctx context.Context, path string, data []byte, mode fs.FileMod
 // never waits for the other end of a pipe. Go opens everything close-on-exec,
 // so no child keeps a lock alive.
 func open(path string, flags int, mode fs.FileMode) (*os.File, error) {
-	if err := foreignAt(path); err != nil { // opening a device may do something
+	there, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		if err := foreign(path, there); err != nil { // opening a device may do something
+			return nil, err
+		}
+	case missing(err) && flags&os.O_CREATE == 0:
 		return nil, err
 	}
 	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)

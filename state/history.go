@@ -189,6 +189,11 @@ func (d Dir) MoveHistory(h *Head) error {
 	return err
 }
 
+// Over tells whether there is something that Move moves.
+func (h *Head) Over() bool {
+	return len(h.Days) > 1 || slices.ContainsFunc(h.Recent, func(e Entry) bool { return !e.Moved })
+}
+
 // Move moves what is over from a copy of a record's head into its own files, and
 // returns the head without it. What could not be moved is still there.
 func (d Dir) Move(h Head) (Head, error) {

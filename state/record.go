@@ -47,6 +47,9 @@ type Record struct {
 	// Offered is what an open release hands over: added here again when nobody
 	// takes it. Empty where another machine has it already.
 	Offered []netip.Addr `json:"offered"`
+	// NotAsked are the virtual IPs of which the last check could not know whether a
+	// machine has them.
+	NotAsked []netip.Addr `json:"not_asked,omitempty"`
 	// Unreached are addresses that were taken over, and to which no witness replied.
 	Unreached []netip.Addr `json:"unreached,omitempty"`
 	// Releasing is what an open release is about; empty: all that is held.

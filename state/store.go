@@ -46,7 +46,7 @@ func (d Dir) Foreign(cluster string) error {
 // they exist or not.
 func (d Dir) Files(cluster string) []string {
 	var paths []string
-	for _, suffix := range []string{".lock", ".json", ".pause", ".settings", ".history", ".days", ".busy"} {
+	for _, suffix := range []string{".lock", ".json", ".pause", ".settings", ".history", ".days", ".busy", ".metrics"} {
 		paths = append(paths, d.path(cluster, suffix))
 	}
 	return append(paths, d.path("act", ".lock"))

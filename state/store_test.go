@@ -219,6 +219,7 @@ func fullRecord() *Record {
 		VIPs: []Alias{{Prefix: netip.MustParsePrefix("172.16.0.1/32"), Interface: "eth0", Label: "eth0:1", Raised: true, Until: at(9), LeftOver: true}},
 		Role: Taking, Since: at(1), Before: Active, Offered: []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		Releasing:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
+		NotAsked:      []netip.Addr{netip.MustParseAddr("2001:db8::1")},
 		Unreached:     []netip.Addr{netip.MustParseAddr("172.16.0.1")},
 		BootID:        "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11",
 		ManualRelease: true, ManualTakeover: true, NobodyTook: true,
@@ -270,7 +271,7 @@ func TestGoldenRecord(t *testing.T) {
 	old := fullRecord()
 	old.Pending.Began, old.Recent[0].Began = time.Time{}, time.Time{}
 	old.Recent, old.Days = entries(old.Recent[0].Change), nil
-	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil
+	old.VIPs[0].LeftOver, old.Origin, old.Earlier, old.Releasing, old.Unreached, old.NotAsked, old.Paths, old.Noted = false, "", nil, nil, nil, nil, nil, nil
 	for _, e := range []*Evidence{&old.Pending.Evidence, &old.Recent[0].Evidence} {
 		e.Rounds = slices.Clone(e.Rounds)
 		e.Rounds[0].Number, e.Rounds[0].Address, e.Answers = 0, "", nil

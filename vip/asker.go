@@ -68,6 +68,12 @@ func (a *Asker) Open(s *Snapshot) {
 		if !ok || !link.Up || !link.Carrier || !link.ARP {
 			continue
 		}
+		if link.NoIPv6 { // a kernel without IPv6 has no sockets of it
+			list = slices.DeleteFunc(list, netip.Addr.Is6)
+		}
+		if len(list) == 0 {
+			continue
+		}
 		conn, err := a.Listen(link, own, list...)
 		if err != nil {
 			a.err = err

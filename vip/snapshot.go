@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"pingover/internal/proc"
 )
 
 // dumpTries is how often an interrupted netlink dump is repeated.
@@ -51,11 +52,13 @@ type Link struct {
 	Name      string
 	AltNames  []string // alternative names, set with "ip link property add"
 	Master    string   // the bridge, bond or team that it is a port of: frames are received there; "": none
+	Below     string   // the interface whose VLAN this one is; "": it is no VLAN interface
 	MAC       net.HardwareAddr
 	Up        bool // administratively
 	Carrier   bool // the cable is in, and the link is not dormant, as it is before 802.1X authentication
 	Loopback  bool
 	ARP       bool // neighbours are resolved here, by ARP and by neighbour discovery: neither loopback nor NOARP
+	IPVLAN    bool // gets only the frames for its own IP addresses (ipvlan), and so no reply to an ARP probe
 	NoIPv6    bool // IPv6 is disabled here (disable_ipv6); read for links that do ARP
 	Router    bool // forwards IPv6 (forwarding); read for links that do ARP
 	ProxyARP  bool // replies to ARP for addresses that it routes elsewhere (proxy_arp); read for links that do ARP
@@ -111,11 +114,11 @@ func sysctlOn(family, link, name string) bool { return sysctl(family, link, name
 // sysctl reads a number of an interface, in the network namespace of the calling thread; 0 where there
 // is none.
 func sysctl(family, link, name string) int {
-	value, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", link, name))
+	value, err := proc.ReadSmall(filepath.Join("/proc/sys/net", family, "conf", link, name))
 	if err != nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(value)))
+	n, _ := strconv.Atoi(value)
 	return n
 }
 
@@ -135,7 +138,9 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 	k := new(Snapshot)
 	place := make(map[int]int)       // index of the interface → position in k.Links
 	masters := map[int]string{0: ""} // bridges, bonds and teams
+	names := map[int]string{}
 	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
 		switch l.Type() {
 		case "bridge", "bond", "team":
 			masters[l.Attrs().Index] = l.Attrs().Name
@@ -155,7 +160,11 @@ func snapshot(links []netlink.Link, addresses []netlink.Addr) (*Snapshot, error)
 			Carrier:  has(unix.IFF_LOWER_UP) && a.OperState != netlink.OperDormant, // IFF_RUNNING lags behind by up to a second
 			Loopback: has(unix.IFF_LOOPBACK),
 			ARP:      !has(unix.IFF_LOOPBACK) && !has(unix.IFF_NOARP),
+			IPVLAN:   l.Type() == "ipvlan" || l.Type() == "ipvtap",
 		})
+		if l.Type() == "vlan" {
+			k.Links[len(k.Links)-1].Below = names[a.ParentIndex]
+		}
 	}
 	for _, a := range addresses {
 		i, ok := place[a.LinkIndex]

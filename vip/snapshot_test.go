@@ -174,6 +174,18 @@ func TestSnapshot(t *testing.T) {
 			addresses: []netlink.Addr{address(2, net.IP{8}, 8), {LinkIndex: 2}},
 			want:      &Snapshot{Links: []Link{{Index: 2, Name: "mctp0", Up: true, Carrier: true, ARP: true}}},
 		},
+		"a VLAN of a bridge, and an ipvlan": {
+			links: []netlink.Link{
+				&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Index: 3, Name: "br0.10", ParentIndex: 2, RawFlags: up}},
+				&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Index: 2, Name: "br0", RawFlags: up}},
+				&netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Index: 4, Name: "ipvl0", ParentIndex: 2, RawFlags: up}},
+			},
+			want: &Snapshot{Links: []Link{
+				{Index: 3, Name: "br0.10", Below: "br0", Up: true, Carrier: true, ARP: true},
+				{Index: 2, Name: "br0", Up: true, Carrier: true, ARP: true},
+				{Index: 4, Name: "ipvl0", Up: true, Carrier: true, ARP: true, IPVLAN: true},
+			}},
+		},
 		"an interface came between the two listings": {
 			links:     []netlink.Link{link(2, "eth0", up)},
 			addresses: []netlink.Addr{address(3, net.IP{10, 0, 0, 1}, 8)},

@@ -39,6 +39,7 @@ func TestArrange(t *testing.T) {
 		{name: "only the last of short flags takes true", line: "check -vn true", want: "pingover check --verbose=true --dry-run=true --"},
 
 		{name: "an unknown command", line: "fence", err: `unknown command "fence"`, hint: "see pingover help"},
+		{name: "a flag without its dashes", line: "version", err: `unknown command "version"`, hint: "did you mean --version?"},
 		{name: "a mistyped command", line: "chekc", err: `unknown command "chekc"`, hint: "did you mean check?"},
 		{name: "a flag before the command", line: "--host h check", err: `unknown flag "--host"`, hint: "flags of a command come after it"},
 		{name: "-v is not the version", line: "-v", err: `unknown flag "-v"`, hint: "flags of a command come after it"},

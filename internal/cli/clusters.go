@@ -65,15 +65,19 @@ func (p Program) configuredWith(c *cli.Context, flags map[string][]string, env c
 	return p.tasks(file), src, err
 }
 
-// isKept reports whether a copy of the file is kept: it was valid, and now it is
-// missing or empty.
+// isKept reports whether the file was valid once, and now is missing or empty: a
+// copy of it is kept, or a cluster of it holds something.
 func (p Program) isKept(c *cli.Context, src source) bool {
 	dir, err := config.StateDir(settings(c), p.Env)
 	if err != nil {
 		return false
 	}
 	kept, _ := state.Dir(dir).ValidConfig(src.path)
-	return kept.Text != ""
+	recorded, _ := recordedOnly(dir, nil)
+	return kept.Text != "" || slices.ContainsFunc(recorded, func(t Task) bool {
+		rec, err := t.record()
+		return t.Kind == state.OfCluster && err == nil && rec.Origin == src.path && rec.Role != state.Standby
+	})
 }
 
 // namesIn are the clusters and pools that a command line names; after that of the
@@ -246,7 +250,8 @@ func (p Program) observed(c *cli.Context) (tasks, unset []Task, src source, err 
 	env := p.Env
 	dir, err := config.StateDir(settings(c), env)
 	if !c.IsSet("state-dir") && !env.Root {
-		if known, e := state.Dir(dir).Recorded(); err != nil || e == nil && len(known) == 0 {
+		known, unread := state.Dir(dir).Recorded()
+		if err != nil || len(known) == 0 && (unread == nil || errors.Is(unread, fs.ErrPermission)) { // as under su, which keeps root's HOME
 			env.Root = true
 			dir, err = config.StateDir(nil, env)
 		}

@@ -632,6 +632,10 @@ func TestAClusterThatIsNoLongerConfigured(t *testing.T) {
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    no longer configured in the file; to release it: pingover release here\n") {
 		t.Errorf("%+v", got)
 	}
+	remember(t, dir, &state.Record{Head: state.Head{Name: "here", Last: last}, Origin: state.FlagsOrigin, VIPs: []state.Alias{here}})
+	if got := p.run("status"); !strings.Contains(got.Stdout, "\n    defined by flags, not in the file; to release it: pingover release here\n") {
+		t.Errorf("%+v", got)
+	}
 	if got := p.run("status", "--monitoring"); got.Code != 1 || !strings.Contains(got.Stdout, "pingover release here, held on this machine: 127.0.0.1/8") {
 		t.Errorf("%+v", got)
 	}

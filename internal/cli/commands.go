@@ -261,7 +261,7 @@ func find(name string, commands []command) (command, error) {
 			known = append(known, command.name)
 		}
 	}
-	return command{}, usageError{fmt.Sprintf("unknown command %q", name), meant("", name, known, "see pingover help")}
+	return command{}, usageError{fmt.Sprintf("unknown command %q", name), meant("", name, append(known, "--version"), "see pingover help")}
 }
 
 // meant is the hint for an unknown word: the nearest known one, after prefix, or

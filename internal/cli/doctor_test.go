@@ -45,7 +45,7 @@ ready: nothing must be fixed; 1 warning
 ready: nothing must be fixed
 `})
 	want(t, with(sound, broken, doubtful).run(append(args, "--json")...), printed{Code: 78, Stdout: `{"version":1,"cluster":"web","fail":1,"warn":1,"ok":1,"findings":[` +
-		`{"grade":"fail","text":"witness 172.16.0.254\u001b does not answer","fix":"see why"},` +
+		`{"grade":"fail","text":"witness 172.16.0.254  does not answer","fix":"see why"},` +
 		`{"grade":"warn","text":"vip 172.16.0.1 is served by nobody","fix":"raise it on the primary"},` +
 		`{"grade":"ok","text":"this process may ping","fix":""}]}
 `})

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -21,8 +23,8 @@ func (p Program) forget(c *cli.Context) (int, error) {
 	configured, src, err := p.configured(c, p.Env)
 	if p.unusable(c, &src, err) {
 		broken := err
-		if configured, err = p.fromCopy(c, src); err == nil && len(configured) == 0 {
-			err = broken // whether it is configured cannot be known
+		if configured, err = p.fromCopy(c, src); err == nil && len(configured) == 0 && !errors.Is(broken, fs.ErrNotExist) {
+			err = hinted{broken, "fix the file first: without a valid copy it is unknown which clusters it has"}
 		}
 	}
 	if err != nil {

@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
+	"pingover/internal/term"
 	"pingover/state"
 )
 
@@ -27,7 +26,7 @@ func shown(commands []state.Command) []shownCommand {
 	return all
 }
 
-// jsonLine is v as one line of JSON, with what a terminal would not print escaped.
+// jsonLine is v as one line of JSON.
 func jsonLine(v any) string {
 	var line strings.Builder
 	encoder := json.NewEncoder(&line)
@@ -35,29 +34,21 @@ func jsonLine(v any) string {
 	if err := encoder.Encode(v); err != nil {
 		panic(err) // all of our types can be encoded
 	}
-	return escaped(strings.TrimSuffix(line.String(), "\n")) + "\n"
+	return printableJSON(strings.TrimSuffix(line.String(), "\n")) + "\n"
 }
 
-// escaped is JSON in which all that cannot be printed is escaped (RFC 8259, 7).
-// The encoder escapes no more than JSON asks for.
-func escaped(text string) string {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
-	if !strings.ContainsFunc(text, unprintable) {
+// printableJSON is JSON with blanks for all that cannot be printed, but for line
+// breaks and tabs: jq -r shows its strings on a terminal.
+func printableJSON(text string) string {
+	text = term.Plain(text)
+	if !strings.Contains(text, `\`) {
 		return text
 	}
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case !unprintable(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
+	escapes := []string{`\\`, `\\`, `\b`, " ", `\f`, " ", `\r`, " ", `\u2028`, " ", `\u2029`, " "} // an escaped backslash begins no escape
+	for c := range ' ' {
+		escapes = append(escapes, fmt.Sprintf(`\u%04x`, c), " ")
 	}
-	return b.String()
+	return strings.NewReplacer(escapes...).Replace(text)
 }
 
 // list is l, in JSON [] and never null.

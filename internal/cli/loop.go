@@ -39,6 +39,7 @@ func (l loop) run(first time.Time) {
 func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
+	defer l.hurry()()
 	o := l.plan.options(l.task)
 	o.Finish = true // no check may follow
 	e := l.one(l.c, l.out, l.task.Check, o)
@@ -56,6 +57,25 @@ func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool
 		l.end(errHung)
 	}
 	return true
+}
+
+// unhurried is when a healthy check is over.
+const unhurried = 50 * time.Millisecond
+
+// hurry gives a check all processors that is not over soon. Between the others a watch
+// of one cluster keeps to one: several wake and wait for each other at each step of a
+// check, which takes longer than the step.
+func (l loop) hurry() (end func()) {
+	if !l.single || l.Alone == nil {
+		return func() {}
+	}
+	slow := time.AfterFunc(unhurried, func() { l.Alone(false) })
+	return func() {
+		slow.Stop()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.Alone(len(l.now.checks) == 1)
+	}
 }
 
 // nextTick is the first tick after the last one that is not in the past.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"pingover/internal/balance"
@@ -19,8 +21,7 @@ import (
 
 // writeMetrics writes the metrics of the tasks into the files that their
 // settings name, whether the checks could be made or not. Endings are those of
-// this run. An error is no reason for cron to mail each minute: the reader of the
-// metrics sees that they grow old.
+// this run. An error is reported when it begins, changes or ends, not by each run.
 func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 	made := map[string]state.Check{}
 	for _, e := range endings {
@@ -39,9 +40,17 @@ func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 		for i := range all {
 			all[i].configured(of.source)
 		}
-		err := replaceFile(file, metricsText(p.Version, all))
-		if err != nil && out.verbose {
-			errorf(p.Stderr, "metrics-file: %v", err)
+		text := ""
+		if err := replaceFile(file, metricsText(p.Version, all)); err != nil {
+			text = fmt.Sprintf("metrics-file %s cannot be written: %v", file, err)
+		}
+		first := inFile[file][0]
+		switch changed := first.StateDir.KeepMetricsError(first.Name, text); {
+		case text != "" && (changed || out.verbose):
+			errorf(p.Stderr, "%s", text)
+			out.of(first).logf(warningLevel, "%s", text)
+		case changed:
+			errorf(p.Stderr, "metrics-file %s can be written again", file)
 		}
 	}
 }
@@ -54,12 +63,12 @@ func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 func replaceFile(path, text string) error {
 	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("%s: not a regular file", path)
+		return errors.New("not a regular file")
 	}
 	removeLeftovers(dir, prefix)
 	f, err := os.CreateTemp(dir, prefix+"*")
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", dir, causeOf(err))
 	}
 	_, err = f.WriteString(text)
 	if err == nil {
@@ -73,6 +82,14 @@ func replaceFile(path, text string) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
+	}
+	return causeOf(err)
+}
+
+// causeOf is the kernel's error, without the name of a file that is another one each time.
+func causeOf(err error) error {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		return e
 	}
 	return err
 }
@@ -105,7 +122,7 @@ func metrics() [][3]string {
 		{"pingover_mail_waiting", "gauge", "Pending emails."},
 		{"pingover_ready", "gauge", "Whether the last rehearsals of a takeover succeeded; missing before the first."},
 		{"pingover_paused", "gauge", "Whether a pause keeps checks from switching anything."},
-		{"pingover_witness_up", "gauge", "Whether a witness replied at the last check; missing if none was asked."},
+		{"pingover_witness_up", "gauge", "Whether a witness replied at the last check; missing if none was asked, as in a healthy check."},
 		{"pingover_alert", "gauge", "1 for each alert that fires, by kind."},
 		{"pingover_suppressed", "gauge", "Notifications that flap damping holds back."},
 		{"pingover_suppressed_until_timestamp_seconds", "gauge", "When these are mailed at the latest; missing if there are none."},

@@ -245,18 +245,43 @@ func TestNoMetricsWhileACheckHangs(t *testing.T) {
 	}
 }
 
+// Under cron it is said once, not in each minute; status and monitoring say it meanwhile.
 func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
-	dir := t.TempDir()
-	args := []string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", dir, "--metrics-file", dir}
+	dir, kept := t.TempDir(), checked(t, "web")
+	file := filepath.Join(dir, "none", "pingover.prom")
+	args := []string{"check", "--host", "172.16.0.2", "--name", "web", "--state-dir", kept, "--metrics-file", file}
+	says := "metrics-file " + file + " cannot be written: " + filepath.Dir(file) + ": no such file or directory"
+	want(t, faked(fine).run(args...), printed{Stderr: "pingover: " + says + "\n"})
 	want(t, faked(fine).run(args...), printed{})
-	got := faked(fine).onTerminal().run(args...)
-	if got.Code != 0 || !strings.Contains(got.Stderr, "\npingover: metrics-file: ") {
+	if got := faked(fine).onTerminal().run(args...); got.Code != 0 || !strings.Contains(got.Stderr, "\npingover: "+says+"\n") {
 		t.Errorf("%+v", got)
 	}
-	args[len(args)-1] = dir + "/none/pingover.prom"
-	want(t, faked(fine).run(args...), printed{})
-	if files, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); err != nil || len(files) > 0 {
+	if files, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(files) > 0 {
 		t.Errorf("it left %v, %v", files, err)
+	}
+	status := func(args ...string) printed {
+		return faked(fine).run(append([]string{"status", "--state-dir", kept}, args...)...)
+	}
+	if got := status(); !strings.Contains(strings.Join(strings.Fields(got.Stdout), " "), says+" (since ") {
+		t.Errorf("%+v", got)
+	}
+	if got := status("--json"); !strings.Contains(got.Stdout, `"metrics_error":"`+says+`"`) {
+		t.Errorf("%+v", got)
+	}
+	if got := status("--monitoring"); got.Code == 0 || !strings.Contains(got.Stdout, says) {
+		t.Errorf("%+v", got)
+	}
+
+	must(t, os.Mkdir(filepath.Dir(file), 0o755))
+	must(t, os.Mkdir(file, 0o755))
+	other := "pingover: metrics-file " + file + " cannot be written: not a regular file\n"
+	want(t, faked(fine).run(args...), printed{Stderr: other})
+	want(t, faked(fine).run(args...), printed{})
+	must(t, os.Remove(file))
+	want(t, faked(fine).run(args...), printed{Stderr: "pingover: metrics-file " + file + " can be written again\n"})
+	want(t, faked(fine).run(args...), printed{})
+	if got := status("--json"); !strings.Contains(got.Stdout, `"metrics_error":null`) {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -279,7 +304,7 @@ func TestMetricsFileThatIsSomethingElse(t *testing.T) {
 	if info, err := os.Lstat(link); err != nil || info.Mode() != 0o644 {
 		t.Errorf("the link has become %v, %v", info.Mode(), err)
 	}
-	if err := replaceFile(pipe, "metrics"); err == nil || err.Error() != pipe+": not a regular file" {
+	if err := replaceFile(pipe, "metrics"); err == nil || err.Error() != "not a regular file" {
 		t.Errorf("a pipe: %v", err)
 	}
 }

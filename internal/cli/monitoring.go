@@ -91,7 +91,7 @@ func (s status) monitorCode() int {
 	if s.Error != nil || s.ConfigError != nil || orZero(s.Overdue) {
 		code = worseToMonitor(code, monitorUnknown)
 	}
-	if s.unset || len(s.LeftBehind) > 0 || orZero(s.Paused) || orZero(s.MailWaiting) > 0 || s.members().drained > 0 || s.members().published < s.members().all {
+	if s.unset || len(s.LeftBehind) > 0 || s.MetricsError != nil || orZero(s.Paused) || orZero(s.MailWaiting) > 0 || s.members().drained > 0 || s.members().published < s.members().all {
 		code = worseToMonitor(code, monitorWarning)
 	}
 	if slices.ContainsFunc(s.Alerts, func(a notify.FiringAlert) bool {

@@ -34,6 +34,7 @@ type poolObject struct {
 	MailError   *string          `json:"mail_error"`
 	Error       *string          `json:"error"` // why something is not known
 	notify.Attention
+	MetricsError *string `json:"metrics_error"`
 }
 
 // object is what status --json prints.
@@ -43,7 +44,7 @@ func (s status) object() any {
 	}
 	o := poolObject{
 		Version: s.Version, Kind: state.OfPool, Cluster: s.Cluster, Paused: s.Paused, PausedUntil: s.PausedUntil, Last: s.Last,
-		Overdue: s.Overdue, MailWaiting: s.MailWaiting, MailError: s.MailError, Error: s.Error, Attention: s.Attention,
+		Overdue: s.Overdue, MailWaiting: s.MailWaiting, MailError: s.MailError, MetricsError: s.MetricsError, Error: s.Error, Attention: s.Attention,
 	}
 	if name, server := s.recordName(); name != "" {
 		o.Record, o.Server = &name, &server

@@ -44,6 +44,8 @@ type Program struct {
 	// Keep says that checks will be made again and again; end, after the last one,
 	// writes what waits for that. Nil: failover.Machine.Keep is not there.
 	Keep func() (end func())
+	// Alone keeps the process to one processor, or gives it all; nil: it has all.
+	Alone func(bool)
 	// Deliver sends messages by the mail settings of a cluster, and returns those
 	// that were not sent; nil sends none.
 	Deliver func(context.Context, config.Cluster, []state.Message) (left []state.Message, err error)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -322,4 +323,48 @@ func TestForgettingWhatIsStillHeld(t *testing.T) {
 	if names, _ := state.Dir(dir).Clusters(); len(names) != 1 {
 		t.Errorf("left: %v", names)
 	}
+}
+
+// A default file that is missing, whose copy is lost too, does not leave what it
+// holds without checks.
+func TestTheDefaultFileAndItsCopyAreMissing(t *testing.T) {
+	dir, path := checked(t, "db"), filepath.Join(t.TempDir(), "pingover.yaml")
+	var seen roll
+	p := handed(seen.call).configuredBy(path)
+	p.Check = p.TakeOver
+	got := p.run("check", "--state-dir", dir)
+	if got.Code != 64 || len(seen.names) > 0 { // db was defined by flags
+		t.Errorf("%+v, checked %s", got, seen.names)
+	}
+	held := loopback
+	held.Raised = true
+	remember(t, dir, &state.Record{Head: state.Head{Name: "web"}, Origin: path, VIPs: []state.Alias{held}})
+	rec, err := state.Dir(dir).Load("web", false)
+	must(t, err)
+	rec.Role = state.Active
+	must(t, state.Dir(dir).Save(rec, false))
+	got = p.run("check", "--state-dir", dir)
+	if got.Code != 78 || !strings.Contains(got.Stderr, "web: no longer configured, still holding 127.0.0.1/8") { // which no check takes for a virtual IP
+		t.Errorf("%+v", got)
+	}
+	for _, args := range []string{"status", "status web", "history", "pause web", "resume web"} {
+		if got := p.run(append(strings.Fields(args), "--state-dir", dir)...); got.Code != 0 {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+// Without a copy, a file with errors may still have the cluster; a missing one has
+// none.
+func TestForgettingWithoutAValidFile(t *testing.T) {
+	path, problems := brokenFile(t)
+	dir := checked(t, "web")
+	want(t, faked(nil).run("forget", "web", "-f", path, "--state-dir", dir), printed{
+		Code: 78, Stderr: problems + "hint: fix the file first: without a valid copy it is unknown which clusters it has\n",
+	})
+	none := filepath.Join(t.TempDir(), "none")
+	want(t, faked(nil).run("forget", "web", "-f", none, "--state-dir", dir), printed{
+		Stderr: "pingover: " + none + ": cannot be read: no such file or directory\n" +
+			"pingover: " + none + " cannot be used; going on with the settings of the last check\npingover: web: deleted\n",
+	})
 }

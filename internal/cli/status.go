@@ -96,6 +96,7 @@ func (p Program) statuses(c *cli.Context) ([]status, error) {
 	for i := range all {
 		all[i].unset = slices.Contains(others, all[i].Cluster)
 		all[i].configured(src)
+		all[i].measurable()
 	}
 	if !named {
 		all = unforgotten(all)
@@ -141,18 +142,22 @@ type status struct {
 	Arbiter     *state.KeyStatus `json:"arbiter"` // as the last check knew it; null without one
 	Error       *string          `json:"error"`   // why something is not known
 	notify.Attention
+	// MetricsError is why the last run could not write the metrics; null where it
+	// could, or no file is set.
+	MetricsError *string `json:"metrics_error"`
 
-	task     Task
-	head     *state.Head     // nil where the record cannot be read
-	record   *state.Record   // of a cluster, likewise
-	pool     *balance.Record // of a pool, likewise
-	origin   string          // of the record
-	now      time.Time
-	ahead    time.Duration  // how far the last check lies in the future
-	assigned []netip.Prefix // here by pingover
-	left     []state.Alias  // LeftBehind, as the record has them
-	unset    bool           // no longer configured, and others are
-	unusable time.Time      // since when the file cannot be used; zero: it can, or no check has found that
+	task       Task
+	head       *state.Head     // nil where the record cannot be read
+	record     *state.Record   // of a cluster, likewise
+	pool       *balance.Record // of a pool, likewise
+	origin     string          // of the record
+	now        time.Time
+	ahead      time.Duration  // how far the last check lies in the future
+	assigned   []netip.Prefix // here by pingover
+	left       []state.Alias  // LeftBehind, as the record has them
+	unset      bool           // no longer configured, and others are
+	unmeasured time.Time      // since when there is a MetricsError
+	unusable   time.Time      // since when the file cannot be used; zero: it can, or no check has found that
 }
 
 // lastCheck is the newest check of a cluster.
@@ -246,6 +251,14 @@ func (s *status) fault(err error) {
 func (s *status) configured(src source) {
 	if !src.usable() && !(s.origin != "" && s.origin != src.path) {
 		s.ConfigError, s.unusable = new(src.brief()), src.kept.Unusable
+	}
+}
+
+// measurable notes why the last run could not write the metrics.
+func (s *status) measurable() {
+	text, since := s.task.StateDir.MetricsError(s.Cluster)
+	if text != "" && (s.task.MetricsFile != "" || !s.task.Given) {
+		s.MetricsError, s.unmeasured = &text, since
 	}
 }
 

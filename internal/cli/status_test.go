@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"pingover/check"
 	"pingover/internal/config"
@@ -127,15 +129,16 @@ func TestStatusForPeople(t *testing.T) {
 		left("moved"),
 		known(standing("ahead"), here(), func(r *state.Record) { r.Last.Time = ago(-time.Hour) }),
 		known(standing("report"), here(), func(r *state.Record) { r.VIPs = nil; r.Host = "2001:db8::1234" }),
+		known(standing("mute"), here(), func(r *state.Record) { r.NotAsked = []netip.Addr{vipOf.Addr()} }),
 	})
-	want := `6 of 8 clusters need attention: web, mail, new, old, moved, 1 more
+	want := `6 of 9 clusters need attention: web, mail, new, old, moved, 1 more
 
 CLUSTER  PRIMARY         VIP          SERVED BY  SINCE             LAST CHECK
 web      172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  34s ago: holding
     holding 172.16.0.1; 172.16.0.2 does not reply
     held on this machine: 172.16.0.1/16
 mail     172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  12m ago: takeover-failed
-                         2001:db8::5  ?
+                         2001:db8::5  unknown
     2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0:
     exit code 2: RTNETLINK answers: Permission denied
     the last check was 12m ago: is cron running?
@@ -144,18 +147,19 @@ mail     172.16.0.2      172.16.0.1   standby    2026-03-01 09:00  12m ago: take
     paused until 2026-03-01 12:30:00 +0100
     2 emails pending: dial tcp 172.16.0.25:25: connect: connection refused [2J
     post-takeover is pending
-new      172.16.0.3      172.16.0.1   ?          -                 never
+new      172.16.0.3      172.16.0.1   unknown    -                 never
     never checked: is cron running?
 old      -               -            -          -                 ?
     /var/lib/pingover/old.json is corrupt (it is empty), ignored
 moved    172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
     172.16.0.9 is still on this machine, assigned by pingover, but no longer a
     setting of this cluster; to remove it: ip addr del 172.16.0.9/16 dev eth0
-ahead    172.16.0.2      172.16.0.1   ?          2026-02-26 12:00  0s ago: ok
+ahead    172.16.0.2      172.16.0.1   unknown    2026-02-26 12:00  0s ago: ok
     the last check was at 2026-03-01 13:00:00 +0100, in the future: the clock
     was set back; is cron running?
 db       172.16.0.2      172.16.0.1   primary    2026-02-26 12:00  34s ago: ok
 report   2001:db8::1234  -            -          2026-02-26 12:00  34s ago: ok
+mute     172.16.0.2      172.16.0.1   unknown    2026-02-26 12:00  34s ago: ok
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -224,31 +228,31 @@ func TestStatusForPrograms(t *testing.T) {
 			"all well", awake(known(standing("db"), here())),
 			`{"version":1,"cluster":"db","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":[],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"everything wrong", inTrouble("web"),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32","2001:db8::5/128"],"interface":"eth0","role":"active","held":["172.16.0.1/32"],"left_behind":[],` +
 				`"since":"2026-03-01T08:00:00Z","paused":true,"paused_until":"2026-03-01T11:30:00Z","last":{"time":"2026-03-01T10:48:00Z","outcome":"takeover-failed","code":30,` +
 				`"reason":"2001:db8::5 could not be raised: ip -6 addr add 2001:db8::5/128 dev eth0: exit code 2: RTNETLINK answers: Permission denied","age_s":720},` +
-				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused\u001b[2J","arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"overdue":true,"hook_owed":"post-takeover","mail_waiting":2,"mail_error":"dial tcp 172.16.0.25:25: connect: connection refused [2J","arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"never checked", awake(neverChecked("new")),
 			`{"version":1,"cluster":"new","host":"172.16.0.3","vips":["172.16.0.1/32"],"interface":"","role":"standby","held":[],"left_behind":[],"since":null,` +
-				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"paused":false,"paused_until":null,"last":null,"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"an address was left", awake(left("web")),
 			`{"version":1,"cluster":"web","host":"172.16.0.2","vips":["172.16.0.1/32"],"interface":"eth0","role":"standby","held":[],"left_behind":["172.16.0.9/16"],` +
 				`"since":"2026-02-26T11:00:00Z","paused":false,"paused_until":null,"last":{"time":"2026-03-01T10:59:26Z","outcome":"ok","code":0,` +
-				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null}`,
+				`"reason":"172.16.0.2 replies","age_s":34},"overdue":false,"hook_owed":null,"mail_waiting":0,"mail_error":null,"arbiter":null,"error":null,"services":[],"suppressed":{"count":0,"next":null},"alerts":[],"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 		{
 			"a broken record: what is not known: null", unreadable("old"),
 			`{"version":1,"cluster":"old","host":null,"vips":null,"interface":null,"role":null,"held":null,"left_behind":null,"since":null,"paused":null,"paused_until":null,` +
 				`"last":null,"overdue":null,"hook_owed":null,"mail_waiting":null,"mail_error":null,"arbiter":null,"error":"/var/lib/pingover/old.json is corrupt (it is empty), ignored",` +
-				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null}`,
+				`"services":null,"suppressed":null,"alerts":null,"ready":null,"config_error":null,"metrics_error":null}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -451,7 +455,7 @@ func TestStatusNamesAlertsAndWhatIsSuppressed(t *testing.T) {
 	})
 	line := jsonLine(s)
 	const keys = `"services":[],"suppressed":{"count":2,"next":"2026-03-01T12:00:00Z"},` +
-		`"alerts":[{"kind":"isolated","rule":0,"since":"2026-03-01T10:00:00Z","reason":"no witness replies"}],"ready":true,"config_error":null}`
+		`"alerts":[{"kind":"isolated","rule":0,"since":"2026-03-01T10:00:00Z","reason":"no witness replies"}],"ready":true,"config_error":null,"metrics_error":null}`
 	if !strings.HasSuffix(line, keys+"\n") {
 		t.Errorf("JSON %s, want at its end %s", line, keys)
 	}
@@ -556,6 +560,16 @@ func TestWhoseStatusIsShown(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(home, "pingover"), 0o755))
 	remember(t, filepath.Join(home, "pingover"), &state.Record{Head: state.Head{Name: "mine"}})
 	if got := p.run("status"); !strings.Contains(got.Stdout, "\nmine ") {
+		t.Errorf("%+v", got)
+	}
+	// Under su the home of root is still in the environment, and may not be read.
+	must(t, os.Chmod(home, 0o700))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must(t, unix.Setfsuid(65534)) // which takes this thread's CAP_DAC_OVERRIDE away (setfsuid(2))
+	got := p.run("status")
+	must(t, unix.Setfsuid(0))
+	if !strings.HasPrefix(got.Stderr, roots) {
 		t.Errorf("%+v", got)
 	}
 }

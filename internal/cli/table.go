@@ -146,17 +146,19 @@ func (s status) minute(t *time.Time) string {
 // servedBy is who has a virtual IP: this machine by the kernel, any other by the
 // last check.
 func (s status) servedBy(v netip.Prefix, hostname string) string {
+	const unknown = "unknown"
 	switch {
 	case s.Held == nil:
-		return "?"
+		return unknown
 	case len(without([]netip.Prefix{v}, s.Held)) == 0:
 		return cmp.Or(hostname, "this machine")
 	case s.Last == nil || orZero(s.Overdue):
-		return "?"
+		return unknown
 	}
 	switch s.Last.Outcome {
 	case state.OK:
-		if s.record.Streaks.Unserved == 0 {
+		asked := !slices.ContainsFunc(s.record.NotAsked, func(a netip.Addr) bool { return state.SameAddress(a, v.Addr()) })
+		if asked && s.record.Streaks.Unserved == 0 {
 			return "primary"
 		}
 	case state.Elsewhere:
@@ -164,7 +166,7 @@ func (s status) servedBy(v netip.Prefix, hostname string) string {
 	case state.Unserved:
 		return "nobody?"
 	}
-	return "?"
+	return unknown
 }
 
 // remarks are what an operator should know about the cluster, the worst first;
@@ -206,13 +208,17 @@ func (s status) remarks() []string {
 			add("post-takeover failed at %s: %s; to run it again: pingover takeover %s", since, a.Reason, s.Cluster)
 		}
 	}
+	unset := "no longer configured in the file"
+	if s.origin == state.FlagsOrigin {
+		unset = "defined by flags, not in the file"
+	}
 	switch {
 	case s.unset && len(s.Held) > 0:
-		add("no longer configured in the file; to release it: pingover release %s", s.Cluster)
+		add("%s; to release it: pingover release %s", unset, s.Cluster)
 	case s.unset && s.pool != nil:
 		add("no longer configured in the file; to end this: delete its records from DNS, or pingover forget %s", s.Cluster)
 	case s.unset:
-		add("no longer configured in the file")
+		add("%s", unset)
 	case orZero(s.Overdue) && s.ahead > 0:
 		add("the last check was at %s, in the future: the clock was set back; is cron running?", clock(s.Last.Time.In(s.now.Location())))
 	case orZero(s.Overdue):
@@ -239,6 +245,9 @@ func (s status) remarks() []string {
 		add("%s pending: %s", count(n, "email"), *s.MailError)
 	case n > 0:
 		add("%s pending", count(n, "email"))
+	}
+	if s.MetricsError != nil {
+		add("%s (since %s)", *s.MetricsError, clock(s.unmeasured.In(s.now.Location())))
 	}
 	if s.HookOwed != nil {
 		add("%s is pending", *s.HookOwed)

@@ -186,6 +186,9 @@ func (w *watcher) follow(made plan) {
 		close(w.replaced)
 	}
 	w.now, w.replaced = made, make(chan struct{})
+	if len(made.checks) > 1 && w.Alone != nil {
+		w.Alone(false)
+	}
 	kept := map[string]bool{}
 	for i, t := range made.checks {
 		name := t.Name

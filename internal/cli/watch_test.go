@@ -510,3 +510,37 @@ func TestWatchShowsAlerts(t *testing.T) {
 		}
 	})
 }
+
+func TestAWatchKeepsToOneProcessorWhileItsOnlyClusterIsHealthy(t *testing.T) {
+	const ms = time.Millisecond
+	path := file(t, "a", "b")
+	for _, test := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"one cluster: the second check is slow", watchWeb("--every", "1s", "--for", "3s"), []string{"2ms one", "1.05s all", "1.06s one", "2.002s one"}},
+		{"two clusters", []string{"watch", "--file", path, "--every", "1s", "--for", "3s"}, []string{"0s all"}},
+	} {
+		bubble(test.name, t, func(t *testing.T) {
+			w := watching(func(ctx context.Context, n int, c config.Cluster, o failover.Options) (failover.Report, error) {
+				return lasting([]time.Duration{2 * ms, 60 * ms, 2 * ms}[n])(ctx, n, c, o)
+			})
+			var mu sync.Mutex
+			var got []string
+			w.Alone = func(alone bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				which := "all"
+				if alone {
+					which = "one"
+				}
+				got = append(got, fmt.Sprintf("%s %s", time.Since(w.start), which))
+			}
+			want(t, w.run(test.args...), printed{})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("processors (-want +got)\n%s", diff)
+			}
+		})
+	}
+}

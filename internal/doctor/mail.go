@@ -86,10 +86,14 @@ func (x *subject) notifyTest(ctx context.Context) {
 // sendTest sends each recipient a message.
 func (x *subject) sendTest(ctx context.Context) {
 	message := notify.TestMessage(x.about, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
+	fix := "ask the operator of the mail server, or set another mail-to, mail-from or mail-via"
+	if x.way.Via.Scheme == "sendmail" {
+		fix = "fix the mail system of this machine, whose words these are, or set mail-via to an SMTP server"
+	}
 	for _, recipient := range message.To {
 		switch reply, err := x.sendMail(ctx, message, recipient); {
 		case err != nil:
-			x.fail("ask the operator of the mail server, or set another mail-to, mail-from or mail-via", "%v", err)
+			x.fail(fix, "%v", err)
 		case reply == "":
 			x.good("mail to %s: accepted", recipient)
 		default:

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -15,6 +16,10 @@ import (
 // do where systemd applies RestrictAddressFamilies= and MemoryDenyWriteExecute=.
 const restrictedAs = "pingover-test-restricted"
 
+// withoutIPv6 is the variable with which no socket of IPv6 is allowed there, as by a
+// kernel that has none.
+const withoutIPv6 = "PINGOVER_TEST_WITHOUT_IPV6"
+
 // allowedFamilies are those that strict.conf allows.
 var allowedFamilies = map[string]uint32{
 	"AF_UNIX": unix.AF_UNIX, "AF_INET": unix.AF_INET, "AF_INET6": unix.AF_INET6, "AF_NETLINK": unix.AF_NETLINK, "AF_PACKET": unix.AF_PACKET,
@@ -25,13 +30,17 @@ func restrict(argv []string) int {
 	runtime.LockOSThread()
 	// socket(2) of another family is EAFNOSUPPORT (seccomp(2): the data are the
 	// number of the call at 0, its first argument at 16).
+	families := maps.Clone(allowedFamilies)
+	if os.Getenv(withoutIPv6) != "" {
+		delete(families, "AF_INET6")
+	}
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SOCKET, Jf: uint8(len(allowedFamilies) + 2)},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SOCKET, Jf: uint8(len(families) + 2)},
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16},
 	}
-	left := len(allowedFamilies)
-	for _, family := range allowedFamilies {
+	left := len(families)
+	for _, family := range families {
 		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: family, Jt: uint8(left)})
 		left--
 	}

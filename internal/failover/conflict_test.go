@@ -94,6 +94,19 @@ func TestWhoGoesFirst(t *testing.T) {
 	})
 }
 
+// TestHolderThatNoProbeReaches: switches that suppress ARP, as in an EVPN fabric, pass
+// ordinary requests on, and no probes.
+func TestHolderThatNoProbeReaches(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.settings.Host = "172.16.0.1" // a symmetrical pair
+		s.primary.noPing, s.primary.noProbes = true, true
+		s.ends(state.Elsewhere, "172.16.0.1 does not reply, and another standby serves 172.16.0.1")
+		if got := s.calls("raise 1"); got != nil {
+			t.Errorf("it was assigned: %v", got)
+		}
+	})
+}
+
 // TestWithoutDuplicateCheck nobody is asked by ARP while holding.
 func TestWithoutDuplicateCheck(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {

@@ -525,9 +525,10 @@ func (d Doctor) TestFindsWhatIsWrong(t *testing.T) {
 			},
 			want: []string{
 				`warn: interface "eth0" resolves no neighbours → choose another interface: there is no ARP there, to ask others or to announce a takeover`,
+				"fail: vip 172.16.0.1 cannot be taken over: eth0 does not do ARP, as tunnels do not: no other machine can be asked whether it has the address (duplicate-check) → fix that, or remove the vip: the others are taken over without it",
 				"ok: vip 172.16.0.1 is in use: it replies to a ping",
 			},
-			gone: 3,
+			gone: 4,
 		},
 		{
 			name: "two interfaces whose networks hold the vip",
@@ -995,7 +996,7 @@ func (d Doctor) TestSendsMailOnlyOnRequest(t *testing.T) {
 		"ok: mail to root@standby, ops@example.com, gone@example.com via sendmail: /usr/sbin/sendmail",
 		"ok: mail to root@standby: accepted: 250 queued",
 		"ok: mail to ops@example.com: accepted: 250 queued",
-		"fail: mail to gone@example.com via sendmail: 550 no such user → ask the operator of the mail server, or set another mail-to, mail-from or mail-via",
+		"fail: mail to gone@example.com via sendmail: 550 no such user → fix the mail system of this machine, whose words these are, or set mail-via to an SMTP server",
 	}, got[len(got)-4:]); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -50,6 +50,7 @@ type machine struct {
 	// rpFilter: no reply to an ordinary request from an address of a network that
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
+	noProbes           bool                                         // behind a switch port that suppresses ARP: no probe arrives
 	deafTo             netip.Addr                                   // what comes from this address never arrives
 	nics               []nic                                        // as they are now
 	base               []nic                                        // as they come up at a boot
@@ -506,7 +507,7 @@ func (l *listener) Ask(target, from netip.Addr) error {
 			} else {
 				o.receive(at, vip.Reply{Address: target, MAC: mine.MAC, Probe: true})
 			}
-			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from))
+			holds := o.holds(target) && !o.noARP && (!from.IsValid() || o.deafTo != from) && (!o.rpFilter || !from.IsValid() || at.has(from)) && (from.IsValid() || !o.noProbes)
 			if holds || o.proxyARP && from.IsValid() && !m.holds(target) {
 				to := from
 				if !from.IsValid() {

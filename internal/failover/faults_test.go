@@ -154,7 +154,7 @@ func TestWhatNeverWorks(t *testing.T) {
 		{"go on listening", state.Unknown, nil},
 		{"ping 172.16.0.1", state.TookOver, nil},
 		{"ping 172.16.0.1", state.Unknown, func(s *scene) { s.settings.DuplicateCheck = false }},
-		{"ping 172.16.0.1", state.Unknown, func(s *scene) { s.standby.nic("eth0").ARP = false }},
+		{"ping 172.16.0.1", state.Blocked, func(s *scene) { s.standby.nic("eth0").ARP = false }},
 		{"announce", state.TookOver, nil},
 		{"gateway", state.Blocked, nil},
 	} {

@@ -97,7 +97,7 @@ func counted(j *job, rec state.Record, d state.Decision, r Result) (_ state.Reco
 		return rec, r.Change != nil
 	}
 	rule := cmp.Or(r.Rule, d.Rule)
-	rec.Answers = r.Obs.Evidence.Answers
+	rec.Answers, rec.NotAsked = r.Obs.Evidence.Answers, r.Obs.NotAsked()
 	if r.Moved { // they were asked of the one that served before
 		r.Obs.Services = nil
 	}

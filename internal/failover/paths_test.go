@@ -250,6 +250,16 @@ func TestOneVirtualIPThatCannotBeTaken(t *testing.T) {
 			s.vips("172.16.0.1/32", "10.0.0.1/32")
 			s.settings.VIPs[1].Interface = "eth7"
 		}},
+		{"a tunnel", "10.0.0.1", "wg0 does not do ARP, as tunnels do not: no other machine can be asked whether it has the address (duplicate-check)", func(s *scene) {
+			s.standby.plug("wg0", "other", 33, "10.0.0.3/24")
+			s.vips("172.16.0.1/32", "10.0.0.1/32")
+			s.standby.nic("wg0").ARP = false
+		}},
+		{"an ipvlan", "10.0.0.1", "ipvl0 is an ipvlan: replies to ARP probes do not arrive there, so it is unknown whether another machine has the address (duplicate-check)", func(s *scene) {
+			s.standby.plug("ipvl0", "other", 33, "10.0.0.3/24")
+			s.vips("172.16.0.1/32", "10.0.0.1/32")
+			s.standby.nic("ipvl0").IPVLAN = true
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *scene) {
@@ -316,6 +326,18 @@ func TestInterfaceOfAVirtualIP(t *testing.T) {
 			s.standby.nic("port0").Master = "eth0"
 			s.settings.Interface = "port0"
 		}, nil, "eth0", `! interface "port0" is a port of eth0: the virtual IPs are on eth0`},
+		{"a port of a bridge that tags the VLAN of eth0", func(s *scene) {
+			s.standby.plug("br0", "", 35)
+			s.standby.plug("port0", "", 34)
+			s.standby.nic("port0").Master, s.standby.nic("eth0").Below = "br0", "br0"
+			s.settings.Interface = "port0"
+		}, nil, "eth0", `! interface "port0" is a port of br0: the virtual IPs are on eth0`},
+		{"a tunnel, where nobody is asked", func(s *scene) {
+			s.standby.plug("wg0", "other", 33, "10.0.0.3/24")
+			s.standby.nic("wg0").ARP = false
+			s.vips("10.0.0.1/32")
+			s.settings.DuplicateCheck = false
+		}, nil, "wg0", ""},
 		{"outside all networks", func(s *scene) { s.vips("192.0.2.1/32") }, nil, "eth0", "! vip 192.0.2.1 is outside all networks of this machine"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -357,16 +379,17 @@ func TestVirtualIPThatNobodyCanHave(t *testing.T) {
 }
 
 // TestWitnessOfARoutedPrimaryMustReplyToPings: that it replies to ARP proves
-// nothing of the way.
+// nothing of the way, by a router or through a tunnel.
 func TestWitnessOfARoutedPrimaryMustReplyToPings(t *testing.T) {
-	for _, routed := range []bool{false, true} {
-		play(t, func(t *testing.T, s *scene) {
-			want := state.TookOver
-			if s.gateway.noPing = true; routed {
-				s.settings.Host, want = "192.0.2.2", state.Blocked
-			}
-			s.primary.powerOff()
-			s.ends(want, "")
+	for host, want := range map[string]state.Outcome{"172.16.0.2": state.TookOver, "192.0.2.2": state.Blocked, "10.9.9.2": state.Blocked} {
+		t.Run(host, func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.standby.plug("wg0", "tunnel", 23, "10.9.9.1/30")
+				s.standby.nic("wg0").ARP = false
+				s.gateway.noPing, s.settings.Host = true, host
+				s.primary.powerOff()
+				s.ends(want, "")
+			})
 		})
 	}
 }

@@ -171,6 +171,10 @@ func (h *Host) Unplug(carrier bool) error {
 	return h.ports("down", false)
 }
 
+// SuppressARP makes the switch pass no ARP probes and announcements on to the host, as the ports of an EVPN fabric do
+// (neigh_suppress in bridge(8)).
+func (h *Host) SuppressARP() error { return h.ports("type bridge_slave neigh_suppress on", true) }
+
 // Plug undoes Unplug.
 func (h *Host) Plug() error { return h.ports("up master br0", true) }
 

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"pingover/check"
 	"pingover/internal/arbiter"
+	"pingover/internal/proc"
 	"pingover/internal/run"
 	"pingover/vip"
 )
@@ -79,19 +79,16 @@ func Listening(l *vip.Listener, err error) (vip.Conn, error) {
 }
 
 // bootID names this boot of the machine (random(4)).
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(data)), err
-}
+func bootID() (string, error) { return proc.ReadSmall("/proc/sys/kernel/random/boot_id") }
 
 // uptime is how long this machine has been up (proc_uptime(5): seconds, with
 // hundredths).
 func uptime() (time.Duration, error) {
-	data, err := os.ReadFile("/proc/uptime")
+	text, err := proc.ReadSmall("/proc/uptime")
 	if err != nil {
 		return 0, err
 	}
-	first, _, _ := strings.Cut(string(data), " ")
+	first, _, _ := strings.Cut(text, " ")
 	seconds, err := strconv.ParseFloat(first, 64)
 	if err != nil {
 		return 0, fmt.Errorf("/proc/uptime: %w", err)

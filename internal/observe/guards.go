@@ -239,7 +239,11 @@ func (g *guards) askAll(last bool) {
 			}
 			probe := probe && g.mayProbe(t.Address, last, mute) || mute && held && len(g.probers()) == 0
 			err := ask(t, probe)
-			if err == nil && !probe && last && !tooEarly && g.doubtful(t) && len(g.probers()) == 0 {
+			switch {
+			case err != nil:
+			case probe && last && t.Address.Is4() && !held: // a switch that suppresses ARP (EVPN) forwards no probes
+				err = ask(t, false)
+			case !probe && last && !tooEarly && g.doubtful(t) && len(g.probers()) == 0:
 				err = ask(t, true)
 			}
 			if err == nil {

@@ -183,6 +183,16 @@ func (o Observation) Unserved() (addrs []netip.Addr) {
 	return addrs
 }
 
+// NotAsked are the virtual IPs of which it is unknown whether a machine has them.
+func (o Observation) NotAsked() (addrs []netip.Addr) {
+	for _, v := range o.VIPs {
+		if !v.Asked && !v.InUse && !v.Held {
+			addrs = append(addrs, v.Address)
+		}
+	}
+	return addrs
+}
+
 // Unanswered are the virtual IPs for which no reply was heard.
 func (o Observation) Unanswered() (addrs []netip.Addr) {
 	for _, v := range o.VIPs {

@@ -26,7 +26,7 @@ func placeAliases(j *Job, rec *state.Record, l *Local) (errs []error) {
 			continue
 		}
 		name, err := chooseInterface(j, rec, l, v.Prefix, cmp.Or(v.Interface, j.Set.Interface))
-		alias.Interface = l.received(name)
+		alias.Interface = l.received(name, v.Prefix.Addr(), j.VIPs())
 		if err == nil {
 			err = l.isNetwork(rec, alias)
 		}
@@ -118,13 +118,25 @@ func NetworkOf(link vip.Link, a netip.Addr, not []netip.Addr) (network netip.Pre
 	return network
 }
 
-// received is the interface by its own name. Frames of a port are received by its
-// bridge, bond or team.
-func (l *Local) received(name string) string {
-	if link, _ := l.Snapshot.Link(name); link.Master != "" {
-		l.note("port "+link.Name, "interface %q is a port of %s: the virtual IPs are on %[2]s", link.Name, link.Master)
+// received is the interface of an address, by its own name. Frames of a port are
+// received by its bridge, bond or team, or by an interface of a VLAN on that, where
+// that has the network.
+func (l *Local) received(name string, a netip.Addr, vips []netip.Addr) string {
+	link, _ := l.Snapshot.Link(name)
+	own := l.ownName(name)
+	if link.Master == "" {
+		return own
 	}
-	return l.ownName(name)
+	networks := l.Snapshot.Networks(a, vips...)
+	i := slices.IndexFunc(networks, func(name string) bool {
+		vlan, _ := l.Snapshot.Link(name)
+		return vlan.Below == own
+	})
+	if i >= 0 && !slices.Contains(networks, own) {
+		own = networks[i]
+	}
+	l.note("port "+link.Name, "interface %q is a port of %s: the virtual IPs are on %s", link.Name, link.Master, own)
+	return own
 }
 
 // ownName is received without the note.
@@ -200,8 +212,13 @@ func (l Local) CannotAssign(a vip.Alias) string {
 	if text := l.LinkFault(a.Interface); text != "" {
 		return text
 	}
-	if link, _ := l.Snapshot.Link(a.Interface); link.NoIPv6 && a.Prefix.Addr().Is6() {
+	switch link, _ := l.Snapshot.Link(a.Interface); {
+	case link.NoIPv6 && a.Prefix.Addr().Is6():
 		return fmt.Sprintf("IPv6 is disabled on %s (net.ipv6.conf.%[1]s.disable_ipv6)", link.Name)
+	case l.asks && !link.ARP:
+		return fmt.Sprintf("%s does not do ARP, as tunnels do not: no other machine can be asked whether it has the address (duplicate-check)", link.Name)
+	case l.asks && link.IPVLAN && a.Prefix.Addr().Is4():
+		return fmt.Sprintf("%s is an ipvlan: replies to ARP probes do not arrive there, so it is unknown whether another machine has the address (duplicate-check)", link.Name)
 	}
 	return l.networkAddress(a)
 }

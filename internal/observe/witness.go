@@ -17,8 +17,11 @@ func findWitnesses(j *Job, rec *state.Record, l *Local) {
 		addresses = gateways(j, rec, l)
 		l.NoWitness = len(addresses) == 0
 	}
-	// Behind a router, an ARP reply of the router proves nothing of the way.
-	routed := slices.ContainsFunc(l.Pinged(), func(p Path) bool { return !p.Route.OnLink && !p.Route.Local })
+	// Behind a router or a tunnel, an ARP reply of a neighbour proves nothing of the way.
+	routed := slices.ContainsFunc(l.Pinged(), func(p Path) bool {
+		link, _ := l.Snapshot.Link(p.Route.Interface)
+		return !p.Route.Local && !(p.Route.OnLink && link.ARP)
+	})
 	for _, a := range addresses {
 		w := check.Witness{Address: a, PingOnly: routed}
 		if route, err := j.Route(a, netip.Addr{}); err == nil && route.OnLink {

@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func Within[T any](limit time.Duration, work func() (T, error)) (result T, err e
 			e.internal = RecoveredError(recover())
 			ended <- e
 		}()
+		grow()
 		e.result, e.err = work()
 	}()
 	timer := time.NewTimer(limit)
@@ -76,6 +78,15 @@ func Within[T any](limit time.Duration, work func() (T, error)) (result T, err e
 	}
 }
 
+// grow makes the stack of a new goroutine larger at once, while there is nothing on it
+// to copy: step by step that takes a tenth of a healthy check.
+//
+//go:noinline
+func grow() byte {
+	var frame [6 << 10]byte
+	return frame[len(os.Args)]
+}
+
 // Timely is Within for work that is not tried again once it has hung: each further
 // time could take as long. Then, and where it hangs, the error is late. Work gets a
 // context that has ended by then, and must not touch what the caller goes on with.
@@ -84,8 +95,8 @@ func Timely[T any](hung *bool, limit time.Duration, late error, work func(contex
 	if *hung {
 		return none, late
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, late)
-	defer cancel()
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(late)
 	result, err, ended := Within(limit, func() (T, error) { return work(ctx) })
 	if *hung = !ended; *hung {
 		return none, late

@@ -77,6 +77,9 @@ func (r *Run) KeepSettings(settings map[string][]string) {
 
 // move moves what is over from the record into its own files.
 func (r *Run) move(h *state.Head) {
+	if !h.Over() {
+		return
+	}
 	before := *h
 	moved, err := timely(&r.writing, func(context.Context) (state.Head, error) { return r.Dir.Move(before) })
 	if err != nil {

@@ -41,7 +41,10 @@ func TestMain(m *testing.M) {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		os.Exit(code)
 	}
-	flag.Set("test.parallel", "12") // these tests mostly wait; a flag of the command line overrides it
+	// No service may be asked by a proxy.
+	os.Setenv("http_proxy", "http://127.0.0.1:1")
+	os.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	flag.Set("test.parallel", "24") // these tests mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
 }
 

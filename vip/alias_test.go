@@ -785,10 +785,14 @@ func TestToolThatHangs(t *testing.T) {
 		if took := time.Since(begin); len(ran) != 1 || took < toolTimeout || took > 10*toolTimeout {
 			t.Errorf("ran %q in %v", commands(ran), took)
 		}
+	})
+}
 
+func TestToolThatHangsAfterItsWork(t *testing.T) {
+	onHost(t, standby(), func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		_, _, err = fakeTool(t, "ip", `ip "$@"; sleep 60`).Raise(ctx, Alias{Prefix: virtual4, Interface: "eth0"})
+		_, _, err := fakeTool(t, "ip", `ip "$@"; sleep 60`).Raise(ctx, Alias{Prefix: virtual4, Interface: "eth0"})
 		fine(t, err) // it had done its work
 		wantAddresses(t, "in the end", own4, own6, "eth0 172.16.0.1/32 eth0:1")
 	})

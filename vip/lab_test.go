@@ -14,6 +14,6 @@ func TestMain(m *testing.M) {
 	if err == nil && !inside {
 		os.Exit(code)
 	}
-	flag.Set("test.parallel", "8") // these tests mostly wait; a flag of the command line overrides it
+	flag.Set("test.parallel", "32") // these tests mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
 }

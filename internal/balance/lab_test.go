@@ -3,6 +3,7 @@ package balance
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 	if inside, code, err := lab.Enter(); err == nil && !inside {
 		os.Exit(code)
 	}
+	flag.Set("test.parallel", "8") // the labs mostly wait; a flag of the command line overrides it
 	os.Exit(m.Run())
 }
 

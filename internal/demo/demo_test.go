@@ -421,6 +421,7 @@ set -- setpriv --bounding-set -sys_admin "$@"
 `
 
 func TestCannotRun(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct{ before, want string }{
 		"ip is missing": {
 			`mount --bind /dev/null "$(command -v ip)"`,
@@ -509,6 +510,7 @@ func atWork(t *testing.T, pools bool) *showing {
 }
 
 func TestAnEndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		pools     bool
 		processes int // at work, at least: the demo, the switch, the hosts, the check; named

@@ -294,6 +294,7 @@ var aside = map[string]string{
 // the standby, with a primary that is up, unless the first line of their block
 // says otherwise.
 func TestDocsCommands(t *testing.T) {
+	t.Parallel()
 	left := maps.Clone(aside)
 	var documented []block
 	for _, document := range documents(t) {

@@ -41,6 +41,7 @@ func (s *scene) last(o state.Outcome) func() bool {
 }
 
 func TestFastWatchFollowsTheKernel(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		happens func(s *scene)

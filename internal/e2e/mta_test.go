@@ -184,6 +184,7 @@ func TestEximRejectsOneRecipient(t *testing.T) {
 // installs them on a host with a short name: their aliases, domain and default
 // sender apply.
 func TestMailToRootOnAHostWithAShortName(t *testing.T) {
+	t.Parallel()
 	args := set(withVIP, "--mail-to", "root", "--mail-timeout", "15s")
 	setup := `
 		printf '127.0.0.1 localhost\n127.0.1.1 standby.example.net standby\n' >/etc/hosts

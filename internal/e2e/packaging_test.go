@@ -206,6 +206,7 @@ func restricted(t *testing.T, unit string, argv ...string) []string {
 // The units do their work under their restrictions: with a hook and sendmail as
 // they are, and without both under those of strict.conf.
 func TestUnitsWorkUnderTheirRestrictions(t *testing.T) {
+	t.Parallel()
 	unit := readFile(t, "packaging/pingover.service")
 	for name, test := range map[string]struct{ unit, extra string }{
 		"pingover.service": {unit, ", post-takeover: [sh, -c, 'id -u >/var/lib/lab/hook && touch /etc/hook && chown nobody /etc/hook'], mail-via: sendmail"},

@@ -53,6 +53,7 @@ func (s *scene) rewritable(name, text string) string {
 // What others can rewrite is an error of a new cluster; one that was checked before
 // goes on without it.
 func TestProgramsThatOthersCanRewriteAreNotRun(t *testing.T) {
+	t.Parallel()
 	const text = " belongs to user 65534, so root does not run it"
 	for setting, c := range map[string]struct {
 		outcome state.Outcome
@@ -198,6 +199,7 @@ func TestControlCharactersOfAHook(t *testing.T) {
 
 // A server that never stops talking costs neither memory nor the takeover.
 func TestMailServerThatNeverStops(t *testing.T) {
+	t.Parallel()
 	for name, chunk := range map[string]string{
 		"one line": strings.Repeat("a", 1<<16), "many lines": strings.Repeat("220-aaaaaaaa\r\n", 1<<12),
 	} {

@@ -60,6 +60,7 @@ func TestStoppedRunKeepsTheLock(t *testing.T) {
 
 // A disk that never answers costs ten seconds, once, and no takeover.
 func TestDiskThatHangs(t *testing.T) {
+	t.Parallel()
 	for _, call := range []string{"fsync", "renameat"} {
 		t.Run(call, func(t *testing.T) {
 			s := newScene(t)
@@ -82,6 +83,7 @@ func TestDiskThatHangs(t *testing.T) {
 // Where nothing of the state directory can be read, nobody knows of a pause, and a
 // takeover does not wait for that disk; a pause alone that cannot be read counts.
 func TestStateDirectoryThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		files []string
 		want  state.Outcome

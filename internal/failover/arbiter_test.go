@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,15 +14,24 @@ import (
 
 // key is a register that always answers.
 type key struct {
+	mu       sync.Mutex
 	value    arbiter.Value
 	revision int64
 }
 
 func (k *key) Read(context.Context, string) (arbiter.Entry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return arbiter.Entry{Value: k.value, Revision: k.revision, ClusterID: "1"}, nil
 }
 
 func (k *key) Swap(_ context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.swap(at, v)
+}
+
+func (k *key) swap(at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
 	if at != k.revision {
 		return false, arbiter.Entry{}, nil
 	}
@@ -29,11 +39,13 @@ func (k *key) Swap(_ context.Context, _ string, at int64, v arbiter.Value) (bool
 	return true, arbiter.Entry{Value: v, Revision: k.revision, ClusterID: "1"}, nil
 }
 
-func (k *key) Renew(ctx context.Context, cluster string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+func (k *key) Renew(_ context.Context, _ string, at int64, v arbiter.Value) (bool, arbiter.Entry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if v != k.value {
 		return false, arbiter.Entry{}, nil
 	}
-	return k.Swap(ctx, cluster, at, v)
+	return k.swap(at, v)
 }
 
 func (*key) Agree(context.Context, string) error { return nil }
@@ -49,6 +61,8 @@ func TestWhatIsLostInTheMiddleOfACheckIsTold(t *testing.T) {
 		s.settings.Arbiter = arbiter.Settings{Members: []string{"etcd"}, TTL: 20 * time.Second}
 		s.settings.StateDir = s.standby.dir
 		time.AfterFunc(time.Second, func() {
+			k.mu.Lock()
+			defer k.mu.Unlock()
 			k.value, k.revision = arbiter.Value{Holder: "two", Stack: "two", TTL: 20 * time.Second}, 9
 		})
 		env := s.standby.env()

@@ -45,8 +45,9 @@ var modelSeeds = []uint64{
 	130114877, // a run that stood still asked by a probe although the primary had replied
 }
 
-// How long an ordinary test plays, and one with PINGOVER_TEST_LONG.
+// How long a test plays with -short, without it, and with PINGOVER_TEST_LONG.
 const (
+	modelShort    = time.Second
 	modelDefault  = 3 * time.Second
 	modelThorough = time.Minute
 )
@@ -76,9 +77,11 @@ func playArranged(t *testing.T, arrange func(*plan), seeds []uint64) {
 	}
 	length := *modelTime
 	if length == 0 {
-		length = modelDefault
-		if lab.LongRun() {
+		switch length = modelDefault; {
+		case lab.LongRun():
 			length = modelThorough
+		case testing.Short():
+			length = modelShort
 		}
 	}
 	if !*modelAll {

@@ -324,7 +324,8 @@ func TestDryRunReportsAChangeSinceTheLastCheck(t *testing.T) {
 			changed bool
 		}{
 			{"all is well", func() { s.dry = true }, state.OK, false},
-			{"the primary is down", func() { s.do(s.primary.powerOff) }, state.TookOver, true},
+			{"the primary is down, and no witness replies", func() { s.do(s.primary.powerOff); s.do(s.gateway.powerOff) }, state.Blocked, true},
+			{"the witness replies", func() { s.do(s.gateway.boot) }, state.TookOver, true},
 			{"and still, for nothing was done", func() {}, state.TookOver, true},
 			{"taken over, and as before", func() { s.dry = false; s.ends(state.TookOver, ""); s.minute(); s.dry = true }, state.Holding, false},
 		} {

@@ -13,6 +13,7 @@ import (
 // TestAPrimaryThatTogglesForAnHour is at most three messages in any hour, and every change of the history is told: by its own
 // message, or by the one that tells of many.
 func TestAPrimaryThatTogglesForAnHour(t *testing.T) {
+	t.Parallel()
 	ways := map[string]struct {
 		up, down func(s *scene)
 	}{

@@ -25,6 +25,7 @@ func carrier(t *testing.T, h *Host, name string) bool {
 }
 
 func TestUnpluggedHostIsSilent(t *testing.T) {
+	t.Parallel()
 	for name, keeps := range map[string]bool{"carrier stays": true, "carrier goes": false} {
 		t.Run(name, func(t *testing.T) {
 			l := needLab(t)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"flag"
 	"io"
 	"net"
 	"net/netip"
@@ -24,7 +25,8 @@ func TestMain(m *testing.M) {
 	if part := os.Getenv("PINGOVER_LAB_TEST_PART"); part != "" {
 		os.Exit(play(part))
 	}
-	os.Exit(m.Run()) // where Enter was refused, each test says why it cannot run
+	flag.Set("test.parallel", "8") // these tests mostly wait; a flag of the command line overrides it
+	os.Exit(m.Run())               // where Enter was refused, each test says why it cannot run
 }
 
 // needLab makes a lab with the usual hosts.

@@ -9,6 +9,7 @@ import (
 )
 
 func TestWatchSeesAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, addr := range []string{"172.16.0.1", "2001:db8::1"} {
 		t.Run(addr, func(t *testing.T) {
 			l := needLab(t)

@@ -141,6 +141,7 @@ func TestNoTimeoutIsRefused(t *testing.T) {
 }
 
 func TestDeadlineKillsTheWholeGroup(t *testing.T) {
+	t.Parallel()
 	for name, script := range map[string]string{
 		"grandchild":      "sleep 1000 & echo $! $$; sleep 1000",
 		"ignores signals": "trap '' HUP INT TERM; sleep 1000 & echo $! $$; while :; do sleep 1000; done",
@@ -192,6 +193,7 @@ func TestEndOfContextKillsTheGroup(t *testing.T) {
 
 // A hook that starts a daemon has succeeded, though the daemon holds on to the pipe.
 func TestDaemonThatKeepsTheOutputOpen(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ script, want string }{
 		"silent":           {"sleep 1000 & echo $!", ""},
 		"in a new session": {"setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.3", ""},

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -55,6 +56,7 @@ func main() {
 
 // execute runs the command line of the process, and exits with its outcome.
 func execute(machine *failover.Machine, check cli.Act, alone func(bool)) {
+	raiseLimits()
 	// A write to a closed pipe must fail and not kill a takeover. An ignored
 	// signal would be inherited by the commands that are run, a caught one is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -91,6 +93,18 @@ func execute(machine *failover.Machine, check cli.Act, alone func(bool)) {
 		code = dieOf(context.Cause(ctx))
 	}
 	os.Exit(code)
+}
+
+// raiseLimits undoes limits that cron or a shell passed on, where it may: with few open
+// files or none of any size a healthy check succeeds and a takeover fails. The kernel's
+// own limit of open files is 4096 (INR_OPEN_MAX). An error shows where the limit does.
+func raiseLimits() {
+	for resource, least := range map[int]uint64{syscall.RLIMIT_NOFILE: 4096, syscall.RLIMIT_FSIZE: math.MaxUint64} {
+		var limit syscall.Rlimit
+		if syscall.Getrlimit(resource, &limit) == nil && limit.Cur < least {
+			_ = syscall.Setrlimit(resource, &syscall.Rlimit{Cur: least, Max: max(least, limit.Max)})
+		}
+	}
 }
 
 // caught is the cause of a context that a signal ended.

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pingover/internal/lab"
+	"pingover/state"
 )
 
 // TestStartPreparesNothing: what a package prepares before main is prepared in each
@@ -29,4 +32,31 @@ func TestStartPreparesNothing(t *testing.T) {
 			t.Errorf("prepared at each start: %s", line)
 		}
 	}
+}
+
+// TestTakesOverUnderALowFileSizeLimit: cron and shells pass limits on. With no bytes in
+// a file neither the record nor the standard input of sendmail can be written.
+func TestTakesOverUnderALowFileSizeLimit(t *testing.T) {
+	s := shortScene(t)
+	lab.Need(t, "/usr/bin/prlimit", "util-linux")
+	s.through("prlimit", "--fsize=0:unlimited", "--")
+	s.must(s.Primary.PowerOff())
+	s.check(s.Standby, withVIP...).want(t, state.TookOver)
+	s.check(s.Standby, withVIP...).want(t, state.Holding)
+	s.wantOn(vip4, s.Standby)
+	s.mail.want(t, "[pingover] web: 172.16.0.2 is down! standby took over 172.16.0.1")
+}
+
+// TestFewOpenFilesAreReportedBeforeATakeover: with 16 a healthy check succeeds, and ip
+// cannot be started.
+func TestFewOpenFilesAreReportedBeforeATakeover(t *testing.T) {
+	s := shortScene(t)
+	lab.Need(t, "/usr/bin/prlimit", "util-linux")
+	lab.Need(t, "/usr/bin/setpriv", "util-linux")
+	s.through("setpriv", "--bounding-set=-sys_resource", "prlimit", "--nofile=16:16", "--") // not to be raised
+	for range 3 {
+		s.check(s.Standby, withVIP...).want(t, state.OK)
+	}
+	l := s.mail.want(t, "[pingover] web: PROBLEM: standby is not ready to take over")[0]
+	l.says(t, "only 16 files may be open (ulimit -n), and a takeover needs up to 64")
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pingover/check"
 	"pingover/internal/observe"
 	"pingover/internal/proc"
@@ -17,6 +19,9 @@ import (
 const (
 	// rehearseEvery is the time between two rehearsals that succeed.
 	rehearseEvery = time.Hour
+	// leastFiles is how many files a run must be allowed to have open: a takeover on one
+	// interface fails with 18, and each further interface and protocol needs some more.
+	leastFiles = 64
 	// inARow failed rehearsals, or checks that are isolated, fire an alert.
 	inARow = 3
 )
@@ -40,6 +45,10 @@ func rehearse(ctx context.Context, j *job, n *observe.Network, rec state.Record,
 	}
 	if _, err := j.Uptime(); err != nil {
 		failed = append(failed, fmt.Sprintf("the uptime cannot be read, which boot-wait needs: %v", err))
+	}
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur < leastFiles {
+		failed = append(failed, fmt.Sprintf("only %d files may be open (ulimit -n), and a takeover needs up to %d", limit.Cur, leastFiles))
 	}
 	if err := j.arb.Ready(ctx); err != nil {
 		failed = append(failed, fmt.Sprintf("the arbiter does not answer: %v", err))

@@ -75,9 +75,13 @@ func (j *job) unrunnable() (failed []string) {
 		if p.Setting == "mail-via" {
 			continue
 		}
-		if err := j.env.Runnable(p.Argv); err != nil && p.Setting != "tool" && p.Setting != "notify" {
-			failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.Setting, err))
-		} else if err := j.env.Trusted(p.Argv); err != nil {
+		if p.Setting != "tool" && p.Setting != "notify" {
+			if err := j.env.Runnable(p.Argv); err != nil {
+				failed = append(failed, fmt.Sprintf("%s cannot be run: %v", p.Setting, err))
+				continue
+			}
+		}
+		if err := j.env.Trusted(p.Argv); err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", p.Setting, err))
 		}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // Runnable finds the program of a command line and says what would keep the kernel from running it: its mode, the first
-// line of a script, or the interpreter that is named there. The path is returned with an error, too, where there is one.
+// line of a script, or the interpreter or loader that is named there. The path is returned with an error, too, where there is one.
 func Runnable(argv []string) (path string, err error) {
 	path, err = Find(argv[0])
 	if err != nil {
@@ -55,7 +55,7 @@ func Executable(path string) error {
 	return nil
 }
 
-// interpreterOf is what the kernel starts for a script, "" for a program. The error is that it is neither: a shell
+// interpreterOf is what the kernel starts for a script, and the loader of a program, "" for one without. The error is that it is neither: a shell
 // would run such a file itself, the kernel does not.
 func interpreterOf(path string) (string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -71,7 +71,7 @@ func interpreterOf(path string) (string, error) {
 	line, script := bytes.CutPrefix(head[:n], []byte("#!"))
 	switch {
 	case bytes.HasPrefix(head[:n], []byte(elf.ELFMAG)):
-		return "", nil
+		return loaderOf(f), nil
 	case !script:
 		return "", errors.New("neither a program nor a script with #! in its first line")
 	}
@@ -89,4 +89,20 @@ func interpreterOf(path string) (string, error) {
 		return interpreter, err
 	}
 	return words[0], nil
+}
+
+// loaderOf is the dynamic loader that a program names, "" where it names none. A program for another libc or
+// architecture names one that is not on this machine, and the kernel then says that the program is not there.
+func loaderOf(f io.ReaderAt) string {
+	program, err := elf.NewFile(f)
+	if err != nil {
+		return ""
+	}
+	for _, p := range program.Progs {
+		if p.Type == elf.PT_INTERP && p.Filesz <= unix.PathMax {
+			path, _ := io.ReadAll(p.Open())
+			return strings.TrimRight(string(path), "\x00")
+		}
+	}
+	return ""
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +19,9 @@ func TestWhatTheKernelWouldNotRun(t *testing.T) {
 	must(t, err)
 	program, err := os.ReadFile(self)
 	must(t, err)
+	dynamic, err := os.ReadFile("/bin/sh")
+	must(t, err)
+	shell, loader := string(dynamic), regexp.MustCompile(`/lib[^\x00]*/ld-[^\x00]+`).FindString(string(dynamic))
 	const neither = "FILE: neither a program nor a script with #! in its first line"
 	for _, test := range []struct {
 		name, text string
@@ -24,6 +29,8 @@ func TestWhatTheKernelWouldNotRun(t *testing.T) {
 		want       string
 	}{
 		{"a program", string(program[:64]), 0o700, ""},
+		{"a program and its loader", shell, 0o700, ""},
+		{"a program for another libc", strings.Replace(shell, "/ld-", "/no-", 1), 0o700, "FILE: its interpreter " + strconv.Quote(strings.Replace(loader, "/ld-", "/no-", 1)) + ": no such file or directory"},
 		{"a script", "#!/bin/sh -e\nexit\n", 0o700, ""},
 		{"a script, with a blank", "#! /bin/sh\n", 0o700, ""},
 		{"a script for what is found in PATH", "#!/usr/bin/env sh\n", 0o700, ""},

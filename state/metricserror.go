@@ -29,5 +29,5 @@ func (d Dir) KeepMetricsError(name, text string) (changed bool) {
 	if text == "" {
 		return os.Remove(path) == nil
 	}
-	return d.mkdir() == nil && replace(path, []byte(text), 0o644, false) == nil
+	return d.mkdir() == nil && foreignAt(path) == nil && replace(path, []byte(text), 0o644, false) == nil
 }

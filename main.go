@@ -40,9 +40,9 @@ const startAlone = 50 * time.Millisecond
 
 func main() {
 	all := runtime.GOMAXPROCS(1)
-	alone := func(alone bool) {
+	alone := func(yes bool) {
 		n := all
-		if alone {
+		if yes {
 			n = 1
 		}
 		if runtime.GOMAXPROCS(0) != n { // to set it stops the program for a moment

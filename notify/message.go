@@ -165,7 +165,7 @@ func alarm(c Cluster, n Notification) string {
 	if c.isPool() { // its own words name the member
 		return ""
 	}
-	if len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
+	if n.Interrupted || len(rounds) == 0 || rounds[len(rounds)-1].Verdict != "down" {
 		return ""
 	}
 	switch n.Kind {

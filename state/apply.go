@@ -37,6 +37,7 @@ type Facts struct {
 	Holding   bool // a virtual IP is on this machine
 	Primary   check.Verdict
 	Neighbour string // the primary's MAC, "" while it is not known
+	Limited   bool   // the kernel ends what is assigned after a while, by a lease or the arbiter's key
 }
 
 // Apply is the record after a run: before is the one before its intent. The
@@ -55,7 +56,7 @@ func (r Record) Apply(before Record, e Effect, f Facts, now time.Time) (after Re
 	}
 	switch e.Ending {
 	case Confirmed:
-		if r.Role == Taking && r.Pending != nil && !f.Holding { // it may have served the clients until its lease ended
+		if r.Role == Taking && r.Pending != nil && f.Limited && !f.Holding { // it may have served the clients for a while
 			interrupted = r.Switched(Standby, r.pending(now, TakeoverFailed, "the check that began the takeover was killed, and nothing is assigned"))
 		}
 		r.KeepRole(f.Holding, f.Primary, now)

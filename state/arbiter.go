@@ -42,6 +42,7 @@ type Key struct {
 	TTL       int          `json:"ttl_s"` // seconds
 	Revision  int64        `json:"revision"`
 	ClusterID string       `json:"cluster_id"`
+	Agreed    string       `json:"agreed,omitempty"` // the cluster that more than half of the members had, when they were asked last
 	Stack     string       `json:"stack"`
 	// Seen is when Revision was first seen, by CLOCK_MONOTONIC, after the answer.
 	Seen  time.Duration `json:"seen_ns"`

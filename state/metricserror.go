@@ -19,8 +19,8 @@ func (d Dir) MetricsError(name string) (text string, since time.Time) {
 }
 
 // KeepMetricsError keeps why the metrics could not be written, "" where they could.
-// It tells whether that is another reason than the last run's, and is kept: what is
-// not would be reported by each run.
+// It tells whether the reason has changed and was kept: one that cannot be kept would
+// be reported by each run.
 func (d Dir) KeepMetricsError(name, text string) (changed bool) {
 	if before, _ := d.MetricsError(name); before == text {
 		return false
@@ -29,5 +29,5 @@ func (d Dir) KeepMetricsError(name, text string) (changed bool) {
 	if text == "" {
 		return os.Remove(path) == nil
 	}
-	return d.mkdir() == nil && replace(path, []byte(text), 0o644, false) == nil
+	return d.mkdir() == nil && foreignAt(path) == nil && replace(path, []byte(text), 0o644, false) == nil
 }

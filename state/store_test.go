@@ -209,7 +209,7 @@ func fullRecord() *Record {
 			Days:   []Day{{Date: "2026-03-01", First: at(0), Checks: 7, Up: 1, Unknown: 2, Down: 4, Gaps: 1, RTT: RTT{Replies: 1, Min: 0.25, Mean: 0.25, Max: 0.25}}},
 		},
 		Arbiter: &Key{
-			State: ArbiterOurs, Fault: "no answer within 1.5s", Holder: "standby", TTL: 180, Revision: 7, ClusterID: "14841639068965178418", Stack: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11/4026531840",
+			State: ArbiterOurs, Fault: "no answer within 1.5s", Holder: "standby", TTL: 180, Revision: 7, ClusterID: "14841639068965178418", Agreed: "14841639068965178418", Stack: "0b5a0d22-8a3b-4c1f-9f0e-3b1f0d8a2c11/4026531840",
 			Seen: 90 * time.Minute, Asked: 91 * time.Minute, Renewed: 92 * time.Minute, End: 95 * time.Minute, RenewedAt: at(4), Until: at(7),
 		},
 		Origin: "/etc/pingover.yaml",

@@ -81,7 +81,8 @@ type Store interface {
 	// for after a restored backup the same revision may be another machine's.
 	Renew(ctx context.Context, cluster string, at int64, v Value) (ok bool, now Entry, err error)
 	// Agree returns an error where members that answer belong to another cluster of etcd
-	// than this one, so that two machines could hold by two keys.
+	// than this one, so that two machines could hold by two keys: of kind Different; of
+	// kind TooFew where those that do not answer may.
 	Agree(ctx context.Context, clusterID string) error
 }
 

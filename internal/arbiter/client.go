@@ -183,7 +183,7 @@ func (c *Client) Agree(ctx context.Context, clusterID string) error {
 		})
 	}
 	go func() { asked.Wait(); close(ids) }()
-	agreed := 0
+	agreed, all := 0, len(c.Members)
 	for e := range ids {
 		switch e.ClusterID {
 		case "": // it did not answer
@@ -192,11 +192,11 @@ func (c *Client) Agree(ctx context.Context, clusterID string) error {
 		default:
 			return &Error{Kind: Different, Member: e.Member, Text: "belongs to another cluster of etcd than the other members"}
 		}
-		if 2*agreed > len(c.Members) {
+		if 2*agreed > all {
 			return nil
 		}
 	}
-	return nil
+	return &Error{Kind: TooFew, Text: fmt.Sprintf("%d of %d members answer, and have never been seen to belong to one cluster of etcd with the others", agreed, all)}
 }
 
 // Version is the version that the member has: "3.4.23".

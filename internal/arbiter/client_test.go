@@ -419,8 +419,13 @@ func TestMembersOfTwoClustersDoNotAgree(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	c = client(Settings{Members: []string{one, "http://127.0.0.1:1", "http://127.0.0.1:2"}})
+	const few = "1 of 3 members answer, and have never been seen to belong to one cluster of etcd with the others"
+	if e, ok := c.Agree(t.Context(), e.ClusterID).(*Error); !ok || e.Kind != TooFew || e.Text != few {
+		t.Errorf("%v", e)
+	}
+	c = client(Settings{Members: []string{one, "http://127.0.0.1:1", serve(t, &gateway{})}})
 	if err := c.Agree(t.Context(), e.ClusterID); err != nil {
-		t.Errorf("members that do not answer are no reason: %v", err)
+		t.Errorf("more than half answer: %v", err)
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 	CertificateCN             // RBAC is on, and the certificate has a common name: the gateway refuses it
 	WrongUser                 // unknown user, or wrong password
 	Refused                   // the user has no right to the key
+	TooFew                    // half of the members or fewer answer, and they may belong to different clusters of etcd
 	Different                 // members belong to different clusters of etcd
 	BadFile                   // a file of the settings cannot be read or used
 )
@@ -67,6 +68,8 @@ func (e *Error) Hint() string {
 		return "set arbiter-user and arbiter-password-file to a user of etcd: etcdctl user list"
 	case Refused:
 		return "grant the role of arbiter-user the right: etcdctl role grant-permission ROLE readwrite --prefix=true " + keyPrefix
+	case TooFew:
+		return "let this machine reach more than half of the members once"
 	case Different:
 		return "set arbiter to the members of one cluster: etcdctl member list"
 	case BadFile:

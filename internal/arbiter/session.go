@@ -69,7 +69,7 @@ func (s *Session) Begin(known *state.Key, dryRun bool) {
 	if known != nil && known.Stack == stack { // else its times are of other clocks
 		s.key = *known
 	} else if known != nil {
-		s.key.TTL = known.TTL
+		s.key.TTL, s.key.Agreed = known.TTL, known.Agreed
 	}
 	s.key.Stack = stack
 	if s.key.Renewed > s.env.Boot() { // the machine is back at an earlier moment, and its disk is not
@@ -215,7 +215,7 @@ func (s *Session) write(ctx context.Context, change func(context.Context, string
 	s.set(state.Key{
 		Asked: seen,
 		State: state.ArbiterOurs, Holder: s.host, TTL: int(ttl / time.Second), Revision: now.Revision, ClusterID: now.ClusterID, Stack: s.stack, Seen: seen,
-		Renewed: began, End: began + Limit(s.ttl), RenewedAt: wall, Until: wall.Add(Limit(s.ttl)),
+		Renewed: began, End: began + Limit(s.ttl), RenewedAt: wall, Until: wall.Add(Limit(s.ttl)), Agreed: s.known().Agreed,
 	})
 	return true, nil
 }
@@ -229,7 +229,22 @@ func (s *Session) Ready(ctx context.Context) error {
 	defer s.ask()()
 	e, err := s.read(ctx)
 	if err == nil {
-		err = s.env.Agree(ctx, e.ClusterID)
+		err = s.agree(ctx, e.ClusterID)
+	}
+	return err
+}
+
+// agree asks whether the members belong to this cluster of etcd. More than half of them
+// have to answer, once: of two machines that each reach a member of another cluster,
+// both would hold.
+func (s *Session) agree(ctx context.Context, id string) error {
+	err, k := s.env.Agree(ctx, id), s.known()
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == TooFew && k.Agreed == id {
+		return nil
+	}
+	if err == nil {
+		k.Agreed = id
+		s.set(k)
 	}
 	return err
 }
@@ -292,7 +307,7 @@ func (s *Session) take(ctx context.Context, holding bool) (refusal string) {
 	for range tries {
 		e, err := s.read(ctx)
 		if err == nil && (e.ClusterID != before.ClusterID || !holding && s.known().State != state.ArbiterOurs) {
-			if err = s.env.Agree(ctx, e.ClusterID); err != nil {
+			if err = s.agree(ctx, e.ClusterID); err != nil {
 				s.set(before) // the next run must ask again whether they agree
 				_ = s.silent(err)
 			}
@@ -361,7 +376,7 @@ func (s *Session) Free(ctx context.Context) error {
 		if ok {
 			now := s.env.Monotonic()
 			s.set(state.Key{
-				State: state.ArbiterFree, Revision: free.Revision, ClusterID: free.ClusterID, Stack: s.stack, Seen: now, Asked: now, TTL: s.known().TTL,
+				State: state.ArbiterFree, Revision: free.Revision, ClusterID: free.ClusterID, Stack: s.stack, Seen: now, Asked: now, TTL: s.known().TTL, Agreed: s.known().Agreed,
 			})
 			return nil
 		}

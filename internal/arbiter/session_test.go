@@ -20,6 +20,7 @@ type etcd struct {
 	lost     int           // so many answers of swaps are lost
 	down     bool
 	disagree bool
+	few      bool   // half of the members or fewer answer
 	unknown  string // of an entry
 	id       string // of the cluster; "": 1
 	writes   string // id of the cluster that the changes go to; "": the same
@@ -70,6 +71,9 @@ func (e *etcd) put(v Value) {
 func (e *etcd) delete() { e.value, e.revision = Value{}, 0 }
 
 func (e *etcd) Agree(context.Context, string) error {
+	if e.few {
+		return &Error{Kind: TooFew, Text: "1 of 3 members answer"}
+	}
 	if e.disagree {
 		return &Error{Kind: Different, Text: "belongs to another cluster of etcd than the other members"}
 	}
@@ -445,5 +449,42 @@ func TestWithoutAnArbiterASessionDoesNothing(t *testing.T) {
 	s.Read(t.Context())
 	if s != nil || s.Key() != nil || s.Status().State != state.ArbiterNotAsked || s.Acquire(t.Context()) != "" || s.Due(4) || s.Owns() || s.Holds() || s.Lost() || s.Ready(t.Context()) != nil {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Two machines that each reach one member, of two clusters of etcd, would both hold.
+func TestAFewMembersAreTrustedWhoseClusterIsKnown(t *testing.T) {
+	t.Parallel()
+	const few = "the arbiter does not answer: 1 of 3 members answer"
+	e := &etcd{now: time.Hour, few: true}
+	e.put(Value{TTL: 3 * time.Minute})
+	s := e.run("one", nil)
+	if got := s.Acquire(t.Context()); got != few {
+		t.Errorf("never seen together: %q", got)
+	}
+	if err := s.Ready(t.Context()); err == nil || err.Error() != "1 of 3 members answer" {
+		t.Errorf("a rehearsal: %v", err)
+	}
+	e.few = false
+	if err := s.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	e.few = true
+	e.id = "2"
+	s = e.run("rebooted", s.Key())
+	if got := s.Acquire(t.Context()); got != few {
+		t.Errorf("another cluster of etcd than the one that was known: %q", got)
+	}
+	e.id = "1"
+	if got := s.Acquire(t.Context()); got != "" {
+		t.Errorf("the one that is known: %q", got)
+	}
+	for _, after := range []string{"taken", "freed"} {
+		if got := s.Key().Agreed; got != "1" {
+			t.Errorf("%s: the cluster is forgotten: %q", after, got)
+		}
+		if err := s.Free(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -103,10 +103,10 @@ which; --watch shows as many lines as fit.
   pingover status web --monitoring
 
 With --monitoring: 0 ok; 1 holding, took-over, released, elsewhere, reduced,
-removed, restored, a member out of DNS, paused, or mail pending; 2 down, unserved,
-blocked, or something failed; 3 unknown, never checked, or the last check is
-overdue (3m, or 3 times the time between the last two, whichever is longer).
-Worst of several: 2, 3, 1, 0.
+removed, restored, a member out of DNS, paused, mail pending, or metrics-file cannot
+be written; 2 down, unserved, blocked, or something failed; 3 unknown, never
+checked, or the last check is overdue (3m, or 3 times the time between the last two,
+whichever is longer). Worst of several: 2, 3, 1, 0.
 
 ` + aboutAll
 

@@ -62,9 +62,9 @@ func (l loop) check(ctx context.Context, first time.Time, at time.Duration) bool
 // unhurried is when a healthy check is over.
 const unhurried = 50 * time.Millisecond
 
-// hurry gives a check all processors that is not over soon. Between the others a watch
-// of one cluster keeps to one: several wake and wait for each other at each step of a
-// check, which takes longer than the step.
+// hurry gives all processors to a check that is not over soon. Otherwise a watch of one
+// cluster keeps to one: several wake and wait for each other at each step of a check,
+// which takes longer than the step.
 func (l loop) hurry() (end func()) {
 	if !l.single || l.Alone == nil {
 		return func() {}

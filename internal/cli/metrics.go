@@ -35,22 +35,28 @@ func (p Program) writeMetrics(out printer, of plan, endings []ending) {
 			inFile[t.MetricsFile] = append(inFile[t.MetricsFile], t)
 		}
 	}
-	for _, file := range slices.Sorted(maps.Keys(inFile)) {
-		all := survey(inFile[file], time.Now(), made)
+	failed := map[string]string{} // by the first task of the file
+	for file, tasks := range inFile {
+		all := survey(tasks, time.Now(), made)
 		for i := range all {
 			all[i].configured(of.source)
 		}
-		text := ""
 		if err := replaceFile(file, metricsText(p.Version, all)); err != nil {
-			text = fmt.Sprintf("metrics-file %s cannot be written: %v", file, err)
+			failed[tasks[0].Name] = fmt.Sprintf("metrics-file %s cannot be written: %v", file, err)
 		}
-		first := inFile[file][0]
-		switch changed := first.StateDir.KeepMetricsError(first.Name, text); {
-		case text != "" && (changed || out.verbose):
+	}
+	for _, t := range of.all { // an error that was kept for another task, or file, is none now
+		text, first := failed[t.Name], len(inFile[t.MetricsFile]) > 0 && inFile[t.MetricsFile][0].Name == t.Name
+		switch changed := t.StateDir.KeepMetricsError(t.Name, text); {
+		case text == "" && changed && first:
+			text = fmt.Sprintf("metrics-file %s can be written again", t.MetricsFile)
 			errorf(p.Stderr, "%s", text)
-			out.of(first).logf(warningLevel, "%s", text)
-		case changed:
-			errorf(p.Stderr, "metrics-file %s can be written again", file)
+			out.of(t).logf(noticeLevel, "%s", text)
+		case text != "" && changed:
+			out.of(t).logf(warningLevel, "%s", text)
+			fallthrough
+		case text != "" && out.verbose:
+			errorf(p.Stderr, "%s", text)
 		}
 	}
 }

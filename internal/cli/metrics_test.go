@@ -285,6 +285,38 @@ func TestAMetricsFileThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// It is kept for the first cluster of the file, and for no other once that is another
+// one, or writes no metrics.
+func TestAMetricsErrorOfAClusterThatIsNoLongerTheFirst(t *testing.T) {
+	kept, path := checked(t, "db", "web"), filepath.Join(t.TempDir(), "pingover.yaml")
+	text := "metrics-file " + kept + "/none/x.prom cannot be written: " + kept + "/none: no such file or directory"
+	for _, test := range []struct{ defaults, clusters, stderr, ofDB, ofWeb string }{
+		{", metrics-file: " + kept + "/none/x.prom", "web: {host: b}", "pingover: " + text + "\n", "null", `"` + text + `"`},
+		{", metrics-file: " + kept + "/none/x.prom", "db: {host: a}\n  web: {host: b}", "pingover: " + text + "\n", `"` + text + `"`, "null"},
+		{"", "db: {host: a}\n  web: {host: b}", "", "null", "null"},
+		{", metrics-file: " + kept + "/x.prom", "db: {host: a}\n  web: {host: b}", "", "null", "null"},
+	} {
+		must(t, os.WriteFile(path, fmt.Appendf(nil, "defaults: {state-dir: %s%s}\nclusters:\n  %s\n", kept, test.defaults, test.clusters), 0o600))
+		want(t, faked(fine).run("check", "-f", path), printed{Stderr: test.stderr})
+		got := faked(fine).run("status", "--json", "--state-dir", kept)
+		db, web, _ := strings.Cut(got.Stdout, "\n")
+		if !strings.Contains(db, `"metrics_error":`+test.ofDB) || !strings.Contains(web, `"metrics_error":`+test.ofWeb) {
+			t.Errorf("after %s: %+v", test.clusters, got)
+		}
+	}
+}
+
+// A link in place of the error is left as it is.
+func TestAMetricsErrorThatIsALink(t *testing.T) {
+	kept := checked(t, "web")
+	link := filepath.Join(kept, "web.metrics")
+	must(t, os.Symlink("/etc/hostname", link))
+	got := faked(fine).run("check", "--host", "172.16.0.2", "--name", "web", "--state-dir", kept, "--metrics-file", kept+"/none/x.prom")
+	if to, err := os.Readlink(link); to != "/etc/hostname" || err != nil || got.Code != 0 {
+		t.Errorf("%q, %v, %+v", to, err, got)
+	}
+}
+
 func TestMetricsFileThatIsSomethingElse(t *testing.T) {
 	dir := t.TempDir()
 	precious, link, pipe := filepath.Join(dir, "precious"), filepath.Join(dir, "link.prom"), filepath.Join(dir, "pipe.prom")

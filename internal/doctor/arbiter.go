@@ -53,10 +53,6 @@ func (x *examination) arbiter(ctx context.Context) {
 	}
 	x.lifetime(ctx)
 	x.pausedClock()
-	if gap := x.Record.Gap.Duration(); x.set.Arbiter.TTL < 3*gap {
-		x.warn("make arbiter-ttl longer, or check more often", "arbiter-ttl %s is shorter than three times the time between the last two checks, %s: a late check loses the address",
-			config.DurationText(x.set.Arbiter.TTL), config.DurationText(gap.Round(time.Second)))
-	}
 }
 
 // askMembers asks all of them at once.

@@ -177,7 +177,11 @@ func (x *examination) tool() {
 		x.good("tool: %s", x.env.Tool)
 	}
 	if text := failover.ShortLease(x.set, x.Record.Gap.Duration()); text != "" {
-		x.warn("make the lease longer, or check more often", "%s", text)
+		what := "the lease"
+		if x.set.Arbiter.Set() {
+			what = "arbiter-ttl"
+		}
+		x.warn("make "+what+" longer, or check more often", "%s", text)
 	} else if x.set.Lease > 0 && len(x.Refused) == 0 {
 		x.good("lease %s: can be set", config.DurationText(x.set.Lease))
 	}

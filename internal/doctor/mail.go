@@ -88,7 +88,7 @@ func (x *subject) sendTest(ctx context.Context) {
 	message := notify.TestMessage(x.about, state.NewEvent(x.began), time.Now().UTC().Truncate(time.Second))
 	fix := "ask the operator of the mail server, or set another mail-to, mail-from or mail-via"
 	if x.way.Via.Scheme == "sendmail" {
-		fix = "fix the mail system of this machine, whose words these are, or set mail-via to an SMTP server"
+		fix = "fix the mail system of this machine, which reports this, or set mail-via to an SMTP server"
 	}
 	for _, recipient := range message.To {
 		switch reply, err := x.sendMail(ctx, message, recipient); {

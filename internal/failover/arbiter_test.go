@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pingover/internal/arbiter"
+	"pingover/internal/config"
 	"pingover/state"
 )
 
@@ -77,4 +78,16 @@ func TestWhatIsLostInTheMiddleOfACheckIsTold(t *testing.T) {
 			t.Errorf("here: %t, mail %q", s.standby.holds(vipAddr), s.subjects())
 		}
 	})
+}
+
+func TestATTLThatIsTooShortForTheCrontab(t *testing.T) {
+	c := config.Cluster{Arbiter: arbiter.Settings{Members: []string{"etcd"}, TTL: 3 * time.Minute}}
+	for gap, want := range map[time.Duration]string{
+		time.Minute:      "",
+		61 * time.Second: "arbiter-ttl 3m is shorter than three times the time between the last two checks, 1m1s: a late check loses the alias",
+	} {
+		if got := ShortLease(c, gap); got != want {
+			t.Errorf("after %s: %q, not %q", gap, got, want)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -105,6 +106,25 @@ func TestHolderThatNoProbeReaches(t *testing.T) {
 			t.Errorf("it was assigned: %v", got)
 		}
 	})
+}
+
+// TestManyVirtualIPsWithARPRate: the last questions are not so many that the first of
+// them is too old to act upon when the last has been sent.
+func TestManyVirtualIPsWithARPRate(t *testing.T) {
+	for _, n := range []int{1, 5, 6, 11} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			play(t, func(t *testing.T, s *scene) {
+				s.settings.ARPRate, s.standby.pace = 5, time.Second/5
+				var vips []string
+				for i := range n {
+					vips = append(vips, fmt.Sprintf("172.16.1.%d/32", i+1))
+				}
+				s.vips(vips...)
+				s.primary.powerOff()
+				s.ends(state.TookOver, "")
+			})
+		})
+	}
 }
 
 // TestWithoutDuplicateCheck nobody is asked by ARP while holding.

@@ -996,7 +996,7 @@ func (d Doctor) TestSendsMailOnlyOnRequest(t *testing.T) {
 		"ok: mail to root@standby, ops@example.com, gone@example.com via sendmail: /usr/sbin/sendmail",
 		"ok: mail to root@standby: accepted: 250 queued",
 		"ok: mail to ops@example.com: accepted: 250 queued",
-		"fail: mail to gone@example.com via sendmail: 550 no such user → fix the mail system of this machine, whose words these are, or set mail-via to an SMTP server",
+		"fail: mail to gone@example.com via sendmail: 550 no such user → fix the mail system of this machine, which reports this, or set mail-via to an SMTP server",
 	}, got[len(got)-4:]); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -51,6 +51,7 @@ type machine struct {
 	// it does not have on that interface; proxyARP: a reply to every ordinary one.
 	rpFilter, proxyARP bool
 	noProbes           bool                                         // behind a switch port that suppresses ARP: no probe arrives
+	pace               time.Duration                                // each of its questions takes so long, as with arp-rate
 	deafTo             netip.Addr                                   // what comes from this address never arrives
 	nics               []nic                                        // as they are now
 	base               []nic                                        // as they come up at a boot
@@ -492,6 +493,9 @@ func (l *listener) Ask(target, from netip.Addr) error {
 		return err
 	}
 	m := l.m
+	if m.pace > 0 {
+		time.Sleep(m.pace)
+	}
 	m.net.at(latency, func() {
 		for _, o := range m.net.machines {
 			at, ok := m.joined(l.link, o)

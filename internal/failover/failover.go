@@ -57,7 +57,7 @@ type job struct {
 func newJob(env Env, c config.Cluster, o Options, m mode) *job {
 	r := &run.Run{Name: c.Name, Dir: state.Dir(c.StateDir), Began: time.Now(), DryRun: o.DryRun, Manual: m != modeCheck, OnEvent: o.OnEvent, Memory: env.Memory}
 	j := &job{
-		Job: &observe.Job{Run: r, Env: env.Env, Set: c, NoPings: m == modeTakeOver, Tool: env.Tool}, env: env, opt: o, mode: m,
+		Job: &observe.Job{Run: r, Env: env.Env, Set: c, NoPings: m == modeTakeOver, Forced: m == modeTakeOver && o.Force, Tool: env.Tool}, env: env, opt: o, mode: m,
 		arb: arbiter.NewSession(env.Arbiter, c.Name, proc.Hostname(), c.Arbiter.TTL),
 	}
 	j.hold = &hold.Keeper{Job: j.Job, Arbiter: j.arb, Tool: env.Tool, Lock: j.lockSwitch}

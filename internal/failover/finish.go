@@ -24,7 +24,7 @@ func finish(ctx context.Context, j *job, n *observe.Network, before, rec state.R
 		r.Change.Evidence.Commands = r.Commands
 	}
 	obs := r.Obs
-	rec, change, interrupted := rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs)}, now())
+	rec, change, interrupted := rec.Apply(before, r.Effect, state.Facts{Holding: obs.Holding(), Primary: obs.Primary, Neighbour: n.PrimaryMAC(obs), Limited: j.Set.Lifetime() > 0}, now())
 	r.Change = change
 	rec = keepGateways(j, rec, obs)
 	rec.Arbiter = j.arb.Key()

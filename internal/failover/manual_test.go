@@ -74,6 +74,13 @@ func TestTakeOverByHand(t *testing.T) {
 		"no cable, by force": {
 			func(s *scene) { s.standby.down("eth0") }, true, state.Blocked, `not taken over: 172.16.0.1 cannot be assigned: interface "eth0" is down`,
 		},
+		"in a tunnel, where nobody can be asked": {
+			func(s *scene) { s.primary.powerOff(); s.standby.nic("eth0").ARP = false }, false, state.Blocked,
+			"not taken over: 172.16.0.1 cannot be assigned: eth0 does not do ARP, as tunnels do not: no other machine can be asked whether it has the address (duplicate-check)",
+		},
+		"in a tunnel, by force": {
+			func(s *scene) { s.primary.powerOff(); s.standby.nic("eth0").ARP = false }, true, state.TookOver, "172.16.0.1 is taken over manually, with --force",
+		},
 		"within boot-wait, paused, and after a manual release": {
 			func(s *scene) {
 				s.primary.powerOff()

@@ -440,7 +440,7 @@ func (p *plan) quiet() {
 		}
 		for _, u := range n.units {
 			u.noPing, u.noRaise, u.noLower, u.refuses, u.next = false, false, false, false, nil
-			u.broken, u.noCron, u.frozen, u.stalled = false, false, time.Time{}, time.Time{}
+			u.broken, u.noCron, u.frozen, u.stalled = false, false, time.Time{}, time.Now()
 			if u == n.laptop {
 				u.addrs, u.kern = slices.Clone(u.base), nil
 			}

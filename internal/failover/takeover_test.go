@@ -432,6 +432,7 @@ func TestReleaseThatFails(t *testing.T) {
 // have been here until a lease ended.
 func TestATakeoverThatWasInterruptedIsReported(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
+		s.settings.Lease = 10 * time.Minute
 		s.check()
 		rec := s.standby.record(t, "web")
 		rec.Intend(state.Taking, state.Change{Event: "20260301T030405Z-AAAAAAAA", Outcome: state.TookOver, Reason: "172.16.0.2 does not reply"})

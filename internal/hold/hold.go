@@ -123,6 +123,9 @@ func (k *Keeper) renew(ctx context.Context, l observe.Local, alias vip.Alias, lo
 		if err == nil && !k.Arbiter.Outlives(lifetime) || err != nil && 0 < shown && shown <= lifetime { // one that could not be renewed ends in time
 			return ran, true, err
 		}
+		if err == nil {
+			shown = 0 // what was set late ends late
+		}
 	}
 	unlock, err := lock(ctx, true)
 	if err != nil {

@@ -114,6 +114,7 @@ type kernel struct {
 	slow   time.Duration            // a renewal takes so long
 	fails  error                    // of what is changed
 	unset  error                    // of renewals
+	from   time.Duration            // since when, from the start of the test
 	locked error                    // the switch lock cannot be taken
 	hidden error                    // the kernel does not say what it has
 	did    []string
@@ -151,7 +152,7 @@ type tool struct{ k *kernel }
 
 func (t tool) Renew(_ context.Context, a vip.Alias) ([]proc.Result, error) {
 	ran, err := t.k.do("renew %s for %s", a.Address(), a.Lease)
-	if t.k.unset != nil {
+	if time.Since(t.k.began) >= t.k.from && t.k.unset != nil {
 		err = t.k.unset
 	}
 	time.Sleep(t.k.slow)
@@ -398,6 +399,19 @@ func TestALifetimeThatCannotBeSet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What ip has set late ends late: where it then fails, the lifetime of before is over.
+func TestALifetimeThatWasSetLateAndCannotBeSetAgain(t *testing.T) {
+	t.Parallel()
+	play(t, true, func(m *machine) {
+		m.assign(50*time.Second, vip1)
+		m.slow, m.unset, m.from = 8*time.Second, errors.New("ip: exit code 2"), time.Second
+		m.Begin(m.ctx, m.local(), m.known)
+		if end, here := m.ends[vip1]; here {
+			t.Errorf("it ends %s after the renewal, where the key ends after %s", end.Sub(m.began), limit)
+		}
+	})
 }
 
 func TestBeginAsksNothingForNothing(t *testing.T) {

@@ -241,7 +241,7 @@ func (g *guards) askAll(last bool) {
 			err := ask(t, probe)
 			switch {
 			case err != nil:
-			case probe && last && t.Address.Is4() && !held: // a switch that suppresses ARP (EVPN) forwards no probes
+			case probe && last && t.Address.Is4() && !held && g.hasTime(): // a switch that suppresses ARP (EVPN) forwards no probes
 				err = ask(t, false)
 			case !probe && last && !tooEarly && g.doubtful(t) && len(g.probers()) == 0:
 				err = ask(t, true)
@@ -266,6 +266,13 @@ func (g *guards) askAll(last bool) {
 		// What fails here is a witness that does not reply.
 		_ = g.n.Ask(g.local.Snapshot, vip.Target{Interface: w.Link, Address: w.Address}, false)
 	}
+}
+
+// hasTime tells whether each virtual IP may be asked for twice in the last question:
+// by arp-rate that must not take so long that the first reply is too old to act upon.
+func (g *guards) hasTime() bool {
+	rate := g.n.j.Set.ARPRate
+	return rate == 0 || len(g.local.vips) <= rate
 }
 
 // doubtful tells whether an ordinary request is not enough.

@@ -25,6 +25,7 @@ type Job struct {
 	// EveryPath: a reply by one path does not end the round of the others.
 	EveryPath bool
 	NoPings   bool // the primary is not asked once more by ping: a manual takeover
+	Forced    bool // a manual takeover, whether or not the addresses are in use
 }
 
 // VIPs are the addresses of the virtual IPs, without a zone: what is never asked

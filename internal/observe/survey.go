@@ -29,7 +29,7 @@ type Local struct {
 
 	vips  []netip.Addr            // of the settings; a link-local one with its interface as zone
 	iface string                  // of the settings
-	asks  bool                    // duplicate-check
+	asks  bool                    // whether an address is in use must be known: duplicate-check
 	added map[netip.Addr][]string // the interfaces where pingover has assigned a virtual IP
 }
 
@@ -54,7 +54,7 @@ func (l *Local) judged(key, format string, args ...any) {
 // check rests on. The errors are settings that do not fit this machine, or that
 // the kernel cannot be asked; faults are part of the local state.
 func Survey(ctx context.Context, j *Job, rec state.Record) (l Local, errs []error) {
-	l.iface, l.asks = j.Set.Interface, j.Set.DuplicateCheck
+	l.iface, l.asks = j.Set.Interface, j.Set.DuplicateCheck && !j.Forced
 	for _, v := range j.Set.VIPs {
 		l.vips = append(l.vips, v.Address())
 	}

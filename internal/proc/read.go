@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSmall is more than a number or an id of the kernel's needs.
+// maxSmall is more bytes than a number or an id of the kernel has.
 const maxSmall = 256
 
-// ReadSmall is the text of a file of the kernel's (proc(5)) that has a line: it is read at once, and cut after 256 bytes.
-// os.ReadFile would have the poller watch it, and makes three times as many calls.
+// ReadSmall reads a file of one line in procfs (proc(5)), at most 256 bytes of it, without blanks around them.
+// os.ReadFile would register it with the poller, and makes three times as many system calls.
 func ReadSmall(path string) (string, error) {
 	var fd int
 	err := retry(func() (err error) { fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); return err })

@@ -101,8 +101,11 @@ func execute(machine *failover.Machine, check cli.Act, alone func(bool)) {
 func raiseLimits() {
 	for resource, least := range map[int]uint64{syscall.RLIMIT_NOFILE: 4096, syscall.RLIMIT_FSIZE: math.MaxUint64} {
 		var limit syscall.Rlimit
-		if syscall.Getrlimit(resource, &limit) == nil && limit.Cur < least {
-			_ = syscall.Setrlimit(resource, &syscall.Rlimit{Cur: least, Max: max(least, limit.Max)})
+		if syscall.Getrlimit(resource, &limit) != nil || limit.Cur >= least {
+			continue
+		}
+		if syscall.Setrlimit(resource, &syscall.Rlimit{Cur: least, Max: max(least, limit.Max)}) != nil {
+			_ = syscall.Setrlimit(resource, &syscall.Rlimit{Cur: min(least, limit.Max), Max: limit.Max})
 		}
 	}
 }

@@ -96,7 +96,7 @@ func TestStateDirectoryThatCannotBeRead(t *testing.T) {
 			s := newScene(t)
 			s.check(s.Standby, swift...).want(t, state.OK)
 			s.must(s.Primary.PowerOff())
-			words := []string{"-e", "trace=openat", "-e", "inject=openat:error=EIO"}
+			words := []string{"-e", "trace=openat,newfstatat", "-e", "inject=openat,newfstatat:error=EIO"}
 			for _, file := range c.files {
 				words = append(words, "-P", stateDir+file)
 			}

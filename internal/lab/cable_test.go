@@ -70,7 +70,8 @@ func TestSwitchLearnsWhoIsWhere(t *testing.T) {
 	if h := behind(absent); h != nil {
 		t.Errorf("a MAC that no host has is at the port of %s", h.Name())
 	}
-	// A frame is where its source is, whichever host sent it.
+	// A frame is where its source is, whichever host sent it; the primary itself is silent.
+	ok(t, l.Primary.Unplug(true))
 	run(t, l.Second, "ip", "link", "set", "eth0", "address", l.Primary.MAC().String())
 	wantAnswer(t, l.Second, "172.16.0.254")
 	if h := behind(l.Primary.MAC()); h != l.Second {

@@ -94,7 +94,7 @@ func (w outageWay) outages(b *testing.B, n int) (gaps []float64) {
 	for i := range n {
 		s := newScene(b)
 		w.start(s)
-		time.Sleep(5*time.Second + time.Duration(i%5)*200*time.Millisecond)
+		time.Sleep(5*time.Second + time.Duration(i%5)*200*time.Millisecond + time.Duration(i%9)*11*time.Millisecond) // spread over 1 s, and over 100 ms
 		gaps = append(gaps, s.outage(5*time.Minute).Seconds())
 		s.must(s.Close())
 	}

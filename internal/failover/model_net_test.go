@@ -422,7 +422,7 @@ type modelRun struct {
 
 	round   time.Time                // when the last round of pings of the primary began
 	verdict check.Verdict            // and what it found
-	unknown bool                     // by one of the paths
+	unknown map[netip.Addr]bool      // the paths by which it found nothing out
 	asked   map[netip.Addr]time.Time // when each virtual IP was asked for last
 	broken  bool                     // a hook could not be run
 }
@@ -626,7 +626,7 @@ func (r *modelRun) ping(ctx context.Context, p check.Pings) check.Round {
 	main, alone := p.OnReply != nil, len(r.u.set.OtherHosts) == 0
 	r.enter(main && alone, false)
 	if now := time.Now(); main && !now.Equal(r.round) {
-		r.round, r.verdict, r.unknown = now, check.Unknown, false
+		r.round, r.verdict, r.unknown = now, check.Unknown, map[netip.Addr]bool{}
 	}
 	r.leave(main && alone, false)
 	round := r.pinged(ctx, p)
@@ -635,7 +635,9 @@ func (r *modelRun) ping(ctx context.Context, p check.Pings) check.Round {
 		if r.verdict != check.Up && round.Verdict != check.Unknown {
 			r.verdict = round.Verdict
 		}
-		r.unknown = r.unknown || round.Err != nil
+		if delete(r.unknown, p.Address); round.Err != nil { // one in which it stood still is made again
+			r.unknown[p.Address] = true
+		}
 		r.u.n.trace("%s: %s is %s", r.u.name, p.Address, round.Verdict)
 		r.u.n.mu.Unlock()
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 
 	"pingover/internal/lab"
 	"pingover/state"
@@ -61,17 +60,7 @@ func TestVirtualIPOnAMacvlan(t *testing.T) {
 // tunnel connects the primary and the standby by wg0, which does no ARP.
 func (s *scene) tunnel() {
 	s.t.Helper()
-	var standby *os.File
-	s.must(s.Standby.Do(func() (err error) {
-		standby, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	}))
-	defer standby.Close()
-	s.must(s.Primary.Do(func() error {
-		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "wg0"}, PeerName: "wg0", PeerNamespace: netlink.NsFd(int(standby.Fd())),
-		})
-	}))
+	s.connect("wg0")
 	// Without ARP the kernel sends to its own MAC, so that both ends have the same.
 	const up = "ip link set wg0 address 02:00:00:00:02:00 arp off up; ip addr add %s dev wg0"
 	s.run(s.Primary, "sh", "-ec", fmt.Sprintf(up, "10.9.9.2/24"))

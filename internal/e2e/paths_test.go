@@ -18,8 +18,8 @@ import (
 
 // Paths to the primary, and the interfaces of the virtual IPs.
 
-// cable connects the primary and the standby directly, by eth1.
-func (s *scene) cable() {
+// connect connects the primary and the standby directly, by an interface of this name.
+func (s *scene) connect(name string) {
 	s.t.Helper()
 	var standby *os.File
 	s.must(s.Standby.Do(func() (err error) {
@@ -29,9 +29,15 @@ func (s *scene) cable() {
 	defer standby.Close()
 	s.must(s.Primary.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(int(standby.Fd())),
+			LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name, PeerNamespace: netlink.NsFd(int(standby.Fd())),
 		})
 	}))
+}
+
+// cable connects them by eth1.
+func (s *scene) cable() {
+	s.t.Helper()
+	s.connect("eth1")
 	s.run(s.Primary, "sh", "-ec", "ip addr add 10.9.9.2/30 dev eth1; ip link set eth1 up")
 	s.run(s.Standby, "sh", "-ec", "ip addr add 10.9.9.1/30 dev eth1; ip link set eth1 up")
 }

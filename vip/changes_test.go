@@ -160,6 +160,11 @@ func TestKeptSockets(t *testing.T) {
 		wantOpen("after 20 checks", 1)
 		for range 3 {
 			_ = exec.Command("ip", "link", "set", "eth0", "down").Run()
+			p.sockets.mu.Lock()
+			for _, s := range p.sockets.open {
+				<-s.ended // else the next question is told of it
+			}
+			p.sockets.mu.Unlock()
 			_ = exec.Command("ip", "link", "set", "eth0", "up").Run()
 			use("eth0")
 		}
